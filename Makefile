@@ -1,0 +1,98 @@
+# `make` alone lists the commands. Everything runs in .venv, which is made on the first call.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
+NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format types layers check bench build constraints clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(STAMP) ## Make .venv and install the package with its exact dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(call need_python)
+	@$(call need_ensurepip)
+	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
+	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
+	@$(PIP) install --quiet --editable '.[images,dev]' --constraint constraints.txt
+	@touch $@
+
+demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
+	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
+
+test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP) ## Check style, formatting and spelling
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check || { echo "Mend this with 'make format'."; exit 1; }
+	@$(BIN)/codespell
+	@echo "lint: fine"
+
+format: $(STAMP) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix-only
+	@$(BIN)/ruff format --quiet
+
+types: $(STAMP) ## Check the types (pyright, strict)
+	@$(BIN)/pyright --warnings
+
+layers: $(STAMP) ## Check that modules import only from the layers below them
+	@$(BIN)/lint-imports --no-logo --no-cache
+
+check: lint types layers test ## All of the checks above, as CI runs them
+
+bench: $(STAMP) ## Measure the engine's overhead a node against a hand-written flow
+	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+
+build: $(STAMP) ## Build the wheel and the sdist into dist/
+	@rm -rf dist
+	@$(BIN)/python -m build --outdir dist .
+
+constraints: ## Resolve the dependencies anew and write constraints.txt (needs Python 3.11)
+	@$(call need_python)
+	@$(call need_ensurepip)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "constraints.txt is made with the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	$(PYTHON) -m venv "$$dir/venv" && \
+	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[images,dev]' $(NEWER_PYTHONS) && \
+	{ echo "# Exact versions of all dependencies, for 'pip install --constraint'. Made by 'make constraints'."; \
+	  "$$dir/venv/bin/python" -m pip --disable-pip-version-check list --format=freeze \
+	    --exclude vibe-prefect --exclude pip --exclude setuptools; } > "$$dir/constraints.txt" && \
+	cp "$$dir/constraints.txt" constraints.txt && \
+	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
+
+clean: ## Remove .venv, caches and builds
+	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stops with a clear word where there is no Python, or an old one.
+define need_python
+command -v $(PYTHON) >/dev/null || { \
+  echo "No '$(PYTHON)' here. Install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=python3.12" >&2; exit 1; }; \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+  echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+endef
+
+# Debian keeps what `python3 -m venv` needs in a package of its own. Root gets it installed, since
+# nothing else can go on; anyone else is told its name.
+define need_ensurepip
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+  package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "Installing $$package, without which '$(PYTHON)' cannot make a virtual environment ..."; \
+    apt-get update -qq >/dev/null && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$package" >/dev/null 2>&1 || { \
+      echo "That failed. See: apt-get install $$package" >&2; exit 1; }; \
+  else \
+    echo "'$(PYTHON)' cannot make a virtual environment. On Debian and Ubuntu: sudo apt-get install $$package" >&2; \
+    exit 1; \
+  fi; }
+endef

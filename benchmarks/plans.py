@@ -1,0 +1,68 @@
+"""The plans that the benchmarks run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vibe_prefect import Vibe, WorkflowNode, WorkflowPlan
+
+VIBE = Vibe(description="A benchmark")
+
+
+def node(
+    id: str,
+    seconds: float = 0.0,
+    needs: list[str] | None = None,
+    children: list[WorkflowNode] | None = None,
+    kind: str = "generate",
+) -> WorkflowNode:
+    values: dict[str, Any] = {"id": id, "type": kind, "description": id, "parameters": {"seconds": seconds}}
+    return WorkflowNode(**values, dependencies=needs or [], children=children or [])
+
+
+def plan(id: str, nodes: list[WorkflowNode]) -> WorkflowPlan:
+    return WorkflowPlan(id=id, source_vibe=VIBE, root_nodes=nodes)
+
+
+def wide(count: int) -> WorkflowPlan:
+    return plan(f"wide-{count}", [node(f"n{index}") for index in range(count)])
+
+
+def chain(count: int) -> WorkflowPlan:
+    nodes = [node(f"n{index}", needs=[f"n{index - 1}"] if index else []) for index in range(count)]
+    return plan(f"chain-{count}", nodes)
+
+
+def straggler() -> WorkflowPlan:
+    """One slow node at the head of a short branch, beside four chains of quick ones: barriers would add them up."""
+    nodes = [node("slow", 3.0), node("after-slow", 0.2, ["slow"])]
+    for branch in range(4):
+        for step in range(8):
+            needs = [f"b{branch}-{step - 1}"] if step else []
+            nodes.append(node(f"b{branch}-{step}", 0.35, needs))
+    ends = [f"b{branch}-7" for branch in range(4)]
+    return plan("straggler", [*nodes, node("join", 0.1, ["after-slow", *ends])])
+
+
+def realistic() -> WorkflowPlan:
+    """Thirty nodes as a trailer production has them: analysis, three branches under composites, a cut, reviews."""
+    branches = [_branch(name, count) for name, count in (("story", 5), ("look", 6), ("sound", 5))]
+    frames = [node(f"frame-{index}", 0.5, ["look-3", "story-2"]) for index in range(6)]
+    return plan(
+        "realistic",
+        [
+            node("brief", 0.4, kind="analyze"),
+            *branches,
+            node("frames", 0.0, ["look"], frames, kind="composite"),
+            node("cut", 0.6, ["frames", "sound"], kind="transform"),
+            node("review", 0.3, ["cut", "story"], kind="validate"),
+            node("publish", 0.2, ["review"]),
+        ],
+    )
+
+
+def _branch(name: str, count: int) -> WorkflowNode:
+    steps = [
+        node(f"{name}-{step}", 0.2 + 0.1 * (step % 3), [f"{name}-{step - 1}"] if step else []) for step in range(count)
+    ]
+    return node(name, 0.0, ["brief"], steps, kind="composite")

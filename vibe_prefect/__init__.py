@@ -1,0 +1,123 @@
+"""Runs content-generation plans as Prefect flows.
+
+The smallest real example:
+
+    import asyncio
+    from vibe_prefect import Vibe, WorkflowExecutor, WorkflowNode, WorkflowPlan
+
+    plan = WorkflowPlan(
+        id="hello",
+        source_vibe=Vibe(description="A greeting"),
+        root_nodes=[WorkflowNode(id="greet", type="generate", description="Say hello")],
+    )
+    result = asyncio.run(WorkflowExecutor().execute_plan(plan))
+    print(result.get_summary())
+
+What needs Prefect (`WorkflowExecutor`, `run_plan`) is imported at its first use, so that checking a plan stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
+from vibe_prefect.errors import (
+    OutsideRootError,
+    PlanError,
+    PlanRunError,
+    Position,
+    Problem,
+    ResultTypeError,
+    RunError,
+    ToolDefinitionError,
+    UsageError,
+    VibePrefectError,
+)
+from vibe_prefect.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
+from vibe_prefect.handlers import NodeContext, NodeHandler
+from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.planfile import LoadedPlan, load_plan
+from vibe_prefect.progress import ProgressEvent, ProgressEventType, RunObserver
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.tools import (
+    BaseTool,
+    FileRef,
+    TemplateText,
+    ToolCategory,
+    ToolContext,
+    ToolRegistry,
+    ToolResult,
+    ToolSpec,
+    Workspace,
+    default_registry,
+    tool,
+)
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.flow import run_plan
+    from vibe_prefect.executor import WorkflowExecutor
+
+__all__ = [
+    "Backing",
+    "BaseTool",
+    "CompiledNode",
+    "CompiledPlan",
+    "Edge",
+    "EdgeKind",
+    "ExecutionPolicy",
+    "ExecutionResult",
+    "ExecutionStatus",
+    "FileRef",
+    "LoadedPlan",
+    "NodeContext",
+    "NodeHandler",
+    "NodePolicy",
+    "NodeResult",
+    "OutsideRootError",
+    "PlanError",
+    "PlanGraph",
+    "PlanLimits",
+    "PlanRunError",
+    "Position",
+    "Problem",
+    "ProgressEvent",
+    "ProgressEventType",
+    "ResultTypeError",
+    "RunError",
+    "RunObserver",
+    "Simulate",
+    "TemplateText",
+    "ToolCategory",
+    "ToolContext",
+    "ToolDefinitionError",
+    "ToolRegistry",
+    "ToolResult",
+    "ToolSpec",
+    "UsageError",
+    "Vibe",
+    "VibePrefectError",
+    "WorkflowExecutor",
+    "WorkflowNode",
+    "WorkflowNodeType",
+    "WorkflowPlan",
+    "Workspace",
+    "build_graph",
+    "compile_plan",
+    "default_registry",
+    "load_plan",
+    "run_plan",
+    "tool",
+]
+
+_NEEDS_PREFECT = {"WorkflowExecutor": "vibe_prefect.executor", "run_plan": "vibe_prefect.engine.flow"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NEEDS_PREFECT:
+        return getattr(import_module(_NEEDS_PREFECT[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

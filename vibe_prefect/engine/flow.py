@@ -1,0 +1,157 @@
+"""The one Prefect flow that runs plans: `run_plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.states import Failed
+
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.engine.runner import RunSetup, run_compiled
+from vibe_prefect.engine.storage import open_store
+from vibe_prefect.errors import PlanRunError
+from vibe_prefect.handlers import NodeHandler
+from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
+from vibe_prefect.progress import RunObserver
+from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.workspace import Workspace
+
+DEFAULT_CONCURRENCY = 32
+"""How many nodes of a deployed run work at once unless a parameter says otherwise."""
+
+
+@dataclass
+class RunHandle:
+    """A run as Prefect knows it. `task_runs` is set when it has ended."""
+
+    flow_run_id: UUID
+    """Id of the flow run, and the lineage of its records."""
+
+    name: str
+    """Name of the flow run."""
+
+    output_root: Path
+    """Folder that its files go to."""
+
+    task_runs: int = 0
+    """How many task runs Prefect was given."""
+
+
+def _ignore(handle: RunHandle) -> None:
+    """Do nothing with a run that has begun."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a caller in the same process adds to the flow's parameters: things that no parameter can hold."""
+
+    compiled: CompiledPlan
+    """The plan, compiled."""
+
+    tools: ToolRegistry
+    """The tools of this run."""
+
+    handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
+    """The caller's own handlers."""
+
+    observers: Sequence[RunObserver] = ()
+    """Who is told of each step."""
+
+    storage: str | Path | None = None
+    """Where records are kept; see `open_store`."""
+
+    announce: Callable[[RunHandle], None] = _ignore
+    """Called when the flow run has begun."""
+
+
+_options: ContextVar[RunOptions | None] = ContextVar("vibe_prefect_run_options", default=None)
+
+
+@contextmanager
+def run_options(options: RunOptions) -> Generator[None]:
+    """Hand options to the `run_plan` that is called within."""
+    token = _options.set(options)
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+@flow(name="run-plan", persist_result=False)
+async def run_plan(
+    plan: WorkflowPlan,
+    simulate: bool = False,
+    concurrency: int | None = DEFAULT_CONCURRENCY,
+    input_root: str = ".",
+    output: str = "outputs",
+) -> ExecutionResult | State[Any]:
+    """Run a plan: each node is a task, and what a node made is kept before the next one starts.
+
+    Args:
+        plan: What to run.
+        simulate: Run every node as a simulation: nothing is called, spent or written.
+        concurrency: How many nodes may run at once; `None` for no limit.
+        input_root: The only folder that tools may read from.
+        output: The folder for what the run makes; each run has a folder of its own below it.
+
+    Returns:
+        What came of it. When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the
+        result.
+    """
+    options = _options.get() or _own_options(plan, simulate=simulate)
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    flow_run = context.flow_run
+    await _put_plan_into_name(cast("PrefectClient", context.client), flow_run, plan.id)
+    workspace = _workspace(input_root, output, plan.id, flow_run)
+    handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
+    options.announce(handle)
+    setup = RunSetup(
+        tools=options.tools,
+        workspace=workspace,
+        store=await open_store(options.storage),
+        lineage=str(flow_run.id),
+        handlers=options.handlers,
+        observers=options.observers,
+        concurrency=concurrency,
+    )
+    result, handle.task_runs = await run_compiled(options.compiled, setup)
+    if result.status is ExecutionStatus.FAILED:
+        error = PlanRunError(result)
+        return Failed(message=str(error), data=error)
+    return result
+
+
+async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
+    """Put the plan's id before the name that Prefect chose, so that a list of runs tells them apart.
+
+    The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it.
+    """
+    if not flow_run.name.startswith(f"{plan_id}-"):
+        flow_run.name = f"{plan_id}-{flow_run.name}"
+        await client.set_flow_run_name(flow_run_id=flow_run.id, name=flow_run.name)
+
+
+def _workspace(input_root: str, output: str, plan_id: str, flow_run: FlowRun) -> Workspace:
+    """Return the run's folders. The one for output sorts by time, and stays the same when the run is retried."""
+    assert flow_run.created is not None
+    name = f"{flow_run.created:%Y-%m-%dT%H%M%S}-{flow_run.id.hex[:8]}"
+    return Workspace(Path(input_root).resolve(), Path(output).resolve() / plan_id / name)
+
+
+def _own_options(plan: WorkflowPlan, *, simulate: bool) -> RunOptions:
+    tools = default_registry()
+    mode = Simulate.ALL if simulate else Simulate.NEVER
+    return RunOptions(compile_plan(plan, tools=tools, simulate=mode), tools)

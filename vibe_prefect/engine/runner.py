@@ -1,0 +1,260 @@
+"""Runs a `CompiledPlan` inside a Prefect flow run: decides, executes, and collects what came of each node."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+
+from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.engine.limits import RunLimits, global_slots
+from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.scheduler import run_in_order
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
+from vibe_prefect.engine.tasks import NodeJob, SkipJob, ToolJob, run_node, run_tool, skip_node
+from vibe_prefect.feedback import (
+    Failure,
+    ResourceUsage,
+    failure_feedback,
+    replan_suggestion,
+    success_feedback,
+)
+from vibe_prefect.handlers import NodeContext, NodeHandler, builtin_handler, invoke, is_async, output_of, takes_context
+from vibe_prefect.models import WorkflowNode, WorkflowNodeType
+from vibe_prefect.progress import RunObserver
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.workspace import Workspace
+
+MAX_CAUSES = 10
+"""How many unsatisfied dependencies a skipped node names before it only counts."""
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What a run needs besides the plan."""
+
+    tools: ToolRegistry
+    """The tools of this run."""
+
+    workspace: Workspace
+    """The folders that it may touch."""
+
+    store: RecordStore
+    """Where its records are kept."""
+
+    lineage: str
+    """Under which they are kept."""
+
+    handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
+    """The caller's own handlers; the built-in one runs the other types."""
+
+    observers: Sequence[RunObserver] = ()
+    """Who is told of each step."""
+
+    concurrency: int | None = None
+    """How many nodes may run at once."""
+
+
+async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
+    """Run a plan within the current Prefect flow run.
+
+    Returns:
+        What came of it, with failed nodes told and not raised, and how many task runs Prefect was given.
+    """
+    context = FlowRunContext.get()
+    assert context is not None, "run_compiled needs a Prefect flow run around it"
+    with context.model_copy(update={"result_store": setup.store}):
+        run = _PlanRun(compiled, setup)
+        return await run.execute(), run.task_runs
+
+
+class _PlanRun:
+    """One run: the result as it grows, and what the nodes pass on."""
+
+    def __init__(self, compiled: CompiledPlan, setup: RunSetup) -> None:
+        self.task_runs = 0
+        self._compiled = compiled
+        self._graph = compiled.graph
+        self._setup = setup
+        self._limits = RunLimits(setup.concurrency)
+        self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
+        self._task_run_ids: dict[str, UUID] = {}
+        self._outputs: dict[str, bytes] = {}
+        self._whole: dict[str, bool] = {}
+        self._upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
+        for edge in compiled.edges:
+            self._upstream[edge.target].append(edge.source)
+
+    async def execute(self) -> ExecutionResult:
+        """Run every node that can run, and return the result."""
+        begun = time.perf_counter()
+        result = self._result
+        result.status = ExecutionStatus.RUNNING
+        for observer in self._setup.observers:
+            observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), 0)
+        await run_in_order(self._graph.waits, self._run)
+        result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
+        failed = result.count(ExecutionStatus.FAILED)
+        result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
+        result.total_duration = time.perf_counter() - begun
+        result.completed_at = now_iso()
+        result.parallel_efficiency = result.calculate_parallel_efficiency()
+        for observer in self._setup.observers:
+            observer.run_finished(result)
+        return result
+
+    async def _run(self, id: str) -> None:
+        causes = list(self._unsatisfied(id))
+        if causes:
+            await self._skip(id, causes)
+            return
+        node = self._compiled.nodes[id]
+        job = NodeJob(node, self._setup.lineage, self._work)
+        async with self._limits.slot(), global_slots(node.policy.limits):
+            state = await run_node(job, self._upstream_runs(id))
+        self._note_run(id, state)
+        if state.is_completed():
+            await self._complete(node, cast("NodeRecord", await state.aresult(raise_on_failure=False)))
+        else:
+            self._fail(node, job, state)
+
+    def _upstream_runs(self, id: str) -> list[UUID]:
+        return [self._task_run_ids[source] for source in self._upstream[id]]
+
+    def _note_run(self, id: str, state: State[Any]) -> None:
+        self.task_runs += 1
+        assert state.state_details.task_run_id is not None
+        self._task_run_ids[id] = state.state_details.task_run_id
+
+    def _status(self, id: str) -> ExecutionStatus:
+        return self._result.node_results[id].status
+
+    def _unsatisfied(self, id: str) -> Iterator[str]:
+        """Yield `<id> <status>` for what a node needs and did not get: parent, dependencies, what is below them."""
+        parent = self._graph.nodes[id].parent
+        if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
+            yield f"{parent} {self._status(parent)}"
+        for dependency in self._graph.awaited(id):
+            if not self._is_whole(dependency):
+                yield from self._broken(dependency)
+
+    def _is_whole(self, id: str) -> bool:
+        """Tell whether a node and all below it completed; all of them have finished."""
+        if id not in self._whole:
+            members = (id, *self._graph.below(id))
+            self._whole[id] = all(self._status(member) is ExecutionStatus.COMPLETED for member in members)
+        return self._whole[id]
+
+    def _broken(self, id: str) -> Iterator[str]:
+        """Yield the topmost nodes, from a dependency downwards, that did not complete."""
+        for member in (id, *self._graph.below(id)):
+            parent = self._graph.nodes[member].parent
+            below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
+            if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
+                yield f"{member} {self._status(member)}"
+
+    async def _skip(self, id: str, causes: list[str]) -> None:
+        causes = list(dict.fromkeys(causes))
+        named = ", ".join(causes[:MAX_CAUSES])
+        more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+        error = f"Dependencies not satisfied: {named}{more}"
+        self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
+        self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
+
+    async def _complete(self, node: CompiledNode, record: NodeRecord) -> None:
+        result = NodeResult(
+            node.id,
+            ExecutionStatus.COMPLETED,
+            result=record["result"],
+            duration=record["duration"],
+            started_at=record["started_at"],
+        )
+        self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"])
+        self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage))
+        self._finish(node.node, result)
+
+    def _fail(self, node: CompiledNode, job: NodeJob, state: State[Any]) -> None:
+        failure = _failure(node, job, state)
+        result = NodeResult(
+            node.id,
+            ExecutionStatus.FAILED,
+            error=failure.message,
+            duration=job.meter.duration,
+            started_at=job.meter.started_at,
+        )
+        self._learn(node.id, failure_feedback(result, failure, node.node.estimated_duration, job.meter.usage))
+        self._finish(node.node, result)
+
+    def _learn(self, id: str, feedback: dict[str, Any]) -> None:
+        self._result.add_feedback(id, feedback)
+        suggestion = replan_suggestion(id, feedback)
+        if suggestion is not None:
+            self._result.suggest_replan(suggestion)
+
+    def _finish(self, node: WorkflowNode, result: NodeResult) -> None:
+        self._result.add_node_result(result)
+        for observer in self._setup.observers:
+            observer.node_finished(node, result)
+
+    async def _work(self, job: NodeJob) -> NodeRecord:
+        """Do one attempt at a node."""
+        node, meter = job.node, job.meter
+        if not meter.attempts:
+            for observer in self._setup.observers:
+                observer.node_started(node.node)
+        with meter:
+            content = jsonable(node.id, await self._handle(node, meter))
+        return NodeRecord(
+            schema=RECORD_SCHEMA,
+            result=plain(content),
+            duration=meter.duration,
+            started_at=meter.started_at or now_iso(),
+            attempts=meter.attempts,
+            cpu_time=meter.cpu_time,
+            memory_usage=meter.memory_usage,
+            cpu_scope=meter.usage.scope,
+        )
+
+    async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
+        own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
+        handler: NodeHandler = own or builtin_handler
+        context = self._context(node)
+        arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
+        if is_async(handler):
+            return await handler(*arguments)
+        returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
+        return await returned if inspect.isawaitable(returned) else returned
+
+    def _context(self, node: CompiledNode) -> NodeContext:
+        async def call(name: str, inputs: dict[str, Any]) -> ToolResult:
+            self.task_runs += 1
+            return await run_tool(ToolJob(name, lambda: invoke(name, inputs, context)))
+
+        context = NodeContext(
+            plan_id=self._compiled.plan.id,
+            node=node.node,
+            vibe=self._compiled.plan.source_vibe,
+            previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
+            workspace=self._setup.workspace,
+            tools=self._setup.tools,
+            simulated=node.backing is Backing.SIMULATION,
+            caller=call,
+        )
+        return context
+
+
+def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:
+    if job.failure is not None:
+        return job.failure
+    if state.name == "TimedOut":
+        return Failure("TimeoutError", f"timeout: the node took longer than its {node.policy.timeout:g} s")
+    return Failure(state.name or state.type.value.title(), state.message or "the task run ended without a result")

@@ -1,0 +1,149 @@
+"""Where records are kept: Prefect's result persistence, addressed `<lineage>/<node id>-<key>`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import orjson
+from prefect.filesystems import LocalFileSystem
+from prefect.results import (
+    ResultRecord,  # pyright: ignore[reportPrivateImportUsage]
+    ResultStore,
+    aresolve_result_storage,
+)
+from prefect.serializers import JSONSerializer
+from prefect.settings import get_current_settings
+from pydantic import PrivateAttr
+from pydantic_core import PydanticSerializationError, to_json
+
+from vibe_prefect.errors import ResultTypeError
+from vibe_prefect.tools.workspace import replace_file
+
+RECORD_SCHEMA: Literal[1] = 1
+
+PLAIN_JSON = JSONSerializer(object_encoder=None, object_decoder=None)
+"""JSON and nothing else: Prefect's own decoder would turn a dict with `__class__` in it into that class."""
+
+
+class NodeRecord(TypedDict):
+    """What is kept of a node that completed: all that a resumed run needs to go on without it."""
+
+    schema: int
+    """`RECORD_SCHEMA`, when it was written."""
+
+    result: Any
+    """What the handler returned, as JSON data."""
+
+    duration: float
+    """Seconds that the node's own work took."""
+
+    started_at: str
+    """When its first attempt began, ISO 8601."""
+
+    attempts: int
+    """How many times it was tried."""
+
+    cpu_time: float
+    """CPU seconds."""
+
+    memory_usage: int
+    """Resident memory at its end, in bytes."""
+
+    cpu_scope: str
+    """What `cpu_time` covers: `thread` or `process`."""
+
+
+class RecordFolder(LocalFileSystem):
+    """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""
+
+    _block_type_name = "vibe_prefect record folder"
+    _root: str | None = None
+    _made: set[str] = PrivateAttr(default_factory=set[str])
+
+    def _resolve_path(self, path: str | None) -> Path:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if self._root is None:
+            self._root = str(Path(self.basepath or ".").expanduser().resolve())
+        full = os.path.normpath(os.path.join(self._root, path or ""))  # noqa: PTH118 - a tenth of pathlib's time
+        if full != self._root and not full.startswith(self._root + os.sep):
+            raise ValueError(f"the record {path!r} lies outside {self._root}")
+        return Path(full)
+
+    async def aread_path(self, path: str) -> bytes:
+        """Return a record's bytes; a missing one raises `FileNotFoundError`."""
+        return self._resolve_path(path).read_bytes()
+
+    async def awrite_path(self, path: str, content: bytes) -> str:
+        """Write a record atomically."""
+        target = self._resolve_path(path)
+        folder = str(target.parent)
+        if folder not in self._made:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
+        replace_file(target, content)
+        return str(target)
+
+
+class RecordStore(ResultStore):
+    """A result store that keeps results only: Prefect would also write the exception of each failed node."""
+
+    async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
+        if not isinstance(result_record.result, BaseException):
+            await super()._apersist_result_record(result_record, holder)  # pyright: ignore[reportPrivateUsage]
+
+
+async def open_store(storage: str | Path | None) -> RecordStore:
+    """Return the store for a run's records.
+
+    Args:
+        storage: A folder, or a saved storage block as `<block type>/<name>`; by default Prefect's own default
+            storage block where one is set, else the folder `vibe-prefect` in Prefect's local result storage.
+    """
+    block = _block_of(storage)
+    files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
+    return RecordStore(result_storage=files, serializer=PLAIN_JSON)
+
+
+def _block_of(storage: str | Path | None) -> str | None:
+    if storage is None:
+        return get_current_settings().results.default_storage_block
+    is_slug = isinstance(storage, str) and storage.count("/") == 1 and not storage.startswith((".", "/", "~"))
+    return str(storage) if is_slug else None
+
+
+def _folder_of(storage: str | Path | None) -> str:
+    folder = storage or get_current_settings().results.local_storage_path / "vibe-prefect"
+    return str(folder)
+
+
+def record_path(lineage: str, node_id: str, key: str) -> str:
+    """Return where a node's record lies in the storage."""
+    return f"{lineage}/{node_id}-{key}"
+
+
+def jsonable(node_id: str, result: Any) -> bytes:
+    """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
+
+    Raises:
+        ResultTypeError: The result holds something that JSON cannot, with the node and the type.
+    """
+    try:
+        return orjson.dumps(result)
+    except TypeError:
+        pass
+    try:
+        return to_json(result)
+    except (PydanticSerializationError, ValueError) as error:
+        raise ResultTypeError(
+            f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "
+            "return dicts, lists, text, numbers, and a file reference for media"
+        ) from error
+
+
+def plain(content: bytes) -> Any:
+    """Return the JSON data in bytes that `jsonable` made."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:  # NaN, infinities and ints beyond 64 bits
+        return PLAIN_JSON.loads(content)

@@ -1,0 +1,181 @@
+"""Prefect tasks: one for each node type and policy, one for tool calls, one for skipped nodes.
+
+Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
+So a task takes one job, inside `quote`, and is told what it waits for by slim states that carry a task run's id alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State, StateDetails, StateType
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+from prefect.tasks import TaskRunNameCallbackWithParameters
+from prefect.utilities.annotations import quote
+
+from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
+from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.storage import NodeRecord, record_path
+from vibe_prefect.feedback import Failure
+from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.tools.base import ToolResult
+
+TOOL_TASK = "tool"
+SKIPPED = "Skipped"
+"""Name of the state in which Prefect shows a node that was skipped."""
+
+
+@dataclass
+class NodeJob:
+    """One node's way through its Prefect task, over all attempts."""
+
+    node: CompiledNode
+    """The node."""
+
+    lineage: str
+    """Under which its record is kept."""
+
+    work: Callable[[NodeJob], Awaitable[NodeRecord]]
+    """Does one attempt."""
+
+    meter: Meter = field(default_factory=Meter)
+    """What the attempts used."""
+
+    failure: Failure | None = None
+    """Why the last attempt failed."""
+
+    @property
+    def name(self) -> str:
+        """What the task run is called."""
+        return self.node.id
+
+
+@dataclass(frozen=True)
+class ToolJob:
+    """One tool call that a handler makes."""
+
+    name: str
+    """What the task run is called: the tool's name."""
+
+    call: Callable[[], Awaitable[ToolResult]]
+    """Makes the call."""
+
+
+@dataclass(frozen=True)
+class SkipJob:
+    """One node that does not run."""
+
+    name: str
+    """The node's id."""
+
+    reason: str
+    """Why not."""
+
+
+@dataclass
+class RecordPolicy(CachePolicy):
+    """A node's record is where its content key says: nothing is hashed at run time."""
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        """Return where the record of the task's job lies."""
+        job: NodeJob = inputs["job"]
+        return record_path(job.lineage, job.node.id, job.node.key)
+
+
+@lru_cache(maxsize=512)
+def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy) -> Task[..., Any]:
+    """Return the task for all nodes of a type with a policy."""
+    return Task(
+        _run_node,
+        name=node_type.value,
+        task_run_name=_job_name,
+        tags=policy.tags,
+        retries=policy.retries,
+        retry_delay_seconds=list(policy.retry_delays) or None,
+        retry_jitter_factor=policy.retry_jitter or None,
+        timeout_seconds=policy.timeout,
+        cache_policy=RecordPolicy(),
+        cache_result_in_memory=False,
+        persist_result=True,
+    )
+
+
+async def run_node(job: NodeJob, upstream: Iterable[UUID]) -> State[Any]:
+    """Run a node's task to its end and return its final state; a failing node raises nothing."""
+    task = node_task(job.node.node.type, job.node.policy)
+    return await _call(task, job, upstream)
+
+
+async def run_tool(job: ToolJob) -> ToolResult:
+    """Make a tool call as a task of its own within the node's task."""
+    return cast("ToolResult", await tool_task()(quote(job)))
+
+
+async def skip_node(job: SkipJob, upstream: Iterable[UUID]) -> State[Any]:
+    """Record that a node is skipped."""
+    return await _call(_skip_task(), job, upstream)
+
+
+@lru_cache(maxsize=1)
+def tool_task() -> Task[..., Any]:
+    """Return the task for the tool calls of handlers."""
+    return Task(
+        _run_tool, name=TOOL_TASK, task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False, tags=()
+    )
+
+
+@lru_cache(maxsize=1)
+def _skip_task() -> Task[..., Any]:
+    return Task(_skip, name="skip", task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False)
+
+
+async def _call(task: Task[..., Any], job: NodeJob | SkipJob, upstream: Iterable[UUID]) -> State[Any]:
+    waits = [_done(task_run_id) for task_run_id in upstream]
+    return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=waits, return_state=True))
+
+
+def _done(task_run_id: UUID) -> State[bool]:
+    """Return a state that draws an edge from a task run: completed, whatever became of the run itself."""
+    return Completed(data=True, state_details=StateDetails(task_run_id=task_run_id))
+
+
+def _name_of(parameters: dict[str, Any]) -> str:
+    return parameters["job"].name
+
+
+_job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
+
+
+async def _run_node(job: NodeJob) -> NodeRecord:
+    _tag(job.node)
+    job.failure = None
+    try:
+        return await job.work(job)
+    except Exception as error:
+        job.failure = Failure(type(error).__name__, str(error) or repr(error))
+        raise
+
+
+def _tag(node: CompiledNode) -> None:
+    """Tag the task run with type and tool. Tags of the task itself would each cost a request for a limit's slot."""
+    context = TaskRunContext.get()
+    assert context is not None
+    tool = [f"tool:{node.tool}"] if node.tool else []
+    context.task_run.tags = sorted({*context.task_run.tags, node.node.type.value, *tool})
+
+
+async def _run_tool(job: ToolJob) -> ToolResult:
+    return await job.call()
+
+
+async def _skip(job: SkipJob) -> State[Any]:
+    return State(type=StateType.CANCELLED, name=SKIPPED, message=job.reason)

@@ -1,0 +1,140 @@
+"""The one tree of exceptions, and the values they carry.
+
+`VibePrefectError` is the root. `UsageError` means that what was asked for cannot run as written (a plan, a tool's
+inputs, an option): nothing was executed. `RunError` means that something went wrong while a plan was running.
+All of them survive pickling, since they cross process borders.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vibe_prefect.results import ExecutionResult
+
+MAX_LISTED = 20
+"""How many failed nodes an error names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a plan file. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a plan."""
+
+    message: str
+    """What was found, what was expected and, where it can be told, what to do next."""
+
+    node_id: str | None = None
+    """The node it concerns; `None` for the plan as a whole."""
+
+    field: str | None = None
+    """The field, relative to the node (or the plan), such as `dependencies[0]`."""
+
+    position: Position | None = None
+    """Where it stands, when the plan came from a file."""
+
+    def __str__(self) -> str:
+        place = [f"node {self.node_id!r}"] if self.node_id is not None else []
+        if self.field:
+            place.append(self.field)
+        text = f"{', '.join(place)}: {self.message}" if place else self.message
+        return f"{self.position}: {text}" if self.position else text
+
+
+class VibePrefectError(Exception):
+    """Root of every exception that this package raises on purpose."""
+
+
+class UsageError(VibePrefectError):
+    """What was asked for cannot run as written. Nothing was executed."""
+
+
+class PlanError(UsageError, ValueError):
+    """A plan that cannot run, with every problem that was found in it."""
+
+    def __init__(self, problems: Sequence[Problem], name: str | None = None) -> None:
+        """Tell what is wrong with a plan.
+
+        Args:
+            problems: What is wrong, in plan order; never empty.
+            name: The plan's id, or the file it came from.
+        """
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.name = name
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        count = len(self.problems)
+        subject = f"plan {self.name!r}" if self.name else "the plan"
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        return f"{subject} has {count} problem{'s' if count != 1 else ''}:\n{lines}"
+
+    def __reduce__(self) -> tuple[type[PlanError], tuple[tuple[Problem, ...], str | None]]:
+        return type(self), (self.problems, self.name)
+
+
+class ToolDefinitionError(UsageError, TypeError):
+    """A tool that is not shaped like one: a missing name, an input without a type, a broken entry point."""
+
+
+class RunError(VibePrefectError):
+    """Something went wrong while a plan was running."""
+
+
+class ResultTypeError(RunError, TypeError):
+    """A node returned something that JSON cannot hold, so it could not be kept."""
+
+
+class OutsideRootError(RunError, PermissionError):
+    """A path that leaves the folder a tool is allowed to touch."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the closest known word, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shorten(value: object, width: int = 60) -> str:
+    """Return `repr(value)`, cut to a width."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+class PlanRunError(RunError):
+    """A run in which at least one node failed. Everything that could run did."""
+
+    def __init__(self, result: ExecutionResult) -> None:
+        """Tell which nodes failed.
+
+        Args:
+            result: What came of the run, every node included.
+        """
+        self.result = result
+        self.failed: tuple[str, ...] = result.ids("failed")
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
+        lines = [f"  {id}: {self.result.node_results[id].error}" for id in self.failed[:MAX_LISTED]]
+        more = len(self.failed) - MAX_LISTED
+        lines += [f"  and {more} more"] if more > 0 else []
+        head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
+        return "\n".join([head, *lines])
+
+    def __reduce__(self) -> tuple[type[PlanRunError], tuple[ExecutionResult]]:
+        return type(self), (self.result,)

@@ -1,0 +1,243 @@
+"""What runs a node: the built-in handlers, the call of a tool, and the contract's simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
+from vibe_prefect.templates import TEMPLATE_NAMES, render_all
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.workspace import Workspace
+
+LLM_TOOL = "llm_generate"
+"""The tool that generate nodes use when they name none and it is registered."""
+
+RESULT_TYPES = {
+    WorkflowNodeType.ANALYZE: "analysis",
+    WorkflowNodeType.GENERATE: "generation",
+    WorkflowNodeType.TRANSFORM: "transformation",
+    WorkflowNodeType.VALIDATE: "validation",
+    WorkflowNodeType.COMPOSITE: "composite",
+}
+TOOL_RESULT = "tool_execution"
+
+_SIMULATED_TEXT = {
+    WorkflowNodeType.ANALYZE: "Analysis completed for: ",
+    WorkflowNodeType.GENERATE: "Generated content for: ",
+    WorkflowNodeType.TRANSFORM: "Transformed content for: ",
+    WorkflowNodeType.VALIDATE: "Validation passed for: ",
+    WorkflowNodeType.COMPOSITE: "Composite task organized: ",
+}
+
+ToolCaller = Callable[[str, dict[str, Any]], Awaitable[ToolResult]]
+"""Calls a tool by name with inputs; what it returns was successful."""
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """What a handler can know about the run around its node."""
+
+    plan_id: str
+    """The plan's id."""
+
+    node: WorkflowNode
+    """The node itself."""
+
+    vibe: Vibe
+    """The wish that the plan was made from."""
+
+    previous_outputs: Mapping[str, Any]
+    """Each dependency's output by its id, a copy of this node's own; see `output_of`."""
+
+    workspace: Workspace
+    """The folders that this run may read from and write to."""
+
+    tools: ToolRegistry
+    """The tools of this run."""
+
+    simulated: bool
+    """Whether the built-in handler is to simulate instead of work."""
+
+    caller: ToolCaller
+    """How `call_tool` reaches a tool; the engine makes each call a task of its own."""
+
+    @property
+    def workflow_context(self) -> str:
+        """The dependencies' texts, a block each, for a prompt."""
+        blocks = (
+            f"Previous step ({id}):\n{cast('dict[str, Any]', output)['text']}"
+            for id, output in self.previous_outputs.items()
+            if isinstance(output, dict) and "text" in output
+        )
+        return "\n\n".join(blocks)
+
+    @property
+    def tool_context(self) -> ToolContext:
+        """What a tool is told about this node."""
+        return ToolContext(
+            workflow_context=self.workflow_context,
+            node_description=self.node.description,
+            previous_outputs=self.previous_outputs,
+            node_id=self.node.id,
+            plan_id=self.plan_id,
+            vibe=self.vibe,
+            workspace=self.workspace,
+        )
+
+    async def call_tool(self, name: str, inputs: dict[str, Any]) -> Any:
+        """Call a registered tool from a handler and return its output.
+
+        Raises:
+            KeyError: No tool has that name.
+            RuntimeError: The tool reported failure.
+        """
+        return (await self.caller(name, inputs)).output
+
+
+NodeHandler = Callable[..., Any]
+"""Async or sync; takes the node, or the node and its `NodeContext`; returns JSON data."""
+
+
+def takes_context(handler: NodeHandler) -> bool:
+    """Tell whether a handler wants the context besides the node."""
+    parameters = inspect.signature(handler).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return True
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in positional for parameter in parameters) > 1
+
+
+def is_async(handler: NodeHandler) -> bool:
+    """Tell whether a handler runs on the event loop; any other runs in a thread."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+async def builtin_handler(node: WorkflowNode, context: NodeContext) -> dict[str, Any]:
+    """Run a node by its tool, as a composite, or simulated."""
+    if context.simulated:
+        return await simulate(node)
+    name = tool_of(node, context.tools)
+    if name is not None:
+        return await _run_tool(node, name, context)
+    return {
+        "type": RESULT_TYPES[node.type],
+        "description": node.description,
+        "result": f"{_SIMULATED_TEXT[WorkflowNodeType.COMPOSITE]}{node.description}",
+        "child_count": len(node.children),
+    }
+
+
+BUILTIN_HANDLERS: Mapping[WorkflowNodeType, NodeHandler] = dict.fromkeys(WorkflowNodeType, builtin_handler)
+"""What runs each node type unless a caller says otherwise."""
+
+
+async def simulate(node: WorkflowNode) -> dict[str, Any]:
+    """Wait and return the contract's text, marked as simulated: 0.1 s, and 0.2 s for a generate node."""
+    await asyncio.sleep(0.2 if node.type is WorkflowNodeType.GENERATE else 0.1)
+    detail = (
+        {"child_count": len(node.children)}
+        if node.type is WorkflowNodeType.COMPOSITE
+        else {"parameters": node.parameters}
+    )
+    return {
+        "type": RESULT_TYPES[node.type],
+        "description": node.description,
+        "result": f"{_SIMULATED_TEXT[node.type]}{node.description}",
+        **detail,
+        "simulated": True,
+    }
+
+
+def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
+    """Return the name of the tool that runs a node, if one does."""
+    named = node.parameters.get("tool")
+    if named is not None:
+        return str(named)
+    return LLM_TOOL if node.type is WorkflowNodeType.GENERATE and LLM_TOOL in tools else None
+
+
+def tool_inputs(node: WorkflowNode, tool: str) -> dict[str, Any]:
+    """Return a node's inputs for its tool as written; a model's prompt defaults to the description."""
+    inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
+    if tool == LLM_TOOL:
+        inputs.setdefault("prompt", node.description)
+    return inputs
+
+
+def raw_inputs(tool: Tool) -> frozenset[str]:
+    """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
+    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
+    return frozenset(name for name, schema in properties.items() if _is_raw(schema))
+
+
+def _is_raw(schema: Any) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    found = cast("dict[str, Any]", schema)
+    return found.get("format") == "jinja" or any(_is_raw(option) for option in found.get("anyOf", ()))
+
+
+def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the templates in a tool's inputs."""
+    raw = raw_inputs(tool)
+    return {name: value if name in raw else render_all(value, values) for name, value in inputs.items()}
+
+
+def template_values(context: NodeContext) -> dict[str, Any]:
+    """Return what the templates of a node's inputs can name."""
+    values: dict[str, Any] = {
+        "outputs": context.previous_outputs,
+        "vibe": context.vibe.model_dump(),
+        "plan_id": context.plan_id,
+        "node_id": context.node.id,
+        "description": context.node.description,
+    }
+    assert values.keys() == TEMPLATE_NAMES
+    return values
+
+
+async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
+    """Call a tool; what comes back was successful.
+
+    Raises:
+        KeyError: No tool has that name.
+        RuntimeError: The tool reported failure.
+    """
+    tool = context.tools.get(name)
+    if tool is None:
+        raise KeyError(f"no tool is named {name!r}; registered: {', '.join(context.tools)}")
+    outcome = await tool.execute(inputs, context.tool_context)
+    if not outcome.success:
+        raise RuntimeError(f"Tool execution failed: {outcome.error}")
+    return outcome
+
+
+async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict[str, Any]:
+    tool = context.tools.get(name)
+    inputs = tool_inputs(node, name)
+    if tool is not None:
+        inputs = fill_inputs(tool, inputs, template_values(context))
+    outcome = await invoke(name, inputs, context)
+    named = node.parameters.get("tool") is not None
+    return {
+        "type": TOOL_RESULT if named else RESULT_TYPES[node.type],
+        "tool": name,
+        "description": node.description,
+        "result": outcome.output,
+        "metadata": outcome.metadata,
+        **({} if named else {"parameters": node.parameters}),
+    }
+
+
+def output_of(result: Any) -> Any:
+    """Return what a node passes on: `result["result"]` of a built-in handler's dict, else the result itself."""
+    if not isinstance(result, dict):
+        return result
+    facts = cast("dict[str, Any]", result)
+    built_in = "result" in facts and facts.get("type") in (TOOL_RESULT, *RESULT_TYPES.values())
+    return facts["result"] if built_in else facts

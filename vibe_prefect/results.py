@@ -1,0 +1,133 @@
+"""What came of a run: a result for each node, and the run's own summary. The shapes are the contract's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+class ExecutionStatus(StrEnum):
+    """How far a node, or the run as a whole, has come."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+FINISHED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED})
+"""The statuses in which a node stays."""
+
+
+def now_iso() -> str:
+    """Return the present time in UTC as ISO 8601."""
+    return datetime.now(UTC).isoformat()
+
+
+@dataclass
+class NodeResult:
+    """What came of one node."""
+
+    node_id: str
+    """The node's id."""
+
+    status: ExecutionStatus
+    """How it ended."""
+
+    result: Any = None
+    """What its handler returned, as JSON data; `None` unless it completed."""
+
+    error: str | None = None
+    """Why it failed or was skipped."""
+
+    duration: float = 0.0
+    """Seconds that its own work took, all attempts together; waiting for a slot or a retry is not in it."""
+
+    started_at: str | None = None
+    """When its first attempt began, ISO 8601; `None` for a node that never ran."""
+
+
+@dataclass
+class ExecutionResult:
+    """What came of a run."""
+
+    plan_id: str
+    """The plan's id."""
+
+    status: ExecutionStatus = ExecutionStatus.PENDING
+    """FAILED if any node failed, else COMPLETED, once the run has ended."""
+
+    node_results: dict[str, NodeResult] = field(default_factory=dict[str, NodeResult])
+    """One result for each node by its id, in plan order once the run has ended."""
+
+    started_at: str = field(default_factory=now_iso)
+    """When the run began, ISO 8601."""
+
+    completed_at: str | None = None
+    """When it ended, ISO 8601."""
+
+    total_duration: float = 0.0
+    """Seconds from its begin to its end."""
+
+    parallel_efficiency: float = 0.0
+    """The part of the nodes' own time that running side by side saved: 0 to 1."""
+
+    execution_groups: list[list[str]] = field(default_factory=list[list[str]])
+    """The topological groups of the whole plan, each in plan order."""
+
+    feedback_data: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """What was learned about each executed node, by its id."""
+
+    replan_suggestions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What a planner should look at again, each with a `timestamp`."""
+
+    def add_node_result(self, result: NodeResult) -> None:
+        """Store a node's result under its id."""
+        self.node_results[result.node_id] = result
+
+    def is_complete(self) -> bool:
+        """Tell whether every recorded node has completed, failed or been skipped."""
+        return all(result.status in FINISHED for result in self.node_results.values())
+
+    def count(self, status: ExecutionStatus) -> int:
+        """Return how many nodes have that status."""
+        return sum(result.status == status for result in self.node_results.values())
+
+    def ids(self, status: ExecutionStatus | str) -> tuple[str, ...]:
+        """Return the ids of the nodes that have that status."""
+        return tuple(id for id, result in self.node_results.items() if result.status == status)
+
+    def get_summary(self) -> dict[str, Any]:
+        """Return the run in ten values, ready for JSON; durations in seconds."""
+        return {
+            "plan_id": self.plan_id,
+            "status": self.status.value,
+            "total_nodes": len(self.node_results),
+            "completed": self.count(ExecutionStatus.COMPLETED),
+            "failed": self.count(ExecutionStatus.FAILED),
+            "total_duration": self.total_duration,
+            "started_at": self.started_at,
+            "completed_at": self.completed_at,
+            "parallel_efficiency": self.parallel_efficiency,
+            "execution_groups": len(self.execution_groups),
+        }
+
+    def calculate_parallel_efficiency(self) -> float:
+        """Return `max(0, (sum of node durations - total_duration) / sum of node durations)`, 0.0 without node time."""
+        node_time = sum(result.duration for result in self.node_results.values())
+        return max(0.0, (node_time - self.total_duration) / node_time) if node_time > 0 else 0.0
+
+    def add_feedback(self, node_id: str, feedback: dict[str, Any]) -> None:
+        """Store what was learned about a node."""
+        self.feedback_data[node_id] = feedback
+
+    def suggest_replan(self, suggestion: dict[str, Any]) -> None:
+        """Add a suggestion, with the present time under `timestamp` unless it brings its own."""
+        self.replan_suggestions.append({"timestamp": now_iso(), **suggestion})
+
+    def should_replan(self) -> bool:
+        """Tell whether more than one node failed, or anything was suggested."""
+        return self.count(ExecutionStatus.FAILED) > 1 or bool(self.replan_suggestions)

@@ -1,0 +1,87 @@
+"""A real Prefect server for as long as a test or a benchmark needs one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+START_BOUND = 90.0
+"""Seconds that the server may take until it answers."""
+
+STOP_BOUND = 15.0
+"""Seconds that it may take to end before it is killed."""
+
+SERVER_SETTINGS: Mapping[str, str] = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+}
+"""What keeps a server on SQLite up with the task runs of large plans, a third of the CPU time that it takes without."""
+
+
+@contextmanager
+def running_server(home: Path) -> Generator[str]:
+    """Run a Prefect server on a free local port.
+
+    Args:
+        home: Its `PREFECT_HOME`: database and log file go there.
+
+    Yields:
+        The address of its API, for `PREFECT_API_URL`.
+
+    Raises:
+        RuntimeError: It did not answer in time; the message ends with its log.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {**SERVER_SETTINGS, "PREFECT_HOME": str(home)}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    log = home / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        api = f"http://127.0.0.1:{port}/api"
+        _await_health(api, process, log)
+        yield api
+    finally:
+        _stop(process)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_health(api: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_BOUND
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{api}/health", timeout=2):  # noqa: S310 - an http address
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    tail = log.read_text(errors="replace")[-2000:]
+    raise RuntimeError(f"the Prefect server did not answer within {START_BOUND:g} s; its log ends with:\n{tail}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_BOUND)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,193 @@
+"""`@tool`: a plain function with typed arguments becomes a tool."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from functools import partial
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints, overload
+
+from anyio.to_thread import run_sync
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+
+from vibe_prefect.errors import ToolDefinitionError, UsageError
+from vibe_prefect.tools.base import (
+    BaseTool,
+    ToolCategory,
+    ToolContext,
+    ToolResult,
+    ToolSpec,
+    input_problems,
+)
+
+CONTEXT = "context"
+"""The argument's name by which a function asks for the `ToolContext`."""
+
+
+class ToolInputError(UsageError, ValueError):
+    """Inputs that a tool cannot work with; the message names the input, what was found and what was expected."""
+
+
+class FunctionTool(BaseTool):
+    """A tool around a function: its arguments are the inputs, what it returns is the output.
+
+    An argument named `context` receives the `ToolContext` and is no input. A sync function runs in a thread. A
+    function may return a `ToolResult` to report failure or metadata; an exception fails the node as it is.
+    """
+
+    missing_extra: str | None = None
+    """The command that installs what the tool lacks on this machine; `None` when it can run."""
+
+    def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
+        self.source_object = function
+        self.version = version
+        self.input_model = _input_model(function, name)
+        self._function = function
+        self._wants_context = CONTEXT in inspect.signature(function).parameters
+        self._spec = _function_spec(function, name, category, self.input_model)
+        self.__name__ = name
+        self.__doc__ = function.__doc__
+
+    @property
+    def spec(self) -> ToolSpec:
+        """How the tool presents itself."""
+        return self._spec
+
+    async def execute(self, inputs: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
+        """Check the inputs, call the function and wrap what it returns.
+
+        Raises:
+            ToolInputError: The inputs do not fit the function's arguments.
+            Exception: Whatever the function raises.
+        """
+        arguments = self._arguments(inputs)
+        if self._wants_context:
+            arguments[CONTEXT] = context or ToolContext()
+        output = await self._call(arguments)
+        return output if isinstance(output, ToolResult) else ToolResult(success=True, output=output)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function itself, as if it had not been decorated."""
+        return self._function(*args, **kwargs)
+
+    def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        assert self.input_model is not None
+        try:
+            values = self.input_model.model_validate(inputs)
+        except ValidationError:
+            problems = [f"{_place(problem.path)}{problem.message}" for problem in input_problems(self, inputs)]
+            raise ToolInputError(f"{self._spec.name}: {'; '.join(problems)}") from None
+        return {name: getattr(values, name) for name in self.input_model.model_fields}
+
+    async def _call(self, arguments: dict[str, Any]) -> Any:
+        if inspect.iscoroutinefunction(self._function):
+            return await self._function(**arguments)
+        return await run_sync(partial(self._function, **arguments), abandon_on_cancel=True)
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> FunctionTool: ...
+
+
+@overload
+def tool(
+    *, name: str | None = None, category: ToolCategory = ToolCategory.UTILITY, version: str | None = None
+) -> Callable[[Callable[..., Any]], FunctionTool]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    category: ToolCategory = ToolCategory.UTILITY,
+    version: str | None = None,
+) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
+    """Make a tool of a function, sync or async, whose arguments have types.
+
+    Args:
+        function: The function, when used without parentheses.
+        name: What nodes call it; the function's name by default.
+        category: What it is about.
+        version: Changes when its results do; by default a hash of the function's source stands in.
+
+    Raises:
+        ToolDefinitionError: An argument has no type, or one that has no JSON Schema.
+    """
+
+    def wrap(inner: Callable[..., Any]) -> FunctionTool:
+        return FunctionTool(inner, name=name or inner.__name__, category=category, version=version)
+
+    return wrap(function) if function is not None else wrap
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return f"{''.join(steps).removeprefix('.')}: " if path else ""
+
+
+def _input_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
+    hints = _hints(function, name)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == CONTEXT:
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise ToolDefinitionError(f"tool {name!r}: argument {parameter.name!r} cannot be passed by name")
+        if parameter.name.startswith("_") or parameter.name == "model_config":
+            raise ToolDefinitionError(f"tool {name!r}: argument {parameter.name!r} cannot be an input; rename it")
+        if parameter.name not in hints:
+            raise ToolDefinitionError(f"tool {name!r}: argument {parameter.name!r} needs a type annotation")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    try:
+        return _model(f"{name}_inputs", fields)
+    except PydanticUserError as error:
+        raise ToolDefinitionError(f"tool {name!r}: an argument has a type without a JSON Schema: {error}") from error
+
+
+def _model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
+    with warnings.catch_warnings():  # an input may well be called `json` or `copy`, as old methods of BaseModel are
+        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
+        model = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+    model.model_json_schema()
+    return model
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    try:
+        return get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise ToolDefinitionError(
+            f"tool {name!r}: an annotation names {error.name!r}, which the function's module does not define"
+        ) from error
+
+
+def _function_spec(
+    function: Callable[..., Any], name: str, category: ToolCategory, inputs: type[BaseModel]
+) -> ToolSpec:
+    doc = inspect.getdoc(function) or ""
+    return ToolSpec(
+        name=name,
+        description=" ".join(doc.split("\n\n")[0].split()) or name.replace("_", " "),
+        category=category,
+        input_schema=inputs.model_json_schema(),
+        output_schema=_output_schema(function),
+    )
+
+
+def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
+    returned = _without_result(get_type_hints(function, include_extras=True).get("return", Any))
+    try:
+        return {} if returned is ToolResult else TypeAdapter(returned).json_schema()
+    except PydanticUserError:  # a type pydantic cannot describe says nothing about the output
+        return {}
+
+
+def _without_result(returned: Any) -> Any:
+    if get_origin(returned) not in (Union, UnionType):
+        return returned
+    return cast("Any", Union)[tuple(one for one in get_args(returned) if one is not ToolResult)]

@@ -1,0 +1,92 @@
+"""Which tools there are: the built-in ones, a caller's own, and those that other packages bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from vibe_prefect.errors import ToolDefinitionError
+from vibe_prefect.tools.base import Tool, ToolCategory, ToolSpec
+
+ENTRY_POINT_GROUP = "vibe_prefect.tools"
+"""A package that brings tools names each of them, an instance or a class, in this entry-point group."""
+
+
+class ToolRegistry:
+    """Tools by name. A later tool of the same name replaces the earlier one."""
+
+    def __init__(self, tools: Iterable[Tool] = ()) -> None:
+        self._tools: dict[str, Tool] = {}
+        for tool in tools:
+            self.register(tool)
+
+    def register(self, tool: Tool) -> None:
+        """Add a tool under the name in its spec.
+
+        Raises:
+            ToolDefinitionError: The object has no `spec` with a name, or no `execute`.
+        """
+        name = getattr(getattr(tool, "spec", None), "name", None)
+        if not isinstance(name, str) or not name or not callable(getattr(tool, "execute", None)):
+            raise ToolDefinitionError(f"{tool!r} is not a tool: it needs a `spec` with a name, and `execute`")
+        self._tools[name] = tool
+
+    def get(self, name: str) -> Tool | None:
+        """Return the tool of that name, if there is one."""
+        return self._tools.get(name)
+
+    def list_tools(self, category: ToolCategory | None = None) -> list[ToolSpec]:
+        """Return the specs of all tools, or of one category's, sorted by name."""
+        specs = sorted((tool.spec for tool in self._tools.values()), key=lambda spec: spec.name)
+        return [spec for spec in specs if category is None or spec.category == category]
+
+    def find_by_category(self, category: ToolCategory) -> list[Tool]:
+        """Return the tools of one category, sorted by name."""
+        return [self._tools[spec.name] for spec in self.list_tools(category)]
+
+    def to_prompt_context(self) -> str:
+        """Describe the tools for a planner's prompt, one block a tool."""
+        return "\n\n".join(_describe(spec) for spec in self.list_tools())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tools
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._tools))
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+
+def default_registry() -> ToolRegistry:
+    """Return a new registry with the built-in tools and those of installed packages.
+
+    Raises:
+        ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
+    """
+    from vibe_prefect.tools.builtin import builtin_tools
+
+    registry = ToolRegistry(builtin_tools())
+    for entry in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name):
+        registry.register(_load(entry))
+    return registry
+
+
+def _load(entry: EntryPoint) -> Tool:
+    try:
+        loaded = entry.load()
+        return loaded() if isinstance(loaded, type) else loaded
+    except Exception as error:
+        package = entry.dist.name if entry.dist else "an installed package"
+        raise ToolDefinitionError(
+            f"the tool {entry.name!r} of {package!r} ({entry.value}) does not load: {type(error).__name__}: {error}; "
+            "mend or uninstall that package"
+        ) from error
+
+
+def _describe(spec: ToolSpec) -> str:
+    properties: dict[str, Any] = spec.input_schema.get("properties", {})
+    required = set(spec.input_schema.get("required", ()))
+    inputs = ", ".join(name if name in required else f"{name} (optional)" for name in properties) or "none"
+    return f"{spec.name} [{ToolCategory(spec.category)}]: {spec.description}\n  inputs: {inputs}"

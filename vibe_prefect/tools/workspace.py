@@ -1,0 +1,105 @@
+"""The folders that a run may touch, and the references that stand for the files it makes."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from typing_extensions import TypedDict
+
+from vibe_prefect.errors import OutsideRootError
+
+
+class FileRef(TypedDict):
+    """A file that a tool made, small enough to travel in records: the bytes stay in the workspace."""
+
+    path: str
+    """Relative to the run's output folder, with `/` between its parts."""
+
+    mime: str
+    """Media type, such as `image/png`."""
+
+    sha256: str
+    """Hash of the content, hexadecimal."""
+
+    bytes: int
+    """Size of the content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Where tools read and write. Every path that comes from a plan is resolved against one of the two roots."""
+
+    input_root: Path
+    """The only folder that tools may read from."""
+
+    output_root: Path
+    """The only folder that tools may write to; made when the first file is written."""
+
+    def input_path(self, path: str) -> Path:
+        """Return a path below the input root.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+        """
+        return _inside(self.input_root, path, "read")
+
+    def output_path(self, path: str) -> Path:
+        """Return a path below the output root.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+        """
+        return _inside(self.output_root, path, "write")
+
+    def write(self, path: str, content: bytes, mime: str | None = None) -> FileRef:
+        """Write a file below the output root, atomically: a reader sees the old content or the new, never a part.
+
+        Args:
+            path: Relative to the output root.
+            content: What to write.
+            mime: Media type; guessed from the file name when left out.
+
+        Raises:
+            OutsideRootError: The path leaves the root.
+            OSError: The file could not be written.
+        """
+        target = self.output_path(path)
+        if target.is_dir() or target == self.output_root.resolve():
+            raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(target, content)
+        return FileRef(
+            path=target.relative_to(self.output_root.resolve()).as_posix(),
+            mime=mime or mimetypes.guess_type(target.name)[0] or "application/octet-stream",
+            sha256=hashlib.sha256(content).hexdigest(),
+            bytes=len(content),
+        )
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file by way of a temporary one beside it, so that it appears whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _inside(root: Path, path: str, verb: str) -> Path:
+    base = root.resolve()
+    try:
+        target = (base / path).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a NUL, a lone surrogate, links that go round in a circle
+        raise OutsideRootError(f"may not {verb} {path!r}: it is not a path that can be resolved ({error})") from error
+    if target == base or base in target.parents:
+        return target
+    raise OutsideRootError(f"may not {verb} {path!r}: it lies outside {base}; use a path below that folder")
