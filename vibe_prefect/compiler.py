@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-from vibe_prefect.errors import PlanError, Problem, did_you_mean, shorten
+from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph, dotted
 from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
@@ -18,6 +18,8 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
+
+_NOWHERE = Position("", 0, 0)
 
 MAX_NAMED = 20
 """How many nodes a message names before it only counts."""
@@ -155,6 +157,7 @@ def compile_plan(
     compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), dict(type_policies or {}), source)
     problems += compiler.check_work(graph.nodes.values() if graph else _loose_nodes(plan, limits))
     if graph is None or problems:
+        problems.sort(key=lambda problem: problem.position or _NOWHERE)
         raise PlanError(problems, source.name if source else plan.id)
     return compiler.compile(graph)
 
@@ -222,14 +225,15 @@ class _Compiler:
 
     def check_work(self, nodes: Collection[GraphNode] | Iterator[_LooseNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
-        unbacked: list[str] = []
+        unbacked: list[GraphNode | _LooseNode] = []
         for place in nodes:
             if self._check_json(place) and self._backing(place.node) is Backing.TOOL:
                 self._check_tool(place)
             elif self._backing(place.node) is None:
-                unbacked.append(place.node.id)
+                unbacked.append(place)
         if unbacked:
-            self._problems.append(Problem(_unbacked_message(unbacked)))
+            message = _unbacked_message([place.node.id for place in unbacked])
+            self._problems.append(Problem(message, position=self._position(unbacked[0].path)))
         return self._problems
 
     def compile(self, graph: PlanGraph) -> CompiledPlan:
@@ -295,6 +299,9 @@ class _Compiler:
             hint = did_you_mean(str(name), self._tools) or f"; registered tools: {', '.join(self._tools) or 'none'}"
             self._problem(place, ("parameters", "tool"), f"unknown tool {name!r}{hint}")
             return
+        missing = getattr(tool, "missing_extra", None)
+        if missing:
+            self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs more than is installed: {missing}")
         self._check_inputs(place, name, tool)
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
@@ -330,8 +337,10 @@ class _Compiler:
             self._problem(place, where, f"the template names {name!r}, which is not defined{hint}")
 
     def _problem(self, place: GraphNode | _LooseNode, field: DataPath, message: str) -> None:
-        position = self._source.position((*place.path, *field)) if self._source else None
-        self._problems.append(Problem(message, place.node.id, dotted(field), position))
+        self._problems.append(Problem(message, place.node.id, dotted(field), self._position((*place.path, *field))))
+
+    def _position(self, path: DataPath) -> Position | None:
+        return self._source.position(path) if self._source else None
 
 
 def _reference_message(name: str, meant: str | None, dependencies: tuple[str, ...]) -> str:

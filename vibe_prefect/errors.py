@@ -48,7 +48,7 @@ class Problem:
     """Where it stands, when the plan came from a file."""
 
     def __str__(self) -> str:
-        place = [f"node {self.node_id!r}"] if self.node_id is not None else []
+        place = [f"node {shorten(self.node_id)}"] if self.node_id is not None else []
         if self.field:
             place.append(self.field)
         text = f"{', '.join(place)}: {self.message}" if place else self.message

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
-from vibe_prefect.errors import PlanRunError
+from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.graph import PlanSource
 from vibe_prefect.handlers import BUILTIN_HANDLERS, NodeHandler
 from vibe_prefect.models import NodePolicy, WorkflowNodeType, WorkflowPlan
@@ -32,6 +32,8 @@ class WorkflowExecutor:
     def __init__(
         self,
         progress_callback: ProgressCallback | None = None,
+        checkpoint_interval: int | None = None,
+        checkpoint_dir: str | Path = ".vibe_checkpoints",
         tool_registry: ToolRegistry | None = None,
         *,
         simulate: Simulate | str = Simulate.UNBACKED,
@@ -47,6 +49,9 @@ class WorkflowExecutor:
 
         Args:
             progress_callback: Called with each `ProgressEvent`; when it raises, that is logged.
+            checkpoint_interval: Not available yet: `None` is the only value. What a run finished is persisted all the
+                same.
+            checkpoint_dir: Where checkpoints will go.
             tool_registry: The tools that nodes may name; the built-in and installed ones by default.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
             concurrency: How many nodes may run at once; `None` for no limit.
@@ -58,10 +63,14 @@ class WorkflowExecutor:
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
         """
+        if checkpoint_interval is not None:
+            raise UsageError("checkpoint_interval is not available in this version; leave it out")
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = dict(BUILTIN_HANDLERS)
         """What runs each node type; replace an entry to run that type yourself."""
         self.last_run: RunHandle | None = None
         """The newest run that has begun."""
+        self.checkpoint_dir = Path(checkpoint_dir)
+        """Where checkpoints go."""
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
         self._callback = progress_callback
@@ -154,6 +163,7 @@ class WorkflowExecutor:
         wanted = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
         for handle in handles if wanted else ():
             recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
+            handle.recorded = recorded
             if recorded < handle.task_runs:
                 logger.warning(
                     "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI",

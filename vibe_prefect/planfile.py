@@ -23,6 +23,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.wording import finding
 
 MAX_FILE_BYTES = 50_000_000
 """The largest plan file that is read."""
@@ -162,8 +163,9 @@ def _shape_problems(source: PlanFile, error: ValidationError, limits: PlanLimits
 def _shape_problem(source: PlanFile, detail: dict[str, Any]) -> Problem:
     path = cast("DataPath", detail["loc"])
     owner = _owner(path)
-    field = dotted(path[len(owner) :]) or dotted(path)
-    return Problem(_shape_message(path, detail), _id_of(source.data, path), field, source.position(path))
+    node_id = _id_of(source.data, path)
+    field = dotted(path[len(owner) :]) if node_id is not None and path != owner else dotted(path)
+    return Problem(_shape_message(path, detail), node_id, field, source.position(path))
 
 
 def _shape_message(path: DataPath, detail: dict[str, Any]) -> str:
@@ -179,8 +181,7 @@ def _shape_message(path: DataPath, detail: dict[str, Any]) -> str:
             hint = did_you_mean(found, known) if isinstance(found, str) else ""
             return f"expected one of {', '.join(known)}, found {shorten(found)}{hint}"
         case _:
-            message = str(detail["msg"])
-            return f"{message[:1].lower()}{message[1:]}, found {shorten(detail['input'])}"
+            return finding(detail)
 
 
 def _model_at(path: DataPath) -> type[BaseModel]:

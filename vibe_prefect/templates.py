@@ -32,6 +32,11 @@ class InvalidTemplateError(UsageError, ValueError):
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**"})
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Allow attributes of plain data and of Jinja's own objects alone: a model's methods could load code."""
+        home = type(obj).__module__.split(".")[0]
+        return home in ("builtins", "jinja2") and super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse products that would fill the memory; Jinja's sandbox bounds only `range`."""
         if operator == "**":
@@ -47,6 +52,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 
 
 _ENVIRONMENT = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True)
+_ENVIRONMENT.globals.pop("lipsum")  # random: the same inputs would not give the same result
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def render(text: str, values: Mapping[str, Any]) -> Any:
     try:
         expression = _single_expression(text)
         if expression is not None:
-            value = _ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(**values)
+            value = _ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(dict(values))
             if isinstance(value, StrictUndefined):
                 str(value)
             return value
@@ -112,7 +118,7 @@ def render(text: str, values: Mapping[str, Any]) -> Any:
         raise InvalidTemplateError(
             f"{error.message or type(error).__name__}, in the template {_excerpt(text)}"
         ) from error
-    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in the template {_excerpt(text)}") from error
 
 
@@ -143,10 +149,12 @@ def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tup
 def _parse(text: str) -> nodes.Template:
     try:
         return _ENVIRONMENT.parse(text)
+    except RecursionError:
+        raise InvalidTemplateError(f"nested too deeply, in the template {_excerpt(text)}") from None
     except TemplateError as error:
         line = getattr(error, "lineno", None)
         place = f" (line {line} of the template)" if line and "\n" in text else ""
-        raise InvalidTemplateError(f"{error.message}{place}, in the template {_excerpt(text)}") from error
+        raise InvalidTemplateError(f"{(error.message or '').rstrip('.')}{place}, in the template {_excerpt(text)}") from error
 
 
 @lru_cache(maxsize=1024)

@@ -47,6 +47,9 @@ class RunHandle:
     task_runs: int = 0
     """How many task runs Prefect was given."""
 
+    recorded: int | None = None
+    """How many of them the server had on record at last; `None` when nobody waited for it."""
+
 
 def _ignore(handle: RunHandle) -> None:
     """Do nothing with a run that has begun."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
@@ -118,7 +121,11 @@ class _PlanRun:
             return
         node = self._compiled.nodes[id]
         job = NodeJob(node, self._setup.lineage, self._work)
-        async with self._limits.slot(), global_slots(node.policy.limits):
+        async with self._limits.slot(), AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(global_slots(node.policy.limits))
+            except ConcurrencySlotAcquisitionError as error:
+                job.work = partial(_refuse, error)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
         if state.is_completed():
@@ -250,6 +257,11 @@ class _PlanRun:
             caller=call,
         )
         return context
+
+
+async def _refuse(error: Exception, job: NodeJob) -> NodeRecord:
+    """Fail a node's attempt for a reason that arose before it."""
+    raise error
 
 
 def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:

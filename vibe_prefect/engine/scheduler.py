@@ -17,6 +17,13 @@ async def run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable
         run: Runs one node by its id. It is called when all that the node waits for has finished, and does not raise
             for a node that fails.
     """
+    try:
+        await _run_in_order(waits, run)
+    except BaseExceptionGroup as group:  # a group of one says less than the one
+        raise group.exceptions[0] if len(group.exceptions) == 1 else group from None
+
+
+async def _run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable[[str], Awaitable[None]]) -> None:
     sorter = TopologicalSorter(waits)
     sorter.prepare()
     async with asyncio.TaskGroup() as group:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, run
 import jsonschema
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 
-from vibe_prefect.errors import did_you_mean, shorten
+from vibe_prefect.errors import did_you_mean
+from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
     from vibe_prefect.models import Vibe
@@ -181,8 +182,7 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
         return InputProblem(path, f"unknown input{hint or f'; known inputs: {known}'}")
     if detail["type"] == "missing":
         return InputProblem(path, "missing; the tool needs it")
-    message = str(detail["msg"])
-    return InputProblem(path, f"{message[:1].lower()}{message[1:]}, got {shorten(detail['input'])}")
+    return InputProblem(path, finding(detail))
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:

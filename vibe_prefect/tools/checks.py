@@ -12,7 +12,8 @@ import regex  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from vibe_prefect.tools.base import ToolCategory, ToolResult, shorten
+from vibe_prefect.errors import shorten
+from vibe_prefect.tools.base import ToolCategory, ToolResult
 from vibe_prefect.tools.functions import ToolInputError, tool
 
 MAX_CHARS = 1_000_000

@@ -30,6 +30,7 @@ def write_file(
         str,
         Field(
             min_length=1,
+            max_length=1_000,
             description="Where to write, below the run's output folder, such as `posts/blog.md`. "
             "Folders are made; an existing file is replaced.",
         ),

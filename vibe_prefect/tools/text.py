@@ -11,9 +11,9 @@ from typing import Annotated, Any, cast
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import did_you_mean
+from vibe_prefect.errors import did_you_mean, shorten
 from vibe_prefect.templates import render
-from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext, shorten
+from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import Workspace
@@ -89,6 +89,7 @@ def read_text(
         str,
         Field(
             min_length=1,
+            max_length=1_000,
             description="A file, a folder (all files below it) or a glob such as `docs/**/*.md`, "
             "below the input folder. Hidden files are left out unless the path has a hidden part.",
         ),
@@ -193,7 +194,7 @@ def _matching(workspace: Workspace, path: str) -> list[str]:
     if _is_file(target):
         return [target.relative_to(root).as_posix()]
     pattern = target.relative_to(root)
-    matches = _files(target.rglob("*") if target.is_dir() else _glob(root, pattern), path)
+    matches = _files(target.rglob("*") if _is_dir(target) else _glob(root, pattern), path)
     names = {match.relative_to(root) for match in matches}
     if not any(part.startswith(".") for part in pattern.parts):
         names = {name for name in names if not any(part.startswith(".") for part in name.parts)}
@@ -342,6 +343,8 @@ def _no_section(files: list[FileText], wanted: str) -> str:
 
 def _template_file(workspace: Workspace, name: str) -> str:
     path = workspace.input_path(name)
+    if _is_dir(path):
+        raise ToolInputError(f"template_fill: template_file {name!r} is a folder; name a file")
     if not _is_file(path):
         missing = _nothing_found(name, path, workspace.input_root.resolve())
         raise ToolInputError(f"template_fill: template_file: {missing}")

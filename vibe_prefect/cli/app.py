@@ -1,0 +1,200 @@
+"""The commands and their help. What a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.validators import Number
+from rich.console import Console
+
+from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
+
+HELP_WIDTH = 96
+
+_EXITS = f"""\
+Exit codes:
+    0  completed
+    1  nodes failed
+    2  bad plan or usage
+    3  internal failure, such as a Prefect server that does not start
+  130  interrupted with Ctrl-C
+
+{DEBUG_VARIABLE}=1 shows tracebacks and Prefect's own log."""
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"{PROGRAM} {version(PROGRAM)} (Prefect {version('prefect')}, Python {sys.version.split()[0]})"
+
+
+app = App(
+    name=PROGRAM,
+    help="Run content-generation plans as Prefect flows: checked, resumable, visible node by node.",
+    help_format="plaintext",
+    help_epilogue=_EXITS,
+    version=_version,
+    version_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the command that the arguments name.
+
+    Returns:
+        The exit code.
+    """
+    if not arguments:
+        app.help_print([], console=_help_console(sys.stderr))
+        return ExitCode.USAGE
+    try:
+        code = app(
+            list(arguments),
+            console=_help_console(sys.stdout),
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_value",
+        )
+    except CycloptsError as error:
+        complain(f"{_usage_message(error)}\n  '{_help_command(error)}' lists what there is")
+        return ExitCode.USAGE
+    return code if isinstance(code, int) else ExitCode.COMPLETED
+
+
+def _help_console(stream: IO[str]) -> Console:
+    """Return a console for help texts: as wide as they read well."""
+    console = Screen(stream)
+    console.width = min(console.width, HELP_WIDTH)
+    return console
+
+
+def _usage_message(error: CycloptsError) -> str:
+    text = " ".join(str(error).split())
+    return text[:1].lower() + text[1:]
+
+
+def _help_command(error: CycloptsError) -> str:
+    names = " ".join(error.command_chain or ())
+    return f"{PROGRAM} {names} --help" if names else f"{PROGRAM} --help"
+
+
+@app.command(
+    help_epilogue=_examples(
+        "run flows/plans/release_digest.yaml", "run plan.yaml --simulate", "run plan.yaml --json | jq .summary"
+    )
+    + "\n\n"
+    + _EXITS
+)
+def run(
+    plan: str,
+    /,
+    *,
+    simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 32,
+    input_root: Path = Path(),
+    output: Annotated[Path, Parameter(alias="-o")] = Path("outputs"),
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+) -> int:
+    """Run a plan, and show how far it is.
+
+    Without PREFECT_API_URL (or a Prefect profile that sets it), Prefect's embedded server runs as
+    long as the command does.
+
+    Args:
+        plan: The plan file: .json, or YAML under any other name.
+        simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
+        concurrency: How many nodes may run at once.
+        input_root: The only folder that tools may read from.
+        output: The folder for what runs make; each run has a folder of its own below it.
+        json: Print nothing but one JSON document, at the end; messages go to standard error.
+        quiet: Print no progress, only what came of the run.
+    """
+    from vibe_prefect.cli.run import RunRequest, run_plan_file
+
+    request = RunRequest(
+        plan,
+        simulate=simulate,
+        concurrency=concurrency,
+        input_root=input_root,
+        output=output,
+        as_json=json,
+        quiet=quiet,
+    )
+    return run_plan_file(request)
+
+
+@app.command(help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate"))
+def validate(
+    plan: str,
+    /,
+    *,
+    simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Check a plan without running it, and print every problem that it has.
+
+    Args:
+        plan: The plan file: .json, or YAML under any other name.
+        simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
+    """
+    from vibe_prefect.cli.show import validate as command
+
+    return command(plan, simulate=simulate)
+
+
+@app.command(help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"))
+def show(
+    plan: str,
+    /,
+    *,
+    mermaid: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    svg: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> int:
+    """Print a plan as a tree, or draw it.
+
+    Args:
+        plan: The plan file: .json, or YAML under any other name.
+        mermaid: Draw it as a mermaid flowchart.
+        svg: Draw it as an SVG picture.
+        output: Write the drawing to this file instead of standard output.
+    """
+    from vibe_prefect.cli.show import show as command
+
+    return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
+
+
+@app.command(help_epilogue=_examples("schema > plan.schema.json"))
+def schema() -> int:
+    """Print the JSON Schema of plan files, for editors."""
+    from vibe_prefect.cli.catalog import schema as command
+
+    return command()
+
+
+@app.command(help_epilogue=_examples("tools", "tools image_card", "tools --json"))
+def tools(
+    name: str | None = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """List the tools that plans can name.
+
+    Args:
+        name: Show this tool's inputs and an example.
+        json: Print the tools with their JSON Schemas.
+    """
+    from vibe_prefect.cli.catalog import tools as command
+
+    return command(name, as_json=json)

@@ -1,0 +1,161 @@
+"""Prefect around a run: which server, and what of Prefect's own talk the user sees."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from vibe_prefect.cli.embedded import EmbeddedServer
+from vibe_prefect.cli.exits import StartError, debugging
+
+API_VARIABLE = "PREFECT_API_URL"
+QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
+"""Their messages are Prefect's business; its API log handler still takes a run's log to the server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The Prefect server of a run."""
+
+    api_url: str
+    embedded: EmbeddedServer | None
+    """The process, when the server is ours and ends with the run."""
+
+    def flow_run_url(self, flow_run_id: str) -> str | None:
+        """Return where the UI shows a flow run; `None` when nothing serves a UI."""
+        if self.embedded is not None:
+            return None
+        from prefect.utilities.urls import url_for
+
+        return url_for("flow-run", obj_id=flow_run_id)
+
+    def kill(self) -> None:
+        """End the server at once, if it is ours."""
+        if self.embedded is not None:
+            self.embedded.kill()
+
+
+def prefect_server(starting: Callable[[], object]) -> Server:
+    """Find the Prefect server that is configured, or start one; Prefect is imported on the way.
+
+    A server that was started ends with the process, after Prefect has sent it the last log lines and events: what is
+    registered for the exit first is called last.
+
+    Args:
+        starting: Called when a server is being started, which takes some seconds.
+
+    Raises:
+        StartError: The server does not start.
+    """
+    # Prefect prints a notice about its telemetry in the middle of a run, and says in it that this is how to decline.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    configured = configured_api_url()
+    if configured is not None:
+        _import_prefect()
+        return Server(configured, None)
+    starting()
+    embedded = EmbeddedServer()
+    atexit.register(embedded.stop)
+    try:
+        _use(embedded.api_url)
+        _import_prefect()
+        embedded.wait_ready()
+    except BaseException:
+        embedded.kill()
+        raise
+    return Server(embedded.api_url, embedded)
+
+
+def _import_prefect() -> None:
+    """Import what a run needs, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
+    if not sys.warnoptions and not debugging():
+        warnings.simplefilter("ignore")
+    import_module("vibe_prefect.executor")
+
+
+def configured_api_url() -> str | None:
+    """Return the address of the Prefect API that the user has set, in the environment or by a profile.
+
+    Raises:
+        StartError: There is none, and the embedded server is switched off.
+    """
+    if from_environment := os.environ.get(API_VARIABLE):
+        return from_environment
+    if not any(map(_may_set_prefect, _settings_files())):
+        return None
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    if settings.api.url is None and not settings.server.ephemeral.enabled:
+        raise StartError(
+            f"no Prefect server is configured and the embedded one is switched off: set {API_VARIABLE}, "
+            "or PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=true"
+        )
+    return settings.api.url
+
+
+def _settings_files() -> list[Path]:
+    """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    profiles = os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"
+    names = ("prefect.toml", "pyproject.toml", ".env")
+    return [Path(profiles).expanduser(), *(Path(name) for name in names)]
+
+
+def _may_set_prefect(path: Path) -> bool:
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
+
+
+def _use(api_url: str) -> None:
+    """Make Prefect talk to a server, whether it is imported already or not."""
+    os.environ[API_VARIABLE] = api_url
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
+class MessageHandler(logging.Handler):
+    """Shows warnings of this package and of tools; Prefect's own go to its server alone."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record's message without its traceback."""
+        if record.name.split(".", 1)[0] in QUIET_LOGGERS:
+            return
+        try:
+            self._show(record.getMessage())
+        except Exception:  # noqa: BLE001 - as every handler of the library does
+            self.handleError(record)
+
+
+def quieten(show: Callable[[str], object]) -> None:
+    """Take Prefect's log off the terminal; `VIBE_PREFECT_DEBUG` leaves it there.
+
+    Args:
+        show: Shows a warning that the user should see.
+    """
+    if debugging():
+        return
+    from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]
+
+    for name in ("", *logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            if isinstance(handler, (PrefectConsoleHandler, _SafeStreamHandler)):
+                logger.removeHandler(handler)
+    logging.getLogger().addHandler(MessageHandler(show))

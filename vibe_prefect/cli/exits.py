@@ -1,0 +1,118 @@
+"""How the command line ends: its exit codes, and one clear line for whatever went wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from enum import IntEnum
+
+from vibe_prefect.cli.console import err, flush, prepare_streams
+from vibe_prefect.cli.text import clean, one_line
+from vibe_prefect.errors import PlanError, UsageError
+
+PROGRAM = "vibe-prefect"
+DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
+
+
+class ExitCode(IntEnum):
+    """What the exit code says."""
+
+    COMPLETED = 0
+    FAILED = 1
+    """Nodes failed."""
+
+    USAGE = 2
+    """A bad plan, or a bad command."""
+
+    INTERNAL = 3
+    """Something went wrong that is not the plan's fault, such as a server that does not start."""
+
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class StartError(Exception):
+    """What a run needs around it is not there: a server that can be reached, a folder that can be written."""
+
+
+def debugging() -> bool:
+    """Tell whether tracebacks and all of Prefect's messages are wanted."""
+    return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
+
+
+def run_guarded(arguments: Sequence[str]) -> int:
+    """Run a command; whatever it raises becomes a message and an exit code."""
+    prepare_streams()
+    try:
+        return _run(arguments)
+    finally:
+        flush()
+        # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, frame: object) -> None:
+    os._exit(ExitCode.INTERRUPTED)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        from vibe_prefect.cli.app import call
+
+        return call(arguments)
+    except BrokenPipeError:
+        return ExitCode.COMPLETED
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return ExitCode.INTERRUPTED
+    except UsageError as error:
+        complain_of_usage(error)
+        return ExitCode.USAGE
+    except StartError as error:
+        complain(str(error))
+        return ExitCode.INTERNAL
+    except Exception as error:  # noqa: BLE001 - the last line of defence
+        complain_of_bug(error)
+        return ExitCode.INTERNAL
+
+
+def tell(message: str) -> None:
+    """Print a message on standard error."""
+    _say(message)
+
+
+def complain(message: str) -> None:
+    """Print an error on standard error, its lines kept."""
+    _say(message, "error: ", "bold red")
+    if debugging() and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+
+
+def warn(message: str) -> None:
+    """Print a warning on standard error."""
+    _say(message, "warning: ", "bold yellow")
+
+
+def _say(message: str, word: str = "", style: str = "") -> None:
+    from rich.text import Text
+
+    err().say(Text.assemble(f"{PROGRAM}: ", (word, style), clean(message)))
+
+
+def complain_of_usage(error: UsageError) -> None:
+    """Print a bad plan's problems, one a line; any other error as it is."""
+    if not isinstance(error, PlanError):
+        complain(str(error))
+        return
+    head, *_ = str(error).split("\n", 1)
+    complain("\n".join([one_line(head), *(f"  {one_line(str(p))}" for p in error.problems)]))
+
+
+def complain_of_bug(error: BaseException) -> None:
+    """Print an unexpected error on one line, and how to learn more."""
+    text = one_line(str(error)) or "no message"
+    hint = "" if debugging() else f" ({DEBUG_VARIABLE}=1 shows where)"
+    complain(f"unexpected {type(error).__name__}: {text}{hint}")

@@ -1,0 +1,80 @@
+"""Ctrl-C and its relatives: the first asks the run to stop, the second ends the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GRACE = 10.0
+"""Seconds that a run has for stopping: a tool that blocks its thread cannot be told to."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_OFFSET = 128
+"""A process that a signal ended has this plus the signal's number as its exit code."""
+
+
+class InterruptedRunError(Exception):
+    """The run was stopped by a signal."""
+
+    def __init__(self, number: int) -> None:
+        """Say which signal it was.
+
+        Args:
+            number: The signal.
+        """
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = EXIT_OFFSET + number
+
+
+@dataclass
+class Interruptible:
+    """Runs a coroutine that signals can stop."""
+
+    stopping: Callable[[], object]
+    """Called at the first signal."""
+
+    give_up: Callable[[], object]
+    """Called at the second, or when stopping takes too long, right before the process ends."""
+
+    _received: int | None = None
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await the work.
+
+        Raises:
+            InterruptedRunError: A signal came while it ran.
+        """
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._signalled, number, task)
+        try:
+            return await task
+        except BaseException:
+            if self._received is not None:
+                raise InterruptedRunError(self._received) from None
+            raise
+        finally:
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _signalled(self, number: int, task: asyncio.Task[Any]) -> None:
+        if self._received is not None:
+            self._end(number)
+        self._received = number
+        self.stopping()
+        task.cancel()
+        watchdog = threading.Timer(GRACE, self._end, [number])
+        watchdog.daemon = True
+        watchdog.start()
+
+    def _end(self, number: int) -> None:
+        self.give_up()
+        os._exit(EXIT_OFFSET + number)

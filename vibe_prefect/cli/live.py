@@ -1,0 +1,159 @@
+"""A run as a tree that is redrawn while it goes on.
+
+A plan that fits on the terminal is shown whole. Of a larger one, what failed and what is running comes first, and the
+rest is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from vibe_prefect.cli.board import Board
+from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.text import columns, counted, one_line, seconds
+from vibe_prefect.cli.tree import guides, work
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionStatus, NodeResult
+
+REFRESH_PER_SECOND = 10
+FOOT_LINES = 3
+"""What the view needs below the nodes, and one line that the terminal keeps for itself."""
+
+RECORDING = "Prefect's server is recording the run ..."
+
+MAX_FAILED_PART = 0.5
+"""Of a view that is too small, the part that failed nodes may take: what runs must be seen too."""
+
+SYMBOLS = {
+    ExecutionStatus.PENDING: ("·", "dim"),
+    ExecutionStatus.RUNNING: ("●", "blue"),
+    ExecutionStatus.COMPLETED: ("✓", "green"),
+    ExecutionStatus.FAILED: ("✗", "bold red"),
+    ExecutionStatus.SKIPPED: ("-", "yellow"),
+}
+_ID_STYLES = {
+    ExecutionStatus.PENDING: "dim",
+    ExecutionStatus.RUNNING: "bold",
+    ExecutionStatus.FAILED: "bold red",
+    ExecutionStatus.SKIPPED: "dim",
+}
+_REST_WORDS = {
+    ExecutionStatus.FAILED: "more failed",
+    ExecutionStatus.RUNNING: "more running",
+    ExecutionStatus.COMPLETED: "completed",
+    ExecutionStatus.SKIPPED: "skipped",
+    ExecutionStatus.PENDING: "waiting",
+}
+
+
+class LiveView:
+    """What the terminal shows of a board."""
+
+    def __init__(self, compiled: CompiledPlan, board: Board) -> None:
+        self._compiled = compiled
+        self._board = board
+        self._guides = list(guides(compiled.graph))
+        self._spinner = Spinner("dots", style="blue")
+        self._bar = ProgressBar(total=max(1, board.total), width=24, complete_style="green")
+        self.note = ""
+        """What the run is doing apart from its nodes."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the nodes and, below them, the progress."""
+        height = max(1, (options.height or console.height) - FOOT_LINES)
+        with self._board.lock:
+            fits = len(self._guides) <= height
+            shown = [] if fits else self._urgent(height - 1)
+            rows = list(self._tree_rows()) if fits else [self._row(id, "") for id in shown]
+            more = [] if fits else [self._rest(shown)]
+            foot = self._foot(options.max_width)
+        yield Group(*columns(rows, options.max_width), *more, Text(), foot)
+
+    def final_tree(self, width: int) -> list[Text]:
+        """Return the lines of the whole tree, as it stands."""
+        return columns(list(self._tree_rows()), width)
+
+    def _tree_rows(self) -> Iterator[list[Text]]:
+        for id, guide in self._guides:
+            yield self._row(id, guide)
+
+    def _urgent(self, room: int) -> list[str]:
+        """Return the newest failed nodes, then those running longest, then those that ended last."""
+        board = self._board
+        running = list(board.running)
+        for_failed = max(int(room * MAX_FAILED_PART), room - len(running))
+        failed = [result.node_id for result in board.failed[-for_failed:]]
+        newest = islice(reversed(board.finished.values()), room)
+        ended = [result.node_id for result in newest if result.status is not ExecutionStatus.FAILED]
+        return [*failed, *running, *ended][:room]
+
+    def _rest(self, shown: list[str]) -> Text:
+        """Count what there is no room for."""
+        counts = {status: self._board.count(status) for status in _REST_WORDS}
+        counts[ExecutionStatus.RUNNING] = len(self._board.running)
+        counts[ExecutionStatus.PENDING] = self._board.total - sum(counts.values())
+        for id in shown:
+            counts[self._board.status(id)] -= 1
+        text = ", ".join(f"{count:,} {_REST_WORDS[status]}" for status, count in counts.items() if count)
+        return Text(f"  and {text}" if text else "", "dim", no_wrap=True, overflow="ellipsis")
+
+    def _row(self, id: str, guide: str) -> list[Text]:
+        status = self._board.status(id)
+        return [
+            Text.assemble(self._symbol(status), " ", (guide, "dim"), (id, _ID_STYLES.get(status, ""))),
+            Text(work(self._compiled.nodes[id]), "dim" if status in _ID_STYLES else "cyan"),
+            Text(self._time(id), "dim", justify="right"),
+            self._remark(self._board.finished.get(id)),
+        ]
+
+    def _symbol(self, status: ExecutionStatus) -> Text:
+        if status is ExecutionStatus.RUNNING:
+            frame = self._spinner.render(time.monotonic())
+            return frame if isinstance(frame, Text) else Text("●", "blue")
+        return Text(*SYMBOLS[status])
+
+    def _time(self, id: str) -> str:
+        board = self._board
+        if id in board.running:
+            return seconds(time.monotonic() - board.running[id])
+        result = board.finished.get(id)
+        return seconds(result.duration) if result is not None and result.started_at else ""
+
+    def _remark(self, result: NodeResult | None) -> Text:
+        if result is None or result.status is ExecutionStatus.COMPLETED:
+            return Text()
+        if result.status is ExecutionStatus.SKIPPED:
+            return Text("skipped", "yellow")
+        return Text(one_line(result.error or "failed"), "red")
+
+    def _foot(self, width: int) -> Table:
+        board = self._board
+        self._bar.update(len(board.finished))
+        parts = [f"{len(board.finished):,} of {counted(board.total, 'node')}"]
+        if board.running:
+            parts.append(f"{len(board.running):,} running")
+        for status, word in ((ExecutionStatus.FAILED, "failed"), (ExecutionStatus.SKIPPED, "skipped")):
+            if board.count(status):
+                parts.append(f"{board.count(status):,} {word}")
+        parts.append(self.note or (RECORDING if board.ended else seconds(board.elapsed)))
+        text = Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.width = width
+        grid.add_column(width=24)
+        grid.add_column(ratio=1)
+        grid.add_row(self._bar, text)
+        return grid
+
+
+def live(screen: Screen, view: LiveView) -> Live:
+    """Return a display of the view that leaves nothing behind when it ends."""
+    return Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)

@@ -1,0 +1,35 @@
+"""Reading and compiling the plan that a command names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.planfile import LoadedPlan, load_plan
+from vibe_prefect.tools.registry import ToolRegistry, default_registry
+
+
+@dataclass(frozen=True)
+class ReadyPlan:
+    """A plan that can run, and the tools it was checked against."""
+
+    file: LoadedPlan
+    compiled: CompiledPlan
+    tools: ToolRegistry
+
+
+def ready(path: str, simulate: Simulate) -> ReadyPlan:
+    """Load and compile a plan file, without Prefect.
+
+    Raises:
+        UsageError: The file is no plan, or the plan cannot run as written.
+    """
+    loaded = load_plan(path)
+    tools = default_registry()
+    compiled = compile_plan(loaded.plan, tools=tools, simulate=simulate, source=loaded.source)
+    return ReadyPlan(loaded, compiled, tools)
+
+
+def mode(*, simulate: bool) -> Simulate:
+    """Return what `--simulate` asks for."""
+    return Simulate.ALL if simulate else Simulate.NEVER

@@ -1,0 +1,166 @@
+"""What came of a run, for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.text import clean, columns, counted, one_line, seconds, size
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.flow import RunHandle
+
+MAX_FILES = 20
+MAX_FAILED = 20
+LABEL = 9
+"""Columns of the words before the facts."""
+
+MAX_ERROR_LINES = 4
+UI_ADDRESS = "http://127.0.0.1:4200"
+"""Where `prefect server start` serves its UI, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A file that a run has made."""
+
+    path: str
+    """Relative to the run's folder."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A run that has ended."""
+
+    compiled: CompiledPlan
+    result: ExecutionResult
+    handle: RunHandle
+    simulated: bool
+    ui_url: str | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the outputs lie; `None` when there are none."""
+        root = self.handle.output_root
+        return root if root.is_dir() else None
+
+    def files(self) -> list[MadeFile]:
+        """Return the files in the run's folder, by path."""
+        root = self.handle.output_root
+        found = sorted(path for path in root.rglob("*") if path.is_file())
+        return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in found]
+
+    def as_json(self) -> str:
+        """Return the run as one JSON document."""
+        return json.dumps(self._as_data(), indent=2, ensure_ascii=False) + "\n"
+
+    def _as_data(self) -> dict[str, Any]:
+        folder, handle = self.folder, self.handle
+        return {
+            "simulated": self.simulated,
+            "summary": self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)},
+            "nodes": {id: self._node(result) for id, result in self.result.node_results.items()},
+            "outputs": str(folder) if folder else None,
+            "files": [{"path": file.path, "bytes": file.bytes} for file in self.files()],
+            "run_name": handle.name,
+            "flow_run_id": str(handle.flow_run_id),
+            "ui_url": self.ui_url,
+            "task_runs": {"expected": handle.task_runs, "recorded": handle.recorded},
+        }
+
+    def _node(self, result: NodeResult) -> dict[str, Any]:
+        node = self.compiled.nodes[result.node_id]
+        return {
+            "type": node.node.type.value,
+            "tool": node.tool,
+            "status": result.status.value,
+            "started_at": result.started_at,
+            "duration": result.duration,
+            "error": result.error,
+            "result": result.result,
+        }
+
+
+def run_line(handle: RunHandle) -> Text:
+    """Return how Prefect calls a run."""
+    return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
+
+
+def print_report(screen: Screen, report: RunReport) -> None:
+    """Print what came of a run."""
+    screen.say(_verdict(report))
+    for line in _failures(report.result):
+        screen.say(line)
+    for line in _outputs(report, screen.limit):
+        screen.say(line)
+    hint, address = _look(report)
+    screen.say(hint, "dim")
+    screen.say(f"  {address}")
+
+
+def _verdict(report: RunReport) -> Text:
+    result = report.result
+    total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
+    mark = "simulated run " if report.simulated else ""
+    if result.status is ExecutionStatus.FAILED:
+        counts = f"{result.count(ExecutionStatus.FAILED)} of {counted(total, 'node')} failed"
+        counts += f", {skipped} skipped" if skipped else ""
+        head = Text.assemble(("✗ ", "bold red"), (f"{mark}failed", "bold red"), f": {counts}")
+    else:
+        head = Text.assemble(("✓ ", "bold green"), (f"{mark}completed", "bold green"), f": {counted(total, 'node')}")
+    head.append(f" in {seconds(result.total_duration)}")
+    return head
+
+
+def _failures(result: ExecutionResult) -> Iterator[Text]:
+    failed = result.ids(ExecutionStatus.FAILED)
+    for id in failed[:MAX_FAILED]:
+        first, *rest = clean(result.node_results[id].error or "no message").splitlines() or [""]
+        yield Text.assemble("  ", (id, "bold red"), f": {first}")
+        yield from (Text(f"      {line}") for line in rest[: MAX_ERROR_LINES - 1])
+    if len(failed) > MAX_FAILED:
+        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
+
+
+def _outputs(report: RunReport, width: int | None) -> Iterator[Text]:
+    folder = report.folder
+    if folder is None:
+        return
+    files = report.files()
+    total = sum(file.bytes for file in files)
+    yield _fact("outputs", f"{_short(folder)}  ({counted(len(files), 'file')}, {size(total)})")
+    rows = [
+        [Text(" " * LABEL + one_line(file.path)), Text(size(file.bytes), "dim", justify="right")]
+        for file in files[:MAX_FILES]
+    ]
+    yield from columns(rows, width)
+    if len(files) > MAX_FILES:
+        yield Text(f"{' ' * LABEL}and {len(files) - MAX_FILES:,} more", "dim")
+
+
+def _short(folder: Path) -> str:
+    """Return a path as the user would type it."""
+    here = Path.cwd()
+    return one_line(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+
+
+def _fact(label: str, text: str) -> Text:
+    return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
+
+
+def _look(report: RunReport) -> tuple[str, str]:
+    """Return how to see the run in Prefect's UI, and where."""
+    if report.ui_url is not None:
+        return "in Prefect's UI:", report.ui_url
+    address = f"{UI_ADDRESS}/runs/flow-run/{report.handle.flow_run_id}"
+    return "to see it in Prefect's UI, run `prefect server start`, then open", address

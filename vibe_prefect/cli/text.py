@@ -1,0 +1,104 @@
+"""Words for the terminal: text from plans made harmless, and numbers with their units."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.text import Text
+
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""Control characters but tab and newline, those that turn the direction of writing, and lone surrogates."""
+
+MIN_COLUMN = 6
+SEPARATOR = "  "
+
+
+def clean(text: str) -> str:
+    r"""Return text with every character that could act on a terminal written as an escape such as `\x1b`."""
+    return _HARMFUL.sub(lambda match: ascii(match.group())[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, harmless for a terminal."""
+    return clean(" ".join(text.split()))
+
+
+def counted(count: int, word: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as `1 node` or `1,200 nodes`."""
+    return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration, as short as it stays exact enough."""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes, in thousands."""
+    if count < 1000:
+        return f"{count} B"
+    value = count / 1000
+    for unit in ("kB", "MB", "GB"):
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:
+    """Return a line for each row, its cells below each other; where there is too little room, the widest are cut.
+
+    Args:
+        rows: Rows of the same number of cells.
+        width: How wide a line may be; `None` for no limit.
+    """
+    if not rows:
+        return []
+    widths = [max(row[index].cell_len for row in rows) for index in range(len(rows[0]))]
+    if width is not None:
+        widths = _fitted(widths, width - len(SEPARATOR) * (len(widths) - 1))
+    return [_line(row, widths) for row in rows]
+
+
+def _fitted(widths: list[int], room: int) -> list[int]:
+    """Cut the widest columns until they fit, but none below a minimum."""
+    widths = list(widths)
+    while sum(widths) > room:
+        widest = max(range(len(widths)), key=widths.__getitem__)
+        others = [width for index, width in enumerate(widths) if index != widest]
+        excess = sum(widths) - room
+        target = max(MIN_COLUMN, widths[widest] - excess, max(others, default=0) - 1)
+        if target >= widths[widest]:
+            break
+        widths[widest] = target
+    return widths
+
+
+def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
+    line = Text(no_wrap=True, overflow="ellipsis")
+    for whole, width in zip(row, widths, strict=True):
+        cell = whole.copy()
+        cell.truncate(width, overflow="ellipsis")
+        gap = width - cell.cell_len
+        line.append_text(Text(" " * gap) + cell if cell.justify == "right" else cell + Text(" " * gap))
+        line.append(SEPARATOR)
+    line.rstrip()
+    return line
+
+
+def fit(text: str, width: int) -> str:
+    """Return text cut to a width, with an ellipsis."""
+    if cell_len(text) <= width:
+        return text
+    cut = Text(text)
+    cut.truncate(max(1, width), overflow="ellipsis")
+    return cut.plain
