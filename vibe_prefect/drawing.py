@@ -75,8 +75,22 @@ def _plain(text: str) -> str:
 
 _SAFE_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = frozenset(
-    ("call", "class", "classdef", "click", "default", "direction", "end", "flowchart", "graph", "href")
-    + ("interpolate", "linkstyle", "style", "subgraph")
+    {
+        "call",
+        "class",
+        "classdef",
+        "click",
+        "default",
+        "direction",
+        "end",
+        "flowchart",
+        "graph",
+        "href",
+        "interpolate",
+        "linkstyle",
+        "style",
+        "subgraph",
+    }
 )
 _ARROWS = {EdgeKind.DATA: "-->", EdgeKind.HIERARCHY: "-.->", EdgeKind.ORDER: "==>"}
 _MERMAID_CLASSES = {

@@ -126,6 +126,13 @@ def _use(api_url: str) -> None:
         refresh_global_settings_context()
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Tell whether an error means that Prefect's API did not answer."""
+    import httpx
+
+    return isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API at")
+
+
 class MessageHandler(logging.Handler):
     """Shows warnings of this package and of tools; Prefect's own go to its server alone."""
 

@@ -14,21 +14,25 @@ from rich.text import Text
 
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen, err, flush, out, write
-from vibe_prefect.cli.environment import Server, prefect_server, quieten
-from vibe_prefect.cli.exits import ExitCode, tell, warn
+from vibe_prefect.cli.environment import Server, is_unreachable, prefect_server, quieten
+from vibe_prefect.cli.exits import PROGRAM, ExitCode, StartError, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport, print_report, run_line
 from vibe_prefect.cli.text import counted, one_line
+from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 
 if TYPE_CHECKING:
+    from vibe_prefect.engine.flow import RunHandle
     from vibe_prefect.executor import WorkflowExecutor
 
+STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
+SIMULATED = "simulated: no tool is called, nothing is spent or written"
 MAX_FINAL_TREE = 60
 """Nodes up to which the whole tree stays on the terminal when the run has ended."""
 
@@ -54,12 +58,12 @@ def run_plan_file(request: RunRequest) -> int:
     """
     _check_folders(request)
     plan = ready(request.plan, mode(simulate=request.simulate))
-    command = _RunCommand(request, plan, err() if request.as_json else out())
     # What a tool prints must not get into the JSON document.
     with redirect_stdout(sys.stderr if request.as_json else sys.stdout):
-        report = command.run()
-    if isinstance(report, int):
-        return report
+        try:
+            report = _run(request, plan, err() if request.as_json else out())
+        except InterruptedRunError as interrupted:
+            return interrupted.exit_code
     if request.as_json:
         write(report.as_json())
     failed = report.result.status is ExecutionStatus.FAILED
@@ -73,53 +77,67 @@ def _check_folders(request: RunRequest) -> None:
         raise UsageError(f"--output {str(request.output)!r} is not a folder")
 
 
-class _RunCommand:
-    """One run, from the header to the report."""
+def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
+    lively = screen.lively and not request.quiet
+    if not request.quiet:
+        _print_header(screen, plan.compiled, simulated=request.simulate)
+    server = prefect_server(lambda: None) if request.quiet else _find_server(screen, lively=lively)
+    quieten(warn)
+    return _Run(request, plan, screen, server, lively=lively).execute()
 
-    def __init__(self, request: RunRequest, plan: ReadyPlan, screen: Screen) -> None:
+
+def _print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
+    vibe = one_line(compiled.plan.source_vibe.description)
+    screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
+    counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
+    screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
+
+
+def _find_server(screen: Screen, *, lively: bool) -> Server:
+    if not lively:
+        return prefect_server(lambda: screen.say(STARTING))
+    with screen.status(Text("importing Prefect ...", "dim")) as status:
+        return prefect_server(lambda: status.update(Text(STARTING, "dim")))
+
+
+class _Run:
+    """One run on its server, from the first node to the report."""
+
+    def __init__(self, request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server, *, lively: bool) -> None:
         self._request = request
-        self._plan = plan
+        self._compiled = plan.compiled
         self._screen = screen
+        self._server = server
         self._board = Board(len(plan.compiled.nodes))
-        self._view = LiveView(plan.compiled, self._board)
-        self._lively = screen.lively and not request.quiet
+        self._view = LiveView(plan.compiled, self._board) if lively else None
+        self._executor = self._make_executor(plan)
 
-    def run(self) -> RunReport | int:
-        """Run the plan; an interrupted run has no report, but an exit code."""
-        self._print_header()
-        server = self._server()
-        quieten(warn)
-        self._executor = self._make_executor()
+    def execute(self) -> RunReport:
+        """Run the plan and print what came of it.
+
+        Raises:
+            InterruptedRunError: A signal stopped it; that has been told.
+            StartError: The server cannot be reached.
+        """
         try:
-            result = self._execute(server)
-        except InterruptedRunError as interrupted:
+            result = self._show_run()
+        except InterruptedRunError:
             self._print_interrupted()
-            return interrupted.exit_code
-        report = self._report(result, server)
+            raise
+        except Exception as error:
+            if is_unreachable(error):
+                raise StartError(f"cannot reach the Prefect server at {self._server.api_url}") from error
+            raise
+        report = self._report(result)
         self._print_result(report)
         return report
 
-    def _print_header(self) -> None:
-        compiled = self._plan.compiled
-        vibe = one_line(compiled.plan.source_vibe.description)
-        self._screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
-        counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
-        simulated = "; simulated: no tool is called, nothing is spent or written"
-        self._screen.say(counts + (simulated if self._request.simulate else ""), "dim")
-
-    def _server(self) -> Server:
-        text = "starting Prefect's embedded server (some seconds; more the first time) ..."
-        if not self._lively:
-            return prefect_server(lambda: self._screen.say(text))
-        with self._screen.status(Text("importing Prefect ...", "dim")) as status:
-            return prefect_server(lambda: status.update(Text(text, "dim")))
-
-    def _make_executor(self) -> WorkflowExecutor:
+    def _make_executor(self, plan: ReadyPlan) -> WorkflowExecutor:
         from vibe_prefect.executor import WorkflowExecutor
 
         request = self._request
         return WorkflowExecutor(
-            tool_registry=self._plan.tools,
+            tool_registry=plan.tools,
             simulate=mode(simulate=request.simulate),
             concurrency=request.concurrency,
             observers=self._observers(),
@@ -130,51 +148,53 @@ class _RunCommand:
 
     def _observers(self) -> list[RunObserver]:
         first: list[RunObserver] = [self._board, RunLine(self._print_run)]
-        if self._lively or self._request.quiet:
+        if self._view or self._request.quiet:
             return first
-        return [*first, PlainLines(self._screen, self._plan.compiled)]
+        return [*first, PlainLines(self._screen, self._compiled)]
 
-    def _print_run(self) -> None:
-        handle = self._executor.last_run
-        assert handle is not None
-        self._screen.say(run_line(handle))
-
-    def _execute(self, server: Server) -> ExecutionResult:
-        interruptible = Interruptible(self._stopping, lambda: self._give_up(server))
-
-        async def work() -> ExecutionResult:
-            return await interruptible.run(self._executor.execute_compiled(self._plan.compiled))
-
-        if not self._lively:
-            return asyncio.run(work())
+    def _show_run(self) -> ExecutionResult:
+        if self._view is None:
+            return asyncio.run(self._execute())
         with live(self._screen, self._view):
-            return asyncio.run(work())
+            return asyncio.run(self._execute())
+
+    async def _execute(self) -> ExecutionResult:
+        interruptible = Interruptible(self._stopping, self._give_up)
+        return await interruptible.run(self._executor.execute_compiled(self._compiled))
 
     def _stopping(self) -> None:
-        self._view.note = "stopping (Ctrl-C again to end at once)"
+        if self._view is not None:
+            self._view.note = "stopping (Ctrl-C again to end at once)"
 
-    def _give_up(self, server: Server) -> None:
-        server.kill()
-        self._screen.show_cursor(show=True)
+    def _give_up(self) -> None:
+        self._server.kill()
+        if self._view is not None:
+            self._screen.show_cursor(show=True)
         flush()
-        os.write(2, b"\nvibe-prefect: ended at once\n")
+        os.write(2, f"\n{PROGRAM}: ended at once\n".encode())
 
-    def _report(self, result: ExecutionResult, server: Server) -> RunReport:
+    def _print_run(self) -> None:
+        self._screen.say(run_line(self._handle))
+
+    @property
+    def _handle(self) -> RunHandle:
         handle = self._executor.last_run
         assert handle is not None
-        url = server.flow_run_url(str(handle.flow_run_id))
-        return RunReport(self._plan.compiled, result, handle, self._request.simulate, url)
+        return handle
+
+    def _report(self, result: ExecutionResult) -> RunReport:
+        url = self._server.flow_run_url(str(self._handle.flow_run_id))
+        return RunReport(self._compiled, result, self._handle, self._request.simulate, url)
 
     def _print_result(self, report: RunReport) -> None:
-        if self._lively and self._board.total <= MAX_FINAL_TREE:
+        if self._view is not None and self._board.total <= MAX_FINAL_TREE:
             for line in self._view.final_tree(self._screen.width):
                 self._screen.say(line)
+            self._screen.say()
         print_report(self._screen, report)
 
     def _print_interrupted(self) -> None:
-        board = self._board
-        done = f"{len(board.finished):,} of {counted(board.total, 'node')} had finished"
+        done = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
         tell(f"interrupted; {done}, and what they made is kept")
-        handle = self._executor.last_run
-        if handle is not None and handle.output_root.is_dir():
-            self._screen.say(f"outputs  {handle.output_root}")
+        if self._executor.last_run is not None and self._handle.output_root.is_dir():
+            self._screen.say(f"outputs  {self._handle.output_root}")

@@ -1,0 +1,73 @@
+"""The command line as users start it: a process of its own, with an environment that the test controls."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = str(Path(sys.executable).with_name("vibe-prefect"))
+DATA = Path(__file__).parents[1] / "data"
+TRAILER = str(DATA / "sci-fi-trailer.json")
+FEATURE = str(DATA / "web-feature.json")
+MIXED = str(DATA / "mixed-55.json")
+TIMEOUT = 120.0
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What must never reach a pipe; the newline may."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without anything of Prefect's, and with a Prefect home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "VIBE_PREFECT"))}
+    return kept | {"PREFECT_HOME": str(home), "COLUMNS": "100"} | dict(extra or {})
+
+
+def call(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> Outcome:
+    done = subprocess.run(
+        [PROGRAM, *arguments],
+        cwd=cwd,
+        env=environment(cwd / "prefect-home", extra),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def node(id: str, type: str = "generate", **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": type, "description": f"Do {id}", **fields}
+
+
+def check(id: str, text: str, **fields: Any) -> dict[str, Any]:
+    """A node whose real tool passes or fails: the text needs three words."""
+    inputs = {"text": text, "min_words": 3}
+    return node(id, "validate", parameters={"tool": "check_text", "tool_inputs": inputs}, **fields)
+
+
+def write_plan(folder: Path, nodes: Sequence[Mapping[str, Any]], id: str = "plan", vibe: str = "A wish") -> str:
+    path = folder / f"{id}.json"
+    path.write_text(json.dumps({"id": id, "source_vibe": {"description": vibe}, "root_nodes": nodes}), encoding="utf-8")
+    return str(path)

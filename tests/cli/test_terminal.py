@@ -1,0 +1,99 @@
+"""The command line on a real terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.cli.command import FEATURE, PROGRAM, TRAILER, check, environment, node, write_plan
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal"),
+]
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def spawn(folder: Path, server: str, *arguments: str, rows: int = 40, columns: int = 100) -> pexpect.spawn[str]:
+    env = environment(folder / "home", {"PREFECT_API_URL": server, "TERM": "xterm-256color"})
+    env.pop("COLUMNS", None)
+    return pexpect.spawn(
+        PROGRAM,
+        list(arguments),
+        cwd=str(folder),
+        env=env,  # pyright: ignore[reportArgumentType]
+        encoding="utf-8",
+        dimensions=(rows, columns),
+        timeout=60,
+    )
+
+
+def finish(child: pexpect.spawn[str]) -> str:
+    child.expect(pexpect.EOF)
+    child.close()
+    return ESCAPES.sub("", str(child.before))
+
+
+def test_the_live_tree_appears_and_stays(tmp_path: Path, prefect_server: str) -> None:
+    child = spawn(tmp_path, prefect_server, "run", TRAILER, "--simulate")
+    child.expect("importing Prefect")
+    child.expect(r"\d of 17 nodes  .*\d running")
+    text = finish(child)
+    assert child.exitstatus == 0
+    final = text[text.rindex("✓ concept") :]
+    assert "✓ └─ beat-check  validate, simulated" in final
+    assert "✓    ├─ frame-1  generate, simulated" in final
+    assert "✓ simulated run completed: 17 nodes in" in final
+
+
+def test_failures_are_shown_with_their_error(tmp_path: Path, prefect_server: str) -> None:
+    plan = write_plan(tmp_path, [check("bad", "x", children=[check("below", "a b c")])])
+    child = spawn(tmp_path, prefect_server, "run", plan)
+    text = finish(child)
+    assert child.exitstatus == 1
+    assert re.search(r"✗ bad +validate, check_text +\d\.\d\d s +Tool execution failed", text)
+    assert re.search(r"- └─ below +validate, check_text +skipped", text)
+    assert "✗ failed: 1 of 2 nodes failed, 1 skipped" in text
+
+
+def test_a_plan_that_does_not_fit_is_counted(tmp_path: Path, prefect_server: str) -> None:
+    plan = write_plan(tmp_path, [node(f"item-{index:03}") for index in range(200)], "wide")
+    child = spawn(tmp_path, prefect_server, "run", plan, "--simulate", rows=24, columns=80)
+    child.expect(r"and [^\r\n]*\d+ waiting")
+    text = finish(child)
+    assert child.exitstatus == 0
+    assert "✓ simulated run completed: 200 nodes" in text
+
+
+def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_server: str) -> None:
+    chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(200)]
+    child = spawn(tmp_path, prefect_server, "run", write_plan(tmp_path, chain, "long"), "--simulate")
+    child.expect(r"[1-9]\d* of 200 nodes")
+    child.sendintr()
+    text = finish(child)
+    assert (child.exitstatus, child.signalstatus) == (130, None)
+    assert re.search(r"vibe-prefect: interrupted; \d+ of 200 nodes had finished, and what they made is kept", text)
+    assert "Traceback" not in text
+
+
+def test_ctrl_c_before_the_run_is_clean_too(tmp_path: Path, prefect_server: str) -> None:
+    child = spawn(tmp_path, prefect_server, "run", FEATURE, "--simulate")
+    child.expect("importing Prefect")
+    child.sendintr()
+    text = finish(child)
+    assert child.exitstatus == 130
+    assert "vibe-prefect: interrupted" in text
+    assert "Traceback" not in text
+
+
+def test_show_fits_the_terminal(tmp_path: Path, prefect_server: str) -> None:
+    long = [node("a" * 60), node("b" * 60, dependencies=["a" * 60])]
+    child = spawn(tmp_path, prefect_server, "show", write_plan(tmp_path, long), columns=80)
+    text = finish(child)
+    assert child.exitstatus == 0
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "…" in text

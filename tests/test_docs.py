@@ -1,0 +1,154 @@
+"""Every code block in the README and the docs does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+
+from vibe_prefect import compile_plan, load_plan
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BOUND = 120.0
+
+
+@dataclass(frozen=True)
+class Block:
+    page: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def blocks() -> Iterator[Block]:
+    for page in PAGES:
+        text = page.read_text()
+        for match in FENCE.finditer(text):
+            line = text[: match.start()].count("\n") + 2
+            yield Block(page.name, line, match[1], match[2])
+
+
+def of(language: str) -> list[Any]:
+    return [pytest.param(block, id=str(block)) for block in blocks() if block.language == language]
+
+
+def environment(api: str, home: Path) -> dict[str, str]:
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": binaries, "PREFECT_API_URL": api, "PREFECT_HOME": str(home), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with what the pages expect to find: this project's files, and the README's plan."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("flows", "CHANGELOG.md", "CONTRIBUTING.md", "prefect.yaml"):
+        source = ROOT / name
+        shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
+    plan = next(block for block in blocks() if block.language == "yaml" and block.page == "README.md")
+    (folder / "plan.yaml").write_text(plan.text)
+    return folder
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    kinds = {block.language for block in blocks()}
+    assert kinds == {"sh", "yaml", "python"}
+
+
+def test_every_link_to_a_file_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("block", of("yaml"))
+def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> None:
+    path = folder / "plan.yaml"
+    path.write_text(block.text)
+    loaded = load_plan(path)
+    assert compile_plan(loaded.plan, source=loaded.source).nodes
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("block", of("python"))
+def test_a_python_block_runs(block: Block, prefect_server: str, project: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", block.text],
+        cwd=project,
+        env=environment(prefect_server, project / "home"),
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("block", of("sh"))
+def test_the_commands_of_a_block_run(block: Block, prefect_server: str, project: Path) -> None:
+    commands = block.text.strip().splitlines()
+    if all(command.startswith("make ") for command in commands):
+        assert_ci_runs(commands)
+        return
+    env = environment(prefect_server, project / "home")
+    stays = [command for command in commands if command.startswith("prefect worker start")]
+    for command in commands:
+        if command not in stays:
+            ran = subprocess.run(
+                command, shell=True, cwd=project, env=env, capture_output=True, text=True, timeout=BOUND, check=False
+            )
+            assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
+    for command in stays:
+        assert_worker_finishes_the_run(command, project, env)
+
+
+def assert_ci_runs(commands: list[str]) -> None:
+    """`make` makes an environment of its own, so what it does is left to CI, which calls it in a fresh clone."""
+    script = (ROOT / ".ci" / "run").read_text()
+    for command in commands:
+        assert f"make --no-print-directory {command.removeprefix('make ')}\n" in script
+
+
+def assert_worker_finishes_the_run(command: str, project: Path, env: dict[str, str]) -> None:
+    log = project / "worker.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            f"exec {command}", shell=True, cwd=project, env=env, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        run = await_end_of_newest_run()
+        assert run.state is not None
+        assert run.state.is_completed(), f"{run.state.message}\n{log.read_text()}"
+    finally:
+        worker.kill()
+        worker.wait(BOUND)
+
+
+def await_end_of_newest_run() -> FlowRun:
+    """Return the newest flow run of a deployment once it has ended."""
+    end = time.monotonic() + BOUND
+    with get_client(sync_client=True) as client:
+        while True:
+            runs = [run for run in client.read_flow_runs(limit=200) if run.deployment_id is not None]
+            newest = max(runs, key=lambda run: run.expected_start_time or run.created)  # pyright: ignore
+            if newest.state is not None and newest.state.is_final():
+                return newest
+            assert time.monotonic() < end, f"the run is still {newest.state_name} after {BOUND:g} s"
+            time.sleep(0.2)
