@@ -281,11 +281,12 @@ class _Compiler:
         return Backing.COMPOSITE if node.type is WorkflowNodeType.COMPOSITE else None
 
     def _check_json(self, place: GraphNode | _LooseNode) -> bool:
-        try:
-            canonical_json(place.node.parameters)
-        except TypeError as error:
-            self._problem(place, ("parameters",), f"JSON cannot hold this: {error}")
-            return False
+        for field in ("description", "parameters"):
+            try:
+                canonical_json(getattr(place.node, field))
+            except TypeError as error:
+                self._problem(place, (field,), f"JSON cannot hold this: {error}")
+                return False
         return True
 
     def _check_tool(self, place: GraphNode | _LooseNode) -> None:

@@ -25,7 +25,8 @@ MERMAID_MAX_EDGES = 500
 """Mermaid's own default: with one more, GitHub and Prefect's UI draw an error instead."""
 
 MERMAID_MAX_NODES = 400
-"""With these, the text stays below the 50,000 characters that mermaid takes by default."""
+MERMAID_MAX_LENGTH = 50_000
+"""How many characters mermaid takes by default; where ids are long, fewer nodes and edges are drawn."""
 
 SVG_MAX_EDGES = 2_000
 SVG_MAX_NODES = 2_000
@@ -118,7 +119,15 @@ def mermaid(graph: PlanGraph, statuses: Statuses | None = None) -> str:
         graph: The plan's graph.
         statuses: How far each node has come; without them, nodes are coloured by type.
     """
-    shown = _shown(graph, MERMAID_MAX_NODES, MERMAID_MAX_EDGES)
+    nodes, edges = MERMAID_MAX_NODES, MERMAID_MAX_EDGES
+    text = _flowchart(_shown(graph, nodes, edges), statuses)
+    while len(text) > MERMAID_MAX_LENGTH:
+        nodes, edges = nodes // 2, edges // 2
+        text = _flowchart(_shown(graph, nodes, edges), statuses)
+    return text
+
+
+def _flowchart(shown: _Shown, statuses: Statuses | None) -> str:
     ids = _mermaid_ids([node.node.id for node in shown.nodes])
     words = {node.node.id: _colour_word(node, statuses) for node in shown.nodes}
     lines = ["flowchart LR"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, cast
 
 import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -57,14 +58,42 @@ def canonical_json(value: Any) -> bytes:
         TypeError: The value holds something that JSON cannot.
     """
     try:
-        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # large ints, other keys than text, models, sets: slower, but what JSON can say it says
         return _slow_canonical_json(value)
+    if b"null" in text:  # orjson writes NaN and infinity as null
+        _check_finite(value)
+    return text
+
+
+def _check_finite(value: Any) -> None:
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            stack.extend(cast("dict[str, Any]", part).values())
+        elif isinstance(part, list | tuple):
+            stack.extend(cast("list[Any]", part))
+        elif isinstance(part, float) and not isfinite(part):
+            raise TypeError(f"{part} is not a finite number")
 
 
 def _slow_canonical_json(value: Any) -> bytes:
     try:
-        plain = to_jsonable_python(value)
+        to_jsonable_python(value)  # refuses circles and great depth before the next line walks into them
+        plain = to_jsonable_python(_with_sorted_sets(value))
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
     except (PydanticSerializationError, ValueError) as error:
         raise TypeError(str(error)) from error
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _with_sorted_sets(value: Any) -> Any:
+    """Return a value with its sets as lists in one order; their own differs from process to process."""
+    if isinstance(value, set | frozenset):
+        return sorted((_with_sorted_sets(item) for item in cast("set[Any]", value)), key=canonical_json)
+    if isinstance(value, Mapping):
+        return {key: _with_sorted_sets(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_with_sorted_sets(item) for item in cast("list[Any]", value)]
+    return value

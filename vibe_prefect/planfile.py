@@ -117,7 +117,7 @@ def _json_data(name: str, text: str) -> Any:
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        if "recursion" in str(error).lower():
+        if any(word in str(error).lower() for word in ("recursion", "depth limit")):
             raise _file_error(name, "nested too deeply to be a plan") from None
         raise PlanError([Problem(f"not JSON: {error.msg}", None, None, _at(name, error.lineno, error.colno))], name)  # noqa: B904
 

@@ -90,6 +90,8 @@ class ProgressReporter:
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Send `workflow_started`."""
         self._total = total
+        self._finished = 0
+        self._begun = set()
         self._groups = groups
         self._group_of = {id: index for index, group in enumerate(groups) for id in group}
         self._unfinished = [len(group) for group in groups]

@@ -6,13 +6,14 @@ expression's own value (a list stays a list); any other text yields text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2.exceptions import SecurityError
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
+from jinja2.exceptions import SecurityError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -31,6 +32,12 @@ class InvalidTemplateError(UsageError, ValueError):
 
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**"})
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a mapping's value before its method of that name: `outputs.digest.items` means the data."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return cast("Mapping[str, Any]", obj)[attribute]
+        return super().getattr(obj, attribute)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Allow attributes of plain data and of Jinja's own objects alone: a model's methods could load code."""
@@ -51,8 +58,34 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         return super().call_binop(context, operator, left, right)
 
 
-_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True)
-_ENVIRONMENT.globals.pop("lipsum")  # random: the same inputs would not give the same result
+def _data(value: Any) -> Any:
+    """Return what an expression yields as plain data: what is lazy becomes a list, marked-up text plain text."""
+    match value:
+        case Undefined():
+            raise UndefinedError(value._undefined_message)  # pyright: ignore[reportPrivateUsage]
+        case str():
+            return str(value)
+        case Mapping():
+            return {key: _data(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        case bytes():
+            return value
+        case Collection() | Iterator():
+            return [_data(item) for item in cast("Iterator[Any]", value)]
+        case _ if callable(value) or type(value).__module__.startswith("jinja2"):
+            raise SecurityError(f"the template yields a {type(value).__name__}, which is no data")
+        case _:
+            return value
+
+
+def _printed(value: Any) -> Any:
+    """Return what a text shows for a value; an inline `if` without `else` shows nothing, as everywhere in Jinja."""
+    return value if isinstance(value, Undefined) else _data(value)
+
+
+_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printed)
+# Random: the same inputs would not give the same result.
+_ENVIRONMENT.globals.pop("lipsum")
+_ENVIRONMENT.filters.pop("random")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +112,21 @@ def references(text: str) -> References:
     """Return what a template names.
 
     Raises:
-        InvalidTemplateError: The template does not parse; the message names the line within it.
+        InvalidTemplateError: The template does not parse, or names a filter that does not exist; the message names
+            the line within it.
     """
-    tree = _parse(text)
+    with _own_errors(text):
+        return _references(_ENVIRONMENT.parse(text))
+
+
+def _references(tree: nodes.Template) -> References:
     found: dict[str, None] = {}
     subtracted: dict[str, str] = {}
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if (name := _output_name(node)) is not None:
             found[name] = None
     for node in tree.find_all(nodes.Sub):
-        subtracted |= _subtraction(node)
+        subtracted = _subtraction(node) | subtracted  # the outermost comes first and knows the whole name
     names = find_undeclared_variables(tree) - {"outputs"}
     return References(tuple(found), subtracted, frozenset(names))
 
@@ -106,19 +144,25 @@ def render(text: str, values: Mapping[str, Any]) -> Any:
     Raises:
         InvalidTemplateError: A name is not defined, or the sandbox refuses an operation.
     """
-    try:
+    with _own_errors(text):
         expression = _single_expression(text)
-        if expression is not None:
-            value = _ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(dict(values))
-            if isinstance(value, StrictUndefined):
-                str(value)
-            return value
-        return _template(text).render(values)
+        if expression is None:
+            return _template(text).render(values)
+        return _data(_ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(dict(values)))
+
+
+@contextmanager
+def _own_errors(text: str) -> Generator[None]:
+    try:
+        yield
+    except (RecursionError, SyntaxError):  # Python's own compiler has limits too
+        raise InvalidTemplateError(f"nested too deeply, in the template {_excerpt(text)}") from None
     except TemplateError as error:
-        raise InvalidTemplateError(
-            f"{error.message or type(error).__name__}, in the template {_excerpt(text)}"
-        ) from error
-    except (ArithmeticError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        place = f" (line {line} of the template)" if line and "\n" in text else ""
+        message = (error.message or type(error).__name__).rstrip(".")
+        raise InvalidTemplateError(f"{message}{place}, in the template {_excerpt(text)}") from error
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in the template {_excerpt(text)}") from error
 
 
@@ -146,17 +190,6 @@ def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tup
             yield from walk_templates(item, (*path, index))
 
 
-def _parse(text: str) -> nodes.Template:
-    try:
-        return _ENVIRONMENT.parse(text)
-    except RecursionError:
-        raise InvalidTemplateError(f"nested too deeply, in the template {_excerpt(text)}") from None
-    except TemplateError as error:
-        line = getattr(error, "lineno", None)
-        place = f" (line {line} of the template)" if line and "\n" in text else ""
-        raise InvalidTemplateError(f"{(error.message or '').rstrip('.')}{place}, in the template {_excerpt(text)}") from error
-
-
 @lru_cache(maxsize=1024)
 def _template(text: str) -> Any:
     return _ENVIRONMENT.from_string(text)
@@ -167,11 +200,12 @@ def _single_expression(text: str) -> str | None:
     stripped = text.strip()
     if not (stripped.startswith("{{") and stripped.endswith("}}")):
         return None
-    body = _parse(stripped).body
+    body = _ENVIRONMENT.parse(stripped).body
     single = len(body) == 1 and isinstance(body[0], nodes.Output) and len(body[0].nodes) == 1
     if not single or isinstance(cast("nodes.Output", body[0]).nodes[0], nodes.TemplateData):
         return None
-    return stripped[2:-2].removeprefix("-").removesuffix("-")
+    inner = stripped[2:-2]
+    return inner[1:].removesuffix("-") if inner[0] in "-+" else inner.removesuffix("-")
 
 
 def _output_name(node: nodes.Node) -> str | None:
@@ -185,12 +219,18 @@ def _output_name(node: nodes.Node) -> str | None:
 
 
 def _subtraction(node: nodes.Node) -> dict[str, str]:
-    sub = cast("nodes.Sub", node)
-    left = _output_name(sub.left)
-    right = sub.right
-    while isinstance(right, nodes.Getattr):
-        right = right.node
-    return {left: f"{left}-{right.name}"} if left is not None and isinstance(right, nodes.Name) else {}
+    """Return `{"a": "a-b-c"}` for `outputs.a - b - c`."""
+    parts: list[str] = []
+    while isinstance(node, nodes.Sub):
+        right = node.right
+        while isinstance(right, nodes.Getattr):
+            right = right.node
+        if not isinstance(right, nodes.Name):
+            return {}
+        parts.append(right.name)
+        node = node.left
+    name = _output_name(node)
+    return {name: "-".join([name, *reversed(parts)])} if name is not None else {}
 
 
 def _excerpt(text: str) -> str:

@@ -57,8 +57,8 @@ def call(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> 
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
-def node(id: str, type: str = "generate", **fields: Any) -> dict[str, Any]:
-    return {"id": id, "type": type, "description": f"Do {id}", **fields}
+def node(id: str, kind: str = "generate", **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": kind, "description": f"Do {id}", **fields}
 
 
 def check(id: str, text: str, **fields: Any) -> dict[str, Any]:

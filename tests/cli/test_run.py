@@ -34,7 +34,7 @@ def run(*arguments: str, cwd: Path, server: str, **extra: str) -> Outcome:
 def failing_plan(folder: Path) -> str:
     nodes = [
         check("good", "one two three"),
-        check("bad", "[red]no[/red]", children=[check("below", "one two three")]),
+        check("bad", "[red]", children=[check("below", "one two three")]),
         check("after", "one two three", dependencies=["bad"]),
     ]
     return write_plan(folder, nodes, "broken", vibe="[bold]wish[/bold]")

@@ -10,7 +10,7 @@ def test_tree_shows_hierarchy_groups_and_dependencies(tmp_path: Path) -> None:
     outcome = call("show", TRAILER, cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.lines[0] == "sci-fi-trailer  A cinematic science fiction trailer"
-    rows = {line.split("  ")[0].lstrip("│├└─ "): line for line in outcome.lines[2:-1]}
+    rows = {line.lstrip("│├└─ ").split()[0]: line for line in outcome.lines[2:-1]}
     assert len(rows) == 17
     assert rows["beat-check"].split() == ["└─", "beat-check", "validate", "5", "beats"]
     assert rows["review"].split() == ["review", "validate", "9", "edit,", "story"]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -153,7 +154,7 @@ def test_schema_accepts_a_real_plan_and_refuses_a_wrong_one(tmp_path: Path) -> N
     schema = outcome.json
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
+    validator: Any = jsonschema.Draft202012Validator(schema)
     plan = json.loads(Path(TRAILER).read_text(encoding="utf-8"))
     assert validator.is_valid(plan)
     assert not validator.is_valid(plan | {"root_node": []})

@@ -138,11 +138,16 @@ class MessageHandler(logging.Handler):
 
     def __init__(self, show: Callable[[str], object]) -> None:
         super().__init__(logging.WARNING)
+        import prefect
+
         self._show = show
+        self._prefect_folder = str(prefect.__module_path__)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record's message without its traceback."""
-        if record.name.split(".", 1)[0] in QUIET_LOGGERS:
+        # Prefect's background workers log under the bare names of their classes.
+        own = record.pathname.startswith(self._prefect_folder)
+        if own or record.name.split(".", 1)[0] in QUIET_LOGGERS:
             return
         try:
             self._show(record.getMessage())

@@ -19,6 +19,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_OFFSET = 128
 """A process that a signal ended has this plus the signal's number as its exit code."""
 
+LEAVE = 3.0
+"""Seconds for the process to end after that: Prefect sends its last events, and a blocked thread is waited for."""
+
 
 class InterruptedRunError(Exception):
     """The run was stopped by a signal."""
@@ -44,6 +47,7 @@ class Interruptible:
     """Called at the second, or when stopping takes too long, right before the process ends."""
 
     _received: int | None = None
+    _returned: bool = False
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Await the work.
@@ -64,6 +68,9 @@ class Interruptible:
         finally:
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+            if self._received is not None:
+                self._returned = True
+                _after(LEAVE, self._end, self._received)
 
     def _signalled(self, number: int, task: asyncio.Task[Any]) -> None:
         if self._received is not None:
@@ -71,10 +78,16 @@ class Interruptible:
         self._received = number
         self.stopping()
         task.cancel()
-        watchdog = threading.Timer(GRACE, self._end, [number])
-        watchdog.daemon = True
-        watchdog.start()
+        _after(GRACE, self._end, number)
 
     def _end(self, number: int) -> None:
-        self.give_up()
+        if not self._returned:
+            self.give_up()
         os._exit(EXIT_OFFSET + number)
+
+
+def _after(seconds: float, action: Callable[[int], object], number: int) -> None:
+    """Act in a while, unless the process has ended by then."""
+    timer = threading.Timer(seconds, action, [number])
+    timer.daemon = True
+    timer.start()

@@ -139,12 +139,7 @@ class LiveView:
         board = self._board
         self._bar.update(len(board.finished))
         parts = [f"{len(board.finished):,} of {counted(board.total, 'node')}"]
-        if board.running:
-            parts.append(f"{len(board.running):,} running")
-        for status, word in ((ExecutionStatus.FAILED, "failed"), (ExecutionStatus.SKIPPED, "skipped")):
-            if board.count(status):
-                parts.append(f"{board.count(status):,} {word}")
-        parts.append(self.note or (RECORDING if board.ended else seconds(board.elapsed)))
+        parts += [self.note] if self.note else self._progress()
         text = Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.width = width
@@ -152,6 +147,13 @@ class LiveView:
         grid.add_column(ratio=1)
         grid.add_row(self._bar, text)
         return grid
+
+    def _progress(self) -> list[str]:
+        board = self._board
+        failed, skipped = board.count(ExecutionStatus.FAILED), board.count(ExecutionStatus.SKIPPED)
+        counts = ((len(board.running), "running"), (failed, "failed"), (skipped, "skipped"))
+        parts = [f"{count:,} {word}" for count, word in counts if count]
+        return [*parts, RECORDING if board.ended else seconds(board.elapsed)]
 
 
 def live(screen: Screen, view: LiveView) -> Live:

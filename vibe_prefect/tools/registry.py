@@ -39,7 +39,7 @@ class ToolRegistry:
     def list_tools(self, category: ToolCategory | None = None) -> list[ToolSpec]:
         """Return the specs of all tools, or of one category's, sorted by name."""
         specs = sorted((tool.spec for tool in self._tools.values()), key=lambda spec: spec.name)
-        return [spec for spec in specs if category is None or spec.category == category]
+        return [spec for spec in specs if category is None or _word(spec.category) == _word(category)]
 
     def find_by_category(self, category: ToolCategory) -> list[Tool]:
         """Return the tools of one category, sorted by name."""
@@ -85,8 +85,13 @@ def _load(entry: EntryPoint) -> Tool:
         ) from error
 
 
+def _word(category: object) -> str:
+    """Return a category's word: ours is text itself, a foreign tool's may be any enum."""
+    return str(getattr(category, "value", category))
+
+
 def _describe(spec: ToolSpec) -> str:
     properties: dict[str, Any] = spec.input_schema.get("properties", {})
     required = set(spec.input_schema.get("required", ()))
     inputs = ", ".join(name if name in required else f"{name} (optional)" for name in properties) or "none"
-    return f"{spec.name} [{ToolCategory(spec.category)}]: {spec.description}\n  inputs: {inputs}"
+    return f"{spec.name} [{_word(spec.category)}]: {spec.description}\n  inputs: {inputs}"
