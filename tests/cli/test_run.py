@@ -184,6 +184,19 @@ def test_the_embedded_server_is_quiet_and_records_everything(tmp_path: Path) -> 
     assert states == [("COMPLETED", 55)]
 
 
+@pytest.mark.slow
+@pytest.mark.server
+def test_a_thousand_task_runs_are_on_record_when_the_command_has_ended(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, [node(f"n{index}", "composite") for index in range(1000)])
+    outcome = call("run", plan, "--json", cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.json["task_runs"] == {"expected": 1000, "recorded": 1000}
+    with sqlite3.connect(tmp_path / "prefect-home" / "prefect.db") as database:
+        recorded = database.execute("select count(distinct name) from task_run where state_type = 'COMPLETED'")
+        assert recorded.fetchone() == (1000,)
+    database.close()
+
+
 def test_a_profile_with_an_api_url_is_honoured(tmp_path: Path) -> None:
     profiles = tmp_path / "profiles.toml"
     profiles.write_text(

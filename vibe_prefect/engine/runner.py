@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
-from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
@@ -20,7 +19,7 @@ from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
-from vibe_prefect.engine.tasks import NodeJob, SkipJob, ToolJob, run_node, run_tool, skip_node
+from vibe_prefect.engine.tasks import NodeJob, SkipJob, Ticket, ToolJob, run_node, run_tool, skip_node, ticket_of
 from vibe_prefect.feedback import (
     Failure,
     ResourceUsage,
@@ -89,7 +88,7 @@ class _PlanRun:
         self._setup = setup
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
-        self._task_run_ids: dict[str, UUID] = {}
+        self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
         self._whole: dict[str, bool] = {}
         self._upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
@@ -129,17 +128,17 @@ class _PlanRun:
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
         if state.is_completed():
-            await self._complete(node, cast("NodeRecord", await state.aresult(raise_on_failure=False)))
+            sealed = await state.aresult()
+            self._complete(node, cast("NodeRecord", sealed.value))
         else:
             self._fail(node, job, state)
 
-    def _upstream_runs(self, id: str) -> list[UUID]:
-        return [self._task_run_ids[source] for source in self._upstream[id]]
+    def _upstream_runs(self, id: str) -> list[Ticket]:
+        return [self._tickets[source] for source in self._upstream[id]]
 
     def _note_run(self, id: str, state: State[Any]) -> None:
         self.task_runs += 1
-        assert state.state_details.task_run_id is not None
-        self._task_run_ids[id] = state.state_details.task_run_id
+        self._tickets[id] = ticket_of(state)
 
     def _status(self, id: str) -> ExecutionStatus:
         return self._result.node_results[id].status
@@ -176,7 +175,7 @@ class _PlanRun:
         self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
 
-    async def _complete(self, node: CompiledNode, record: NodeRecord) -> None:
+    def _complete(self, node: CompiledNode, record: NodeRecord) -> None:
         result = NodeResult(
             node.id,
             ExecutionStatus.COMPLETED,

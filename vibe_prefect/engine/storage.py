@@ -6,25 +6,48 @@ import os
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-import orjson
 from prefect.filesystems import LocalFileSystem
 from prefect.results import (
     ResultRecord,  # pyright: ignore[reportPrivateImportUsage]
     ResultStore,
     aresolve_result_storage,
 )
-from prefect.serializers import JSONSerializer
+from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 from pydantic import PrivateAttr
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from vibe_prefect.errors import ResultTypeError
 from vibe_prefect.tools.workspace import replace_file
 
 RECORD_SCHEMA: Literal[1] = 1
 
-PLAIN_JSON = JSONSerializer(object_encoder=None, object_decoder=None)
-"""JSON and nothing else: Prefect's own decoder would turn a dict with `__class__` in it into that class."""
+
+class Sealed:
+    """A task's result that Prefect does not look into.
+
+    Prefect remembers which task run a result and each of its parts came from by their address in memory. The parts of
+    plain data are forgotten one by one, and a later object at the same address would draw an edge that no plan has.
+    """
+
+    __slots__ = ("__weakref__", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
+    """Sealed data as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
+
+    type: str = "vibe-prefect-json"
+
+    def dumps(self, obj: Sealed) -> bytes:
+        """Return the data as JSON."""
+        return to_json(obj.value)
+
+    def loads(self, blob: bytes) -> Sealed:
+        """Return JSON as sealed data."""
+        return Sealed(from_json(blob))
 
 
 class NodeRecord(TypedDict):
@@ -102,7 +125,7 @@ async def open_store(storage: str | Path | None) -> RecordStore:
     """
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
-    return RecordStore(result_storage=files, serializer=PLAIN_JSON)
+    return RecordStore(result_storage=files, serializer=SealedJSON())
 
 
 def _block_of(storage: str | Path | None) -> str | None:
@@ -129,10 +152,6 @@ def jsonable(node_id: str, result: Any) -> bytes:
         ResultTypeError: The result holds something that JSON cannot, with the node and the type.
     """
     try:
-        return orjson.dumps(result)
-    except TypeError:
-        pass
-    try:
         return to_json(result)
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(
@@ -143,7 +162,4 @@ def jsonable(node_id: str, result: Any) -> bytes:
 
 def plain(content: bytes) -> Any:
     """Return the JSON data in bytes that `jsonable` made."""
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:  # NaN, infinities and ints beyond 64 bits
-        return PLAIN_JSON.loads(content)
+    return from_json(content)

@@ -1,7 +1,7 @@
 """Prefect tasks: one for each node type and policy, one for tool calls, one for skipped nodes.
 
 Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
-So a task takes one job, inside `quote`, and is told what it waits for by slim states that carry a task run's id alone.
+So a task takes one job, inside `quote`, returns its result sealed, and is told what it waits for by tickets.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
-from uuid import UUID
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -22,10 +21,13 @@ from prefect.utilities.annotations import quote
 
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.engine.measure import Meter
-from vibe_prefect.engine.storage import NodeRecord, record_path
+from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.tools.base import ToolResult
+
+Ticket = Sealed | State[bool]
+"""What a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
 SKIPPED = "Skipped"
@@ -109,7 +111,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy) -> Task[...,
     )
 
 
-async def run_node(job: NodeJob, upstream: Iterable[UUID]) -> State[Any]:
+async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
     """Run a node's task to its end and return its final state; a failing node raises nothing."""
     task = node_task(job.node.node.type, job.node.policy)
     return await _call(task, job, upstream)
@@ -117,10 +119,11 @@ async def run_node(job: NodeJob, upstream: Iterable[UUID]) -> State[Any]:
 
 async def run_tool(job: ToolJob) -> ToolResult:
     """Make a tool call as a task of its own within the node's task."""
-    return cast("ToolResult", await tool_task()(quote(job)))
+    sealed: Sealed = await tool_task()(quote(job))
+    return sealed.value
 
 
-async def skip_node(job: SkipJob, upstream: Iterable[UUID]) -> State[Any]:
+async def skip_node(job: SkipJob, upstream: Iterable[Ticket]) -> State[Any]:
     """Record that a node is skipped."""
     return await _call(_skip_task(), job, upstream)
 
@@ -138,14 +141,20 @@ def _skip_task() -> Task[..., Any]:
     return Task(_skip, name="skip", task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False)
 
 
-async def _call(task: Task[..., Any], job: NodeJob | SkipJob, upstream: Iterable[UUID]) -> State[Any]:
-    waits = [_done(task_run_id) for task_run_id in upstream]
-    return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=waits, return_state=True))
+def ticket_of(state: State[Any]) -> Ticket:
+    """Return what draws an edge from a task run, whatever became of the run, when another one is told to wait for it.
+
+    A completed run's sealed result is known to Prefect already and costs nothing to look up. For any other run it is a
+    completed state that carries the run's id alone, since a failed one would stop who waits for it.
+    """
+    result: Any = getattr(state.data, "result", None)
+    if state.is_completed() and isinstance(result, Sealed):
+        return result
+    return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
 
 
-def _done(task_run_id: UUID) -> State[bool]:
-    """Return a state that draws an edge from a task run: completed, whatever became of the run itself."""
-    return Completed(data=True, state_details=StateDetails(task_run_id=task_run_id))
+async def _call(task: Task[..., Any], job: NodeJob | SkipJob, upstream: Iterable[Ticket]) -> State[Any]:
+    return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=list(upstream), return_state=True))
 
 
 def _name_of(parameters: dict[str, Any]) -> str:
@@ -155,11 +164,11 @@ def _name_of(parameters: dict[str, Any]) -> str:
 _job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
 
 
-async def _run_node(job: NodeJob) -> NodeRecord:
+async def _run_node(job: NodeJob) -> Sealed:
     _tag(job.node)
     job.failure = None
     try:
-        return await job.work(job)
+        return Sealed(await job.work(job))
     except Exception as error:
         job.failure = Failure(type(error).__name__, str(error) or repr(error))
         raise
@@ -173,8 +182,8 @@ def _tag(node: CompiledNode) -> None:
     context.task_run.tags = sorted({*context.task_run.tags, node.node.type.value, *tool})
 
 
-async def _run_tool(job: ToolJob) -> ToolResult:
-    return await job.call()
+async def _run_tool(job: ToolJob) -> Sealed:
+    return Sealed(await job.call())
 
 
 async def _skip(job: SkipJob) -> State[Any]:
