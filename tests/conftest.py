@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.settings import (
@@ -20,7 +21,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     """The API address of one real Prefect server for the whole session; this process talks to it too."""
     home = tmp_path_factory.mktemp("prefect")
     with running_server(home / "server") as api:
-        settings = {
+        settings: dict[Any, Any] = {
             PREFECT_API_URL: api,
             PREFECT_HOME: home / "client",
             PREFECT_LOGGING_LEVEL: "CRITICAL",

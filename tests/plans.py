@@ -7,9 +7,9 @@ from typing import Any
 from vibe_prefect import Vibe, WorkflowNode, WorkflowPlan
 
 
-def node(id: str, type: str = "generate", *, needs: list[str] | None = None, **fields: Any) -> WorkflowNode:
+def node(id: str, kind: str = "generate", *, needs: list[str] | None = None, **fields: Any) -> WorkflowNode:
     return WorkflowNode.model_validate(
-        {"id": id, "type": type, "description": f"do {id}", "dependencies": needs or [], **fields}
+        {"id": id, "type": kind, "description": f"do {id}", "dependencies": needs or [], **fields}
     )
 
 

@@ -39,7 +39,7 @@ class Model:
     def needs(self, id: str) -> set[str]:
         """Everything that must have finished before a node is decided on, and completed for it to run."""
         parent = self.parents[id]
-        found = set() if parent is None else {parent}
+        found: set[str] = set() if parent is None else {parent}
         for dependency in self.nodes[id].dependencies:
             if dependency not in self.ancestors(id):
                 found |= set(self.subtree(dependency))

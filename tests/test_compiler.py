@@ -430,9 +430,9 @@ def test_the_error_is_named_after_the_file_or_the_plan(folder: Path) -> None:
 
 
 def test_a_misspelt_filter_is_found_before_the_run() -> None:
-    inputs = {"text": "{{ description | uper }}"}
+    inputs = {"text": "{{ description | uppr }}"}
     assert problems_of(plan(node("a", parameters={"tool": "shout", "tool_inputs": inputs}))) == [
-        ("node 'a', parameters.tool_inputs.text: No filter named 'uper', in the template '{{ description | uper }}'")
+        ("node 'a', parameters.tool_inputs.text: No filter named 'uppr', in the template '{{ description | uppr }}'")
     ]
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +142,18 @@ def assert_worker_finishes_the_run(command: str, project: Path, env: dict[str, s
         worker.wait(BOUND)
 
 
+def created(run: FlowRun) -> datetime:
+    assert run.created is not None
+    return run.created
+
+
 def await_end_of_newest_run() -> FlowRun:
     """Return the newest flow run of a deployment once it has ended."""
     end = time.monotonic() + BOUND
     with get_client(sync_client=True) as client:
         while True:
             runs = [run for run in client.read_flow_runs(limit=200) if run.deployment_id is not None]
-            newest = max(runs, key=lambda run: run.expected_start_time or run.created)  # pyright: ignore
+            newest = max(runs, key=created)
             if newest.state is not None and newest.state.is_final():
                 return newest
             assert time.monotonic() < end, f"the run is still {newest.state_name} after {BOUND:g} s"

@@ -62,7 +62,7 @@ def executor(handler: Callable[..., Any] | None = None, **options: Any) -> Workf
 
 async def api(method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     async with get_client() as client:
-        response = await client.request(cast("Any", method), path, json=body)
+        response = await client.request(cast("Any", method), cast("Any", path), json=body)
         return response.json()
 
 
@@ -77,11 +77,7 @@ async def drawn_edges(subject: WorkflowExecutor) -> set[tuple[str, str]]:
     assert subject.last_run is not None
     graph = await api("GET", f"/flow_runs/{subject.last_run.flow_run_id}/graph-v2")
     labels = {id: details["label"] for id, details in graph["nodes"]}
-    return {
-        (labels[parent["id"]], details["label"])
-        for _, details in graph["nodes"]
-        for parent in details["parents"]
-    }
+    return {(labels[parent["id"]], details["label"]) for _, details in graph["nodes"] for parent in details["parents"]}
 
 
 async def task_runs_of(subject: WorkflowExecutor) -> dict[str, dict[str, Any]]:
@@ -394,7 +390,12 @@ async def test_simulation_marks_every_result() -> None:
         "parameters": {},
         "simulated": True,
     }
-    assert result.parallel_efficiency > 0
+
+
+async def test_running_side_by_side_shows_in_the_efficiency() -> None:
+    result = await executor(simulate="all").execute_plan(plan(*(node(f"n{index}") for index in range(8))))
+    assert result.total_duration < sum(one.duration for one in result.node_results.values())
+    assert 0 < result.parallel_efficiency == result.calculate_parallel_efficiency()
 
 
 async def test_a_named_global_limit_is_held_and_must_exist() -> None:

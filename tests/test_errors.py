@@ -178,7 +178,7 @@ def test_every_other_error_pickles_with_its_text(kind: type[VibePrefectError]) -
         ("combine", [], ""),
         ("", ["combine"], ""),
         ("digst", ["digest", "digests"], "; did you mean 'digest'?"),
-        ("combin", iter(["combine"]), "; did you mean 'combine'?"),
+        ("comb_ine", iter(["combine"]), "; did you mean 'combine'?"),
     ],
 )
 def test_a_hint_names_the_closest_known_word(word: str, known: Any, hint: str) -> None:

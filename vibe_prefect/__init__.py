@@ -40,12 +40,14 @@ from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.planfile import LoadedPlan, load_plan
 from vibe_prefect.progress import ProgressEvent, ProgressEventType, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools import (
     BaseTool,
     FileRef,
     TemplateText,
     ToolCategory,
     ToolContext,
+    ToolInputError,
     ToolRegistry,
     ToolResult,
     ToolSpec,
@@ -69,6 +71,7 @@ __all__ = [
     "ExecutionResult",
     "ExecutionStatus",
     "FileRef",
+    "InvalidTemplateError",
     "LoadedPlan",
     "NodeContext",
     "NodeHandler",
@@ -91,6 +94,7 @@ __all__ = [
     "ToolCategory",
     "ToolContext",
     "ToolDefinitionError",
+    "ToolInputError",
     "ToolRegistry",
     "ToolResult",
     "ToolSpec",

@@ -104,12 +104,14 @@ NodeHandler = Callable[..., Any]
 
 
 def takes_context(handler: NodeHandler) -> bool:
-    """Tell whether a handler wants the context besides the node."""
+    """Tell whether a handler wants the context besides the node: as a second argument, or as one named `context`."""
     parameters = inspect.signature(handler).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return True
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in positional for parameter in parameters) > 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    positional = [parameter for parameter in parameters if parameter.kind in kinds]
+    second = positional[1] if len(positional) > 1 else None
+    return second is not None and (second.default is second.empty or second.name == "context")
 
 
 def is_async(handler: NodeHandler) -> bool:

@@ -31,6 +31,11 @@ MAX_FILE_BYTES = 50_000_000
 MAX_VALUES = 2_000_000
 """How many values a file may hold once its YAML aliases are followed."""
 
+MAX_PATH = 500
+"""How many keys and indices may lead to a value."""
+
+TOO_DEEP = f"nested too deeply to be a plan; nodes may be nested {PlanLimits().max_depth} deep"
+
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -118,7 +123,7 @@ def _json_data(name: str, text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         if any(word in str(error).lower() for word in ("recursion", "depth limit")):
-            raise _file_error(name, "nested too deeply to be a plan") from None
+            raise _file_error(name, TOO_DEEP) from None
         raise PlanError([Problem(f"not JSON: {error.msg}", None, None, _at(name, error.lineno, error.colno))], name)  # noqa: B904
 
 
@@ -285,7 +290,7 @@ class _Reader:
         except YAMLError as error:
             raise _file_error(self._name, f"not YAML: {error}") from None
         except RecursionError:
-            raise _file_error(self._name, "nested too deeply to be a plan") from None
+            raise _file_error(self._name, TOO_DEEP) from None
 
     def _marked(self, error: MarkedYAMLError) -> PlanError:
         found = cast("Any", error)
@@ -299,6 +304,8 @@ class _Reader:
         while stack:
             node, target, key, path = stack.pop()
             self._count += 1
+            if len(path) > MAX_PATH:
+                raise self._error(node, f"{TOO_DEEP} (does an alias stand within what it names?)")
             if self._count > MAX_VALUES:
                 raise self._error(node, f"more than {MAX_VALUES:,} values; do aliases (*name) multiply?")
             places.setdefault(path, (node.start_mark.line, node.start_mark.column) if node is not None else (0, 0))

@@ -20,6 +20,7 @@ from typing import IO
 
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, StartError, debugging
 from vibe_prefect.cli.text import one_line
+from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
 TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 90.0
@@ -29,13 +30,6 @@ POLL_SECONDS = 0.05
 STOP_SECONDS = 5.0
 
 _ERROR_LINE = re.compile(r"^[\w.]+(?:Error|Exception|Exit): .+$", re.MULTILINE)
-_DEFAULTS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Without these, the server writes each task run on its own and falls behind a run.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
-}
 _FIXED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 _PROGRAM = """
 import os, signal, socket, sys, threading
@@ -106,7 +100,7 @@ class EmbeddedServer:
         number = self._socket.fileno()
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _PROGRAM, str(number)],
-            env={**_DEFAULTS, **os.environ, **_FIXED},
+            env={**SERVER_SETTINGS, **os.environ, **_FIXED},
             stdin=subprocess.PIPE,
             stdout=self._log or sys.stderr.fileno(),
             stderr=subprocess.STDOUT,

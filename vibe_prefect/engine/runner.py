@@ -124,7 +124,7 @@ class _PlanRun:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
-                job.work = partial(_refuse, error)
+                job.work = partial(self._refuse, error)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
         if state.is_completed():
@@ -214,9 +214,7 @@ class _PlanRun:
     async def _work(self, job: NodeJob) -> NodeRecord:
         """Do one attempt at a node."""
         node, meter = job.node, job.meter
-        if not meter.attempts:
-            for observer in self._setup.observers:
-                observer.node_started(node.node)
+        self._start(node, meter)
         with meter:
             content = jsonable(node.id, await self._handle(node, meter))
         return NodeRecord(
@@ -229,6 +227,16 @@ class _PlanRun:
             memory_usage=meter.memory_usage,
             cpu_scope=meter.usage.scope,
         )
+
+    async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
+        """Fail a node's attempt for a reason that arose before it."""
+        self._start(job.node, job.meter)
+        with job.meter:
+            raise error
+
+    def _start(self, node: CompiledNode, meter: Meter) -> None:
+        for observer in () if meter.attempts else self._setup.observers:
+            observer.node_started(node.node)
 
     async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
         own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
@@ -256,11 +264,6 @@ class _PlanRun:
             caller=call,
         )
         return context
-
-
-async def _refuse(error: Exception, job: NodeJob) -> NodeRecord:
-    """Fail a node's attempt for a reason that arose before it."""
-    raise error
 
 
 def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:

@@ -9,24 +9,17 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
 START_BOUND = 90.0
 """Seconds that the server may take until it answers."""
 
 STOP_BOUND = 15.0
 """Seconds that it may take to end before it is killed."""
-
-SERVER_SETTINGS: Mapping[str, str] = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
-}
-"""What keeps a server on SQLite up with the task runs of large plans, a third of the CPU time that it takes without."""
 
 
 @contextmanager
@@ -45,7 +38,7 @@ def running_server(home: Path) -> Generator[str]:
     home.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {**SERVER_SETTINGS, "PREFECT_HOME": str(home)}
+    environment |= {**SERVER_SETTINGS, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(home)}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = home / "server.log"
     with log.open("wb") as output:
