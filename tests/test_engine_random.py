@@ -42,6 +42,9 @@ class Journal:
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         self.finished.append(node.id)
 
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        raise AssertionError(f"{node.id} cannot have been complete before")
+
     def run_finished(self, result: ExecutionResult) -> None:
         pass
 

@@ -91,6 +91,14 @@ class ToolDefinitionError(UsageError, TypeError):
     """A tool that is not shaped like one: a missing name, an input without a type, a broken entry point."""
 
 
+class UnknownRunError(UsageError, LookupError):
+    """A run that is to be gone on from, and that the Prefect server does not know."""
+
+
+class RunInUseError(UsageError):
+    """A run that is to be gone on from, while another process still executes it."""
+
+
 class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
 

@@ -110,18 +110,25 @@ class WorkflowExecutor:
             source=source,
         )
 
-    async def execute_plan(self, plan: WorkflowPlan) -> ExecutionResult:
+    async def execute_plan(self, plan: WorkflowPlan, *, resume_from: str | None = None) -> ExecutionResult:
         """Run a plan to its end.
 
         A failing node raises nothing: the result says so, and the flow run ends Failed.
 
+        Args:
+            plan: The plan.
+            resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
+                when the plan was edited since; only changed nodes, and what depends on their outputs, run anew.
+
         Raises:
             PlanError: The plan cannot run as written; nothing was executed.
+            UnknownRunError: The Prefect server does not know the run to go on from.
+            RunInUseError: Another process still executes it.
         """
-        return await self.execute_compiled(self.compile(plan))
+        return await self.execute_compiled(self.compile(plan), resume_from=resume_from)
 
-    async def execute_compiled(self, compiled: CompiledPlan) -> ExecutionResult:
-        """Run a plan that `compile` returned."""
+    async def execute_compiled(self, compiled: CompiledPlan, *, resume_from: str | None = None) -> ExecutionResult:
+        """Run a plan that `compile` returned; see `execute_plan`."""
         handles: list[RunHandle] = []
         options = RunOptions(
             compiled,
@@ -132,7 +139,7 @@ class WorkflowExecutor:
             announce=self._announcer(handles),
         )
         with run_options(options):
-            state = await self._call_flow(compiled.plan)
+            state = await self._call_flow(compiled.plan, resume_from)
         outcome: Any = await state.aresult(raise_on_failure=False)
         await self._settle(handles)
         if isinstance(outcome, PlanRunError):
@@ -141,9 +148,10 @@ class WorkflowExecutor:
             raise outcome
         return cast("ExecutionResult", outcome)
 
-    async def _call_flow(self, plan: WorkflowPlan) -> State[Any]:
+    async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None) -> State[Any]:
         called: Any = run_plan(
             plan,
+            resume_from=resume_from,
             simulate=self._simulate is Simulate.ALL,
             concurrency=self._concurrency,
             input_root=self._input_root,

@@ -70,6 +70,10 @@ class RunObserver(Protocol):
         """A node has completed, failed or been skipped."""
         ...
 
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """A node was complete already, in the run that this one goes on from."""
+        ...
+
     def run_finished(self, result: ExecutionResult) -> None:
         """The run has ended."""
         ...
@@ -90,7 +94,7 @@ class ProgressReporter:
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Send `workflow_started`."""
         self._total = total
-        self._finished = 0
+        self._finished = reused
         self._begun = set()
         self._groups = groups
         self._group_of = {id: index for index, group in enumerate(groups) for id in group}
@@ -108,7 +112,7 @@ class ProgressReporter:
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Send `node_completed` or `node_failed`, then `group_completed` when the node is the last of its group."""
-        self._finished += 1
+        self._finished = min(self._total, self._finished + 1)
         if result.status is ExecutionStatus.COMPLETED:
             preview = str(result.result)[:PREVIEW_LENGTH]
             metadata = {"duration": result.duration, "result_preview": preview}
@@ -117,16 +121,23 @@ class ProgressReporter:
             metadata = {"duration": result.duration, "error": result.error}
             text = f"Failed: {node.description} - {result.error}"
             self._send(ProgressEventType.NODE_FAILED, node.id, text, metadata)
-        index = self._group_of[node.id]
-        self._unfinished[index] -= 1
-        if not self._unfinished[index] and index in self._begun:
-            self._send_group(ProgressEventType.GROUP_COMPLETED, index)
+        self._close_group(node)
+
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Send `group_completed` when the node is the last of a group that has begun; the percentage has it already."""
+        self._close_group(node)
 
     def run_finished(self, result: ExecutionResult) -> None:
         """Send `workflow_completed`."""
         self._finished = self._total
         word = "failed" if result.status is ExecutionStatus.FAILED else "completed"
         self._send(ProgressEventType.WORKFLOW_COMPLETED, message=f"Workflow {word}: {result.plan_id}")
+
+    def _close_group(self, node: WorkflowNode) -> None:
+        index = self._group_of[node.id]
+        self._unfinished[index] -= 1
+        if not self._unfinished[index] and index in self._begun:
+            self._send_group(ProgressEventType.GROUP_COMPLETED, index)
 
     def _percent(self, event_type: ProgressEventType) -> float:
         if event_type is ProgressEventType.WORKFLOW_COMPLETED:

@@ -134,6 +134,28 @@ def run(
     return run_plan_file(request)
 
 
+@app.command(help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
+def resume(
+    run: str | None = None,
+    /,
+    *,
+    plan: str | None = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+) -> int:
+    """Go on where a run stopped: what finished there is not executed again.
+
+    Args:
+        run: The run's name or id; by default the newest one, unless it has completed.
+        plan: Go on with this plan file, edited since: only changed nodes, and what depends on their outputs, run anew.
+        json: Print nothing but one JSON document, at the end; messages go to standard error.
+        quiet: Print no progress, only what came of the run.
+    """
+    from vibe_prefect.cli.resume import ResumeRequest, resume_run
+
+    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet))
+
+
 @app.command(help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate"))
 def validate(
     plan: str,

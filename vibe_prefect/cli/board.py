@@ -59,6 +59,10 @@ class Board:
             if result.status is ExecutionStatus.FAILED:
                 self.failed.append(result)
 
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Note a node that was complete before."""
+        self.node_finished(node, result)
+
     def run_finished(self, result: ExecutionResult) -> None:
         """Note the end."""
         self.ended = True

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import one_line, seconds
+from vibe_prefect.cli.text import counted, one_line, seconds
 from vibe_prefect.cli.tree import work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
@@ -39,6 +39,9 @@ class RunLine:
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Nothing to say."""
 
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Nothing to say."""
+
     def run_finished(self, result: ExecutionResult) -> None:
         """Nothing to say."""
 
@@ -53,7 +56,9 @@ class PlainLines:
         self._finished = 0
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
-        """Print nothing: the header has said it."""
+        """Say how much is done already."""
+        if reused:
+            self._screen.say(f"{reused:,} of {counted(total, 'node')} complete already")
 
     def node_started(self, node: WorkflowNode) -> None:
         """Print the start."""
@@ -63,6 +68,10 @@ class PlainLines:
         """Print the end."""
         self._finished += 1
         self._print(_WORDS[result.status], node, _ending(result))
+
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Count it; the start has said so."""
+        self._finished += 1
 
     def run_finished(self, result: ExecutionResult) -> None:
         """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
-from vibe_prefect.planfile import LoadedPlan, load_plan
+from vibe_prefect.planfile import load_plan
 from vibe_prefect.tools.registry import ToolRegistry, default_registry
 
 
@@ -13,7 +13,6 @@ from vibe_prefect.tools.registry import ToolRegistry, default_registry
 class ReadyPlan:
     """A plan that can run, and the tools it was checked against."""
 
-    file: LoadedPlan
     compiled: CompiledPlan
     tools: ToolRegistry
 
@@ -27,7 +26,7 @@ def ready(path: str, simulate: Simulate) -> ReadyPlan:
     loaded = load_plan(path)
     tools = default_registry()
     compiled = compile_plan(loaded.plan, tools=tools, simulate=simulate, source=loaded.source)
-    return ReadyPlan(loaded, compiled, tools)
+    return ReadyPlan(compiled, tools)
 
 
 def mode(*, simulate: bool) -> Simulate:

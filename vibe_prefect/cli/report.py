@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.exits import PROGRAM
 from vibe_prefect.cli.text import clean, columns, counted, one_line, seconds, size
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
@@ -103,9 +104,17 @@ def print_report(screen: Screen, report: RunReport) -> None:
         screen.say(line)
     for line in _outputs(report, screen.limit):
         screen.say(line)
+    if report.result.status is ExecutionStatus.FAILED:
+        print_resume_hint(screen, report.handle)
     hint, address = _look(report)
     screen.say(hint, "dim")
     screen.say(f"  {address}")
+
+
+def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
+    """Print the command that goes on where a run stopped."""
+    screen.say("to go on with what is left:", "dim")
+    screen.say(f"  {PROGRAM} resume {handle.name}")
 
 
 def _verdict(report: RunReport) -> Text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
-from vibe_prefect.cli.report import RunReport, print_report, run_line
+from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, run_line
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
@@ -43,34 +44,41 @@ class RunRequest:
 
     plan: str
     simulate: bool
-    concurrency: int
+    concurrency: int | None
     input_root: Path
     output: Path
     as_json: bool
     quiet: bool
+    resume_from: str | None = None
 
 
 def run_plan_file(request: RunRequest) -> int:
-    """Run a plan file and report on it.
+    """Run a plan file and report on it; returns the exit code."""
+    check_folders(request)
+    plan = ready(request.plan, mode(simulate=request.simulate))
+    return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
+
+
+def reported(perform: Callable[[Screen], RunReport], *, as_json: bool) -> int:
+    """Perform a run and turn its report into output.
 
     Returns:
         The exit code.
     """
-    _check_folders(request)
-    plan = ready(request.plan, mode(simulate=request.simulate))
     # What a tool prints must not get into the JSON document.
-    with redirect_stdout(sys.stderr if request.as_json else sys.stdout):
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):
         try:
-            report = _run(request, plan, err() if request.as_json else out())
+            report = perform(err() if as_json else out())
         except InterruptedRunError as interrupted:
             return interrupted.exit_code
-    if request.as_json:
+    if as_json:
         write(report.as_json())
     failed = report.result.status is ExecutionStatus.FAILED
     return ExitCode.FAILED if failed else ExitCode.COMPLETED
 
 
-def _check_folders(request: RunRequest) -> None:
+def check_folders(request: RunRequest) -> None:
+    """Refuse folders that cannot be what they are meant to be."""
     if not request.input_root.is_dir():
         raise UsageError(f"--input-root {str(request.input_root)!r} is not a folder")
     if request.output.exists() and not request.output.is_dir():
@@ -78,26 +86,37 @@ def _check_folders(request: RunRequest) -> None:
 
 
 def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
-    lively = screen.lively and not request.quiet
     if not request.quiet:
-        _print_header(screen, plan.compiled, simulated=request.simulate)
-    server = prefect_server(lambda: None) if request.quiet else _find_server(screen, lively=lively)
-    quieten(warn)
+        print_header(screen, plan.compiled, simulated=request.simulate)
+    server = find_server(screen, quiet=request.quiet)
+    return execute(request, plan, screen, server)
+
+
+def execute(request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server) -> RunReport:
+    """Run a plan on a server, showing how far it is, and print what came of it."""
+    lively = screen.lively and not request.quiet
     return _Run(request, plan, screen, server, lively=lively).execute()
 
 
-def _print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
+def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
+    """Print what is about to run."""
     vibe = one_line(compiled.plan.source_vibe.description)
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
 
 
-def _find_server(screen: Screen, *, lively: bool) -> Server:
-    if not lively:
-        return prefect_server(lambda: screen.say(STARTING))
-    with screen.status(Text("importing Prefect ...", "dim")) as status:
-        return prefect_server(lambda: status.update(Text(STARTING, "dim")))
+def find_server(screen: Screen, *, quiet: bool) -> Server:
+    """Find or start the Prefect server, saying so unless told to be quiet."""
+    if quiet:
+        server = prefect_server(lambda: None)
+    elif not screen.lively:
+        server = prefect_server(lambda: screen.say(STARTING))
+    else:
+        with screen.status(Text("importing Prefect ...", "dim")) as status:
+            server = prefect_server(lambda: status.update(Text(STARTING, "dim")))
+    quieten(warn)
+    return server
 
 
 class _Run:
@@ -141,8 +160,8 @@ class _Run:
             simulate=mode(simulate=request.simulate),
             concurrency=request.concurrency,
             observers=self._observers(),
-            input_root=request.input_root,
-            output=request.output,
+            input_root=request.input_root.resolve(),
+            output=request.output.resolve(),
             wait_recorded=True,
         )
 
@@ -160,7 +179,10 @@ class _Run:
 
     async def _execute(self) -> ExecutionResult:
         interruptible = Interruptible(self._stopping, self._give_up)
-        return await interruptible.run(self._executor.execute_compiled(self._compiled))
+        return await interruptible.run(self._execute_compiled())
+
+    async def _execute_compiled(self) -> ExecutionResult:
+        return await self._executor.execute_compiled(self._compiled, resume_from=self._request.resume_from)
 
     def _stopping(self) -> None:
         if self._view is not None:
@@ -196,5 +218,8 @@ class _Run:
     def _print_interrupted(self) -> None:
         done = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
         tell(f"interrupted; {done}, and what they made is kept")
-        if self._executor.last_run is not None and self._handle.output_root.is_dir():
+        if self._executor.last_run is None:
+            return
+        if self._handle.output_root.is_dir():
             self._screen.say(f"outputs  {self._handle.output_root}")
+        print_resume_hint(self._screen, self._handle)

@@ -17,9 +17,10 @@ from prefect.context import FlowRunContext
 from prefect.states import Failed
 
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, root_of
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.storage import open_store
-from vibe_prefect.errors import PlanRunError
+from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import RunObserver
@@ -36,7 +37,7 @@ class RunHandle:
     """A run as Prefect knows it. `task_runs` is set when it has ended."""
 
     flow_run_id: UUID
-    """Id of the flow run, and the lineage of its records."""
+    """Id of the flow run."""
 
     name: str
     """Name of the flow run."""
@@ -91,9 +92,10 @@ def run_options(options: RunOptions) -> Generator[None]:
         _options.reset(token)
 
 
-@flow(name="run-plan", persist_result=False)
+@flow(name=FLOW_NAME, persist_result=False)
 async def run_plan(
     plan: WorkflowPlan,
+    resume_from: str | None = None,
     simulate: bool = False,
     concurrency: int | None = DEFAULT_CONCURRENCY,
     input_root: str = ".",
@@ -103,6 +105,8 @@ async def run_plan(
 
     Args:
         plan: What to run.
+        resume_from: Name or id of an earlier run: what finished there is kept, also when the plan was edited since;
+            only changed nodes, and what depends on their outputs, run anew.
         simulate: Run every node as a simulation: nothing is called, spent or written.
         concurrency: How many nodes may run at once; `None` for no limit.
         input_root: The only folder that tools may read from.
@@ -112,28 +116,44 @@ async def run_plan(
         What came of it. When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the
         result.
     """
-    options = _options.get() or _own_options(plan, simulate=simulate)
+    try:
+        options = _options.get() or _own_options(plan, simulate=simulate)
+        result = await _run(options, resume_from, concurrency, input_root, output)
+    except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
+        return Failed(message=str(error), data=error)
+    if result.status is ExecutionStatus.FAILED:
+        failure = PlanRunError(result)
+        return Failed(message=str(failure), data=failure)
+    return result
+
+
+async def _run(
+    options: RunOptions, resume_from: str | None, concurrency: int | None, input_root: str, output: str
+) -> ExecutionResult:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    flow_run = context.flow_run
-    await _put_plan_into_name(cast("PrefectClient", context.client), flow_run, plan.id)
-    workspace = _workspace(input_root, output, plan.id, flow_run)
+    client, flow_run = cast("PrefectClient", context.client), context.flow_run
+    plan = options.compiled.plan
+    await _put_plan_into_name(client, flow_run, plan.id)
+    earlier = await find_run(client, resume_from) if resume_from else flow_run
+    root = await root_of(client, earlier)
+    workspace = _workspace(input_root, output, plan.id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
-    options.announce(handle)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
         store=await open_store(options.storage),
-        lineage=str(flow_run.id),
+        lineage=str(root.id),
+        goes_on=root.id != flow_run.id or flow_run.run_count > 1,
         handlers=options.handlers,
         observers=options.observers,
         concurrency=concurrency,
     )
-    result, handle.task_runs = await run_compiled(options.compiled, setup)
-    if result.status is ExecutionStatus.FAILED:
-        error = PlanRunError(result)
-        return Failed(message=str(error), data=error)
+    with held(setup.store, setup.lineage) as alone:
+        await close_dead(client, earlier, flow_run, sure=alone)
+        options.announce(handle)
+        result, handle.task_runs = await run_compiled(options.compiled, setup)
     return result
 
 

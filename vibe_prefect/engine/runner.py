@@ -18,7 +18,7 @@ from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.scheduler import run_in_order
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain, record_path
 from vibe_prefect.engine.tasks import NodeJob, SkipJob, Ticket, ToolJob, run_node, run_tool, skip_node, ticket_of
 from vibe_prefect.feedback import (
     Failure,
@@ -54,6 +54,9 @@ class RunSetup:
 
     lineage: str
     """Under which they are kept."""
+
+    goes_on: bool = False
+    """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers; the built-in one runs the other types."""
@@ -99,9 +102,10 @@ class _PlanRun:
         """Run every node that can run, and return the result."""
         begun = time.perf_counter()
         result = self._result
+        reused = await self._count_reusable()
         result.status = ExecutionStatus.RUNNING
         for observer in self._setup.observers:
-            observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), 0)
+            observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
         await run_in_order(self._graph.waits, self._run)
         result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
         failed = result.count(ExecutionStatus.FAILED)
@@ -112,6 +116,14 @@ class _PlanRun:
         for observer in self._setup.observers:
             observer.run_finished(result)
         return result
+
+    async def _count_reusable(self) -> int:
+        """Return how many nodes have a record from before."""
+        lineage, store = self._setup.lineage, self._setup.store
+        if not self._setup.goes_on:
+            return 0
+        paths = (record_path(lineage, id, node.key) for id, node in self._compiled.nodes.items())
+        return sum([await store.aexists(path) for path in paths])
 
     async def _run(self, id: str) -> None:
         causes = list(self._unsatisfied(id))
@@ -129,7 +141,7 @@ class _PlanRun:
         self._note_run(id, state)
         if state.is_completed():
             sealed = await state.aresult()
-            self._complete(node, cast("NodeRecord", sealed.value))
+            self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
         else:
             self._fail(node, job, state)
 
@@ -175,7 +187,7 @@ class _PlanRun:
         self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
 
-    def _complete(self, node: CompiledNode, record: NodeRecord) -> None:
+    def _complete(self, node: CompiledNode, record: NodeRecord, *, reused: bool) -> None:
         result = NodeResult(
             node.id,
             ExecutionStatus.COMPLETED,
@@ -186,7 +198,7 @@ class _PlanRun:
         self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
         usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"])
         self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage))
-        self._finish(node.node, result)
+        self._finish(node.node, result, reused=reused)
 
     def _fail(self, node: CompiledNode, job: NodeJob, state: State[Any]) -> None:
         failure = _failure(node, job, state)
@@ -206,10 +218,10 @@ class _PlanRun:
         if suggestion is not None:
             self._result.suggest_replan(suggestion)
 
-    def _finish(self, node: WorkflowNode, result: NodeResult) -> None:
+    def _finish(self, node: WorkflowNode, result: NodeResult, *, reused: bool = False) -> None:
         self._result.add_node_result(result)
         for observer in self._setup.observers:
-            observer.node_finished(node, result)
+            (observer.node_reused if reused else observer.node_finished)(node, result)
 
     async def _work(self, job: NodeJob) -> NodeRecord:
         """Do one attempt at a node."""

@@ -85,6 +85,11 @@ class RecordFolder(LocalFileSystem):
     _root: str | None = None
     _made: set[str] = PrivateAttr(default_factory=set[str])
 
+    @property
+    def root(self) -> Path:
+        """The folder itself."""
+        return self._resolve_path("")
+
     def _resolve_path(self, path: str | None) -> Path:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self._root is None:
             self._root = str(Path(self.basepath or ".").expanduser().resolve())

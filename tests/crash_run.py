@@ -1,0 +1,97 @@
+"""A process that runs a plan and leaves a line for each thing that it really does; made to be killed.
+
+    python -m tests.crash_run KIND FOLDER [RUN]
+
+The first line on standard output is the flow run's id, printed when the run has begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.plans import node, plan
+from vibe_prefect import (
+    ExecutionResult,
+    NodeResult,
+    ToolRegistry,
+    WorkflowExecutor,
+    WorkflowNode,
+    WorkflowNodeType,
+    WorkflowPlan,
+)
+
+
+def chain() -> WorkflowPlan:
+    return plan(*(node(f"n{index}", needs=[f"n{index - 1}"] if index else []) for index in range(20)))
+
+
+def wide() -> WorkflowPlan:
+    return plan(*(node(f"n{index}") for index in range(30)), node("join", needs=[f"n{index}" for index in range(30)]))
+
+
+def hierarchical() -> WorkflowPlan:
+    branches = [
+        node(
+            f"p{branch}",
+            "composite",
+            needs=[f"p{branch - 2}"] if branch > 1 else [],
+            children=[node(f"p{branch}-{leaf}", needs=[f"p{branch}-{leaf - 1}"] if leaf else []) for leaf in range(4)],
+        )
+        for branch in range(5)
+    ]
+    return plan(*branches, node("end", needs=["p4", "p2-3"]))
+
+
+KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical}
+
+
+class Announcer:
+    """An observer that tells when the run has begun."""
+
+    def __init__(self) -> None:
+        self.executor: WorkflowExecutor | None = None
+
+    def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
+        assert self.executor is not None
+        assert self.executor.last_run is not None
+        print(self.executor.last_run.flow_run_id, flush=True)
+
+    def node_started(self, node: WorkflowNode) -> None:
+        pass
+
+    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
+        pass
+
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        pass
+
+    def run_finished(self, result: ExecutionResult) -> None:
+        pass
+
+
+def main(kind: str, folder: Path, run: str | None = None) -> None:
+    log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    async def work(node: WorkflowNode, context: Any) -> dict[str, Any]:
+        await asyncio.sleep(0.02)
+        os.write(log, f"{node.id}\n".encode())
+        return {"text": f"{node.id}({','.join(output['text'] for output in context.previous_outputs.values())})"}
+
+    announcer = Announcer()
+    executor = WorkflowExecutor(
+        tool_registry=ToolRegistry(), concurrency=4, storage=folder / "records", observers=[announcer]
+    )
+    announcer.executor = executor
+    executor.node_handlers = dict.fromkeys(WorkflowNodeType, work)
+    result = asyncio.run(executor.execute_plan(KINDS[kind](), resume_from=run))
+    outputs = {id: one.result for id, one in result.node_results.items()}
+    (folder / "outputs.json").write_text(json.dumps(outputs, sort_keys=True))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,106 @@
+"""`vibe-prefect resume`: go on where a run stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.environment import Server, is_unreachable
+from vibe_prefect.cli.exits import StartError
+from vibe_prefect.cli.plans import ReadyPlan, mode, ready
+from vibe_prefect.cli.report import RunReport
+from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
+from vibe_prefect.cli.text import one_line
+from vibe_prefect.compiler import compile_plan
+from vibe_prefect.errors import UnknownRunError, UsageError
+from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.tools.registry import default_registry
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+
+@dataclass(frozen=True)
+class ResumeRequest:
+    """What the user asked for."""
+
+    run: str | None
+    """Name or id; the newest run when left out."""
+
+    plan: str | None
+    """A plan file to go on with; the run's own plan when left out."""
+
+    as_json: bool
+    quiet: bool
+
+
+def resume_run(request: ResumeRequest) -> int:
+    """Go on from an earlier run and report on it; returns the exit code."""
+    return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
+
+
+def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
+    server = find_server(screen, quiet=request.quiet)
+    earlier = _find(request, server)
+    run = _request_of(earlier, request)
+    plan = ready(request.plan, mode(simulate=run.simulate)) if request.plan else _own_plan(earlier, run)
+    if not request.quiet:
+        print_header(screen, plan.compiled, simulated=run.simulate)
+        screen.say(f"goes on from {one_line(earlier.name)}")
+    return execute(run, plan, screen, server)
+
+
+def _find(request: ResumeRequest, server: Server) -> FlowRun:
+    try:
+        return asyncio.run(_ask(request.run))
+    except UsageError:
+        raise
+    except Exception as error:
+        if is_unreachable(error):
+            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
+        raise
+
+
+async def _ask(reference: str | None) -> FlowRun:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.lineage import find_run, newest_run
+
+    async with get_client() as client:
+        if reference is not None:
+            return await find_run(client, reference)
+        newest = await newest_run(client)
+    if newest.state is not None and newest.state.is_completed():
+        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to go on from")
+    return newest
+
+
+def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
+    """Return the earlier run's own settings."""
+    parameters: dict[str, Any] = earlier.parameters
+    return RunRequest(
+        plan=request.plan or "",
+        simulate=bool(parameters.get("simulate")),
+        concurrency=parameters.get("concurrency"),
+        input_root=Path(parameters.get("input_root") or "."),
+        output=Path(parameters.get("output") or "outputs"),
+        as_json=request.as_json,
+        quiet=request.quiet,
+        resume_from=str(earlier.id),
+    )
+
+
+def _own_plan(earlier: FlowRun, run: RunRequest) -> ReadyPlan:
+    """Return the earlier run's own plan."""
+    try:
+        plan = WorkflowPlan.model_validate(earlier.parameters.get("plan"))
+    except ValidationError:
+        message = f"the run {earlier.name!r} has no plan among its parameters; give one with --plan"
+        raise UnknownRunError(message) from None
+    tools = default_registry()
+    return ReadyPlan(compile_plan(plan, tools=tools, simulate=mode(simulate=run.simulate)), tools)

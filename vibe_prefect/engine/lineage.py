@@ -1,0 +1,139 @@
+"""Which run a run goes on from, and that no two processes go on from it at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from vibe_prefect.engine.storage import RecordFolder, RecordStore
+from vibe_prefect.errors import RunInUseError, UnknownRunError
+
+FLOW_NAME = "run-plan"
+LOCK_FILE = ".lock"
+MAX_CHAIN = 1000
+"""How many runs may have gone on from one another."""
+
+
+async def find_run(client: PrefectClient, reference: str) -> FlowRun:
+    """Return the flow run of a plan with that id or name.
+
+    Raises:
+        UnknownRunError: There is none, or there are several of that name.
+    """
+    try:
+        return await client.read_flow_run(UUID(reference))
+    except ObjectNotFound:
+        raise UnknownRunError(f"this Prefect server has no flow run with the id {reference}") from None
+    except ValueError:  # not an id
+        runs = await _runs_named(client, reference)
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        raise UnknownRunError(f"this Prefect server has no run of a plan named {reference!r}")
+    ids = ", ".join(str(run.id) for run in runs)
+    raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
+
+
+async def newest_run(client: PrefectClient) -> FlowRun:
+    """Return the newest run of a plan.
+
+    Raises:
+        UnknownRunError: No plan has run on this server.
+    """
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, sort=FlowRunSort.START_TIME_DESC, limit=1)
+    if not runs:
+        raise UnknownRunError("this Prefect server has no run of a plan")
+    return runs[0]
+
+
+async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
+    """Return the run at the head of a run's lineage: its id is the lineage.
+
+    Raises:
+        UnknownRunError: A run that it goes on from is not on the server.
+    """
+    for _ in range(MAX_CHAIN):
+        reference = flow_run.parameters.get("resume_from")
+        if not reference:
+            return flow_run
+        flow_run = await find_run(client, str(reference))
+    raise UnknownRunError(f"more than {MAX_CHAIN:,} runs go on from one another; do they form a circle?")
+
+
+@contextmanager
+def held(store: RecordStore, lineage: str) -> Generator[bool]:
+    """Hold a lineage: while one process runs it, no other may.
+
+    The hold is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
+
+    Yields:
+        Whether it is sure that nobody else executes the lineage; not so for records in a storage block.
+
+    Raises:
+        RunInUseError: Another process holds it.
+    """
+    files = store.result_storage
+    if not isinstance(files, RecordFolder):
+        yield False
+        return
+    path = files.root / lineage / LOCK_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as lock:
+        _take(lock.fileno(), path, lineage)
+        yield True
+
+
+async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, sure: bool) -> None:
+    """Mark the run that another one goes on from as Crashed, when its process ended without a word.
+
+    Args:
+        client: The server's client.
+        earlier: The run to go on from; one that has ended is left alone.
+        by: The run that goes on.
+        sure: Whether nobody executes the earlier run.
+
+    Raises:
+        RunInUseError: It is not over, and nobody can tell whether somebody executes it.
+    """
+    if earlier.id == by.id or earlier.state is None or earlier.state.is_final():
+        return
+    if not sure:
+        raise RunInUseError(
+            f"the run {earlier.name!r} is {earlier.state.name}, and its records are in a storage block, so nothing "
+            "tells whether a process still executes it; cancel it first"
+        )
+    state = Crashed(message=f"The process of this run ended; the run {by.name!r} goes on from it.")
+    await client.set_flow_run_state(earlier.id, state, force=True)
+
+
+def _take(lock: int, path: Path, lineage: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text(errors="replace").strip() or "another process"
+        raise RunInUseError(
+            f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
+        ) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+async def _runs_named(client: PrefectClient, name: str) -> list[FlowRun]:
+    named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
+    sort = FlowRunSort.START_TIME_DESC
+    return list(await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=named, sort=sort, limit=20))
+
+
+_OUR_FLOW = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
