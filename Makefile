@@ -9,10 +9,10 @@ NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format types layers check bench build constraints clean
+.PHONY: help venv demo test crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 venv: $(STAMP) ## Make .venv and install the package with its exact dependencies
 
@@ -47,6 +47,9 @@ layers: $(STAMP) ## Check that modules import only from the layers below them
 	@$(BIN)/lint-imports --no-logo --no-cache
 
 check: lint types layers test ## All of the checks above, as CI runs them
+
+crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 30)
+	@CRASH_KILLS=100 $(BIN)/python -m pytest tests/test_crash.py $(ARGS)
 
 bench: $(STAMP) ## Measure the engine's overhead a node against a hand-written flow
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)

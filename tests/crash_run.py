@@ -59,7 +59,8 @@ class Announcer:
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         assert self.executor is not None
         assert self.executor.last_run is not None
-        print(self.executor.last_run.flow_run_id, flush=True)
+        sys.stdout.write(f"{self.executor.last_run.flow_run_id}\n")
+        sys.stdout.flush()
 
     def node_started(self, node: WorkflowNode) -> None:
         pass
