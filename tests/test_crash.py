@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -104,5 +105,5 @@ async def test_a_killed_run_loses_nothing_and_repeats_nothing(
     assert (tmp_path / "outputs.json").read_text() == undisturbed[kind]
 
     async with get_client() as client:
-        states = [(await client.read_flow_run(id)).state for id in (run, resumed)]
+        states = [(await client.read_flow_run(UUID(id))).state for id in (run, resumed)]
     assert [state.type.value for state in states if state] in (["CRASHED", "COMPLETED"], ["COMPLETED", "COMPLETED"])

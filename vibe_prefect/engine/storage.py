@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, cast
 
+from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
+from prefect.context import FlowRunContext
 from prefect.filesystems import LocalFileSystem
+from prefect.logging import get_run_logger
 from prefect.results import (
     ResultRecord,  # pyright: ignore[reportPrivateImportUsage]
     ResultStore,
@@ -14,13 +18,16 @@ from prefect.results import (
 )
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from vibe_prefect.errors import ResultTypeError
 from vibe_prefect.tools.workspace import replace_file
 
+logger = logging.getLogger(__name__)
+
 RECORD_SCHEMA: Literal[1] = 1
+"""Raised whenever a record's meaning changes; records of another one are not read."""
 
 
 class Sealed:
@@ -46,8 +53,18 @@ class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Pr
         return to_json(obj.value)
 
     def loads(self, blob: bytes) -> Sealed:
-        """Return JSON as sealed data."""
-        return Sealed(from_json(blob))
+        """Return JSON as a sealed record.
+
+        Raises:
+            ValueError: It is not JSON, or not a record that this version reads.
+        """
+        record = from_json(blob)
+        if not isinstance(record, dict):
+            raise ValueError("it holds no record")
+        schema = cast("dict[str, Any]", record).get("schema")
+        if schema != RECORD_SCHEMA:
+            raise ValueError(f"it has the schema {schema!r}, and this version reads {RECORD_SCHEMA}")
+        return Sealed(record)
 
 
 class NodeRecord(TypedDict):
@@ -83,7 +100,6 @@ class RecordFolder(LocalFileSystem):
 
     _block_type_name = "vibe_prefect record folder"
     _root: str | None = None
-    _made: set[str] = PrivateAttr(default_factory=set[str])
 
     @property
     def root(self) -> Path:
@@ -105,20 +121,68 @@ class RecordFolder(LocalFileSystem):
     async def awrite_path(self, path: str, content: bytes) -> str:
         """Write a record atomically."""
         target = self._resolve_path(path)
-        folder = str(target.parent)
-        if folder not in self._made:
+        try:
+            replace_file(target, content)
+        except FileNotFoundError:  # the first record of a run, or somebody removed the folder
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(folder)
-        replace_file(target, content)
+            replace_file(target, content)
         return str(target)
 
 
 class RecordStore(ResultStore):
-    """A result store that keeps results only: Prefect would also write the exception of each failed node."""
+    """A result store of node records, which tells when one cannot be read or written instead of passing over it."""
+
+    _told: set[str] = PrivateAttr(default_factory=set[str])
+
+    async def _aexists(self, key: str) -> bool:
+        """Tell whether a record can be used; one that is damaged counts as missing, with a warning."""
+        content = await self._content(key)
+        if content is None:
+            return False
+        try:
+            ResultRecord[Any].deserialize(content)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
+            self._tell(key, f"The record {key} cannot be used, so its node runs again: {_reason(error)}")
+            return False
+        return True
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
-        if not isinstance(result_record.result, BaseException):
+        """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
+
+        Prefect would also write the exception of each failed node; nobody reads it.
+        """
+        if isinstance(result_record.result, BaseException):
+            return
+        try:
             await super()._apersist_result_record(result_record, holder)  # pyright: ignore[reportPrivateUsage]
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            key = str(result_record.metadata.storage_key)
+            reason = f"{type(error).__name__}: {error}"
+            self._tell(key, f"The record {key} could not be written, so a resumed run repeats its node: {reason}")
+
+    async def _content(self, key: str) -> bytes | None:
+        assert self.result_storage is not None
+        try:
+            return await call_explicitly_async_block_method(self.result_storage, "read_path", (key,), {})
+        except Exception:
+            logger.debug(
+                "No record %s", key, exc_info=True
+            )  # each kind of storage has its own error for a missing file
+            return None
+
+    def _tell(self, key: str, message: str) -> None:
+        """Warn once about a record: to whoever listens to this package, and in the run's log in Prefect."""
+        if key in self._told:
+            return
+        self._told.add(key)
+        logger.warning(message)
+        if FlowRunContext.get() is not None:
+            get_run_logger().warning(message)
+
+
+def _reason(error: Exception) -> str:
+    first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
+    return str(first["msg"]) if first else str(error)
 
 
 async def open_store(storage: str | Path | None) -> RecordStore:

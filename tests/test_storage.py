@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from prefect.filesystems import RemoteFileSystem
+
+from tests.plans import node, plan
+from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
+
+COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
+
+
+def two() -> WorkflowPlan:
+    return plan(node("a"), node("b", needs=["a"]))
+
+
+class Recorder:
+    def __init__(self, failing: str | None = None) -> None:
+        self.executed: list[str] = []
+        self.failing = failing
+
+    async def __call__(self, node: WorkflowNode) -> dict[str, str]:
+        self.executed.append(node.id)
+        if node.id == self.failing:
+            raise ValueError("told to")
+        return {"text": "x" * 3000}
+
+
+async def run(worker: Recorder, storage: str | Path, resume_from: WorkflowExecutor | None = None) -> WorkflowExecutor:
+    executor = WorkflowExecutor(tool_registry=ToolRegistry(), storage=storage)
+    executor.node_handlers = dict.fromkeys(WorkflowNodeType, worker)
+    earlier = None
+    if resume_from is not None:
+        assert resume_from.last_run is not None
+        earlier = str(resume_from.last_run.flow_run_id)
+    await executor.execute_plan(two(), resume_from=earlier)
+    return executor
+
+
+def record_of(executor: WorkflowExecutor, id: str, storage: Path) -> Path:
+    assert executor.last_run is not None
+    (found,) = (storage / str(executor.last_run.flow_run_id)).glob(f"{id}-*")
+    return found
+
+
+def rewritten(content: bytes, **changes: Any) -> bytes:
+    """A record's file with other values in the record itself."""
+    outer = json.loads(content)
+    outer["result"] = json.dumps(json.loads(outer["result"]) | changes)
+    return json.dumps(outer).encode()
+
+
+DAMAGES = {
+    "cut short": (lambda content: content[: len(content) // 2], "Invalid JSON"),
+    "empty": (lambda _: b"", "Invalid JSON"),
+    "not a record": (lambda _: b"[]", "Input should be"),
+    "of another schema": (
+        lambda content: rewritten(content, schema=7),
+        f"it has the schema 7, and this version reads {RECORD_SCHEMA}",
+    ),
+    "of an unknown serializer": (
+        lambda content: content.replace(b"vibe-prefect-json", b"somebody-elses"),
+        "",
+    ),
+}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_record_that_cannot_be_used_is_named_and_its_node_runs_again(
+    damage: str, prefect_server: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil, reason = DAMAGES[damage]
+    first = await run(Recorder(), folder)
+    path = record_of(first, "b", folder)
+    path.write_bytes(spoil(path.read_bytes()))
+    worker = Recorder()
+    with caplog.at_level(logging.WARNING, "vibe_prefect"):
+        await run(worker, folder, first)
+    assert worker.executed == ["b"]
+    (message,) = (record.getMessage() for record in caplog.records if record.name.startswith("vibe_prefect"))
+    assert f"/{path.name} cannot be used, so its node runs again: " in message
+    assert reason in message
+
+
+@pytest.mark.server
+async def test_what_a_killed_write_left_behind_is_not_a_record(prefect_server: str, folder: Path) -> None:
+    first = await run(Recorder(failing="b"), folder)
+    path = record_of(first, "a", folder)
+    (path.parent / f".{path.name}.abc123").write_bytes(path.read_bytes()[:100])
+    worker = Recorder()
+    await run(worker, folder, first)
+    assert worker.executed == ["b"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """A file system of a few pages."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a file system is not allowed here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.server
+async def test_a_full_disk_is_told_and_the_run_goes_on(
+    prefect_server: str, folder: Path, small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (32 * 1024 - 2 * 4096))
+    with caplog.at_level(logging.WARNING, "vibe_prefect"):
+        first = await run(Recorder(), small_disk)
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("vibe_prefect")]
+    assert messages
+    assert all(
+        "could not be written, so a resumed run repeats its node: OSError: [Errno 28]" in one for one in messages
+    )
+    filler.unlink()
+    worker = Recorder()
+    await run(worker, small_disk, first)
+    assert len(worker.executed) == len(messages)
+
+
+async def test_a_record_is_written_whole_also_when_its_folder_vanished(folder: Path) -> None:
+    store = RecordFolder(basepath=str(folder / "records"))
+    await store.awrite_path("lineage/a-1", b"one")
+    (folder / "records" / "lineage" / "a-1").unlink()
+    (folder / "records" / "lineage").rmdir()
+    await store.awrite_path("lineage/a-1", b"two")
+    assert await store.aread_path("lineage/a-1") == b"two"
+    assert [path.name for path in (folder / "records" / "lineage").iterdir()] == ["a-1"]
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../outside"])
+async def test_no_record_lies_outside_its_folder(path: str, folder: Path) -> None:
+    store = RecordFolder(basepath=str(folder / "records"))
+    with pytest.raises(ValueError, match="lies outside"):
+        await store.aread_path(path)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Generator[str]:
+    """The address of a server with the S3 API, with an empty bucket `records`."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
+    client: Any = boto3.client(  # pyright: ignore[reportUnknownMemberType]
+        "s3",
+        endpoint_url=address,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",  # noqa: S106
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="records")
+    client.close()
+    yield address
+    server.stop()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # s3fs leaves its sockets open
+@pytest.mark.server
+async def test_records_in_an_s3_bucket_serve_a_resume(prefect_server: str, folder: Path, s3: str) -> None:
+    settings = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": s3, "region_name": "us-east-1"}}
+    block: Any = RemoteFileSystem(basepath="s3://records/runs", settings=settings)
+    name = f"records-{uuid4().hex[:8]}"
+    await block.save(name)
+    storage = f"remote-file-system/{name}"
+
+    first = await run(Recorder(failing="b"), storage)
+    assert first.last_run is not None
+    store = await open_store(storage)
+    key = first.compile(two()).nodes["a"].key
+    assert await store.aexists(record_path(str(first.last_run.flow_run_id), "a", key))
+
+    worker = Recorder()
+    second = await run(worker, storage, first)
+    assert worker.executed == ["b"]
+    assert second.last_run is not None
