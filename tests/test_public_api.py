@@ -14,6 +14,7 @@ from vibe_prefect import WorkflowExecutor
 PUBLIC = [
     "Backing",
     "BaseTool",
+    "Choice",
     "CompiledNode",
     "CompiledPlan",
     "Edge",
@@ -40,6 +41,7 @@ PUBLIC = [
     "ResultTypeError",
     "RunError",
     "RunObserver",
+    "SelectionError",
     "Simulate",
     "TemplateText",
     "ToolCategory",
@@ -52,9 +54,11 @@ PUBLIC = [
     "UsageError",
     "Vibe",
     "VibePrefectError",
+    "WorkflowCheckpoint",
     "WorkflowExecutor",
     "WorkflowNode",
     "WorkflowNodeType",
+    "WorkflowPersistenceManager",
     "WorkflowPlan",
     "Workspace",
     "build_graph",
@@ -71,6 +75,7 @@ CONTRACT = {
     "section 3": ["WorkflowExecutor"],
     "section 5": ["BaseTool", "ToolCategory", "ToolRegistry", "ToolResult", "ToolSpec"],
     "section 7": ["ProgressEvent", "ProgressEventType"],
+    "section 8": ["WorkflowCheckpoint", "WorkflowPersistenceManager"],
 }
 
 

@@ -21,7 +21,7 @@ from prefect.states import AwaitingRetry
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-BOUND = 90.0
+BOUND = 30.0
 SERVE = "from vibe_prefect import run_plan; run_plan.serve(name='retried')"
 
 

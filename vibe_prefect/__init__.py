@@ -21,6 +21,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceManager
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
 from vibe_prefect.errors import (
     OutsideRootError,
@@ -30,6 +31,7 @@ from vibe_prefect.errors import (
     Problem,
     ResultTypeError,
     RunError,
+    SelectionError,
     ToolDefinitionError,
     UsageError,
     VibePrefectError,
@@ -40,6 +42,7 @@ from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.planfile import LoadedPlan, load_plan
 from vibe_prefect.progress import ProgressEvent, ProgressEventType, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.selection import Choice
 from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools import (
     BaseTool,
@@ -63,6 +66,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Backing",
     "BaseTool",
+    "Choice",
     "CompiledNode",
     "CompiledPlan",
     "Edge",
@@ -89,6 +93,7 @@ __all__ = [
     "ResultTypeError",
     "RunError",
     "RunObserver",
+    "SelectionError",
     "Simulate",
     "TemplateText",
     "ToolCategory",
@@ -101,9 +106,11 @@ __all__ = [
     "UsageError",
     "Vibe",
     "VibePrefectError",
+    "WorkflowCheckpoint",
     "WorkflowExecutor",
     "WorkflowNode",
     "WorkflowNodeType",
+    "WorkflowPersistenceManager",
     "WorkflowPlan",
     "Workspace",
     "build_graph",

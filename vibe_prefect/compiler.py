@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, Literal, cast
+from uuid import uuid4
 
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph, dotted
@@ -68,6 +69,9 @@ class ExecutionPolicy:
 
     tags: tuple[str, ...] = ()
     """Prefect tags of the author's."""
+
+    cache: Literal["default", "recompute", "disable"] = "default"
+    """Whether what finished is kept, made anew in every run, or not kept at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
         timeout=merged.get("timeout"),
         limits=tuple(merged.get("limits", ())),
         tags=tuple(merged.get("tags", ())),
+        cache=merged.get("cache", "default"),
     )
 
 
@@ -222,6 +227,7 @@ class _Compiler:
         self._source = source
         self._problems: list[Problem] = []
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy], ExecutionPolicy] = {}
+        self._salt = uuid4().hex
 
     def check_work(self, nodes: Collection[GraphNode] | Iterator[_LooseNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
@@ -267,7 +273,9 @@ class _Compiler:
     def _work(self, node: WorkflowNode, versions: Mapping[str, str]) -> str:
         backing = self._backing(node)
         name = tool_of(node, self._tools)
-        return f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
+        work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
+        # A key of this compilation alone: the node is found in no record, and its dependents follow.
+        return work if self._policy(node).cache == "default" else f"{work} anew {self._salt}"
 
     def _backing(self, node: WorkflowNode) -> Backing | None:
         if self._simulate is Simulate.ALL:

@@ -99,6 +99,40 @@ class RunInUseError(UsageError):
     """A run that is to be gone on from, while another process still executes it."""
 
 
+class SelectionError(UsageError, ValueError):
+    """A selection of nodes that is not written as the grammar wants it, or that matches nothing."""
+
+    def __init__(self, part: str, reason: str) -> None:
+        """Tell what is wrong with a selection.
+
+        Args:
+            part: The part of the expression that it concerns.
+            reason: What was found, what was expected and, where it can be told, what to do next.
+        """
+        self.part = part
+        self.reason = reason
+        super().__init__(f"selection {shorten(part)}: {reason}")
+
+    def __reduce__(self) -> tuple[type[SelectionError], tuple[str, str]]:
+        return type(self), (self.part, self.reason)
+
+
+class CheckpointIdError(UsageError, ValueError):
+    """A checkpoint id that is not a plain name, so that it could lead out of the checkpoints' folder."""
+
+
+class UnknownCheckpointError(UsageError, FileNotFoundError):
+    """A checkpoint that is not there."""
+
+
+class DamagedCheckpointError(UsageError, RuntimeError):
+    """A checkpoint whose file holds something else."""
+
+
+class CheckpointSchemaError(UsageError, ValueError):
+    """A checkpoint of a schema version that this version does not read."""
+
+
 class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
 

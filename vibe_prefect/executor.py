@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from prefect.client.schemas.objects import State
 
+from vibe_prefect.checkpoints import CheckpointWriter, WorkflowPersistenceManager
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
-from vibe_prefect.errors import PlanRunError, UsageError
+from vibe_prefect.engine.seeds import Seed, seeds_of
+from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.graph import PlanSource
 from vibe_prefect.handlers import BUILTIN_HANDLERS, NodeHandler
 from vibe_prefect.models import NodePolicy, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
-from vibe_prefect.results import ExecutionResult
+from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.selection import Choice
 from vibe_prefect.tools.registry import ToolRegistry, default_registry
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class WorkflowExecutor:
         concurrency: int | None = None,
         type_policies: Mapping[WorkflowNodeType, NodePolicy] | None = None,
         observers: Sequence[RunObserver] = (),
+        reuse: Literal["run", "plan"] = "run",
         storage: str | Path | None = None,
         input_root: str | Path = ".",
         output: str | Path = "outputs",
@@ -49,22 +53,22 @@ class WorkflowExecutor:
 
         Args:
             progress_callback: Called with each `ProgressEvent`; when it raises, that is logged.
-            checkpoint_interval: Not available yet: `None` is the only value. What a run finished is persisted all the
-                same.
-            checkpoint_dir: Where checkpoints will go.
+            checkpoint_interval: After how many completed nodes the run's checkpoint is brought up to date, 1 or more,
+                and once more at the end; `None` for no checkpoint. What a run finished is persisted all the same.
+            checkpoint_dir: Where checkpoints go.
             tool_registry: The tools that nodes may name; the built-in and installed ones by default.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
             concurrency: How many nodes may run at once; `None` for no limit.
             type_policies: Execution defaults for each node type, below the plan's own policy.
             observers: More listeners than the callback, told of each step by the engine itself.
+            reuse: Whose records serve a run: `run` for its own and those of the run it goes on from, `plan` for those
+                of every run of the plan that says so too.
             storage: Where records are kept: a folder, or a saved Prefect block as `<block type>/<name>`.
             input_root: The only folder that tools may read from.
             output: The folder for what runs make; each run has a folder of its own below it.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
         """
-        if checkpoint_interval is not None:
-            raise UsageError("checkpoint_interval is not available in this version; leave it out")
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = dict(BUILTIN_HANDLERS)
         """What runs each node type; replace an entry to run that type yourself."""
         self.last_run: RunHandle | None = None
@@ -73,12 +77,14 @@ class WorkflowExecutor:
         """Where checkpoints go."""
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
+        self._checkpoint_interval = _checked_interval(checkpoint_interval)
         self._callback = progress_callback
         self._tools = tool_registry
         self._simulate = Simulate(simulate)
         self._concurrency = concurrency
         self._type_policies = dict(type_policies or {})
         self._observers = tuple(observers)
+        self._reuse: Literal["run", "plan"] = reuse
         self._storage = storage
         self._input_root = str(input_root)
         self._output = str(output)
@@ -110,36 +116,69 @@ class WorkflowExecutor:
             source=source,
         )
 
-    async def execute_plan(self, plan: WorkflowPlan, *, resume_from: str | None = None) -> ExecutionResult:
+    async def execute_plan(
+        self,
+        plan: WorkflowPlan,
+        resume_from_checkpoint: str | None = None,
+        *,
+        resume_from: str | None = None,
+        choice: Choice | None = None,
+    ) -> ExecutionResult:
         """Run a plan to its end.
 
         A failing node raises nothing: the result says so, and the flow run ends Failed.
 
         Args:
             plan: The plan.
+            resume_from_checkpoint: Id of a checkpoint in `checkpoint_dir`: what it has as completed is not executed
+                again. Unlike `resume_from` this is a run of its own, and it needs nothing of the earlier one.
             resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
                 when the plan was edited since; only changed nodes, and what depends on their outputs, run anew.
+            choice: Which nodes may be executed, and which are executed even where there is a record of them.
 
         Raises:
+            SelectionError: A selector does not parse, or matches nothing.
             PlanError: The plan cannot run as written; nothing was executed.
+            UnknownCheckpointError: There is no such checkpoint; a `FileNotFoundError`.
+            DamagedCheckpointError: The checkpoint cannot be read; a `RuntimeError`.
             UnknownRunError: The Prefect server does not know the run to go on from.
             RunInUseError: Another process still executes it.
+            UsageError: Both a checkpoint and a run are given.
         """
-        return await self.execute_compiled(self.compile(plan), resume_from=resume_from)
+        return await self.execute_compiled(
+            self.compile(plan), resume_from_checkpoint=resume_from_checkpoint, resume_from=resume_from, choice=choice
+        )
 
-    async def execute_compiled(self, compiled: CompiledPlan, *, resume_from: str | None = None) -> ExecutionResult:
+    async def execute_compiled(
+        self,
+        compiled: CompiledPlan,
+        *,
+        resume_from_checkpoint: str | None = None,
+        resume_from: str | None = None,
+        choice: Choice | None = None,
+    ) -> ExecutionResult:
         """Run a plan that `compile` returned; see `execute_plan`."""
+        if resume_from_checkpoint is not None and resume_from is not None:
+            raise UsageError("a run goes on from a checkpoint or from a run, not from both: leave one of them out")
+        choice = choice or Choice()
+        choice.check(compiled)
         handles: list[RunHandle] = []
+        writers = self._checkpoint_writers(compiled)
         options = RunOptions(
             compiled,
             self.tools,
             handlers=self._own_handlers(),
-            observers=self._all_observers(),
+            observers=(*writers, *self._all_observers()),
             storage=self._storage,
+            seeds=self._seeds(resume_from_checkpoint) if resume_from_checkpoint is not None else (),
             announce=self._announcer(handles),
         )
-        with run_options(options):
-            state = await self._call_flow(compiled.plan, resume_from)
+        try:
+            with run_options(options):
+                state = await self._call_flow(compiled.plan, resume_from, choice)
+        finally:
+            for writer in writers:
+                writer.flush()
         outcome: Any = await state.aresult(raise_on_failure=False)
         await self._settle(handles)
         if isinstance(outcome, PlanRunError):
@@ -148,10 +187,14 @@ class WorkflowExecutor:
             raise outcome
         return cast("ExecutionResult", outcome)
 
-    async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None) -> State[Any]:
+    async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
         called: Any = run_plan(
             plan,
             resume_from=resume_from,
+            select=choice.select,
+            exclude=choice.exclude,
+            refresh=choice.refresh,
+            reuse=self._reuse,
             simulate=self._simulate is Simulate.ALL,
             concurrency=self._concurrency,
             input_root=self._input_root,
@@ -159,6 +202,29 @@ class WorkflowExecutor:
             return_state=True,
         )
         return cast("State[Any]", await called)
+
+    def _checkpoint_writers(self, compiled: CompiledPlan) -> tuple[CheckpointWriter, ...]:
+        """Return what writes the run's checkpoint, if that is wanted."""
+        if self._checkpoint_interval is None:
+            return ()
+        manager = WorkflowPersistenceManager(self.checkpoint_dir)
+        keys = {id: node.key for id, node in compiled.nodes.items()}
+        return (CheckpointWriter(manager, self._checkpoint_interval, node_keys=keys, written=self._note_checkpoint),)
+
+    def _note_checkpoint(self, checkpoint_id: str) -> None:
+        self.last_checkpoint_id = checkpoint_id
+
+    def _seeds(self, checkpoint_id: str) -> tuple[Seed, ...]:
+        """Return what a checkpoint has as completed; where it has no keys, those that its plan would have here."""
+        checkpoint = WorkflowPersistenceManager(self.checkpoint_dir).load_checkpoint(checkpoint_id)
+        result, keys = checkpoint.execution_result, checkpoint.node_keys
+        if not keys.keys() >= set(result.ids(ExecutionStatus.COMPLETED)):
+            try:
+                own = self.compile(checkpoint.plan).nodes
+            except PlanError as error:
+                raise PlanError(error.problems, f"{checkpoint.plan.id} of the checkpoint {checkpoint_id}") from error
+            keys = {id: node.key for id, node in own.items()} | keys
+        return seeds_of(result, keys)
 
     def _announcer(self, handles: list[RunHandle]) -> Callable[[RunHandle], None]:
         def announce(handle: RunHandle) -> None:
@@ -190,3 +256,9 @@ class WorkflowExecutor:
     def _all_observers(self) -> tuple[RunObserver, ...]:
         own = (ProgressReporter(self._callback),) if self._callback is not None else ()
         return (*own, *self._observers)
+
+
+def _checked_interval(interval: Any) -> int | None:
+    if interval is None or (isinstance(interval, int) and not isinstance(interval, bool) and interval >= 1):
+        return interval
+    raise UsageError(f"checkpoint_interval is {interval!r}: expected a number of nodes, 1 or more, or None")

@@ -26,7 +26,9 @@ NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependenci
 NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy"})
 """Fields that only say where and how a node runs."""
 
-POLICY_FIELDS_IN_KEY = frozenset({"variation"})
+POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})
+"""`cache` enters as a salt, unless it is `default`."""
+
 POLICY_FIELDS_NOT_IN_KEY = frozenset(
     {"retries", "retry_delay", "retry_backoff", "retry_jitter", "timeout", "limits", "tags"}
 )

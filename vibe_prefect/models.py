@@ -7,7 +7,7 @@ shape of single fields; whether the nodes fit together is checked in one place, 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,6 +71,10 @@ class NodePolicy(BaseModel):
 
     tags: tuple[str, ...] | None = None
     """Prefect tags of the task run, besides the node type and the tool. Prefect's tag-based limits apply to them."""
+
+    cache: Literal["default", "recompute", "disable"] | None = None
+    """`recompute` makes the node anew in every run, and its dependents with it; `disable` does not keep it at all.
+    Default: `default`, what finished is kept."""
 
     variation: str | int | None = None
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""

@@ -90,7 +90,10 @@ def _help_command(error: CycloptsError) -> str:
 
 @app.command(
     help_epilogue=_examples(
-        "run flows/plans/release_digest.yaml", "run plan.yaml --simulate", "run plan.yaml --json | jq .summary"
+        "run flows/plans/release_digest.yaml",
+        "run plan.yaml --simulate",
+        "run plan.yaml --json | jq .summary",
+        "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
     + "\n\n"
     + _EXITS
@@ -100,6 +103,8 @@ def run(
     /,
     *,
     simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    resume: str | None = None,
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 32,
     input_root: Path = Path(),
     output: Annotated[Path, Parameter(alias="-o")] = Path("outputs"),
@@ -114,6 +119,8 @@ def run(
     Args:
         plan: The plan file: .json, or YAML under any other name.
         simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
+        dry_run: Run nothing: say which nodes would run, which would be reused, and why.
+        resume: Go on from this run, by name or id: what finished there is not executed again.
         concurrency: How many nodes may run at once.
         input_root: The only folder that tools may read from.
         output: The folder for what runs make; each run has a folder of its own below it.
@@ -130,7 +137,12 @@ def run(
         output=output,
         as_json=json,
         quiet=quiet,
+        resume_from=resume,
     )
+    if dry_run:
+        from vibe_prefect.cli.forecast import forecast_run
+
+        return forecast_run(request)
     return run_plan_file(request)
 
 
@@ -154,6 +166,46 @@ def resume(
     from vibe_prefect.cli.resume import ResumeRequest, resume_run
 
     return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet))
+
+
+@app.command(help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))
+def runs(
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """List the newest runs: how far each came, when, and what it takes on disk.
+
+    Args:
+        limit: How many runs at most.
+        json: Print one JSON document.
+    """
+    from vibe_prefect.cli.history import runs as command
+
+    return command(limit, as_json=json)
+
+
+@app.command(help_epilogue=_examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
+def prune(
+    *,
+    older_than: str,
+    outputs: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Delete the records of old runs, which cannot be gone on from afterwards without paying anew.
+
+    A run that is not over stays, and so does what it goes on from. Prefect's own list of runs is left as it is.
+
+    Args:
+        older_than: How long nothing has happened to a run, such as 45m, 12h, 30d or 2w.
+        outputs: Delete the runs' own output folders too.
+        dry_run: Only tell what would be deleted.
+        json: Print one JSON document.
+    """
+    from vibe_prefect.cli.history import prune as command
+
+    return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
 
 @app.command(help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate"))
@@ -194,6 +246,26 @@ def show(
     from vibe_prefect.cli.show import show as command
 
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
+
+
+@app.command(help_epilogue=_examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml"))
+def diff(
+    a: str,
+    b: str,
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Tell what makes one plan another, and what a resume of the first with the second would execute.
+
+    Args:
+        a: The earlier plan: a plan file, or the name or id of a run.
+        b: The later plan: a plan file, or the name or id of a run.
+        json: Print nothing but one JSON document; messages go to standard error.
+    """
+    from vibe_prefect.cli.diff import diff as command
+
+    return command(a, b, as_json=json)
 
 
 @app.command(help_epilogue=_examples("schema > plan.schema.json"))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 from uuid import UUID
 
 from prefect import flow
@@ -19,14 +19,19 @@ from prefect.states import Failed
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, root_of
 from vibe_prefect.engine.runner import RunSetup, run_compiled
+from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.selection import Choice
 from vibe_prefect.tools.registry import ToolRegistry, default_registry
 from vibe_prefect.tools.workspace import Workspace
+
+SHARED_FOLDER = "shared"
+"""Where the runs of a plan that share their records put their files."""
 
 DEFAULT_CONCURRENCY = 32
 """How many nodes of a deployed run work at once unless a parameter says otherwise."""
@@ -75,6 +80,9 @@ class RunOptions:
     storage: str | Path | None = None
     """Where records are kept; see `open_store`."""
 
+    seeds: Sequence[Seed] = ()
+    """What an earlier run completed, by a checkpoint: kept where the plan still asks for it."""
+
     announce: Callable[[RunHandle], None] = _ignore
     """Called when the flow run has begun."""
 
@@ -92,10 +100,13 @@ def run_options(options: RunOptions) -> Generator[None]:
         _options.reset(token)
 
 
-@flow(name=FLOW_NAME, persist_result=False)
-async def run_plan(
+async def _run_plan(
     plan: WorkflowPlan,
     resume_from: str | None = None,
+    select: str | None = None,
+    exclude: str | None = None,
+    refresh: str | None = None,
+    reuse: Literal["run", "plan"] = "run",
     simulate: bool = False,
     concurrency: int | None = DEFAULT_CONCURRENCY,
     input_root: str = ".",
@@ -107,6 +118,12 @@ async def run_plan(
         plan: What to run.
         resume_from: Name or id of an earlier run: what finished there is kept, also when the plan was edited since;
             only changed nodes, and what depends on their outputs, run anew.
+        select: The nodes that may be executed, such as `+blog` or `type:generate`; the others are kept where there is
+            a record of them, and skipped.
+        exclude: The nodes that may not be executed, of those.
+        refresh: The nodes that are executed even where there is a record of them.
+        reuse: Whose records serve this run: `run` for its own and those of the run it goes on from, `plan` for those
+            of every run of the plan that says so too.
         simulate: Run every node as a simulation: nothing is called, spent or written.
         concurrency: How many nodes may run at once; `None` for no limit.
         input_root: The only folder that tools may read from.
@@ -118,7 +135,8 @@ async def run_plan(
     """
     try:
         options = _options.get() or _own_options(plan, simulate=simulate)
-        result = await _run(options, resume_from, concurrency, input_root, output)
+        choice = Choice(select, exclude, refresh)
+        result = await _run(options, _Request(resume_from, choice, reuse, concurrency, input_root, output))
     except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
         return Failed(message=str(error), data=error)
     if result.status is ExecutionStatus.FAILED:
@@ -127,32 +145,50 @@ async def run_plan(
     return result
 
 
-async def _run(
-    options: RunOptions, resume_from: str | None, concurrency: int | None, input_root: str, output: str
-) -> ExecutionResult:
+run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)
+"""Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """The flow's parameters but for the plan."""
+
+    resume_from: str | None
+    choice: Choice
+    reuse: Literal["run", "plan"]
+    concurrency: int | None
+    input_root: str
+    output: str
+
+
+async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
-    plan = options.compiled.plan
-    await _put_plan_into_name(client, flow_run, plan.id)
-    earlier = await find_run(client, resume_from) if resume_from else flow_run
+    plan_id = options.compiled.plan.id
+    await _put_plan_into_name(client, flow_run, plan_id)
+    earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
     root = await root_of(client, earlier)
-    workspace = _workspace(input_root, output, plan.id, root)
+    lineage = str(root.id) if request.reuse == "run" else f"plan-{plan_id}"
+    workspace = _workspace(request, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
         store=await open_store(options.storage),
-        lineage=str(root.id),
-        goes_on=root.id != flow_run.id or flow_run.run_count > 1,
+        lineage=lineage,
+        goes_on=lineage != str(flow_run.id) or flow_run.run_count > 1 or bool(options.seeds),
+        selected=request.choice.selected(options.compiled),
+        refreshed=request.choice.refreshed(options.compiled),
         handlers=options.handlers,
         observers=options.observers,
-        concurrency=concurrency,
+        concurrency=request.concurrency,
     )
     with held(setup.store, setup.lineage) as alone:
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
+        await plant(options.seeds, setup.store, setup.lineage)
         result, handle.task_runs = await run_compiled(options.compiled, setup)
     return result
 
@@ -167,11 +203,12 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
         await client.set_flow_run_name(flow_run_id=flow_run.id, name=flow_run.name)
 
 
-def _workspace(input_root: str, output: str, plan_id: str, flow_run: FlowRun) -> Workspace:
-    """Return the run's folders. The one for output sorts by time, and stays the same when the run is retried."""
-    assert flow_run.created is not None
-    name = f"{flow_run.created:%Y-%m-%dT%H%M%S}-{flow_run.id.hex[:8]}"
-    return Workspace(Path(input_root).resolve(), Path(output).resolve() / plan_id / name)
+def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
+    """Return the run's folders. The one for output sorts by time, and stays the same for all runs of a lineage."""
+    assert root.created is not None
+    own = f"{root.created:%Y-%m-%dT%H%M%S}-{root.id.hex[:8]}"
+    name = own if request.reuse == "run" else SHARED_FOLDER
+    return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
 
 
 def _own_options(plan: WorkflowPlan, *, simulate: bool) -> RunOptions:

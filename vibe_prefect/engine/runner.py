@@ -35,6 +35,8 @@ from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
+NOT_SELECTED = "Not selected, and there is no record of it to keep"
+
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
 
@@ -57,6 +59,12 @@ class RunSetup:
 
     goes_on: bool = False
     """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
+
+    selected: frozenset[str] | None = None
+    """The nodes that may be executed; the others are kept where there is a record, and skipped. `None` for all."""
+
+    refreshed: frozenset[str] = frozenset()
+    """The nodes that are executed even where there is a record."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers; the built-in one runs the other types."""
@@ -122,16 +130,26 @@ class _PlanRun:
         lineage, store = self._setup.lineage, self._setup.store
         if not self._setup.goes_on:
             return 0
-        paths = (record_path(lineage, id, node.key) for id, node in self._compiled.nodes.items())
-        return sum([await store.aexists(path) for path in paths])
+        nodes = (node for id, node in self._compiled.nodes.items() if id not in self._setup.refreshed)
+        return sum([await store.aexists(record_path(lineage, node.id, node.key)) for node in nodes])
+
+    async def _may_run(self, node: CompiledNode) -> bool:
+        """Tell whether a node is selected, or there is a record of it to keep."""
+        if self._setup.selected is None or node.id in self._setup.selected:
+            return True
+        return await self._setup.store.aexists(record_path(self._setup.lineage, node.id, node.key))
 
     async def _run(self, id: str) -> None:
-        causes = list(self._unsatisfied(id))
-        if causes:
-            await self._skip(id, causes)
-            return
         node = self._compiled.nodes[id]
-        job = NodeJob(node, self._setup.lineage, self._work)
+        causes = list(dict.fromkeys(self._unsatisfied(id)))
+        if causes:
+            await self._skip(id, _unsatisfied_message(causes))
+            return
+        if not await self._may_run(node):
+            await self._skip(id, NOT_SELECTED)
+            return
+        selected = self._setup.selected is None or id in self._setup.selected
+        job = NodeJob(node, self._setup.lineage, self._work, refresh=selected and id in self._setup.refreshed)
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
@@ -179,11 +197,7 @@ class _PlanRun:
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
                 yield f"{member} {self._status(member)}"
 
-    async def _skip(self, id: str, causes: list[str]) -> None:
-        causes = list(dict.fromkeys(causes))
-        named = ", ".join(causes[:MAX_CAUSES])
-        more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-        error = f"Dependencies not satisfied: {named}{more}"
+    async def _skip(self, id: str, error: str) -> None:
         self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
 
@@ -276,6 +290,11 @@ class _PlanRun:
             caller=call,
         )
         return context
+
+
+def _unsatisfied_message(causes: list[str]) -> str:
+    more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+    return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}"
 
 
 def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:

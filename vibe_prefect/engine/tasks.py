@@ -47,6 +47,9 @@ class NodeJob:
     work: Callable[[NodeJob], Awaitable[NodeRecord]]
     """Does one attempt."""
 
+    refresh: bool = False
+    """Whether it is executed even where there is a record."""
+
     meter: Meter = field(default_factory=Meter)
     """What the attempts used."""
 
@@ -94,8 +97,15 @@ class RecordPolicy(CachePolicy):
 
 
 @lru_cache(maxsize=512)
-def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy) -> Task[..., Any]:
-    """Return the task for all nodes of a type with a policy."""
+def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: bool) -> Task[..., Any]:
+    """Return the task for all nodes of a type with a policy.
+
+    Args:
+        node_type: The type; its name is the task's.
+        policy: How they are executed.
+        refresh: Whether they are executed even where there is a record, which is then replaced.
+    """
+    keep = policy.cache != "disable"
     return Task(
         _run_node,
         name=node_type.value,
@@ -105,15 +115,16 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy) -> Task[...,
         retry_delay_seconds=list(policy.retry_delays) or None,
         retry_jitter_factor=policy.retry_jitter or None,
         timeout_seconds=policy.timeout,
-        cache_policy=RecordPolicy(),
+        cache_policy=RecordPolicy() if keep else NO_CACHE,
         cache_result_in_memory=False,
-        persist_result=True,
+        persist_result=keep,
+        refresh_cache=refresh,
     )
 
 
 async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
     """Run a node's task to its end and return its final state; a failing node raises nothing."""
-    task = node_task(job.node.node.type, job.node.policy)
+    task = node_task(job.node.node.type, job.node.policy, job.refresh)
     return await _call(task, job, upstream)
 
 

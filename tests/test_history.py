@@ -1,0 +1,472 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.filesystems import LocalFileSystem
+from prefect.states import Completed, Running
+
+from tests.plans import node, plan
+from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.engine.history import (
+    Ancestry,
+    KnownRun,
+    RunRow,
+    known_run,
+    list_runs,
+    outputs_of,
+    read_records,
+    total_bytes,
+)
+from vibe_prefect.engine.lineage import LOCK_FILE, held
+from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, lineages_in
+from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
+from vibe_prefect.errors import UsageError
+from vibe_prefect.handlers import NodeHandler
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+KEY = "0" * 64
+
+
+def flow_run(**fields: Any) -> FlowRun:
+    given = {"flow_id": uuid4(), "name": "calm-otter", "created": NOW, "state": Completed()} | fields
+    return FlowRun.model_validate(given)
+
+
+def known(name: str, *, after: str | None = None, minutes: int = 0, id: UUID | None = None) -> KnownRun:
+    parameters = {"resume_from": after} if after else {}
+    return known_run(
+        flow_run(id=id or uuid4(), name=name, parameters=parameters, created=NOW + timedelta(minutes=minutes))
+    )
+
+
+def as_parameter(made: WorkflowPlan) -> dict[str, Any]:
+    return made.model_dump(mode="json")
+
+
+def write_record(root: Path, lineage: str, node_id: str, content: str = "{}") -> Path:
+    path = root / lineage / f"{node_id}-{KEY}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def make_old(folder: Path, days: float) -> None:
+    when = datetime.now(UTC).timestamp() - days * 86_400
+    for path in (*folder.iterdir(), folder):
+        os.utime(path, (when, when))
+
+
+async def a_store(root: Path) -> RecordStore:
+    return await open_store(root.resolve())
+
+
+@pytest.mark.parametrize(
+    ("value", "plan_id", "total"),
+    [
+        (as_parameter(plan(node("a"), node("b", children=[node("c").model_dump()]))), "plan", 3),
+        (None, None, None),
+        ("text", None, None),
+        (["x"], None, None),
+        ({"x": 1}, None, None),
+        ({"id": 7, "root_nodes": list[str]()}, None, 0),
+        ({"id": "p"}, "p", None),
+        ({"id": "p", "root_nodes": [{"type": "x"}]}, "p", None),
+        ({"id": "p", "root_nodes": [3]}, "p", None),
+        ({"id": "p", "root_nodes": [{"id": "a", "children": "b"}]}, "p", None),
+        ({"id": "p", "root_nodes": [{"id": "a", "children": None}]}, "p", 1),
+    ],
+)
+def test_a_plan_is_read_whatever_the_parameters_hold(value: Any, plan_id: str | None, total: int | None) -> None:
+    run = known_run(flow_run(parameters={"plan": value}))
+    assert (run.plan_id, None if run.nodes is None else len(run.nodes)) == (plan_id, total)
+
+
+def test_missing_and_damaged_parameters_are_no_reason_to_fail() -> None:
+    run = known_run(flow_run(parameters={}))
+    assert (run.plan_id, run.nodes, run.goes_on_from, run.output) == (None, None, None, "outputs")
+    run = known_run(flow_run(parameters={"resume_from": 3, "output": ["x"]}))
+    assert (run.goes_on_from, run.output) == ("3", None)
+
+
+def test_runs_of_one_plan_share_their_nodes_in_memory() -> None:
+    seen: dict[frozenset[str], frozenset[str]] = {}
+    parameters = {"plan": as_parameter(plan(node("a"), node("b")))}
+    first, second = (known_run(flow_run(parameters=parameters), seen) for _ in range(2))
+    assert first.nodes is second.nodes
+
+
+def test_a_lineage_is_named_by_the_head_of_the_chain() -> None:
+    head = known("one")
+    second, third = known("two", after="one", minutes=1), known("three", after="two", minutes=2)
+    by_id = known("four", after=str(third.id), minutes=3)
+    ancestry = Ancestry()
+    ancestry.add([by_id, third, second, head])
+    assert {ancestry.lineage(run) for run in ancestry} == {str(head.id)}
+    assert ancestry.head(by_id) == head
+
+
+def test_a_name_stands_for_the_run_that_had_it_then() -> None:
+    old, new = known("twin", minutes=0), known("twin", minutes=10)
+    run = known("later", after="twin", minutes=5)
+    ancestry = Ancestry()
+    ancestry.add([new, run, old])
+    assert ancestry.lineage(run) == str(old.id)
+
+
+def test_a_broken_chain_is_followed_as_far_as_it_goes() -> None:
+    gone = uuid4()
+    by_id, by_name = known("a", after=str(gone)), known("b", after="gone")
+    ancestry = Ancestry()
+    ancestry.add([by_id, by_name])
+    assert (ancestry.lineage(by_id), ancestry.head(by_id)) == (str(gone), None)
+    assert (ancestry.lineage(by_name), ancestry.head(by_name)) == (str(by_name.id), None)
+
+
+def test_runs_that_form_a_circle_end() -> None:
+    ids = uuid4(), uuid4()
+    ancestry = Ancestry()
+    ancestry.add([known("a", id=ids[0], after=str(ids[1])), known("b", id=ids[1], after=str(ids[0]))])
+    assert all(ancestry.head(run) is None for run in ancestry)
+
+
+def test_only_files_count_as_records(tmp_path: Path) -> None:
+    lineage = str(uuid4())
+    write_record(tmp_path, lineage, "a-b", "12345")
+    inside = tmp_path / lineage
+    (inside / LOCK_FILE).write_text("process 1")
+    (inside / "a-short").write_text("12")
+    (inside / f"../bad-{KEY[1:]}").touch()
+    big = tmp_path / "big"
+    big.write_text("x" * 1000)
+    (inside / f"link-{KEY}").symlink_to(big)
+    records = read_records(inside)
+    assert records is not None
+    assert (records.bytes, set(records.written)) == (7, {"a-b"})
+    (tmp_path / "elsewhere").symlink_to(inside)
+    assert read_records(tmp_path / "elsewhere") is None
+    assert read_records(tmp_path / "nowhere") is None
+
+
+def test_lineages_are_folders_named_as_one(tmp_path: Path) -> None:
+    good = str(uuid4())
+    for name in (good, good.upper(), "..hidden", "-rf", "a b", "\x1b[31m", uuid4().hex, "$(id)"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    (tmp_path / str(uuid4())).touch()
+    (tmp_path / str(uuid4())).symlink_to(tmp_path / good)
+    assert list(lineages_in(tmp_path)) == [good]
+    assert list(lineages_in(tmp_path / "nowhere")) == []
+
+
+def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[KnownRun, Path]:
+    run = known_run(
+        flow_run(
+            id=uuid4(), parameters={"plan": {"id": plan_id, "root_nodes": []}, "output": output or str(root / "out")}
+        )
+    )
+    return run, root / "out" / "p" / f"2026-11-23T120000-{run.id.hex[:8]}"
+
+
+def test_the_output_folder_is_the_runs_own(tmp_path: Path) -> None:
+    run, folder = with_outputs(tmp_path)
+    assert outputs_of(run, run) is None
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("12345")
+    (folder / "link").symlink_to("/etc")
+    found = outputs_of(run, run)
+    assert found is not None
+    assert (found.path, found.bytes) == (folder, 5)
+    assert outputs_of(run, None) is None
+
+
+@pytest.mark.parametrize("which", ["run", "plan"])
+def test_an_output_folder_behind_a_link_is_not_the_runs_own(tmp_path: Path, which: str) -> None:
+    run, folder = with_outputs(tmp_path)
+    target = tmp_path / "precious"
+    (target / folder.name).mkdir(parents=True)
+    link, to = (folder, target / folder.name) if which == "run" else (folder.parent, target)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(to)
+    assert folder.is_dir()
+    assert outputs_of(run, run) is None
+
+
+@pytest.mark.parametrize(("plan_id", "output"), [("../p", None), ("..", None), ("", None), ("p", "a\0b"), ("p", 3)])
+def test_hostile_parameters_name_no_output_folder(tmp_path: Path, plan_id: str, output: Any) -> None:
+    run, folder = with_outputs(tmp_path, plan_id, output)
+    folder.mkdir(parents=True)
+    assert outputs_of(run, run) is None
+
+
+async def test_pruning_deletes_a_lineage_and_nothing_beside_it(tmp_path: Path) -> None:
+    store = await a_store(tmp_path / "records")
+    root = folder_of(store).root
+    lineage, other, precious = str(uuid4()), str(uuid4()), tmp_path / "precious"
+    precious.write_text("x")
+    write_record(root, lineage, "a")
+    (root / lineage / f"link-{KEY}").symlink_to(precious)
+    write_record(root, other, "a")
+    assert delete(store, remains(root, lineage)) is None
+    assert [path.name for path in root.iterdir()] == [other]
+    assert precious.read_text() == "x"
+
+
+def remains(root: Path, lineage: str) -> Remains:
+    return Remains(lineage, (), NOW, read_records(root / lineage))
+
+
+async def test_what_a_process_holds_stays(tmp_path: Path) -> None:
+    store = await a_store(tmp_path)
+    lineage = str(uuid4())
+    record = write_record(tmp_path, lineage, "a")
+    with held(store, lineage):
+        assert delete(store, remains(tmp_path, lineage)) == Kept(lineage, (), "a process holds it")
+    assert record.exists()
+
+
+async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> None:
+    store = await a_store(tmp_path)
+    lineage = str(uuid4())
+    write_record(tmp_path, lineage, "a")
+    make_old(tmp_path / lineage, 40)
+    seen = remains(tmp_path, lineage)
+    write_record(tmp_path, lineage, "b")
+    assert delete(store, seen) == Kept(lineage, (), "a run has gone on from it meanwhile")
+    assert len(read_records(tmp_path / lineage).written) == 2  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize(
+    ("strange", "reason"),
+    [
+        ("link", "its folder is a link"),
+        ("lock", "its lock is a link"),
+        ("folder", "there is a folder among its records"),
+    ],
+)
+async def test_what_no_run_makes_stays(tmp_path: Path, strange: str, reason: str) -> None:
+    store = await a_store(tmp_path / "records")
+    root = folder_of(store).root
+    lineage, precious = str(uuid4()), tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("x")
+    seen = Remains(lineage, (), NOW, None)
+    root.mkdir()
+    if strange == "link":
+        (root / lineage).symlink_to(precious)
+    else:
+        write_record(root, lineage, "a")
+    if strange == "lock":
+        (root / lineage / LOCK_FILE).symlink_to(precious / "file")
+    if strange == "folder":
+        (root / lineage / "mine").mkdir()
+    assert delete(store, seen) == Kept(lineage, (), reason)
+    assert (precious / "file").read_text() == "x"
+    assert strange == "link" or (root / lineage / f"a-{KEY}").exists()
+
+
+def test_records_in_a_storage_block_are_not_pruned(tmp_path: Path) -> None:
+    store = RecordStore(result_storage=LocalFileSystem(basepath=str(tmp_path)), serializer=SealedJSON())
+    with pytest.raises(UsageError, match=r"kept in a storage block .LocalFileSystem., and only those in a folder"):
+        folder_of(store)
+
+
+# With a server
+
+
+class Failing:
+    """A handler that fails at the nodes it is told."""
+
+    def __init__(self, *ids: str) -> None:
+        self.ids = ids
+
+    def __call__(self, node: WorkflowNode) -> str:
+        if node.id in self.ids:
+            raise ValueError(f"{node.id} fails")
+        return node.id
+
+
+def executor(handler: NodeHandler) -> WorkflowExecutor:
+    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", wait_recorded=True)
+    made.node_handlers = dict.fromkeys(WorkflowNodeType, handler)
+    return made
+
+
+async def ran(handler: NodeHandler, made: WorkflowPlan, resume_from: str | None = None) -> str:
+    """Run a plan; returns the flow run's id."""
+    runner = executor(handler)
+    await runner.execute_plan(made, resume_from=resume_from)
+    assert runner.last_run is not None
+    return str(runner.last_run.flow_run_id)
+
+
+def chain(changed: str | None = None) -> WorkflowPlan:
+    nodes = [node(id, needs=needs) for id, needs in (("a", []), ("b", ["a"]), ("c", ["b"]), ("d", ["c"]))]
+    for made in nodes:
+        made.description += " anew" if made.id == changed else ""
+    return plan(*nodes, id="four")
+
+
+async def rows_of(*ids: str, storage: str = "records") -> list[RunRow]:
+    files = folder_of(await a_store(Path(storage)))
+    async with get_client() as client:
+        found = {row.id: row for row in await list_runs(client, files, 200)}
+    return [found[id] for id in ids]
+
+
+async def remains_of(age: timedelta, *, outputs: bool = False) -> tuple[list[Remains], list[Kept]]:
+    files = folder_of(await a_store(Path("records")))
+    async with get_client() as client:
+        return await find_remains(client, files, datetime.now(UTC) - age, outputs=outputs)
+
+
+def named(remains: Sequence[Remains | Kept]) -> list[str]:
+    return [item.lineage for item in remains]
+
+
+@pytest.mark.server
+async def test_a_failed_run_shows_how_many_nodes_are_done(prefect_server: str, folder: Path) -> None:
+    id = await ran(Failing("c"), chain())
+    (row,) = await rows_of(id)
+    assert (row.plan_id, row.state, row.done, row.total) == ("four", "Failed", 2, 4)
+    records = read_records(Path("records", id))
+    assert records is not None
+    assert (row.lineage, row.record_bytes) == (id, records.bytes)
+    assert row.name.startswith("four-")
+    assert 0 <= row.age(datetime.now(UTC)) < 60
+
+
+@pytest.mark.server
+async def test_without_its_records_the_server_tells_what_was_done(prefect_server: str, folder: Path) -> None:
+    id = await ran(Failing("c"), chain())
+    (row,) = await rows_of(id, storage="elsewhere")
+    assert (row.done, row.total, row.record_bytes) == (2, 4, 0)
+
+
+@pytest.mark.server
+async def test_a_chain_of_runs_shares_one_lineage_and_counts_once(prefect_server: str, folder: Path) -> None:
+    first = await ran(Failing("c"), chain())
+    second = await ran(Failing("d"), chain(), first)
+    third = await ran(Failing(), chain(), second)
+    rows = await rows_of(first, second, third)
+    assert [row.done for row in rows] == [2, 3, 4]
+    assert {row.lineage for row in rows} == {first}
+    assert total_bytes(rows) == (rows[0].record_bytes, 0)
+
+
+@pytest.mark.server
+async def test_a_record_of_a_nodes_older_version_is_not_done(prefect_server: str, folder: Path) -> None:
+    first = await ran(Failing(), chain())
+    second = await ran(Failing("b"), chain(changed="b"), first)
+    rows = await rows_of(first, second)
+    assert [(row.done, row.total) for row in rows] == [(4, 4), (1, 4)]
+
+
+@pytest.mark.server
+async def test_the_head_of_a_chain_is_found_beyond_the_limit(prefect_server: str, folder: Path) -> None:
+    first = await ran(Failing("c"), chain())
+    second = await ran(Failing("c"), chain(), first)
+    async with get_client() as client:
+        rows = await list_runs(client, None, 1)
+    assert [(row.id, row.lineage, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
+
+
+@pytest.mark.server
+async def test_only_what_is_old_enough_is_pruned(prefect_server: str, folder: Path) -> None:
+    store = await a_store(Path("records"))
+    recent = await ran(Failing("c"), chain())
+    old, young = str(uuid4()), str(uuid4())
+    for lineage, days in ((old, 40), (young, 20)):
+        write_record(Path("records"), lineage, "a")
+        make_old(Path("records", lineage), days)
+    found, kept = await remains_of(timedelta(days=30))
+    assert (named(found), found[0].runs, kept) == ([old], (), [])
+    assert delete(store, found[0]) is None
+    assert {path.name for path in Path("records").iterdir()} == {recent, young}
+    everything, _ = await remains_of(timedelta(0))
+    assert set(named(everything)) == {recent, young}
+
+
+@pytest.mark.server
+async def test_a_lineage_is_as_old_as_its_newest_run_or_record(prefect_server: str, folder: Path) -> None:
+    first = await ran(Failing("c"), chain())
+    second = await ran(Failing(), chain(), first)
+    make_old(Path("records", first), 40)
+    assert await remains_of(timedelta(hours=1)) == ([], [])
+    (found,), _ = await remains_of(timedelta(0))
+    assert len(found.runs) == 2
+    (row,) = await rows_of(second)
+    assert found.runs[1] == row.name
+
+
+@pytest.mark.server
+async def test_a_run_that_is_not_over_is_never_pruned(prefect_server: str, folder: Path) -> None:
+    begun, let_go = asyncio.Event(), asyncio.Event()
+
+    async def slow(node: WorkflowNode) -> str:
+        begun.set()
+        await asyncio.wait_for(let_go.wait(), 30)
+        return node.id
+
+    running = asyncio.create_task(ran(slow, plan(node("a"))))
+    await asyncio.wait_for(begun.wait(), 30)
+    found, kept = await remains_of(timedelta(0))
+    let_go.set()
+    id = await running
+    assert found == []
+    assert [(item.lineage, item.reason) for item in kept] == [(id, f"the run {kept[0].runs[0]} is Running")]
+
+
+@pytest.mark.server
+async def test_what_a_run_that_is_not_over_goes_on_from_is_never_pruned(prefect_server: str, folder: Path) -> None:
+    first = await ran(Failing("c"), chain())
+    second = await ran(Failing("c"), chain(), first)
+    async with get_client() as client:
+        await client.set_flow_run_state(UUID(second), Running(), force=True)
+        found, kept = await remains_of(timedelta(0))
+        await client.set_flow_run_state(UUID(second), Completed(), force=True)
+    assert (found, named(kept)) == ([], [first])
+
+
+@pytest.mark.server
+async def test_a_lineage_that_a_process_holds_is_told(prefect_server: str, folder: Path) -> None:
+    lineage = str(uuid4())
+    write_record(Path("records"), lineage, "a")
+    with held(await a_store(Path("records")), lineage):
+        assert await remains_of(timedelta(0)) == ([], [Kept(lineage, (), "a process holds it")])
+
+
+@pytest.mark.server
+async def test_outputs_go_only_when_asked_for(prefect_server: str, folder: Path) -> None:
+    id = await ran(Failing("c"), chain())
+    (row,) = await rows_of(id)
+    assert row.outputs is None
+    runner = executor(Failing())
+    await runner.execute_plan(chain(), resume_from=id)
+    assert runner.last_run is not None
+    made = runner.last_run.output_root
+    made.mkdir(parents=True)
+    (made / "text").write_text("12345")
+    beside = made.parent / "mine"
+    beside.mkdir()
+    (row,) = await rows_of(id)
+    assert row.outputs is not None
+    assert (row.outputs.path, row.outputs.bytes) == (made, 5)
+    (without,), _ = await remains_of(timedelta(0))
+    (found,), _ = await remains_of(timedelta(0), outputs=True)
+    assert (without.outputs, [item.path for item in found.outputs]) == ((), [made])
+    assert found.bytes == without.bytes + 5
+    assert delete(await a_store(Path("records")), found) is None
+    assert list(made.parent.iterdir()) == [beside]
+
+
+async def test_a_record_folder_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:
+    files = RecordFolder(basepath=str(tmp_path / "nowhere"))
+    assert list(lineages_in(files.root)) == []

@@ -1,0 +1,155 @@
+"""`vibe-prefect diff`: two plans side by side, each a file or that of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from vibe_prefect.cli.console import Screen, err, out, write
+from vibe_prefect.cli.environment import Server
+from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.forecast import ask
+from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.run import find_server
+from vibe_prefect.cli.text import columns, counted, one_line
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.errors import UnknownRunError
+from vibe_prefect.plandiff import FieldChange, PlanDiff, diff_plans
+
+PLAN_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
+TOP = "the top"
+MAX_FIELDS = 12
+"""Fields of one node that are shown."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two plans."""
+
+    label: str
+    """What the user calls it."""
+
+    compiled: CompiledPlan
+    """The plan."""
+
+
+class _Finder:
+    """The Prefect server, found when the first run is asked for."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._server: Server | None = None
+
+    def server(self) -> Server:
+        """Return the server."""
+        if self._server is None:
+            self._server = find_server(self._screen, quiet=False)
+        return self._server
+
+
+def diff(a: str, b: str, *, as_json: bool) -> int:
+    """Print what makes one plan another; returns the exit code."""
+    finder = _Finder(err())
+    old, new = (_side(argument, finder) for argument in (a, b))
+    found = diff_plans(old.compiled, new.compiled)
+    if as_json:
+        write(json.dumps(_as_data(found, old, new), indent=2, ensure_ascii=False) + "\n")
+    else:
+        _print(out(), found, old, new)
+    return ExitCode.COMPLETED
+
+
+def _side(argument: str, finder: _Finder) -> Side:
+    """Read one of the two plans.
+
+    Both are compiled as simulations: the keys of two such plans differ where their real keys do, and a plan whose tools
+    are not installed can be compared, too.
+    """
+    if Path(argument).is_file() or Path(argument).suffix in PLAN_SUFFIXES:
+        return Side(argument, ready(argument, Simulate.ALL).compiled)
+    from vibe_prefect.engine.outlook import earlier_run
+
+    run = ask(finder.server(), earlier_run(argument))
+    if run.plan is None:
+        raise UnknownRunError(f"the run {run.name!r} has no plan among its parameters")
+    return Side(run.name, compile_plan(run.plan, simulate=Simulate.ALL))
+
+
+def _print(screen: Screen, found: PlanDiff, old: Side, new: Side) -> None:
+    screen.say(Text.assemble("from ", (one_line(old.label), "bold"), " to ", (one_line(new.label), "bold")))
+    if found.is_empty:
+        screen.say("no differences")
+        return
+    for line in _differences(found, old.compiled, new.compiled):
+        screen.say(line)
+    for line in _executions(found, screen.limit):
+        screen.say(line)
+
+
+def _differences(found: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
+    """Yield a line for each difference: `~` changed, `+` added, `-` removed, `>` moved."""
+    if found.plan:
+        yield _head("~", "the plan itself", "yellow")
+        yield from _fields(found.plan)
+    yield from (_head("-", id, "red", _named_work(old, id)) for id in found.removed)
+    for id in new.nodes:
+        if id in found.added:
+            yield _head("+", id, "green", _named_work(new, id))
+        if id in found.moved:
+            move = found.moved[id]
+            yield _head(">", id, "cyan", f"moved from {move.old or TOP} to {move.new or TOP}")
+        if id in found.changed:
+            fields = found.changed[id]
+            yield _head("~", id, "yellow", "" if any(field.in_key for field in fields) else "its result is kept")
+            yield from _fields(fields)
+
+
+def _head(sign: str, id: str, style: str, about: str = "") -> Text:
+    return Text.assemble((f"{sign} ", style), (id, f"bold {style}"), (f"  {about}" if about else "", "dim"))
+
+
+def _named_work(compiled: CompiledPlan, id: str) -> str:
+    node = compiled.graph.nodes[id].node
+    tool = node.parameters.get("tool")
+    return f"{node.type}, {one_line(tool)}" if isinstance(tool, str) else node.type.value
+
+
+def _fields(fields: tuple[FieldChange, ...]) -> Iterator[Text]:
+    for field in fields[:MAX_FIELDS]:
+        yield Text(f"    {one_line(field.path)}")
+        if field.old is not None:
+            yield Text.assemble(("      - ", "red"), one_line(field.old))
+        if field.new is not None:
+            yield Text.assemble(("      + ", "green"), one_line(field.new))
+    if len(fields) > MAX_FIELDS:
+        yield Text(f"    and {counted(len(fields) - MAX_FIELDS, 'more field', 'more fields')}", "dim")
+
+
+def _executions(found: PlanDiff, width: int | None) -> Iterator[Text]:
+    total = counted(found.total, "node")
+    if not found.executes:
+        yield Text(f"a resume would execute none of {total}, if the earlier run has finished")
+        return
+    yield Text(f"a resume would execute {len(found.executes):,} of {total}, if the earlier run has finished:")
+    rows = [[Text(f"  {id}", "bold"), Text(one_line(reason))] for id, reason in found.executes.items()]
+    yield from columns(rows, width)
+
+
+def _as_data(found: PlanDiff, old: Side, new: Side) -> dict[str, Any]:
+    return {
+        "a": {"name": old.label, "plan_id": old.compiled.plan.id},
+        "b": {"name": new.label, "plan_id": new.compiled.plan.id},
+        "plan": [asdict(field) for field in found.plan],
+        "added": list(found.added),
+        "removed": list(found.removed),
+        "changed": {id: [asdict(field) for field in fields] for id, fields in found.changed.items()},
+        "moved": {id: asdict(move) for id, move in found.moved.items()},
+        "through_dependencies": list(found.through),
+        "executes": dict(found.executes),
+        "total_nodes": found.total,
+    }

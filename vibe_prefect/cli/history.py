@@ -1,0 +1,277 @@
+"""`vibe-prefect runs` and `prune`: what runs there are, and what old ones left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.text import Text
+
+from vibe_prefect.cli.console import Screen, err, out, write
+from vibe_prefect.cli.durations import parse_duration, short_age
+from vibe_prefect.cli.environment import is_unreachable
+from vibe_prefect.cli.exits import ExitCode, StartError, complain
+from vibe_prefect.cli.run import find_server
+from vibe_prefect.cli.text import columns, counted, one_line, size
+from vibe_prefect.errors import UsageError
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.history import RunRow
+    from vibe_prefect.engine.pruning import Kept, Remains
+
+SHARED = "shared"
+"""Stands where a newer run of the list has the same records or outputs."""
+
+_T = TypeVar("_T")
+UNKNOWN = "-"
+MAX_NAMES = 3
+_STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "cyan"}
+
+
+@dataclass(frozen=True)
+class PruneRequest:
+    """What the user asked for."""
+
+    older_than: timedelta
+    outputs: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What came of it."""
+
+    deleted: Sequence[Remains]
+    """What was deleted, or would be."""
+
+    kept: Sequence[Kept]
+    failures: Sequence[str]
+    """What could not be deleted, and why."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that was deleted, or would be."""
+        return sum(remains.bytes for remains in self.deleted)
+
+
+def runs(limit: int, *, as_json: bool) -> int:
+    """Print the newest runs."""
+    rows = _on_server(lambda: _list(limit), as_json=as_json)
+    if as_json:
+        write(_json(_runs_data(rows)))
+    else:
+        _print_runs(out(), rows, limit)
+    return ExitCode.COMPLETED
+
+
+def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> int:
+    """Delete what old runs left behind, or tell what that would be."""
+    request = PruneRequest(parse_duration(older_than, "--older-than"), outputs, dry_run)
+    pruned = _on_server(lambda: _prune(request), as_json=as_json)
+    if as_json:
+        write(_json(_pruned_data(pruned, request)))
+    else:
+        _print_pruned(out(), pruned, request, older_than.strip())
+    for failure in pruned.failures:
+        complain(failure)
+    return ExitCode.INTERNAL if pruned.failures else ExitCode.COMPLETED
+
+
+def _on_server(ask: Callable[[], Coroutine[Any, Any, _T]], *, as_json: bool) -> _T:
+    # What is said of the server's start is no part of a list.
+    server = find_server(err(), quiet=as_json)
+    try:
+        return asyncio.run(ask())
+    except UsageError:
+        raise
+    except Exception as error:
+        if is_unreachable(error):
+            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
+        raise
+
+
+async def _list(limit: int) -> list[RunRow]:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.history import list_runs
+    from vibe_prefect.engine.storage import RecordFolder, open_store
+
+    files = (await open_store(None)).result_storage
+    async with get_client() as client:
+        return await list_runs(client, files if isinstance(files, RecordFolder) else None, limit)
+
+
+async def _prune(request: PruneRequest) -> Pruned:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.pruning import delete, find_remains, folder_of
+    from vibe_prefect.engine.storage import open_store
+
+    store = await open_store(None)
+    files = folder_of(store)
+    before = datetime.now(UTC) - request.older_than
+    async with get_client() as client:
+        found, kept = await find_remains(client, files, before, outputs=request.outputs)
+    if request.dry_run:
+        return Pruned(found, kept, ())
+    deleted: list[Remains] = []
+    failures: list[str] = []
+    for remains in found:
+        try:
+            stays = delete(store, remains)
+        except OSError as error:
+            failures.append(f"cannot delete all of {_title(remains)}: {error}")
+            continue
+        if stays is None:
+            deleted.append(remains)
+        else:
+            kept.append(stays)
+    return Pruned(deleted, kept, failures)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _runs_data(rows: Sequence[RunRow]) -> dict[str, Any]:
+    from vibe_prefect.engine.history import total_bytes
+
+    now = datetime.now(UTC)
+    records, outputs = total_bytes(rows)
+    return {"runs": [_row_data(row, now) for row in rows], "record_bytes": records, "output_bytes": outputs}
+
+
+def _row_data(row: RunRow, now: datetime) -> dict[str, Any]:
+    return {
+        "run_name": row.name,
+        "flow_run_id": row.id,
+        "lineage": row.lineage,
+        "plan": row.plan_id,
+        "state": row.state,
+        "started_at": row.started.isoformat() if row.started else None,
+        "age": round(row.age(now), 3),
+        "nodes": {"done": row.done, "total": row.total},
+        "record_bytes": row.record_bytes,
+        "outputs": str(row.outputs.path) if row.outputs else None,
+        "output_bytes": row.outputs.bytes if row.outputs else 0,
+    }
+
+
+def _print_runs(screen: Screen, rows: Sequence[RunRow], limit: int) -> None:
+    from vibe_prefect.engine.history import total_bytes
+
+    if not rows:
+        screen.say("no plan has run on this Prefect server", "dim")
+        return
+    words = ("run", "plan", "status", "nodes done", "age", "records", "outputs")
+    heading = [Text(word, "dim", justify="right" if index > 2 else "left") for index, word in enumerate(words)]
+    for line in columns([heading, *_cells(rows)], screen.limit):
+        screen.say(line)
+    records, outputs = total_bytes(rows)
+    newest = f"the newest {counted(len(rows), 'run')}" if len(rows) == limit else counted(len(rows), "run")
+    screen.say()
+    screen.say(f"{newest}: {size(records)} of records, {size(outputs)} of outputs", "dim")
+
+
+def _cells(rows: Sequence[RunRow]) -> list[list[Text]]:
+    """Return the table's cells. What several runs share stands with the newest of them."""
+    now = datetime.now(UTC)
+    seen: set[object] = set()
+    cells: list[list[Text]] = []
+    for row in rows:
+        outputs = row.outputs
+        records = _once(row.record_bytes, row.lineage, seen)
+        made = _once(outputs.bytes, outputs.path, seen) if outputs else UNKNOWN
+        cells.append(
+            [
+                Text(one_line(row.name), "bold"),
+                Text(UNKNOWN if row.plan_id is None else one_line(row.plan_id)),
+                Text(one_line(row.state), _STYLES.get(row.state, "yellow")),
+                *(Text(text, justify="right") for text in (_progress(row), short_age(row.age(now)), records, made)),
+            ]
+        )
+    return cells
+
+
+def _once(count: int | None, owner: object, seen: set[object]) -> str:
+    if count is None:
+        return UNKNOWN
+    if owner in seen:
+        return SHARED
+    seen.add(owner)
+    return size(count)
+
+
+def _progress(row: RunRow) -> str:
+    return UNKNOWN if row.done is None or row.total is None else f"{row.done:,}/{row.total:,}"
+
+
+def _pruned_data(pruned: Pruned, request: PruneRequest) -> dict[str, Any]:
+    return {
+        "dry_run": request.dry_run,
+        "older_than": request.older_than.total_seconds(),
+        "deleted": [_remains_data(remains) for remains in pruned.deleted],
+        "kept": [{"lineage": kept.lineage, "runs": list(kept.runs), "reason": kept.reason} for kept in pruned.kept],
+        "failures": list(pruned.failures),
+        "bytes": pruned.bytes,
+    }
+
+
+def _remains_data(remains: Remains) -> dict[str, Any]:
+    return {
+        "lineage": remains.lineage,
+        "runs": list(remains.runs),
+        "last_active": remains.last_active.isoformat(),
+        "record_bytes": remains.records.bytes if remains.records else 0,
+        "outputs": [{"path": str(folder.path), "bytes": folder.bytes} for folder in remains.outputs],
+    }
+
+
+def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_than: str) -> None:
+    now = datetime.now(UTC)
+    rows = [line for remains in pruned.deleted for line in _remains_cells(remains, now)]
+    for line in columns(rows, screen.limit):
+        screen.say(line)
+    for kept in pruned.kept:
+        screen.say(Text(f"kept  {_named(kept.runs, kept.lineage)}: {one_line(kept.reason)}", "yellow"))
+    if not pruned.deleted:
+        screen.say(f"nothing to prune that is older than {older_than}", "dim")
+        return
+    verb = "would delete" if request.dry_run else "deleted"
+    what = "records and outputs" if request.outputs else "records"
+    runs_ = sum(max(1, len(remains.runs)) for remains in pruned.deleted)
+    screen.say(f"{verb} the {what} of {counted(runs_, 'run')} older than {older_than}: {size(pruned.bytes)}")
+
+
+def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:
+    age = short_age(max(0.0, (now - remains.last_active).total_seconds()))
+    records = remains.records.bytes if remains.records else 0
+    first = [
+        Text(_title(remains), "bold"),
+        Text(age, justify="right"),
+        Text(size(records), justify="right"),
+        Text("records"),
+    ]
+    return [
+        first,
+        *(
+            [Text(""), Text(""), Text(size(f.bytes), justify="right"), Text(one_line(str(f.path)))]
+            for f in remains.outputs
+        ),
+    ]
+
+
+def _title(remains: Remains) -> str:
+    return _named(remains.runs, remains.lineage)
+
+
+def _named(names: Sequence[str], lineage: str) -> str:
+    """Return the names of a lineage's runs."""
+    if not names:
+        return f"{lineage} (no run of this server)"
+    more = len(names) - MAX_NAMES
+    return one_line(", ".join(names[:MAX_NAMES])) + (f" and {more:,} more" if more > 0 else "")

@@ -1,0 +1,219 @@
+"""Deleting what old runs left behind: their records, and on request their output folders."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+
+from vibe_prefect.engine.history import Ancestry, KnownRun, OutputFolder, Records, outputs_of, read_records, read_runs
+from vibe_prefect.engine.lineage import LOCK_FILE, held
+from vibe_prefect.engine.storage import RecordFolder, RecordStore
+from vibe_prefect.errors import RunInUseError, UsageError
+
+IN_USE = "a process holds it"
+
+
+@dataclass(frozen=True)
+class Remains:
+    """What the runs of one lineage left behind."""
+
+    lineage: str
+    runs: tuple[str, ...]
+    """Names of the runs; none when the server does not know the lineage."""
+
+    last_active: datetime
+    """When the newest of them ended, or the newest record was written."""
+
+    records: Records | None
+    """What is in the lineage's folder; `None` when there is none."""
+
+    outputs: tuple[OutputFolder, ...] = ()
+    """The runs' own output folders, if these are to go too."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that would be deleted."""
+        return (self.records.bytes if self.records else 0) + sum(folder.bytes for folder in self.outputs)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A lineage that is old enough, and stays."""
+
+    lineage: str
+    runs: tuple[str, ...]
+    reason: str
+
+
+def folder_of(store: RecordStore) -> RecordFolder:
+    """Return the folder of a store.
+
+    Raises:
+        UsageError: The records are in a storage block.
+    """
+    files = store.result_storage
+    if isinstance(files, RecordFolder):
+        return files
+    block = type(files).__name__
+    raise UsageError(
+        f"records are kept in a storage block ({block}), and only those in a folder can be pruned here; "
+        "delete old ones with the storage's own tools, such as a lifecycle rule of the bucket"
+    )
+
+
+async def find_remains(
+    client: PrefectClient, files: RecordFolder, before: datetime, *, outputs: bool
+) -> tuple[list[Remains], list[Kept]]:
+    """Return what may be deleted, oldest first, and what is as old and must stay.
+
+    Args:
+        client: The server's client.
+        files: The folder of all records.
+        before: Only lineages in which nothing happened since then.
+        outputs: Whether output folders are to go too.
+    """
+    ancestry = Ancestry()
+    ancestry.add(await read_runs(client))
+    await ancestry.complete(client)
+    runs: dict[str, list[KnownRun]] = {}
+    for run in ancestry:
+        runs.setdefault(ancestry.lineage(run), []).append(run)
+    remains: list[Remains] = []
+    kept: list[Kept] = []
+    for lineage in sorted({*runs, *lineages_in(files.root)}):
+        members = sorted(runs.get(lineage, ()), key=lambda run: run.created)
+        found = _remains(lineage, members, files, _outputs(members, ancestry) if outputs else ())
+        if found is None or found.last_active > before:
+            continue
+        reason = _obstacle(files.root / lineage, members)
+        if reason is None:
+            remains.append(found)
+        else:
+            kept.append(Kept(lineage, found.runs, reason))
+    return sorted(remains, key=lambda found: found.last_active), kept
+
+
+def delete(store: RecordStore, remains: Remains) -> Kept | None:
+    """Delete what a lineage left behind, holding it so that no run goes on from it meanwhile.
+
+    Returns:
+        Why it stays, when it does: a run goes on from it, or has since it was looked at.
+
+    Raises:
+        OSError: Something could not be deleted.
+    """
+    folder = folder_of(store).root / remains.lineage
+    reason = _strange(folder)
+    if reason is None:
+        try:
+            with held(store, remains.lineage):
+                reason = _delete_held(folder, remains)
+        except RunInUseError:
+            reason = IN_USE
+    return Kept(remains.lineage, remains.runs, reason) if reason else None
+
+
+def lineages_in(root: Path) -> Iterator[str]:
+    """Yield the names of the lineages' folders: only what is named as one, and is no link."""
+    try:
+        with os.scandir(root) as entries:
+            for entry in entries:
+                if _is_lineage(entry.name) and entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+    except FileNotFoundError:
+        return
+
+
+def _is_lineage(name: str) -> bool:
+    try:
+        return str(UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _remains(
+    lineage: str, members: Sequence[KnownRun], files: RecordFolder, outputs: Sequence[OutputFolder]
+) -> Remains | None:
+    folder = files.root / lineage
+    records = read_records(folder)
+    if records is None and not outputs:
+        return None
+    times = [run.last_active for run in members]
+    if records is not None and records.newest is not None:
+        times.append(datetime.fromtimestamp(records.newest, UTC))
+    if not times:  # unknown to the server, and without a record
+        times.append(datetime.fromtimestamp(folder.stat().st_mtime, UTC))
+    return Remains(lineage, tuple(run.name for run in members), max(times), records, tuple(outputs))
+
+
+def _outputs(members: Sequence[KnownRun], ancestry: Ancestry) -> list[OutputFolder]:
+    """Return the runs' own output folders: one, unless a run went on with another plan or folder."""
+    folders = (outputs_of(run, ancestry.head(run)) for run in members)
+    return list({folder.path: folder for folder in folders if folder}.values())
+
+
+def _obstacle(folder: Path, members: Sequence[KnownRun]) -> str | None:
+    """Return why a lineage must stay."""
+    for run in members:
+        if not run.over:
+            return f"the run {run.name} is {run.state}"
+    return _strange(folder) or (IN_USE if _is_held(folder / LOCK_FILE) else None)
+
+
+def _strange(folder: Path) -> str | None:
+    """Tell whether a lineage's folder holds what no run puts there."""
+    if folder.is_symlink():
+        return "its folder is a link"
+    if (folder / LOCK_FILE).is_symlink():
+        return "its lock is a link"
+    if folder.is_dir() and any(path.is_dir() and not path.is_symlink() for path in folder.iterdir()):
+        return "there is a folder among its records"
+    return None
+
+
+def _is_held(lock: Path) -> bool:
+    """Tell whether a process holds a lineage, without a trace."""
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _delete_held(folder: Path, remains: Remains) -> str | None:
+    records = read_records(folder)
+    seen = remains.records.newest if remains.records else None
+    if records is not None and records.newest is not None and (seen is None or records.newest > seen):
+        return "a run has gone on from it meanwhile"
+    _delete_records(folder)
+    for outputs in remains.outputs:
+        _delete_outputs(outputs.path)
+    return None
+
+
+def _delete_records(folder: Path) -> None:
+    """Delete a lineage's files, the lock last, and the folder itself."""
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == LOCK_FILE)
+    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for name in names:
+            os.unlink(name, dir_fd=here)
+    finally:
+        os.close(here)
+    folder.rmdir()
+
+
+def _delete_outputs(folder: Path) -> None:
+    if folder.resolve() == folder:
+        shutil.rmtree(folder)
