@@ -53,6 +53,7 @@ crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make te
 
 bench: $(STAMP) ## Measure the engine's overhead a node against a hand-written flow
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+	@$(BIN)/python -m benchmarks.resume
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist

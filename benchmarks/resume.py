@@ -2,8 +2,8 @@
 
     python -m benchmarks.resume
 
-Prints, for growing plans in which everything has finished, the seconds of a resume, the records read, and milliseconds a
-node on top of the resume of a plan of one node.
+Prints, for growing plans in which everything has finished, the seconds of a resume, the records read, and milliseconds
+a node on top of the resume of a plan of one node.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def resume(plan: Any, home: Path) -> tuple[float, int]:
     await executor.execute_plan(plan)
     assert executor.last_run is not None
     finished = str(executor.last_run.flow_run_id)
-    counter = Counter()
+    counter: Any = Counter()
     resuming = WorkflowExecutor(storage=home / "records", output=home / "outputs", observers=[counter])
     resuming.node_handlers = executor.node_handlers
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
@@ -58,7 +59,7 @@ def rewritten(content: bytes, **changes: Any) -> bytes:
     return json.dumps(outer).encode()
 
 
-DAMAGES = {
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut short": (lambda content: content[: len(content) // 2], "Invalid JSON"),
     "empty": (lambda _: b"", "Invalid JSON"),
     "not a record": (lambda _: b"[]", "Input should be"),
@@ -152,22 +153,14 @@ async def test_no_record_lies_outside_its_folder(path: str, folder: Path) -> Non
 @pytest.fixture(scope="module")
 def s3() -> Generator[str]:
     """The address of a server with the S3 API, with an empty bucket `records`."""
-    import boto3
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
-    client: Any = boto3.client(  # pyright: ignore[reportUnknownMemberType]
-        "s3",
-        endpoint_url=address,
-        aws_access_key_id="test",
-        aws_secret_access_key="test",  # noqa: S106
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="records")
-    client.close()
+    with urlopen(Request(f"{address}/records", method="PUT")):  # noqa: S310 - an http address
+        pass
     yield address
     server.stop()
 

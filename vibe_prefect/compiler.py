@@ -274,6 +274,8 @@ class _Compiler:
         backing = self._backing(node)
         name = tool_of(node, self._tools)
         work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
+        if backing is Backing.TOOL and _names_vibe(node):
+            work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if self._policy(node).cache == "default" else f"{work} anew {self._salt}"
 
@@ -350,6 +352,11 @@ class _Compiler:
 
     def _position(self, path: DataPath) -> Position | None:
         return self._source.position(path) if self._source else None
+
+
+def _names_vibe(node: WorkflowNode) -> bool:
+    inputs = node.parameters.get("tool_inputs")
+    return any("vibe" in references(text).names for _, text in walk_templates(inputs))
 
 
 def _reference_message(name: str, meant: str | None, dependencies: tuple[str, ...]) -> str:

@@ -339,3 +339,7 @@ class Choice:
         """Raise `SelectionError` when a selector does not parse, or matches nothing."""
         self.selected(compiled)
         self.refreshed(compiled)
+
+
+EVERYTHING = Choice()
+"""All nodes may be executed, and what there is a record of is kept."""

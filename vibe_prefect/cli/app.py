@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -105,6 +105,10 @@ def run(
     simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     resume: str | None = None,
+    select: str | None = None,
+    exclude: str | None = None,
+    refresh: str | None = None,
+    reuse: Literal["run", "plan"] = "run",
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 32,
     input_root: Path = Path(),
     output: Annotated[Path, Parameter(alias="-o")] = Path("outputs"),
@@ -121,6 +125,10 @@ def run(
         simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
         dry_run: Run nothing: say which nodes would run, which would be reused, and why.
         resume: Go on from this run, by name or id: what finished there is not executed again.
+        select: Execute only these nodes, such as '+blog' or 'type:generate'; keep or skip the others.
+        exclude: Do not execute these.
+        refresh: Execute these even where there is a record of them.
+        reuse: Whose records serve this run: its own, or those of all runs of the plan that say so.
         concurrency: How many nodes may run at once.
         input_root: The only folder that tools may read from.
         output: The folder for what runs make; each run has a folder of its own below it.
@@ -128,6 +136,7 @@ def run(
         quiet: Print no progress, only what came of the run.
     """
     from vibe_prefect.cli.run import RunRequest, run_plan_file
+    from vibe_prefect.selection import Choice
 
     request = RunRequest(
         plan,
@@ -138,6 +147,8 @@ def run(
         as_json=json,
         quiet=quiet,
         resume_from=resume,
+        choice=Choice(select, exclude, refresh),
+        reuse=reuse,
     )
     if dry_run:
         from vibe_prefect.cli.forecast import forecast_run
@@ -152,6 +163,9 @@ def resume(
     /,
     *,
     plan: str | None = None,
+    select: str | None = None,
+    exclude: str | None = None,
+    refresh: str | None = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
 ) -> int:
@@ -160,12 +174,17 @@ def resume(
     Args:
         run: The run's name or id; by default the newest one, unless it has completed.
         plan: Go on with this plan file, edited since: only changed nodes, and what depends on their outputs, run anew.
+        select: Execute only these nodes, such as '+blog' or 'type:generate'; keep or skip the others.
+        exclude: Do not execute these.
+        refresh: Execute these even where there is a record of them.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
     """
     from vibe_prefect.cli.resume import ResumeRequest, resume_run
+    from vibe_prefect.selection import Choice
 
-    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet))
+    choice = Choice(select, exclude, refresh)
+    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, choice=choice))
 
 
 @app.command(help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))

@@ -80,10 +80,18 @@ def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
 def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
     if request.resume_from is None:
-        return DryRun(compiled, forecast(compiled), None, request.simulate)
+        outlook = forecast(compiled, selected=request.choice.selected(compiled))
+        return DryRun(compiled, outlook, None, request.simulate)
     server = find_server(screen, quiet=request.quiet)
     earlier, kept = ask(server, _records(request.resume_from, compiled))
-    outlook = forecast(compiled, kept, earlier=_compiled(earlier, plan), run=earlier.name)
+    outlook = forecast(
+        compiled,
+        kept,
+        earlier=_compiled(earlier, plan),
+        run=earlier.name,
+        selected=request.choice.selected(compiled),
+        refreshed=request.choice.refreshed(compiled),
+    )
     return DryRun(compiled, outlook, earlier, request.simulate)
 
 

@@ -19,6 +19,7 @@ from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import compile_plan
 from vibe_prefect.errors import UnknownRunError, UsageError
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.selection import EVERYTHING, Choice
 from vibe_prefect.tools.registry import default_registry
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class ResumeRequest:
 
     as_json: bool
     quiet: bool
+    choice: Choice = EVERYTHING
 
 
 def resume_run(request: ResumeRequest) -> int:
@@ -49,6 +51,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     earlier = _find(request, server)
     run = _request_of(earlier, request)
     plan = ready(request.plan, mode(simulate=run.simulate)) if request.plan else _own_plan(earlier, run)
+    run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)
         screen.say(f"goes on from {one_line(earlier.name)}")
@@ -92,6 +95,8 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
         as_json=request.as_json,
         quiet=request.quiet,
         resume_from=str(earlier.id),
+        choice=request.choice,
+        reuse=parameters.get("reuse") or "run",
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.text import Text
 
@@ -27,6 +27,7 @@ from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
@@ -50,12 +51,15 @@ class RunRequest:
     as_json: bool
     quiet: bool
     resume_from: str | None = None
+    choice: Choice = EVERYTHING
+    reuse: Literal["run", "plan"] = "run"
 
 
 def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
     plan = ready(request.plan, mode(simulate=request.simulate))
+    request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
 
@@ -160,6 +164,7 @@ class _Run:
             simulate=mode(simulate=request.simulate),
             concurrency=request.concurrency,
             observers=self._observers(),
+            reuse=request.reuse,
             input_root=request.input_root.resolve(),
             output=request.output.resolve(),
             wait_recorded=True,
@@ -182,7 +187,10 @@ class _Run:
         return await interruptible.run(self._execute_compiled())
 
     async def _execute_compiled(self) -> ExecutionResult:
-        return await self._executor.execute_compiled(self._compiled, resume_from=self._request.resume_from)
+        request = self._request
+        return await self._executor.execute_compiled(
+            self._compiled, resume_from=request.resume_from, choice=request.choice
+        )
 
     def _stopping(self) -> None:
         if self._view is not None:

@@ -88,11 +88,11 @@ def held(store: RecordStore, lineage: str) -> Generator[bool]:
     if not isinstance(files, RecordFolder):
         yield False
         return
-    path = files.root / lineage / LOCK_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as lock:
-        _take(lock.fileno(), path, lineage)
+    lock = _locked(files.root / lineage / LOCK_FILE, lineage)
+    try:
         yield True
+    finally:
+        os.close(lock)
 
 
 async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, sure: bool) -> None:
@@ -118,14 +118,31 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
     await client.set_flow_run_state(earlier.id, state, force=True)
 
 
+def _locked(path: Path, lineage: str) -> int:
+    """Return the open file that holds a lock, not one that was removed between its opening and its locking."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except FileNotFoundError:  # the folder was removed just now
+            continue
+        try:
+            _take(lock, path, lineage)
+            if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
 def _take(lock: int, path: Path, lineage: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = path.read_text(errors="replace").strip() or "another process"
-        raise RunInUseError(
-            f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
-        ) from None
+        message = f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
+        raise RunInUseError(message) from None
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
