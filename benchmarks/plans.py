@@ -66,3 +66,21 @@ def _branch(name: str, count: int) -> WorkflowNode:
         node(f"{name}-{step}", 0.2 + 0.1 * (step % 3), [f"{name}-{step - 1}"] if step else []) for step in range(count)
     ]
     return node(name, 0.0, ["brief"], steps, kind="composite")
+
+
+def large(count: int) -> WorkflowPlan:
+    """Composites of 99 nodes each, every one with a tool and a template that names the composite before."""
+    branches: list[WorkflowNode] = []
+    for branch in range(count // 100):
+        before = [f"b{branch - 1}"] if branch else []
+        text = f"{{{{ outputs.b{branch - 1}.result }}}}" if branch else "the first"
+        inputs = {"tool": "combine", "tool_inputs": {"parts": [text]}}
+        leaves = [
+            WorkflowNode.model_validate(
+                {"id": f"b{branch}-{leaf}", "type": "transform", "description": "x", "dependencies": before}
+                | {"parameters": inputs}
+            )
+            for leaf in range(99)
+        ]
+        branches.append(node(f"b{branch}", needs=before, children=leaves, kind="composite"))
+    return plan(f"large-{count}", branches)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.overhead import timed, work
+from vibe_prefect import NodeResult, RunObserver, WorkflowNode
 from vibe_prefect.testing import running_server
 
 SIZES = (1, 250, 500, 1000)
@@ -57,7 +58,7 @@ async def resume(plan: Any, home: Path) -> tuple[float, int]:
     await executor.execute_plan(plan)
     assert executor.last_run is not None
     finished = str(executor.last_run.flow_run_id)
-    counter: Any = Counter()
+    counter = Counter()
     resuming = WorkflowExecutor(storage=home / "records", output=home / "outputs", observers=[counter])
     resuming.node_handlers = executor.node_handlers
 
@@ -71,25 +72,16 @@ async def resume(plan: Any, home: Path) -> tuple[float, int]:
     return seconds, counter.kept
 
 
-class Counter:
+class Counter(RunObserver):
     """An observer that counts the nodes that were kept."""
 
     kept = 0
 
-    def run_started(self, *_: Any) -> None:
-        pass
-
-    def node_started(self, node: Any) -> None:
+    def node_started(self, node: WorkflowNode) -> None:
         raise AssertionError(f"{node.id} had finished, and is executed again")
 
-    def node_finished(self, *_: Any) -> None:
-        pass
-
-    def node_reused(self, *_: Any) -> None:
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         self.kept += 1
-
-    def run_finished(self, *_: Any) -> None:
-        pass
 
 
 if __name__ == "__main__":

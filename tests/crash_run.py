@@ -16,8 +16,7 @@ from typing import Any
 
 from tests.plans import node, plan
 from vibe_prefect import (
-    ExecutionResult,
-    NodeResult,
+    RunObserver,
     ToolRegistry,
     WorkflowExecutor,
     WorkflowNode,
@@ -50,7 +49,7 @@ def hierarchical() -> WorkflowPlan:
 KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical}
 
 
-class Announcer:
+class Announcer(RunObserver):
     """An observer that tells when the run has begun."""
 
     def __init__(self) -> None:
@@ -61,18 +60,6 @@ class Announcer:
         assert self.executor.last_run is not None
         sys.stdout.write(f"{self.executor.last_run.flow_run_id}\n")
         sys.stdout.flush()
-
-    def node_started(self, node: WorkflowNode) -> None:
-        pass
-
-    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        pass
-
-    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        pass
-
-    def run_finished(self, result: ExecutionResult) -> None:
-        pass
 
 
 def main(kind: str, folder: Path, run: str | None = None) -> None:

@@ -14,6 +14,7 @@ from tests.reference_model import FAILED, SKIPPED, Model, whole_plans
 from vibe_prefect import (
     ExecutionResult,
     NodeResult,
+    RunObserver,
     WorkflowExecutor,
     WorkflowNode,
     WorkflowNodeType,
@@ -25,15 +26,12 @@ pytestmark = pytest.mark.server
 EXAMPLES = 300
 
 
-class Journal:
+class Journal(RunObserver):
     """An observer that writes down what began and what finished, in order."""
 
     def __init__(self) -> None:
         self.finished: list[str] = []
         self.finished_at_start: dict[str, set[str]] = {}
-
-    def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
-        pass
 
     def node_started(self, node: WorkflowNode) -> None:
         assert node.id not in self.finished_at_start, f"{node.id} started twice"
@@ -44,9 +42,6 @@ class Journal:
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         raise AssertionError(f"{node.id} cannot have been complete before")
-
-    def run_finished(self, result: ExecutionResult) -> None:
-        pass
 
 
 def run(subject: WorkflowPlan, failing: set[str], folder: Path) -> tuple[ExecutionResult, Journal]:

@@ -27,6 +27,7 @@ from vibe_prefect.errors import (
     shorten,
 )
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.tools.workspace import replace_file
 
@@ -199,7 +200,7 @@ class WorkflowPersistenceManager:
         return [path for path in self.checkpoint_dir.glob(f"*{SUFFIX}") if ID_FORM.fullmatch(path.stem)]
 
 
-class CheckpointWriter:
+class CheckpointWriter(RunObserver):
     """An observer that keeps the checkpoint of one run. What it cannot write it reports once, and the run goes on."""
 
     def __init__(
@@ -233,9 +234,6 @@ class CheckpointWriter:
         """Begin a checkpoint; nothing is written yet."""
         result = ExecutionResult(plan.id, ExecutionStatus.RUNNING, execution_groups=[list(group) for group in groups])
         self._checkpoint = WorkflowCheckpoint(plan, result)
-
-    def node_started(self, node: WorkflowNode) -> None:
-        """Do nothing: a node that has begun is executed again."""
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note the node, and write when enough have completed."""

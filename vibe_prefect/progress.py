@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any
 
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -55,31 +55,26 @@ class ProgressEvent:
 ProgressCallback = Callable[[ProgressEvent], object]
 
 
-class RunObserver(Protocol):
-    """What the engine tells while a plan runs, in order, from the event loop's own thread."""
+class RunObserver:
+    """What the engine tells while a plan runs, in order, from the event loop's own thread. Override what matters."""
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """The run begins; `reused` of its `total` nodes are complete already."""
-        ...
 
     def node_started(self, node: WorkflowNode) -> None:
         """A node begins its work."""
-        ...
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node has completed, failed or been skipped."""
-        ...
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node was complete already, in the run that this one goes on from."""
-        ...
 
     def run_finished(self, result: ExecutionResult) -> None:
         """The run has ended."""
-        ...
 
 
-class ProgressReporter:
+class ProgressReporter(RunObserver):
     """An observer that calls back with the contract's events. A callback that raises is logged and hurts nothing."""
 
     def __init__(self, callback: ProgressCallback) -> None:

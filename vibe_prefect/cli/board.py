@@ -7,10 +7,11 @@ from collections import Counter
 from threading import RLock
 
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 
-class Board:
+class Board(RunObserver):
     """An observer that keeps each node's state. The display reads it from a thread of its own, under `lock`."""
 
     def __init__(self, total: int) -> None:

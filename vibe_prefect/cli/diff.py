@@ -11,9 +11,8 @@ from typing import Any
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out, write
-from vibe_prefect.cli.environment import Server
+from vibe_prefect.cli.environment import Server, ask
 from vibe_prefect.cli.exits import ExitCode
-from vibe_prefect.cli.forecast import ask
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line

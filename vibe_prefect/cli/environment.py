@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any, TypeVar
 
 from vibe_prefect.cli.embedded import EmbeddedServer
 from vibe_prefect.cli.exits import StartError, debugging
+
+Answer = TypeVar("Answer")
 
 API_VARIABLE = "PREFECT_API_URL"
 QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
@@ -131,6 +135,20 @@ def is_unreachable(error: BaseException) -> bool:
     import httpx
 
     return isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API at")
+
+
+def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
+    """Ask a Prefect server.
+
+    Raises:
+        StartError: It does not answer.
+    """
+    try:
+        return asyncio.run(question)
+    except Exception as error:
+        if is_unreachable(error):
+            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
+        raise
 
 
 class MessageHandler(logging.Handler):

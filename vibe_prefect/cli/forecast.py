@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out, write
-from vibe_prefect.cli.environment import Server, is_unreachable
-from vibe_prefect.cli.exits import ExitCode, StartError
+from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_header
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
@@ -34,8 +32,6 @@ MAX_STEPS = 20
 """Nodes of the critical path that are named."""
 
 _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -61,20 +57,6 @@ def forecast_run(request: RunRequest) -> int:
         print_header(screen, look.compiled, simulated=look.simulated)
     _print(screen, look)
     return ExitCode.COMPLETED
-
-
-def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
-    """Ask a Prefect server.
-
-    Raises:
-        StartError: It does not answer.
-    """
-    try:
-        return asyncio.run(question)
-    except Exception as error:
-        if is_unreachable(error):
-            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
-        raise
 
 
 def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -13,11 +12,10 @@ from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.durations import parse_duration, short_age
-from vibe_prefect.cli.environment import is_unreachable
-from vibe_prefect.cli.exits import ExitCode, StartError, complain
+from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line, size
-from vibe_prefect.errors import UsageError
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.history import RunRow
@@ -81,17 +79,10 @@ def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> in
     return ExitCode.INTERNAL if pruned.failures else ExitCode.COMPLETED
 
 
-def _on_server(ask: Callable[[], Coroutine[Any, Any, _T]], *, as_json: bool) -> _T:
+def _on_server(question: Callable[[], Coroutine[Any, Any, _T]], *, as_json: bool) -> _T:
     # What is said of the server's start is no part of a list.
     server = find_server(err(), quiet=as_json)
-    try:
-        return asyncio.run(ask())
-    except UsageError:
-        raise
-    except Exception as error:
-        if is_unreachable(error):
-            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
-        raise
+    return ask(server, question())
 
 
 async def _list(limit: int) -> list[RunRow]:

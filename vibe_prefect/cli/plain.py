@@ -10,6 +10,7 @@ from vibe_prefect.cli.text import counted, one_line, seconds
 from vibe_prefect.cli.tree import work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 PATIENCE = 2.0
@@ -23,7 +24,7 @@ _WORDS = {
 }
 
 
-class RunLine:
+class RunLine(RunObserver):
     """An observer that calls back when the run has begun, which is when Prefect has given it a name."""
 
     def __init__(self, begun: Callable[[], object]) -> None:
@@ -33,20 +34,8 @@ class RunLine:
         """Call back."""
         self._begun()
 
-    def node_started(self, node: WorkflowNode) -> None:
-        """Nothing to say."""
 
-    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Nothing to say."""
-
-    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Nothing to say."""
-
-    def run_finished(self, result: ExecutionResult) -> None:
-        """Nothing to say."""
-
-
-class PlainLines:
+class PlainLines(RunObserver):
     """An observer that prints a line for each start and each end."""
 
     def __init__(self, screen: Screen, compiled: CompiledPlan) -> None:

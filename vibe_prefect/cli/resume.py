@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.environment import Server, is_unreachable
-from vibe_prefect.cli.exits import StartError
+from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import compile_plan
-from vibe_prefect.errors import UnknownRunError, UsageError
+from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.selection import EVERYTHING, Choice
 from vibe_prefect.tools.registry import default_registry
@@ -48,7 +46,7 @@ def resume_run(request: ResumeRequest) -> int:
 
 def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     server = find_server(screen, quiet=request.quiet)
-    earlier = _find(request, server)
+    earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
     plan = ready(request.plan, mode(simulate=run.simulate)) if request.plan else _own_plan(earlier, run)
     run.choice.check(plan.compiled)
@@ -58,18 +56,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     return execute(run, plan, screen, server)
 
 
-def _find(request: ResumeRequest, server: Server) -> FlowRun:
-    try:
-        return asyncio.run(_ask(request.run))
-    except UsageError:
-        raise
-    except Exception as error:
-        if is_unreachable(error):
-            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
-        raise
-
-
-async def _ask(reference: str | None) -> FlowRun:
+async def _find(reference: str | None) -> FlowRun:
     from prefect.client.orchestration import get_client
 
     from vibe_prefect.engine.lineage import find_run, newest_run
