@@ -1,0 +1,35 @@
+"""The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
+
+    export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import Field
+
+
+class VibePrefectSettings(PrefectBaseSettings):
+    """What applies to every run unless a parameter says otherwise."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect"))
+
+    storage: Annotated[
+        str | None,
+        Field(
+            description="Where records are kept: a folder, or a saved Prefect storage block as `<block type>/<name>`. "
+            "By default Prefect's own default storage block, else a folder in Prefect's local result storage."
+        ),
+    ] = None
+
+    output: Annotated[
+        str, Field(description="The folder for what runs make; each run has a folder of its own below it.")
+    ] = "outputs"
+
+    input_root: Annotated[str, Field(description="The only folder that tools may read from.")] = "."
+
+    concurrency: Annotated[
+        int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
+    ] = 32
