@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.deploy_app import add_commands
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 
 HELP_WIDTH = 96
@@ -311,3 +312,6 @@ def tools(
     from vibe_prefect.cli.catalog import tools as command
 
     return command(name, as_json=json)
+
+
+add_commands(app)

@@ -57,11 +57,11 @@ class WorkflowPlanBlock(Block):
         client: PrefectClient | None = None,
     ) -> UUID:
         self.loaded(name or "")
-        return await super()._save(name, is_anonymous, overwrite, client)
+        return await super()._save(name=name, is_anonymous=is_anonymous, overwrite=overwrite, client=client)
 
     def _save_sync(self, name: str | None = None, is_anonymous: bool = False, overwrite: bool = False) -> UUID:
         self.loaded(name or "")
-        return super()._save_sync(name, is_anonymous, overwrite)
+        return super()._save_sync(name=name, is_anonymous=is_anonymous, overwrite=overwrite)
 
 
 SLUG = "workflow-plan"
