@@ -23,6 +23,9 @@ from vibe_prefect.errors import UsageError, did_you_mean
 Overlap = Literal["wait", "skip", "allow"]
 """What becomes of a run whose deployment is running already."""
 
+ENTRYPOINT = "vibe_prefect.engine.flow.run_plan"
+"""Where workers find the flow: by import, so they need the package and no copy of anybody's files."""
+
 TAG = "vibe-prefect"
 """Tag of every deployment that this package makes."""
 
@@ -51,7 +54,7 @@ class PlanDeployment:
 
     def build(self) -> RunnerDeployment:
         """Return it in Prefect's words, as something to serve."""
-        return RunnerDeployment.from_flow(
+        built = RunnerDeployment.from_flow(
             run_plan,
             name=self.name,
             description=self.description,
@@ -62,6 +65,8 @@ class PlanDeployment:
             enforce_parameter_schema=True,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
+        built.entrypoint = ENTRYPOINT
+        return built
 
     def build_for(self, pool: str, folder: Path) -> RunnerDeployment:
         """Return it for the workers of a pool.
