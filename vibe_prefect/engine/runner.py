@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +14,24 @@ from typing import Any, cast
 from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain, record_path
-from vibe_prefect.engine.tasks import NodeJob, SkipJob, Ticket, ToolJob, run_node, run_tool, skip_node, ticket_of
+from vibe_prefect.engine.tasks import (
+    CANCELLED,
+    NodeJob,
+    SkipJob,
+    Ticket,
+    ToolJob,
+    run_node,
+    run_tool,
+    skip_node,
+    ticket_of,
+)
 from vibe_prefect.feedback import (
     Failure,
     ResourceUsage,
@@ -36,6 +48,11 @@ from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
+
+NOT_BEGUN = "The run was cancelled before this node began"
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled run takes to record what it did not get to; Prefect kills its process after 30 s."""
 
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
@@ -99,6 +116,7 @@ class _PlanRun:
         self._setup = setup
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
+        self._begun: set[str] = set()
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
         self._whole: dict[str, bool] = {}
@@ -114,7 +132,11 @@ class _PlanRun:
         result.status = ExecutionStatus.RUNNING
         for observer in self._setup.observers:
             observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
-        await run_in_order(self._graph.waits, self._run)
+        try:
+            await run_in_order(self._graph.waits, self._run)
+        except (asyncio.CancelledError, TerminationSignal):
+            await self._cancel_rest()
+            raise
         result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
         failed = result.count(ExecutionStatus.FAILED)
         result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
@@ -155,8 +177,10 @@ class _PlanRun:
                 await held.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
                 job.work = partial(self._refuse, error)
+            self._begun.add(id)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
+        _stop_if_cancelled()
         if state.is_completed():
             sealed = await state.aresult()
             self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
@@ -164,7 +188,7 @@ class _PlanRun:
             self._fail(node, job, state)
 
     def _upstream_runs(self, id: str) -> list[Ticket]:
-        return [self._tickets[source] for source in self._upstream[id]]
+        return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]
 
     def _note_run(self, id: str, state: State[Any]) -> None:
         self.task_runs += 1
@@ -200,6 +224,14 @@ class _PlanRun:
     async def _skip(self, id: str, error: str) -> None:
         self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
+
+    async def _cancel_rest(self) -> None:
+        """Record in Prefect that the nodes which have not begun are cancelled, as far as there is time."""
+        end = time.monotonic() + CANCEL_SECONDS
+        rest = (id for group in self._compiled.groups for id in group if id not in self._begun)
+        for id in rest:
+            if id not in self._tickets and time.monotonic() < end:
+                self._note_run(id, await skip_node(SkipJob(id, NOT_BEGUN, CANCELLED), self._upstream_runs(id)))
 
     def _complete(self, node: CompiledNode, record: NodeRecord, *, reused: bool) -> None:
         result = NodeResult(
@@ -295,6 +327,13 @@ class _PlanRun:
 def _unsatisfied_message(causes: list[str]) -> str:
     more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
     return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}"
+
+
+def _stop_if_cancelled() -> None:
+    """Stop a node's task that was told to, after Prefect has the node's state."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:

@@ -6,11 +6,13 @@ So a task takes one job, inside `quote`, returns its result sealed, and is told 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
+from anyio import current_effective_deadline, current_time
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, StateDetails, StateType
@@ -32,6 +34,11 @@ Ticket = Sealed | State[bool]
 TOOL_TASK = "tool"
 SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
+
+CANCELLED = "Cancelled"
+"""Name of the state in which it shows one that was stopped, or that its run did not get to."""
+
+STOPPED = "The run was cancelled while this node was at work"
 
 
 @dataclass
@@ -82,6 +89,9 @@ class SkipJob:
 
     reason: str
     """Why not."""
+
+    state_name: str = SKIPPED
+    """Name of the state that it ends in."""
 
 
 @dataclass
@@ -175,11 +185,15 @@ def _name_of(parameters: dict[str, Any]) -> str:
 _job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
 
 
-async def _run_node(job: NodeJob) -> Sealed:
+async def _run_node(job: NodeJob) -> Sealed | State[Any]:
     _tag(job.node)
     job.failure = None
     try:
         return Sealed(await job.work(job))
+    except asyncio.CancelledError:
+        if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
+            raise
+        return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
         job.failure = Failure(type(error).__name__, str(error) or repr(error))
         raise
@@ -198,4 +212,4 @@ async def _run_tool(job: ToolJob) -> Sealed:
 
 
 async def _skip(job: SkipJob) -> State[Any]:
-    return State(type=StateType.CANCELLED, name=SKIPPED, message=job.reason)
+    return State(type=StateType.CANCELLED, name=job.state_name, message=job.reason)
