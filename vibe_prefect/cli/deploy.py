@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen, out
 from vibe_prefect.cli.environment import ask
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
@@ -108,4 +108,4 @@ def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, i
         screen.say(f"run it   {address}")
     else:
         screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")
-    screen.say(f"workers  PREFECT_WORKER_QUERY_SECONDS=1 prefect worker start --pool {request.pool}")
+    screen.say(f"worker   {PROGRAM} worker start --pool {request.pool}")

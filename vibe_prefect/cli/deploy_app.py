@@ -10,6 +10,9 @@ from cyclopts.validators import Number
 
 from vibe_prefect.cli.exits import PROGRAM
 
+POOL = "vibe-prefect-pool"
+"""The work pool where none is named."""
+
 
 def _examples(*lines: str) -> str:
     return "\n".join(["Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
@@ -22,6 +25,8 @@ def add_commands(app: App) -> None:
     blocks = App(name="blocks", help="Plans that are stored on the Prefect server.", help_format="plaintext")
     blocks.command(blocks_register, name="register", help_epilogue=_examples("blocks register"))
     blocks.command(blocks_save, name="save", help_epilogue=_examples("blocks save nightly-digest plan.yaml"))
+    worker = App(name="worker", help="Run what is deployed.", help_format="plaintext")
+    worker.command(worker_start, name="start", help_epilogue=_examples("worker start", "worker start --limit 2"))
     app.command(serve, help_epilogue=_examples("serve plan.yaml", "serve flows/plans/*.yaml"))
     app.command(
         deploy,
@@ -33,6 +38,7 @@ def add_commands(app: App) -> None:
     )
     app.command(server)
     app.command(blocks)
+    app.command(worker)
     app.command(config, help_epilogue=_examples("config", "config --json"))
 
 
@@ -66,7 +72,7 @@ def deploy(
     timezone: str = "UTC",
     overlap: Literal["wait", "skip", "allow"] = "wait",
     name: str | None = None,
-    pool: str = "vibe-prefect-pool",
+    pool: str = POOL,
     working_dir: Path = Path(),
     tag: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> int:
@@ -134,3 +140,19 @@ def config(*, json: Annotated[bool, Parameter(negative="", show_default=False)] 
     from vibe_prefect.cli.config import config as command
 
     return command(as_json=json)
+
+
+def worker_start(
+    *,
+    pool: str = POOL,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+) -> int:
+    """Start a worker, which takes up a run within about a second and ends its runs well when it is stopped.
+
+    Args:
+        pool: The work pool.
+        limit: How many runs it executes at once; no limit by default.
+    """
+    from vibe_prefect.cli.worker import start as command
+
+    return command(pool, limit)

@@ -1,5 +1,5 @@
 """Help for tests and benchmarks of plans."""
 
-from vibe_prefect.testing.server import running_server
+from vibe_prefect.testing.server import free_port, running_server
 
 __all__ = ["running_server"]
