@@ -2,4 +2,4 @@
 
 from vibe_prefect.testing.server import free_port, running_server
 
-__all__ = ["running_server"]
+__all__ = ["free_port", "running_server"]
