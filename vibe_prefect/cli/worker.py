@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 import psutil
@@ -37,7 +38,7 @@ def start(pool: str, limit: int | None) -> int:
     tell(f"worker for the pool {pool!r} of {server.api_url}; Ctrl-C stops it and its runs, which can be resumed")
     worker = subprocess.Popen(  # noqa: S603
         _command(pool, limit),
-        env={**CLIENT_SETTINGS, **os.environ},
+        env={**CLIENT_SETTINGS, **os.environ, "PWD": str(Path.cwd())},  # pull steps name the folder by it
         start_new_session=True,  # Ctrl-C on the terminal comes to us alone
     )
     stopper = _Stopper(worker)

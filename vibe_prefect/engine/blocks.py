@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import BlockDocument
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from pydantic import Field
 
 from vibe_prefect.errors import UnknownPlanError, did_you_mean
@@ -99,8 +100,10 @@ async def save_plan(client: PrefectClient, name: str, text: str) -> bool:
 async def _names(client: PrefectClient) -> list[str]:
     try:
         documents = await client.read_block_documents_by_type(SLUG, limit=200)
-    except ObjectNotFound:  # the type is not registered
-        return []
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == HTTPStatus.NOT_FOUND:  # the type is not registered
+            return []
+        raise
     return sorted(document.name for document in documents if document.name)
 
 

@@ -8,12 +8,20 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -56,6 +64,21 @@ async def newest_run(client: PrefectClient) -> FlowRun:
     if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
     return runs[0]
+
+
+async def earlier_try() -> str | None:
+    """Return the run of a plan that the current flow run made in its last try, to go on from when it is retried.
+
+    For flows that call `run_plan`: Prefect gives a retried flow fresh runs of its subflows.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.run_count < 2:
+        return None
+    made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
+    client = cast("PrefectClient", context.client)
+    sort = FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=made_by, sort=sort, limit=1)
+    return str(runs[0].id) if runs else None
 
 
 async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
