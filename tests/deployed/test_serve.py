@@ -15,17 +15,18 @@ import psutil
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.schedules import Schedule
 
-from tests.deployed.api import BOUND, PROGRAM, call, deployment_id, ended, environment, process, stop, trigger, until
+from tests.deployed.api import BOUND, PROGRAM, call, ended, environment, process, stop, trigger, until
 from tests.deployed.plans import plan, tool
+from vibe_prefect.engine.deployments import PlanDeployment
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-EVERY = 4.0
-"""Seconds from one scheduled run to the next."""
+EVERY = timedelta(seconds=4)
+"""From one scheduled run to the next."""
 
 
 def write(folder: Path, id: str, content: str = "hello") -> str:
@@ -67,9 +68,10 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(prefect_serve
     assert deployed.returncode == 0, deployed.stderr
     with process(folder, prefect_server, "worker", "start", "--pool", "clock", ready="started!"):
         async with get_client() as client:
-            deployment = await deployment_id(client, "clock")
-            every = IntervalSchedule(interval=timedelta(seconds=EVERY))
-            await client.create_deployment_schedules(deployment, [(every, True)])
+            timed = PlanDeployment(
+                "clock", "By the clock", str(folder / name), Schedule(interval=EVERY), overlap="wait"
+            )
+            deployment = await timed.build_for("clock", folder).aapply()
             runs = await scheduled_runs(client, deployment, 2)
             for schedule in await client.read_deployment_schedules(deployment):
                 await client.delete_deployment_schedule(deployment, schedule.id)
