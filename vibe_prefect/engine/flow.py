@@ -19,7 +19,7 @@ from prefect.states import Failed
 
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine import parameters
-from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, root_of
+from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
 from vibe_prefect.engine.runner import RunSetup, run_compiled
@@ -207,9 +207,9 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
 
 def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
     """Return the run's folders. The one for output sorts by time, and stays the same for all runs of a lineage."""
-    assert root.created is not None
-    own = f"{root.created:%Y-%m-%dT%H%M%S}-{root.id.hex[:8]}"
-    name = own if request.reuse == "run" else SHARED_FOLDER
+    due = root.expected_start_time or root.created
+    assert due is not None
+    name = output_name(root.id, due) if request.reuse == "run" else SHARED_FOLDER
     return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
 
 

@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -93,6 +94,16 @@ async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
             return flow_run
         flow_run = await find_run(client, str(reference))
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs go on from one another; do they form a circle?")
+
+
+def output_name(id: UUID, due: datetime) -> str:
+    """Return the name of the folder for what a run makes: sorted by time, and each run's own.
+
+    Args:
+        id: The run's id. Its end tells runs apart; ids that Prefect makes within a minute begin alike.
+        due: When the run was due. Its creation would not do: a schedule creates the runs of many days at once.
+    """
+    return f"{due:%Y-%m-%dT%H%M%S}-{id.hex[-8:]}"
 
 
 @contextmanager
