@@ -18,6 +18,9 @@ from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
 HOST = "127.0.0.1"
 PORT = 4200
+UI_API = "PREFECT_UI_API_URL"
+"""Where the UI in the browser finds the API. Prefect's default has port 4200 in it, whatever the server's own is."""
+
 START_BOUND = 90.0
 """Seconds that a server may take until it answers; the first start makes the database."""
 
@@ -81,7 +84,7 @@ def server_command(host: str, port: int) -> list[str]:
 
 def server_environment() -> dict[str, str]:
     """Return this process's environment with the settings that keep a server healthy; what is set there stays."""
-    return {"DO_NOT_TRACK": "1", **SERVER_SETTINGS, **os.environ}
+    return {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS, **os.environ}
 
 
 def ui_address(path: str = "") -> str | None:

@@ -42,7 +42,8 @@ def running_server(
     home.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {**SERVER_SETTINGS, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(home), **(settings or {})}
+    environment |= {**SERVER_SETTINGS, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(home)}
+    environment |= {"PREFECT_UI_API_URL": "/api", **(settings or {})}  # its default names port 4200
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = home / "server.log"
     with log.open("wb") as output:
