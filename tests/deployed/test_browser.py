@@ -67,21 +67,26 @@ def open_form(page: Page, api: str) -> None:
     page.get_by_text("Root Nodes").first.wait_for()
 
 
-def fill_node(page: Page, number: int, id: str, kind: str, parameters: dict[str, Any] | None = None) -> None:
+def field(page: Page, name: str, number: int, kinds: str = "self::input or self::textarea") -> Locator:
+    """The so manieth field of the form with a name, counted from 0."""
+    title = page.locator(".schema-form-property__label", has_text=re.compile(f"^{name}$"))
+    label = page.locator("label").filter(has=title).nth(number)
+    return label.locator(f"xpath=following::*[{kinds}]").first
+
+
+def fill_node(page: Page, number: int, id: str, kind: str) -> None:
     """Fill in the so manieth node of the form; the plan's own fields come before the first."""
-    page.get_by_label("Id", exact=True).nth(number).fill(id)
-    page.get_by_label("Description", exact=True).nth(number).fill(f"do {id}")
-    page.get_by_label("Type", exact=True).nth(number - 1).click()
-    page.get_by_role("option", name=kind).or_(page.locator(".p-select-option", has_text=kind)).first.click()
-    if parameters:
-        editor = page.locator(".cm-content").nth(number)
-        editor.fill(json.dumps(parameters))
+    field(page, "Id", number).fill(id)
+    field(page, "Description", number).fill(f"do {id}")
+    field(page, "Type", number - 1, "contains(@class, 'p-select')").click()
+    page.get_by_role("option", name=kind).or_(page.locator("[class*=p-select-option]", has_text=kind)).first.click()
 
 
 def submit(page: Page) -> UUID:
-    page.get_by_role("button", name=re.compile("^(Run|Submit|Save)$")).last.click()
-    page.wait_for_url(re.compile("/runs/flow-run/"))
-    return UUID(page.url.rsplit("/", 1)[1].split("?")[0])
+    page.get_by_role("button", name="Submit").click()
+    link = page.locator("a[href*='/runs/flow-run/']").first
+    link.wait_for()
+    return UUID(re.findall(r"flow-run/([0-9a-f-]{36})", link.get_attribute("href") or "")[0])
 
 
 def await_state(page: Page, run: UUID, api: str, state: str) -> None:
@@ -104,8 +109,8 @@ def start(plan: dict[str, Any]) -> UUID:
 def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, prefect_server: str) -> None:
     open_form(page, prefect_server)
     expect(page.get_by_text("The wish that the plan was made from.")).to_be_visible()
-    page.get_by_label("Id", exact=True).first.fill("by-hand")
-    page.get_by_label("Description", exact=True).first.fill("Made by hand")
+    field(page, "Id", 0).fill("by-hand")
+    field(page, "Description", 0).fill("Made by hand")
     add = page.get_by_role("button", name="Add item")
     add.nth(1).click()
     fill_node(page, 1, "parent", "composite")
