@@ -1,6 +1,6 @@
 """From the trigger of a deployed run to its first node at work: `vibe-prefect serve`, and a process worker.
 
-    python -m benchmarks.trigger [RUNS]
+python -m benchmarks.trigger [RUNS]
 """
 
 from __future__ import annotations

@@ -10,7 +10,9 @@ from vibe_prefect import load_plan, run_plan
 from vibe_prefect.engine.lineage import earlier_try
 
 PLAN = Path(__file__).parent / "plans" / "release_digest.yaml"
-Changelog = Annotated[str, Field(json_schema_extra={"title": "Changelog", "examples": ["CHANGELOG.md", "docs/news.md"]})]
+Changelog = Annotated[
+    str, Field(json_schema_extra={"title": "Changelog", "examples": ["CHANGELOG.md", "docs/news.md"]})
+]
 Simulate = Annotated[bool, Field(json_schema_extra={"title": "Simulate"})]
 Output = Annotated[str, Field(json_schema_extra={"title": "Output folder", "examples": ["outputs", "/srv/outputs"]})]
 

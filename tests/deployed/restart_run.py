@@ -1,6 +1,6 @@
 """A run of 60 nodes that leaves a line for each node that it executes.
 
-    python -m tests.deployed.restart_run FOLDER [RUN]
+python -m tests.deployed.restart_run FOLDER [RUN]
 """
 
 from __future__ import annotations

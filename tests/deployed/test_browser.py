@@ -78,8 +78,9 @@ def fill_node(page: Page, number: int, id: str, kind: str) -> None:
     """Fill in the so manieth node of the form; the plan's own fields come before the first."""
     field(page, "Id", number).fill(id)
     field(page, "Description", number).fill(f"do {id}")
-    field(page, "Type", number - 1, "contains(@class, 'p-select')").click()
-    page.get_by_role("option", name=kind).or_(page.locator("[class*=p-select-option]", has_text=kind)).first.click()
+    field(page, "Type", number - 1, "contains(@class, 'p-select-button__control')").focus()
+    page.keyboard.press("ArrowDown")
+    page.locator(".p-select-option__text", has_text=re.compile(f"^{kind}$")).click()
 
 
 def submit(page: Page) -> UUID:

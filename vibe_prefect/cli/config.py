@@ -105,7 +105,9 @@ def _print(screen: Screen, settings: list[Setting]) -> None:
         screen.print(Text(f"    {one_line(setting.description)}", "dim"), soft_wrap=not screen.is_terminal)
         screen.say(f"    {setting.variable}", "dim")
     screen.say()
-    screen.say("Set the variable in the environment, or the setting below [integrations.vibe_prefect] in prefect.toml.", "dim")
+    screen.say(
+        "Set the variable in the environment, or the setting below [integrations.vibe_prefect] in prefect.toml.", "dim"
+    )
 
 
 def _written(value: Any) -> str:

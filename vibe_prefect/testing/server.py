@@ -23,9 +23,7 @@ STOP_BOUND = 15.0
 
 
 @contextmanager
-def running_server(
-    home: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None
-) -> Generator[str]:
+def running_server(home: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Generator[str]:
     """Run a Prefect server on this machine.
 
     Args:
