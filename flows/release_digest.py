@@ -1,7 +1,7 @@
 """The demo as a flow of its own: what people may choose are its parameters, the plan stays in its file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from pydantic import Field
@@ -30,7 +30,5 @@ async def release_digest(
     """
     plan = load_plan(PLAN).plan
     plan.root_nodes[0].parameters["tool_inputs"] = {"path": changelog}
-    state: Any = await run_plan(
-        plan, resume_from=await earlier_try(), simulate=simulate, output=output, return_state=True
-    )
-    return state
+    earlier = await earlier_try()
+    return await cast("Any", run_plan)(plan, resume_from=earlier, simulate=simulate, output=output, return_state=True)

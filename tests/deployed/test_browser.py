@@ -55,7 +55,8 @@ def folder(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Gen
     assert deployed.returncode == 0, deployed.stderr
     with get_client(sync_client=True) as client:
         found = client.read_deployment_by_name("run-plan/any")
-        client.request("PATCH", f"/deployments/{found.id}", json={"parameters": {}}).raise_for_status()
+        path = {"id": found.id}
+        client.request("PATCH", "/deployments/{id}", path_params=path, json={"parameters": {}}).raise_for_status()
     with process(folder, prefect_server, "worker", "start", "--pool", POOL, ready="started!"):
         yield folder
 
@@ -96,7 +97,7 @@ def await_state(page: Page, run: UUID, api: str, state: str) -> None:
 
 
 def edges(client: SyncPrefectClient, run: UUID) -> set[tuple[str, str]]:
-    graph = client.request("GET", f"/flow_runs/{run}/graph-v2").json()
+    graph = client.request("GET", "/flow_runs/{id}/graph-v2", path_params={"id": run}).json()
     nodes = dict(graph["nodes"])
     return {(nodes[parent["id"]]["label"], node["label"]) for node in nodes.values() for parent in node["parents"]}
 

@@ -94,7 +94,7 @@ async def test_the_nightly_one_has_a_schedule_and_does_not_pile_up(project: Path
     assert nightly.concurrency_options.collision_strategy == "CANCEL_NEW"
 
 
-REFUSED = [
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"root_nodes": [{"id": "a", "type": "generat", "description": "x"}]}, "plan.root_nodes[0].type", "is not one of"),
     ({"root_nodes": [{"id": "a", "type": "generate"}]}, "plan.root_nodes[0]", "'description' is a required property"),
     ({"nodes": []}, "plan", "Additional properties are not allowed ('nodes' was unexpected)"),

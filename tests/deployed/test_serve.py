@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(prefect_serve
             runs = await scheduled_runs(client, deployment, 2)
             for schedule in await client.read_deployment_schedules(deployment):
                 await client.delete_deployment_schedule(deployment, schedule.id)
-    for earlier, later in zip(runs, runs[1:], strict=False):
+    for earlier, later in pairwise(runs):
         assert earlier.end_time is not None
         assert later.start_time is not None
         assert earlier.end_time <= later.start_time

@@ -100,7 +100,7 @@ async def _until_signalled(runner: Runner) -> None:
     """Run a runner until a signal comes; its runs are cancelled then, and keep what they finished."""
     loop = asyncio.get_running_loop()
     running = loop.create_task(runner.start())
-    while not (runner.started or running.done()):
+    while not (runner.started or running.done()):  # noqa: ASYNC110 - the runner tells nobody when it has started
         await asyncio.sleep(POLL_SECONDS)
     stopped = asyncio.Event()
     for number in SIGNALS:  # only now: the runner sets a handler of its own when it starts

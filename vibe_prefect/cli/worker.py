@@ -1,7 +1,7 @@
 """`vibe-prefect worker start`: a Prefect worker that takes runs up quickly, and lets them end well when it is stopped.
 
-Prefect's own worker kills the processes of its runs when it is stopped, so that these stay Running for ever. This one is
-its parent: it ends the runs first, each of which says so to Prefect and keeps what it finished, and then the worker.
+Prefect's own worker kills the processes of its runs when it is stopped, so that these stay Running for ever. This one
+is its parent: it ends the runs first, each of which says so to Prefect and keeps what it finished, and then the worker.
 """
 
 from __future__ import annotations

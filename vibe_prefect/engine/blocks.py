@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
@@ -22,9 +21,9 @@ MAX_LISTED = 20
 class WorkflowPlanBlock(Block):
     """A content plan as text, to be run by its name.
 
-    A text and no form: it keeps the author's comments and order, and what `vibe-prefect run` takes can be pasted here. A
-    block and no variable: it has a type of its own in the UI, with a description beside the field, and no limit of 5,000
-    characters.
+    A text and no form: it keeps the author's comments and order, and what `vibe-prefect run` takes can be pasted here.
+    A block and no variable: it has a type of its own in the UI, with a description beside the field, and no limit of
+    5,000 characters.
     """
 
     _block_type_name = "Workflow Plan"
@@ -108,8 +107,7 @@ async def _names(client: PrefectClient) -> list[str]:
 
 
 def _text(document: BlockDocument) -> str:
-    data = cast("dict[str, Any]", document.data)
-    return str(data.get("plan") or "")
+    return str(document.data.get("plan") or "")
 
 
 def _unknown(name: str, known: list[str]) -> str:

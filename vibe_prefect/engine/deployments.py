@@ -13,9 +13,9 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import EntrypointType
 from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
+from prefect.types.entrypoint import EntrypointType
 
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.errors import UsageError, did_you_mean

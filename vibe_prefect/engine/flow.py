@@ -214,7 +214,7 @@ def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
 
 
 async def _looked_up(plan: object) -> GivenPlan:
-    """Return the plan that the parameter stands for; one that was looked up takes its place, so that a resume has it."""
+    """Return the plan that the parameter stands for; one that was looked up takes its place, for a resume."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None

@@ -1,7 +1,7 @@
 """The parameter `plan` of a deployed flow: a plan, the path of a plan file, or the name of a stored plan.
 
-Prefect's own check of a flow's parameters would fail a run with pydantic's words for the first part of the union that did
-not fit. So the form is described to Prefect in full, but the values are checked here, with every problem in one message.
+Prefect's own check of a flow's parameters would fail a run with pydantic's words for each part of the union. So the
+form is described to Prefect in full, but the values are checked here, with every problem in one message.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, cast
 
 from prefect.client.orchestration import PrefectClient
 from pydantic import Field, GetCoreSchemaHandler
@@ -80,7 +79,7 @@ async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
         case str():
             return await _referred(value.strip(), client)
         case Mapping():
-            return GivenPlan(parse_plan(_data(dict(value))).plan)
+            return GivenPlan(parse_plan(_data(dict(cast("Mapping[str, Any]", value)))).plan)
         case _:
             problem = "expected a plan, the path of a plan file, or the name of a stored plan, found"
             raise PlanError([Problem(f"{problem} {'nothing' if value is None else type(value).__name__}")])
@@ -93,7 +92,7 @@ async def _referred(text: str, client: PrefectClient) -> GivenPlan:
         return _found(await stored_plan(client, text), f"the stored plan {text!r}")
     if not text:
         raise PlanError([Problem("expected the path of a plan file or the name of a stored plan, found nothing")])
-    return _found(load_plan(text), f"the file {str(Path(text).resolve())!r}")
+    return _found(load_plan(text), f"the file {text!r}")
 
 
 def _found(loaded: LoadedPlan, origin: str | None) -> GivenPlan:

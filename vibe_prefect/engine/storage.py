@@ -149,7 +149,7 @@ class RecordStore(ResultStore):
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
 
-        Prefect would also write the exception of each failed node, and that a cancelled one has nothing; nobody reads it.
+        Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
         if not isinstance(result_record.result, Sealed):
             return
