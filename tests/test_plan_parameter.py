@@ -72,7 +72,7 @@ WRONG: list[tuple[Any, str]] = [
     ("", "found nothing"),
     ("none.yaml", "cannot be read"),
     ({"id": "p", "root_nodes": [{"id": "a", "type": "generat"}]}, "did you mean 'generate'"),
-    ("id: [\n", "not YAML"),
+    ("id: [\nx: 1", "not YAML"),
 ]
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, SecretStr
 
-from tests.cli.command import call
+from tests.cli.command import call, check, write_plan
 from vibe_prefect.cli.config import settings_of
+from vibe_prefect.cli.defaults import RunDefaults
 from vibe_prefect.settings import VibePrefectSettings
 
 OUTPUT = "PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT"
@@ -47,3 +48,18 @@ def test_secrets_are_masked_and_groups_are_walked() -> None:
     (setting,) = settings_of(Model())
     assert (setting.name, setting.value) == ("group.key", "**********")
     assert setting.variable == "PREFECT_INTEGRATIONS_VIBE_PREFECT_GROUP_KEY"
+
+
+def test_runs_start_from_the_settings(tmp_path: Path) -> None:
+    settings = VibePrefectSettings()
+    own = RunDefaults()
+    assert (own.concurrency, own.input_root, own.output) == (
+        settings.concurrency,
+        settings.input_root,
+        settings.output,
+    )
+    plan = write_plan(tmp_path, [check("a", "these are three words")])
+    (tmp_path / "prefect.toml").write_text('[integrations.vibe_prefect]\ninput_root = "nowhere"\n')
+    refused = call("run", plan, cwd=tmp_path)
+    assert refused.code == 2
+    assert "--input-root 'nowhere' is not a folder" in refused.err

@@ -31,7 +31,6 @@ from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
-from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry, default_registry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -231,4 +230,4 @@ def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:
     tools = default_registry()
     mode = Simulate.ALL if simulate else Simulate.NEVER
     compiled = compile_plan(given.plan, tools=tools, simulate=mode, source=given.source)
-    return RunOptions(compiled, tools, storage=load_settings().storage)
+    return RunOptions(compiled, tools)

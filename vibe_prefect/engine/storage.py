@@ -22,6 +22,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from vibe_prefect.errors import ResultTypeError
+from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.workspace import replace_file
 
 logger = logging.getLogger(__name__)
@@ -189,9 +190,10 @@ async def open_store(storage: str | Path | None) -> RecordStore:
     """Return the store for a run's records.
 
     Args:
-        storage: A folder, or a saved storage block as `<block type>/<name>`; by default Prefect's own default
-            storage block where one is set, else the folder `vibe-prefect` in Prefect's local result storage.
+        storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of
+            the settings, then Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local result storage.
     """
+    storage = storage or load_settings().storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
     return RecordStore(result_storage=files, serializer=SealedJSON())
