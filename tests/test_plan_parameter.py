@@ -104,7 +104,11 @@ async def test_a_run_of_a_stored_plan_keeps_what_it_ran(prefect_server: str, fol
 
 @pytest.mark.server
 async def test_every_problem_is_in_the_states_message(prefect_server: str, folder: Path) -> None:
-    wrong = {"id": "wrong", "source_vibe": {}, "root_nodes": [{"id": "a", "type": "x", "description": 1}]}
+    wrong: dict[str, Any] = {
+        "id": "wrong",
+        "source_vibe": {},
+        "root_nodes": [{"id": "a", "type": "x", "description": 1}],
+    }
     state: Any = await cast("Any", run_plan)(wrong, return_state=True)
     assert state.is_failed()
     assert state.message.startswith("plan 'wrong' has 3 problems:")

@@ -37,7 +37,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
 
 
 class Group(BaseModel):
-    key: SecretStr = Field(SecretStr("hush"), description="A secret.")
+    key: SecretStr = Field(default=SecretStr("hush"), description="A secret.")
 
 
 class Model(BaseModel):

@@ -190,8 +190,9 @@ async def open_store(storage: str | Path | None) -> RecordStore:
     """Return the store for a run's records.
 
     Args:
-        storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of
-            the settings, then Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local result storage.
+        storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
+            Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
+            result storage.
     """
     storage = storage or load_settings().storage
     block = _block_of(storage)
