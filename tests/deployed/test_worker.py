@@ -79,7 +79,9 @@ async def test_cancelled(worker: Any) -> None:
         found = await in_state(client, run, "Cancelled", "Crashed", "Completed")
         assert found.state_name == "Cancelled"
         states = await node_states(client, run, COUNT)
-        assert states.keys() == {"Completed", "Cancelled"}
+        assert states["Cancelled"] >= 8
+        assert states["Crashed"] <= 1  # the signal may hit the very code of one node
+        assert states.keys() <= {"Completed", "Cancelled", "Crashed"}
         messages = {task["state"]["message"] for task in await task_runs(client, run)}
         assert "The run was cancelled while this node was at work" in messages
         assert "The run was cancelled before this node began" in messages
@@ -98,7 +100,6 @@ async def test_stopped(number: signal.Signals, worker: Any, prefect_server: str,
         states = await node_states(client, run, COUNT)
         assert states["Completed"] >= 8
         assert states["Cancelled"] >= 8
-        # A signal may hit the very code of one node.
-        assert states["Crashed"] <= 1
+        assert states["Crashed"] <= 1  # as above
         with process(folder, prefect_server, "worker", "start", "--pool", worker.name, ready="started!"):
             await assert_the_rest_is_done(client, worker.name, run, states["Completed"])
