@@ -1,0 +1,99 @@
+"""How every face of a report says the same thing: statuses, numbers, times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from vibe_prefect.reporting.report import RunReport, Totals, moment
+from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.units import counted, seconds
+
+SYMBOLS = {
+    ExecutionStatus.COMPLETED: "✓",
+    ExecutionStatus.FAILED: "✗",
+    ExecutionStatus.RUNNING: "▶",
+    ExecutionStatus.SKIPPED: "-",
+    ExecutionStatus.PENDING: "○",
+}
+UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
+"""What stands for a value that is not known."""
+
+STATUS_ORDER = (
+    ExecutionStatus.FAILED,
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.PENDING,
+    ExecutionStatus.SKIPPED,
+    ExecutionStatus.COMPLETED,
+)
+"""What asks for attention comes first."""
+
+
+def headline(report: RunReport) -> str:
+    """Return the result in one line, such as `Failed: 1 of 17 nodes failed, 3 skipped, in 12.3 s`."""
+    totals = report.totals
+    took = f", in {seconds(report.seconds)}" if report.seconds is not None else ""
+    return f"{verdict(report)}: {counts(totals)}{took}"
+
+
+def verdict(report: RunReport) -> str:
+    """Return what became of the run in a word or two; Prefect's own where it says more."""
+    word = {ExecutionStatus.COMPLETED: "Completed", ExecutionStatus.FAILED: "Failed"}.get(report.status, report.state)
+    return f"{word or report.status.value.title()}{' (simulated)' if report.simulated else ''}"
+
+
+def counts(totals: Totals) -> str:
+    """Return how many nodes have come how far, such as `1 of 17 nodes failed, 3 skipped`."""
+    whole = counted(totals.nodes, "node")
+    if totals.nodes and totals.statuses[ExecutionStatus.COMPLETED] == totals.nodes:
+        return whole + (f", {totals.reused:,} reused" if totals.reused else "")
+    found = [(totals.statuses[status], status.value) for status in STATUS_ORDER if totals.statuses[status]]
+    parts = [f"{count:,} {word}" for count, word in found]
+    return f"{whole}: {', '.join(parts)}" if parts else whole
+
+
+def money(value: float | None) -> str:
+    """Return US dollars, with more digits the less it is."""
+    if value is None:
+        return UNKNOWN
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"
+
+
+def cost(totals: Totals) -> str:
+    """Return what models charged, and how much of it is not known."""
+    missing = f" (+ {counted(totals.unpriced, 'node')} of unknown cost)" if totals.unpriced else ""
+    if totals.cost_usd is None:
+        return f"unknown for {counted(totals.unpriced, 'node')}" if totals.unpriced else UNKNOWN
+    return f"{money(totals.cost_usd)}{missing}"
+
+
+def tokens(totals: Totals) -> str:
+    """Return how many tokens models read and wrote."""
+    if totals.tokens is None:
+        return UNKNOWN
+    return f"{number(totals.input_tokens)} in, {number(totals.output_tokens)} out"
+
+
+def number(value: int | None) -> str:
+    """Return a count with thousands set apart."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def duration(value: float | None) -> str:
+    """Return a duration with its unit."""
+    return UNKNOWN if value is None else seconds(value)
+
+
+def ratio(value: float | None) -> str:
+    """Return a ratio such as a quality with two digits."""
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a part of 1 in percent."""
+    return UNKNOWN if value is None else f"{value:.0%}"
+
+
+def when(text: str | None) -> str:
+    """Return a time in UTC, to the second; what is no time is not shown."""
+    at = moment(text)
+    return UNKNOWN if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
