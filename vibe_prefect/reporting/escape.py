@@ -3,6 +3,7 @@
 Each function takes any text at all and returns text that the place can only show: it is one line, cut, without
 control characters, and nothing in it is markup there. A page of HTML needs none of them: its template escapes.
 """
+# ruff: noqa: RUF001 - the table of look-alike characters is about just these
 
 from __future__ import annotations
 
