@@ -157,11 +157,20 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.globals.update(
-        words=words, size=size, counted=counted, symbols=words.SYMBOLS, cell=MAX_CELL, most_failures=MAX_FAILURES
-    )
-    environment.globals.update(most_suggestions=MAX_SUGGESTIONS, duration=words.duration, seconds=seconds)
-    environment.filters.update(line=line, changes=_changes)
+    names: dict[str, Any] = {
+        "words": words,
+        "size": size,
+        "counted": counted,
+        "seconds": seconds,
+        "duration": words.duration,
+        "symbols": words.SYMBOLS,
+        "cell": MAX_CELL,
+        "most_failures": MAX_FAILURES,
+        "most_suggestions": MAX_SUGGESTIONS,
+    }
+    environment.globals |= names
+    filters: Any = environment.filters
+    filters.update(line=line, changes=_changes)
     return environment
 
 
