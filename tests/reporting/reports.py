@@ -37,7 +37,12 @@ def at(seconds: float) -> str:
 
 def done(id: str, begin: float, took: float, result: Any = None, **fields: Any) -> NodeResult:
     output = {"type": "generation", "result": result} if result is not None else {"x": 1}
-    values = {"status": ExecutionStatus.COMPLETED, "started_at": at(begin), "duration": took, "result": output}
+    values: dict[str, Any] = {
+        "status": ExecutionStatus.COMPLETED,
+        "started_at": at(begin),
+        "duration": took,
+        "result": output,
+    }
     return NodeResult(id, **(values | fields))
 
 
@@ -68,7 +73,11 @@ def learned_of_failure(kind: str, message: str) -> dict[str, Any]:
 
 
 def result_of(wanted: WorkflowPlan, *results: NodeResult, **fields: Any) -> ExecutionResult:
-    values = {"status": ExecutionStatus.COMPLETED, "completed_at": at(10), "total_duration": 10.0} | fields
+    values: dict[str, Any] = {
+        "status": ExecutionStatus.COMPLETED,
+        "completed_at": at(10),
+        "total_duration": 10.0,
+    } | fields
     result = ExecutionResult(wanted.id, started_at=at(0), **values)
     for one in results:
         result.add_node_result(one)
@@ -142,7 +151,13 @@ def hostile_report(bulk: int = 0) -> RunReport:
     ]
     vibe = Vibe(description=written, style=written, constraints=[written], domain=written)
     wanted = WorkflowPlan(id="hostile", source_vibe=vibe, root_nodes=nodes)
-    paths = ["javascript:window.__pwned=1", "../../etc/passwd", "/etc/passwd", 'a"><script>.png', "http://x.example/a b"]
+    paths = [
+        "javascript:window.__pwned=1",
+        "../../etc/passwd",
+        "/etc/passwd",
+        'a"><script>.png',
+        "http://x.example/a b",
+    ]
     files = [picture(path, f'image/png"><script>{index}') for index, path in enumerate(paths)]
     results = [
         done("n0", 0, 1, {"text": everything + "<b>" * (bulk // 3), "files": files, everything: everything}),

@@ -10,7 +10,18 @@ from vibe_prefect.reporting.escape import fenced, markdown, markdown_link, web_a
 from vibe_prefect.reporting.flowchart import flowchart
 from vibe_prefect.reporting.outputs import OutputFile
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.reporting.words import SYMBOLS, UNKNOWN, cost, duration, headline, percent, ratio, tokens, when
+from vibe_prefect.reporting.words import (
+    SYMBOLS,
+    UNKNOWN,
+    cost,
+    duration,
+    headline,
+    percent,
+    ratio,
+    standing,
+    tokens,
+    when,
+)
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.units import counted, size
 
@@ -53,7 +64,7 @@ def markdown_summary(report: RunReport, max_characters: int = MAX_CHARACTERS) ->
 
 def _result(report: RunReport) -> str:
     link = markdown_link("the run in Prefect's UI", report.run_url) if web_address(report.run_url) else ""
-    heading = f"# {SYMBOLS[report.status]} {markdown(headline(report), 300)}"
+    heading = f"# {SYMBOLS[standing(report)]} {markdown(headline(report), 300)}"
     names = f"Plan **{markdown(report.plan.id, 100)}**, run **{markdown(report.run_name, 100)}**"
     lines = [heading, f"{names}{f': {link}' if link else ''}", f"> {markdown(_vibe(report), MAX_TEXT)}"]
     return "\n\n".join(lines)

@@ -59,9 +59,9 @@ def output_files(output: Any) -> tuple[OutputFile, ...]:
 def preview_of(output: Any) -> str | None:
     """Return an output as text, cut; `None` when there is nothing to read.
 
-    Of an output with a `text`, that is what people read; a reference to a file has nothing but the file.
+    Of an output with a `text`, that is what people read; of references to files, the files tell all.
     """
-    if output is None or (isinstance(output, Mapping) and _file(cast("Mapping[str, Any]", output)) is not None):
+    if output is None or _only_files(output):
         return None
     text = _text(output)
     return cut(text, MAX_PREVIEW) if text.strip() else None
@@ -84,6 +84,11 @@ def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
     if isinstance(value, list | tuple):
         return [bounded(item, depth - 1) for item in cast("Sequence[Any]", value)] if depth else "..."
     return value
+
+
+def _only_files(output: Any) -> bool:
+    parts = cast("list[Any]", output) if isinstance(output, list) and output else [output]
+    return all(isinstance(part, Mapping) and _file(cast("Mapping[str, Any]", part)) is not None for part in parts)
 
 
 def _text(output: Any) -> str:

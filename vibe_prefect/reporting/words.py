@@ -27,6 +27,9 @@ STATUS_ORDER = (
 )
 """What asks for attention comes first."""
 
+_BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"})
+"""The names of Prefect's states in which a run ended before it was complete."""
+
 
 def headline(report: RunReport) -> str:
     """Return the result in one line, such as `Failed: 1 of 17 nodes failed, 3 skipped, in 12.3 s`."""
@@ -36,9 +39,19 @@ def headline(report: RunReport) -> str:
 
 
 def verdict(report: RunReport) -> str:
-    """Return what became of the run in a word or two; Prefect's own where it says more."""
-    word = {ExecutionStatus.COMPLETED: "Completed", ExecutionStatus.FAILED: "Failed"}.get(report.status, report.state)
-    return f"{word or report.status.value.title()}{' (simulated)' if report.simulated else ''}"
+    """Return what became of the run in a word or two; Prefect's own where it says more than the status."""
+    if report.status is ExecutionStatus.COMPLETED:
+        word = "Completed"
+    elif report.status is ExecutionStatus.FAILED:
+        word = report.state if report.state in _BROKEN else "Failed"
+    else:
+        word = report.state or report.status.value.title()
+    return f"{word}{' (simulated)' if report.simulated else ''}"
+
+
+def standing(report: RunReport) -> ExecutionStatus:
+    """Return the status that a run's colour tells: a run that broke off has failed, whatever its nodes say."""
+    return ExecutionStatus.FAILED if report.state in _BROKEN else report.status
 
 
 def counts(totals: Totals) -> str:
