@@ -50,7 +50,8 @@ CONTRASTS = """() => {
     const style = getComputedStyle(element);
     const front = channels(element.closest("svg") ? style.fill : style.color).rgb;
     const [light, dark] = [luminance(front), luminance(behind(element))].sort((a, b) => b - a);
-    found.push([(light + 0.05) / (dark + 0.05), `${element.tagName} .${element.getAttribute("class")} ${texts.currentNode.data}`]);
+    const name = `${element.tagName} .${element.getAttribute("class")} ${texts.currentNode.data}`;
+    found.push([(light + 0.05) / (dark + 0.05), name]);
   }
   return found;
 }"""
@@ -72,7 +73,8 @@ async def visited(
     """Open a report; whatever it asks for, logs or throws is noted, and at the end there must be nothing."""
     path = folder / "report.html"
     path.write_text(render_html(report, files), encoding="utf-8")
-    opened = await browser.new_context(**({"viewport": DESKTOP} | context))
+    options: dict[str, Any] = {"viewport": DESKTOP} | context
+    opened = await browser.new_context(**options)
     visit = Visit(await opened.new_page())
     page = visit.page
     page.on("request", lambda request: visit.requests.append(request.url))
@@ -148,7 +150,8 @@ async def test_hostile_text_is_text(browser: Browser, tmp_path: Path) -> None:
         found: dict[str, Any] = await page.evaluate(
             """() => {
               const all = [...document.querySelectorAll("*")];
-              const addresses = all.flatMap((one) => ["href", "src", "action", "xlink:href"].map((name) => one.getAttribute(name)));
+              const names = ["href", "src", "action", "xlink:href"];
+              const addresses = all.flatMap((one) => names.map((name) => one.getAttribute(name)));
               return {
                 pwned: typeof window.__pwned,
                 handlers: all.filter((one) => [...one.attributes].some((a) => a.name.startsWith("on"))).length,
@@ -218,7 +221,9 @@ async def test_the_keyboard_reaches_links_and_what_scrolls(browser: Browser, tmp
             await visit.page.keyboard.press("Tab")
             reached.append(
                 await visit.page.evaluate(
-                    "(e => e.getAttribute('href') || e.getAttribute('aria-label') || e.textContent)(document.activeElement)"
+                    """(e => e.getAttribute("href") || e.getAttribute("aria-label") || e.textContent)(
+                      document.activeElement
+                    )"""
                 )
             )
         assert reached[0] == "#main"

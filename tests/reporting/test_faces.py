@@ -38,7 +38,7 @@ MERMAID_LINE = re.compile(
 
 def test_the_table_has_a_row_for_each_node_in_a_stable_order() -> None:
     rows = feedback_table(release_report())
-    assert [row["node"] for row in rows] == "facts story outline draft cover voice check publish".split()
+    assert [row["node"] for row in rows] == ["facts", "story", "outline", "draft", "cover", "voice", "check", "publish"]
     assert all(tuple(row) == COLUMNS for row in rows)
     draft = rows[3]
     assert (draft["duration s"], draft["tokens"], draft["cost USD"], draft["attempts"]) == (4, 2_000, 0.0123, 2)
@@ -77,7 +77,7 @@ def test_the_summary_says_what_matters_in_order() -> None:
         "Outputs",
     ]
     assert "```sh\nvibe-prefect resume brave-otter\n```" in text
-    assert "Cost: **$0.0123 &#40;+ 1 node of unknown cost&#41;**" in text
+    assert "Cost: **$0.0123 (+ 1 node of unknown cost)**" in text
     assert "(<http://127.0.0.1:4200/runs/flow-run/0b6c7c9e>)" in text
     assert "(<https://example.org/a.mp4>)" in text
     assert "  - to change: retry&#95;with&#95;backoff, use&#95;alternative&#95;endpoint" in text
@@ -95,7 +95,7 @@ def test_what_others_wrote_is_inert_in_the_summary(report: RunReport) -> None:
     assert len(text) <= MAX_CHARACTERS
     prose = FENCE.sub("", text)
     assert not re.search(r"```|!\[|\]\(javascript|<(?!/|http)[a-z]", prose)
-    assert re.findall(r"\]\(<?([^>)]*)", prose) == ["http://x.example/a b"] * 0
+    assert re.findall(r"\]\(<?([^>)]*)", prose) == []
     assert "|" not in prose
     assert "\u202e" not in text
 

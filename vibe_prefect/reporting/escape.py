@@ -16,7 +16,7 @@ _INVISIBLE = re.compile(
 """Control characters but tab and newline, those that turn the direction of writing, and lone surrogates. The joiners
 stay: emoji and some scripts are not themselves without them."""
 
-_MARKDOWN = re.compile(r"[&<>\"'`|\[\]()!*_~#\\{}$^]|^[-+=.:]|^\d+(?=[.)])")
+_MARKDOWN = re.compile(r"[&<>\"`|\[\]()!*_~#\\{}$^]|^[-+=.:]|^\d+(?=[.)])")
 """What markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address in the
 text may still become a link to just that address."""
 

@@ -170,18 +170,10 @@ def _environment() -> Environment:
     }
     environment.globals |= names
     filters: Any = environment.filters
-    filters.update(line=line, changes=_changes)
+    filters.update(line=line)
     return environment
 
 
 def _shown(value: Any) -> Any:
     """Make what a value holds visible; the page's own markup stays."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _changes(suggestion: Mapping[str, Any]) -> str:
-    """Return what a replan suggestion wants changed, in words."""
-    changes = suggestion.get("suggested_changes")
-    if isinstance(changes, list) and all(isinstance(change, str) for change in changes):  # pyright: ignore[reportUnknownVariableType]
-        return ", ".join(changes)  # pyright: ignore[reportUnknownArgumentType]
-    return json.dumps(changes, ensure_ascii=False, default=str)

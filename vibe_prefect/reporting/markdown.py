@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,11 +12,13 @@ from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import (
     SYMBOLS,
     UNKNOWN,
+    changes,
     cost,
     duration,
     headline,
     percent,
     ratio,
+    reason,
     standing,
     tokens,
     when,
@@ -86,7 +87,7 @@ def _numbers(report: RunReport) -> str:
         "Tokens": tokens(totals),
     }
     known = {label: value for label, value in facts.items() if value != UNKNOWN}
-    return " · ".join(f"{label}: **{markdown(value, 100)}**" for label, value in known.items())
+    return " · ".join(f"{label}: **{value}**" for label, value in known.items())
 
 
 def _failures(report: RunReport) -> str:
@@ -94,8 +95,10 @@ def _failures(report: RunReport) -> str:
 
 
 def _failure(node: NodeReport) -> str:
-    kind = f"{markdown(node.error_type, 100)}: " if node.error_type else ""
-    lines = [f"- ✗ **{markdown(node.id, 100)}** - {kind}{markdown(node.error or 'no message', MAX_TEXT)}"]
+    message = node.error or "no message"
+    named = node.error_type is None or message.startswith(node.error_type)
+    text = message if named else f"{node.error_type}: {message}"
+    lines = [f"- ✗ **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
     if node.suggestions:
         lines.append(f"  - to change: {', '.join(markdown(text, 200) for text in node.suggestions[:10])}")
     lines += [f"  - evidence: {markdown(text, 300)}" for text in node.evidence[:5]]
@@ -120,11 +123,9 @@ def _replan(report: RunReport) -> str:
 
 
 def _suggestion(suggestion: Mapping[str, Any]) -> str:
-    node = str(suggestion.get("node_id", "plan"))
-    reason = str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested")
-    changes = suggestion.get("suggested_changes")
-    words = changes if isinstance(changes, str) else json.dumps(changes, ensure_ascii=False, default=str)
-    return f"- **{markdown(node, 100)}**: {markdown(reason, 200)} - {markdown(words, MAX_TEXT)}"
+    node, why = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
+    wanted = markdown(changes(suggestion), MAX_TEXT)
+    return f"- **{node}**: {why}{f' - {wanted}' if wanted else ''}"
 
 
 def _outputs(report: RunReport) -> str:

@@ -87,7 +87,8 @@ def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
 
 
 def _only_files(output: Any) -> bool:
-    parts = cast("list[Any]", output) if isinstance(output, list) and output else [output]
+    listed: list[Any] = output if isinstance(output, list) else []  # pyright: ignore[reportUnknownVariableType]
+    parts = listed or [output]
     return all(isinstance(part, Mapping) and _file(cast("Mapping[str, Any]", part)) is not None for part in parts)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any, cast
 
 from vibe_prefect.reporting.report import RunReport, Totals, moment
 from vibe_prefect.results import ExecutionStatus
@@ -12,7 +14,7 @@ SYMBOLS = {
     ExecutionStatus.COMPLETED: "✓",
     ExecutionStatus.FAILED: "✗",
     ExecutionStatus.RUNNING: "▶",
-    ExecutionStatus.SKIPPED: "-",
+    ExecutionStatus.SKIPPED: "⊘",
     ExecutionStatus.PENDING: "○",
 }
 UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
@@ -104,6 +106,19 @@ def ratio(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Return a part of 1 in percent."""
     return UNKNOWN if value is None else f"{value:.0%}"
+
+
+def changes(suggestion: Mapping[str, Any]) -> str:
+    """Return what a replan suggestion wants changed."""
+    wanted = suggestion.get("suggested_changes")
+    if isinstance(wanted, list | tuple):
+        return ", ".join(map(str, cast("Sequence[Any]", wanted)))
+    return "" if wanted is None else str(wanted)
+
+
+def reason(suggestion: Mapping[str, Any]) -> str:
+    """Return why a replan is suggested."""
+    return str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested")
 
 
 def when(text: str | None) -> str:
