@@ -69,7 +69,7 @@ def test_the_summary_says_what_matters_in_order() -> None:
     text = markdown_summary(release_report())
     heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     assert heads == [
-        "✗ Failed: 8 nodes: 1 failed, 1 skipped, 6 completed, in 10.0 s",
+        "✗ Failed in 10.0 s - 8 nodes: 1 failed, 1 skipped, 6 completed",
         "Failed nodes",
         "To go on with what is left",
         "Plan",
@@ -86,7 +86,7 @@ def test_the_summary_says_what_matters_in_order() -> None:
 def test_a_fair_run_has_no_sections_about_trouble() -> None:
     wanted = plan(node("a"))
     text = markdown_summary(reported(wanted, result_of(wanted, done("a", 0, 1, "x"))))
-    assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == ["✓ Completed: 1 node, in 10.0 s", "Plan"]
+    assert re.findall(r"^#+ (.*)$", text, re.MULTILINE) == ["✓ Completed in 10.0 s - 1 node", "Plan"]
 
 
 @pytest.mark.parametrize("report", [hostile_report(), hostile_report(5_000_000)], ids=["hostile", "bulky"])
@@ -182,7 +182,7 @@ def test_a_broken_off_run_says_so() -> None:
     wanted = plan(node("a"))
     result = result_of(wanted, status=ExecutionStatus.RUNNING, completed_at=None)
     assert (
-        headline(reported(wanted, result, state="Crashed", simulated=True)) == "Crashed (simulated): 1 node: 1 pending"
+        headline(reported(wanted, result, state="Crashed", simulated=True)) == "Crashed (simulated) - 1 node: 1 pending"
     )
 
 

@@ -66,7 +66,7 @@ def _boxes(report: RunReport, names: dict[str, str], parents: set[str | None]) -
 
 def _node(node: NodeReport, name: str) -> str:
     took = f" · {duration(node.duration)}" if node.duration is not None else ""
-    label = f"{SYMBOLS[node.status]} {mermaid(node.id, MAX_LABEL)}<br/><small>{node.type} · {_word(node)}{took}</small>"
+    label = f"{SYMBOLS[node.status]} {mermaid(node.id, MAX_LABEL)}<br/><small>{_word(node)}{took}</small>"
     return f'{name}["{label}"]:::{_word(node)}'
 
 

@@ -34,10 +34,10 @@ _BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"}
 
 
 def headline(report: RunReport) -> str:
-    """Return the result in one line, such as `Failed: 1 of 17 nodes failed, 3 skipped, in 12.3 s`."""
+    """Return the result in one line, such as `Failed in 12.3 s - 17 nodes: 1 failed, 3 skipped, 13 completed`."""
     totals = report.totals
-    took = f", in {seconds(report.seconds)}" if report.seconds is not None else ""
-    return f"{verdict(report)}: {counts(totals)}{took}"
+    took = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
+    return f"{verdict(report)}{took} - {counts(totals)}"
 
 
 def verdict(report: RunReport) -> str:
@@ -57,7 +57,7 @@ def standing(report: RunReport) -> ExecutionStatus:
 
 
 def counts(totals: Totals) -> str:
-    """Return how many nodes have come how far, such as `1 of 17 nodes failed, 3 skipped`."""
+    """Return how many nodes have come how far, such as `17 nodes: 1 failed, 3 skipped, 13 completed`."""
     whole = counted(totals.nodes, "node")
     if totals.nodes and totals.statuses[ExecutionStatus.COMPLETED] == totals.nodes:
         return whole + (f", {totals.reused:,} reused" if totals.reused else "")
