@@ -1,6 +1,6 @@
 """The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
 
-    export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
+export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
 """
 
 from __future__ import annotations
