@@ -286,7 +286,7 @@ BOMB = gzip.compress(b"\0" * 50_000_000)
     ],
 )
 async def test_an_answer_is_bounded_in_size_time_and_kind(
-    site: Site, config: FetchConfig, body: Any, headers: dict[str, str], message: str
+    site: Site, config: FetchConfig, body: Any, headers: dict[str, Any], message: str
 ) -> None:
     bounded = replace(config, max_bytes=1_000, seconds=0.5)
     assert message in str(await refusal(site.put("/a", body, **headers), bounded))
@@ -308,7 +308,7 @@ async def test_a_packed_answer_is_unpacked(site: Site, config: FetchConfig) -> N
     ],
 )
 async def test_what_is_not_as_expected_fails(
-    site: Site, config: FetchConfig, context: ToolContext, inputs: dict[str, str], headers: dict[str, str], message: str
+    site: Site, config: FetchConfig, context: ToolContext, inputs: dict[str, str], headers: dict[str, Any], message: str
 ) -> None:
     url = site.put("/a", b"\xff\xfe\xfd", **headers)
     with pytest.raises(ToolError, match=message) as caught:

@@ -22,7 +22,7 @@ from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
-from vibe_prefect.tools.net import Admission, FetchConfig, PinnedTransport, admit, read_target
+from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, PinnedTransport, admit, read_target
 from vibe_prefect.tools.provenance import provenance_of, write_beside
 from vibe_prefect.tools.workspace import FileRef
 
@@ -126,6 +126,8 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         _check_hash(found, sha256)
         return _text(found) if path is None else await run_sync(_write, found, path, context)
 
+    if not allowed.allow:
+        http_fetch.missing_setting = f"no host may be fetched from; list those that may in {SETTING}"
     return http_fetch
 
 
