@@ -10,6 +10,8 @@ from typing import Annotated
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
 
+from vibe_prefect.tool_settings import FetchSettings, MediaSettings
+
 
 class VibePrefectSettings(PrefectBaseSettings):
     """What applies to every run unless a parameter says otherwise."""
@@ -33,3 +35,7 @@ class VibePrefectSettings(PrefectBaseSettings):
     concurrency: Annotated[
         int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
     ] = 32
+
+    fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
+
+    media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import anyio
 import httpx
+from anyio.to_thread import run_sync
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
@@ -120,7 +121,7 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
     Raises:
         ToolError: The server refused it, a node of it failed, it saved nothing, or the server was lost.
     """
-    key = server.key()
+    key = await run_sync(server.key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(60.0, read=min(server.seconds, 300.0))
     try:

@@ -78,7 +78,7 @@ class OpenAIEndpoint:
     """Where the protocol begins."""
 
     key: Callable[[], str | None] = no_key
-    """Returns the key; asked at each call, so that no key is held, kept or shown."""
+    """Returns the key; asked at each call, in a thread, so that no key is held, kept or shown."""
 
     seconds: float = 180.0
     """How long one call may take."""
@@ -312,7 +312,7 @@ async def _client(call: _Call) -> AsyncGenerator[openai.AsyncOpenAI]:
 
     It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key away.
     """
-    key = call.endpoint.key()
+    key = await run_sync(call.endpoint.key)
     try:
         with anyio.fail_after(call.endpoint.seconds):
             async with openai.AsyncOpenAI(
