@@ -13,7 +13,18 @@ from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools import ToolCategory, ToolRegistry, default_registry, tool
 from vibe_prefect.tools.base import input_problems
 
-BUILT_IN = ["check_text", "combine", "image_card", "read_text", "template_fill", "write_file"]
+BUILT_IN = [
+    "check_audio",
+    "check_image",
+    "check_json",
+    "check_links",
+    "check_text",
+    "combine",
+    "image_card",
+    "read_text",
+    "template_fill",
+    "write_file",
+]
 
 
 @tool(category=ToolCategory.TEXT)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, TypeVar
 
 import anyio
 import httpx
@@ -37,6 +37,11 @@ VERSION = "1"
 
 _TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
 _UNPACKED = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's names for the formats
+
+
+T = TypeVar("T")
+Reader = Callable[[Admission, httpx.Response, FetchConfig], Awaitable[T]]
+"""Reads what is wanted of an answer."""
 
 
 class FetchedText(TypedDict):
@@ -137,20 +142,33 @@ async def fetch(url: str, config: FetchConfig) -> Fetched:
     Raises:
         ToolError: It may not be fetched, or could not be; `retryable` tells which.
     """
+    return await _follow(url, config, _whole)
+
+
+async def probe(url: str, config: FetchConfig) -> str:
+    """Ask for a URL, read nothing of the answer, and return where it came from in the end.
+
+    Raises:
+        ToolError: It may not be fetched, or could not be; `retryable` tells which.
+    """
+    return await _follow(url, config, _source)
+
+
+async def _follow(url: str, config: FetchConfig, read: Reader[T]) -> T:
     try:
         with anyio.fail_after(config.seconds):
-            return await _follow(url, config)
+            return await _hops(url, config, read)
     except TimeoutError as error:
         raise ToolError(f"fetch: {shorten(url, 100)} took longer than {config.seconds:g} s") from error
     except httpx.HTTPError as error:
         raise ToolError(f"fetch: {shorten(url, 100)} failed: {type(error).__name__}: {error}") from error
 
 
-async def _follow(url: str, config: FetchConfig) -> Fetched:
+async def _hops(url: str, config: FetchConfig, read: Reader[T]) -> T:
     first = admission = await admit(read_target(url), config)
     for _ in range(config.max_redirects + 1):
-        answer = await _get(admission, config)
-        if isinstance(answer, Fetched):
+        answer = await _get(admission, config, read)
+        if not isinstance(answer, httpx.URL):
             return answer
         target = read_target(str(answer))
         if admission.target.url.scheme == "https" and target.url.scheme != "https":
@@ -161,8 +179,8 @@ async def _follow(url: str, config: FetchConfig) -> Fetched:
     raise ToolError(f"fetch: {shorten(url, 100)}: more than {config.max_redirects} redirects", retryable=False)
 
 
-async def _get(admission: Admission, config: FetchConfig) -> Fetched | httpx.URL:
-    """Return an answer, or where it redirects to."""
+async def _get(admission: Admission, config: FetchConfig, read: Reader[T]) -> T | httpx.URL:
+    """Return what is read of an answer, or where it redirects to."""
     transport = PinnedTransport(admission, config.tls)
     headers = {"Accept-Encoding": "gzip", "User-Agent": "vibe-prefect"}
     async with (
@@ -173,9 +191,17 @@ async def _get(admission: Admission, config: FetchConfig) -> Fetched | httpx.URL
             return _joined(admission, response.headers["location"])
         if not response.is_success:
             raise _status_error(admission, response)
-        mime, charset = _content_type(response)
-        _check_type(admission, mime, config)
-        return Fetched(str(admission.target.url), mime, charset, await _body(response, config.max_bytes))
+        return await read(admission, response, config)
+
+
+async def _whole(admission: Admission, response: httpx.Response, config: FetchConfig) -> Fetched:
+    mime, charset = _content_type(response)
+    _check_type(admission, mime, config)
+    return Fetched(str(admission.target.url), mime, charset, await _body(response, config.max_bytes))
+
+
+async def _source(admission: Admission, response: httpx.Response, config: FetchConfig) -> str:
+    return str(admission.target.url)
 
 
 def _joined(admission: Admission, location: str) -> httpx.URL:

@@ -25,19 +25,18 @@ from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef
 
-if TYPE_CHECKING or (find_spec("openai") is not None and find_spec("PIL") is not None):
+if TYPE_CHECKING:
     import openai
-    from PIL import Image
 
-    MISSING: str | None = None
-else:
-    MISSING = "pip install 'vibe-prefect[media]'"
+_INSTALLED = find_spec("openai") is not None and find_spec("PIL") is not None
+MISSING = None if _INSTALLED else "pip install 'vibe-prefect[media]'"
+"""The command that installs what the tools lack. `openai` itself is imported by the first call: it takes 0.5 s."""
 
 VERSION = "1"
 """Changes when what the tools make of the same answer does."""
 
-MAX_PIXELS = 100_000_000
-"""The largest image that is taken, in pixels."""
+MAX_PIXELS = 80_000_000
+"""The largest image that is taken, in pixels: a little less than where Pillow begins to warn."""
 
 MAX_TEXT = 32_000
 """The longest prompt or text to speak, in characters."""
@@ -276,13 +275,15 @@ async def _image_bytes(call: _Call, answer: Any, fetching: FetchConfig) -> bytes
 
 def _checked_image(call: _Call, content: bytes, expected: str) -> tuple[int, int]:
     """Return the width and height of an image that is whole and of the format expected."""
+    from PIL import Image
+
     try:
         with Image.open(BytesIO(content)) as image:
             found, (width, height) = image.format, image.size
             if width * height > MAX_PIXELS:
                 raise call.error(f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are taken")
             image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise call.error(f"the answer is no image that can be read: {error}") from error
     if found != expected:
         reason = f"the answer is a {found} image, and the path asks for {expected}; name the file by the model's format"
@@ -312,6 +313,8 @@ async def _client(call: _Call) -> AsyncGenerator[openai.AsyncOpenAI]:
 
     It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key away.
     """
+    import openai
+
     key = await run_sync(call.endpoint.key)
     try:
         with anyio.fail_after(call.endpoint.seconds):
@@ -329,6 +332,8 @@ async def _client(call: _Call) -> AsyncGenerator[openai.AsyncOpenAI]:
 
 
 def _tool_error(call: _Call, error: Exception, key: str | None) -> ToolError:
+    import openai
+
     match error:
         case openai.APITimeoutError() | TimeoutError():
             return call.error(f"no answer within {call.endpoint.seconds:g} s")

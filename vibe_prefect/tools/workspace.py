@@ -56,6 +56,18 @@ class Workspace:
         """
         return _inside(self.output_root, path, "write")
 
+    def made(self, path: str) -> Path:
+        """Return a file below the output root that this run has made.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            FileNotFoundError: There is no such file.
+        """
+        target = self.output_path(path)
+        if not target.is_file():
+            raise FileNotFoundError(f"the run has made no file {path!r}; name one below its output folder")
+        return target
+
     def write(self, path: str, content: bytes, mime: str | None = None) -> FileRef:
         """Write a file below the output root, atomically: a reader sees the old content or the new, never a part.
 
