@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from math import log10
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
@@ -17,12 +17,7 @@ from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.verdicts import Check, Report, bounds, check, verdict
 
-if TYPE_CHECKING or find_spec("mutagen") is not None:
-    import mutagen
-
-    _MISSING: str | None = None
-else:
-    _MISSING = "pip install 'vibe-prefect[media]'"
+_MISSING = None if find_spec("mutagen") is not None else "pip install 'vibe-prefect[media]'"
 
 MAX_WAV = 1_000_000_000
 """The largest WAV file whose level is measured, in bytes."""
@@ -142,6 +137,8 @@ def _wav(source: Path) -> _Heard:
 def _tagged(source: Path) -> _Heard | str:
     if _MISSING is not None:
         raise ToolInputError(f"check_audio needs mutagen for other files than WAV, and it is not installed: {_MISSING}")
+    import mutagen
+
     try:
         found = cast("Any", mutagen).File(source)
     except (mutagen.MutagenError, ValueError, ArithmeticError, LookupError) as error:

@@ -15,7 +15,6 @@ from vibe_prefect.errors import OutsideRootError, ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
-from vibe_prefect.tools.http import probe
 from vibe_prefect.tools.links import Link, Page, read_page
 from vibe_prefect.tools.net import FetchConfig, read_target
 from vibe_prefect.tools.verdicts import Check, Report, check, verdict
@@ -196,6 +195,8 @@ class _Checker:
 
 async def _asked(links: list[Link], config: FetchConfig) -> list[Check]:
     """Ask for web addresses; the checks are in the links' order."""
+    from vibe_prefect.tools.http import probe
+
     found: dict[str, Check] = {}
     slots = anyio.Semaphore(AT_ONCE)
 

@@ -22,7 +22,8 @@ from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
-from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, PinnedTransport, admit, read_target
+from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
+from vibe_prefect.tools.pinned import PinnedTransport
 from vibe_prefect.tools.provenance import provenance_of, write_beside
 from vibe_prefect.tools.workspace import FileRef
 

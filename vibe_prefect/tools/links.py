@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+if TYPE_CHECKING:
+    from markdown_it.token import Token
 
 _LINKING = {"a": "href", "area": "href", "link": "href", "img": "src", "source": "src", "video": "src", "audio": "src"}
 _NOT_IN_SLUGS = re.compile(r"[^\w\- ]")
@@ -62,6 +63,8 @@ def read_page(text: str, *, html: bool) -> Page:
 
 
 def _read_markdown(text: str, page: Page) -> None:
+    from markdown_it import MarkdownIt
+
     reader = MarkdownIt("commonmark").enable("table")
     reader.validateLink = _accept  # its own check would make plain text of a `javascript:` link
     seen: dict[str, int] = {}

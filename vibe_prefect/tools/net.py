@@ -14,11 +14,14 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import anyio
-import httpx
 
 from vibe_prefect.errors import ToolError, UsageError, shorten
+
+if TYPE_CHECKING:
+    import httpx
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Endpoint = tuple[IPAddress, int]
@@ -142,6 +145,8 @@ class FetchConfig:
     @cached_property
     def tls(self) -> ssl.SSLContext:
         """How servers prove who they are."""
+        import httpx
+
         return httpx.create_ssl_context(verify=True if self.ca_file is None else _own_authorities(self.ca_file))
 
 
@@ -200,6 +205,8 @@ def read_target(text: str) -> Target:
         ToolError: It is not a plain http or https URL: another scheme, a user or password in it, a host that two
             programs could read differently (numbers that are not a dotted IPv4 address, escapes, zone ids).
     """
+    import httpx  # only here: it takes 0.1 s, which plans that fetch nothing need not spend
+
     if len(text) > MAX_URL:
         raise _refused(text, f"it has {len(text):,} characters; at most {MAX_URL:,} are taken")
     if _UNSAFE.search(text):
@@ -340,45 +347,3 @@ async def _look_up(target: Target, resolve: Resolver) -> tuple[IPAddress, ...]:
     if not found:
         raise ToolError(f"fetch: host {target.host!r} has no address")
     return tuple(ipaddress.ip_address(address.partition("%")[0]) for address in found)
-
-
-class PinnedTransport(httpx.AsyncBaseTransport):
-    """Sends every request to addresses that were checked, whatever its URL says.
-
-    TLS still verifies the URL's own host name. Addresses are tried in order until one takes the connection.
-    """
-
-    def __init__(self, admission: Admission, tls: ssl.SSLContext) -> None:
-        self._admission = admission
-        # No connection is kept, so that none is ever used for another host at the same address.
-        self._inner = httpx.AsyncHTTPTransport(verify=tls, limits=httpx.Limits(max_keepalive_connections=0))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request.
-
-        Raises:
-            httpx.ConnectError: No address took the connection.
-        """
-        if request.url != self._admission.target.url:
-            raise httpx.UnsupportedProtocol(f"{request.url} was not admitted")
-        *others, last = self._admission.addresses
-        for address in others:
-            try:
-                return await self._send(request, address)
-            except httpx.ConnectError:
-                continue
-        return await self._send(request, last)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._inner.aclose()
-
-    async def _send(self, request: httpx.Request, address: IPAddress) -> httpx.Response:
-        pinned = httpx.Request(
-            request.method,
-            request.url.copy_with(host=str(address)),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": self._admission.target.host},
-        )
-        return await self._inner.handle_async_request(pinned)
