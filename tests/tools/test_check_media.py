@@ -17,6 +17,7 @@ from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspac
 from vibe_prefect.tools.check_audio import check_audio
 from vibe_prefect.tools.check_image import check_image
 from vibe_prefect.tools.colours import contrast, difference
+from vibe_prefect.tools.images import image_card
 
 NAVY, WHITE, BLACK = (0, 0, 128), (255, 255, 255), (0, 0, 0)
 
@@ -93,6 +94,14 @@ async def test_all_problems_of_an_image_are_named_at_once(workspace: Workspace) 
     result = await see(workspace, picture(), min_width=100, min_height=100, aspect="1:1")
     assert str(result.error).startswith("4 of 4 checks failed: ")
     assert "not_blank: its values differ by 0.0 of 255" in str(result.error)
+
+
+async def test_the_text_and_the_accent_of_a_card_are_seen_before_its_gradient(workspace: Workspace) -> None:
+    context = ToolContext(workspace=workspace)
+    await image_card.execute({"title": "Release 1.0"}, context)
+    inputs = {"path": "card.png", "min_contrast": 7, "colours": ["#102a43", "#f0f4f8", "#f7b955"]}
+    result = await check_image.execute(inputs, context)
+    assert result.error is None
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])

@@ -26,14 +26,14 @@ else:
 MAX_PIXELS = 80_000_000
 """The largest image that is looked into, in pixels: a little less than where Pillow begins to warn."""
 
-DOMINANT = 8
+DOMINANT = 16
 """How many colours an image is reduced to."""
 
-SAMPLE = 128
+SAMPLE = 256
 """The longer side, in pixels, to which an image is reduced to look at its colours."""
 
-MIN_SHARE = 0.01
-"""The smallest part of an image that makes a colour count."""
+MIN_SHARE = 0.0005
+"""The smallest part of an image that makes a colour count: the accent of a title card has a thousandth."""
 
 FLAT = 2.0
 """The standard deviation, of 255, up to which an image counts as blank."""
@@ -191,13 +191,14 @@ def _seen(image: Image.Image) -> _Seen:
     page.alpha_composite(image.convert("RGBA"))
     flat = page.convert("RGB")
     spread = max(ImageStat.Stat(flat).stddev)
-    flat.thumbnail((SAMPLE, SAMPLE))
+    flat.thumbnail((SAMPLE, SAMPLE), Image.Resampling.NEAREST)  # any other would mix colours that are not there
     return _Seen(image.width, image.height, image.format or "unknown", image.mode, _dominant(flat), spread)
 
 
 def _dominant(image: Image.Image) -> dict[RGB, float]:
     """Return an image's colours with their shares, the most frequent first."""
-    reduced = image.quantize(DOMINANT).convert("RGB")
+    # Not the default, median cut, which spends all colours on a large gradient and none on the text before it.
+    reduced = image.quantize(DOMINANT, method=Image.Quantize.FASTOCTREE).convert("RGB")
     counts = cast("list[tuple[int, RGB]]", reduced.getcolors(DOMINANT * 2) or [])
     total = image.width * image.height
     shares = {colour: count / total for count, colour in sorted(counts, reverse=True)}
