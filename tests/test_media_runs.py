@@ -16,7 +16,15 @@ from tests.plans import node, plan
 from tests.providers.comfyui_server import WORKFLOW, comfyui
 from tests.providers.loopback import serving
 from tests.providers.media_server import KEY, media_server
-from vibe_prefect import ExecutionResult, PlanError, ToolRegistry, WorkflowExecutor, WorkflowPlan, compile_plan
+from vibe_prefect import (
+    ExecutionResult,
+    PlanError,
+    ToolRegistry,
+    WorkflowExecutor,
+    WorkflowPlan,
+    compile_plan,
+    load_plan,
+)
 from vibe_prefect.tools import Tool
 from vibe_prefect.tools.builtin import builtin_tools
 from vibe_prefect.tools.comfy_client import ComfyServer
@@ -139,6 +147,14 @@ async def test_a_nodes_timeout_stops_the_workflow_on_the_server(prefect_server: 
         result, _ = await run(subject, registry(media_tools(MediaConfig(comfyui=ComfyServer(server.url)))))
         assert len(server.interrupted) == 1
     assert "timeout" in str(result.node_results["art"].error)
+
+
+@pytest.mark.server
+async def test_the_gates_of_the_docs_hold(prefect_server: str, folder: Path) -> None:
+    page = Path(__file__).parent.parent / "docs" / "media.md"
+    (folder / "plan.yaml").write_text(page.read_text().split("```yaml\n")[1].split("```")[0])
+    result, _ = await run(load_plan(folder / "plan.yaml").plan, registry())
+    assert [found.error for found in result.node_results.values()] == [None] * 4
 
 
 def test_what_the_operator_has_not_set_up_is_refused_before_the_run() -> None:

@@ -62,7 +62,7 @@ def test_the_environment_sets_lists_with_commas(monkeypatch: pytest.MonkeyPatch)
 def test_a_file_sets_lists_as_lists(folder: Path) -> None:
     table = '[integrations.vibe_prefect.fetch]\nallow = ["example.org"]\n'
     (folder / "prefect.toml").write_text(table)
-    assert FetchSettings().allow == ("example.org",)
+    assert FetchSettings().allow == VibePrefectSettings().fetch.allow == ("example.org",)
 
 
 def test_a_list_that_is_not_written_right_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ BOUND = 20.0
 
 
 @contextmanager
-def serving(app: Any, **options: Any) -> Generator[int]:
+def serving(app: Any, host: str = "127.0.0.1", **options: Any) -> Generator[int]:
     """Serve an ASGI application and yield its port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, 0), family=family)
     config = uvicorn.Config(
         app, log_level="critical", lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1, **options
     )

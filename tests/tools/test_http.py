@@ -118,6 +118,16 @@ async def test_a_file_is_written_as_it_came_with_a_sidecar(
     }
 
 
+async def test_an_ipv6_address_is_fetched_from() -> None:
+    site = Site()
+    site.put("/a", b"six")
+    with serving(site, host="::1") as port:
+        here = (f"[::1]:{port}",)
+        config = FetchConfig(allow=here, allow_private=here)
+        assert (await fetch(f"http://[::1]:{port}/a", config)).content == b"six"
+    assert site.asked == [(f"[::1]:{port}", "/a")]
+
+
 async def test_without_configuration_nothing_is_fetched(site: Site, context: ToolContext) -> None:
     url = site.put("/a", b"x")
     with pytest.raises(ToolError, match=r"allow-list \(nothing\); .* PREFECT_INTEGRATIONS_VIBE_PREFECT_FETCH_ALLOW"):

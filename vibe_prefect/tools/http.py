@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -333,10 +332,7 @@ def _text(found: Fetched) -> FetchedText:
 
 def _decoded(found: Fetched) -> str:
     try:
-        codec = codecs.lookup(found.charset)
-        if not getattr(codec, "_is_text_encoding", True):  # such as zip and rot13
-            raise LookupError(f"{found.charset} is no text encoding")
-        return found.content.decode(codec.name).removeprefix("\ufeff")
+        return found.content.decode(found.charset).removeprefix("\ufeff")
     except (LookupError, UnicodeDecodeError) as error:
         raise ToolError(
             f"fetch: {found.url} is not text in {shorten(found.charset)}: {error}", retryable=False
