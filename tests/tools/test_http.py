@@ -165,6 +165,7 @@ async def test_a_status_is_an_error_that_says_whether_to_try_again(
 def test_a_date_is_a_wait_too() -> None:
     later = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=100)
     assert retry_after({"retry-after": format_datetime(later, usegmt=True)}) == pytest.approx(100, abs=3)
+    assert retry_after({"retry-after": "Mon, 31 Dec 99999999999999 00:00:00 GMT"}) is None
     assert retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0.0
 
 
@@ -174,6 +175,20 @@ async def test_a_redirect_is_followed_to_a_host_that_is_allowed(site: Site, conf
     site.put("/second", status=307, location=end)
     found = await fetch(first, config)
     assert (found.content, found.url) == (b"here", end)
+
+
+async def test_the_signature_in_a_redirect_is_in_no_record(
+    site: Site, config: FetchConfig, context: ToolContext, tmp_path: Path
+) -> None:
+    url = site.put("/a", status=302, location="/b?signature=s3cret#x") + "?plan=1"
+    end = site.put("/b", b"x")
+    result = await fetch_tool(config).execute({"url": url, "path": "b.txt"}, context)
+    assert result.output["url"] == end
+    assert "s3cret" not in (tmp_path / "out/b.txt.provenance.json").read_text()
+    site.put("/b", status=403)
+    assert str(await refusal(url, config)) == f"fetch: '{end}' answered 403 Forbidden"
+    site.put("/a", b"x")
+    assert (await fetch(url, config)).url == url
 
 
 @pytest.mark.parametrize(

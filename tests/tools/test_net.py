@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import pickle
+import socket
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.tools.net import FetchConfig, admit, is_public, read_target
@@ -138,6 +142,24 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
         read_target(url)
     assert not caught.value.retryable
     assert "password@" not in str(caught.value)
+
+
+@given(st.text("0123456789abcdefx.%-_:@/\\?#[]", max_size=20))
+def test_no_host_that_passes_as_a_name_is_a_number_to_the_system(host: str) -> None:
+    try:
+        target = read_target(f"http://{host}/")
+    except ToolError:
+        return
+    if target.literal is None:
+        with pytest.raises(OSError, match="illegal IP address"):
+            socket.inet_aton(target.host)
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_target_or_a_refusal(text: str) -> None:
+    for url in (text, f"http://{text}", f"http://{text}/", f"https://example.org/{text}"):
+        with contextlib.suppress(ToolError):
+            assert read_target(url).host
 
 
 @pytest.mark.parametrize(

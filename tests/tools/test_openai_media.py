@@ -224,8 +224,13 @@ async def test_an_address_instead_of_an_image_is_fetched_only_where_the_operator
         await draw(server, context)
     assert server.calls == 1
     here = (f"127.0.0.1:{server.port}",)
-    result: ToolResult = await draw(server, context, fetch=FetchConfig(allow=here, allow_private=here))
+    allowed = FetchConfig(allow=here, allow_private=here)
+    result: ToolResult = await draw(server, context, fetch=allowed)
     assert result.output["width"] == 32
+    server.image = {"url": f"http://127.0.0.1:{server.port}/none?signature=s3cret"}
+    with pytest.raises(ToolError, match="answered 404") as caught:
+        await draw(server, context, fetch=allowed)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

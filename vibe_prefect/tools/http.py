@@ -51,7 +51,7 @@ class FetchedText(TypedDict):
     """The text."""
 
     url: str
-    """Where it came from in the end, after redirects."""
+    """Where it came from in the end; after redirects without its query."""
 
     mime: str
     """Media type that the server stated."""
@@ -67,7 +67,7 @@ class FetchedFile(FileRef):
     """What `http_fetch` makes when it is told a path."""
 
     url: str
-    """Where it came from in the end, after redirects."""
+    """Where it came from in the end; after redirects without its query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Fetched:
     """An answer."""
 
     url: str
-    """Where it came from in the end."""
+    """Where it came from in the end; after redirects without its query."""
 
     mime: str
     """Media type, without parameters."""
@@ -136,13 +136,18 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
     return http_fetch
 
 
-async def fetch(url: str, config: FetchConfig) -> Fetched:
+async def fetch(url: str, config: FetchConfig, *, named: bool = True) -> Fetched:
     """Fetch a URL: every hop is checked, sizes and time are bounded.
+
+    Args:
+        url: What to fetch.
+        config: What the operator allows.
+        named: Whether the plan named the URL; a server's is not shown whole, since it may hold a signature.
 
     Raises:
         ToolError: It may not be fetched, or could not be; `retryable` tells which.
     """
-    return await _follow(url, config, _whole)
+    return await _follow(url, config, _whole, named=named)
 
 
 async def probe(url: str, config: FetchConfig) -> str:
@@ -154,18 +159,19 @@ async def probe(url: str, config: FetchConfig) -> str:
     return await _follow(url, config, _source)
 
 
-async def _follow(url: str, config: FetchConfig, read: Reader[T]) -> T:
+async def _follow(url: str, config: FetchConfig, read: Reader[T], *, named: bool = True) -> T:
+    label = shorten(url if named else url.partition("?")[0], 100)
     try:
         with anyio.fail_after(config.seconds):
-            return await _hops(url, config, read)
+            return await _hops(await admit(read_target(url), config, named=named), config, read)
     except TimeoutError as error:
-        raise ToolError(f"fetch: {shorten(url, 100)} took longer than {config.seconds:g} s") from error
+        raise ToolError(f"fetch: {label} took longer than {config.seconds:g} s") from error
     except httpx.HTTPError as error:
-        raise ToolError(f"fetch: {shorten(url, 100)} failed: {type(error).__name__}: {error}") from error
+        raise ToolError(f"fetch: {label} failed: {type(error).__name__}: {error}") from error
 
 
-async def _hops(url: str, config: FetchConfig, read: Reader[T]) -> T:
-    first = admission = await admit(read_target(url), config)
+async def _hops(first: Admission, config: FetchConfig, read: Reader[T]) -> T:
+    admission = first
     for _ in range(config.max_redirects + 1):
         answer = await _get(admission, config, read)
         if not isinstance(answer, httpx.URL):
@@ -176,7 +182,7 @@ async def _hops(url: str, config: FetchConfig, read: Reader[T]) -> T:
                 f"fetch: {admission.target} redirects from https to http, which is refused", retryable=False
             )
         admission = await admit(target, config, after=first)
-    raise ToolError(f"fetch: {shorten(url, 100)}: more than {config.max_redirects} redirects", retryable=False)
+    raise ToolError(f"fetch: {shorten(first.shown, 100)}: more than {config.max_redirects} redirects", retryable=False)
 
 
 async def _get(admission: Admission, config: FetchConfig, read: Reader[T]) -> T | httpx.URL:
@@ -197,11 +203,11 @@ async def _get(admission: Admission, config: FetchConfig, read: Reader[T]) -> T 
 async def _whole(admission: Admission, response: httpx.Response, config: FetchConfig) -> Fetched:
     mime, charset = _content_type(response)
     _check_type(admission, mime, config)
-    return Fetched(str(admission.target.url), mime, charset, await _body(response, config.max_bytes))
+    return Fetched(admission.shown, mime, charset, await _body(response, config.max_bytes))
 
 
 async def _source(admission: Admission, response: httpx.Response, config: FetchConfig) -> str:
-    return str(admission.target.url)
+    return admission.shown
 
 
 def _joined(admission: Admission, location: str) -> httpx.URL:
@@ -216,7 +222,7 @@ def _joined(admission: Admission, location: str) -> httpx.URL:
 def _status_error(admission: Admission, response: httpx.Response) -> ToolError:
     status = response.status_code
     return ToolError(
-        f"fetch: {shorten(str(admission.target.url), 100)} answered {status} {response.reason_phrase}".rstrip(),
+        f"fetch: {shorten(admission.shown, 100)} answered {status} {response.reason_phrase}".rstrip(),
         retryable=status in RETRYABLE,
         retry_after=retry_after(response.headers),
     )
@@ -240,7 +246,7 @@ def retry_after(headers: Headers) -> float | None:
         return None
     try:
         seconds = float(stated) if stated.isdigit() else _until(stated)
-    except ValueError:  # neither a number nor a date: as if it had not been said
+    except (ValueError, OverflowError):  # neither a number nor a date: as if it had not been said
         return None
     return min(max(0.0, seconds), MAX_WAIT)
 
@@ -269,7 +275,7 @@ def _base_type(mime: str) -> str:
 def _check_type(admission: Admission, mime: str, config: FetchConfig) -> None:
     if not _base_type(mime).startswith(config.types):
         raise ToolError(
-            f"fetch: {shorten(str(admission.target.url), 100)} is {mime}; allowed is {', '.join(config.types)}",
+            f"fetch: {shorten(admission.shown, 100)} is {mime}; allowed is {', '.join(config.types)}",
             retryable=False,
         )
 

@@ -295,13 +295,24 @@ class Admission:
     addresses: tuple[IPAddress, ...]
     """Where it may be fetched from, in the resolver's order."""
 
+    named: bool = True
+    """Whether the plan named the URL; if not, a server did."""
+
+    @property
+    def shown(self) -> str:
+        """The URL for records and messages: of a server's without the query, which often holds a signature."""
+        url = self.target.url
+        return str(url if self.named else url.copy_with(query=None, fragment=None))
+
     @property
     def endpoints(self) -> frozenset[Endpoint]:
         """The addresses with the port."""
         return frozenset((address, self.target.port) for address in self.addresses)
 
 
-async def admit(target: Target, config: FetchConfig, *, after: Admission | None = None) -> Admission:
+async def admit(
+    target: Target, config: FetchConfig, *, after: Admission | None = None, named: bool = True
+) -> Admission:
     """Look a URL's host up, once, and check every address that it has.
 
     Args:
@@ -309,6 +320,7 @@ async def admit(target: Target, config: FetchConfig, *, after: Admission | None 
         config: What the operator allows.
         after: The fetch's first admission, when this URL came from a redirect. An exemption for private addresses does
             not pass on to other addresses than those that the plan's own URL led to.
+        named: Whether the plan named the URL, when it came from no redirect.
 
     Raises:
         ToolError: The host is not in the allow-list, one of its addresses is not public, or it has none.
@@ -323,7 +335,7 @@ async def admit(target: Target, config: FetchConfig, *, after: Admission | None 
     for address in addresses:
         if not is_public(address) and (address, target.port) not in exempt:
             raise _not_public(target, address)
-    return Admission(target, addresses)
+    return Admission(target, addresses, named=named and after is None)
 
 
 def _unlisted(target: Target, config: FetchConfig) -> ToolError:

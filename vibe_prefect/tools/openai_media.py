@@ -269,7 +269,7 @@ async def _image_bytes(call: _Call, answer: Any, fetching: FetchConfig) -> bytes
         except binascii.Error as error:
             raise call.error(f"the answer's image is no base64: {error}") from error
     if isinstance(url, str):
-        return (await fetch(url, fetching)).content
+        return (await fetch(url, fetching, named=False)).content
     raise call.error("the answer holds neither an image nor its address")
 
 
