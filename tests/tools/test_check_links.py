@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tests.providers.loopback import serving
-from vibe_prefect.errors import OutsideRootError
+from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
 from vibe_prefect.tools.check_links import links_tool
 from vibe_prefect.tools.net import FetchConfig
@@ -114,7 +114,7 @@ async def test_a_file_is_read_by_its_kind(context: ToolContext) -> None:
     [
         ({}, ToolInputError, "give either text or path"),
         ({"text": "x", "path": "root.png"}, ToolInputError, "give either text or path"),
-        ({"path": "none.md"}, FileNotFoundError, "no file 'none.md'"),
+        ({"path": "none.md"}, ToolError, "no file 'none.md'"),
         ({"path": "../x.md"}, OutsideRootError, "outside"),
         ({"text": "x", "folder": "../.."}, OutsideRootError, "outside"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.providers.media_server import picture, sound
-from vibe_prefect.errors import OutsideRootError
+from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
 from vibe_prefect.tools.check_audio import check_audio
 from vibe_prefect.tools.check_image import check_image
@@ -135,7 +135,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     ("inputs", "error", "message"),
     [
         ({"colours": ["nope"]}, ToolInputError, r"colours\[0\] 'nope' is not a colour"),
-        ({"path": "none.png"}, FileNotFoundError, "the run has made no file 'none.png'"),
+        ({"path": "none.png"}, ToolError, "the run has made no file 'none.png'"),
         ({"path": "../in/a.png"}, OutsideRootError, "outside"),
         ({"not_blank": False}, ToolInputError, "nothing to check"),
         ({"aspect": "wide"}, ToolInputError, "aspect: "),

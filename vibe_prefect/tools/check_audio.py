@@ -85,7 +85,7 @@ def check_audio(
     Raises:
         ToolInputError: There is nothing to check, the level of another format than WAV was asked for, or the extra
             `media` is needed and not installed.
-        FileNotFoundError: There is no such file.
+        ToolError: There is no such file.
         OutsideRootError: The path leaves the output folder.
     """
     source = workspace_of(context, "check_audio").made(path)

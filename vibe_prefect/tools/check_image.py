@@ -102,7 +102,7 @@ def check_image(
 
     Raises:
         ToolInputError: Pillow is not installed, or a colour is not one.
-        FileNotFoundError: There is no such file.
+        ToolError: There is no such file.
         OutsideRootError: The path leaves the output folder.
     """
     if _MISSING is not None:

@@ -79,7 +79,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
 
         Raises:
             ToolInputError: There is neither text nor path, or both, or the text is too long.
-            FileNotFoundError: There is no such file.
+            ToolError: There is no such file.
             OutsideRootError: The path leaves the output folder.
         """
         workspace = workspace_of(context, "check_links")

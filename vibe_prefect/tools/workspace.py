@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import OutsideRootError
+from vibe_prefect.errors import OutsideRootError, ToolError
 
 
 class FileRef(TypedDict):
@@ -61,11 +61,11 @@ class Workspace:
 
         Raises:
             OutsideRootError: The path leaves the root, also through a symbolic link.
-            FileNotFoundError: There is no such file.
+            ToolError: There is no such file.
         """
         target = self.output_path(path)
         if not target.is_file():
-            raise FileNotFoundError(f"the run has made no file {path!r}; name one below its output folder")
+            raise ToolError(f"the run has made no file {path!r}; name one below its output folder", retryable=False)
         return target
 
     def write(self, path: str, content: bytes, mime: str | None = None) -> FileRef:
