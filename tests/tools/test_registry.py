@@ -188,3 +188,12 @@ def test_an_entry_point_that_is_no_tool_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(ToolDefinitionError, match="5 is not a tool"):
         default_registry()
+
+
+def test_the_examples_of_the_built_in_tools_fit_their_inputs() -> None:
+    registry = default_registry()
+    tools = [tool for name in registry if (tool := registry.get(name)) is not None]
+    assert sum(len(tool.spec.examples) for tool in tools) >= 4
+    for tool in tools:
+        for example in tool.spec.examples:
+            assert input_problems(tool, example) == []

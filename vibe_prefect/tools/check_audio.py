@@ -113,6 +113,9 @@ def check_audio(
     return verdict(report, checks)
 
 
+check_audio.spec.examples.append({"path": "speech.mp3", "min_seconds": 5, "max_seconds": 60})
+
+
 def _listen(source: Path) -> _Heard | str:
     """Return what a file's headers say, or why they cannot be read."""
     with source.open("rb") as file:

@@ -145,6 +145,7 @@ def check_image(
 
 
 check_image.missing_extra = _MISSING
+check_image.spec.examples.append({"path": "card.png", "min_width": 1200, "aspect": "40:21"})
 
 
 @dataclass(frozen=True, slots=True)

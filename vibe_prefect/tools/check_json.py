@@ -70,6 +70,11 @@ def check_json(
     return verdict(report, checks)
 
 
+check_json.spec.examples.append(
+    {"data": "{{ outputs['facts'].text }}", "schema": {"type": "object", "required": ["title"]}}
+)
+
+
 def _read(text: str) -> tuple[Any, Check]:
     if len(text) > MAX_CHARS:
         raise ToolInputError(f"check_json: the text has {len(text):,} characters; at most {MAX_CHARS:,} are read")

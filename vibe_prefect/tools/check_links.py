@@ -62,7 +62,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
         ] = None,
         folder: Annotated[
             str,
-            Field(max_length=1_000, description="What relative links of `text` start from, below the output folder."),
+            Field(max_length=1_000, description="Where relative links of `text` start, below the output folder."),
         ] = "",
         schemes: Annotated[list[Scheme], Field(description="Allowed ones.")] = ["https", "http", "mailto"],  # noqa: B006
         files: Annotated[bool, Field(description="Whether relative links must lead to files of this run.")] = True,
@@ -98,6 +98,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
         passed = all(one["passed"] for one in checks)
         return verdict(LinksReport(passed=passed, checks=checks, links=[link.target for link in links]), checks)
 
+    check_links.spec.examples.append({"path": "posts/blog.md"})
     return check_links
 
 

@@ -76,6 +76,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
         made = await execute(server, filled, outputs, context.get("node_id", ""))
         return await run_sync(_write, made, folder, context)
 
+    comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})
     if server is None:
         comfyui_run.missing_setting = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
     return comfyui_run
