@@ -1,6 +1,8 @@
 """The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
 
-export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
+    export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
+
+The settings of the tools that reach out are described in `tool_settings`.
 """
 
 from __future__ import annotations
