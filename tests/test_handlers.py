@@ -200,6 +200,7 @@ async def test_a_tool_is_told_about_the_node_and_its_dependencies() -> None:
         "previous_outputs": outputs,
         "node_id": "a",
         "plan_id": "plan",
+        "key": "",
         "vibe": Vibe(description="a test", style="dark"),
     }
 

@@ -310,9 +310,10 @@ class _Compiler:
             hint = did_you_mean(str(name), self._tools) or f"; registered tools: {', '.join(self._tools) or 'none'}"
             self._problem(place, ("parameters", "tool"), f"unknown tool {name!r}{hint}")
             return
-        missing = getattr(tool, "missing_extra", None)
-        if missing:
-            self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs more than is installed: {missing}")
+        for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
+            missing = getattr(tool, lack, None)
+            if missing:
+                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs {words}: {missing}")
         self._check_inputs(place, name, tool)
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:

@@ -166,6 +166,28 @@ class OutsideRootError(RunError, PermissionError):
     """A path that leaves the folder a tool is allowed to touch."""
 
 
+class ToolError(RunError, RuntimeError):
+    """A tool's own failure."""
+
+    retryable: bool = True
+    """Whether trying again may help."""
+
+    retry_after: float | None = None
+    """Seconds that the other side asks to wait before that; `None` where it says nothing."""
+
+    def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
+        """Tell why a tool failed.
+
+        Args:
+            message: What was done, what came of it, and what to do next.
+            retryable: Whether trying again may help.
+            retry_after: Seconds to wait before that, where the other side says so.
+        """
+        self.retryable = retryable
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

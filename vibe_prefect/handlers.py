@@ -66,6 +66,9 @@ class NodeContext:
     caller: ToolCaller
     """How `call_tool` reaches a tool; the engine makes each call a task of its own."""
 
+    key: str = ""
+    """The node's content key; empty where nothing was compiled."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -85,6 +88,7 @@ class NodeContext:
             previous_outputs=self.previous_outputs,
             node_id=self.node.id,
             plan_id=self.plan_id,
+            key=self.key,
             vibe=self.vibe,
             workspace=self.workspace,
         )

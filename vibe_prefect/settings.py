@@ -1,6 +1,7 @@
 """The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
 
-export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
+For example `export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs`. The settings of the tools that reach out
+are described in `tool_settings`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, ValidationError
 
 from vibe_prefect.errors import SettingsError
+from vibe_prefect.tool_settings import FetchSettings, MediaSettings
 from vibe_prefect.wording import finding
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
@@ -39,6 +41,10 @@ class VibePrefectSettings(PrefectBaseSettings):
     concurrency: Annotated[
         int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
     ] = 32
+
+    fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
+
+    media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
 
 
 def load_settings() -> VibePrefectSettings:

@@ -13,7 +13,18 @@ from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools import ToolCategory, ToolRegistry, default_registry, tool
 from vibe_prefect.tools.base import input_problems
 
-BUILT_IN = ["check_text", "combine", "image_card", "read_text", "template_fill", "write_file"]
+BUILT_IN = [
+    "check_audio",
+    "check_image",
+    "check_json",
+    "check_links",
+    "check_text",
+    "combine",
+    "image_card",
+    "read_text",
+    "template_fill",
+    "write_file",
+]
 
 
 @tool(category=ToolCategory.TEXT)
@@ -177,3 +188,12 @@ def test_an_entry_point_that_is_no_tool_is_refused(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(ToolDefinitionError, match="5 is not a tool"):
         default_registry()
+
+
+def test_the_examples_of_the_built_in_tools_fit_their_inputs() -> None:
+    registry = default_registry()
+    tools = [tool for name in registry if (tool := registry.get(name)) is not None]
+    assert sum(len(tool.spec.examples) for tool in tools) >= 4
+    for tool in tools:
+        for example in tool.spec.examples:
+            assert input_problems(tool, example) == []

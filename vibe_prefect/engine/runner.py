@@ -320,6 +320,7 @@ class _PlanRun:
             tools=self._setup.tools,
             simulated=node.backing is Backing.SIMULATION,
             caller=call,
+            key=node.key,
         )
         return context
 

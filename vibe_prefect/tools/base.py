@@ -100,6 +100,9 @@ class ToolContext(TypedDict, total=False):
     plan_id: str
     """The plan's id."""
 
+    key: str
+    """The node's content key; empty where nothing was compiled."""
+
     vibe: Vibe
     """The wish that the plan was made from."""
 

@@ -1,8 +1,15 @@
-"""The tools that come with the package. They need neither a network nor a model."""
+"""The tools that come with the package. They need neither a network nor a model.
+
+`check_links` asks for nothing over the network here; a registry with an operator's settings replaces it.
+"""
 
 from __future__ import annotations
 
 from vibe_prefect.tools.base import Tool
+from vibe_prefect.tools.check_audio import check_audio
+from vibe_prefect.tools.check_image import check_image
+from vibe_prefect.tools.check_json import check_json
+from vibe_prefect.tools.check_links import links_tool
 from vibe_prefect.tools.checks import check_text
 from vibe_prefect.tools.files import write_file
 from vibe_prefect.tools.images import image_card
@@ -15,4 +22,15 @@ def builtin_tools() -> tuple[Tool, ...]:
     A tool whose extra is not installed is among them: its `missing_extra` holds the command that
     installs it, and executing it fails with that command.
     """
-    return (check_text, combine, image_card, read_text, template_fill, write_file)
+    return (
+        check_audio,
+        check_image,
+        check_json,
+        links_tool(),
+        check_text,
+        combine,
+        image_card,
+        read_text,
+        template_fill,
+        write_file,
+    )

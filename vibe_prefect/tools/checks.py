@@ -15,15 +15,13 @@ from typing_extensions import TypedDict
 from vibe_prefect.errors import shorten
 from vibe_prefect.tools.base import ToolCategory, ToolResult
 from vibe_prefect.tools.functions import ToolInputError, tool
+from vibe_prefect.tools.verdicts import Check, check, number, verdict
 
 MAX_CHARS = 1_000_000
 """The longest text that is checked, in characters."""
 
 MAX_RULES = 200
 """The longest list of words or patterns."""
-
-MAX_SHOWN = 10
-"""How many failed checks the error names; the report has them all."""
 
 PATTERN_SECONDS = 2.0
 """How long one pattern may search, in seconds."""
@@ -42,19 +40,6 @@ _SILENT = re.compile(r"(?:[^aeiouyl]e|[aeiouy]le|[^aeiouytd]ed|[^aeiouycgsxzh]es
 Count = Annotated[int, Field(ge=0)]
 Rule = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"\S")]
 Rules = Annotated[list[Rule], Field(max_length=MAX_RULES)]
-
-
-class Check(TypedDict):
-    """One check of a text."""
-
-    name: str
-    """The input that asked for it, such as `max_words`."""
-
-    passed: bool
-    """Whether the text passed."""
-
-    detail: str
-    """What was found, what was expected, and where."""
 
 
 class TextReport(TypedDict):
@@ -184,19 +169,19 @@ class _Limits:
     def problem(self) -> str | None:
         if self.least is None or self.most is None or self.least <= self.most:
             return None
-        least, most = _number(self.least), _number(self.most)
+        least, most = number(self.least), number(self.most)
         return f"min_{self.name} ({least}) is more than max_{self.name} ({most})"
 
     def checks(self, found: float | None) -> Iterator[Check]:
-        shown = "no words to rate" if found is None else self.figure.format(_number(found))
+        shown = "no words to rate" if found is None else self.figure.format(number(found))
         if self.least is not None:
             enough = found is not None and found >= self.least
-            expected = f"at least {_number(self.least)} expected"
-            yield _check(f"min_{self.name}", enough, f"{shown}, {expected}")
+            expected = f"at least {number(self.least)} expected"
+            yield check(f"min_{self.name}", enough, f"{shown}, {expected}")
         if self.most is not None:
             within = found is not None and found <= self.most
-            expected = f"at most {_number(self.most)} expected"
-            yield _check(f"max_{self.name}", within, f"{shown}, {expected}")
+            expected = f"at most {number(self.most)} expected"
+            yield check(f"max_{self.name}", within, f"{shown}, {expected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,50 +234,34 @@ def _refuse_nonsense(limits: tuple[_Limits, ...], rules: _Rules) -> None:
         )
 
 
-def _report(text: str, limits: tuple[_Limits, ...], rules: _Rules) -> TextReport | ToolResult:
+def _report(text: str, limits: tuple[_Limits, ...], rules: _Rules) -> ToolResult:
     composed = _composed(text)
     ease = reading_ease(composed)
     rounded = None if ease is None else round(ease, 1)
     figures = (len(text), sum(1 for _ in _WORD.finditer(composed)), rounded)
     measured = zip(limits, figures, strict=True)
-    checks = [check for limit, figure in measured for check in limit.checks(figure)]
+    checks = [one for limit, figure in measured for one in limit.checks(figure)]
     checks += rules.checks(composed)
     report = TextReport(
-        passed=all(check["passed"] for check in checks),
+        passed=all(one["passed"] for one in checks),
         checks=checks,
         words=figures[1],
         chars=figures[0],
         reading_ease=rounded,
         text=text,
     )
-    return report if report["passed"] else ToolResult(False, report, error=_failure(checks))
-
-
-def _failure(checks: list[Check]) -> str:
-    failed = [f"{check['name']}: {check['detail']}" for check in checks if not check["passed"]]
-    plural = "s" if len(checks) > 1 else ""
-    more = f"; and {len(failed) - MAX_SHOWN} more" if len(failed) > MAX_SHOWN else ""
-    named = "; ".join(failed[:MAX_SHOWN])
-    return f"{len(failed)} of {len(checks)} check{plural} failed: {named}{more}"
-
-
-def _check(name: str, passed: bool, detail: str) -> Check:
-    return Check(name=name, passed=passed, detail=detail)
+    return verdict(report, checks)
 
 
 def _must(what: str, name: str, found: Any) -> Check:
-    return _check(name, found is not None, f"{what} {'occurs' if found else 'does not occur'}")
+    return check(name, found is not None, f"{what} {'occurs' if found else 'does not occur'}")
 
 
 def _must_not(what: str, name: str, found: Any, text: str) -> Check:
     if found is None:
-        return _check(name, True, f"{what} does not occur")
+        return check(name, True, f"{what} does not occur")
     hit = "" if what == shorten(found.group()) else f" ({shorten(found.group())})"
-    return _check(name, False, f"{what}{hit} at {_place(text, found.start())}")
-
-
-def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) else f"{value:,}"
+    return check(name, False, f"{what}{hit} at {_place(text, found.start())}")
 
 
 def _place(text: str, offset: int) -> str:

@@ -41,6 +41,9 @@ class FunctionTool(BaseTool):
     missing_extra: str | None = None
     """The command that installs what the tool lacks on this machine; `None` when it can run."""
 
+    missing_setting: str | None = None
+    """What its operator has to set before it can run; `None` when it can."""
+
     def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
         self.source_object = function
         self.version = version

@@ -16,6 +16,7 @@ from pydantic import Field
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
+from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
 if TYPE_CHECKING or find_spec("PIL") is not None:
@@ -24,6 +25,9 @@ if TYPE_CHECKING or find_spec("PIL") is not None:
     _MISSING: str | None = None
 else:
     _MISSING = "pip install 'vibe-prefect[images]'"
+
+VERSION = "2"
+"""Changes when the same inputs make another card."""
 
 MAX_PIXELS = 40_000_000
 """The largest card, in pixels: 160 MB of memory while it is drawn."""
@@ -63,7 +67,7 @@ class CardRef(FileRef):
     """Pixels."""
 
 
-@tool(name="image_card", category=ToolCategory.IMAGE, version="1")
+@tool(name="image_card", category=ToolCategory.IMAGE, version=VERSION)
 def image_card(
     title: Annotated[
         str,
@@ -93,7 +97,7 @@ def image_card(
         ),
     ] = None,
 ) -> CardRef | ToolResult:
-    """Draw a title card and write it as a PNG; the same inputs give the same bytes.
+    """Draw a title card and write it as a PNG; the same inputs in the same node give the same bytes.
 
     Where the font lacks a letter its plain form stands in (`é` becomes `e`); symbols that it lacks,
     such as emoji, are left out. The result's metadata names both, as `respelled` and `dropped`.
@@ -116,7 +120,8 @@ def image_card(
     if not spelled["title"]:
         raise ToolInputError(f"image_card: title {title[:60]!r} has nothing that can be drawn")
     card = _Card(face, palette, width, height, **spelled)
-    ref = workspace.write(path, card.png(), "image/png")
+    provenance = provenance_of(context, "image_card", VERSION)
+    ref = write_with_provenance(workspace, path, card.png(), "image/png", provenance)
     return ToolResult(True, CardRef(**ref, width=width, height=height), metadata=face.changes())
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import OutsideRootError
+from vibe_prefect.errors import OutsideRootError, ToolError
 
 
 class FileRef(TypedDict):
@@ -55,6 +55,18 @@ class Workspace:
             OutsideRootError: The path leaves the root, also through a symbolic link.
         """
         return _inside(self.output_root, path, "write")
+
+    def made(self, path: str) -> Path:
+        """Return a file below the output root that this run has made.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            ToolError: There is no such file.
+        """
+        target = self.output_path(path)
+        if not target.is_file():
+            raise ToolError(f"the run has made no file {path!r}; name one below its output folder", retryable=False)
+        return target
 
     def write(self, path: str, content: bytes, mime: str | None = None) -> FileRef:
         """Write a file below the output root, atomically: a reader sees the old content or the new, never a part.

@@ -1,0 +1,186 @@
+"""The operator's settings of the tools that reach out: what may be fetched, who makes images and speech.
+
+    export PREFECT_INTEGRATIONS_VIBE_PREFECT_FETCH_ALLOW="example.org,*.example.net"
+
+A key is never a setting itself. A setting says where it is: `env:NAME` for an environment variable, `secret:name` for
+a Prefect Secret block. It is read at each call.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Annotated, Any, cast
+
+from prefect.blocks.system import Secret
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.tools.comfy_client import ComfyServer
+from vibe_prefect.tools.media import MediaConfig
+from vibe_prefect.tools.net import FetchConfig
+from vibe_prefect.tools.openai_media import OpenAIEndpoint
+
+_DEFAULT = FetchConfig()
+_OPENAI = "https://api.openai.com/v1"
+
+
+def _listed(value: Any) -> Any:
+    """Return what a comma-separated text lists."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+"""A list, or text with commas."""
+
+KeyPlace = Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|secret:[a-z0-9][a-z0-9-]*)$")]
+"""`env:NAME` or `secret:name`."""
+
+
+class FetchSettings(PrefectBaseSettings):
+    """What `http_fetch` may fetch."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect", "fetch"))
+
+    allow: Annotated[
+        Names,
+        Field(
+            description="Hosts: `example.org`, `*.example.org` for those below it, `*` for every public one; `:port` "
+            "behind it for another port than 80 and 443. Empty: nothing is fetched."
+        ),
+    ] = ()
+
+    allow_private: Annotated[
+        Names,
+        Field(description="Addresses with ports that may be reached though they are not public: `127.0.0.1:8080`."),
+    ] = ()
+
+    types: Annotated[Names, Field(description="What media types begin with.")] = _DEFAULT.types
+
+    max_bytes: Annotated[int, Field(ge=1, description="The largest answer, in bytes.")] = _DEFAULT.max_bytes
+
+    seconds: Annotated[float, Field(gt=0, description="How long one fetch may take.")] = _DEFAULT.seconds
+
+    max_redirects: Annotated[int, Field(ge=0, description="How many redirects are followed.")] = _DEFAULT.max_redirects
+
+    ca_file: Annotated[
+        str | None, Field(description="A PEM file of certificate authorities to trust instead of the public ones.")
+    ] = None
+
+    def config(self) -> FetchConfig:
+        """Return what the tool needs.
+
+        Raises:
+            UsageError: A list is not written as it must be.
+        """
+        return FetchConfig(
+            allow=self.allow,
+            allow_private=self.allow_private,
+            types=self.types,
+            max_bytes=self.max_bytes,
+            seconds=self.seconds,
+            max_redirects=self.max_redirects,
+            ca_file=self.ca_file,
+        )
+
+
+class MediaSettings(PrefectBaseSettings):
+    """Who makes images and speech."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect", "media"))
+
+    images_models: Annotated[
+        Names, Field(description="Models that `image_generate` may ask for, the usual one first. Empty: none.")
+    ] = ()
+    images_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = _OPENAI
+    images_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
+    images_seconds: Annotated[float, Field(gt=0, description="How long one image may take.")] = 180.0
+    images_options: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='What else to send, as JSON: `{"response_format": "b64_json"}` for models that would otherwise '
+            "answer with an address.",
+        ),
+    ] = None
+
+    speech_models: Annotated[
+        Names, Field(description="Models that `speech_generate` may ask for, the usual one first. Empty: none.")
+    ] = ()
+    speech_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = _OPENAI
+    speech_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
+    speech_seconds: Annotated[float, Field(gt=0, description="How long one text may take.")] = 180.0
+    speech_voice: Annotated[str, Field(description="Who speaks unless a plan says otherwise.")] = "alloy"
+
+    comfyui_url: Annotated[
+        str | None, Field(pattern=r"^https?://", description="Where ComfyUI is, such as `http://127.0.0.1:8188`.")
+    ] = None
+    comfyui_key: Annotated[
+        KeyPlace | None,
+        Field(description="Where the bearer token of a proxy before it is: `env:NAME`, `secret:block`."),
+    ] = None
+    comfyui_seconds: Annotated[float, Field(gt=0, description="How long one workflow may take, waiting included.")] = (
+        1_800.0
+    )
+    comfyui_nodes: Annotated[
+        Names | None, Field(description="The node classes that workflows may use; by default all of the server's.")
+    ] = None
+
+    def config(self, fetch: FetchConfig) -> MediaConfig:
+        """Return what the tools need.
+
+        Args:
+            fetch: Where images may be fetched from.
+        """
+        images = OpenAIEndpoint(
+            self.images_models,
+            self.images_url,
+            key=partial(read_key, self.images_key),
+            seconds=self.images_seconds,
+            options=self.images_options or {},
+        )
+        speech = OpenAIEndpoint(
+            self.speech_models, self.speech_url, key=partial(read_key, self.speech_key), seconds=self.speech_seconds
+        )
+        return MediaConfig(
+            images=images if images.models else None,
+            speech=speech if speech.models else None,
+            voice=self.speech_voice,
+            comfyui=self._comfyui(),
+            fetch=fetch,
+        )
+
+    def _comfyui(self) -> ComfyServer | None:
+        if self.comfyui_url is None:
+            return None
+        return ComfyServer(
+            self.comfyui_url,
+            key=partial(read_key, self.comfyui_key),
+            seconds=self.comfyui_seconds,
+            nodes=self.comfyui_nodes,
+        )
+
+
+def read_key(place: str | None) -> str | None:
+    """Return a key from where it is kept; `None` where no place is named. It may ask the Prefect server: not async.
+
+    Raises:
+        ToolError: It is not there.
+    """
+    if place is None:
+        return None
+    kind, _, name = place.partition(":")
+    key = os.environ.get(name) if kind == "env" else _secret(name)
+    if not key:
+        what = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
+        raise ToolError(f"{what} holds no key; a setting names it as {shorten(place)}", retryable=False)
+    return key
+
+
+def _secret(name: str) -> str:
+    try:
+        block = cast("Any", Secret).load(name, _sync=True)
+    except ValueError as error:
+        raise ToolError(f"Secret block {name!r} cannot be loaded: {error}", retryable=False) from error
+    return str(block.get())
