@@ -12,7 +12,7 @@ from typing import Annotated
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field
 
-from vibe_prefect.tool_settings import FetchSettings, MediaSettings
+from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 
 
 class VibePrefectSettings(PrefectBaseSettings):
@@ -41,3 +41,5 @@ class VibePrefectSettings(PrefectBaseSettings):
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
+
+    llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")

@@ -92,7 +92,7 @@ def configured_api_url() -> str | None:
     """
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
-    if not any(map(_may_set_prefect, _settings_files())):
+    if not any(map(_may_set_prefect, settings_files())):
         return None
     from prefect.settings import get_current_settings
 
@@ -105,7 +105,7 @@ def configured_api_url() -> str | None:
     return settings.api.url
 
 
-def _settings_files() -> list[Path]:
+def settings_files() -> list[Path]:
     """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
     home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
     profiles = os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"

@@ -21,13 +21,14 @@ from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, r
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
+from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 SHARED_FOLDER = "shared"
@@ -212,6 +213,6 @@ def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
 
 
 def _own_options(plan: WorkflowPlan, *, simulate: bool) -> RunOptions:
-    tools = default_registry()
+    tools = configured_registry()
     mode = Simulate.ALL if simulate else Simulate.NEVER
     return RunOptions(compile_plan(plan, tools=tools, simulate=mode), tools)
