@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(call need_ensurepip)
 	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
-	@$(PIP) install --quiet --editable '.[images,media,dev]' --constraint constraints.txt
+	@$(PIP) install --quiet --editable '.[images,llm,media,dev]' --constraint constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
@@ -66,7 +66,7 @@ constraints: ## Resolve the dependencies anew and write constraints.txt (needs P
 	  echo "constraints.txt is made with the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	$(PYTHON) -m venv "$$dir/venv" && \
-	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[images,media,dev]' $(NEWER_PYTHONS) && \
+	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[images,llm,media,dev]' $(NEWER_PYTHONS) && \
 	{ echo "# Exact versions of all dependencies, for 'pip install --constraint'. Made by 'make constraints'."; \
 	  "$$dir/venv/bin/python" -m pip --disable-pip-version-check list --format=freeze \
 	    --exclude vibe-prefect --exclude pip --exclude setuptools; } > "$$dir/constraints.txt" && \

@@ -201,6 +201,8 @@ async def test_a_tool_is_told_about_the_node_and_its_dependencies() -> None:
         "node_id": "a",
         "plan_id": "plan",
         "key": "",
+        "node_type": "generate",
+        "parameters": {},
         "vibe": Vibe(description="a test", style="dark"),
     }
 

@@ -12,6 +12,7 @@ from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shor
 from vibe_prefect.graph import DataPath, Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph, dotted
 from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
+from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, references, walk_templates
 from vibe_prefect.tools.base import Tool, input_problems, tool_version
@@ -226,7 +227,7 @@ class _Compiler:
         self._type_policies = type_policies
         self._source = source
         self._problems: list[Problem] = []
-        self._policies: dict[tuple[WorkflowNodeType, NodePolicy], ExecutionPolicy] = {}
+        self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
 
     def check_work(self, nodes: Collection[GraphNode] | Iterator[_LooseNode]) -> list[Problem]:
@@ -261,11 +262,18 @@ class _Compiler:
         return CompiledNode(place.node, key, backing, tool, self._policy(place.node), place.dependencies)
 
     def _policy(self, node: WorkflowNode) -> ExecutionPolicy:
-        layer = (node.type, node.policy)
+        tool = self._tool(node)
+        own: NodePolicy | None = getattr(tool, "default_policy", None)
+        layer = (node.type, node.policy, own)
         if layer not in self._policies:
             defaults = self._type_policies.get(node.type, NodePolicy())
-            self._policies[layer] = resolve_policy(defaults, self._plan.policy, node.policy)
+            self._policies[layer] = resolve_policy(own or NodePolicy(), defaults, self._plan.policy, node.policy)
         return self._policies[layer]
+
+    def _tool(self, node: WorkflowNode) -> Tool | None:
+        """Return the tool that runs a node, when one does."""
+        name = tool_of(node, self._tools) if self._backing(node) is Backing.TOOL else None
+        return self._tools.get(name) if name else None
 
     def _variation(self, place: GraphNode) -> str | int | None:
         return self._plan.policy.variation if place.node.policy.variation is None else place.node.policy.variation
@@ -274,7 +282,7 @@ class _Compiler:
         backing = self._backing(node)
         name = tool_of(node, self._tools)
         work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
-        if backing is Backing.TOOL and _names_vibe(node):
+        if backing is Backing.TOOL and (_names_vibe(node) or getattr(self._tool(node), "uses_vibe", False)):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if self._policy(node).cache == "default" else f"{work} anew {self._salt}"
@@ -307,8 +315,7 @@ class _Compiler:
         name = tool_of(place.node, self._tools)
         tool = self._tools.get(name) if name else None
         if name is None or tool is None:
-            hint = did_you_mean(str(name), self._tools) or f"; registered tools: {', '.join(self._tools) or 'none'}"
-            self._problem(place, ("parameters", "tool"), f"unknown tool {name!r}{hint}")
+            self._problem(place, ("parameters", "tool"), _unknown_message(str(name), self._tools))
             return
         for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
             missing = getattr(tool, lack, None)
@@ -368,11 +375,18 @@ def _reference_message(name: str, meant: str | None, dependencies: tuple[str, ..
     return f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}{hint}"
 
 
+def _unknown_message(name: str, tools: ToolRegistry) -> str:
+    if name in MODEL_TOOLS:
+        return f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}"
+    hint = did_you_mean(name, tools) or f"; registered tools: {', '.join(tools) or 'none'}"
+    return f"unknown tool {name!r}{hint}"
+
+
 def _unbacked_message(ids: list[str]) -> str:
     named = ", ".join(repr(id) for id in ids[:MAX_NAMED])
     more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
     verb = "node has" if len(ids) == 1 else "nodes have"
     return (
         f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}; "
-        "name a tool in parameters.tool, or simulate the run"
+        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
     )

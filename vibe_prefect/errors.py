@@ -8,9 +8,9 @@ All of them survive pickling, since they cross process borders.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vibe_prefect.results import ExecutionResult
@@ -175,6 +175,9 @@ class ToolError(RunError, RuntimeError):
     retry_after: float | None = None
     """Seconds that the other side asks to wait before that; `None` where it says nothing."""
 
+    usage: Mapping[str, Any] | None = None
+    """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
+
     def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
         """Tell why a tool failed.
 
@@ -186,6 +189,18 @@ class ToolError(RunError, RuntimeError):
         self.retryable = retryable
         self.retry_after = retry_after
         super().__init__(message)
+
+
+class BudgetExceededError(ToolError):
+    """A call that was not made, since it could have cost more than the run's budget has left."""
+
+    def __init__(self, message: str) -> None:
+        """Tell what was spent, what the call could cost, and how to go on.
+
+        Args:
+            message: All of that.
+        """
+        super().__init__(message, retryable=False)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
 from vibe_prefect.engine.seeds import Seed, seeds_of
+from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.graph import PlanSource
 from vibe_prefect.handlers import BUILTIN_HANDLERS, NodeHandler
@@ -21,7 +22,7 @@ from vibe_prefect.models import NodePolicy, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class WorkflowExecutor:
             checkpoint_interval: After how many completed nodes the run's checkpoint is brought up to date, 1 or more,
                 and once more at the end; `None` for no checkpoint. What a run finished is persisted all the same.
             checkpoint_dir: Where checkpoints go.
-            tool_registry: The tools that nodes may name; the built-in and installed ones by default.
+            tool_registry: The tools that nodes may name; the built-in and installed ones by default, and what the
+                settings configure.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
             concurrency: How many nodes may run at once; `None` for no limit.
             type_policies: Execution defaults for each node type, below the plan's own policy.
@@ -94,7 +96,7 @@ class WorkflowExecutor:
     def tools(self) -> ToolRegistry:
         """The tools that nodes may name."""
         if self._tools is None:
-            self._tools = default_registry()
+            self._tools = configured_registry()
         return self._tools
 
     def compile(self, plan: WorkflowPlan, source: PlanSource | None = None) -> CompiledPlan:

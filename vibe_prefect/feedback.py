@@ -41,16 +41,24 @@ class Failure:
 
 
 def quality(result: Any) -> float:
-    """Return the contract's guess at a result's quality, 0 to 1."""
+    """Return a result's quality, 0 to 1: what a tool's metadata say under `quality`, else the contract's guess."""
     if result is None:
         return 0.0
     if not isinstance(result, dict):
         return 0.7 if result else 0.0
     facts = cast("dict[str, Any]", result)
+    judged = _metadata(facts).get("quality")
+    if isinstance(judged, int | float) and not isinstance(judged, bool):
+        return min(1.0, max(0.0, float(judged)))
     score = 0.5 + (0.3 if len(str(facts.get("result", ""))) > 10 else 0.0)
     if facts.get("error") or facts.get("failed"):
         score = max(0.1, score - 0.4)
     return min(1.0, score)
+
+
+def _metadata(facts: dict[str, Any]) -> dict[str, Any]:
+    found = facts.get("metadata")
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
 def efficiency(estimated: float | None, actual: float) -> float:
@@ -62,8 +70,12 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
     """Return the feedback about a node that completed."""
     score = quality(result.result)
     ratio = efficiency(estimated, result.duration)
+    returned: Any = result.result
+    facts = cast("dict[str, Any]", returned) if isinstance(returned, dict) else {}
+    evidence = _metadata(facts).get("evidence")
     return {
         "execution_quality": score,
+        **({"evidence": evidence} if evidence else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
             "duration": result.duration,

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from vibe_prefect.budget import Budget
+from vibe_prefect.errors import ToolError
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.templates import TEMPLATE_NAMES, render_all
 from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
@@ -25,6 +27,7 @@ RESULT_TYPES = {
     WorkflowNodeType.COMPOSITE: "composite",
 }
 TOOL_RESULT = "tool_execution"
+_TOOL_FIELDS = frozenset({"tool", "tool_inputs"})
 
 _SIMULATED_TEXT = {
     WorkflowNodeType.ANALYZE: "Analysis completed for: ",
@@ -69,6 +72,12 @@ class NodeContext:
     key: str = ""
     """The node's content key; empty where nothing was compiled."""
 
+    budget: Budget | None = None
+    """What the run may still spend on models; `None` for no limit."""
+
+    report_progress: Callable[[float | None, str], None] | None = None
+    """Tells how far the node's work has come; see `ToolContext`."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -82,16 +91,23 @@ class NodeContext:
     @property
     def tool_context(self) -> ToolContext:
         """What a tool is told about this node."""
-        return ToolContext(
+        told = ToolContext(
             workflow_context=self.workflow_context,
             node_description=self.node.description,
             previous_outputs=self.previous_outputs,
             node_id=self.node.id,
             plan_id=self.plan_id,
             key=self.key,
+            node_type=self.node.type.value,
+            parameters={name: value for name, value in self.node.parameters.items() if name not in _TOOL_FIELDS},
             vibe=self.vibe,
             workspace=self.workspace,
         )
+        if self.budget is not None:
+            told["budget"] = self.budget
+        if self.report_progress is not None:
+            told["report_progress"] = self.report_progress
+        return told
 
     async def call_tool(self, name: str, inputs: dict[str, Any]) -> Any:
         """Call a registered tool from a handler and return its output.
@@ -164,6 +180,9 @@ def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     named = node.parameters.get("tool")
     if named is not None:
         return str(named)
+    default = tools.default_for(node.type)
+    if default is not None:
+        return default
     return LLM_TOOL if node.type is WorkflowNodeType.GENERATE and LLM_TOOL in tools else None
 
 
@@ -212,15 +231,22 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
 
     Raises:
         KeyError: No tool has that name.
-        RuntimeError: The tool reported failure.
+        ToolError: The tool reported failure; a `RuntimeError`.
     """
     tool = context.tools.get(name)
     if tool is None:
         raise KeyError(f"no tool is named {name!r}; registered: {', '.join(context.tools)}")
     outcome = await tool.execute(inputs, context.tool_context)
     if not outcome.success:
-        raise RuntimeError(f"Tool execution failed: {outcome.error}")
+        raise _failure(outcome)
     return outcome
+
+
+def _failure(outcome: ToolResult) -> ToolError:
+    """Return the error for a tool that reported failure. Its metadata may say that trying again cannot help."""
+    error = ToolError(f"Tool execution failed: {outcome.error}", retryable=outcome.metadata.get("retryable", True))
+    error.usage = outcome.metadata.get("usage")
+    return error
 
 
 async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict[str, Any]:

@@ -64,6 +64,9 @@ class RunObserver:
     def node_started(self, node: WorkflowNode) -> None:
         """A node begins its work."""
 
+    def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
+        """A node's work has come further: to a part of it, 0 to 1, where that can be told."""
+
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node has completed, failed or been skipped."""
 

@@ -12,7 +12,7 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, ValidationError
 
 from vibe_prefect.errors import SettingsError
-from vibe_prefect.tool_settings import FetchSettings, MediaSettings
+from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.wording import finding
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
@@ -45,6 +45,8 @@ class VibePrefectSettings(PrefectBaseSettings):
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
+
+    llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
 
 
 def load_settings() -> VibePrefectSettings:

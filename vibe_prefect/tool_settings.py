@@ -9,6 +9,7 @@ a Prefect Secret block. It is read at each call.
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -17,7 +18,16 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.errors import ToolError, UsageError, shorten
+from vibe_prefect.llm.config import (
+    DEFAULT_CONTEXT_TOKENS,
+    DEFAULT_MAX_TOKENS,
+    DEFAULT_SECONDS,
+    SHORT_VARIABLE,
+    ModelConfig,
+    Prices,
+    Structure,
+)
 from vibe_prefect.tools.comfy_client import ComfyServer
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
@@ -34,6 +44,9 @@ def _listed(value: Any) -> Any:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """A list, or text with commas."""
+
+MODEL_FORM = r"^[a-z][a-z0-9_/-]*:[^\s*]+$"
+"""`provider:name`."""
 
 KeyPlace = Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|secret:[a-z0-9][a-z0-9-]*)$")]
 """`env:NAME` or `secret:name`."""
@@ -160,6 +173,73 @@ class MediaSettings(PrefectBaseSettings):
             seconds=self.comfyui_seconds,
             nodes=self.comfyui_nodes,
         )
+
+
+class LLMSettings(PrefectBaseSettings):
+    """Which language model runs nodes, and within which limits."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect", "llm"))
+
+    models: Annotated[
+        Names,
+        Field(
+            description="Models as `provider:name`: the first runs nodes that name none; the others, in which `*` "
+            "stands for anything, may be named by nodes. Empty: the variable VIBE_PREFECT_MODEL, else no model."
+        ),
+    ] = ()
+    judge: Annotated[str | None, Field(pattern=MODEL_FORM, description="The model for verdicts.")] = None
+    url: Annotated[
+        str | None, Field(pattern=r"^https?://", description="Another address of the first model's provider.")
+    ] = None
+    key: Annotated[
+        KeyPlace | None,
+        Field(description="Where its key is: `env:NAME` or `secret:block`. By default the provider's own variable."),
+    ] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2, description="How much answers vary.")] = None
+    max_tokens: Annotated[int, Field(ge=1, description="Output tokens of an answer, at most.")] = DEFAULT_MAX_TOKENS
+    context_tokens: Annotated[int, Field(ge=500, description="Input tokens of a call, at most, as estimated.")] = (
+        DEFAULT_CONTEXT_TOKENS
+    )
+    seconds: Annotated[float, Field(gt=0, description="How long one call may take.")] = DEFAULT_SECONDS
+    input_price: Annotated[
+        float | None, Field(ge=0, description="US dollars for a million input tokens, instead of the public list's.")
+    ] = None
+    output_price: Annotated[float | None, Field(ge=0, description="Likewise for output tokens.")] = None
+    structure: Annotated[
+        Structure, Field(description="How a provider is told the JSON Schema of an answer; its profile says.")
+    ] = "auto"
+
+    def config(self) -> ModelConfig | None:
+        """Return what the tools need; `None` where no model is named. A key alone configures nothing.
+
+        Raises:
+            UsageError: A model is not named as `provider:name`, or one of the two prices is missing.
+        """
+        models = self.models or _listed(os.environ.get(SHORT_VARIABLE, ""))
+        if not models:
+            return None
+        if not re.match(MODEL_FORM, models[0]):
+            raise UsageError(f"the model {models[0]!r} is not named as provider:name, such as openai:gpt-5-mini")
+        return ModelConfig(
+            models,
+            self.url,
+            partial(read_key, self.key),
+            judge=self.judge,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            context_tokens=self.context_tokens,
+            seconds=self.seconds,
+            prices=self._prices(),
+            structure=self.structure,
+            key_named=self.key is not None,
+        )
+
+    def _prices(self) -> Prices | None:
+        if self.input_price is None and self.output_price is None:
+            return None
+        if self.input_price is None or self.output_price is None:
+            raise UsageError("set both prices of a model, LLM_INPUT_PRICE and LLM_OUTPUT_PRICE, or neither")
+        return Prices(self.input_price, self.output_price)
 
 
 def read_key(place: str | None) -> str | None:

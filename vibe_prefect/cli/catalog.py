@@ -13,10 +13,11 @@ from ruamel.yaml import YAML
 from vibe_prefect.cli.console import Screen, out, write
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.text import columns, one_line
+from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.tools.base import ToolCategory, ToolSpec
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 
 SCHEMA_HINT = (
     "A plan file of vibe-prefect. In editors with the YAML language server, save this schema as "
@@ -47,7 +48,7 @@ def schema() -> int:
 
 def tools(name: str | None, *, as_json: bool) -> int:
     """Print the registered tools, or one of them in detail."""
-    registry = default_registry()
+    registry = command_registry()
     specs = registry.list_tools() if name is None else [_named(registry, name)]
     if as_json:
         found = [_as_data(spec) for spec in specs]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.planfile import load_plan
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ def ready(path: str, simulate: Simulate) -> ReadyPlan:
         UsageError: The file is no plan, or the plan cannot run as written.
     """
     loaded = load_plan(path)
-    tools = default_registry()
+    tools = command_registry()
     compiled = compile_plan(loaded.plan, tools=tools, simulate=simulate, source=loaded.source)
     return ReadyPlan(compiled, tools)
 

@@ -14,11 +14,11 @@ from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.text import one_line
+from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.compiler import compile_plan
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.selection import EVERYTHING, Choice
-from vibe_prefect.tools.registry import default_registry
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -97,5 +97,5 @@ def _own_plan(earlier: FlowRun, run: RunRequest) -> ReadyPlan:
     except ValidationError:
         message = f"the run {earlier.name!r} has no plan among its parameters; give one with --plan"
         raise UnknownRunError(message) from None
-    tools = default_registry()
+    tools = command_registry()
     return ReadyPlan(compile_plan(plan, tools=tools, simulate=mode(simulate=run.simulate)), tools)

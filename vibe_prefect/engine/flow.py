@@ -25,13 +25,14 @@ from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
+from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 SHARED_FOLDER = "shared"
@@ -227,7 +228,7 @@ async def _looked_up(plan: object) -> GivenPlan:
 
 
 def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:
-    tools = default_registry()
+    tools = configured_registry()
     mode = Simulate.ALL if simulate else Simulate.NEVER
     compiled = compile_plan(given.plan, tools=tools, simulate=mode, source=given.source)
     return RunOptions(compiled, tools)

@@ -16,6 +16,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 
+from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
@@ -91,6 +92,9 @@ class RunSetup:
 
     concurrency: int | None = None
     """How many nodes may run at once."""
+
+    budget: Budget | None = None
+    """What the run may spend on models; `None` for no limit."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
@@ -296,6 +300,10 @@ class _PlanRun:
         for observer in () if meter.attempts else self._setup.observers:
             observer.node_started(node.node)
 
+    def _report(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
+        for observer in self._setup.observers:
+            observer.node_progressed(node, fraction, message)
+
     async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
         own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
         handler: NodeHandler = own or builtin_handler
@@ -321,6 +329,8 @@ class _PlanRun:
             simulated=node.backing is Backing.SIMULATION,
             caller=call,
             key=node.key,
+            budget=self._setup.budget,
+            report_progress=partial(self._report, node.node) if self._setup.observers else None,
         )
         return context
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from anyio import current_effective_deadline, current_time
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.client.schemas.objects import State, StateDetails, StateType
+from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
 from prefect.context import TaskRunContext
 from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
@@ -24,6 +24,7 @@ from prefect.utilities.annotations import quote
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
+from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.tools.base import ToolResult
@@ -32,6 +33,9 @@ Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
+MAX_TOLD_WAIT = 600.0
+"""Seconds that a retry waits at the most because the other side says so."""
+
 SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
 
@@ -124,6 +128,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
         retries=policy.retries,
         retry_delay_seconds=list(policy.retry_delays) or None,
         retry_jitter_factor=policy.retry_jitter or None,
+        retry_condition_fn=_may_retry if policy.retries else None,
         timeout_seconds=policy.timeout,
         cache_policy=RecordPolicy() if keep else NO_CACHE,
         cache_result_in_memory=False,
@@ -195,8 +200,23 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = Failure(type(error).__name__, str(error) or repr(error))
+        job.failure = Failure(_type_of(error), str(error) or repr(error))
         raise
+
+
+def _type_of(error: Exception) -> str:
+    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
+
+
+async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
+    error = state.data
+    if not isinstance(error, ToolError):
+        return True
+    if error.retryable and error.retry_after:
+        await asyncio.sleep(min(error.retry_after, MAX_TOLD_WAIT))
+    return error.retryable
 
 
 def _tag(node: CompiledNode) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -22,7 +22,8 @@ from vibe_prefect.errors import did_you_mean
 from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
-    from vibe_prefect.models import Vibe
+    from vibe_prefect.budget import Budget
+    from vibe_prefect.models import NodePolicy, Vibe, WorkflowNodeType
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
@@ -103,8 +104,21 @@ class ToolContext(TypedDict, total=False):
     key: str
     """The node's content key; empty where nothing was compiled."""
 
+    node_type: str
+    """The node's type."""
+
+    parameters: Mapping[str, Any]
+    """The node's parameters without `tool` and `tool_inputs`."""
+
     vibe: Vibe
     """The wish that the plan was made from."""
+
+    budget: Budget
+    """What the run may still spend on models; missing where it has no limit."""
+
+    report_progress: Callable[[float | None, str], None]
+    """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
+    listens. Called from the event loop's own thread."""
 
     workspace: Workspace
     """The folders that this run may read from and write to."""
@@ -146,6 +160,15 @@ class BaseTool(ABC):
             inputs: The node's `tool_inputs`, their templates filled in.
             context: What the tool is told about the node.
         """
+
+    default_for: Collection[WorkflowNodeType] = ()
+    """Node types that the tool runs where a node names none."""
+
+    default_policy: NodePolicy | None = None
+    """How its nodes are executed unless the caller, the plan or the node says otherwise."""
+
+    uses_vibe: bool = False
+    """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""
 
     def validate_inputs(self, inputs: dict[str, Any]) -> bool:
         """Tell whether the inputs fit the tool's schema. `input_problems` says why they do not."""

@@ -1,6 +1,7 @@
 """The tools that come with the package. They need neither a network nor a model.
 
-`check_links` asks for nothing over the network here; a registry with an operator's settings replaces it.
+`check_links` asks for nothing over the network here, and the two tools of `drafts` ask no model; a registry with an
+operator's settings replaces them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from vibe_prefect.tools.check_image import check_image
 from vibe_prefect.tools.check_json import check_json
 from vibe_prefect.tools.check_links import links_tool
 from vibe_prefect.tools.checks import check_text
+from vibe_prefect.tools.drafts import judge_or_pass, llm_or_template
 from vibe_prefect.tools.files import write_file
 from vibe_prefect.tools.images import image_card
 from vibe_prefect.tools.text import combine, read_text, template_fill
@@ -30,6 +32,8 @@ def builtin_tools() -> tuple[Tool, ...]:
         check_text,
         combine,
         image_card,
+        judge_or_pass,
+        llm_or_template,
         read_text,
         template_fill,
         write_file,

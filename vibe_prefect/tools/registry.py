@@ -18,6 +18,7 @@ class ToolRegistry:
 
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
+        self._defaults: dict[str, str] = {}
         for tool in tools:
             self.register(tool)
 
@@ -31,10 +32,16 @@ class ToolRegistry:
         if not isinstance(name, str) or not name or not callable(getattr(tool, "execute", None)):
             raise ToolDefinitionError(f"{tool!r} is not a tool: it needs a `spec` with a name, and `execute`")
         self._tools[name] = tool
+        self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
+        self._defaults |= {_word(kind): name for kind in getattr(tool, "default_for", ())}
 
     def get(self, name: str) -> Tool | None:
         """Return the tool of that name, if there is one."""
         return self._tools.get(name)
+
+    def default_for(self, node_type: str) -> str | None:
+        """Return the name of the tool that runs nodes of a type which name none, if there is one."""
+        return self._defaults.get(_word(node_type))
 
     def list_tools(self, category: ToolCategory | None = None) -> list[ToolSpec]:
         """Return the specs of all tools, or of one category's, sorted by name."""

@@ -1,0 +1,189 @@
+"""A server on loopback that speaks OpenAI's chat protocol: scripted by the model's name, or by a function."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.providers.loopback import serving
+
+KEY = "sk-canary-7d1c9b52aa"
+"""The key that the server takes; tests look for it where it must not be."""
+
+TOKENS = (100, 20)
+"""Input and output tokens that each answer says it used."""
+
+Reply = Callable[[dict[str, Any]], str]
+
+
+class CutError(Exception):
+    """Ends a connection in the middle of an answer."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as it came."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+    @property
+    def system(self) -> str:
+        return "\n".join(str(m["content"]) for m in self.body["messages"] if m["role"] in ("system", "developer"))
+
+    @property
+    def prompt(self) -> str:
+        return "\n".join(str(m["content"]) for m in self.body["messages"] if m["role"] == "user")
+
+
+@dataclass
+class OpenAIServer:
+    """A model named `ok` answers; the other names say what goes wrong, the first `troubles` times."""
+
+    reply: Reply = field(default=lambda body: "A fine text, made for the test.")
+    """Makes an answer from a request's body."""
+
+    troubles: int = 1_000_000
+    """How often a model goes wrong before it answers."""
+
+    retry_after: str = "1"
+    pause: float = 0.0
+    """Seconds before each answer."""
+
+    usage: bool = True
+    """Whether answers say what they used."""
+
+    calls: list[Call] = field(default_factory=list[Call])
+    most_at_once: int = 0
+    answered: int = 0
+    port: int = 0
+    release: threading.Event = field(default_factory=threading.Event)
+    """Lets answers of the model `slow` end."""
+
+    def __post_init__(self) -> None:
+        self._now = 0
+        self._troubled = 0
+        self.app = Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.json()
+        self.calls.append(Call(body, dict(request.headers)))
+        self._now += 1
+        self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            if self.pause:
+                await asyncio.sleep(self.pause)
+            return await self._answer(body)
+        finally:
+            self._now -= 1
+
+    async def _answer(self, body: dict[str, Any]) -> Response:
+        model = body["model"]
+        key = self.calls[-1].headers.get("authorization", "").removeprefix("Bearer ")
+        if model == "echo-key":
+            return _error(500, f"internal: request with Authorization: Bearer {key} failed", "server_error")
+        if key != KEY:
+            return _error(401, f"Incorrect API key provided: {key}.", "invalid_api_key")
+        if model != "ok" and self._troubled < self.troubles:
+            self._troubled += 1
+            return self._trouble(model, body)
+        return self._good(body)
+
+    def _trouble(self, model: str, body: dict[str, Any]) -> Response:
+        match model:
+            case "busy":
+                return _error(429, "Slow down.", "rate_limit_exceeded", {"retry-after": self.retry_after})
+            case "broke":
+                return _error(429, "You exceeded your current quota.", "insufficient_quota")
+            case "down":
+                return _error(500, "The server had an error.", "server_error")
+            case "refuse":
+                return _error(400, "Unsupported value.", "invalid_value")
+            case "malformed":
+                return Response("data: {this is no JSON\n\n", media_type="text/event-stream")
+            case "cut":
+                return StreamingResponse(self._cut(body), media_type="text/event-stream")
+            case "slow":
+                return StreamingResponse(self._slow(body), media_type="text/event-stream")
+            case "silent":
+                return self._good(body, "")
+            case "filtered":
+                return self._good(body, "Half a sen", "content_filter")
+            case "long":
+                return self._good(body, "Half a sen", "length")
+            case _:
+                return _error(404, f"The model {model!r} does not exist.", "model_not_found")
+
+    def _good(self, body: dict[str, Any], text: str | None = None, finish: str = "stop") -> Response:
+        self.answered += 1
+        text = self.reply(body) if text is None else text
+        if body.get("stream"):
+            return StreamingResponse(self._chunks(body, text, finish), media_type="text/event-stream")
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage()})
+
+    async def _chunks(self, body: dict[str, Any], text: str, finish: str) -> AsyncGenerator[str]:
+        for start in range(0, len(text), 7):
+            yield _chunk(body, {"content": text[start : start + 7]})
+        yield _chunk(body, {}, finish)
+        if self.usage:
+            yield f"data: {json.dumps({**_head(body), 'choices': [], 'usage': _usage()})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    async def _cut(self, body: dict[str, Any]) -> AsyncGenerator[str]:
+        yield _chunk(body, {"content": "The begin"})
+        await asyncio.sleep(0.05)
+        raise CutError
+
+    async def _slow(self, body: dict[str, Any]) -> AsyncGenerator[str]:
+        count = 0
+        while not self.release.is_set():
+            count += 1
+            yield _chunk(body, {"content": f"word {count} "})
+            await asyncio.sleep(0.02)
+        yield _chunk(body, {}, "stop")
+        yield "data: [DONE]\n\n"
+
+
+def _head(body: dict[str, Any], kind: str = "chat.completion.chunk") -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": kind, "created": 1_700_000_000, "model": body["model"]}
+
+
+def _chunk(body: dict[str, Any], delta: dict[str, Any], finish: str | None = None) -> str:
+    choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": finish}
+    return f"data: {json.dumps({**_head(body), 'choices': [choice]})}\n\n"
+
+
+def _usage() -> dict[str, int]:
+    read, written = TOKENS
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def _error(status: int, message: str, code: str, headers: dict[str, str] | None = None) -> Response:
+    error = {"message": message, "type": code, "param": None, "code": code}
+    return JSONResponse({"error": error}, status_code=status, headers=headers)
+
+
+@contextmanager
+def openai_server(**fields: Any) -> Generator[OpenAIServer]:
+    server = OpenAIServer(**fields)
+    with serving(server.app) as server.port:
+        try:
+            yield server
+        finally:
+            server.release.set()

@@ -1,0 +1,22 @@
+"""The tools of a run, as the settings configure them."""
+
+from __future__ import annotations
+
+from vibe_prefect.settings import VibePrefectSettings
+from vibe_prefect.toolbox import equipped_registry
+from vibe_prefect.tools.registry import ToolRegistry
+
+
+def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegistry:
+    """Return a new registry with everything that the settings configure; see `equipped_registry`.
+
+    Args:
+        settings: The settings; as they stand now by default.
+
+    Raises:
+        UsageError: A setting cannot be what it is set to.
+        ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
+    """
+    settings = settings or VibePrefectSettings()
+    fetching = settings.fetch.config()
+    return equipped_registry(fetching, settings.media.config(fetching), settings.llm.config())

@@ -1,0 +1,122 @@
+"""One call to a model for a node: within the budget, with its progress and its usage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_prefect.budget import Budget, Reservation, Spending, estimate_tokens
+from vibe_prefect.errors import ToolError
+from vibe_prefect.llm.asking import Answer, Asker, Question
+from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
+from vibe_prefect.llm.provider import ProviderClient, usage_of
+from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.functions import ToolInputError
+
+REPORT_SECONDS = 0.5
+"""Seconds between two reports on how far an answer has come."""
+
+ALMOST = 0.99
+"""The part of an answer that has come, at most, as long as it has not ended."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who answers, and within which limits."""
+
+    config: ModelConfig
+    """The operator's configuration."""
+
+    asker: Asker
+    """Who answers."""
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Models:
+        """Return the models of a configuration, over the network."""
+        return cls(config, ProviderClient(config))
+
+    def most(self, question: Question) -> Spending:
+        """Return the most that a call can cost: all of its input, and all the output that it may make."""
+        read = question.input_tokens
+        usd = self.asker.price(question.model, read, question.max_tokens)
+        return Spending(read + question.max_tokens, usd)
+
+    async def ask(self, question: Question, context: ToolContext) -> tuple[Answer, dict[str, Any]]:
+        """Ask, and return the answer with its usage.
+
+        Raises:
+            BudgetExceededError: The run's budget does not allow the call; it was not made.
+            ToolError: There is no whole answer. Its `usage` holds what the call has cost, where that is known.
+        """
+        listener = _Listener(question, context.get("report_progress"))
+        reservation = await _reserved(context.get("budget"), self.most(question))
+        used = Spending()
+        try:
+            answer = await self.asker.ask(question, listener.heard)
+            used = self._used(question, answer)
+            return answer, usage_of(answer, question.model)
+        except ToolError as error:
+            used = self._lost(question, error, listener)
+            raise
+        except BaseException:  # cancelled or timed out in the middle: it may have been paid for
+            used = self._broken(question, listener)
+            raise
+        finally:
+            if reservation is not None:
+                reservation.settle(used)
+
+    def _used(self, question: Question, answer: Answer) -> Spending:
+        if answer.input_tokens is None or answer.output_tokens is None:
+            read, written = question.input_tokens, estimate_tokens(answer.text)
+            return Spending(read + written, self.asker.price(question.model, read, written))
+        return Spending(answer.input_tokens + answer.output_tokens, answer.cost_usd)
+
+    def _lost(self, question: Question, error: ToolError, listener: _Listener) -> Spending:
+        """Return what a failed call has cost: what the provider said, or an estimate when an answer had begun."""
+        usage = error.usage
+        if usage is not None and usage.get("input_tokens") is not None:
+            return Spending(usage["input_tokens"] + usage["output_tokens"], usage.get("cost_usd"))
+        return self._broken(question, listener) if listener.characters else Spending()
+
+    def _broken(self, question: Question, listener: _Listener) -> Spending:
+        read, written = question.input_tokens, listener.tokens
+        return Spending(read + written, self.asker.price(question.model, read, written))
+
+
+async def _reserved(budget: Budget | None, most: Spending) -> Reservation | None:
+    return None if budget is None else await budget.reserve(most)
+
+
+class _Listener:
+    """Turns an answer that comes in pieces into reports, no more often than people can read them."""
+
+    def __init__(self, question: Question, report: Callable[[float | None, str], None] | None) -> None:
+        self.characters = 0
+        self.tokens = 0
+        self._most = question.max_tokens
+        self._report = report
+        self._last = 0.0
+
+    def heard(self, piece: str) -> None:
+        self.characters += len(piece)
+        self.tokens += estimate_tokens(piece)
+        now = time.monotonic()
+        if self._report is not None and piece and now - self._last >= REPORT_SECONDS:
+            self._last = now
+            self._report(min(ALMOST, self.tokens / self._most), f"{self.characters:,} characters")
+
+
+def usable(models: Models | None, name: str) -> Models:
+    """Return the models, or say what is missing.
+
+    Raises:
+        ToolInputError: The extra is not installed.
+        ToolError: No model is configured.
+    """
+    if models is None:
+        raise ToolError(f"{name}: no model is configured: {HOW_TO_CONFIGURE}", retryable=False)
+    if MISSING is not None and isinstance(models.asker, ProviderClient):
+        raise ToolInputError(f"{name} needs pydantic-ai, which is not installed: {MISSING}")
+    return models

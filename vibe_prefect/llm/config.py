@@ -1,0 +1,134 @@
+"""Which model, where, and within which limits: what an operator decides."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.util import find_spec
+from typing import Literal
+
+from vibe_prefect.errors import did_you_mean
+from vibe_prefect.tools.functions import ToolInputError
+
+MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-prefect[llm]'"
+"""The command that installs what a model needs; `None` when it is here. It is imported by the first call."""
+
+MODELS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS"
+SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
+HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
+
+MODEL_TOOLS = frozenset({"llm_generate", "judge"})
+"""Tools that are there only where a model is configured."""
+
+DEFAULT_SECONDS = 180.0
+DEFAULT_MAX_TOKENS = 4_096
+DEFAULT_CONTEXT_TOKENS = 24_000
+
+_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
+"""The environment variables that must hold a key where neither a key nor another address is set."""
+
+_URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama": "OLLAMA_BASE_URL"}
+"""The providers' own variables for another address."""
+
+Structure = Literal["auto", "native", "tool", "prompted"]
+
+
+def no_key() -> str | None:
+    """Return no key: the provider looks for its own in the environment."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What a model costs, in US dollars for a million tokens."""
+
+    input: float
+    """Input."""
+
+    output: float
+    """Output."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The models that plans may use."""
+
+    models: tuple[str, ...]
+    """`provider:name` as pydantic-ai knows it. The first one runs nodes that name none; the others, in which `*` stands
+    for anything, are those that nodes may name besides."""
+
+    base_url: str | None = None
+    """Another address of the first model's provider."""
+
+    key: Callable[[], str | None] = no_key
+    """Returns the key of the first model's provider; asked at each call, in a thread. `None`: the provider looks for
+    its own in the environment."""
+
+    judge: str | None = None
+    """The model for verdicts; the first one by default."""
+
+    temperature: float | None = None
+    """How much answers vary; the model's own by default."""
+
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    """Output tokens of an answer, at most."""
+
+    context_tokens: int = DEFAULT_CONTEXT_TOKENS
+    """Input tokens of a call, at most, counted by `budget.estimate_tokens`."""
+
+    seconds: float = DEFAULT_SECONDS
+    """How long one call may take."""
+
+    prices: Prices | None = None
+    """What the first model's provider costs, where the public list does not know or has it otherwise."""
+
+    structure: Structure = "auto"
+    """How a provider is told the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
+
+    key_named: bool = False
+    """Whether the operator said where the key is."""
+
+    @property
+    def usual(self) -> str:
+        """The model that runs nodes that name none."""
+        return self.models[0]
+
+    @property
+    def lack(self) -> str | None:
+        """What the first model lacks to answer, as far as that can be told without asking; `None` for nothing."""
+        provider = provider_of(self.usual)
+        variable = _KEYS.get(provider)
+        elsewhere = self.base_url or os.environ.get(_URLS.get(provider, ""))
+        if variable is None or self.key_named or elsewhere or os.environ.get(variable):
+            return None
+        return f"{variable}, the key for {self.usual}"
+
+    def chosen(self, asked: str | None, usual: str | None = None) -> str:
+        """Return the model for a call.
+
+        Args:
+            asked: What the node names.
+            usual: The model for nodes that name none, if it is not the first.
+
+        Raises:
+            ToolInputError: The node names one that the operator does not allow.
+        """
+        if asked is None:
+            return usual or self.usual
+        known = [*self.models, *filter(None, [self.judge])]
+        if any(asked == model or fnmatchcase(asked, model) for model in known):
+            return asked
+        hint = did_you_mean(asked, known) or f"; allowed: {', '.join(known)}"
+        raise ToolInputError(f"model {asked!r} is not one that the operator allows{hint}")
+
+    def is_own(self, model: str) -> bool:
+        """Tell whether address, key and prices of this configuration are for that model."""
+        return provider_of(model) == provider_of(self.usual)
+
+
+def provider_of(model: str) -> str:
+    """Return the provider of a model named `provider:name`; the two ways to talk to OpenAI are one."""
+    provider = model.partition(":")[0]
+    return "openai" if provider in ("openai-chat", "openai-responses") else provider

@@ -1,0 +1,77 @@
+"""What a provider's errors mean: whether trying again may help, and when. No key is in what they say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.llm.secrets import scrubbed
+
+if TYPE_CHECKING:
+    from pydantic_ai.exceptions import ModelAPIError
+
+MAX_SAID = 500
+"""Characters of a provider's own message that are repeated."""
+
+
+def tool_error(error: Exception, model: str, seconds: float, keys: tuple[str | None, ...] = ()) -> ToolError:
+    """Return what a failed call becomes.
+
+    A refused key or request is final, as is an exhausted account. A rate limit waits as the provider says. Timeouts,
+    broken connections, errors of the provider's (5xx) and answers that are no answers may be tried again.
+
+    Args:
+        error: What the client library raised.
+        model: The model that was asked.
+        seconds: How long the call may take.
+        keys: Keys that must not show.
+    """
+    from pydantic_ai import exceptions as theirs
+
+    said = shorten(scrubbed(_message(error), keys), MAX_SAID)
+    match error:
+        case TimeoutError() | theirs.ModelTimeoutError() | theirs.ModelRequestTimeout():
+            return ToolError(f"{model}: timeout: no whole answer within {seconds:g} s")
+        case theirs.ModelConnectionError():
+            return ToolError(f"{model}: the connection failed: {said}")
+        case theirs.ModelAPIError():
+            return _refusal(error, model, said)
+        case theirs.ContentFilterError():
+            return ToolError(f"{model}: the provider's content filter stopped the answer: {said}", retryable=False)
+        case theirs.UserError() | ImportError():
+            return ToolError(f"{model}: it cannot be asked: {said}", retryable=False)
+        case theirs.UnexpectedModelBehavior() | ValueError():
+            return ToolError(f"{model}: the answer makes no sense: {said}")
+        case _:
+            return ToolError(f"{model}: {type(error).__name__}: {said}")
+
+
+def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
+    from pydantic_ai import exceptions as theirs
+
+    status = getattr(error, "status_code", None)
+    code = f" (HTTP {status})" if status else ""
+    match error:
+        case theirs.ModelAuthenticationError():
+            return ToolError(f"{model}: the key was refused{code}: {said}", retryable=False)
+        case theirs.ModelQuotaExceededError():
+            return ToolError(f"{model}: the account is exhausted{code}: {said}", retryable=False)
+        case theirs.ModelRateLimitError():
+            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=error.retry_after)
+        case theirs.ModelRequestRejectedError():
+            return ToolError(f"{model}: the request was refused{code}: {said}", retryable=False)
+        case _:
+            pass
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425)
+    return ToolError(
+        f"{model}: the provider failed{code}: {said}", retryable=not refused, retry_after=error.retry_after
+    )
+
+
+def _message(error: Exception) -> str:
+    """Return what an error says, and what it came from where its own words say little, as 'Connection error.' does."""
+    body = getattr(error, "body", None)
+    text = str(body) if body else str(error) or type(error).__name__
+    cause = error.__cause__
+    deeper = cause.__cause__ if cause is not None else None
+    return f"{text} ({type(deeper).__name__}: {deeper})" if deeper is not None and not body else text

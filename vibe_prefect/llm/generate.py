@@ -1,0 +1,163 @@
+"""The tool that writes: text, or data by a JSON Schema."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import jsonschema
+from pydantic import Field
+
+from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.llm.asking import Answer, Question
+from vibe_prefect.llm.calls import Models
+from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
+
+logger = logging.getLogger(__name__)
+
+MAX_PROMPT = 400_000
+"""The longest prompt, in characters."""
+
+OWN_PARAMETERS = "this node's parameters"
+"""The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
+
+Prompt = Annotated[
+    str, Field(min_length=1, max_length=MAX_PROMPT, pattern=r"\S", description="What to write; the node's description.")
+]
+ModelName = Annotated[
+    str | None, Field(max_length=200, description="`provider:name`, one of those that the operator allows.")
+]
+MaxTokens = Annotated[int | None, Field(ge=1, description="Output tokens, at most; as the operator set it.")]
+Temperature = Annotated[float | None, Field(ge=0, le=2, description="How much answers vary.")]
+Schema = Annotated[
+    dict[str, Any] | None,
+    Field(description="JSON Schema of an object: the answer is data that fits it, in `data`, and as JSON in `text`."),
+]
+Dependencies = Annotated[bool, Field(description="Whether the model is given the outputs of the dependencies.")]
+System = Annotated[str | None, Field(max_length=MAX_PROMPT, description="More on how to work.")]
+
+
+def generate_tool(models: Models, version: str) -> FunctionTool:
+    """Return the tool `llm_generate`.
+
+    Args:
+        models: Who answers.
+        version: What stands for models and prompts in keys.
+    """
+
+    @tool(name="llm_generate", category=ToolCategory.TEXT, version=version)
+    async def llm_generate(
+        prompt: Prompt,
+        context: ToolContext,
+        output_schema: Schema = None,
+        system: System = None,
+        model: ModelName = None,
+        temperature: Temperature = None,
+        max_tokens: MaxTokens = None,
+        dependencies: Dependencies = True,
+    ) -> ToolResult:
+        """Write a text, or data by a JSON Schema, with the language model that the operator chose.
+
+        Raises:
+            ToolInputError: The model is not allowed, or the schema is none.
+            ToolError: The provider refused or failed, or the answer does not fit the schema.
+            BudgetExceededError: The run's budget does not allow the call.
+        """
+        checked_schema(output_schema)
+        config = models.config
+        bare = Question(
+            config.chosen(model),
+            system_prompt(context.get("vibe"), context.get("node_type", "generate"), system),
+            prompt,
+            output_schema,
+            min(max_tokens or config.max_tokens, config.max_tokens),
+            config.temperature if temperature is None else temperature,
+        )
+        question, material = with_material(bare, given_texts(context) if dependencies else {}, config.context_tokens)
+        answer, usage = await models.ask(question, context)
+        told = {"usage": usage, "model": answer.model, **cut_told(material, context)}
+        return ToolResult(True, output_of_answer(answer, output_schema, usage), told)
+
+    return llm_generate
+
+
+def given_texts(context: ToolContext) -> dict[str, str]:
+    """Return what a node is given to work on: the outputs of its dependencies, and its own parameters."""
+    texts = texts_of(context.get("previous_outputs", {}))
+    parameters = context.get("parameters")
+    return texts | ({OWN_PARAMETERS: json.dumps(parameters, ensure_ascii=False)} if parameters else {})
+
+
+def with_material(question: Question, texts: Mapping[str, str], room: int) -> tuple[Question, Material]:
+    """Return a question with its material, cut so that the whole fits.
+
+    Raises:
+        ToolError: The question does not fit even without material.
+    """
+    left = room - question.input_tokens
+    if left < 0:
+        raise ToolError(
+            f"the prompt counts as {question.input_tokens:,} tokens, more than the {room:,} that a call may have; "
+            "shorten it, or raise PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_CONTEXT_TOKENS",
+            retryable=False,
+        )
+    material = material_of(texts, left)
+    prompt = task_prompt(question.prompt, material)
+    whole = Question(
+        question.model, question.system, prompt, question.schema, question.max_tokens, question.temperature
+    )
+    return whole, material
+
+
+def cut_told(material: Material, context: ToolContext) -> dict[str, Any]:
+    """Say what was cut: in the log, and in the result's metadata."""
+    if not material.cuts:
+        return {}
+    cuts = ", ".join(f"{name} ({cut.kept:,} of {cut.characters:,} characters)" for name, cut in material.cuts.items())
+    logger.warning("The model was given only a part for node %r: %s", context.get("node_id"), cuts)
+    return {"cut": {name: asdict(cut) for name, cut in material.cuts.items()}}
+
+
+def checked_schema(schema: dict[str, Any] | None) -> None:
+    """Refuse what is no schema of an object.
+
+    Raises:
+        ToolInputError: It is none.
+    """
+    if schema is None:
+        return
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ToolInputError(f"output_schema is no JSON Schema: {error.message}") from None
+    if schema.get("type") != "object":
+        raise ToolInputError(f"output_schema must be of type object, found {shorten(schema.get('type'))}")
+
+
+def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[str, Any]) -> dict[str, Any]:
+    """Return a node's output: `text`, and `data` where a schema was given.
+
+    Raises:
+        ToolError: The answer is no JSON, or does not fit the schema; it may be asked again.
+    """
+    if schema is None:
+        return {"text": answer.text}
+    try:
+        data = json.loads(answer.text)
+        jsonschema.Draft202012Validator(schema).validate(data)  # pyright: ignore[reportUnknownMemberType]
+    except ValueError as error:
+        raise _misfit(f"the answer is no JSON: {error}; it begins with {shorten(answer.text)}", usage) from None
+    except jsonschema.ValidationError as error:
+        raise _misfit(f"the answer does not fit output_schema at {error.json_path}: {error.message}", usage) from None
+    return {"text": answer.text, "data": data}
+
+
+def _misfit(reason: str, usage: dict[str, Any]) -> ToolError:
+    error = ToolError(reason)
+    error.usage = usage
+    return error

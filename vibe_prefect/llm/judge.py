@@ -1,0 +1,302 @@
+"""The tool that judges: a rubric, a score for each criterion, and evidence quoted from the judged text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
+
+from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.llm.asking import Question
+from vibe_prefect.llm.calls import Models
+from vibe_prefect.llm.generate import ModelName, given_texts
+from vibe_prefect.llm.prompts import marked, system_prompt, texts_of
+from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
+
+DEFAULT_THRESHOLD = 0.7
+"""The score from which a text passes, where the plan does not say."""
+
+MAX_CRITERIA = 30
+MAX_TEXT = 1_000_000
+MIN_QUOTE = 8
+"""Characters that a quote has at least, unless the judged text is shorter: a word or two prove nothing."""
+
+_MANNER = (
+    "You are a strict judge. Score each criterion from 0 (not met at all) to 1 (fully met), give the reason in a "
+    "sentence, and quote the passages that your score rests on, word for word as they stand in the judged text. A "
+    "score above 0 needs at least one quote."
+)
+
+
+class Criterion(BaseModel):
+    """One thing that is judged."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=200, description="What it is called.")
+    description: str = Field(default="", max_length=4_000, description="When it is met.")
+    weight: float = Field(default=1.0, gt=0, le=100, description="How much it counts.")
+    min: float = Field(default=0.0, ge=0, le=1, description="The score that it needs by itself.")
+
+
+class CriterionScore(TypedDict):
+    """What came of one criterion."""
+
+    name: str
+    """What it is called."""
+
+    score: float
+    """0 to 1."""
+
+    reason: str
+    """Why, in the model's words."""
+
+    quotes: list[str]
+    """What it rests on: each occurs in the judged text."""
+
+
+class Verdict(TypedDict):
+    """What `judge` makes."""
+
+    passed: bool
+    """Whether the score reaches the threshold, and each criterion what it needs by itself."""
+
+    score: float
+    """The weighted mean of the criteria, 0 to 1."""
+
+    threshold: float
+    """What it had to reach."""
+
+    criteria: list[CriterionScore]
+    """The criteria, in the plan's order."""
+
+    text: str
+    """The judged text, to be passed on."""
+
+
+class _Score(BaseModel):
+    name: str
+    score: float = Field(ge=0, le=1)
+    reason: str
+    quotes: list[str]
+
+
+class _Scores(BaseModel):
+    criteria: list[_Score]
+
+
+_SCORES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["criteria"],
+    "properties": {
+        "criteria": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["name", "score", "reason", "quotes"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "score": {"type": "number"},
+                    "reason": {"type": "string"},
+                    "quotes": {"type": "array", "items": {"type": "string"}},
+                },
+            },
+        }
+    },
+}
+
+JudgedText = Annotated[
+    str | None,
+    Field(max_length=MAX_TEXT, description="What is judged; by default the texts of the node's dependencies."),
+]
+Criteria = Annotated[
+    list[Criterion | Annotated[str, Field(min_length=1, max_length=4_000)]] | None,
+    Field(
+        min_length=1,
+        max_length=MAX_CRITERIA,
+        description="The rubric: texts, or `name`, `description`, `weight` and `min`; by default the node's "
+        "description and what the vibe says must hold.",
+    ),
+]
+Threshold = Annotated[float, Field(ge=0, le=1, description="The weighted mean score that the text needs.")]
+
+
+def judge_tool(models: Models, version: str) -> FunctionTool:
+    """Return the tool `judge`.
+
+    Args:
+        models: Who judges.
+        version: What stands for models and prompts in keys.
+    """
+
+    @tool(name="judge", category=ToolCategory.ANALYSIS, version=version)
+    async def judge(
+        context: ToolContext,
+        text: JudgedText = None,
+        criteria: Criteria = None,
+        threshold: Threshold = DEFAULT_THRESHOLD,
+        model: ModelName = None,
+    ) -> Verdict | ToolResult:
+        """Judge a text by a rubric, with evidence quoted from it; below the threshold the node fails.
+
+        Raises:
+            ToolInputError: Two criteria have one name, there is nothing to judge, or the model is not allowed.
+            ToolError: The provider refused or failed, or the verdict rests on quotes that are not in the text.
+            BudgetExceededError: The run's budget does not allow the call.
+        """
+        judged = _judged_text(text, context)
+        rubric = _rubric(criteria, context)
+        question = _question(models, context, rubric, judged, model)
+        answer, usage = await models.ask(question, context)
+        try:
+            scores, rejected = checked_scores(answer.text, rubric, judged)
+        except ToolError as error:
+            error.usage = usage
+            raise
+        return _result(rubric, scores, threshold, judged, {"usage": usage, "model": answer.model} | rejected)
+
+    return judge
+
+
+def _judged_text(text: str | None, context: ToolContext) -> str:
+    texts = texts_of(context.get("previous_outputs", {})) or given_texts(context)
+    judged = text if text is not None else _together(texts)
+    if not judged.strip():
+        raise ToolInputError("judge: there is nothing to judge; give it a text, or let the node depend on one")
+    return judged
+
+
+def _together(texts: Mapping[str, str]) -> str:
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n\n".join(f"{name}:\n{text}" for name, text in texts.items())
+
+
+def _rubric(criteria: Sequence[Criterion | str] | None, context: ToolContext) -> list[Criterion]:
+    vibe = context.get("vibe")
+    default = [context.get("node_description", "good"), *(vibe.constraints if vibe else [])]
+    given = default if criteria is None else criteria
+    rubric = [Criterion(name=one[:200], description=one) if isinstance(one, str) else one for one in given]
+    names = [one.name for one in rubric]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ToolInputError(f"judge: two criteria are named {double!r}")
+    return rubric
+
+
+def _question(
+    models: Models, context: ToolContext, rubric: Sequence[Criterion], judged: str, model: str | None
+) -> Question:
+    config = models.config
+    listed = "\n".join(f"{number}. {one.name}: {one.description or one.name}" for number, one in enumerate(rubric, 1))
+    prompt = f"{marked('the judged text', judged)}\n\nTask: judge the text above by these criteria.\n{listed}"
+    question = Question(
+        config.chosen(model, config.judge),
+        system_prompt(context.get("vibe"), "validate", _MANNER),
+        prompt,
+        _SCORES_SCHEMA,
+        config.max_tokens,
+        0.0 if config.temperature is not None else None,
+    )
+    if question.input_tokens > config.context_tokens:
+        raise ToolError(
+            f"judge: the text and the rubric count as {question.input_tokens:,} tokens, more than the "
+            f"{config.context_tokens:,} that a call may have; a text is judged whole or not at all: raise "
+            "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_CONTEXT_TOKENS, or judge parts",
+            retryable=False,
+        )
+    return question
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What counts as a quote of a text: it occurs there, give or take white space."""
+
+    text: str
+
+    def has(self, quote: str) -> bool:
+        needle = _plain(quote)
+        return needle in self.text and len(needle) >= min(MIN_QUOTE, len(self.text))
+
+
+def checked_scores(
+    answer: str, rubric: Sequence[Criterion], judged: str
+) -> tuple[list[CriterionScore], dict[str, Any]]:
+    """Return the scores of an answer, their quotes checked, and the quotes that were rejected.
+
+    Args:
+        answer: What the model answered.
+        rubric: What it was asked.
+        judged: The judged text.
+
+    Raises:
+        ToolError: It is no verdict on each criterion, or one above 0 rests on no true quote; it may be asked again.
+    """
+    found = _parsed(answer)
+    evidence = _Evidence(_plain(judged))
+    rejected: list[str] = []
+    scores = [_score(criterion, found, evidence, rejected) for criterion in rubric]
+    return scores, ({"rejected_quotes": rejected} if rejected else {})
+
+
+def _parsed(answer: str) -> dict[str, _Score]:
+    try:
+        scores = _Scores.model_validate(json.loads(answer)).criteria
+    except (ValueError, ValidationError) as error:
+        raise ToolError(f"judge: the answer is no verdict: {shorten(str(error), 200)}") from None
+    return {_plain(score.name): score for score in scores}
+
+
+def _score(
+    criterion: Criterion, found: Mapping[str, _Score], evidence: _Evidence, rejected: list[str]
+) -> CriterionScore:
+    score = found.get(_plain(criterion.name))
+    if score is None:
+        raise ToolError(f"judge: the verdict has no score for {criterion.name!r}")
+    quotes = [quote for quote in score.quotes if evidence.has(quote)]
+    rejected += [quote for quote in score.quotes if quote not in quotes]
+    if score.score > 0 and not quotes:
+        said = f"; it quotes {shorten(score.quotes[0])}, which is too short or not in the text" if score.quotes else ""
+        raise ToolError(f"judge: the score {score.score:g} for {criterion.name!r} rests on no quote{said}")
+    return CriterionScore(name=criterion.name, score=score.score, reason=score.reason, quotes=quotes)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _result(
+    rubric: Sequence[Criterion],
+    scores: list[CriterionScore],
+    threshold: float,
+    judged: str,
+    metadata: dict[str, Any],
+) -> ToolResult:
+    total = sum(one.weight for one in rubric)
+    mean = sum(one.weight * score["score"] for one, score in zip(rubric, scores, strict=True)) / total
+    low = [score for one, score in zip(rubric, scores, strict=True) if score["score"] < one.min]
+    passed = mean >= threshold and not low
+    output = Verdict(passed=passed, score=round(mean, 4), threshold=threshold, criteria=scores, text=judged)
+    told = {**metadata, "quality": round(mean, 4), "evidence": [_line(score) for score in scores]}
+    error = None if passed else _reason(mean, threshold, scores, low)
+    return ToolResult(passed, cast("dict[str, Any]", output), told | ({} if passed else {"retryable": False}), error)
+
+
+def _line(score: CriterionScore) -> str:
+    quotes = "; ".join(shorten(quote, 160) for quote in score["quotes"])
+    return f"{score['name']}: {score['score']:g}: {score['reason']}" + (f" ({quotes})" if quotes else "")
+
+
+def _reason(mean: float, threshold: float, scores: Sequence[CriterionScore], low: Sequence[CriterionScore]) -> str:
+    head = f"judged {mean:.2f}, and {threshold:g} is needed"
+    if mean >= threshold:
+        head = f"judged {mean:.2f}, but {', '.join(repr(score['name']) for score in low)} below what it needs by itself"
+    worst = sorted(scores, key=lambda score: score["score"])[:3]
+    return f"{head}: {' | '.join(map(_line, worst))}"
