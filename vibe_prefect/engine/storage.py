@@ -135,17 +135,20 @@ class RecordStore(ResultStore):
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
 
-    async def _aexists(self, key: str) -> bool:
-        """Tell whether a record can be used; one that is damaged counts as missing, with a warning."""
+    async def read_record(self, key: str) -> NodeRecord | None:
+        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning."""
         content = await self._content(key)
         if content is None:
-            return False
+            return None
         try:
-            ResultRecord[Any].deserialize(content)
+            return cast("Sealed", ResultRecord[Any].deserialize(content).result).value
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             self._tell(key, f"The record {key} cannot be used, so its node runs again: {_reason(error)}")
-            return False
-        return True
+            return None
+
+    async def _aexists(self, key: str) -> bool:
+        """Tell whether a record can be used."""
+        return await self.read_record(key) is not None
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.

@@ -219,12 +219,17 @@ async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any])
     return error.retryable
 
 
+def tags_of(node: CompiledNode, given: Iterable[str]) -> list[str]:
+    """Return the tags of a node's task run: those given, the node's type, and its tool."""
+    tool = [f"tool:{node.tool}"] if node.tool else []
+    return sorted({*given, node.node.type.value, *tool})
+
+
 def _tag(node: CompiledNode) -> None:
     """Tag the task run with type and tool. Tags of the task itself would each cost a request for a limit's slot."""
     context = TaskRunContext.get()
     assert context is not None
-    tool = [f"tool:{node.tool}"] if node.tool else []
-    context.task_run.tags = sorted({*context.task_run.tags, node.node.type.value, *tool})
+    context.task_run.tags = tags_of(node, context.task_run.tags)
 
 
 async def _run_tool(job: ToolJob) -> Sealed:
