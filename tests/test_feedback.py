@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -179,7 +180,7 @@ def test_what_to_do_about_a_failure(error_type: str, message: str, replannable: 
 def test_feedback_on_success_has_exactly_these_values() -> None:
     assert feedback_on({"type": "generation", "result": LONG}, duration=2.0, estimated=1.0) == {
         "execution_quality": 0.8,
-        "resource_usage": {"cpu_time": 0.25, "memory_usage": 1024, "scope": "thread", "efficiency_ratio": 0.5},
+        "resource_usage": asdict(USAGE) | {"efficiency_ratio": 0.5},
         "performance_metrics": {"duration": 2.0, "expected_duration": 1.0, "efficiency": 0.5},
         "replan_indicators": [],
         "optimization_suggestions": [REDUCE, "parallelize_subtasks"],
@@ -199,7 +200,7 @@ def test_feedback_on_failure_has_exactly_these_values() -> None:
         "error_type": "ConnectionError",
         "error_message": "the line is dead",
         "replannable": True,
-        "resource_usage": {"cpu_time": 0.25, "memory_usage": 1024, "scope": "thread", "efficiency_ratio": 0.25},
+        "resource_usage": asdict(USAGE) | {"efficiency_ratio": 0.25},
         "performance_metrics": {"duration": 4.0, "expected_duration": 1.0, "failure_point": "execution"},
         "suggested_changes": CONNECTION,
         "replan_reason": "execution_failure_connectionerror",
