@@ -178,6 +178,12 @@ class ToolError(RunError, RuntimeError):
     usage: Mapping[str, Any] | None = None
     """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
+    quality: float | None = None
+    """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
+
+    evidence: tuple[str, ...] = ()
+    """What it quoted for that."""
+
     def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
         """Tell why a tool failed.
 

@@ -49,6 +49,7 @@ class WorkflowExecutor:
         input_root: str | Path = ".",
         output: str | Path = "outputs",
         wait_recorded: bool | None = None,
+        artifacts: bool | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -70,6 +71,8 @@ class WorkflowExecutor:
             output: The folder for what runs make; each run has a folder of its own below it.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
+            artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
+                setting `artifacts` says.
         """
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = dict(BUILTIN_HANDLERS)
         """What runs each node type; replace an entry to run that type yourself."""
@@ -91,6 +94,7 @@ class WorkflowExecutor:
         self._input_root = str(input_root)
         self._output = str(output)
         self._wait_recorded = wait_recorded
+        self._artifacts = artifacts
 
     @property
     def tools(self) -> ToolRegistry:
@@ -174,6 +178,7 @@ class WorkflowExecutor:
             storage=self._storage,
             seeds=self._seeds(resume_from_checkpoint) if resume_from_checkpoint is not None else (),
             announce=self._announcer(handles),
+            artifacts=self._artifacts,
         )
         try:
             with run_options(options):

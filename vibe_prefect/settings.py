@@ -42,6 +42,14 @@ class VibePrefectSettings(PrefectBaseSettings):
         int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
     ] = 32
 
+    artifacts: Annotated[
+        bool, Field(description="Whether each run puts its feedback, summary, progress and pictures into Prefect.")
+    ] = True
+
+    events: Annotated[
+        bool, Field(description="Whether runs send events about their nodes, which automations can react to.")
+    ] = True
+
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")

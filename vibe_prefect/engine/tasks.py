@@ -200,8 +200,15 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = Failure(_type_of(error), str(error) or repr(error))
+        job.failure = _failure_of(error)
         raise
+
+
+def _failure_of(error: Exception) -> Failure:
+    text = str(error) or repr(error)
+    if isinstance(error, ToolError):
+        return Failure(_type_of(error), text, error.quality, error.evidence)
+    return Failure(_type_of(error), text)
 
 
 def _type_of(error: Exception) -> str:
