@@ -8,7 +8,7 @@ from threading import RLock
 
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.progress import RunObserver
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
 
 class Board(RunObserver):
@@ -26,11 +26,23 @@ class Board(RunObserver):
         self.ended = False
         """Whether all that is left to do is the server's."""
         self._begun = time.monotonic()
+        self.started_at = now_iso()
+        """When the run began, ISO 8601."""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
         return time.monotonic() - self._begun
+
+    def result(self, plan_id: str) -> ExecutionResult:
+        """Return what has come of a run that was stopped."""
+        with self.lock:
+            result = ExecutionResult(plan_id, ExecutionStatus.FAILED, started_at=self.started_at)
+            result.node_results = dict(self.finished)
+        result.completed_at = now_iso()
+        result.total_duration = self.elapsed
+        result.parallel_efficiency = result.calculate_parallel_efficiency()
+        return result
 
     def count(self, status: ExecutionStatus) -> int:
         """Return how many nodes have ended with that status."""
@@ -45,6 +57,7 @@ class Board(RunObserver):
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Note when it began."""
         self._begun = time.monotonic()
+        self.started_at = now_iso()
 
     def node_started(self, node: WorkflowNode) -> None:
         """Note a running node."""
