@@ -81,6 +81,10 @@ def write_page(account: RunReport, output: Path | None) -> Path:
     return page
 
 
+def _default_page(account: RunReport) -> Path:
+    return Path(f"{_UNFIT.sub('_', account.run_name)[:MAX_NAME]}.html")
+
+
 def say_page(screen: Screen, page: Path) -> None:
     """Print where a page is."""
     screen.say(f"report   {one_line(str(page))}  ({size(page.stat().st_size)})")

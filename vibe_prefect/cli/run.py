@@ -138,7 +138,7 @@ class _Run:
         self._screen = screen
         self._server = server
         self._board = Board(len(plan.compiled.nodes))
-        self._view = LiveView(plan.compiled, self._board) if lively else None
+        self._view = LiveView(plan.compiled, self._board, request.concurrency) if lively else None
         self._executor = self._make_executor(plan)
 
     def execute(self) -> RunReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +21,13 @@ from vibe_prefect.compiler import (
     compile_plan,
     resolve_policy,
 )
+from vibe_prefect.engine.documents import read_document
 from vibe_prefect.engine.flow import SHARED_FOLDER
 from vibe_prefect.engine.lineage import find_run, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanError, UnknownRunError
+from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
 from vibe_prefect.feedback import ResourceUsage, success_feedback
 from vibe_prefect.graph import build_graph
 from vibe_prefect.handlers import tool_of
@@ -82,7 +83,20 @@ async def account_of(reference: str | None, storage: str | Path | None = None) -
     store = await open_store(storage)
     async with get_client() as client:
         seen = await see_run(client, await wanted_run(client, reference))
-        return await report_on(client, seen, store)
+        return await _left_behind(seen, store) or await report_on(client, seen, store)
+
+
+async def _left_behind(seen: SeenRun, store: RecordStore) -> RunReport | None:
+    """Return the report that a run left at its end; `None` when it has not ended, or left none that can be read."""
+    flow_run = seen.flow_run
+    if flow_run.state is None or not flow_run.state.is_final():
+        return None
+    try:
+        document = await read_document(store, seen.lineage, str(flow_run.id))
+    except UsageError as error:
+        logger.warning("%s; what the server and the records know is shown instead", error)
+        return None
+    return document and replace(document, run_name=flow_run.name, state=flow_run.state_name or document.state)
 
 
 async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:

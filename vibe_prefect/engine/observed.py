@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.results import ResultRecordMetadata
+from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivateImportUsage]
 
 from vibe_prefect.engine.tasks import CANCELLED, SKIPPED
 from vibe_prefect.results import ExecutionStatus
