@@ -19,9 +19,9 @@ def of(
     status: ExecutionStatus,
     expected: float | None = None,
     spent: float | None = None,
-    type: WorkflowNodeType = GENERATE,
+    kind: WorkflowNodeType = GENERATE,
 ) -> NodeTime:
-    return NodeTime(type, status, expected, spent)
+    return NodeTime(kind, status, expected, spent)
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from rich.text import Text
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.text import columns, counted, one_line, rough, seconds
-from vibe_prefect.cli.tree import guides, work
+from vibe_prefect.cli.tree import SYMBOLS, guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.reporting.eta import NodeTime, seconds_left
-from vibe_prefect.results import ExecutionStatus, NodeResult
+from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10
 RECKON_SECONDS = 1.0
@@ -37,13 +37,6 @@ RECORDING = "Prefect's server is recording the run ..."
 MAX_FAILED_PART = 0.5
 """Of a view that is too small, the part that failed nodes may take: what runs must be seen too."""
 
-SYMBOLS = {
-    ExecutionStatus.PENDING: ("·", "dim"),
-    ExecutionStatus.RUNNING: ("●", "blue"),
-    ExecutionStatus.COMPLETED: ("✓", "green"),
-    ExecutionStatus.FAILED: ("✗", "bold red"),
-    ExecutionStatus.SKIPPED: ("-", "yellow"),
-}
 _ID_STYLES = {
     ExecutionStatus.PENDING: "dim",
     ExecutionStatus.RUNNING: "bold",
@@ -92,10 +85,6 @@ class LiveView:
             more = [] if fits else [self._rest(shown)]
             foot = self._foot(options.max_width)
         yield Group(*columns(rows, options.max_width), *more, Text(), foot)
-
-    def final_tree(self, width: int) -> list[Text]:
-        """Return the lines of the whole tree, as it stands."""
-        return columns(list(self._tree_rows()), width)
 
     def _tree_rows(self) -> Iterator[list[Text]]:
         for id, guide in self._guides:

@@ -23,6 +23,7 @@ from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
-MAX_FINAL_TREE = 60
-"""Nodes up to which the whole tree stays on the terminal when the run has ended."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ class _Run:
             raise
         report = self._report(result)
         self._print_result(report)
-        self._write_page(report.result, "Failed" if report.result.status is ExecutionStatus.FAILED else "Completed")
+        self._write_page(report.result, _ended(report.result))
         return report
 
     def _make_executor(self, plan: ReadyPlan) -> WorkflowExecutor:
@@ -224,8 +223,8 @@ class _Run:
         return RunReport(self._compiled, result, self._handle, self._request.simulate, url)
 
     def _print_result(self, report: RunReport) -> None:
-        if self._view is not None and self._board.total <= MAX_FINAL_TREE:
-            for line in self._view.final_tree(self._screen.width):
+        if self._view is not None:
+            for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
                 self._screen.say(line)
             self._screen.say()
         print_report(self._screen, report)
@@ -257,3 +256,8 @@ class _Run:
     def _write_page(self, result: ExecutionResult, state: str) -> None:
         if self._request.report is not None:
             say_page(self._screen, write_page(self._account(result, state), self._request.report))
+
+
+def _ended(result: ExecutionResult) -> str:
+    """Return Prefect's name of the state that a run has ended in."""
+    return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

@@ -69,7 +69,7 @@ class _Guess:
             if node.expected:
                 took, expected = took + node.spent, expected + node.expected
         self._pace = took / expected if expected else 1.0
-        self._by_type = {type: sum(times) / len(times) for type, times in by_type.items()}
+        self._by_type = {kind: sum(times) / len(times) for kind, times in by_type.items()}
         self._any = sum(measured) / len(measured) if measured else None
 
     def seconds(self, node: NodeTime) -> float | None:
