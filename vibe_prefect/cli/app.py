@@ -63,7 +63,7 @@ def call(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     try:
         code = app(
-            _with_report(arguments),
+            with_report(arguments),
             console=_help_console(sys.stdout),
             exit_on_error=False,
             print_error=False,
@@ -75,7 +75,7 @@ def call(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.COMPLETED
 
 
-def _with_report(arguments: Sequence[str]) -> list[str]:
+def with_report(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with a value for each `--report` that has none: only a page's name is one after a space.
 
     So `run --report plan.yaml` is not taken for an order to write the page over the plan.

@@ -102,9 +102,9 @@ def run_status(state: State[Any] | None) -> ExecutionStatus:
             return ExecutionStatus.PENDING
 
 
-def _age(task_run: TaskRun) -> tuple[int, str]:
-    """Return what sorts the task runs of one node: by the try of the flow, then by time, which ids begin with."""
-    return task_run.flow_run_run_count, str(task_run.id)
+def _age(task_run: TaskRun) -> tuple[int, float]:
+    """Return what sorts the task runs of one node: by the try of the flow, then by time."""
+    return task_run.flow_run_run_count, task_run.created.timestamp() if task_run.created else 0.0
 
 
 def _sight(id: str, task_run: TaskRun) -> NodeSight:
