@@ -80,13 +80,11 @@ def with_report(arguments: Sequence[str]) -> list[str]:
 
     So `run --report plan.yaml` is not taken for an order to write the page over the plan.
     """
-    given = list(arguments)
-    following = [*given[1:], ""]
+    bare = f"--report={DEFAULT_PAGE}"
+    following = [*arguments[1:], ""]
     return [
-        f"{argument}={DEFAULT_PAGE}"
-        if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS)
-        else argument
-        for argument, after in zip(given, following, strict=True)
+        bare if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
+        for argument, after in zip(arguments, following, strict=False)
     ]
 
 

@@ -68,9 +68,7 @@ def write_page(account: RunReport, output: Path | None) -> Path:
     from vibe_prefect.reporting.html import render_html
     from vibe_prefect.reporting.media import local_files
 
-    page = (
-        Path(f"{_UNFIT.sub('_', account.run_name)[:MAX_NAME]}.html") if output is None or output == Path() else output
-    )
+    page = _default_page(account) if output is None or output == Path() else output
     folder = Path(account.output_root)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
