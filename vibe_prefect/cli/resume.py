@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.page import check_page
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
@@ -37,10 +38,13 @@ class ResumeRequest:
     as_json: bool
     quiet: bool
     choice: Choice = EVERYTHING
+    report: Path | None = None
+    """Where to write a page about the run."""
 
 
 def resume_run(request: ResumeRequest) -> int:
     """Go on from an earlier run and report on it; returns the exit code."""
+    check_page(request.report)
     return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
 
 
@@ -87,6 +91,7 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
         resume_from=str(earlier.id),
         choice=request.choice,
         reuse=parameters.get("reuse") or "run",
+        report=request.report,
     )
 
 
