@@ -92,7 +92,7 @@ def configured_api_url() -> str | None:
     """
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
-    if not any(map(_may_set_prefect, settings_files())):
+    if not any(map(may_set_prefect, settings_files())):
         return None
     from prefect.settings import get_current_settings
 
@@ -113,7 +113,8 @@ def settings_files() -> list[Path]:
     return [Path(profiles).expanduser(), *(Path(name) for name in names)]
 
 
-def _may_set_prefect(path: Path) -> bool:
+def may_set_prefect(path: Path) -> bool:
+    """Return whether a file may hold settings of Prefect."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
