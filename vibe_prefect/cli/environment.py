@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from vibe_prefect.cli.embedded import EmbeddedServer
 from vibe_prefect.cli.exits import StartError, debugging
+from vibe_prefect.cli.interrupt import sure_interrupt
 
 Answer = TypeVar("Answer")
 
@@ -81,7 +82,8 @@ def _import_prefect() -> None:
     """Import what a run needs, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
     if not sys.warnoptions and not debugging():
         warnings.simplefilter("ignore")
-    import_module("vibe_prefect.executor")
+    with sure_interrupt():
+        import_module("vibe_prefect.executor")
 
 
 def configured_api_url() -> str | None:
