@@ -85,7 +85,7 @@ def test_ctrl_c_before_the_run_is_clean_too(tmp_path: Path, prefect_server: str)
     child.expect("importing Prefect")
     child.sendintr()
     text = finish(child)
-    assert child.exitstatus == 130
+    assert child.exitstatus == 130, text
     assert "vibe-prefect: interrupted" in text
     assert "Traceback" not in text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vibe_prefect.cli.environment import settings_files
+from vibe_prefect.cli.environment import may_set_prefect, settings_files
 from vibe_prefect.llm.config import SHORT_VARIABLE
 from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.registry import ToolRegistry
@@ -31,7 +31,7 @@ def command_registry() -> ToolRegistry:
 def _may_be_set() -> bool:
     if any(name.startswith(PREFIX) or name == SHORT_VARIABLE for name in os.environ):
         return True
-    return any(TABLE in _content(path) for path in settings_files())
+    return any(may_set_prefect(path) and TABLE in _content(path) for path in settings_files())
 
 
 def _content(path: Path) -> str:
