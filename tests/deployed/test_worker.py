@@ -18,9 +18,9 @@ from tests.deployed.plans import chains, written
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-COUNT = 240
-SLOW = chains("slow", 4, 60)
-"""240 nodes, four side by side, so that much is left when the run is stopped: six seconds or more."""
+COUNT = 160
+SLOW = chains("slow", 4, 40)
+"""160 nodes, four side by side, so that much is left when the run is stopped: four seconds or more."""
 
 
 def deploy(folder: Path, api: str, name: str, *options: str) -> str:
@@ -42,13 +42,15 @@ def worker(prefect_server: str, folder: Path, request: pytest.FixtureRequest) ->
         yield started
 
 
-async def half_way(client: PrefectClient, run: UUID) -> None:
-    """Return when some nodes have completed, and others have not begun."""
-    await in_state(client, run, "Running")
+async def half_way(folder: Path) -> None:
+    """Return when some nodes have completed, and others have not begun.
+
+    The records tell at once; the server's task runs can be seconds late on a busy machine.
+    """
 
     async def look() -> bool | None:
-        done = [task for task in await task_runs(client, run) if task["state_name"] == "Completed"]
-        return True if len(done) >= 8 else None
+        kept = [path for path in (folder / "home" / "storage").rglob("*") if path.is_file()]
+        return True if len(kept) >= 12 else None
 
     await until(look, "the first nodes")
 
@@ -71,10 +73,10 @@ async def test_deploys_and_executes(worker: Any, folder: Path) -> None:
     assert [path.read_text() for path in folder.glob("outputs/*/*/child.txt")] == ["from the child"]
 
 
-async def test_cancelled(worker: Any) -> None:
+async def test_cancelled(worker: Any, folder: Path) -> None:
     async with get_client() as client:
         run = await trigger(client, worker.name, plan=SLOW, simulate=True)
-        await half_way(client, run)
+        await half_way(folder)
         await client.set_flow_run_state(run, Cancelling())  # as the button in the UI does it
         found = await in_state(client, run, "Cancelled", "Crashed", "Completed")
         assert found.state_name == "Cancelled"
@@ -92,7 +94,7 @@ async def test_cancelled(worker: Any) -> None:
 async def test_stopped(number: signal.Signals, worker: Any, prefect_server: str, folder: Path) -> None:
     async with get_client() as client:
         run = await trigger(client, worker.name, plan=SLOW, simulate=True)
-        await half_way(client, run)
+        await half_way(folder)
         worker.send_signal(number)
         found = await ended(client, run)
         assert worker.wait(30) == 0
