@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def on_server(prefect_server: str, folder: Path) -> None:
     """Every test here has the server, and an empty folder to work in."""
 
 
-def executor(handler: Any, **options: Any) -> WorkflowExecutor:
+def executor(handler: Callable[..., Any], **options: Any) -> WorkflowExecutor:
     made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", **options)
     made.node_handlers = dict.fromkeys(WorkflowNodeType, handler)
     return made

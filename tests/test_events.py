@@ -28,7 +28,7 @@ def on_server(prefect_server: str, folder: Path) -> None:
     """Every test here has the server, and an empty folder to work in."""
 
 
-def executor(handler: Any = None) -> WorkflowExecutor:
+def executor(handler: Callable[..., Any] | None = None) -> WorkflowExecutor:
     made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records")
     made.node_handlers = dict.fromkeys(WorkflowNodeType, handler or work)
     return made
@@ -140,7 +140,7 @@ def listening() -> Generator[tuple[str, list[str]]]:
             self.send_response(204)
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

@@ -192,8 +192,8 @@ async def test_a_record_cut_short_counts_as_missing() -> None:
     assert result.status is COMPLETED
 
 
-async def test_a_finished_run_leaves_records_and_a_lock_file_only() -> None:
+async def test_a_finished_run_leaves_records_a_report_and_a_lock_file_only() -> None:
     runner = executor(Worker())
     await runner.execute_plan(plan(node("a")))
     names = [path.name for path in Path("records", run_id(runner)).iterdir()]
-    assert sorted(name.split("-")[0] for name in names) == sorted([LOCK_FILE, "a"])
+    assert sorted(name.split("-")[0] for name in names) == sorted([LOCK_FILE, "a", "report"])

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import get_client
 from prefect.events.actions import CallWebhook
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from pydantic import SecretStr
 
 NAME = "vibe-prefect: notify on failure"
 PAYLOAD = '{"plan": "{{ event.payload.plan_id }}", "run": "{{ event.payload.run_name }}"}'
@@ -26,7 +28,8 @@ async def notify_on_failure(address: str, name: str = NAME) -> UUID:
         address: Where to post to.
         name: What the automation is called.
     """
-    block = await Webhook(method="POST", url=address).save("notify-on-failure", overwrite=True)
+    webhook: Any = Webhook(method="POST", url=SecretStr(address))
+    block: UUID = await webhook.save("notify-on-failure", overwrite=True)
     automation = AutomationCore(
         name=name,
         trigger=EventTrigger(
