@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any, cast
 
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from pydantic_core import from_json, to_json
@@ -62,4 +63,4 @@ async def read_document(store: RecordStore, lineage: str, run_id: str) -> RunRep
         data = from_json(content)
     except ValueError as error:
         raise UsageError(f"the report {path} is damaged: {error}; make the run again") from None
-    return RunReport.from_dict(data if isinstance(data, dict) else {})
+    return RunReport.from_dict(cast("dict[str, Any]", data) if isinstance(data, dict) else {})
