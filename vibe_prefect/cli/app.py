@@ -114,6 +114,8 @@ def run(
     output: Annotated[Path, Parameter(alias="-o")] = Path("outputs"),
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
 ) -> int:
     """Run a plan, and show how far it is.
 
@@ -134,6 +136,8 @@ def run(
         output: The folder for what runs make; each run has a folder of its own below it.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
+        budget_usd: US dollars that models may cost; a call that could exceed it is not made.
+        max_tokens: Likewise for tokens, input and output together.
     """
     from vibe_prefect.cli.run import RunRequest, run_plan_file
     from vibe_prefect.selection import Choice
@@ -149,6 +153,8 @@ def run(
         resume_from=resume,
         choice=Choice(select, exclude, refresh),
         reuse=reuse,
+        budget_usd=budget_usd,
+        max_tokens=max_tokens,
     )
     if dry_run:
         from vibe_prefect.cli.forecast import forecast_run
@@ -168,6 +174,8 @@ def resume(
     refresh: str | None = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
 ) -> int:
     """Go on where a run stopped: what finished there is not executed again.
 
@@ -179,12 +187,16 @@ def resume(
         refresh: Execute these even where there is a record of them.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
+        budget_usd: US dollars that models may cost, the kept nodes included; by default as much as the earlier run had.
+        max_tokens: Likewise for tokens, input and output together.
     """
     from vibe_prefect.cli.resume import ResumeRequest, resume_run
     from vibe_prefect.selection import Choice
 
     choice = Choice(select, exclude, refresh)
-    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, choice=choice))
+    return resume_run(
+        ResumeRequest(run, plan, as_json=json, quiet=quiet, choice=choice, budget_usd=budget_usd, max_tokens=max_tokens)
+    )
 
 
 @app.command(help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))

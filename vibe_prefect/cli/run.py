@@ -53,6 +53,8 @@ class RunRequest:
     resume_from: str | None = None
     choice: Choice = EVERYTHING
     reuse: Literal["run", "plan"] = "run"
+    budget_usd: float | None = None
+    max_tokens: int | None = None
 
 
 def run_plan_file(request: RunRequest) -> int:
@@ -168,6 +170,8 @@ class _Run:
             input_root=request.input_root.resolve(),
             output=request.output.resolve(),
             wait_recorded=True,
+            budget_usd=request.budget_usd,
+            max_tokens=request.max_tokens,
         )
 
     def _observers(self) -> list[RunObserver]:

@@ -16,7 +16,9 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.states import Failed
 
+from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, root_of
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
@@ -112,6 +114,8 @@ async def _run_plan(
     concurrency: int | None = DEFAULT_CONCURRENCY,
     input_root: str = ".",
     output: str = "outputs",
+    budget_usd: float | None = None,
+    max_tokens: int | None = None,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and what a node made is kept before the next one starts.
 
@@ -129,6 +133,9 @@ async def _run_plan(
         concurrency: How many nodes may run at once; `None` for no limit.
         input_root: The only folder that tools may read from.
         output: The folder for what the run makes; each run has a folder of its own below it.
+        budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
+            could exceed it is not made.
+        max_tokens: Likewise for tokens, input and output together.
 
     Returns:
         What came of it. When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the
@@ -137,7 +144,9 @@ async def _run_plan(
     try:
         options = _options.get() or _own_options(plan, simulate=simulate)
         choice = Choice(select, exclude, refresh)
-        result = await _run(options, _Request(resume_from, choice, reuse, concurrency, input_root, output))
+        result = await _run(
+            options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
+        )
     except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
         return Failed(message=str(error), data=error)
     if result.status is ExecutionStatus.FAILED:
@@ -160,6 +169,8 @@ class _Request:
     concurrency: int | None
     input_root: str
     output: str
+    budget_usd: float | None = None
+    max_tokens: int | None = None
 
 
 async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
@@ -185,6 +196,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         handlers=options.handlers,
         observers=options.observers,
         concurrency=request.concurrency,
+        budget=await _budget(options, request, lineage, flow_run.name),
     )
     with held(setup.store, setup.lineage) as alone:
         await close_dead(client, earlier, flow_run, sure=alone)
@@ -202,6 +214,14 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
         await client.set_flow_run_name(flow_run_id=flow_run.id, name=flow_run.name)
+
+
+async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:
+    """Return the run's limits for models, less what the nodes that it keeps have cost."""
+    if request.budget_usd is None and request.max_tokens is None:
+        return None
+    spent = await spent_before(options.compiled, await open_store(options.storage), lineage)
+    return Budget(usd=request.budget_usd, tokens=request.max_tokens, spent=spent, run=run)
 
 
 def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
