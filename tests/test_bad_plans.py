@@ -340,7 +340,7 @@ root_nodes: []
     "nothing runs a node": (
         HEAD + "  - {id: a, type: generate, description: d}\n",
         [
-            "plan.yaml:4:5: 1 node has no tool, no handler and no model to run them: 'a'; name a tool in parameters.tool, or simulate the run"
+            "plan.yaml:4:5: 1 node has no tool, no handler and no model to run them: 'a'; name a tool in parameters.tool, configure a model (set VIBE_PREFECT_MODEL or PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS, such as openai:gpt-5-mini, and the provider's key), or simulate the run"
         ],
     ),
     "nothing runs three nodes": (
@@ -351,7 +351,7 @@ root_nodes: []
   - {id: c, type: validate, description: d}
 """,
         [
-            "plan.yaml:4:5: 3 nodes have no tool, no handler and no model to run them: 'a', 'b', 'c'; name a tool in parameters.tool, or simulate the run"
+            "plan.yaml:4:5: 3 nodes have no tool, no handler and no model to run them: 'a', 'b', 'c'; name a tool in parameters.tool, configure a model (set VIBE_PREFECT_MODEL or PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS, such as openai:gpt-5-mini, and the provider's key), or simulate the run"
         ],
     ),
     "an unknown tool": (

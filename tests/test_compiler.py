@@ -383,7 +383,9 @@ def test_all_problems_come_in_one_error_in_plan_order() -> None:
         "node 'f', parameters: JSON cannot hold this: Unable to serialize unknown type: <class 'object'>",
         (
             "2 nodes have no tool, no handler and no model to run them: 'e', 'g'; "
-            "name a tool in parameters.tool, or simulate the run"
+            "name a tool in parameters.tool, configure a model (set VIBE_PREFECT_MODEL or "
+            "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS, such as openai:gpt-5-mini, and the provider's key), or "
+            "simulate the run"
         ),
     ]
 

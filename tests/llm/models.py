@@ -17,7 +17,8 @@ COST = 100 / 1e6 + 200 / 1e6
 
 def config(server: OpenAIServer, model: str = "ok", **fields: Any) -> ModelConfig:
     given: dict[str, Any] = {"base_url": server.base_url, "key": lambda: KEY, "prices": PRICES, "seconds": 10.0}
-    return ModelConfig((f"openai:{model}", "openai:*"), **(given | {"key_named": True} | fields))
+    given |= fields
+    return ModelConfig((f"openai:{model}", "openai:*"), **given)
 
 
 def models(server: OpenAIServer, model: str = "ok", **fields: Any) -> Models:
