@@ -25,6 +25,8 @@ from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, 
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
+from vibe_prefect.handlers import LLM_TOOL
+from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import EVERYTHING, Choice
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
+DRAFT_TOOL = "llm_or_template"
 MAX_FINAL_TREE = 60
 """Nodes up to which the whole tree stays on the terminal when the run has ended."""
 
@@ -94,6 +97,7 @@ def check_folders(request: RunRequest) -> None:
 def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=request.simulate)
+        print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
     return execute(request, plan, screen, server)
 
@@ -110,6 +114,17 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
+
+
+def print_model_hint(screen: Screen, plan: ReadyPlan) -> None:
+    """Say that a model could write the texts, where a key is there and no model is named."""
+    if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
+        return
+    keys = unused_keys()
+    if keys:
+        verb = "is" if len(keys) == 1 else "are"
+        text = f"templates write the texts: {' and '.join(keys)} {verb} set, but no model is named in {SHORT_VARIABLE}"
+        screen.say(text, "dim")
 
 
 def find_server(screen: Screen, *, quiet: bool) -> Server:

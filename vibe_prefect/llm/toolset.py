@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
+from vibe_prefect.llm.config import KEY_VARIABLE, MISSING, ModelConfig
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.judge import judge_tool
@@ -44,7 +44,7 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
 
 def _lack(config: ModelConfig) -> str | None:
     lack = config.lack
-    return None if lack is None else f"{lack} ({HOW_TO_CONFIGURE})"
+    return None if lack is None else f"set {lack}, or say in {KEY_VARIABLE} where it is"
 
 
 def _version(config: ModelConfig) -> str:
