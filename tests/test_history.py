@@ -172,7 +172,7 @@ def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[Kn
             id=uuid4(), parameters={"plan": {"id": plan_id, "root_nodes": []}, "output": output or str(root / "out")}
         )
     )
-    return run, root / "out" / "p" / f"2026-11-23T120000-{run.id.hex[:8]}"
+    return run, root / "out" / "p" / f"2026-11-23T120000-{run.id.hex[-8:]}"
 
 
 def test_the_output_folder_is_the_runs_own(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,11 @@ async def test_a_script_may_raise_and_retries_are_made(folder: Path) -> None:
 async def test_a_recording_tool_may_fail_and_compute(folder: Path) -> None:
     tools = default_registry()
     tools.register(RecordingTool("bad", error="no"))
-    tools.register(RecordingTool("double", lambda inputs: {"text": inputs["text"] * 2}))
+
+    def doubled(inputs: dict[str, Any]) -> dict[str, str]:
+        return {"text": inputs["text"] * 2}
+
+    tools.register(RecordingTool("double", doubled))
     inputs = {"tool": "double", "tool_inputs": {"text": "ab"}}
     result = await run_offline(plan(node("a", parameters={"tool": "bad"}), node("b", parameters=inputs)), tools)
     assert result.node_results["a"].error == "Tool execution failed: no"

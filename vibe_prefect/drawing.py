@@ -196,7 +196,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-se
 .heading { font-size: 17px; font-weight: 600; }
 .sub, .key { font-size: 12px; fill: #64748b; }
 .id { font-size: 13px; font-weight: 600; }
-.kind { font-size: 11px; fill: #64748b; }
+.kind { font-size: 11px; fill: #475569; }
 .card { fill: #ffffff; stroke: #cbd5e1; stroke-width: 1; }
 .bar { stroke: none; }
 .edge { fill: none; stroke-width: 1.5; }
@@ -207,38 +207,50 @@ text { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-se
 .bar.analyze { fill: #3b82f6; } .bar.generate { fill: #22c55e; } .bar.transform { fill: #f59e0b; }
 .bar.validate { fill: #c026d3; } .bar.composite { fill: #64748b; }
 .status { font-size: 14px; font-weight: 700; }
-text.completed { fill: #16a34a; } text.failed { fill: #dc2626; } text.running { fill: #2563eb; }
-text.pending, text.skipped { fill: #94a3b8; }
-.card.failed { stroke: #dc2626; stroke-width: 2; } .card.running { stroke: #2563eb; stroke-width: 2; }
-.card.completed { stroke: #86efac; } .card.skipped { stroke-dasharray: 4 3; }
+text.completed { fill: #15803d; } text.failed { fill: #b91c1c; } text.running { fill: #1d4ed8; }
+text.pending, text.skipped { fill: #64748b; }
+.card.failed { fill: #fef2f2; stroke: #dc2626; stroke-width: 2; }
+.card.running { fill: #eff6ff; stroke: #2563eb; stroke-width: 2; }
+.card.completed { fill: #f0fdf4; stroke: #4ade80; } .card.skipped { stroke-dasharray: 4 3; }
 @media (prefers-color-scheme: dark) {
   .page { fill: #0f172a; } text { fill: #e2e8f0; } .sub, .key, .kind { fill: #94a3b8; }
-  .card { fill: #1e293b; stroke: #475569; } .card.completed { stroke: #15803d; }
+  .card { fill: #1e293b; stroke: #475569; } .card.completed { fill: #10291f; stroke: #15803d; }
+  .card.failed { fill: #3b1219; } .card.running { fill: #172554; }
   .data { stroke: #94a3b8; } .tip-data { fill: #94a3b8; }
   .hierarchy { stroke: #64748b; } .tip-hierarchy { fill: #64748b; }
   .order { stroke: #f59e0b; } .tip-order { fill: #f59e0b; }
   text.completed { fill: #4ade80; } text.failed { fill: #f87171; } text.running { fill: #60a5fa; }
+  text.pending, text.skipped { fill: #94a3b8; }
 }
 """
 
 
-def svg(graph: PlanGraph, statuses: Statuses | None = None, title: str = "Plan") -> str:
+def svg(
+    graph: PlanGraph,
+    statuses: Statuses | None = None,
+    title: str = "Plan",
+    links: Mapping[str, str] | None = None,
+) -> str:
     """Return a plan as an SVG document: layers are the topological groups, edges run from one to a later one.
 
     Args:
         graph: The plan's graph.
         statuses: How far each node has come, for a symbol on each node.
         title: The drawing's heading, such as the plan's id.
+        links: Where a click on a node leads, by its id.
     """
     shown = _shown(graph, SVG_MAX_NODES, SVG_MAX_EDGES)
-    return _Svg(graph, shown, statuses, _plain(title)).document()
+    return _Svg(graph, shown, statuses, _plain(title), links or {}).document()
 
 
 class _Svg:
     """One drawing on its way."""
 
-    def __init__(self, graph: PlanGraph, shown: _Shown, statuses: Statuses | None, title: str) -> None:
+    def __init__(
+        self, graph: PlanGraph, shown: _Shown, statuses: Statuses | None, title: str, links: Mapping[str, str]
+    ) -> None:
         self._graph = graph
+        self._links = links
         self._shown = shown
         self._statuses = statuses
         self._title = title
@@ -261,7 +273,7 @@ class _Svg:
         height = layout.height + _HEADER + _LEGEND + 2 * _MARGIN
         left = (width - layout.width) / 2
         parts = [
-            _opening(width, height),
+            _opening(width, height, "group" if self._links else "img"),
             f'<title id="title">{escape(self._title)}</title>',
             f'<desc id="desc">{escape(self._description())}</desc>',
             f"<style>{_STYLE}</style>",
@@ -271,7 +283,7 @@ class _Svg:
             f'<text class="sub" x="{_MARGIN:g}" y="58">{escape(self._subtitle())}</text>',
             f'<g transform="translate({left:.1f} {_HEADER + _MARGIN:g})">',
             *(self._edge(edge) for edge in self._shown.edges),
-            *(self._node(node) for node in self._shown.nodes),
+            *(self._linked(node) for node in self._shown.nodes),
             "</g>",
             *self._legend(height - _MARGIN),
             "</svg>",
@@ -289,6 +301,10 @@ class _Svg:
         words = Counter(_colour_word(node, self._statuses) for node in self._graph.nodes.values())
         counts = ", ".join(f"{count} {word}" for word, count in words.items())
         return f"A graph of {self._subtitle()}{': ' if counts else ''}{counts}. Arrows lead to what waits."
+
+    def _linked(self, node: GraphNode) -> str:
+        link, drawn = self._links.get(node.node.id), self._node(node)
+        return drawn if link is None else f'<a href="{escape(link)}">{drawn}</a>'
 
     def _node(self, node: GraphNode) -> str:
         id, kind = node.node.id, node.node.type.value
@@ -339,10 +355,11 @@ class _Svg:
         return any(node.node.type is kind for node in self._shown.nodes)
 
 
-def _opening(width: float, height: float) -> str:
+def _opening(width: float, height: float, role: str) -> str:
+    """Return the first tag; what is in an `img` cannot be reached, so a drawing with links is a `group`."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-labelledby="title desc">'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" role="{role}" aria-labelledby="title desc">'
     )
 
 

@@ -91,6 +91,27 @@ class ToolDefinitionError(UsageError, TypeError):
     """A tool that is not shaped like one: a missing name, an input without a type, a broken entry point."""
 
 
+class SettingsError(UsageError, ValueError):
+    """Settings of this package that cannot be what they are set to."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        """Tell what is wrong with the settings.
+
+        Args:
+            problems: One sentence for each, which begins with the name of its environment variable.
+        """
+        self.problems: tuple[str, ...] = tuple(problems)
+        lines = "\n".join(f"  {problem}" for problem in self.problems)
+        super().__init__(f"the settings have {len(self.problems)} problem{'s' if len(problems) != 1 else ''}:\n{lines}")
+
+    def __reduce__(self) -> tuple[type[SettingsError], tuple[tuple[str, ...]]]:
+        return type(self), (self.problems,)
+
+
+class UnknownPlanError(UsageError, LookupError):
+    """A stored plan that the Prefect server does not have."""
+
+
 class UnknownRunError(UsageError, LookupError):
     """A run that is to be gone on from, and that the Prefect server does not know."""
 

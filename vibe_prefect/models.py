@@ -18,7 +18,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Vibe(BaseModel):
     """What somebody wants, in their words."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     description: str
     """The wish itself."""
@@ -49,7 +49,7 @@ class WorkflowNodeType(StrEnum):
 class NodePolicy(BaseModel):
     """How a node is executed. A field left out is inherited: from the plan, then from the node type's defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     retries: Annotated[int, Field(ge=0, le=50)] | None = None
     """How many more times a failing node is tried. Default: 0."""
@@ -83,7 +83,7 @@ class NodePolicy(BaseModel):
 class WorkflowNode(BaseModel):
     """One step of a plan."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     id: str
     """Unique in the plan: letters, digits, `.`, `_` and `-`, at most 100, the first a letter or a digit."""
@@ -113,7 +113,7 @@ class WorkflowNode(BaseModel):
 class WorkflowPlan(BaseModel):
     """A tree of nodes that together make what the vibe asks for."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     id: str
     """Names the plan in runs, records and artifacts; the same form as a node id."""

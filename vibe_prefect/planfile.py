@@ -93,6 +93,17 @@ def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
     return parse_plan(PlanFile(name, text, data), limits)
 
 
+def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedPlan:
+    """Turn a text, YAML or JSON, into a plan; see `load_plan` for errors.
+
+    Args:
+        name: What messages call the text.
+        text: The text.
+        limits: How large the plan may be.
+    """
+    return parse_plan(PlanFile(name, text, _Reader(name, text).data()), limits)
+
+
 def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan:
     """Turn a plan file's data into a plan; see `load_plan` for errors."""
     limits = limits or PlanLimits()

@@ -49,6 +49,9 @@ class NodeResult:
     started_at: str | None = None
     """When its first attempt began, ISO 8601; `None` for a node that never ran."""
 
+    reused: bool = False
+    """Whether it was kept from an earlier run."""
+
 
 @dataclass
 class ExecutionResult:

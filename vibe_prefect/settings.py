@@ -1,18 +1,22 @@
 """The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
 
-    export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs
-
-The settings of the tools that reach out are described in `tool_settings`.
+For example `export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs`. The settings of the tools that reach out
+are described in `tool_settings`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
+from vibe_prefect.wording import finding
+
+PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
+"""How the names of the environment variables begin."""
 
 
 class VibePrefectSettings(PrefectBaseSettings):
@@ -43,3 +47,26 @@ class VibePrefectSettings(PrefectBaseSettings):
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
 
     llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
+
+
+def load_settings() -> VibePrefectSettings:
+    """Return the settings as they stand now.
+
+    Raises:
+        SettingsError: One of them cannot be what it is set to.
+    """
+    try:
+        return VibePrefectSettings()
+    except ValidationError as error:
+        raise SettingsError([_problem(dict(detail)) for detail in error.errors(include_url=False)]) from None
+
+
+def variable(*path: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return PREFIX + "_".join(path).upper()
+
+
+def _problem(detail: dict[str, Any]) -> str:
+    """Return what is wrong with a setting; the value of a secret does not show."""
+    path = [str(part) for part in detail["loc"]]
+    return f"{variable(*path)}: {finding(detail)}"

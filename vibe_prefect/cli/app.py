@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from rich.console import Console
 
 from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.deploy_app import add_commands
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 
 HELP_WIDTH = 96
@@ -109,9 +110,9 @@ def run(
     exclude: str | None = None,
     refresh: str | None = None,
     reuse: Literal["run", "plan"] = "run",
-    concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 32,
-    input_root: Path = Path(),
-    output: Annotated[Path, Parameter(alias="-o")] = Path("outputs"),
+    concurrency: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    input_root: Path | None = None,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
@@ -131,23 +132,25 @@ def run(
         exclude: Do not execute these.
         refresh: Execute these even where there is a record of them.
         reuse: Whose records serve this run: its own, or those of all runs of the plan that say so.
-        concurrency: How many nodes may run at once.
-        input_root: The only folder that tools may read from.
-        output: The folder for what runs make; each run has a folder of its own below it.
+        concurrency: How many nodes may run at once; 32 unless the settings differ, which 'config' shows.
+        input_root: The only folder that tools may read from; by default the current one, or as the settings say.
+        output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
         budget_usd: US dollars that models may cost; a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
     """
+    from vibe_prefect.cli.defaults import run_defaults
     from vibe_prefect.cli.run import RunRequest, run_plan_file
     from vibe_prefect.selection import Choice
 
+    defaults = run_defaults()
     request = RunRequest(
         plan,
         simulate=simulate,
-        concurrency=concurrency,
-        input_root=input_root,
-        output=output,
+        concurrency=concurrency or defaults.concurrency,
+        input_root=input_root or Path(defaults.input_root),
+        output=output or Path(defaults.output),
         as_json=json,
         quiet=quiet,
         resume_from=resume,
@@ -323,3 +326,6 @@ def tools(
     from vibe_prefect.cli.catalog import tools as command
 
     return command(name, as_json=json)
+
+
+add_commands(app)

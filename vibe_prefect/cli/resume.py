@@ -74,13 +74,16 @@ async def _find(reference: str | None) -> FlowRun:
 
 def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
     """Return the earlier run's own settings."""
+    from vibe_prefect.settings import load_settings
+
+    settings = load_settings()
     parameters: dict[str, Any] = earlier.parameters
     return RunRequest(
         plan=request.plan or "",
         simulate=bool(parameters.get("simulate")),
-        concurrency=parameters.get("concurrency"),
-        input_root=Path(parameters.get("input_root") or "."),
-        output=Path(parameters.get("output") or "outputs"),
+        concurrency=parameters.get("concurrency", settings.concurrency),
+        input_root=Path(parameters.get("input_root") or settings.input_root),
+        output=Path(parameters.get("output") or settings.output),
         as_json=request.as_json,
         quiet=request.quiet,
         resume_from=str(earlier.id),

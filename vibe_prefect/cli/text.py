@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.text import Text
 
+from vibe_prefect.units import counted, seconds, size
+
+__all__ = ["MIN_COLUMN", "SEPARATOR", "clean", "columns", "counted", "fit", "one_line", "seconds", "size"]
+
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters but tab and newline, those that turn the direction of writing, and lone surrogates."""
 
@@ -23,35 +27,6 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text on one line, harmless for a terminal."""
     return clean(" ".join(text.split()))
-
-
-def counted(count: int, word: str, plural: str | None = None) -> str:
-    """Return a number with its noun, such as `1 node` or `1,200 nodes`."""
-    return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
-
-
-def seconds(value: float) -> str:
-    """Return a duration, as short as it stays exact enough."""
-    if value < 10:
-        return f"{value:.2f} s"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes, in thousands."""
-    if count < 1000:
-        return f"{count} B"
-    value = count / 1000
-    for unit in ("kB", "MB", "GB"):
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:

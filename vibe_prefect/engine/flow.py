@@ -14,19 +14,23 @@ from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
-from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, root_of
+from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
+from vibe_prefect.engine.parameters import DEFAULTS
+from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
-from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
+from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
@@ -35,9 +39,6 @@ from vibe_prefect.tools.workspace import Workspace
 
 SHARED_FOLDER = "shared"
 """Where the runs of a plan that share their records put their files."""
-
-DEFAULT_CONCURRENCY = 32
-"""How many nodes of a deployed run work at once unless a parameter says otherwise."""
 
 
 @dataclass
@@ -104,23 +105,23 @@ def run_options(options: RunOptions) -> Generator[None]:
 
 
 async def _run_plan(
-    plan: WorkflowPlan,
-    resume_from: str | None = None,
-    select: str | None = None,
-    exclude: str | None = None,
-    refresh: str | None = None,
-    reuse: Literal["run", "plan"] = "run",
-    simulate: bool = False,
-    concurrency: int | None = DEFAULT_CONCURRENCY,
-    input_root: str = ".",
-    output: str = "outputs",
-    budget_usd: float | None = None,
-    max_tokens: int | None = None,
+    plan: parameters.Plan,
+    resume_from: parameters.ResumeFrom = None,
+    select: parameters.Select = None,
+    exclude: parameters.Exclude = None,
+    refresh: parameters.Refresh = None,
+    reuse: parameters.Reuse = "run",
+    concurrency: parameters.Concurrency = DEFAULTS.concurrency,
+    simulate: parameters.Simulated = False,
+    input_root: parameters.InputRoot = DEFAULTS.input_root,
+    output: parameters.Output = DEFAULTS.output,
+    budget_usd: parameters.BudgetUsd = None,
+    max_tokens: parameters.MaxTokens = None,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and what a node made is kept before the next one starts.
 
     Args:
-        plan: What to run.
+        plan: What to run: a plan; or the name of a stored plan; or the path of a plan file, below the worker's folder.
         resume_from: Name or id of an earlier run: what finished there is kept, also when the plan was edited since;
             only changed nodes, and what depends on their outputs, run anew.
         select: The nodes that may be executed, such as `+blog` or `type:generate`; the others are kept where there is
@@ -129,8 +130,8 @@ async def _run_plan(
         refresh: The nodes that are executed even where there is a record of them.
         reuse: Whose records serve this run: `run` for its own and those of the run it goes on from, `plan` for those
             of every run of the plan that says so too.
+        concurrency: How many nodes may run at once; empty for no limit.
         simulate: Run every node as a simulation: nothing is called, spent or written.
-        concurrency: How many nodes may run at once; `None` for no limit.
         input_root: The only folder that tools may read from.
         output: The folder for what the run makes; each run has a folder of its own below it.
         budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
@@ -142,7 +143,7 @@ async def _run_plan(
         result.
     """
     try:
-        options = _options.get() or _own_options(plan, simulate=simulate)
+        options = _options.get() or _own_options(await _looked_up(plan), simulate=simulate)
         choice = Choice(select, exclude, refresh)
         result = await _run(
             options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
@@ -226,13 +227,28 @@ async def _budget(options: RunOptions, request: _Request, lineage: str, run: str
 
 def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
     """Return the run's folders. The one for output sorts by time, and stays the same for all runs of a lineage."""
-    assert root.created is not None
-    own = f"{root.created:%Y-%m-%dT%H%M%S}-{root.id.hex[:8]}"
-    name = own if request.reuse == "run" else SHARED_FOLDER
+    due = root.expected_start_time or root.created
+    assert due is not None
+    name = output_name(root.id, due) if request.reuse == "run" else SHARED_FOLDER
     return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
 
 
-def _own_options(plan: WorkflowPlan, *, simulate: bool) -> RunOptions:
+async def _looked_up(plan: object) -> GivenPlan:
+    """Return the plan that the parameter stands for; one that was looked up takes its place, for a resume."""
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    client, flow_run = cast("PrefectClient", context.client), context.flow_run
+    given = await given_plan(plan, client)
+    if given.origin is not None:
+        get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
+        flow_run.parameters = {**flow_run.parameters, "plan": given.plan.model_dump(mode="json", exclude_unset=True)}
+        await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
+    return given
+
+
+def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:
     tools = configured_registry()
     mode = Simulate.ALL if simulate else Simulate.NEVER
-    return RunOptions(compile_plan(plan, tools=tools, simulate=mode), tools)
+    compiled = compile_plan(given.plan, tools=tools, simulate=mode, source=given.source)
+    return RunOptions(compiled, tools)

@@ -24,9 +24,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
-from vibe_prefect.engine.lineage import FLOW_NAME, LOCK_FILE, MAX_CHAIN
+from vibe_prefect.engine.lineage import FLOW_NAME, LOCK_FILE, MAX_CHAIN, output_name
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
+from vibe_prefect.settings import load_settings
 
 PAGE = 200
 """How many task runs one answer of the server holds at most."""
@@ -117,6 +118,9 @@ class KnownRun:
 
     output: str | None
     """The folder below which its own lies."""
+
+    due: datetime | None = None
+    """When it was to start."""
 
     @property
     def last_active(self) -> datetime:
@@ -321,7 +325,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
     plan_id, nodes = _plan_of(parameters.get("plan"))
     if nodes is not None and plans is not None:
         nodes = plans.setdefault(nodes, nodes)
-    reference, output = parameters.get("resume_from"), parameters.get("output", "outputs")
+    reference, output = parameters.get("resume_from"), parameters.get("output", load_settings().output)
     return KnownRun(
         id=run.id,
         name=run.name,
@@ -329,6 +333,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         completed=run.state is not None and run.state.is_completed(),
         over=run.state is not None and run.state.is_final(),
         created=run.created or run.expected_start_time or datetime.now(UTC),
+        due=run.expected_start_time,
         started=run.start_time,
         ended=run.end_time,
         goes_on_from=str(reference) if reference else None,
@@ -404,7 +409,7 @@ def outputs_of(run: KnownRun, head: KnownRun | None) -> OutputFolder | None:
     """
     if head is None or run.output is None or run.plan_id is None or not ID_FORM.fullmatch(run.plan_id):
         return None
-    name = f"{head.created:%Y-%m-%dT%H%M%S}-{head.id.hex[:8]}"
+    name = output_name(head.id, head.due or head.created)
     try:
         folder = Path(run.output).resolve() / run.plan_id / name
         own = folder.is_dir() and folder.resolve() == folder  # neither it nor the plan's folder is a link

@@ -7,13 +7,22 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -58,6 +67,21 @@ async def newest_run(client: PrefectClient) -> FlowRun:
     return runs[0]
 
 
+async def earlier_try() -> str | None:
+    """Return the run of a plan that the current flow run made in its last try, to go on from when it is retried.
+
+    For flows that call `run_plan`: Prefect gives a retried flow fresh runs of its subflows.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.run_count < 2:
+        return None
+    made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
+    client = cast("PrefectClient", context.client)
+    sort = FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=made_by, sort=sort, limit=1)
+    return str(runs[0].id) if runs else None
+
+
 async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
     """Return the run at the head of a run's lineage: its id is the lineage.
 
@@ -70,6 +94,16 @@ async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
             return flow_run
         flow_run = await find_run(client, str(reference))
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs go on from one another; do they form a circle?")
+
+
+def output_name(id: UUID, due: datetime) -> str:
+    """Return the name of the folder for what a run makes: sorted by time, and each run's own.
+
+    Args:
+        id: The run's id. Its end tells runs apart; ids that Prefect makes within a minute begin alike.
+        due: When the run was due. Its creation would not do: a schedule creates the runs of many days at once.
+    """
+    return f"{due:%Y-%m-%dT%H%M%S}-{id.hex[-8:]}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,18 +10,31 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
+from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain, record_path
-from vibe_prefect.engine.tasks import NodeJob, SkipJob, Ticket, ToolJob, run_node, run_tool, skip_node, ticket_of
+from vibe_prefect.engine.tasks import (
+    CANCELLED,
+    NodeJob,
+    SkipJob,
+    Ticket,
+    ToolJob,
+    run_node,
+    run_tool,
+    skip_node,
+    ticket_of,
+)
 from vibe_prefect.feedback import (
     Failure,
     ResourceUsage,
@@ -37,6 +51,14 @@ from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
+
+NOT_BEGUN = "The run was cancelled before this node began"
+
+CANCEL_SECONDS = 5.0
+"""How long a cancelled run takes to record what it did not get to; Prefect kills its process after 30 s."""
+
+READ_AT_ONCE = 64
+"""How many records are read side by side, where they are not in a folder."""
 
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
@@ -103,6 +125,9 @@ class _PlanRun:
         self._setup = setup
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
+        self._begun: set[str] = set()
+        self._kept: dict[str, NodeRecord] = {}
+        self._task_run_ids: dict[str, UUID] = {}
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
         self._whole: dict[str, bool] = {}
@@ -114,11 +139,16 @@ class _PlanRun:
         """Run every node that can run, and return the result."""
         begun = time.perf_counter()
         result = self._result
-        reused = await self._count_reusable()
+        await self._read_kept()
+        reused = len(self._kept)
         result.status = ExecutionStatus.RUNNING
         for observer in self._setup.observers:
             observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
-        await run_in_order(self._graph.waits, self._run)
+        try:
+            await run_in_order(self._graph.waits, self._run)
+        except (asyncio.CancelledError, TerminationSignal):
+            await self._cancel_rest()
+            raise
         result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
         failed = result.count(ExecutionStatus.FAILED)
         result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
@@ -129,19 +159,24 @@ class _PlanRun:
             observer.run_finished(result)
         return result
 
-    async def _count_reusable(self) -> int:
-        """Return how many nodes have a record from before."""
-        lineage, store = self._setup.lineage, self._setup.store
+    async def _read_kept(self) -> None:
+        """Read the record of each node that has one and need not run, once."""
         if not self._setup.goes_on:
-            return 0
-        nodes = (node for id, node in self._compiled.nodes.items() if id not in self._setup.refreshed)
-        return sum([await store.aexists(record_path(lineage, node.id, node.key)) for node in nodes])
+            return
+        nodes = [node for node in self._compiled.nodes.values() if not self._refreshes(node.id)]
+        for batch in (nodes[start : start + READ_AT_ONCE] for start in range(0, len(nodes), READ_AT_ONCE)):
+            records = await asyncio.gather(*map(self._read, batch))
+            self._kept |= {node.id: record for node, record in zip(batch, records, strict=True) if record}
 
-    async def _may_run(self, node: CompiledNode) -> bool:
-        """Tell whether a node is selected, or there is a record of it to keep."""
-        if self._setup.selected is None or node.id in self._setup.selected:
-            return True
-        return await self._setup.store.aexists(record_path(self._setup.lineage, node.id, node.key))
+    async def _read(self, node: CompiledNode) -> NodeRecord | None:
+        return await self._setup.store.read_record(record_path(self._setup.lineage, node.id, node.key))
+
+    def _selected(self, id: str) -> bool:
+        return self._setup.selected is None or id in self._setup.selected
+
+    def _refreshes(self, id: str) -> bool:
+        """Tell whether a node is executed even where there is a record of it."""
+        return self._selected(id) and id in self._setup.refreshed
 
     async def _run(self, id: str) -> None:
         node = self._compiled.nodes[id]
@@ -149,18 +184,22 @@ class _PlanRun:
         if causes:
             await self._skip(id, _unsatisfied_message(causes))
             return
-        if not await self._may_run(node):
+        if id in self._kept:
+            self._keep(node)
+            return
+        if not self._selected(id):
             await self._skip(id, NOT_SELECTED)
             return
-        selected = self._setup.selected is None or id in self._setup.selected
-        job = NodeJob(node, self._setup.lineage, self._work, refresh=selected and id in self._setup.refreshed)
+        job = NodeJob(node, self._setup.lineage, self._work, refresh=self._refreshes(id))
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
                 job.work = partial(self._refuse, error)
+            self._begun.add(id)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
+        _stop_if_cancelled()
         if state.is_completed():
             sealed = await state.aresult()
             self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
@@ -168,11 +207,23 @@ class _PlanRun:
             self._fail(node, job, state)
 
     def _upstream_runs(self, id: str) -> list[Ticket]:
-        return [self._tickets[source] for source in self._upstream[id]]
+        return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]
 
     def _note_run(self, id: str, state: State[Any]) -> None:
+        assert state.state_details.task_run_id is not None
+        self._note(id, state.state_details.task_run_id, ticket_of(state))
+
+    def _note(self, id: str, task_run_id: UUID, ticket: Ticket) -> None:
         self.task_runs += 1
-        self._tickets[id] = ticket_of(state)
+        self._task_run_ids[id] = task_run_id
+        self._tickets[id] = ticket
+
+    def _keep(self, node: CompiledNode) -> None:
+        """Take a node over from an earlier run."""
+        upstream = [self._task_run_ids[source] for source in self._upstream[node.id] if source in self._task_run_ids]
+        self._begun.add(node.id)
+        self._note(node.id, *show_kept(node, upstream))
+        self._complete(node, self._kept.pop(node.id), reused=True)
 
     def _status(self, id: str) -> ExecutionStatus:
         return self._result.node_results[id].status
@@ -204,6 +255,14 @@ class _PlanRun:
     async def _skip(self, id: str, error: str) -> None:
         self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
+
+    async def _cancel_rest(self) -> None:
+        """Record in Prefect that the nodes which have not begun are cancelled, as far as there is time."""
+        end = time.monotonic() + CANCEL_SECONDS
+        rest = (id for group in self._compiled.groups for id in group if id not in self._begun)
+        for id in rest:
+            if id not in self._tickets and time.monotonic() < end:
+                self._note_run(id, await skip_node(SkipJob(id, NOT_BEGUN, CANCELLED), self._upstream_runs(id)))
 
     def _complete(self, node: CompiledNode, record: NodeRecord, *, reused: bool) -> None:
         result = NodeResult(
@@ -306,6 +365,13 @@ class _PlanRun:
 def _unsatisfied_message(causes: list[str]) -> str:
     more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
     return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}"
+
+
+def _stop_if_cancelled() -> None:
+    """Stop a node's task that was told to, after Prefect has the node's state."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:

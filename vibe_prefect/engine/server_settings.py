@@ -14,3 +14,18 @@ SERVER_SETTINGS: Mapping[str, str] = {
 it needs a third of the CPU time. The flush interval is in whole seconds. Analytics only fail where there is no
 internet.
 """
+
+REASONS: Mapping[str, str] = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "nothing is sent to Prefect",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "events are written in batches",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "task runs are written in batches",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "a batch waits 1 s at most",
+}
+"""Why each of them is set, in a few words."""
+
+CLIENT_SETTINGS: Mapping[str, str] = {
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+}
+"""What lets a served flow and a worker take up a run within a second of its trigger, by asking once a second and not
+every ten."""

@@ -22,6 +22,7 @@ from pydantic import PrivateAttr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from vibe_prefect.errors import ResultTypeError
+from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.workspace import replace_file
 
 logger = logging.getLogger(__name__)
@@ -134,24 +135,27 @@ class RecordStore(ResultStore):
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
 
-    async def _aexists(self, key: str) -> bool:
-        """Tell whether a record can be used; one that is damaged counts as missing, with a warning."""
+    async def read_record(self, key: str) -> NodeRecord | None:
+        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning."""
         content = await self._content(key)
         if content is None:
-            return False
+            return None
         try:
-            ResultRecord[Any].deserialize(content)
+            return cast("Sealed", ResultRecord[Any].deserialize(content).result).value
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it
             self._tell(key, f"The record {key} cannot be used, so its node runs again: {_reason(error)}")
-            return False
-        return True
+            return None
+
+    async def _aexists(self, key: str) -> bool:
+        """Tell whether a record can be used."""
+        return await self.read_record(key) is not None
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
 
-        Prefect would also write the exception of each failed node; nobody reads it.
+        Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
-        if isinstance(result_record.result, BaseException):
+        if not isinstance(result_record.result, Sealed):
             return
         try:
             await super()._apersist_result_record(result_record, holder)  # pyright: ignore[reportPrivateUsage]
@@ -189,9 +193,11 @@ async def open_store(storage: str | Path | None) -> RecordStore:
     """Return the store for a run's records.
 
     Args:
-        storage: A folder, or a saved storage block as `<block type>/<name>`; by default Prefect's own default
-            storage block where one is set, else the folder `vibe-prefect` in Prefect's local result storage.
+        storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
+            Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
+            result storage.
     """
+    storage = storage or load_settings().storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
     return RecordStore(result_storage=files, serializer=SealedJSON())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
 
+from anyio import current_effective_deadline, current_time
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
@@ -37,6 +38,11 @@ MAX_TOLD_WAIT = 600.0
 
 SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
+
+CANCELLED = "Cancelled"
+"""Name of the state in which it shows one that was stopped, or that its run did not get to."""
+
+STOPPED = "The run was cancelled while this node was at work"
 
 
 @dataclass
@@ -87,6 +93,9 @@ class SkipJob:
 
     reason: str
     """Why not."""
+
+    state_name: str = SKIPPED
+    """Name of the state that it ends in."""
 
 
 @dataclass
@@ -181,11 +190,15 @@ def _name_of(parameters: dict[str, Any]) -> str:
 _job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
 
 
-async def _run_node(job: NodeJob) -> Sealed:
+async def _run_node(job: NodeJob) -> Sealed | State[Any]:
     _tag(job.node)
     job.failure = None
     try:
         return Sealed(await job.work(job))
+    except asyncio.CancelledError:
+        if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
+            raise
+        return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
         job.failure = Failure(_type_of(error), str(error) or repr(error))
         raise
@@ -206,12 +219,17 @@ async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any])
     return error.retryable
 
 
+def tags_of(node: CompiledNode, given: Iterable[str]) -> list[str]:
+    """Return the tags of a node's task run: those given, the node's type, and its tool."""
+    tool = [f"tool:{node.tool}"] if node.tool else []
+    return sorted({*given, node.node.type.value, *tool})
+
+
 def _tag(node: CompiledNode) -> None:
     """Tag the task run with type and tool. Tags of the task itself would each cost a request for a limit's slot."""
     context = TaskRunContext.get()
     assert context is not None
-    tool = [f"tool:{node.tool}"] if node.tool else []
-    context.task_run.tags = sorted({*context.task_run.tags, node.node.type.value, *tool})
+    context.task_run.tags = tags_of(node, context.task_run.tags)
 
 
 async def _run_tool(job: ToolJob) -> Sealed:
@@ -219,4 +237,4 @@ async def _run_tool(job: ToolJob) -> Sealed:
 
 
 async def _skip(job: SkipJob) -> State[Any]:
-    return State(type=StateType.CANCELLED, name=SKIPPED, message=job.reason)
+    return State(type=StateType.CANCELLED, name=job.state_name, message=job.reason)

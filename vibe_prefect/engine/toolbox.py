@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vibe_prefect.settings import VibePrefectSettings
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -17,6 +17,6 @@ def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegi
         UsageError: A setting cannot be what it is set to.
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
-    settings = settings or VibePrefectSettings()
+    settings = settings or load_settings()
     fetching = settings.fetch.config()
     return equipped_registry(fetching, settings.media.config(fetching), settings.llm.config())

@@ -5,6 +5,6 @@ The fixtures for pytest are in `vibe_prefect.testing.fixtures`.
 
 from vibe_prefect.testing.offline import run_offline
 from vibe_prefect.testing.scripted import RecordingTool, ScriptedModel, verdict
-from vibe_prefect.testing.server import running_server
+from vibe_prefect.testing.server import free_port, running_server
 
-__all__ = ["RecordingTool", "ScriptedModel", "run_offline", "running_server", "verdict"]
+__all__ = ["RecordingTool", "ScriptedModel", "free_port", "run_offline", "running_server", "verdict"]

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,11 +23,13 @@ STOP_BOUND = 15.0
 
 
 @contextmanager
-def running_server(home: Path) -> Generator[str]:
-    """Run a Prefect server on a free local port.
+def running_server(home: Path, *, port: int | None = None, settings: Mapping[str, str] | None = None) -> Generator[str]:
+    """Run a Prefect server on this machine.
 
     Args:
         home: Its `PREFECT_HOME`: database and log file go there.
+        port: Its port; a free one by default.
+        settings: Environment variables for it, beside `SERVER_SETTINGS`.
 
     Yields:
         The address of its API, for `PREFECT_API_URL`.
@@ -36,9 +38,10 @@ def running_server(home: Path) -> Generator[str]:
         RuntimeError: It did not answer in time; the message ends with its log.
     """
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = port or free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment |= {**SERVER_SETTINGS, "DO_NOT_TRACK": "1", "PREFECT_HOME": str(home)}
+    environment |= {"PREFECT_UI_API_URL": "/api", **(settings or {})}  # its default names port 4200
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     log = home / "server.log"
     with log.open("wb") as output:
@@ -53,7 +56,8 @@ def running_server(home: Path) -> Generator[str]:
         _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens at."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

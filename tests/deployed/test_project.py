@@ -1,0 +1,157 @@
+"""`prefect.yaml` on a server that has nothing yet: everything is deployed, executed, and retried."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import AwaitingRetry
+
+from tests.deployed.api import ended, environment, node_states, process, until
+from tests.deployed.plans import incomplete, plan
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS = {
+    "run-plan/run-plan",
+    "run-plan/nightly-digest",
+    "release-digest/release-digest",
+}
+
+
+@pytest.fixture(scope="module")
+def project(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """A copy of the project, all of it deployed, and a worker in it."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copytree(ROOT / "flows", folder / "flows")
+    for name in ("prefect.yaml", "CHANGELOG.md", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, folder / name)
+    env = environment(prefect_server, folder, PWD=str(folder))  # as a shell sets it
+    prefect = str(Path(sys.executable).with_name("prefect"))
+    for command in (
+        ["work-pool", "create", "--type", "process", "--overwrite", "vibe-prefect-pool"],
+        ["deploy", "--all", "--no-prompt"],
+    ):
+        ran = subprocess.run([prefect, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    with process(folder, prefect_server, "worker", "start", ready="started!"):
+        yield folder
+
+
+async def start(client: PrefectClient, name: str, **parameters: Any) -> UUID:
+    deployment = await client.read_deployment_by_name(name)
+    return (await client.create_flow_run_from_deployment(deployment.id, parameters=parameters)).id
+
+
+def message_of(run: FlowRun) -> str:
+    assert run.state is not None
+    return run.state.message or ""
+
+
+async def retried(client: PrefectClient, run: UUID) -> FlowRun:
+    """Retry a run as the button in the UI does it, and return it when it has ended again."""
+    await client.set_flow_run_state(run, AwaitingRetry(), force=True)
+
+    async def look() -> FlowRun | None:
+        found = await client.read_flow_run(run)
+        return found if found.run_count == 2 and found.state and found.state.is_final() else None
+
+    return await until(look, "the end of the retry")
+
+
+async def test_every_deployment_runs_with_its_own_parameters(project: Path) -> None:
+    async with get_client() as client:
+        for name in sorted(DEPLOYMENTS):
+            found = await ended(client, await start(client, name))
+            assert found.state is not None
+            assert found.state.is_completed(), f"{name}: {found.state.message}"
+    assert {path.name for path in project.glob("outputs/release-digest/*/*.md")} >= {"blog.md"}
+    assert len(list(project.glob("outputs/release-digest/*"))) == 2
+
+
+async def test_the_nightly_one_has_a_schedule_and_does_not_pile_up(project: Path) -> None:
+    async with get_client() as client:
+        nightly = await client.read_deployment_by_name("run-plan/nightly-digest")
+    (schedule,) = nightly.schedules
+    assert schedule.active
+    assert schedule.schedule.model_dump(include={"cron", "timezone"}) == {
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+    }
+    assert nightly.global_concurrency_limit is not None
+    assert nightly.global_concurrency_limit.limit == 1
+    assert nightly.concurrency_options is not None
+    assert nightly.concurrency_options.collision_strategy == "CANCEL_NEW"
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"root_nodes": [{"id": "a", "type": "generat", "description": "x"}]}, "plan.root_nodes[0].type", "is not one of"),
+    ({"root_nodes": [{"id": "a", "type": "generate"}]}, "plan.root_nodes[0]", "'description' is a required property"),
+    ({"nodes": []}, "plan", "Additional properties are not allowed ('nodes' was unexpected)"),
+]
+
+
+@pytest.mark.parametrize(("change", "field", "reason"), REFUSED)
+async def test_a_misshapen_plan_makes_no_run(project: Path, change: dict[str, Any], field: str, reason: str) -> None:
+    async with get_client() as client:
+        with pytest.raises(PrefectHTTPStatusError) as caught:
+            await start(client, "run-plan/run-plan", plan={**plan("p"), **change})
+    assert caught.value.response.status_code == 409 or caught.value.response.status_code == 422
+    detail = caught.value.response.json()["detail"]
+    assert f"Validation failed for field '{field}'" in detail
+    assert reason in detail
+
+
+async def test_an_invalid_plan_fails_with_every_problem_in_the_message(project: Path) -> None:
+    node = {"id": "a", "type": "generate", "description": "x", "parameters": {"tool": "template_fil"}}
+    wrong = plan("wrong", {**node, "dependencies": ["nope"]}, {**node, "id": "b", "dependencies": ["b"]})
+    async with get_client() as client:
+        found = await ended(client, await start(client, "run-plan/run-plan", plan=wrong))
+        assert found.state_name == "Failed"
+        message = message_of(found)
+        assert message.startswith("plan 'wrong' has ")
+        for part in ("'nope'", "did you mean 'template_fill'?", "b -> b"):
+            assert part in message
+        assert found.total_run_time.total_seconds() < 2
+
+
+UNKNOWN = [("flows/plans/none.yaml", "cannot be read"), ("never-stored", "no plan is stored as 'never-stored'")]
+
+
+@pytest.mark.parametrize(("given", "reason"), UNKNOWN)
+async def test_a_plan_that_is_not_there_says_so(project: Path, given: str, reason: str) -> None:
+    async with get_client() as client:
+        found = await ended(client, await start(client, "run-plan/run-plan", plan=given))
+    assert found.state_name == "Failed"
+    assert reason in message_of(found)
+
+
+async def test_a_retry_executes_only_what_had_not_finished(project: Path) -> None:
+    async with get_client() as client:
+        run = await start(client, "run-plan/run-plan", plan=incomplete("again"))
+        assert (await ended(client, run)).state_name == "Failed"
+        (project / "late.txt").write_text("here at last")
+        found = await retried(client, run)
+        assert found.state_name == "Completed", message_of(found)
+        states = await node_states(client, run, 6)
+    assert states == {"Completed": 3, "Failed": 1, "Skipped": 1, "Cached": 1}
+
+
+async def test_the_demo_flow_goes_on_when_it_is_retried(project: Path) -> None:
+    async with get_client() as client:
+        run = await start(client, "release-digest/release-digest", changelog="news.md", output="retried")
+        assert (await ended(client, run)).state_name == "Failed"
+        shutil.copy(project / "CHANGELOG.md", project / "news.md")
+        found = await retried(client, run)
+        assert found.state_name == "Completed", message_of(found)
+    assert len(list(project.glob("retried/release-digest/*"))) == 1

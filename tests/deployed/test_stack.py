@@ -1,0 +1,107 @@
+"""The stack for containers, checked without an engine, and its database where there is one on this machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from ruamel.yaml import YAML
+
+from vibe_prefect.cli.worker import RUN_GRACE, WORKER_GRACE
+from vibe_prefect.engine.server_settings import SERVER_SETTINGS
+from vibe_prefect.testing import free_port, running_server
+
+ROOT = Path(__file__).parents[2]
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+USER = "postgres"
+
+
+@pytest.fixture(scope="module")
+def stack() -> dict[str, Any]:
+    return cast("Any", YAML(typ="safe")).load((ROOT / "docker-compose.yml").read_text())
+
+
+def test_the_server_has_the_settings_that_keep_it_healthy(stack: dict[str, Any]) -> None:
+    environment = stack["services"]["server"]["environment"]
+    assert {name: environment[name] for name in SERVER_SETTINGS} == SERVER_SETTINGS
+    assert environment["PREFECT_API_DATABASE_CONNECTION_URL"].startswith("postgresql+asyncpg://prefect:")
+
+
+def test_the_worker_has_time_to_end_its_runs(stack: dict[str, Any]) -> None:
+    assert int(stack["services"]["worker"]["stop_grace_period"].removesuffix("s")) > RUN_GRACE + WORKER_GRACE
+    assert stack["services"]["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
+
+
+def test_every_service_waits_for_a_healthy_one(stack: dict[str, Any]) -> None:
+    services = stack["services"]
+    for service in services.values():
+        for needed, how in service.get("depends_on", {}).items():
+            assert how == {"condition": "service_healthy"}
+            assert "healthcheck" in services[needed]
+    used = {mount.split(":")[0] for service in services.values() for mount in service.get("volumes", [])}
+    assert used == set(stack["volumes"])
+
+
+def test_the_image_copies_what_there_is() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE):
+        for name in line.split()[:-1]:
+            assert (ROOT / name).exists(), name
+
+
+def test_compose_accepts_the_file() -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("there is no docker with compose")
+    checked = subprocess.run(
+        [docker, "compose", "config", "--quiet"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def postgres(command: str, *arguments: str) -> None:
+    program = [str(BINARIES[-1] / command), *arguments]
+    as_user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"] if os.geteuid() == 0 else []
+    subprocess.run([*as_user, *program], check=True, capture_output=True, cwd="/tmp")  # noqa: S108
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Generator[str]:
+    """The address of a PostgreSQL server of its own."""
+    if not BINARIES:
+        pytest.skip("there is no PostgreSQL on this machine")
+    folder = Path("/tmp") / f"vibe-prefect-pg-{os.getpid()}"  # noqa: S108 - short enough for a socket, and not root's
+    folder.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(folder, USER, USER)
+    data, port = str(folder / "data"), free_port()
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    try:
+        postgres("initdb", "--pgdata", data, "--username", "prefect", "--auth", "trust")
+        postgres("pg_ctl", "start", "--wait", "--pgdata", data, "--options", options, "--log", str(folder / "log"))
+        try:
+            yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+        finally:
+            postgres("pg_ctl", "stop", "--wait", "--mode", "immediate", "--pgdata", data)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_plan_runs_on_postgresql(database: str, tmp_path: Path) -> None:
+    (tmp_path / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    settings = {"PREFECT_API_DATABASE_CONNECTION_URL": database}
+    with running_server(tmp_path / "server", settings=settings) as api:
+        from tests.deployed.api import call
+
+        ran = call(tmp_path, api, "run", str(ROOT / "flows/plans/release_digest.yaml"), "--quiet")
+        assert ran.returncode == 0, ran.stderr
+        listed = call(tmp_path, api, "runs")
+        assert "release-digest-" in listed.stdout

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.plans import node, plan
+from tests.reporting.reports import done, hostile_report, large_report, picture, release_report, reported, result_of
+from vibe_prefect.reporting.html import render_html
+from vibe_prefect.reporting.media import MAX_IMAGE, MAX_PLAYED, Embedder, local_files
+from vibe_prefect.reporting.outputs import OutputFile
+from vibe_prefect.reporting.report import RunReport
+
+
+class Page(HTMLParser):
+    """The tags of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def with_file(path: str, mime: str = "image/png") -> RunReport:
+    wanted = plan(node("a"))
+    return reported(wanted, result_of(wanted, done("a", 0, 1, picture(path, mime))))
+
+
+@pytest.mark.parametrize("report", [release_report(), hostile_report()], ids=["fair", "hostile"])
+def test_nothing_on_the_page_acts_but_its_own_script(report: RunReport) -> None:
+    page = Page(render_html(report))
+    assert len(page.all("script")) == 1
+    assert len(page.all("meta")) == 5
+    for tag, attributes in page.tags:
+        assert tag not in {"iframe", "object", "embed", "link", "base", "form", "img"}
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        address = attributes.get("href") or attributes.get("src") or "#"
+        assert re.match(r"#|\./|https?://", address), address
+
+
+def test_the_policy_allows_what_the_page_holds_and_nothing_else() -> None:
+    policy = Page(render_html(release_report())).all("meta")[1]["content"] or ""
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_ids_are_unique() -> None:
+    ids = [found for _, attributes in Page(render_html(release_report())).tags if (found := attributes.get("id"))]
+    assert len(ids) == len(set(ids))
+
+
+def test_a_large_run_with_long_texts_stays_small() -> None:
+    text = render_html(large_report(500, "<b>&" * 2_500))
+    assert len(text) < 15_000_000
+    assert "previews left out: this page holds as much text as it may" in text
+    assert len(Page(text).all("tr")) == 501
+
+
+def test_five_megabytes_of_hostile_text_are_cut() -> None:
+    assert len(render_html(hostile_report(5_000_000))) < 1_000_000
+
+
+def test_a_run_without_nodes_has_a_page() -> None:
+    wanted = plan()
+    assert "Nothing has run yet." in render_html(reported(wanted, result_of(wanted)))
+
+
+def test_a_small_picture_is_in_the_page(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "cover.png")
+    report = with_file("cover.png")
+    (image,) = Page(render_html(report, local_files(report, tmp_path))).all("img")
+    assert (image["src"] or "").startswith("data:image/png;base64,")
+    assert image["alt"] == "cover.png, made by a"
+
+
+def test_a_large_picture_is_made_smaller(tmp_path: Path) -> None:
+    path = tmp_path / "cover.png"
+    Image.effect_noise((1_600, 1_600), 90).save(path)
+    assert path.stat().st_size > MAX_IMAGE
+    medium = Embedder({"cover.png": path}).medium(OutputFile("cover.png", "image/png", None, None))
+    assert (medium.source or "").startswith("data:image/webp;base64,")
+    assert medium.note.startswith("made smaller from 2.")
+
+
+@pytest.mark.parametrize(
+    ("mime", "size", "note"),
+    [
+        ("image/png", MAX_IMAGE + 1, "too large for this page, and not a picture that can be made smaller"),
+        ("image/svg+xml", MAX_IMAGE + 1, "too large for this page"),
+        ("video/mp4", MAX_PLAYED + 1, "too large for this page"),
+        ("audio/mpeg", MAX_PLAYED + 1, "too large for this page"),
+    ],
+)
+def test_what_is_too_large_is_linked_with_a_note(tmp_path: Path, mime: str, size: int, note: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * size)
+    embedder = Embedder({"file": path})
+    medium = embedder.medium(OutputFile("file", mime, None, size))
+    assert (medium.source, medium.link) == (None, "./file")
+    assert medium.note.endswith(note)
+    assert embedder.left_out == 1
+
+
+def test_a_full_page_takes_no_more_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 60)
+    (tmp_path / "b").write_bytes(b"x" * 60)
+    embedder = Embedder({name: tmp_path / name for name in "ab"}, room=100)
+    first, second = (embedder.medium(OutputFile(name, "audio/mpeg", None, 60)) for name in "ab")
+    assert first.source is not None
+    assert (second.source, second.note) == (None, "left out: this page holds as many files as it may")
+
+
+@pytest.mark.parametrize(("mime", "kind"), [("text/html", "file"), ("IMAGE/PNG; x=1", "image"), ('image/x"y', "file")])
+def test_only_known_media_are_shown(tmp_path: Path, mime: str, kind: str) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x")
+    medium = Embedder({"f": path}).medium(OutputFile("f", mime, None, 1))
+    assert medium.kind == kind
+    assert (medium.source is not None) == (kind == "image")
+
+
+def test_a_file_that_is_gone_is_said_to_be() -> None:
+    medium = Embedder({"f": Path("/nowhere/f")}).medium(OutputFile("f", "image/png", None, 1))
+    assert medium.note == "could not be read: No such file or directory"
+
+
+def test_only_files_in_the_folder_are_read(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    root.mkdir()
+    (tmp_path / "secret").write_text("x")
+    (root / "out").symlink_to(tmp_path / "secret")
+    (root / "a.png").write_text("x")
+    paths = ["a.png", "../secret", "out", str(tmp_path / "secret"), "missing", "a\x00", "x" * 1_000, "."]
+    wanted = plan(node("a"))
+    report = reported(wanted, result_of(wanted, done("a", 0, 1, [picture(path) for path in paths])))
+    assert local_files(report, root) == {"a.png": root / "a.png"}

@@ -1,0 +1,111 @@
+"""`vibe-prefect deploy`: a deployment of one plan for the workers of a pool, by hand or by the clock."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vibe_prefect.cli.console import Screen, out
+from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.exits import PROGRAM, ExitCode
+from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.standing import standing_server, ui_address
+from vibe_prefect.compiler import Simulate
+from vibe_prefect.errors import UsageError
+from vibe_prefect.models import WorkflowPlan
+
+if TYPE_CHECKING:
+    from prefect.schedules import Schedule
+
+    from vibe_prefect.engine.deployments import Overlap, PlanDeployment
+
+_STORED = re.compile(r"[a-z0-9-]+")
+
+
+@dataclass(frozen=True)
+class DeployRequest:
+    """What the user asked for."""
+
+    plan: str
+    """A plan file, or the name of a stored plan."""
+
+    name: str | None
+    """Name of the deployment; the plan's id when left out."""
+
+    cron: str | None
+    timezone: str
+    overlap: Overlap
+    pool: str
+    folder: Path
+    tags: tuple[str, ...]
+
+
+def deploy(request: DeployRequest) -> int:
+    """Make or renew the deployment."""
+    if not request.folder.is_dir():
+        raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
+    local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER).compiled.plan
+    schedule = _schedule(request)
+    server = standing_server()
+    ask(server, _deploy(request, local, schedule, out()))
+    return ExitCode.COMPLETED
+
+
+def _schedule(request: DeployRequest) -> Schedule | None:
+    from vibe_prefect.engine.deployments import cron_schedule
+
+    return cron_schedule(request.cron, request.timezone) if request.cron else None
+
+
+async def _deploy(
+    request: DeployRequest, local: WorkflowPlan | None, schedule: Schedule | None, screen: Screen
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.deployments import ensure_pool
+
+    async with get_client() as client:
+        plan = local or await _stored(client, request.plan)
+        deployment = _deployment(request, plan, schedule, by_name=local is None)
+        if await ensure_pool(client, request.pool):
+            screen.say(f"made the work pool {request.pool!r}, of type process")
+        built = deployment.build_for(request.pool, request.folder.resolve())
+        id = await built.aapply()
+    _print(screen, request, deployment, str(id))
+
+
+async def _stored(client: Any, name: str) -> WorkflowPlan:
+    from vibe_prefect.compiler import compile_plan
+    from vibe_prefect.engine.blocks import stored_plan
+    from vibe_prefect.tools.registry import default_registry
+
+    loaded = await stored_plan(client, name)
+    compile_plan(loaded.plan, tools=default_registry(), simulate=Simulate.NEVER, source=loaded.source)
+    return loaded.plan
+
+
+def _deployment(
+    request: DeployRequest, plan: WorkflowPlan, schedule: Schedule | None, *, by_name: bool
+) -> PlanDeployment:
+    from vibe_prefect.engine.deployments import PlanDeployment
+
+    return PlanDeployment(
+        name=request.name or plan.id,
+        description=plan.source_vibe.description,
+        plan=request.plan if by_name else plan.model_dump(mode="json", exclude_unset=True),
+        schedule=schedule,
+        tags=request.tags,
+        overlap=request.overlap,
+    )
+
+
+def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, id: str) -> None:
+    when = f", at '{request.cron}' in {request.timezone}" if request.cron else ""
+    screen.say(f"deployed run-plan/{deployment.name}{when}; it runs in {request.folder.resolve()}")
+    if address := ui_address(f"/deployments/deployment/{id}"):
+        screen.say(f"run it   {address}")
+    else:
+        screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")
+    screen.say(f"worker   {PROGRAM} worker start --pool {request.pool}")

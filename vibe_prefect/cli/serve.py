@@ -1,0 +1,114 @@
+"""`vibe-prefect serve`: plans as deployments that this process runs, with a Prefect server where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from vibe_prefect.cli.console import Screen, flush, out
+from vibe_prefect.cli.exits import ExitCode, tell
+from vibe_prefect.cli.interrupt import SIGNALS
+from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.standing import standing_or_started, ui_address
+from vibe_prefect.cli.text import one_line
+from vibe_prefect.compiler import Simulate
+from vibe_prefect.engine.server_settings import CLIENT_SETTINGS
+from vibe_prefect.errors import UsageError
+from vibe_prefect.models import WorkflowPlan
+
+if TYPE_CHECKING:
+    from prefect.runner import Runner
+    from prefect.schedules import Schedule
+
+POLL_SECONDS = 0.05
+STARTING = "starting a Prefect server (some seconds; more the first time) ..."
+
+
+@dataclass(frozen=True)
+class Served:
+    """A plan to be served."""
+
+    path: Path
+    plan: WorkflowPlan
+
+
+def serve(paths: Sequence[str], cron: str | None, timezone: str) -> int:
+    """Serve plans until a signal ends it."""
+    plans = _checked(paths)
+    for name, value in CLIENT_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    screen = out()
+    schedule = _schedule(cron, timezone)
+    with ExitStack() as stack:
+        server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
+        screen.say(f"Prefect server  {ui_address() or server.api_url}")
+        asyncio.run(_serve(plans, screen, schedule))
+    tell("no longer serving")
+    return ExitCode.COMPLETED
+
+
+def _checked(paths: Sequence[str]) -> list[Served]:
+    """Return the plans, all of them able to run and told apart by their ids.
+
+    Raises:
+        UsageError: One of them is no plan, or two have the same id.
+    """
+    found: dict[str, Served] = {}
+    for path in paths:
+        plan = ready(path, Simulate.NEVER).compiled.plan
+        if plan.id in found:
+            raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
+        found[plan.id] = Served(Path(path).resolve(), plan)
+    return list(found.values())
+
+
+def _schedule(cron: str | None, timezone: str) -> Schedule | None:
+    if cron is None:
+        return None
+    from vibe_prefect.engine.deployments import cron_schedule
+
+    return cron_schedule(cron, timezone)
+
+
+async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | None) -> None:
+    from prefect.runner import Runner
+
+    from vibe_prefect.engine.deployments import PlanDeployment
+
+    runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
+    for served in plans:
+        vibe = served.plan.source_vibe.description
+        # By its path: an edit of the file counts from the next run on.
+        deployment = PlanDeployment(served.plan.id, vibe, str(served.path), schedule).build()
+        id = await runner.aadd_deployment(deployment)
+        address = ui_address(f"/deployments/deployment/{id}")
+        screen.say(Text.assemble((served.plan.id, "bold"), f"  {one_line(vibe)}"))
+        screen.say(f"  run it  {address or f'prefect deployment run run-plan/{served.plan.id}'}")
+    screen.say("serving; Ctrl-C ends it and cancels its runs, which can be resumed")
+    flush()
+    await _until_signalled(runner)
+
+
+async def _until_signalled(runner: Runner) -> None:
+    """Run a runner until a signal comes; its runs are cancelled then, and keep what they finished."""
+    loop = asyncio.get_running_loop()
+    running = loop.create_task(runner.start())
+    while not (runner.started or running.done()):  # noqa: ASYNC110 - the runner tells nobody when it has started
+        await asyncio.sleep(POLL_SECONDS)
+    stopped = asyncio.Event()
+    for number in SIGNALS:  # only now: the runner sets a handler of its own when it starts
+        loop.add_signal_handler(number, stopped.set)
+    signalled = loop.create_task(stopped.wait())
+    await asyncio.wait([running, signalled], return_when=asyncio.FIRST_COMPLETED)
+    if stopped.is_set():
+        tell("stopping ...")
+        await runner.astop()
+    signalled.cancel()
+    await running

@@ -1,0 +1,39 @@
+"""`vibe-prefect server start`: a Prefect server with the settings that keep it healthy while plans run."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.text import Text
+
+from vibe_prefect.cli.console import flush, out
+from vibe_prefect.cli.exits import StartError
+from vibe_prefect.cli.standing import answers, server_command, server_environment
+from vibe_prefect.cli.text import columns
+from vibe_prefect.engine.server_settings import REASONS, SERVER_SETTINGS
+
+
+def start(host: str, port: int) -> int:
+    """Print the settings and become the Prefect server.
+
+    Raises:
+        StartError: A Prefect server answers there already.
+    """
+    address = f"http://{host}:{port}"
+    if answers(f"{address}/api"):
+        raise StartError(f"a Prefect server answers at {address} already; stop it, or choose another --port")
+    screen = out()
+    environment = server_environment()
+    screen.say("settings of the server, beside Prefect's own:")
+    rows = [_row(name, environment[name], REASONS[name]) for name in SERVER_SETTINGS]
+    for line in columns(rows, None):
+        screen.say(line)
+    screen.say(f"runs and plans reach it with  PREFECT_API_URL={address}/api")
+    flush()
+    os.execve(sys.executable, server_command(host, port), environment)  # noqa: S606
+
+
+def _row(name: str, value: str, reason: str) -> list[Text]:
+    kept = name in os.environ
+    return [Text(f"  {name}={value}"), Text("as your environment says" if kept else reason, "dim")]

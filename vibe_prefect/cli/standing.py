@@ -1,0 +1,146 @@
+"""A Prefect server that outlives the command: the configured one, the one of this machine, or one that is started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vibe_prefect.cli.environment import API_VARIABLE, Server, configured_api_url, quieten
+from vibe_prefect.cli.exits import PROGRAM, StartError, warn
+from vibe_prefect.engine.server_settings import SERVER_SETTINGS
+
+HOST = "127.0.0.1"
+PORT = 4200
+UI_API = "PREFECT_UI_API_URL"
+"""Where the UI in the browser finds the API. Prefect's default has port 4200 in it, whatever the server's own is."""
+
+START_BOUND = 90.0
+"""Seconds that a server may take until it answers; the first start makes the database."""
+
+STOP_BOUND = 15.0
+"""Seconds that it may take to end before it is killed."""
+
+
+def standing_server() -> Server:
+    """Return the Prefect server to talk to, and make Prefect use it.
+
+    Raises:
+        StartError: None is configured, and none answers on this machine.
+    """
+    found = _found()
+    if found is None:
+        raise StartError(
+            f"no Prefect server: set {API_VARIABLE} to the address of yours, such as http://{HOST}:{PORT}/api, "
+            f"or start one with '{PROGRAM} server start'"
+        )
+    return found
+
+
+@contextmanager
+def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
+    """Yield the Prefect server to talk to; where there is none, one runs on this machine as long as the context.
+
+    Args:
+        starting: Called when one is being started, which takes some seconds.
+
+    Raises:
+        StartError: It does not start.
+    """
+    found = _found()
+    if found is not None:
+        yield found
+        return
+    starting()
+    api_url = f"http://{HOST}:{PORT}/api"
+    log = _prefect_home() / "vibe-prefect-server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603
+            server_command(HOST, PORT),
+            env=server_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for us: we end it when the last run has been told off
+        )
+    try:
+        _await(process, api_url, log)
+        yield _used(api_url)
+    finally:
+        _stop(process)
+
+
+def server_command(host: str, port: int) -> list[str]:
+    """Return the command that starts a Prefect server."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def server_environment() -> dict[str, str]:
+    """Return this process's environment with the settings that keep a server healthy; what is set there stays."""
+    return {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS, **os.environ}
+
+
+def ui_address(path: str = "") -> str | None:
+    """Return the address of a page of the server's UI; `None` when it has none that we know."""
+    from prefect.settings import get_current_settings
+
+    address = get_current_settings().ui_url
+    return f"{address.rstrip('/')}{path}" if address else None
+
+
+def _found() -> Server | None:
+    configured = configured_api_url()
+    if configured is not None:
+        return _used(configured)
+    local = f"http://{HOST}:{PORT}/api"
+    return _used(local) if answers(local) else None
+
+
+def _used(api_url: str) -> Server:
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault(API_VARIABLE, api_url)
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+    quieten(warn)
+    return Server(api_url, None)
+
+
+def answers(api_url: str) -> bool:
+    """Tell whether a Prefect server answers at an address."""
+    try:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as answer:  # noqa: S310 - an http address
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _prefect_home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+
+
+def _await(process: subprocess.Popen[bytes], api_url: str, log: Path) -> None:
+    end = time.monotonic() + START_BOUND
+    while not answers(api_url):
+        if process.poll() is not None:
+            raise StartError(f"the Prefect server did not start; its log is {log}")
+        if time.monotonic() > end:
+            raise StartError(f"the Prefect server did not answer within {START_BOUND:g} s; its log is {log}")
+        time.sleep(0.1)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_BOUND)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

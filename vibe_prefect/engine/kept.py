@@ -1,0 +1,60 @@
+"""Nodes that an earlier run finished, shown in Prefect without a trip through its task engine.
+
+The engine takes 8 ms to find a record and tell of it in three states; a run that goes on may keep thousands of nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
+from prefect.context import FlowRunContext
+from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
+
+from vibe_prefect.compiler import CompiledNode
+from vibe_prefect.engine.storage import Sealed
+from vibe_prefect.engine.tasks import node_task, tags_of
+
+CACHED = "Cached"
+"""Prefect's own name for the state of a task run whose result was there already."""
+
+
+def show_kept(node: CompiledNode, upstream: Iterable[UUID]) -> tuple[UUID, Sealed]:
+    """Tell Prefect of a node that is kept, in the one state that it is in.
+
+    Args:
+        node: The node.
+        upstream: Ids of the task runs that it would have waited for.
+
+    Returns:
+        The id of its task run, and what draws an edge from it.
+    """
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    task = node_task(node.node.type, node.policy, refresh=False)
+    details = StateDetails(task_run_id=uuid4(), flow_run_id=context.flow_run.id)
+    state: State[None] = State(type=StateType.COMPLETED, name=CACHED, state_details=details)
+    assert details.task_run_id is not None
+    moment = cast("Any", state.timestamp)
+    task_run = TaskRun(
+        id=details.task_run_id,
+        name=node.id,
+        flow_run_id=context.flow_run.id,
+        flow_run_run_count=context.flow_run.run_count,
+        task_key=task.task_key,
+        task_version=task.version,
+        dynamic_key=str(details.task_run_id),
+        tags=tags_of(node, task.tags),
+        task_inputs={"job": [], "wait_for": [TaskRunResult(id=id) for id in upstream]},
+        expected_start_time=moment,
+        start_time=moment,
+        end_time=moment,
+        state=state,
+    )
+    emit_task_run_state_change_event(task_run, initial_state=None, validated_state=state)
+    ticket = Sealed(None)
+    link_state_to_task_run_result(state, ticket)
+    return task_run.id, ticket

@@ -1,0 +1,35 @@
+"""The flow's parameters as the form in the Prefect UI shows them, and their defaults.
+
+Prefect titles a parameter with its name, and describes it with the flow's docstring; what else the form needs is added
+to the JSON Schema of its type.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from vibe_prefect.engine.plan_parameter import PlanInput
+from vibe_prefect.settings import load_settings
+
+DEFAULTS = load_settings()
+"""The settings at the time of import: Prefect shows a flow's defaults in the form."""
+
+
+def _form(title: str, *examples: Any) -> Any:
+    return Field(json_schema_extra={"title": title, **({"examples": list(examples)} if examples else {})})
+
+
+Plan = Annotated[PlanInput, _form("Plan")]
+ResumeFrom = Annotated[str | None, _form("Go on from run", "release-digest-calm-otter")]
+Select = Annotated[str | None, _form("Only these nodes", "+blog", "type:generate", "tag:draft,tool:template_fill")]
+Exclude = Annotated[str | None, _form("Not these nodes", "publish+", "tool:write_file")]
+Refresh = Annotated[str | None, _form("Make these anew", "blog+")]
+Reuse = Annotated[Literal["run", "plan"], _form("Reuse records of")]
+Concurrency = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Nodes at once", "examples": [8]})]
+Simulated = Annotated[bool, _form("Simulate")]
+InputRoot = Annotated[str, _form("Input folder", ".", "/srv/content")]
+Output = Annotated[str, _form("Output folder", "outputs", "/srv/outputs")]
+BudgetUsd = Annotated[float | None, Field(gt=0, json_schema_extra={"title": "Budget in US dollars", "examples": [0.5]})]
+MaxTokens = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Tokens at most", "examples": [200_000]})]

@@ -1,0 +1,112 @@
+"""The parameter `plan` of a deployed flow: a plan, the path of a plan file, or the name of a stored plan.
+
+Prefect's own check of a flow's parameters would fail a run with pydantic's words for each part of the union. So the
+form is described to Prefect in full, but the values are checked here, with every problem in one message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from prefect.client.orchestration import PrefectClient
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from vibe_prefect.engine.blocks import WorkflowPlanBlock, stored_plan
+from vibe_prefect.errors import PlanError, Position, Problem
+from vibe_prefect.graph import DataPath, PlanSource
+from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.planfile import LoadedPlan, PlanFile, load_plan, parse_plan, read_plan
+
+_STORED = re.compile(r"[a-z0-9-]+")
+"""How Prefect lets a block be named; a path of a plan file has a dot or a slash."""
+
+
+class _CheckedLater:
+    """Keeps a type's JSON Schema and lets every value through."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(lambda value, _: value, handler(source))
+
+
+StoredOrFile = Annotated[
+    str,
+    Field(
+        title="Stored plan or plan file",
+        description="The name of a stored plan, such as nightly-digest, or the path of a plan file in the worker's "
+        "working folder, such as flows/plans/release_digest.yaml.",
+        examples=["nightly-digest", "flows/plans/release_digest.yaml"],
+    ),
+]
+
+PlanInput = Annotated[WorkflowPlan | StoredOrFile, _CheckedLater()]
+"""What the parameter takes."""
+
+
+@dataclass(frozen=True)
+class GivenPlan:
+    """The plan that a parameter stands for."""
+
+    plan: WorkflowPlan
+    """The plan."""
+
+    source: PlanSource | None = None
+    """Where its values stand, for the places in messages."""
+
+    origin: str | None = None
+    """Where it was looked up, for people; `None` when the parameter is the plan itself."""
+
+
+async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
+    """Return the plan that a parameter stands for.
+
+    Args:
+        value: A plan, its data, its text, the path of its file, or the name under which it is stored.
+        client: The Prefect server that stores plans.
+
+    Raises:
+        PlanError: It is no plan.
+        UnknownPlanError: No plan is stored under that name.
+    """
+    match value:
+        case WorkflowPlan():
+            return GivenPlan(value)
+        case WorkflowPlanBlock():
+            return _found(value.loaded("block"), "a stored plan")
+        case str():
+            return await _referred(value.strip(), client)
+        case Mapping():
+            return GivenPlan(parse_plan(_data(dict(cast("Mapping[str, Any]", value)))).plan)
+        case _:
+            problem = "expected a plan, the path of a plan file, or the name of a stored plan, found"
+            raise PlanError([Problem(f"{problem} {'nothing' if value is None else type(value).__name__}")])
+
+
+async def _referred(text: str, client: PrefectClient) -> GivenPlan:
+    if "\n" in text or text.startswith("{"):
+        return _found(read_plan("plan", text), "a text")
+    if _STORED.fullmatch(text):
+        return _found(await stored_plan(client, text), f"the stored plan {text!r}")
+    if not text:
+        raise PlanError([Problem("expected the path of a plan file or the name of a stored plan, found nothing")])
+    return _found(load_plan(text), f"the file {text!r}")
+
+
+def _found(loaded: LoadedPlan, origin: str | None) -> GivenPlan:
+    return GivenPlan(loaded.plan, loaded.source, origin)
+
+
+def _data(data: dict[str, Any]) -> PlanFile:
+    id = data.get("id")
+    return _PlanData(id if isinstance(id, str) else "", "", data)
+
+
+class _PlanData(PlanFile):
+    """A plan's data without a text that they stand in."""
+
+    def position(self, path: DataPath) -> Position | None:
+        """Return `None`: there are no lines."""
+        return None

@@ -1,0 +1,103 @@
+"""What others wrote, made inert for the place where it is shown.
+
+Each function takes any text at all and returns text that the place can only show: it is one line, cut, without
+control characters, and nothing in it is markup there. A page of HTML needs none of them: its template escapes.
+"""
+# ruff: noqa: RUF001 - the table of look-alike characters is about just these
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
+)
+"""Control characters but tab and newline, those that turn the direction of writing, and lone surrogates. The joiners
+stay: emoji and some scripts are not themselves without them."""
+
+_MARKDOWN = re.compile(r"[&<>\"`|\[\]()!*_~#\\{}$^]|^[-+=.:]|^\d+(?=[.)])")
+"""What markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address in the
+text may still become a link to just that address."""
+
+_MERMAID_SAFE = re.compile(r"[A-Za-z0-9 .,_-]|[^\x00-\x7f]")
+_LOOKALIKES = str.maketrans("<>[]`*|\\&~", "‹›［］ˋ∗¦＼＆∼")
+_URL = re.compile(r"https?://[^\s<>\"'`\\]+", re.IGNORECASE)
+
+
+def visible(text: str) -> str:
+    r"""Return text whose invisible characters are written as an escape such as `\x1b`."""
+    return _INVISIBLE.sub(lambda match: ascii(match.group())[1:-1], text)
+
+
+def line(text: str, most: int) -> str:
+    """Return text on one line, cut to that many characters; an ellipsis stands for what is missing."""
+    joined = visible(" ".join(text[: 8 * most].split()))
+    whole = len(joined) <= most and len(text) <= 8 * most
+    return joined if whole else f"{joined[: most - 1]}…"
+
+
+def markdown(text: str, most: int) -> str:
+    """Return text for a markdown paragraph, list item, heading or table cell.
+
+    Character references stand for what could be markup: no reader of markdown takes them for anything but text.
+    """
+    return _MARKDOWN.sub(_reference, line(text, most))
+
+
+def cell(text: str, most: int) -> str:
+    """Return text for a cell of Prefect's table artifacts.
+
+    One of Prefect's user interfaces shows a cell as it stands, the other reads it as markdown. So characters that
+    look alike stand for those that are markup.
+    """
+    return line(text, most).translate(_LOOKALIKES)
+
+
+def mermaid(text: str, most: int) -> str:
+    """Return text for a quoted label of a mermaid diagram, which stands in a fenced block of markdown."""
+    return "".join(char if _MERMAID_SAFE.fullmatch(char) else f"#{ord(char)};" for char in line(text, most))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return a block of code that nothing in the text can close."""
+    shown = "\n".join(visible(row.expandtabs(4)) for row in text.splitlines())
+    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{shown}\n{fence}"
+
+
+def markdown_link(text: str, url: str | None, most: int = 200) -> str:
+    """Return a link, or the text alone where the address is not one that a report leads to."""
+    address = web_address(url)
+    return f"[{markdown(text, most)}](<{address}>)" if address else markdown(text, most)
+
+
+def web_address(url: str | None) -> str | None:
+    """Return an `http` or `https` address, quoted; `None` for anything else."""
+    if url is None or len(url) > 2_000 or not _URL.fullmatch(url) or _INVISIBLE.search(url):
+        return None
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return None
+    return quote(url, safe="%/:?#[]@!$&*+,;=~-._") if host else None
+
+
+def file_address(path: str, base: str = "") -> str | None:
+    """Return where a page can find a file that a run made; `None` where no link may lead.
+
+    Args:
+        path: Relative to the run's output folder, or a web address.
+        base: What leads from the page to the output folder, such as `../`; empty when the page lies in it.
+    """
+    if "://" in path:
+        return web_address(path)
+    parts = path.replace("\\", "/").split("/")
+    if not path or path.startswith(("/", "\\")) or ".." in parts or _INVISIBLE.search(path):
+        return None
+    return f"{base or './'}{quote(path)}"
+
+
+def _reference(match: re.Match[str]) -> str:
+    return "".join(f"&#{ord(char)};" for char in match.group())

@@ -1,0 +1,94 @@
+"""A run's plan as a mermaid flowchart, coloured by status, with composites around their children.
+
+`vibe_prefect.drawing` draws plans; this one is for a page that must never fail to draw. So nodes have names of our
+own, labels hold no markup, and a plan too large to be read is drawn as its groups.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from vibe_prefect.drawing import MERMAID_MAX_EDGES
+from vibe_prefect.graph import EdgeKind
+from vibe_prefect.reporting.escape import mermaid
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.words import STATUS_ORDER, SYMBOLS, duration
+from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.units import counted
+
+MAX_NODES = 150
+"""With more nodes than this, the groups are drawn instead; of those, no more than this either."""
+
+MAX_LABEL = 100
+_ARROWS = {EdgeKind.DATA: "-->", EdgeKind.HIERARCHY: "-.->", EdgeKind.ORDER: "==>"}
+_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
+_CLASSES = {
+    "completed": "fill:#dcfce7,stroke:#15803d,color:#0f172a",
+    "failed": "fill:#fee2e2,stroke:#b91c1c,stroke-width:3px,color:#0f172a",
+    "running": "fill:#dbeafe,stroke:#1d4ed8,stroke-width:3px,color:#0f172a",
+    "pending": "fill:#f1f5f9,stroke:#64748b,color:#334155",
+    "skipped": "fill:#f1f5f9,stroke:#64748b,stroke-dasharray:4 3,color:#334155",
+    "reused": "fill:#ccfbf1,stroke:#0f766e,stroke-dasharray:1 3,color:#0f172a",
+}
+
+
+def flowchart(report: RunReport) -> tuple[str, str]:
+    """Return a mermaid flowchart, and a note of what it leaves out, empty when that is nothing."""
+    return _groups(report) if len(report.nodes) > MAX_NODES else _nodes(report)
+
+
+def _nodes(report: RunReport) -> tuple[str, str]:
+    names = {node.id: f"n{index}" for index, node in enumerate(report.nodes)}
+    parents = {node.parent for node in report.nodes}
+    edges = [edge for edge in report.edges if not (edge.kind is EdgeKind.HIERARCHY and edge.source in parents)]
+    shown = sorted(edges, key=lambda edge: _RANK[edge.kind])[:MERMAID_MAX_EDGES]
+    lines = ["flowchart LR", *_boxes(report, names, parents)]
+    lines += [f"    {names[edge.source]} {_ARROWS[edge.kind]} {names[edge.target]}" for edge in shown]
+    lines += _class_lines({_word(node) for node in report.nodes})
+    missing = len(edges) - len(shown)
+    return "\n".join(lines), f"{counted(missing, 'edge')} left out of the drawing" if missing else ""
+
+
+def _boxes(report: RunReport, names: dict[str, str], parents: set[str | None]) -> Iterator[str]:
+    """Yield the nodes; around a composite and what lies below it goes a box, opened and closed in plan order."""
+    open_boxes: list[NodeReport] = []
+    for node in report.nodes:
+        while open_boxes and node.depth <= open_boxes[-1].depth:
+            yield f"{'    ' * len(open_boxes)}end"
+            open_boxes.pop()
+        if node.id in parents:
+            yield f'{"    " * (len(open_boxes) + 1)}subgraph g{names[node.id]}["{mermaid(node.id, MAX_LABEL)}"]'
+            open_boxes.append(node)
+        yield f"{'    ' * (len(open_boxes) + 1)}{_node(node, names[node.id])}"
+    yield from (f"{'    ' * depth}end" for depth in range(len(open_boxes), 0, -1))
+
+
+def _node(node: NodeReport, name: str) -> str:
+    took = f" · {duration(node.duration)}" if node.duration is not None else ""
+    label = f"{SYMBOLS[node.status]} {mermaid(node.id, MAX_LABEL)}<br/><small>{_word(node)}{took}</small>"
+    return f'{name}["{label}"]:::{_word(node)}'
+
+
+def _word(node: NodeReport) -> str:
+    return "reused" if node.reused and node.status is ExecutionStatus.COMPLETED else node.status.value
+
+
+def _groups(report: RunReport) -> tuple[str, str]:
+    shown = report.groups[:MAX_NODES]
+    lines, words = ["flowchart LR"], set[str]()
+    for index, group in enumerate(shown):
+        statuses = Counter(report.by_id[id].status for id in group)
+        first = next(status for status in STATUS_ORDER if statuses[status])
+        found = ", ".join(f"{statuses[status]:,} {status}" for status in STATUS_ORDER if statuses[status])
+        words.add(first.value)
+        label = f"{SYMBOLS[first]} group {index + 1}: {counted(len(group), 'node')}<br/><small>{found}</small>"
+        lines.append(f'    g{index}["{label}"]:::{first.value}')
+    lines += [f"    g{index} --> g{index + 1}" for index in range(len(shown) - 1)]
+    left = f"; {counted(len(report.groups) - len(shown), 'group')} left out" if len(report.groups) > len(shown) else ""
+    note = f"{counted(len(report.nodes), 'node')} drawn as {counted(len(shown), 'group')} of nodes that can run at once"
+    return "\n".join([*lines, *_class_lines(words)]), note + left
+
+
+def _class_lines(words: set[str]) -> list[str]:
+    return [f"    classDef {word} {style}" for word, style in _CLASSES.items() if word in words]

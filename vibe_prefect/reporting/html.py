@@ -1,0 +1,179 @@
+"""The run as one page of HTML that needs nothing else: no network, no script, no other file.
+
+Three things keep what a model or a user wrote inert. The template escapes every value, invisible characters are made
+visible, and a content security policy lets nothing act but the page's own style and script, which it names by their
+hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files as resource_files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from vibe_prefect.drawing import svg
+from vibe_prefect.graph import build_graph
+from vibe_prefect.reporting import words
+from vibe_prefect.reporting.escape import line, visible, web_address
+from vibe_prefect.reporting.media import Embedder, Medium
+from vibe_prefect.reporting.outputs import OutputFile, cut
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.timeline import WIDTH, timeline
+from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.units import counted, seconds, size
+
+MAX_FAILURES = 100
+"""Failed nodes that are shown in full; the table has them all."""
+
+MAX_SUGGESTIONS = 100
+MAX_PREVIEWS = 1_500_000
+"""Characters of all previews together."""
+
+MAX_PLAN = 200_000
+"""Characters of the plan as JSON."""
+
+MAX_CELL = 300
+"""Characters of a text in the table."""
+
+MAX_BARS = 600
+"""Bars on the timeline."""
+
+TICKS = 5
+"""Times under the timeline, the first and the last included."""
+
+_STYLE_IN_DRAWING = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Output:
+    """What a node made, for the page."""
+
+    node: NodeReport
+    preview: str | None
+    files: tuple[tuple[OutputFile, Medium], ...]
+
+
+def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, base: str = "") -> str:
+    """Return a page that shows a run.
+
+    Args:
+        report: The run.
+        files: Where the content of its files can be read, by their paths (see `media.local_files`); those that are
+            missing are linked only.
+        base: What leads from the page's place to the run's output folder, such as `../`; empty when it lies in it.
+    """
+    embedder = Embedder(files or {}, base)
+    drawing = _drawing(report)
+    line_of_time = timeline(report)
+    outputs, left_out = _outputs(report, embedder)
+    page = _environment().get_template("report.html.jinja")
+    return page.render(
+        report=report,
+        totals=report.totals,
+        policy=_policy(drawing),
+        style=Markup(_resource("report.css")),  # noqa: S704 - our own file
+        script=Markup(_resource("report.js")),  # noqa: S704 - our own file
+        drawing=Markup(drawing),  # noqa: S704 - our own drawing, which escapes what it names
+        timeline=line_of_time,
+        bars=line_of_time.bars[:MAX_BARS],
+        ticks=_ticks(line_of_time.seconds),
+        failures=report.having(ExecutionStatus.FAILED),
+        outputs=outputs,
+        previews_left_out=left_out,
+        media_left_out=embedder.left_out,
+        run_url=web_address(report.run_url),
+        plan=cut(_plan_json(report), MAX_PLAN),
+    )
+
+
+def _outputs(report: RunReport, embedder: Embedder) -> tuple[list[_Output], int]:
+    """Return what the nodes made, and how many previews there was no room for."""
+    outputs: list[_Output] = []
+    room, left_out = MAX_PREVIEWS, 0
+    for node in report.nodes:
+        preview = node.preview
+        if preview is not None and len(preview) > room:
+            preview, left_out = None, left_out + 1
+        room -= len(preview or "")
+        media = tuple((file, embedder.medium(file)) for file in node.files)
+        if preview is not None or media:
+            outputs.append(_Output(node, preview, media))
+    return outputs, left_out
+
+
+def _drawing(report: RunReport) -> str:
+    statuses = {node.id: node.status for node in report.nodes}
+    links = {node.id: f"#node-{node.id}" for node in report.nodes}
+    return svg(build_graph(report.plan), statuses, report.plan.id, links)
+
+
+def _ticks(total: float) -> list[tuple[int, str]]:
+    """Return where on the timeline which time stands."""
+    steps = range(TICKS)
+    return [(step * WIDTH // (TICKS - 1), seconds(total * step / (TICKS - 1))) for step in steps]
+
+
+def _plan_json(report: RunReport) -> str:
+    return json.dumps(report.plan.model_dump(mode="json", exclude_defaults=True), indent=2, ensure_ascii=False)
+
+
+def _policy(drawing: str) -> str:
+    """Return the content security policy: nothing but what the page itself holds."""
+    styles = [_resource("report.css"), *_STYLE_IN_DRAWING.findall(drawing)[:1]]
+    allowed = " ".join(_hash(style) for style in styles)
+    script = _hash(_resource("report.js"))
+    return (
+        f"default-src 'none'; style-src {allowed}; script-src {script}; img-src data:; media-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _resource(name: str) -> str:
+    return (resource_files("vibe_prefect.reporting") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    names: dict[str, Any] = {
+        "words": words,
+        "size": size,
+        "counted": counted,
+        "seconds": seconds,
+        "duration": words.duration,
+        "symbols": words.SYMBOLS,
+        "cell": MAX_CELL,
+        "most_failures": MAX_FAILURES,
+        "most_suggestions": MAX_SUGGESTIONS,
+    }
+    environment.globals |= names
+    filters: Any = environment.filters
+    filters.update(line=line)
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Make what a value holds visible; the page's own markup stays."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -1,0 +1,134 @@
+"""What a node made, as far as a report shows it: its files, and its output as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+MAX_PREVIEW = 4_000
+"""Characters of an output that a report keeps."""
+
+MAX_FILES = 200
+"""Files of one node that a report names."""
+
+MAX_VISITED = 20_000
+"""Values of one output that are looked at for files."""
+
+MAX_DEPTH = 32
+"""Levels of one output that are looked at."""
+
+FILE_KEYS = ("path", "mime", "sha256", "bytes")
+"""What a reference to a file holds, see `vibe_prefect.tools.workspace.FileRef`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a node made."""
+
+    path: str
+    """Relative to the run's output folder, or a URL."""
+
+    mime: str
+    """Media type, such as `image/png`."""
+
+    sha256: str | None
+    """Hash of the content, hexadecimal; `None` when unknown."""
+
+    bytes: int | None
+    """Size of the content; `None` when unknown."""
+
+
+def output_files(output: Any) -> tuple[OutputFile, ...]:
+    """Return the files that an output refers to, each once, in the order in which they stand in it.
+
+    Args:
+        output: JSON data; a reference is a mapping with `path`, `mime`, `sha256` and `bytes`, at any place in it.
+    """
+    found: dict[OutputFile, None] = {}
+    for mapping in _mappings(output):
+        file = _file(mapping)
+        if file is not None:
+            found[file] = None
+        if len(found) == MAX_FILES:
+            break
+    return tuple(found)
+
+
+def preview_of(output: Any) -> str | None:
+    """Return an output as text, cut; `None` when there is nothing to read.
+
+    Of an output with a `text`, that is what people read; of references to files, the files tell all.
+    """
+    if output is None or _only_files(output):
+        return None
+    text = _text(output)
+    return cut(text, MAX_PREVIEW) if text.strip() else None
+
+
+def cut(text: str, most: int) -> str:
+    """Return well-formed text, cut to that many characters, with a note of what was cut."""
+    kept = text[:most].encode("utf-8", "replace").decode()
+    missing = len(text) - most
+    return kept if missing <= 0 else f"{kept}\n[... {missing:,} more character{'s' if missing != 1 else ''} cut]"
+
+
+def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
+    """Return JSON data with every text cut, and nothing below a depth: what others wrote, small enough to travel."""
+    if isinstance(value, str):
+        return cut(value, MAX_PREVIEW)
+    if isinstance(value, Mapping):
+        facts = cast("Mapping[str, Any]", value)
+        return {cut(str(key), 200): bounded(item, depth - 1) for key, item in facts.items()} if depth else "..."
+    if isinstance(value, list | tuple):
+        return [bounded(item, depth - 1) for item in cast("Sequence[Any]", value)] if depth else "..."
+    return value
+
+
+def _only_files(output: Any) -> bool:
+    listed: list[Any] = output if isinstance(output, list) else []  # pyright: ignore[reportUnknownVariableType]
+    parts = listed or [output]
+    return all(isinstance(part, Mapping) and _file(cast("Mapping[str, Any]", part)) is not None for part in parts)
+
+
+def _text(output: Any) -> str:
+    if isinstance(output, str):
+        return output
+    if isinstance(output, Mapping):
+        text = cast("Mapping[str, Any]", output).get("text")
+        if isinstance(text, str):
+            return text
+    return json.dumps(output, indent=2, ensure_ascii=False, default=str)
+
+
+def _mappings(output: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the mappings in an output in order, never more than the bounds allow."""
+    stack: list[tuple[Any, int]] = [(output, 0)]
+    for _ in range(MAX_VISITED):
+        if not stack:
+            return
+        value, depth = stack.pop()
+        if isinstance(value, Mapping):
+            mapping = cast("Mapping[str, Any]", value)
+            yield mapping
+            stack.extend(_below(list(mapping.values()), depth))
+        elif isinstance(value, list | tuple):
+            stack.extend(_below(cast("Sequence[Any]", value), depth))
+
+
+def _below(values: Sequence[Any], depth: int) -> Iterator[tuple[Any, int]]:
+    if depth < MAX_DEPTH:
+        yield from ((value, depth + 1) for value in reversed(values[:MAX_VISITED]))
+
+
+def _file(mapping: Mapping[str, Any]) -> OutputFile | None:
+    if any(key not in mapping for key in FILE_KEYS):
+        return None
+    path, mime, sha256, size = (mapping[key] for key in FILE_KEYS)
+    if not isinstance(path, str) or not isinstance(mime, str):
+        return None
+    known = isinstance(size, int) and not isinstance(size, bool)
+    return OutputFile(
+        cut(path, 1_000), cut(mime, 100), sha256 if isinstance(sha256, str) else None, size if known else None
+    )

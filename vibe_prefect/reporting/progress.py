@@ -1,0 +1,71 @@
+"""How far a run has come, as a few lines of markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vibe_prefect.reporting.escape import markdown
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.units import counted, seconds
+
+BAR = 24
+"""Characters of the bar."""
+
+MAX_NAMED = 8
+"""Nodes that a line names before it only counts."""
+
+
+def progress_note(
+    done: int,
+    total: int,
+    *,
+    running: Sequence[str] = (),
+    failed: Sequence[str] = (),
+    reused: int = 0,
+    eta: float | None = None,
+) -> str:
+    """Return a bar, how many nodes are done, which are being worked on, and how long it may still take.
+
+    Args:
+        done: Nodes that have completed, failed or been skipped.
+        total: All nodes.
+        running: Ids of the nodes that are being worked on.
+        failed: Ids of the nodes that failed.
+        reused: How many of the finished nodes were kept from an earlier run.
+        eta: Seconds until the end; `None` when nobody can tell.
+    """
+    kept = f" ({reused:,} reused)" if reused else ""
+    part = min(1.0, done / total) if total else 1.0
+    head = f"`{bar(part)}` **{int(100 * part)} %** - {done:,} of {counted(total, 'node')} done{kept}"
+    left = f", about {seconds(eta)} left" if eta is not None and done < total else ""
+    parts = [head + left, _named("▶ running", running), _named("✗ failed", failed)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def progress_of(report: RunReport, eta: float | None = None) -> str:
+    """Return the same for a report."""
+    running, failed = (report.having(status) for status in (ExecutionStatus.RUNNING, ExecutionStatus.FAILED))
+    return progress_note(
+        report.totals.finished,
+        report.totals.nodes,
+        running=[node.id for node in running],
+        failed=[node.id for node in failed],
+        reused=report.totals.reused,
+        eta=eta,
+    )
+
+
+def bar(part: float, width: int = BAR) -> str:
+    """Return a bar of that many characters; it is full only when all is done, and empty only when nothing is."""
+    full = min(int(part * width), width) if part >= 1 else min(int(part * width), width - 1)
+    full = max(full, 1) if part > 0 else 0
+    return "█" * full + "░" * (width - full)
+
+
+def _named(label: str, ids: Sequence[str]) -> str:
+    if not ids:
+        return ""
+    names = ", ".join(f"**{markdown(id, 100)}**" for id in ids[:MAX_NAMED])
+    more = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
+    return f"{label}: {names}{more}"

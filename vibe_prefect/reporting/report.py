@@ -1,0 +1,433 @@
+"""A run as one value: what it was, what came of each node, what it cost, and what to do next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from vibe_prefect.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.errors import UsageError
+from vibe_prefect.graph import Edge, GraphNode
+from vibe_prefect.handlers import LLM_TOOL, output_of
+from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
+from vibe_prefect.reporting.critical import measured_path
+from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
+from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.wording import finding
+
+SCHEMA = 1
+"""Goes up when a report as data changes so that an older version could misread it."""
+
+RAN = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
+"""The statuses of a node whose work has been done, well or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What the engine knows about a run beside its plan and its result."""
+
+    run_id: str
+    """Prefect's id of the flow run."""
+
+    run_name: str
+    """Prefect's name of the flow run."""
+
+    state: str
+    """The name of its state, such as `Crashed`."""
+
+    resume_command: str | None
+    """What to type to go on with what is left; `None` when nothing is."""
+
+    output_root: str
+    """The folder, or the address, that the run's files lie below."""
+
+    run_url: str | None
+    """Where Prefect's UI shows the run; `None` without a UI."""
+
+    simulated: bool
+    """Whether the simulation stood in for all nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What came of one node. What is not known is `None`, never 0."""
+
+    id: str
+    """The node's id."""
+
+    type: WorkflowNodeType
+    """What kind of work it does."""
+
+    description: str
+    """What it was to do."""
+
+    tool: str | None
+    """The tool that ran it, when one did."""
+
+    parent: str | None
+    """Its parent's id."""
+
+    depth: int
+    """Its level; 1 for a root node."""
+
+    dependencies: tuple[str, ...]
+    """Ids of its declared dependencies."""
+
+    status: ExecutionStatus
+    """How far it has come; pending or running in a run that still goes on, or was killed."""
+
+    reused: bool
+    """Whether it was kept from an earlier run; its times and costs are that run's."""
+
+    started_at: str | None
+    """When its first attempt began, ISO 8601."""
+
+    duration: float | None
+    """Seconds that its own work took, all attempts together."""
+
+    expected: float | None
+    """Seconds that the plan expected."""
+
+    quality: float | None
+    """How good its output is, 0 to 1."""
+
+    efficiency: float | None
+    """The expected by the actual duration, at most 2; `None` where nothing was expected."""
+
+    attempts: int | None
+    """How often it was tried."""
+
+    cpu_time: float | None
+    """CPU seconds."""
+
+    cpu_scope: str | None
+    """What the CPU seconds cover, `thread` or `process`."""
+
+    memory: int | None
+    """Bytes of memory."""
+
+    memory_scope: str | None
+    """What the memory covers."""
+
+    bytes_written: int | None
+    """Bytes of the files that it wrote."""
+
+    input_tokens: int | None
+    """Tokens that models read."""
+
+    output_tokens: int | None
+    """Tokens that models wrote."""
+
+    cost_usd: float | None
+    """What models charged, in US dollars."""
+
+    error: str | None
+    """Why it failed or was skipped."""
+
+    error_type: str | None
+    """The exception's class name."""
+
+    evidence: tuple[str, ...]
+    """What a check quoted from what it judged."""
+
+    indicators: tuple[str, ...]
+    """What speaks for another plan."""
+
+    suggestions: tuple[str, ...]
+    """What to change."""
+
+    files: tuple[OutputFile, ...]
+    """The files that it made."""
+
+    preview: str | None
+    """Its output as text, cut."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens read and written together; `None` when neither is known."""
+        return added([self.input_tokens, self.output_tokens])
+
+    @property
+    def executed(self) -> bool:
+        """Whether it was worked on in this run."""
+        return self.started_at is not None and not self.reused
+
+    @property
+    def used_model(self) -> bool:
+        """Whether a model was asked in this run, so that a cost which is not known is missing in the sum."""
+        asked = self.tool == LLM_TOOL or self.tokens is not None or self.cost_usd is not None
+        return self.executed and asked
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A run in numbers. Tokens and cost are those of this run: nodes that were kept were paid for before."""
+
+    nodes: int
+    """All nodes of the plan."""
+
+    statuses: Mapping[ExecutionStatus, int]
+    """How many nodes have each status, none left out."""
+
+    reused: int
+    """How many nodes were kept from an earlier run."""
+
+    quality: float | None
+    """The mean of the qualities that are known, 0 to 1; a failed node counts as 0."""
+
+    node_seconds: float | None
+    """The durations of the nodes that this run worked on, together."""
+
+    input_tokens: int | None
+    """Tokens that models read, as far as known."""
+
+    output_tokens: int | None
+    """Tokens that models wrote, as far as known."""
+
+    cost_usd: float | None
+    """What models charged, as far as known, in US dollars."""
+
+    unpriced: int
+    """How many nodes asked a model whose charge is not known."""
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens read and written together; `None` when none are known."""
+        return added([self.input_tokens, self.output_tokens])
+
+    @property
+    def finished(self) -> int:
+        """How many nodes have completed, failed or been skipped."""
+        return sum(self.statuses[status] for status in FINISHED)
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What came of a run."""
+
+    run_id: str
+    """Prefect's id of the flow run."""
+
+    run_name: str
+    """Prefect's name of the flow run."""
+
+    plan: WorkflowPlan
+    """The plan as it was run."""
+
+    status: ExecutionStatus
+    """How far it has come."""
+
+    state: str
+    """The name of its state, such as `Crashed`."""
+
+    started_at: str | None
+    """When it began, ISO 8601."""
+
+    ended_at: str | None
+    """When it ended, ISO 8601; `None` while it goes on, and when it was killed."""
+
+    seconds: float | None
+    """How long it took."""
+
+    parallel_efficiency: float | None
+    """The part of the nodes' own time that running side by side saved: 0 to 1."""
+
+    nodes: tuple[NodeReport, ...]
+    """Every node, in plan order."""
+
+    groups: tuple[tuple[str, ...], ...]
+    """Ids by topological level."""
+
+    edges: tuple[Edge, ...]
+    """Which node waits for which, and why."""
+
+    critical_path: tuple[str, ...]
+    """The chain of waits that decided when the run ended, first to last."""
+
+    replan_suggestions: tuple[Mapping[str, Any], ...]
+    """What a planner should look at again."""
+
+    resume_command: str | None
+    """What to type to go on with what is left; `None` when nothing is."""
+
+    output_root: str
+    """The folder, or the address, that the run's files lie below."""
+
+    run_url: str | None
+    """Where Prefect's UI shows the run."""
+
+    simulated: bool
+    """Whether the simulation stood in for all nodes."""
+
+    @cached_property
+    def totals(self) -> Totals:
+        """The run in numbers."""
+        return _totals(self.nodes)
+
+    @cached_property
+    def by_id(self) -> Mapping[str, NodeReport]:
+        """The nodes by their ids."""
+        return {node.id: node for node in self.nodes}
+
+    def having(self, status: ExecutionStatus) -> tuple[NodeReport, ...]:
+        """Return the nodes that have a status, in plan order."""
+        return tuple(node for node in self.nodes if node.status is status)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON data, with the number of its schema."""
+        return {"schema": SCHEMA, **_adapter().dump_python(self, mode="json")}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunReport:
+        """Return the report that `to_dict` made data of.
+
+        Raises:
+            UsageError: The data are of another schema, or no report at all.
+        """
+        if data.get("schema") != SCHEMA:
+            raise UsageError(
+                f"run report: its schema is {data.get('schema')!r}, and this version reads {SCHEMA}; "
+                "make the report anew, or read it with the version that made it"
+            )
+        try:
+            return _adapter().validate_python({key: value for key, value in data.items() if key != "schema"})
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"run report: {where}: {finding(dict(first))}; make the report anew") from error
+
+
+def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity) -> RunReport:
+    """Gather what is known about a run, while it goes on or after it.
+
+    Args:
+        compiled: The plan that is run.
+        result: What has come of it so far.
+        run: What the engine calls it.
+    """
+    ended = result.completed_at is not None
+    nodes = tuple(
+        _node(compiled.nodes[id], place, result.node_results.get(id), result.feedback_data.get(id, {}))
+        for id, place in compiled.graph.nodes.items()
+    )
+    return RunReport(
+        run_id=run.run_id,
+        run_name=run.run_name,
+        plan=compiled.plan,
+        status=result.status,
+        state=run.state,
+        started_at=result.started_at,
+        ended_at=result.completed_at,
+        seconds=result.total_duration if ended else None,
+        parallel_efficiency=result.parallel_efficiency if ended else None,
+        nodes=nodes,
+        groups=compiled.groups,
+        edges=compiled.edges,
+        critical_path=measured_path(compiled.graph, spans(nodes)),
+        replan_suggestions=tuple(bounded(suggestion) for suggestion in result.replan_suggestions),
+        resume_command=run.resume_command,
+        output_root=run.output_root,
+        run_url=run.run_url,
+        simulated=run.simulated,
+    )
+
+
+def spans(nodes: tuple[NodeReport, ...]) -> dict[str, tuple[float, float]]:
+    """Return when each node that this run finished began and ended, in seconds since 1970."""
+    found: dict[str, tuple[float, float]] = {}
+    for node in nodes:
+        begun = moment(node.started_at) if node.executed else None
+        if begun is not None and node.duration is not None:
+            found[node.id] = (begun, begun + node.duration)
+    return found
+
+
+def moment(text: str | None) -> float | None:
+    """Return a time written as ISO 8601 in seconds since 1970, without a zone as UTC; `None` when it is none."""
+    try:
+        parsed = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def added(values: list[int | None]) -> int | None:
+    """Return the sum of what is known; `None` when nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _node(
+    compiled: CompiledNode, place: GraphNode, result: NodeResult | None, feedback: Mapping[str, Any]
+) -> NodeReport:
+    result = result or NodeResult(compiled.id, ExecutionStatus.PENDING)
+    usage = cast("Mapping[str, Any]", feedback.get("resource_usage", {}))
+    output = output_of(result.result)
+    expected = compiled.node.estimated_duration
+    changes = feedback.get("optimization_suggestions") or feedback.get("suggested_changes")
+    return NodeReport(
+        id=compiled.id,
+        type=compiled.node.type,
+        description=compiled.node.description,
+        tool=compiled.tool,
+        parent=place.parent,
+        depth=place.depth,
+        dependencies=place.dependencies,
+        status=result.status,
+        reused=result.reused,
+        started_at=result.started_at,
+        duration=result.duration if result.status in RAN else None,
+        expected=expected,
+        quality=feedback.get("execution_quality"),
+        efficiency=usage.get("efficiency_ratio") if expected is not None else None,
+        attempts=usage.get("attempts"),
+        cpu_time=usage.get("cpu_time"),
+        cpu_scope=usage.get("scope"),
+        memory=usage.get("memory_usage"),
+        memory_scope=usage.get("memory_scope"),
+        bytes_written=usage.get("bytes_written"),
+        input_tokens=usage.get("input_tokens"),
+        output_tokens=usage.get("output_tokens"),
+        cost_usd=usage.get("cost_usd"),
+        error=cut(result.error, MAX_PREVIEW) if result.error is not None else None,
+        error_type=feedback.get("error_type"),
+        evidence=_texts(feedback.get("evidence")),
+        indicators=_texts(feedback.get("replan_indicators")),
+        suggestions=_texts(changes),
+        files=output_files(output),
+        preview=preview_of(output),
+    )
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(cut(str(value), MAX_PREVIEW) for value in cast("list[Any]", values or []))
+
+
+def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
+    counts = Counter(node.status for node in nodes)
+    worked = [node for node in nodes if node.executed]
+    qualities = [node.quality for node in nodes if node.quality is not None]
+    costs = [node.cost_usd for node in worked if node.cost_usd is not None]
+    durations = [node.duration for node in worked if node.duration is not None]
+    return Totals(
+        nodes=len(nodes),
+        statuses={status: counts[status] for status in ExecutionStatus},
+        reused=sum(node.reused for node in nodes),
+        quality=sum(qualities) / len(qualities) if qualities else None,
+        node_seconds=sum(durations) if durations else None,
+        input_tokens=added([node.input_tokens for node in worked]),
+        output_tokens=added([node.output_tokens for node in worked]),
+        cost_usd=sum(costs) if costs else None,
+        unpriced=sum(node.used_model and node.cost_usd is None for node in worked),
+    )
+
+
+@cache
+def _adapter() -> TypeAdapter[RunReport]:
+    return TypeAdapter(RunReport)

@@ -1,0 +1,96 @@
+"""The feedback as a table for a Prefect table artifact."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from vibe_prefect.reporting.escape import cell
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.words import STATUS_ORDER, UNKNOWN
+from vibe_prefect.units import counted
+
+MAX_ROWS = 1_000
+"""Nodes that a table shows."""
+
+MAX_CHARACTERS = 200_000
+"""Characters of the whole table as JSON."""
+
+MAX_CELL = 200
+"""Characters of one cell."""
+
+COLUMNS = (
+    "node",
+    "type",
+    "tool",
+    "status",
+    "quality",
+    "duration s",
+    "expected s",
+    "efficiency",
+    "attempts",
+    "tokens",
+    "cost USD",
+    "suggestions",
+)
+"""The columns in order. Units stand in their names, so that the cells are numbers."""
+
+Row = dict[str, Any]
+
+
+def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: int = MAX_CHARACTERS) -> list[Row]:
+    """Return a row for each node in plan order, ready for `create_table_artifact`.
+
+    Where there are too many, failed nodes are kept before running ones and those before the others, and a last row
+    says how many were left out.
+
+    Args:
+        report: The run.
+        max_rows: Nodes that are shown at most.
+        max_characters: Characters of the table as JSON, at most.
+    """
+    rank = {status: index for index, status in enumerate(STATUS_ORDER)}
+    order = sorted(range(len(report.nodes)), key=lambda index: (rank[report.nodes[index].status], index))
+    kept: dict[int, Row] = {}
+    room = max_characters - _length(_note(len(order)))
+    for index in order[:max_rows]:
+        row = _row(report.nodes[index])
+        room -= _length(row)
+        if room < 0:
+            break
+        kept[index] = row
+    rows = [kept[index] for index in sorted(kept)]
+    missing = len(order) - len(rows)
+    return [*rows, _note(missing)] if missing else rows
+
+
+def _row(node: NodeReport) -> Row:
+    suggestions = "; ".join(node.suggestions)
+    values = (
+        cell(node.id, 100),
+        node.type.value,
+        cell(node.tool, MAX_CELL) if node.tool else UNKNOWN,
+        f"{node.status.value}{' (reused)' if node.reused else ''}",
+        _rounded(node.quality),
+        _rounded(node.duration),
+        _rounded(node.expected),
+        _rounded(node.efficiency),
+        UNKNOWN if node.attempts is None else node.attempts,
+        UNKNOWN if node.tokens is None else node.tokens,
+        _rounded(node.cost_usd, 6),
+        cell(suggestions, MAX_CELL),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _note(missing: int) -> Row:
+    text = f"{counted(missing, 'more node')} left out of this table"
+    return {**dict.fromkeys(COLUMNS, ""), COLUMNS[0]: "…", COLUMNS[-1]: text}
+
+
+def _rounded(value: float | None, digits: int = 3) -> float | str:
+    return UNKNOWN if value is None else round(value, digits)
+
+
+def _length(row: Row) -> int:
+    return len(json.dumps(row)) + 2

@@ -1,0 +1,127 @@
+"""How every face of a report says the same thing: statuses, numbers, times."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from vibe_prefect.reporting.report import RunReport, Totals, moment
+from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.units import counted, seconds
+
+SYMBOLS = {
+    ExecutionStatus.COMPLETED: "✓",
+    ExecutionStatus.FAILED: "✗",
+    ExecutionStatus.RUNNING: "▶",
+    ExecutionStatus.SKIPPED: "⊘",
+    ExecutionStatus.PENDING: "○",
+}
+UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
+"""What stands for a value that is not known."""
+
+STATUS_ORDER = (
+    ExecutionStatus.FAILED,
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.PENDING,
+    ExecutionStatus.SKIPPED,
+    ExecutionStatus.COMPLETED,
+)
+"""What asks for attention comes first."""
+
+_BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"})
+"""The names of Prefect's states in which a run ended before it was complete."""
+
+
+def headline(report: RunReport) -> str:
+    """Return the result in one line, such as `Failed in 12.3 s - 17 nodes: 1 failed, 3 skipped, 13 completed`."""
+    totals = report.totals
+    took = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
+    return f"{verdict(report)}{took} - {counts(totals)}"
+
+
+def verdict(report: RunReport) -> str:
+    """Return what became of the run in a word or two; Prefect's own where it says more than the status."""
+    if report.status is ExecutionStatus.COMPLETED:
+        word = "Completed"
+    elif report.status is ExecutionStatus.FAILED:
+        word = report.state if report.state in _BROKEN else "Failed"
+    else:
+        word = report.state or report.status.value.title()
+    return f"{word}{' (simulated)' if report.simulated else ''}"
+
+
+def standing(report: RunReport) -> ExecutionStatus:
+    """Return the status that a run's colour tells: a run that broke off has failed, whatever its nodes say."""
+    return ExecutionStatus.FAILED if report.state in _BROKEN else report.status
+
+
+def counts(totals: Totals) -> str:
+    """Return how many nodes have come how far, such as `17 nodes: 1 failed, 3 skipped, 13 completed`."""
+    whole = counted(totals.nodes, "node")
+    if totals.nodes and totals.statuses[ExecutionStatus.COMPLETED] == totals.nodes:
+        return whole + (f", {totals.reused:,} reused" if totals.reused else "")
+    found = [(totals.statuses[status], status.value) for status in STATUS_ORDER if totals.statuses[status]]
+    parts = [f"{count:,} {word}" for count, word in found]
+    return f"{whole}: {', '.join(parts)}" if parts else whole
+
+
+def money(value: float | None) -> str:
+    """Return US dollars, with more digits the less it is."""
+    if value is None:
+        return UNKNOWN
+    return f"${value:,.2f}" if value >= 1 or value == 0 else f"${value:.4f}"
+
+
+def cost(totals: Totals) -> str:
+    """Return what models charged, and how much of it is not known."""
+    missing = f" (+ {counted(totals.unpriced, 'node')} of unknown cost)" if totals.unpriced else ""
+    if totals.cost_usd is None:
+        return f"unknown for {counted(totals.unpriced, 'node')}" if totals.unpriced else UNKNOWN
+    return f"{money(totals.cost_usd)}{missing}"
+
+
+def tokens(totals: Totals) -> str:
+    """Return how many tokens models read and wrote."""
+    if totals.tokens is None:
+        return UNKNOWN
+    return f"{number(totals.input_tokens)} in, {number(totals.output_tokens)} out"
+
+
+def number(value: int | None) -> str:
+    """Return a count with thousands set apart."""
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def duration(value: float | None) -> str:
+    """Return a duration with its unit."""
+    return UNKNOWN if value is None else seconds(value)
+
+
+def ratio(value: float | None) -> str:
+    """Return a ratio such as a quality with two digits."""
+    return UNKNOWN if value is None else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a part of 1 in percent."""
+    return UNKNOWN if value is None else f"{value:.0%}"
+
+
+def changes(suggestion: Mapping[str, Any]) -> str:
+    """Return what a replan suggestion wants changed."""
+    wanted = suggestion.get("suggested_changes")
+    if isinstance(wanted, list | tuple):
+        return ", ".join(map(str, cast("Sequence[Any]", wanted)))
+    return "" if wanted is None else str(wanted)
+
+
+def reason(suggestion: Mapping[str, Any]) -> str:
+    """Return why a replan is suggested."""
+    return str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested")
+
+
+def when(text: str | None) -> str:
+    """Return a time in UTC, to the second; what is no time is not shown."""
+    at = moment(text)
+    return UNKNOWN if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

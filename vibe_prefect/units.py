@@ -1,0 +1,32 @@
+"""Numbers for people, each with its unit."""
+
+from __future__ import annotations
+
+
+def counted(count: int, word: str, plural: str | None = None) -> str:
+    """Return a number with its noun, such as `1 node` or `1,200 nodes`."""
+    return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration, as short as it stays exact enough."""
+    if value < 10:
+        return f"{value:.2f} s"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes, in thousands."""
+    if count < 1000:
+        return f"{count} B"
+    value = count / 1000
+    for unit in ("kB", "MB", "GB"):
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
