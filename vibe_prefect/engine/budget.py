@@ -17,12 +17,17 @@ async def spent_before(compiled: CompiledPlan, store: RecordStore, lineage: str)
         store: Where the records are.
         lineage: Under which they are kept.
     """
-    spent = Spending()
+    return sum((await costs_before(compiled, store, lineage)).values(), Spending())
+
+
+async def costs_before(compiled: CompiledPlan, store: RecordStore, lineage: str) -> dict[str, Spending]:
+    """Return what each node has cost of which there is a record, by its id; see `spent_before`."""
+    costs: dict[str, Spending] = {}
     for id, node in compiled.nodes.items():
         path = record_path(lineage, id, node.key)
         if await store.aexists(path):
-            spent += _cost(cast("Sealed", (await store.aread(path)).result).value)
-    return spent
+            costs[id] = _cost(cast("Sealed", (await store.aread(path)).result).value)
+    return costs
 
 
 def _cost(record: dict[str, Any]) -> Spending:
@@ -30,6 +35,7 @@ def _cost(record: dict[str, Any]) -> Spending:
     result: Any = record.get("result")
     metadata: Any = cast("dict[str, Any]", result).get("metadata") if isinstance(result, dict) else None
     usage: Any = cast("dict[str, Any]", metadata).get("usage") if isinstance(metadata, dict) else None
+    usage = record.get("usage") or usage  # the record's own has the attempts that failed, too
     if not isinstance(usage, dict):
         return Spending()
     found = cast("dict[str, Any]", usage)
