@@ -19,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
 from vibe_prefect import compile_plan, load_plan
+from vibe_prefect.testing import ScriptedModel
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,7 +84,7 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     path = folder / "plan.yaml"
     path.write_text(block.text)
     loaded = load_plan(path)
-    assert compile_plan(loaded.plan, source=loaded.source).nodes
+    assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
 
 
 @pytest.mark.server
