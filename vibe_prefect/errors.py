@@ -178,6 +178,12 @@ class ToolError(RunError, RuntimeError):
     usage: Mapping[str, Any] | None = None
     """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
+    quality: float | None = None
+    """What a gate that did not pass thinks of what it was given, 0 to 1."""
+
+    evidence: tuple[str, ...] = ()
+    """What that rests on."""
+
     def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
         """Tell why a tool failed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from vibe_prefect.errors import ToolError
 from vibe_prefect.results import NodeResult
 
 REPLANNABLE_TYPES = frozenset({"TimeoutError", "ConnectionError", "HTTPError", "MemoryError", "RuntimeError"})
@@ -38,6 +39,20 @@ class Failure:
 
     message: str
     """The exception's text."""
+
+    quality: float = 0.0
+    """What a gate that did not pass thinks of what it was given, 0 to 1."""
+
+    evidence: tuple[str, ...] = ()
+    """What that rests on."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """Return why a node failed that raised an error. The contract calls a tool's failure a `RuntimeError`."""
+        message = str(error) or repr(error)
+        if isinstance(error, ToolError):
+            return cls(RuntimeError.__name__, message, error.quality or 0.0, error.evidence)
+        return cls(type(error).__name__, message)
 
 
 def quality(result: Any) -> float:
@@ -92,7 +107,8 @@ def failure_feedback(
 ) -> dict[str, Any]:
     """Return the feedback about a node that failed."""
     return {
-        "execution_quality": 0.0,
+        "execution_quality": failure.quality,
+        **({"evidence": list(failure.evidence)} if failure.evidence else {}),
         "error_type": failure.error_type,
         "error_message": failure.message,
         "replannable": is_replannable(failure),

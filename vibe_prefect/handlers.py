@@ -246,6 +246,8 @@ def _failure(outcome: ToolResult) -> ToolError:
     """Return the error for a tool that reported failure. Its metadata may say that trying again cannot help."""
     error = ToolError(f"Tool execution failed: {outcome.error}", retryable=outcome.metadata.get("retryable", True))
     error.usage = outcome.metadata.get("usage")
+    error.quality = outcome.metadata.get("quality")
+    error.evidence = tuple(outcome.metadata.get("evidence") or ())
     return error
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import traceback
+from dataclasses import replace
 from typing import Any, cast
 
 import anyio
@@ -226,3 +228,22 @@ async def test_material_that_does_not_fit_is_cut_and_told(
     assert "the end\n[end" in prompt
     assert "characters are left out here" in prompt
     assert "only a part for node 'n': huge" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["anthropic:claude-haiku-4-5", "ollama:tiny", "openai-responses:tiny"])
+async def test_other_providers_clients_do_not_try_again_either(provider: OpenAIServer, name: str) -> None:
+    """The server knows none of their addresses but Ollama's, and answers 404: each library's own error is final."""
+    client = ProviderClient(replace(config(provider), models=(name,)))
+    with pytest.raises(ToolError, match=r"the request was refused \(HTTP 404\)") as caught:
+        await client.ask(Question(name, "Be brief.", "Write."), print)
+    assert not caught.value.retryable
+    assert KEY not in str(caught.value)
+
+
+async def test_the_next_event_loop_gets_a_client_of_its_own(provider: OpenAIServer) -> None:
+    client = ProviderClient(config(provider))
+
+    def ask() -> str:
+        return asyncio.run(client.ask(Question("openai:ok", "", "Write."), print)).text
+
+    assert [await asyncio.to_thread(ask) for _ in range(2)] == [TEXT, TEXT]

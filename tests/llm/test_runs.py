@@ -217,6 +217,8 @@ async def test_a_gate_that_fails_blocks_and_is_asked_once(provider: OpenAIServer
     result = await executor(provider).execute_plan(quick(judged("Water boils when hot.", criteria=["clear"])))
     assert result.ids("failed") == ("gate",)
     assert result.ids("skipped") == ("after",)
+    assert result.feedback_data["gate"]["execution_quality"] == 0.4
+    assert result.feedback_data["gate"]["evidence"] == ["clear: 0.4: as it reads ('Water boils when hot.')"]
     assert "judged 0.40, and 0.7 is needed: clear: 0.4: as it reads" in str(result.node_results["gate"].error)
     assert len(provider.calls) == 1
 

@@ -22,6 +22,8 @@ class Board(RunObserver):
         self.finished: dict[str, NodeResult] = {}
         """What came of the others, in the order in which they ended."""
         self.failed: list[NodeResult] = []
+        self.notes: dict[str, str] = {}
+        """How far running nodes say that they are."""
         self._counts: Counter[ExecutionStatus] = Counter()
         self.ended = False
         """Whether all that is left to do is the server's."""
@@ -51,10 +53,17 @@ class Board(RunObserver):
         with self.lock:
             self.running[node.id] = time.monotonic()
 
+    def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
+        """Note how far a node is."""
+        part = f"{fraction:.0%}  " if fraction is not None else ""
+        with self.lock:
+            self.notes[node.id] = f"{part}{message}"
+
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note what came of a node."""
         with self.lock:
             self.running.pop(node.id, None)
+            self.notes.pop(node.id, None)
             self.finished[node.id] = result
             self._counts[result.status] += 1
             if result.status is ExecutionStatus.FAILED:

@@ -22,7 +22,7 @@ from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.results import ExecutionStatus, NodeResult
+from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10
 FOOT_LINES = 3
@@ -112,7 +112,7 @@ class LiveView:
             Text.assemble(self._symbol(status), " ", (guide, "dim"), (id, _ID_STYLES.get(status, ""))),
             Text(work(self._compiled.nodes[id]), "dim" if status in _ID_STYLES else "cyan"),
             Text(self._time(id), "dim", justify="right"),
-            self._remark(self._board.finished.get(id)),
+            self._remark(id),
         ]
 
     def _symbol(self, status: ExecutionStatus) -> Text:
@@ -128,8 +128,11 @@ class LiveView:
         result = board.finished.get(id)
         return seconds(result.duration) if result is not None and result.started_at else ""
 
-    def _remark(self, result: NodeResult | None) -> Text:
-        if result is None or result.status is ExecutionStatus.COMPLETED:
+    def _remark(self, id: str) -> Text:
+        result = self._board.finished.get(id)
+        if result is None:
+            return Text(one_line(self._board.notes.get(id, "")), "dim")
+        if result.status is ExecutionStatus.COMPLETED:
             return Text()
         if result.status is ExecutionStatus.SKIPPED:
             return Text("skipped", "yellow")

@@ -200,13 +200,8 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = Failure(_type_of(error), str(error) or repr(error))
+        job.failure = Failure.of(error)
         raise
-
-
-def _type_of(error: Exception) -> str:
-    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
-    return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
 
 
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

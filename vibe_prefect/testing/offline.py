@@ -135,8 +135,7 @@ class _OfflineRun:
         return context
 
     def _fail(self, node: CompiledNode, error: Exception, started: str, duration: float) -> None:
-        kind = RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
-        failure = Failure(kind, str(error) or repr(error))
+        failure = Failure.of(error)
         outcome = NodeResult(
             node.id, ExecutionStatus.FAILED, error=failure.message, duration=duration, started_at=started
         )
