@@ -9,7 +9,7 @@ NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test crash-test lint format types layers check bench build constraints clean
+.PHONY: help venv browser demo test crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
 	@$(PIP) install --quiet --editable '.[images,llm,media,dev]' --constraint constraints.txt
 	@touch $@
+
+browser: ## Install Chromium, with which the tests look at pages, where there is none (Debian, as root)
+	@$(call need_chromium)
 
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
@@ -51,9 +54,10 @@ check: lint types layers test ## All of the checks above, as CI runs them
 crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 30)
 	@CRASH_KILLS=100 $(BIN)/python -m pytest tests/test_crash.py $(ARGS)
 
-bench: $(STAMP) ## Measure the engine's overhead a node against a hand-written flow
+bench: $(STAMP) ## Measure the engine's overhead a node, a resume, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.resume
+	@$(BIN)/python -m benchmarks.trigger
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
@@ -97,6 +101,20 @@ $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
       echo "That failed. See: apt-get install $$package" >&2; exit 1; }; \
   else \
     echo "'$(PYTHON)' cannot make a virtual environment. On Debian and Ubuntu: sudo apt-get install $$package" >&2; \
+    exit 1; \
+  fi; }
+endef
+
+# The tests drive the browser of the system; Playwright's own are not downloaded.
+define need_chromium
+command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    echo "Installing chromium, with which the tests look at pages (a minute or two) ..."; \
+    apt-get update -qq >/dev/null && \
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || { \
+      echo "That failed. See: apt-get install chromium" >&2; exit 1; }; \
+  else \
+    echo "The tests need a browser: Chromium or Chrome. On Debian: sudo apt-get install chromium" >&2; \
     exit 1; \
   fi; }
 endef

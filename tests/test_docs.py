@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,13 +19,17 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
+from tests.deployed.api import stop
 from vibe_prefect import compile_plan, load_plan
-from vibe_prefect.testing import ScriptedModel
+from vibe_prefect.testing import ScriptedModel, free_port
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BOUND = 120.0
+WORKERS = ("prefect worker start", "vibe-prefect worker start")
+READY = {"vibe-prefect serve": "serving", "vibe-prefect server start": "Check out the dashboard"}
+"""What a command that stays until it is stopped says once it is ready."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def test_the_commands_of_a_block_run(block: Block, prefect_server: str, project:
         assert_ci_runs(commands)
         return
     env = environment(prefect_server, project / "home")
-    stays = [command for command in commands if command.startswith("prefect worker start")]
+    stays = [command for command in commands if command.startswith((*WORKERS, *READY))]
     for command in commands:
         if command not in stays:
             ran = subprocess.run(
@@ -118,7 +123,11 @@ def test_the_commands_of_a_block_run(block: Block, prefect_server: str, project:
             )
             assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
     for command in stays:
-        assert_worker_finishes_the_run(command, project, env)
+        with staying(command, project, env) as log:
+            if command.startswith(WORKERS):
+                assert_newest_run_completes(log)
+            else:
+                await_text(log, next(READY[name] for name in READY if command.startswith(name)))
 
 
 def assert_ci_runs(commands: list[str]) -> None:
@@ -128,19 +137,34 @@ def assert_ci_runs(commands: list[str]) -> None:
         assert f"make --no-print-directory {command.removeprefix('make ')}\n" in script
 
 
-def assert_worker_finishes_the_run(command: str, project: Path, env: dict[str, str]) -> None:
-    log = project / "worker.log"
+@contextmanager
+def staying(command: str, project: Path, env: dict[str, str]) -> Generator[Path]:
+    """Run a command that stays, until the block ends; gives its log."""
+    log = project / "staying.log"
+    if command.startswith("vibe-prefect server start"):
+        command += f" --port {free_port()}"
     with log.open("wb") as output:
-        worker = subprocess.Popen(
+        started = subprocess.Popen(
             f"exec {command}", shell=True, cwd=project, env=env, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        run = await_end_of_newest_run()
-        assert run.state is not None
-        assert run.state.is_completed(), f"{run.state.message}\n{log.read_text()}"
+        yield log
+        assert started.poll() is None, log.read_text()
     finally:
-        worker.kill()
-        worker.wait(BOUND)
+        stop(started)
+
+
+def assert_newest_run_completes(log: Path) -> None:
+    run = await_end_of_newest_run()
+    assert run.state is not None
+    assert run.state.is_completed(), f"{run.state.message}\n{log.read_text()}"
+
+
+def await_text(log: Path, text: str) -> None:
+    end = time.monotonic() + BOUND
+    while text not in log.read_text(errors="replace"):
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.1)
 
 
 def created(run: FlowRun) -> datetime:

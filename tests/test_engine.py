@@ -338,7 +338,8 @@ async def test_every_result_is_persisted_below_its_runs_lineage() -> None:
     assert runner.last_run is not None
     kept = {path.name: json.loads(path.read_text()) for path in Path("records").glob("*/[!.]*")}
     compiled = compile_plan(subject, handled_types=list(WorkflowNodeType))
-    assert kept.keys() == {f"{id}-{one.key}" for id, one in compiled.nodes.items()}
+    report = f"report-{runner.last_run.flow_run_id}.json"
+    assert kept.keys() == {report, *(f"{id}-{one.key}" for id, one in compiled.nodes.items())}
     assert {path.name for path in Path("records").iterdir()} == {str(runner.last_run.flow_run_id)}
 
 

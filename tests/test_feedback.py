@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -179,7 +180,7 @@ def test_what_to_do_about_a_failure(error_type: str, message: str, replannable: 
 def test_feedback_on_success_has_exactly_these_values() -> None:
     assert feedback_on({"type": "generation", "result": LONG}, duration=2.0, estimated=1.0) == {
         "execution_quality": 0.8,
-        "resource_usage": {"cpu_time": 0.25, "memory_usage": 1024, "scope": "thread", "efficiency_ratio": 0.5},
+        "resource_usage": asdict(USAGE) | {"efficiency_ratio": 0.5},
         "performance_metrics": {"duration": 2.0, "expected_duration": 1.0, "efficiency": 0.5},
         "replan_indicators": [],
         "optimization_suggestions": [REDUCE, "parallelize_subtasks"],
@@ -199,7 +200,7 @@ def test_feedback_on_failure_has_exactly_these_values() -> None:
         "error_type": "ConnectionError",
         "error_message": "the line is dead",
         "replannable": True,
-        "resource_usage": {"cpu_time": 0.25, "memory_usage": 1024, "scope": "thread", "efficiency_ratio": 0.25},
+        "resource_usage": asdict(USAGE) | {"efficiency_ratio": 0.25},
         "performance_metrics": {"duration": 4.0, "expected_duration": 1.0, "failure_point": "execution"},
         "suggested_changes": CONNECTION,
         "replan_reason": "execution_failure_connectionerror",
@@ -247,3 +248,27 @@ def test_a_replannable_failure_suggests_a_replan() -> None:
 
 def test_any_other_failure_suggests_nothing() -> None:
     assert replan_suggestion("a", feedback_on_failure(Failure("ValueError", "bad"))) is None
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [
+        ([], (None, None, None)),
+        ([{"input_tokens": 3, "output_tokens": 4, "cost_usd": 0.5}], (3, 4, 0.5)),
+        ([{"input_tokens": 3, "cost_usd": 0.5}, {"input_tokens": 1, "cost_usd": None}], (4, None, None)),
+        ([{"input_tokens": "3", "output_tokens": True, "cost_usd": float("nan")}], (None, None, None)),
+        ([{"input_tokens": 0, "output_tokens": -1, "cost_usd": 0}], (0, None, 0)),
+    ],
+)
+def test_usage_of_models_is_a_sum_only_where_all_of_it_is_known(calls: list[dict[str, Any]], expected: Any) -> None:
+    usage = USAGE.with_calls(calls)
+    assert (usage.input_tokens, usage.output_tokens, usage.cost_usd) == expected
+
+
+def test_a_failed_check_tells_its_quality_and_its_evidence() -> None:
+    feedback = feedback_on_failure(Failure("RuntimeError", "below 0.8", 0.4, ("it says: maybe",)))
+    assert (feedback["execution_quality"], feedback["evidence"]) == (0.4, ["it says: maybe"])
+
+
+def test_evidence_that_is_no_list_is_none() -> None:
+    assert "evidence" not in feedback_on({"result": LONG, "metadata": {"evidence": "text", "quality": True}})

@@ -27,7 +27,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.tools import Tool
 from vibe_prefect.tools.builtin import builtin_tools
-from vibe_prefect.tools.comfy_client import ComfyServer
+from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.http import fetch_tool
 from vibe_prefect.tools.media import MediaConfig, media_tools
 from vibe_prefect.tools.net import FetchConfig

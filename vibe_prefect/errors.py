@@ -179,10 +179,10 @@ class ToolError(RunError, RuntimeError):
     """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
     quality: float | None = None
-    """What a gate that did not pass thinks of what it was given, 0 to 1."""
+    """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """What that rests on."""
+    """What it quoted for that."""
 
     def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
         """Tell why a tool failed.

@@ -51,6 +51,7 @@ class WorkflowExecutor:
         wait_recorded: bool | None = None,
         budget_usd: float | None = None,
         max_tokens: int | None = None,
+        artifacts: bool | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -75,6 +76,8 @@ class WorkflowExecutor:
             budget_usd: US dollars that models may cost in a run, with what the nodes have cost that it keeps from
                 earlier ones; a call that could exceed it is not made. `None` for no limit.
             max_tokens: Likewise for tokens, input and output together.
+            artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
+                setting `artifacts` says.
         """
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = dict(BUILTIN_HANDLERS)
         """What runs each node type; replace an entry to run that type yourself."""
@@ -98,6 +101,7 @@ class WorkflowExecutor:
         self._wait_recorded = wait_recorded
         self._budget_usd = budget_usd
         self._max_tokens = max_tokens
+        self._artifacts = artifacts
 
     @property
     def tools(self) -> ToolRegistry:
@@ -181,6 +185,7 @@ class WorkflowExecutor:
             storage=self._storage,
             seeds=self._seeds(resume_from_checkpoint) if resume_from_checkpoint is not None else (),
             announce=self._announcer(handles),
+            artifacts=self._artifacts,
         )
         try:
             with run_options(options):

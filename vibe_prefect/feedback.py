@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from typing import Any, TypeGuard, cast
 
-from vibe_prefect.errors import ToolError
 from vibe_prefect.results import NodeResult
 
 REPLANNABLE_TYPES = frozenset({"TimeoutError", "ConnectionError", "HTTPError", "MemoryError", "RuntimeError"})
@@ -13,6 +14,9 @@ LOW_QUALITY = 0.3
 REPLAN_BELOW = 0.7
 SLOW_WITHOUT_ESTIMATE = 0.1
 SLOW_FACTOR = 1.5
+
+MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
+"""What is known of a call to a model, in a tool result's `metadata["usage"]`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,39 @@ class ResourceUsage:
     """CPU seconds."""
 
     memory_usage: int = 0
-    """Resident memory of the process when the node ended, in bytes."""
+    """The most resident memory of the process that was seen, in bytes: where an attempt began and where it ended."""
 
     scope: str = "process"
     """What `cpu_time` covers: `thread` for a node that ran in a thread of its own, else `process`, which includes
     whatever ran beside the node."""
+
+    attempts: int | None = None
+    """How often the node was tried."""
+
+    memory_scope: str = "process"
+    """What `memory_usage` covers: the whole process, whatever ran beside the node included."""
+
+    bytes_written: int | None = None
+    """Bytes of the files in the node's result, each path once; 0 where there are none, `None` when unknown."""
+
+    input_tokens: int | None = None
+    """Tokens that models read; `None` when unknown, as for a node that asked none."""
+
+    output_tokens: int | None = None
+    """Tokens that models wrote."""
+
+    cost_usd: float | None = None
+    """What models charged, in US dollars."""
+
+    def with_calls(self, calls: Sequence[Mapping[str, Any]]) -> ResourceUsage:
+        """Return it with what calls to models used together; where one call's number is unknown, so is the sum."""
+        read, wrote, cost = (_sum([_number(call.get(key)) for call in calls]) for key in MODEL_KEYS)
+        return replace(
+            self,
+            input_tokens=None if read is None else int(read),
+            output_tokens=None if wrote is None else int(wrote),
+            cost_usd=cost,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +72,11 @@ class Failure:
     message: str
     """The exception's text."""
 
-    quality: float = 0.0
-    """What a gate that did not pass thinks of what it was given, 0 to 1."""
+    quality: float | None = None
+    """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """What that rests on."""
-
-    @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """Return why a node failed that raised an error. The contract calls a tool's failure a `RuntimeError`."""
-        message = str(error) or repr(error)
-        if isinstance(error, ToolError):
-            return cls(RuntimeError.__name__, message, error.quality or 0.0, error.evidence)
-        return cls(type(error).__name__, message)
+    """What the check quoted for that."""
 
 
 def quality(result: Any) -> float:
@@ -62,13 +86,45 @@ def quality(result: Any) -> float:
     if not isinstance(result, dict):
         return 0.7 if result else 0.0
     facts = cast("dict[str, Any]", result)
-    judged = _metadata(facts).get("quality")
-    if isinstance(judged, int | float) and not isinstance(judged, bool):
-        return min(1.0, max(0.0, float(judged)))
+    judged = judged_quality(_metadata(facts))
+    if judged is not None:
+        return judged
     score = 0.5 + (0.3 if len(str(facts.get("result", ""))) > 10 else 0.0)
     if facts.get("error") or facts.get("failed"):
         score = max(0.1, score - 0.4)
     return min(1.0, score)
+
+
+def judged_quality(metadata: Mapping[str, Any]) -> float | None:
+    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is no number."""
+    judged = metadata.get("quality")
+    return min(1.0, max(0.0, float(judged))) if _is_number(judged) else None
+
+
+def judged_evidence(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a tool's metadata list under `evidence`."""
+    listed = metadata.get("evidence")
+    return tuple(str(one) for one in cast("list[Any]", listed)) if isinstance(listed, list | tuple) else ()
+
+
+def usage_in(result: Any) -> Mapping[str, Any] | None:
+    """Return what a node's result says that models used, `metadata.usage`; `None` where it says nothing."""
+    facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
+    usage = _metadata(facts).get("usage")
+    return cast("Mapping[str, Any]", usage) if isinstance(usage, Mapping) else None
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _number(value: Any) -> float | None:
+    return value if _is_number(value) and value >= 0 else None
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known and len(known) == len(values) else None
 
 
 def _metadata(facts: dict[str, Any]) -> dict[str, Any]:
@@ -87,10 +143,10 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
     ratio = efficiency(estimated, result.duration)
     returned: Any = result.result
     facts = cast("dict[str, Any]", returned) if isinstance(returned, dict) else {}
-    evidence = _metadata(facts).get("evidence")
+    evidence = judged_evidence(_metadata(facts))
     return {
         "execution_quality": score,
-        **({"evidence": evidence} if evidence else {}),
+        **({"evidence": list(evidence)} if evidence else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
             "duration": result.duration,
@@ -107,7 +163,7 @@ def failure_feedback(
 ) -> dict[str, Any]:
     """Return the feedback about a node that failed."""
     return {
-        "execution_quality": failure.quality,
+        "execution_quality": 0.0 if failure.quality is None else failure.quality,
         **({"evidence": list(failure.evidence)} if failure.evidence else {}),
         "error_type": failure.error_type,
         "error_message": failure.message,

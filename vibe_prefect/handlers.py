@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.errors import ToolError
+from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.templates import TEMPLATE_NAMES, render_all
 from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
@@ -246,8 +247,8 @@ def _failure(outcome: ToolResult) -> ToolError:
     """Return the error for a tool that reported failure. Its metadata may say that trying again cannot help."""
     error = ToolError(f"Tool execution failed: {outcome.error}", retryable=outcome.metadata.get("retryable", True))
     error.usage = outcome.metadata.get("usage")
-    error.quality = outcome.metadata.get("quality")
-    error.evidence = tuple(outcome.metadata.get("evidence") or ())
+    error.quality = judged_quality(outcome.metadata)
+    error.evidence = judged_evidence(outcome.metadata)
     return error
 
 

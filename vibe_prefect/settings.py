@@ -42,6 +42,14 @@ class VibePrefectSettings(PrefectBaseSettings):
         int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
     ] = 32
 
+    artifacts: Annotated[
+        bool, Field(description="Whether each run puts its feedback, summary, progress and pictures into Prefect.")
+    ] = True
+
+    events: Annotated[
+        bool, Field(description="Whether runs send events about their nodes, which automations can react to.")
+    ] = True
+
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
@@ -58,7 +66,8 @@ def load_settings() -> VibePrefectSettings:
     try:
         return VibePrefectSettings()
     except ValidationError as error:
-        raise SettingsError([_problem(dict(detail)) for detail in error.errors(include_url=False)]) from None
+        section = _section(error)
+        raise SettingsError([_problem(section, dict(detail)) for detail in error.errors(include_url=False)]) from None
 
 
 def variable(*path: str) -> str:
@@ -66,7 +75,13 @@ def variable(*path: str) -> str:
     return PREFIX + "_".join(path).upper()
 
 
-def _problem(detail: dict[str, Any]) -> str:
+def _section(error: ValidationError) -> list[str]:
+    """Return the name of the section that an error is about: one that reads its own variables raises its own error."""
+    fields = VibePrefectSettings.model_fields.items()
+    return [name for name, field in fields if getattr(field.annotation, "__name__", None) == error.title]
+
+
+def _problem(section: list[str], detail: dict[str, Any]) -> str:
     """Return what is wrong with a setting; the value of a secret does not show."""
-    path = [str(part) for part in detail["loc"]]
+    path = [*section, *(str(part) for part in detail["loc"])]
     return f"{variable(*path)}: {finding(detail)}"

@@ -29,7 +29,7 @@ from vibe_prefect.llm.config import (
     Structure,
     environment_url,
 )
-from vibe_prefect.tools.comfy_client import ComfyServer
+from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.openai_media import OpenAIEndpoint

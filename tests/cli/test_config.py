@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from tests.cli.command import call, check, write_plan
@@ -30,10 +33,34 @@ def test_every_setting_is_described_and_says_where_it_comes_from(tmp_path: Path)
     assert shown.json["concurrency"]["source"] == "default"
 
 
-def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
-    shown = call("config", cwd=tmp_path, extra={"PREFECT_INTEGRATIONS_VIBE_PREFECT_CONCURRENCY": "0"})
+@pytest.mark.parametrize("command", ["config", "tools"])
+@pytest.mark.parametrize("name", ["CONCURRENCY", "FETCH_MAX_BYTES"])
+def test_a_wrong_setting_is_named(tmp_path: Path, command: str, name: str) -> None:
+    variable = f"PREFECT_INTEGRATIONS_VIBE_PREFECT_{name}"
+    shown = call(command, cwd=tmp_path, extra={variable: "0"})
     assert shown.code == 2
-    assert "PREFECT_INTEGRATIONS_VIBE_PREFECT_CONCURRENCY: expected at least 1, found '0'" in shown.err
+    assert f"{variable}: expected at least 1, found '0'" in shown.err
+
+
+def test_a_wrong_setting_in_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prefect.toml").write_text("[integrations.vibe_prefect.fetch]\nmax_bytes = 0\n")
+    shown = call("config", cwd=tmp_path)
+    assert shown.code == 2
+    assert "PREFECT_INTEGRATIONS_VIBE_PREFECT_FETCH_MAX_BYTES: expected at least 1, found 0" in shown.err
+
+
+@pytest.mark.parametrize("command", [("tools",), ("validate", "plan.json")])
+def test_commands_that_only_look_load_neither_prefect_nor_a_client(tmp_path: Path, command: tuple[str, ...]) -> None:
+    write_plan(tmp_path, [check("a", "three plain words")])
+    heavy = ("prefect", "httpx", "openai", "anthropic", "pydantic_ai", "genai_prices", "websockets")
+    script = (
+        "import sys\nfrom vibe_prefect.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n"
+        f"    assert not end.code\nsys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert not ran.stderr, ran.stderr
 
 
 class Group(BaseModel):

@@ -10,23 +10,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
+from tests.browsers import running_browser
 from tests.deployed.api import call, process
 from tests.deployed.plans import incomplete, plan, written
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 40_000.0
 """Milliseconds that anything on a page may take."""
 
@@ -35,15 +27,11 @@ POOL = "browser"
 
 @pytest.fixture(scope="module")
 def page() -> Generator[Page]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM}")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with running_browser() as browser:
         opened = browser.new_page(viewport={"width": 1400, "height": 1800})
         opened.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         yield opened
-        browser.close()
 
 
 @pytest.fixture(scope="module")

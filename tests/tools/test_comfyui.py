@@ -16,7 +16,7 @@ from tests.providers.loopback import BOUND
 from tests.providers.media_server import picture
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
-from vibe_prefect.tools.comfy_client import ComfyServer
+from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.comfyui import comfyui_tool
 from vibe_prefect.tools.provenance import read_stamp
 

@@ -16,6 +16,9 @@ from vibe_prefect.cli.deploy_app import add_commands
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 
 HELP_WIDTH = 96
+PAGE_ENDINGS = (".html", ".htm")
+DEFAULT_PAGE = "."
+"""What `--report` without a value stands for: the current folder, in which the page is named after the run."""
 
 _EXITS = f"""\
 Exit codes:
@@ -60,7 +63,7 @@ def call(arguments: Sequence[str]) -> int:
         return ExitCode.USAGE
     try:
         code = app(
-            list(arguments),
+            with_report(arguments),
             console=_help_console(sys.stdout),
             exit_on_error=False,
             print_error=False,
@@ -70,6 +73,19 @@ def call(arguments: Sequence[str]) -> int:
         complain(f"{_usage_message(error)}\n  '{_help_command(error)}' lists what there is")
         return ExitCode.USAGE
     return code if isinstance(code, int) else ExitCode.COMPLETED
+
+
+def with_report(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with a value for each `--report` that has none: only a page's name is one after a space.
+
+    So `run --report plan.yaml` is not taken for an order to write the page over the plan.
+    """
+    bare = f"--report={DEFAULT_PAGE}"
+    following = [*arguments[1:], ""]
+    return [
+        bare if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
+        for argument, after in zip(arguments, following, strict=False)
+    ]
 
 
 def _help_console(stream: IO[str]) -> Console:
@@ -117,6 +133,7 @@ def run(
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    report: Path | None = None,
 ) -> int:
     """Run a plan, and show how far it is.
 
@@ -139,6 +156,8 @@ def run(
         quiet: Print no progress, only what came of the run.
         budget_usd: US dollars that models may cost; a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
+        report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
+            '<run name>.html'.
     """
     from vibe_prefect.cli.defaults import run_defaults
     from vibe_prefect.cli.run import RunRequest, run_plan_file
@@ -158,6 +177,7 @@ def run(
         reuse=reuse,
         budget_usd=budget_usd,
         max_tokens=max_tokens,
+        report=report,
     )
     if dry_run:
         from vibe_prefect.cli.forecast import forecast_run
@@ -179,6 +199,7 @@ def resume(
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    report: Path | None = None,
 ) -> int:
     """Go on where a run stopped: what finished there is not executed again.
 
@@ -192,14 +213,61 @@ def resume(
         quiet: Print no progress, only what came of the run.
         budget_usd: US dollars that models may cost, the kept nodes included; by default as much as the earlier run had.
         max_tokens: Likewise for tokens, input and output together.
+        report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
+            '<run name>.html'.
     """
     from vibe_prefect.cli.resume import ResumeRequest, resume_run
     from vibe_prefect.selection import Choice
 
     choice = Choice(select, exclude, refresh)
     return resume_run(
-        ResumeRequest(run, plan, as_json=json, quiet=quiet, choice=choice, budget_usd=budget_usd, max_tokens=max_tokens)
+        ResumeRequest(
+            run,
+            plan,
+            as_json=json,
+            quiet=quiet,
+            choice=choice,
+            report=report,
+            budget_usd=budget_usd,
+            max_tokens=max_tokens,
+        )
     )
+
+
+@app.command(
+    help_epilogue=_examples("report", "report release-digest-calm-otter -o pages/otter.html", "run plan.yaml --report")
+)
+def report(
+    run: str | None = None,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> int:
+    """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
+
+    The run may have ended, still go on, or have run elsewhere.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+        output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
+    """
+    from vibe_prefect.cli.page import report as command
+
+    return command(run, output)
+
+
+@app.command(help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report"))
+def watch(run: str | None = None, /) -> int:
+    """Follow a run that goes on elsewhere, such as on a worker, until it ends; the exit code is the run's.
+
+    Ctrl-C ends the watching and not the run.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+    """
+    from vibe_prefect.cli.watch import watch as command
+
+    return command(run)
 
 
 @app.command(help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))

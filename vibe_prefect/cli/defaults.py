@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 
 from vibe_prefect.cli.environment import settings_files
-from vibe_prefect.llm.config import SHORT_VARIABLE
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 TABLE = "vibe_prefect"
@@ -32,7 +31,7 @@ def run_defaults() -> RunDefaults:
     Raises:
         SettingsError: One of them cannot be what it is set to.
     """
-    if not settings_may_be_set():
+    if not _may_be_set():
         return RunDefaults()
     from vibe_prefect.settings import load_settings
 
@@ -40,9 +39,8 @@ def run_defaults() -> RunDefaults:
     return RunDefaults(settings.concurrency, settings.input_root, settings.output)
 
 
-def settings_may_be_set() -> bool:
-    """Tell, without Prefect, whether somebody may have set something of this package's."""
-    if any(name.startswith(PREFIX) or name == SHORT_VARIABLE for name in os.environ):
+def _may_be_set() -> bool:
+    if any(name.startswith(PREFIX) for name in os.environ):
         return True
     for path in settings_files():
         try:

@@ -79,10 +79,10 @@ async def _deploy(
 async def _stored(client: Any, name: str) -> WorkflowPlan:
     from vibe_prefect.compiler import compile_plan
     from vibe_prefect.engine.blocks import stored_plan
-    from vibe_prefect.tools.registry import default_registry
+    from vibe_prefect.engine.toolbox import configured_registry
 
     loaded = await stored_plan(client, name)
-    compile_plan(loaded.plan, tools=default_registry(), simulate=Simulate.NEVER, source=loaded.source)
+    compile_plan(loaded.plan, tools=configured_registry(), simulate=Simulate.NEVER, source=loaded.source)
     return loaded.plan
 
 

@@ -16,6 +16,7 @@ from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line
+from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plandiff import FieldChange, PlanDiff, diff_plans
@@ -76,7 +77,7 @@ def _side(argument: str, finder: _Finder) -> Side:
     run = ask(finder.server(), earlier_run(argument))
     if run.plan is None:
         raise UnknownRunError(f"the run {run.name!r} has no plan among its parameters")
-    return Side(run.name, compile_plan(run.plan, simulate=Simulate.ALL))
+    return Side(run.name, compile_plan(run.plan, tools=command_registry(), simulate=Simulate.ALL))
 
 
 def _print(screen: Screen, found: PlanDiff, old: Side, new: Side) -> None:

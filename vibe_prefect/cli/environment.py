@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from vibe_prefect.cli.embedded import EmbeddedServer
 from vibe_prefect.cli.exits import StartError, debugging
+from vibe_prefect.cli.interrupt import sure_interrupt
 
 Answer = TypeVar("Answer")
 
@@ -81,7 +82,8 @@ def _import_prefect() -> None:
     """Import what a run needs, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
     if not sys.warnoptions and not debugging():
         warnings.simplefilter("ignore")
-    import_module("vibe_prefect.executor")
+    with sure_interrupt():
+        import_module("vibe_prefect.executor")
 
 
 def configured_api_url() -> str | None:
@@ -92,7 +94,7 @@ def configured_api_url() -> str | None:
     """
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
-    if not any(map(_may_set_prefect, settings_files())):
+    if not any(map(may_set_prefect, settings_files())):
         return None
     from prefect.settings import get_current_settings
 
@@ -113,7 +115,8 @@ def settings_files() -> list[Path]:
     return [Path(profiles).expanduser(), *(Path(name) for name in names)]
 
 
-def _may_set_prefect(path: Path) -> bool:
+def may_set_prefect(path: Path) -> bool:
+    """Return whether a file may hold settings of Prefect."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,6 +85,32 @@ class Interruptible:
         if not self._returned:
             self.give_up()
         os._exit(EXIT_OFFSET + number)
+
+
+@contextmanager
+def sure_interrupt() -> Generator[None]:
+    """Let Ctrl-C end the block even where a library makes an error of it, or swallows it, as pydantic's core does.
+
+    Raises:
+        KeyboardInterrupt: It was pressed.
+    """
+    pressed = False
+
+    def press(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield
+    except Exception:
+        if not pressed:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _after(seconds: float, action: Callable[[int], object], number: int) -> None:

@@ -19,12 +19,16 @@ from rich.text import Text
 
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import columns, counted, one_line, seconds
-from vibe_prefect.cli.tree import guides, work
+from vibe_prefect.cli.text import columns, counted, one_line, rough, seconds
+from vibe_prefect.cli.tree import SYMBOLS, guides, work
 from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10
+RECKON_SECONDS = 1.0
+"""How often the time that is left is reckoned anew; less often for a plan that takes long to reckon."""
+
 FOOT_LINES = 3
 """What the view needs below the nodes, and one line that the terminal keeps for itself."""
 
@@ -33,13 +37,6 @@ RECORDING = "Prefect's server is recording the run ..."
 MAX_FAILED_PART = 0.5
 """Of a view that is too small, the part that failed nodes may take: what runs must be seen too."""
 
-SYMBOLS = {
-    ExecutionStatus.PENDING: ("·", "dim"),
-    ExecutionStatus.RUNNING: ("●", "blue"),
-    ExecutionStatus.COMPLETED: ("✓", "green"),
-    ExecutionStatus.FAILED: ("✗", "bold red"),
-    ExecutionStatus.SKIPPED: ("-", "yellow"),
-}
 _ID_STYLES = {
     ExecutionStatus.PENDING: "dim",
     ExecutionStatus.RUNNING: "bold",
@@ -58,12 +55,23 @@ _REST_WORDS = {
 class LiveView:
     """What the terminal shows of a board."""
 
-    def __init__(self, compiled: CompiledPlan, board: Board) -> None:
+    def __init__(self, compiled: CompiledPlan, board: Board, slots: int | None = None) -> None:
+        """Make a view.
+
+        Args:
+            compiled: The plan.
+            board: What is known of the run.
+            slots: How many nodes may run at once.
+        """
         self._compiled = compiled
         self._board = board
         self._guides = list(guides(compiled.graph))
         self._spinner = Spinner("dots", style="blue")
         self._bar = ProgressBar(total=max(1, board.total), width=24, complete_style="green")
+        self._slots = slots
+        self._left: float | None = None
+        self._reckoned = float("-inf")
+        self._pause = RECKON_SECONDS
         self.note = ""
         """What the run is doing apart from its nodes."""
 
@@ -77,10 +85,6 @@ class LiveView:
             more = [] if fits else [self._rest(shown)]
             foot = self._foot(options.max_width)
         yield Group(*columns(rows, options.max_width), *more, Text(), foot)
-
-    def final_tree(self, width: int) -> list[Text]:
-        """Return the lines of the whole tree, as it stands."""
-        return columns(list(self._tree_rows()), width)
 
     def _tree_rows(self) -> Iterator[list[Text]]:
         for id, guide in self._guides:
@@ -124,14 +128,16 @@ class LiveView:
     def _time(self, id: str) -> str:
         board = self._board
         if id in board.running:
-            return seconds(time.monotonic() - board.running[id])
+            elapsed = seconds(time.monotonic() - board.running[id])
+            expected = self._compiled.nodes[id].node.estimated_duration
+            return elapsed if expected is None else f"{elapsed} of {seconds(expected)}"
         result = board.finished.get(id)
         return seconds(result.duration) if result is not None and result.started_at else ""
 
     def _remark(self, id: str) -> Text:
         result = self._board.finished.get(id)
         if result is None:
-            return Text(one_line(self._board.notes.get(id, "")), "dim")
+            return Text(one_line(self._board.told.get(id, "")), "dim")
         if result.status is ExecutionStatus.COMPLETED:
             return Text()
         if result.status is ExecutionStatus.SKIPPED:
@@ -156,7 +162,29 @@ class LiveView:
         failed, skipped = board.count(ExecutionStatus.FAILED), board.count(ExecutionStatus.SKIPPED)
         counts = ((len(board.running), "running"), (failed, "failed"), (skipped, "skipped"))
         parts = [f"{count:,} {word}" for count, word in counts if count]
-        return [*parts, RECORDING if board.ended else seconds(board.elapsed)]
+        return [*parts, *([RECORDING] if board.ended else self._times())]
+
+    def _times(self) -> list[str]:
+        """Return how long the run has taken, and how long it may still take."""
+        now = time.monotonic()
+        if now - self._reckoned >= self._pause:
+            self._left = seconds_left(self._compiled.graph, self._node_times(), self._slots)
+            self._reckoned = time.monotonic()
+            self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
+        left = self._left - (now - self._reckoned) if self._left is not None else None
+        return [seconds(self._board.elapsed), *([f"about {rough(left)} left"] if left is not None else [])]
+
+    def _node_times(self) -> dict[str, NodeTime]:
+        return {id: self._node_time(id) for id in self._compiled.nodes}
+
+    def _node_time(self, id: str) -> NodeTime:
+        board, node = self._board, self._compiled.nodes[id].node
+        spent = None
+        if id in board.running:
+            spent = time.monotonic() - board.running[id]
+        elif id in board.finished and id not in board.reused:
+            spent = board.finished[id].duration
+        return NodeTime(node.type, board.status(id), node.estimated_duration, spent)
 
 
 def live(screen: Screen, view: LiveView) -> Live:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.page import check_page
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
@@ -39,10 +40,13 @@ class ResumeRequest:
     choice: Choice = EVERYTHING
     budget_usd: float | None = None
     max_tokens: int | None = None
+    report: Path | None = None
+    """Where to write a page about the run."""
 
 
 def resume_run(request: ResumeRequest) -> int:
     """Go on from an earlier run and report on it; returns the exit code."""
+    check_page(request.report)
     return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
 
 
@@ -91,6 +95,7 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
         reuse=parameters.get("reuse") or "run",
         budget_usd=request.budget_usd or parameters.get("budget_usd"),
         max_tokens=request.max_tokens or parameters.get("max_tokens"),
+        report=request.report,
     )
 
 

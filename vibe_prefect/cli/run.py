@@ -19,15 +19,19 @@ from vibe_prefect.cli.environment import Server, is_unreachable, prefect_server,
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, StartError, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
+from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import LLM_TOOL
 from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
 from vibe_prefect.progress import RunObserver
+from vibe_prefect.reporting.report import RunIdentity, report_of
+from vibe_prefect.reporting.report import RunReport as Account
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import EVERYTHING, Choice
 
@@ -38,8 +42,6 @@ if TYPE_CHECKING:
 STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
 DRAFT_TOOL = "llm_or_template"
-MAX_FINAL_TREE = 60
-"""Nodes up to which the whole tree stays on the terminal when the run has ended."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,14 @@ class RunRequest:
     reuse: Literal["run", "plan"] = "run"
     budget_usd: float | None = None
     max_tokens: int | None = None
+    report: Path | None = None
+    """Where to write a page about the run."""
 
 
 def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
+    check_page(request.report)
     plan = ready(request.plan, mode(simulate=request.simulate))
     request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
@@ -149,7 +154,7 @@ class _Run:
         self._screen = screen
         self._server = server
         self._board = Board(len(plan.compiled.nodes))
-        self._view = LiveView(plan.compiled, self._board) if lively else None
+        self._view = LiveView(plan.compiled, self._board, request.concurrency) if lively else None
         self._executor = self._make_executor(plan)
 
     def execute(self) -> RunReport:
@@ -170,6 +175,7 @@ class _Run:
             raise
         report = self._report(result)
         self._print_result(report)
+        self._write_page(report.result, _ended(report.result))
         return report
 
     def _make_executor(self, plan: ReadyPlan) -> WorkflowExecutor:
@@ -236,8 +242,8 @@ class _Run:
         return RunReport(self._compiled, result, self._handle, self._request.simulate, url)
 
     def _print_result(self, report: RunReport) -> None:
-        if self._view is not None and self._board.total <= MAX_FINAL_TREE:
-            for line in self._view.final_tree(self._screen.width):
+        if self._view is not None:
+            for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
                 self._screen.say(line)
             self._screen.say()
         print_report(self._screen, report)
@@ -250,3 +256,27 @@ class _Run:
         if self._handle.output_root.is_dir():
             self._screen.say(f"outputs  {self._handle.output_root}")
         print_resume_hint(self._screen, self._handle)
+        self._write_page(self._board.result(self._compiled.plan.id), "Cancelled")
+
+    def _account(self, result: ExecutionResult, state: str) -> Account:
+        handle = self._handle
+        over = result.status is ExecutionStatus.COMPLETED
+        identity = RunIdentity(
+            run_id=str(handle.flow_run_id),
+            run_name=handle.name,
+            state=state,
+            resume_command=None if over else f"{PROGRAM} resume {handle.name}",
+            output_root=str(handle.output_root),
+            run_url=self._server.flow_run_url(str(handle.flow_run_id)),
+            simulated=self._request.simulate,
+        )
+        return report_of(self._compiled, result, identity)
+
+    def _write_page(self, result: ExecutionResult, state: str) -> None:
+        if self._request.report is not None:
+            say_page(self._screen, write_page(self._account(result, state), self._request.report))
+
+
+def _ended(result: ExecutionResult) -> str:
+    """Return Prefect's name of the state that a run has ended in."""
+    return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

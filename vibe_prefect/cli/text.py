@@ -10,13 +10,19 @@ from rich.text import Text
 
 from vibe_prefect.units import counted, seconds, size
 
-__all__ = ["MIN_COLUMN", "SEPARATOR", "clean", "columns", "counted", "fit", "one_line", "seconds", "size"]
+__all__ = ["MIN_COLUMN", "SEPARATOR", "clean", "columns", "counted", "fit", "one_line", "rough", "seconds", "size"]
 
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters but tab and newline, those that turn the direction of writing, and lone surrogates."""
 
 MIN_COLUMN = 6
 SEPARATOR = "  "
+
+
+def rough(value: float) -> str:
+    """Return a duration that is only a guess, in whole seconds."""
+    whole = max(1, round(value))
+    return f"{whole} s" if whole < 60 else seconds(whole)
 
 
 def clean(text: str) -> str:

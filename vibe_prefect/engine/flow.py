@@ -21,6 +21,7 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
+from vibe_prefect.engine.followup import Outlets, RunFeedback
 from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
@@ -34,6 +35,7 @@ from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
+from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -89,6 +91,9 @@ class RunOptions:
 
     announce: Callable[[RunHandle], None] = _ignore
     """Called when the flow run has begun."""
+
+    artifacts: bool | None = None
+    """Whether artifacts are put into Prefect; by default as the setting says."""
 
 
 _options: ContextVar[RunOptions | None] = ContextVar("vibe_prefect_run_options", default=None)
@@ -186,6 +191,9 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     lineage = str(root.id) if request.reuse == "run" else f"plan-{plan_id}"
     workspace = _workspace(request, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
+    settings = load_settings()
+    outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
+    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
@@ -195,7 +203,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         selected=request.choice.selected(options.compiled),
         refreshed=request.choice.refreshed(options.compiled),
         handlers=options.handlers,
-        observers=options.observers,
+        observers=(*feedback.observers, *options.observers),
         concurrency=request.concurrency,
         budget=await _budget(options, request, lineage, flow_run.name),
     )
@@ -203,7 +211,9 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
         await plant(options.seeds, setup.store, setup.lineage)
-        result, handle.task_runs = await run_compiled(options.compiled, setup)
+        async with feedback.following():
+            result, handle.task_runs = await run_compiled(options.compiled, setup)
+        await feedback.publish(result, setup.store, setup.lineage)
     return result
 
 

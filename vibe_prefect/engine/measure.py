@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import psutil
 
-from vibe_prefect.feedback import ResourceUsage
+from vibe_prefect.errors import ToolError
+from vibe_prefect.feedback import ResourceUsage, usage_in
 from vibe_prefect.results import now_iso
 
 _PROCESS = psutil.Process()
@@ -34,22 +36,43 @@ class Meter:
     """Whether the CPU seconds are one thread's, told apart from what ran beside the node."""
 
     memory_usage: int = 0
-    """Resident memory of the process at the end of the last attempt, in bytes."""
+    """The most resident memory of the process at the begin or the end of an attempt, in bytes."""
+
+    calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    """What each call to a model used, as a tool result's `metadata["usage"]` has it."""
 
     _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    _calls_before: int = field(default=0, repr=False)
 
     def __enter__(self) -> Meter:
         self.attempts += 1
         self.started_at = self.started_at or now_iso()
+        self._calls_before = len(self.calls)
+        self._note_memory()
         self._begun = (time.perf_counter(), time.process_time())
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         wall, cpu = self._begun
         self.duration += time.perf_counter() - wall
         if not self.thread:
             self.cpu_time += time.process_time() - cpu
-        self.memory_usage = _PROCESS.memory_info().rss
+        self._note_memory()
+        if isinstance(error, ToolError):
+            self.charge(error.usage)
+
+    def charge(self, usage: object) -> None:
+        """Count what a call to a model used, once: a tool's failure is seen where it is called and where it ends."""
+        if isinstance(usage, Mapping) and all(usage is not call for call in self.calls):
+            self.calls.append(cast("Mapping[str, Any]", usage))
+
+    def charge_result(self, result: Any) -> None:
+        """Count what a node's result says of models, unless the attempt's own calls have told it."""
+        if len(self.calls) == self._calls_before:
+            self.charge(usage_in(result))
+
+    def _note_memory(self) -> None:
+        self.memory_usage = max(self.memory_usage, _PROCESS.memory_info().rss)
 
     def in_thread(self, function: Any, *args: Any) -> Any:
         """Call a function in the current thread and count that thread's CPU seconds alone."""
@@ -63,4 +86,5 @@ class Meter:
     @property
     def usage(self) -> ResourceUsage:
         """What was used, for the feedback."""
-        return ResourceUsage(self.cpu_time, self.memory_usage, "thread" if self.thread else "process")
+        scope = "thread" if self.thread else "process"
+        return ResourceUsage(self.cpu_time, self.memory_usage, scope, self.attempts).with_calls(self.calls)

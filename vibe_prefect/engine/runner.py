@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -35,16 +35,20 @@ from vibe_prefect.engine.tasks import (
     skip_node,
     ticket_of,
 )
+from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import (
+    MODEL_KEYS,
     Failure,
     ResourceUsage,
     failure_feedback,
     replan_suggestion,
     success_feedback,
+    usage_in,
 )
 from vibe_prefect.handlers import NodeContext, NodeHandler, builtin_handler, invoke, is_async, output_of, takes_context
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.progress import RunObserver
+from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
@@ -271,10 +275,10 @@ class _PlanRun:
             result=record["result"],
             duration=record["duration"],
             started_at=record["started_at"],
+            reused=reused,
         )
         self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
-        usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"])
-        self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage))
+        self._learn(node.id, success_feedback(result, node.node.estimated_duration, _usage_of(record)))
         self._finish(node.node, result, reused=reused)
 
     def _fail(self, node: CompiledNode, job: NodeJob, state: State[Any]) -> None:
@@ -305,8 +309,10 @@ class _PlanRun:
         node, meter = job.node, job.meter
         self._start(node, meter)
         with meter:
-            content = jsonable(node.id, await self._handle(node, meter))
-        return NodeRecord(
+            returned = await self._handle(node, meter)
+            meter.charge_result(returned)
+            content = jsonable(node.id, returned)
+        record = NodeRecord(
             schema=RECORD_SCHEMA,
             result=plain(content),
             duration=meter.duration,
@@ -316,6 +322,10 @@ class _PlanRun:
             memory_usage=meter.memory_usage,
             cpu_scope=meter.usage.scope,
         )
+        if meter.calls:
+            used = meter.usage
+            record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
+        return record
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""
@@ -334,17 +344,23 @@ class _PlanRun:
     async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
         own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
         handler: NodeHandler = own or builtin_handler
-        context = self._context(node)
+        context = self._context(node, meter)
         arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
         if is_async(handler):
             return await handler(*arguments)
         returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
         return await returned if inspect.isawaitable(returned) else returned
 
-    def _context(self, node: CompiledNode) -> NodeContext:
+    def _context(self, node: CompiledNode, meter: Meter) -> NodeContext:
         async def call(name: str, inputs: dict[str, Any]) -> ToolResult:
             self.task_runs += 1
-            return await run_tool(ToolJob(name, lambda: invoke(name, inputs, context)))
+            try:
+                outcome = await run_tool(ToolJob(name, lambda: invoke(name, inputs, context)))
+            except ToolError as error:
+                meter.charge(error.usage)
+                raise
+            meter.charge(outcome.metadata.get("usage"))
+            return outcome
 
         context = NodeContext(
             plan_id=self._compiled.plan.id,
@@ -360,6 +376,14 @@ class _PlanRun:
             report_progress=partial(self._report, node.node) if self._setup.observers else None,
         )
         return context
+
+
+def _usage_of(record: NodeRecord) -> ResourceUsage:
+    """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
+    told = usage_in(record["result"])
+    calls = [call for call in (record.get("usage") or told,) if call is not None]
+    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
+    return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)
 
 
 def _unsatisfied_message(causes: list[str]) -> str:

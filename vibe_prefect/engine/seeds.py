@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, Sealed, record_path
+from vibe_prefect.feedback import MODEL_KEYS
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 
@@ -47,13 +48,17 @@ async def plant(seeds: Iterable[Seed], store: RecordStore, lineage: str) -> None
 def _record(node: NodeResult, result: ExecutionResult) -> NodeRecord:
     feedback = result.feedback_data.get(node.node_id, {})
     usage: Mapping[str, Any] = feedback.get("resource_usage") or {}
-    return NodeRecord(
+    record = NodeRecord(
         schema=RECORD_SCHEMA,
         result=node.result,
         duration=node.duration,
         started_at=node.started_at or result.started_at,
-        attempts=1,
+        attempts=usage.get("attempts") or 1,
         cpu_time=usage.get("cpu_time", 0.0),
         memory_usage=usage.get("memory_usage", 0),
         cpu_scope=usage.get("scope", "process"),
     )
+    spent = {key: usage.get(key) for key in MODEL_KEYS}
+    if any(value is not None for value in spent.values()):
+        record["usage"] = spent
+    return record

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.context import FlowRunContext
@@ -94,6 +95,9 @@ class NodeRecord(TypedDict):
 
     cpu_scope: str
     """What `cpu_time` covers: `thread` or `process`."""
+
+    usage: NotRequired[Mapping[str, Any]]
+    """What calls to models used together, under `MODEL_KEYS`; missing where none was asked, and in older records."""
 
 
 class RecordFolder(LocalFileSystem):

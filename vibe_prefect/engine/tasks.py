@@ -200,8 +200,21 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = Failure.of(error)
+        job.failure = failure_of(error)
         raise
+
+
+def failure_of(error: Exception) -> Failure:
+    """Return why a node failed that raised an error."""
+    text = str(error) or repr(error)
+    if isinstance(error, ToolError):
+        return Failure(_type_of(error), text, error.quality, error.evidence)
+    return Failure(_type_of(error), text)
+
+
+def _type_of(error: Exception) -> str:
+    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
 
 
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -14,7 +14,7 @@ def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegi
         settings: The settings; as they stand now by default.
 
     Raises:
-        UsageError: A setting cannot be what it is set to.
+        SettingsError: A setting cannot be what it is set to.
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
     settings = settings or load_settings()

@@ -56,6 +56,13 @@ def output_files(output: Any) -> tuple[OutputFile, ...]:
     return tuple(found)
 
 
+def bytes_of(output: Any) -> int | None:
+    """Return the bytes of the files that an output refers to, each path once; `None` where a size is unknown."""
+    sizes = {file.path: file.bytes for file in output_files(output)}
+    known = [size for size in sizes.values() if size is not None]
+    return sum(known) if len(known) == len(sizes) else None
+
+
 def preview_of(output: Any) -> str | None:
     """Return an output as text, cut; `None` when there is nothing to read.
 

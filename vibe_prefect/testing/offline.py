@@ -10,8 +10,9 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import jsonable, plain
+from vibe_prefect.engine.tasks import failure_of
 from vibe_prefect.errors import ToolError
-from vibe_prefect.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
+from vibe_prefect.feedback import ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.handlers import NodeContext, builtin_handler, invoke, output_of
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -135,7 +136,7 @@ class _OfflineRun:
         return context
 
     def _fail(self, node: CompiledNode, error: Exception, started: str, duration: float) -> None:
-        failure = Failure.of(error)
+        failure = failure_of(error)
         outcome = NodeResult(
             node.id, ExecutionStatus.FAILED, error=failure.message, duration=duration, started_at=started
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,10 +21,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.http import RETRYABLE, retry_after
-
-NAME = "comfyui_run"
-"""The tool's name, for messages."""
 
 MAX_MESSAGE = 64_000_000
 """The largest message of the websocket, in bytes: previews come that way."""
@@ -42,36 +40,7 @@ BAD_REQUEST = 400
 
 logger = logging.getLogger(__name__)
 
-Workflow = dict[str, Any]
-"""Nodes by id, each with `class_type` and `inputs`."""
-
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
-
-
-def no_key() -> str | None:
-    """Return no key, for servers that ask for none."""
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class ComfyServer:
-    """A ComfyUI server, as the operator names it."""
-
-    url: str
-    """Where it is, such as `http://127.0.0.1:8188`."""
-
-    key: Callable[[], str | None] = no_key
-    """Returns what a proxy before it wants as bearer token; asked at each call, so that it is not kept."""
-
-    seconds: float = 1_800.0
-    """How long one workflow may take, waiting in the server's queue included."""
-
-    max_bytes: int = 500_000_000
-    """How many bytes its files may have, all together."""
-
-    nodes: tuple[str, ...] | None = None
-    """The node classes that workflows may use; `None` for all that the server has. Some of them read or write files,
-    or fetch from the network, on the server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,18 +6,21 @@ import json
 import re
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
-from vibe_prefect.tools.comfy_client import NAME, ComfyServer, Made, Workflow, execute
+from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef, Workspace
+
+if TYPE_CHECKING:
+    from vibe_prefect.tools.comfy_client import Made
 
 VERSION = "1"
 
@@ -67,6 +70,8 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             ToolError: The server refused it, a node of it failed, or the server was lost.
             OutsideRootError: A path leaves its folder.
         """
+        from vibe_prefect.tools.comfy_client import execute
+
         if server is None:
             raise ToolError(f"{NAME}: the operator has named no ComfyUI server", retryable=False)
         workspace = workspace_of(context, NAME)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
 
 import anyio
-import httpx
 from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -22,9 +21,11 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
-from vibe_prefect.tools.pinned import PinnedTransport
 from vibe_prefect.tools.provenance import provenance_of, write_beside
 from vibe_prefect.tools.workspace import FileRef
+
+if TYPE_CHECKING:
+    import httpx
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -40,7 +41,7 @@ _UNPACKED = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's names for the fo
 
 
 T = TypeVar("T")
-Reader = Callable[[Admission, httpx.Response, FetchConfig], Awaitable[T]]
+Reader = Callable[[Admission, "httpx.Response", FetchConfig], Awaitable[T]]
 """Reads what is wanted of an answer."""
 
 
@@ -160,6 +161,8 @@ async def probe(url: str, config: FetchConfig) -> str:
 
 
 async def _follow(url: str, config: FetchConfig, read: Reader[T], *, named: bool = True) -> T:
+    import httpx
+
     label = shorten(url if named else url.partition("?")[0], 100)
     try:
         with anyio.fail_after(config.seconds):
@@ -171,6 +174,8 @@ async def _follow(url: str, config: FetchConfig, read: Reader[T], *, named: bool
 
 
 async def _hops(first: Admission, config: FetchConfig, read: Reader[T]) -> T:
+    import httpx
+
     admission = first
     for _ in range(config.max_redirects + 1):
         answer = await _get(admission, config, read)
@@ -187,6 +192,10 @@ async def _hops(first: Admission, config: FetchConfig, read: Reader[T]) -> T:
 
 async def _get(admission: Admission, config: FetchConfig, read: Reader[T]) -> T | httpx.URL:
     """Return what is read of an answer, or where it redirects to."""
+    import httpx
+
+    from vibe_prefect.tools.pinned import PinnedTransport
+
     transport = PinnedTransport(admission, config.tls)
     headers = {"Accept-Encoding": "gzip", "User-Agent": "vibe-prefect"}
     async with (
@@ -211,6 +220,8 @@ async def _source(admission: Admission, response: httpx.Response, config: FetchC
 
 
 def _joined(admission: Admission, location: str) -> httpx.URL:
+    import httpx
+
     try:
         return admission.target.url.join(location)
     except (httpx.InvalidURL, ValueError) as error:

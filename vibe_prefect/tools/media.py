@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vibe_prefect.tools.base import Tool
-from vibe_prefect.tools.comfy_client import ComfyServer
+from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.comfyui import comfyui_tool
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.openai_media import OpenAIEndpoint, image_tool, speech_tool

@@ -1,0 +1,1 @@
+"""Automations that react to what happens in runs."""

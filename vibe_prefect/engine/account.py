@@ -1,0 +1,241 @@
+"""What is known of a run: the report that it left, or one gathered from the server and from its records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.urls import url_for
+from pydantic import ValidationError
+
+from vibe_prefect.compiler import (
+    Backing,
+    CompiledNode,
+    CompiledPlan,
+    Simulate,
+    compile_plan,
+    resolve_policy,
+)
+from vibe_prefect.engine.documents import read_document
+from vibe_prefect.engine.flow import SHARED_FOLDER
+from vibe_prefect.engine.lineage import find_run, newest_run, output_name, root_of
+from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
+from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
+from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.feedback import ResourceUsage, success_feedback
+from vibe_prefect.graph import build_graph
+from vibe_prefect.handlers import tool_of
+from vibe_prefect.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult
+from vibe_prefect.settings import load_settings
+from vibe_prefect.tools.registry import ToolRegistry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SeenRun:
+    """A run as the server knows it."""
+
+    flow_run: FlowRun
+    """The flow run."""
+
+    root: FlowRun
+    """The run at the head of its lineage."""
+
+    compiled: CompiledPlan
+    """Its plan, as far as it can be compiled here."""
+
+    @property
+    def lineage(self) -> str:
+        """Under which its records are kept."""
+        if self.flow_run.parameters.get("reuse") == "plan":
+            return f"plan-{self.compiled.plan.id}"
+        return str(self.root.id)
+
+    @property
+    def output_root(self) -> Path:
+        """The folder that its files go to."""
+        parameters = self.flow_run.parameters
+        due = self.root.expected_start_time or self.root.created
+        own = output_name(self.root.id, due) if due is not None else str(self.root.id)
+        name = SHARED_FOLDER if parameters.get("reuse") == "plan" else own
+        return Path(parameters.get("output") or load_settings().output).resolve() / self.compiled.plan.id / name
+
+
+async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
+    """Return the report of a run, whether it has ended, still goes on, was killed, or ran on another machine.
+
+    Args:
+        reference: Its name or id; `None` for the newest run.
+        storage: Where records are kept; see `open_store`.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or the run has no plan.
+    """
+    store = await open_store(storage)
+    async with get_client() as client:
+        seen = await see_run(client, await wanted_run(client, reference))
+        return await _left_behind(seen, store) or await report_on(client, seen, store)
+
+
+async def _left_behind(seen: SeenRun, store: RecordStore) -> RunReport | None:
+    """Return the report that a run left at its end; `None` when it has not ended, or left none that can be read."""
+    flow_run = seen.flow_run
+    if flow_run.state is None or not flow_run.state.is_final():
+        return None
+    try:
+        document = await read_document(store, seen.lineage, str(flow_run.id))
+    except UsageError as error:
+        logger.warning("%s; what the server and the records know is shown instead", error)
+        return None
+    return document and replace(document, run_name=flow_run.name, state=flow_run.state_name or document.state)
+
+
+async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:
+    """Return the run of a name or an id, or the newest one.
+
+    Raises:
+        UnknownRunError: There is none.
+    """
+    return await newest_run(client) if reference is None else await find_run(client, reference)
+
+
+async def see_run(client: PrefectClient, flow_run: FlowRun) -> SeenRun:
+    """Return a run with its plan.
+
+    Raises:
+        UnknownRunError: It has no plan, or the server no longer knows a run that it goes on from.
+    """
+    plan = plan_of(flow_run)
+    if plan is None:
+        message = flow_run.state.message if flow_run.state else None
+        state = f"it is {flow_run.state_name}{f': {message}' if message else ''}"
+        raise UnknownRunError(f"the run {flow_run.name!r} has no plan among its parameters; {state}")
+    simulated = bool(flow_run.parameters.get("simulate"))
+    return SeenRun(flow_run, await root_of(client, flow_run), compiled_here(plan, simulated=simulated))
+
+
+async def report_on(client: PrefectClient, seen: SeenRun, store: RecordStore) -> RunReport:
+    """Return a run's report, gathered from what the server and the records know.
+
+    Args:
+        client: The server's client.
+        seen: The run.
+        store: Where its records are.
+    """
+    sights = await see_nodes(client, seen.flow_run.id)
+    return report_of(seen.compiled, await _result(seen, sights, store), identity_of(seen))
+
+
+def plan_of(flow_run: FlowRun) -> WorkflowPlan | None:
+    """Return a run's plan; `None` where its parameters hold none, or hold only the name of one."""
+    try:
+        return WorkflowPlan.model_validate(flow_run.parameters.get("plan"))
+    except ValidationError:
+        return None
+
+
+def compiled_here(plan: WorkflowPlan, *, simulated: bool) -> CompiledPlan:
+    """Return a plan compiled with this machine's tools; with its structure alone where they cannot run it.
+
+    Raises:
+        PlanError: The plan does not hang together.
+    """
+    mode = Simulate.ALL if simulated else Simulate.NEVER
+    try:
+        return compile_plan(plan, tools=configured_registry(), simulate=mode)
+    except PlanError:
+        return _structure(plan)
+
+
+def identity_of(seen: SeenRun) -> RunIdentity:
+    """Return what the engine calls a run."""
+    flow_run = seen.flow_run
+    completed = flow_run.state is not None and flow_run.state.is_completed()
+    return RunIdentity(
+        run_id=str(flow_run.id),
+        run_name=flow_run.name,
+        state=flow_run.state_name or "Unknown",
+        resume_command=None if completed else f"vibe-prefect resume {flow_run.name}",
+        output_root=str(seen.output_root),
+        run_url=url_for("flow-run", obj_id=flow_run.id),
+        simulated=bool(flow_run.parameters.get("simulate")),
+    )
+
+
+def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResult:
+    """Return what came of a node: by its record where there is one, else by what the server knows."""
+    return NodeResult(
+        sight.id,
+        sight.status,
+        result=record["result"] if record else None,
+        error=sight.error,
+        duration=record["duration"] if record else sight.seconds,
+        started_at=record["started_at"] if record else sight.started.isoformat() if sight.started else None,
+        reused=sight.reused,
+    )
+
+
+async def _result(seen: SeenRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
+    """Return what has come of a run, with what was learned about each node that left a record."""
+    flow_run = seen.flow_run
+    result = ExecutionResult(seen.compiled.plan.id, run_status(flow_run.state))
+    if flow_run.start_time is not None:
+        result.started_at = flow_run.start_time.isoformat()
+    for id, place in seen.compiled.nodes.items():
+        sight = sights.get(id)
+        if sight is None:
+            continue
+        record = await _read(store, sight.record) if sight.record else None
+        found = node_result(sight, record)
+        result.add_node_result(found)
+        if record is not None:
+            result.add_feedback(id, _learned(place.node, found, record))
+    _end(result, flow_run)
+    return result
+
+
+def _end(result: ExecutionResult, flow_run: FlowRun) -> None:
+    if flow_run.state is None or not flow_run.state.is_final() or flow_run.end_time is None:
+        return
+    result.completed_at = flow_run.end_time.isoformat()
+    result.total_duration = flow_run.total_run_time.total_seconds()
+    if all(node.status in FINISHED for node in result.node_results.values()):
+        result.parallel_efficiency = result.calculate_parallel_efficiency()
+
+
+def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict[str, Any]:
+    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"])
+    feedback = success_feedback(result, node.estimated_duration, usage)
+    feedback["resource_usage"] = {**feedback["resource_usage"], "attempts": record["attempts"]}
+    return feedback
+
+
+async def _read(store: RecordStore, path: str) -> NodeRecord | None:
+    """Return a record; `None` when it is not here, as for a run on another machine."""
+    try:
+        found = await store.aread(path)
+    except Exception:
+        logger.debug("No record %s", path, exc_info=True)  # each kind of storage has its own error
+        return None
+    sealed: Any = found.result
+    return cast("NodeRecord", sealed.value) if isinstance(sealed, Sealed) else None
+
+
+def _structure(plan: WorkflowPlan) -> CompiledPlan:
+    """Return a plan for showing only: no tool is looked up, and no node has a key."""
+    graph = build_graph(plan)
+    policy, tools = resolve_policy(), ToolRegistry()
+    nodes = {
+        id: CompiledNode(place.node, "", Backing.HANDLER, tool_of(place.node, tools), policy, place.dependencies)
+        for id, place in graph.nodes.items()
+    }
+    return CompiledPlan(plan, graph, nodes, {})

@@ -1,0 +1,55 @@
+"""The files of a run as Prefect assets, with what they were made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect.assets import Asset, AssetProperties
+from prefect.context import AssetContext
+from prefect.states import Completed
+
+from vibe_prefect.reporting.media import local_files
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.results import ExecutionStatus
+
+MAX_ASSETS = 200
+"""Nodes of a run whose files are told."""
+
+MATERIALIZED_BY = "vibe-prefect"
+
+
+def tell_assets(report: RunReport, folder: Path) -> None:
+    """Tell Prefect which files the nodes of this run made, and that they were made from those of their dependencies.
+
+    Args:
+        report: What came of the run.
+        folder: Where its files lie.
+    """
+    files = local_files(report, folder)
+    made = {node.id: _assets(node, files) for node in report.nodes}
+    tellers = [node for node in report.nodes if made[node.id] and _made_now(node)]
+    for node in tellers[:MAX_ASSETS]:
+        used = {asset for id in node.dependencies for asset in made.get(id, set[Asset]())}
+        context = AssetContext(
+            downstream_assets=made[node.id],
+            upstream_assets=used - made[node.id],
+            materialized_by=MATERIALIZED_BY,
+            materialization_metadata={asset.key: _facts(report, node) for asset in made[node.id]},
+        )
+        context.emit_events(Completed())
+
+
+def _made_now(node: NodeReport) -> bool:
+    return node.status is ExecutionStatus.COMPLETED and not node.reused
+
+
+def _assets(node: NodeReport, files: dict[str, Path]) -> set[Asset]:
+    return {
+        Asset(key=files[file.path].as_uri(), properties=AssetProperties(name=file.path[:200]))
+        for file in node.files
+        if file.path in files
+    }
+
+
+def _facts(report: RunReport, node: NodeReport) -> dict[str, str]:
+    return {"plan_id": report.plan.id, "run_name": report.run_name, "node_id": node.id}

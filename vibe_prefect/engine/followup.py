@@ -1,0 +1,98 @@
+"""What Prefect is told about a run beside its task runs: artifacts, events, assets, and the kept report."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.utilities.urls import url_for
+
+from vibe_prefect.compiler import Backing, CompiledPlan
+from vibe_prefect.engine.artifacts import ProgressBoard, publish_artifacts, tolerate
+from vibe_prefect.engine.assets import tell_assets
+from vibe_prefect.engine.documents import write_report
+from vibe_prefect.engine.drain import uses_embedded_server
+from vibe_prefect.engine.events import RunEvents
+from vibe_prefect.engine.storage import RecordStore
+from vibe_prefect.progress import RunObserver
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.results import ExecutionResult, ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where feedback goes."""
+
+    artifacts: bool
+    """Whether artifacts are put into Prefect."""
+
+    events: bool
+    """Whether events, of assets too, are sent."""
+
+
+class RunFeedback:
+    """One run's feedback: who has to be told of each step, and what is published at the end."""
+
+    def __init__(
+        self, client: PrefectClient, flow_run: FlowRun, compiled: CompiledPlan, output_root: Path, outlets: Outlets
+    ) -> None:
+        """Make what follows a run; nothing is sent yet."""
+        self._client = client
+        self._flow_run = flow_run
+        self._compiled = compiled
+        self._output_root = output_root
+        self._outlets = outlets
+        self._board = ProgressBoard(client, flow_run.id, compiled.plan.id) if outlets.artifacts else None
+
+    @property
+    def observers(self) -> tuple[RunObserver, ...]:
+        """Who has to be told of each step of the run."""
+        board = (self._board,) if self._board else ()
+        return (*board, RunEvents(self._flow_run, self._compiled.plan.id)) if self._outlets.events else board
+
+    @asynccontextmanager
+    async def following(self) -> AsyncGenerator[None]:
+        """Show the run's progress until the block ends."""
+        if self._board is None:
+            yield
+            return
+        async with self._board.following():
+            yield
+
+    async def publish(self, result: ExecutionResult, store: RecordStore, lineage: str) -> None:
+        """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
+        report = report_of(self._compiled, result, self._identity(result))
+        work = [tolerate("run's report", write_report(store, lineage, report))]
+        if self._board is not None:
+            work.append(self._board.show())
+            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root))
+        if self._outlets.events:
+            work.append(tolerate("run's assets", self._tell_assets(report)))
+        await asyncio.gather(*work)
+
+    async def _tell_assets(self, report: RunReport) -> None:
+        tell_assets(report, self._output_root)
+
+    def _identity(self, result: ExecutionResult) -> RunIdentity:
+        failed = result.status is ExecutionStatus.FAILED
+        name = self._flow_run.name
+        return RunIdentity(
+            run_id=str(self._flow_run.id),
+            run_name=name,
+            state="Failed" if failed else "Completed",
+            resume_command=resume_command(name) if failed else None,
+            output_root=str(self._output_root),
+            run_url=None if uses_embedded_server() else url_for("flow-run", obj_id=self._flow_run.id),
+            simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
+        )
+
+
+def resume_command(name: str) -> str:
+    """Return what to type to go on with what is left of a run."""
+    return f"vibe-prefect resume {shlex.quote(name)}"

@@ -1,0 +1,152 @@
+"""How far a run has come, by what the Prefect server has on record: for whoever did not run it himself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import State, StateType, TaskRun
+from prefect.client.schemas.sorting import TaskRunSort
+from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivateImportUsage]
+
+from vibe_prefect.engine.tasks import CANCELLED, SKIPPED
+from vibe_prefect.results import ExecutionStatus
+
+PAGE = 200
+"""How many task runs one answer of the server holds at most."""
+
+CACHED = "Cached"
+"""Prefect's name of the state of a task run whose record was there."""
+
+RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
+"""Names of states in which a node that began is not being worked on right now."""
+
+_NODE_TASKS = ("_run_node-", "_skip-")
+"""What the keys of the tasks that stand for nodes begin with; tool calls are task runs too."""
+
+_PREFIX = "Task run encountered an exception "
+_STATUSES = {
+    StateType.COMPLETED: ExecutionStatus.COMPLETED,
+    StateType.FAILED: ExecutionStatus.FAILED,
+    StateType.CRASHED: ExecutionStatus.FAILED,
+    StateType.CANCELLED: ExecutionStatus.SKIPPED,
+    StateType.CANCELLING: ExecutionStatus.RUNNING,
+    StateType.RUNNING: ExecutionStatus.RUNNING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSight:
+    """What the server knows of one node."""
+
+    id: str
+    """The node's id."""
+
+    status: ExecutionStatus
+    """How far it is."""
+
+    reused: bool
+    """Whether it was kept from an earlier run."""
+
+    started: datetime | None
+    """When its first attempt began."""
+
+    seconds: float
+    """How long its attempts took; for one that is at work, until now."""
+
+    attempts: int
+    """How many attempts began."""
+
+    error: str | None
+    """Why it failed or was skipped."""
+
+    record: str | None
+    """Where its record lies, as `<lineage>/<node id>-<key>`; `None` when it has none."""
+
+
+async def see_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSight]:
+    """Return the nodes that a run has come to, by id; of a node that a retried run did twice, the newer one."""
+    found: dict[str, TaskRun] = {}
+    offset = 0
+    while True:
+        page = await client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])),
+            sort=TaskRunSort.ID_DESC,
+            limit=PAGE,
+            offset=offset,
+        )
+        for task_run in page:
+            known = found.get(task_run.name)
+            if task_run.task_key.startswith(_NODE_TASKS) and (known is None or _age(task_run) > _age(known)):
+                found[task_run.name] = task_run
+        if len(page) < PAGE:
+            return {id: _sight(id, task_run) for id, task_run in found.items()}
+        offset += len(page)
+
+
+def run_status(state: State[Any] | None) -> ExecutionStatus:
+    """Return what a flow run's state is in our words; a run that was cancelled or crashed has failed."""
+    match state.type if state else None:
+        case StateType.COMPLETED:
+            return ExecutionStatus.COMPLETED
+        case StateType.FAILED | StateType.CRASHED | StateType.CANCELLED:
+            return ExecutionStatus.FAILED
+        case StateType.RUNNING | StateType.CANCELLING:
+            return ExecutionStatus.RUNNING
+        case _:
+            return ExecutionStatus.PENDING
+
+
+def _age(task_run: TaskRun) -> tuple[int, float]:
+    """Return what sorts the task runs of one node: by the try of the flow, then by time."""
+    return task_run.flow_run_run_count, task_run.created.timestamp() if task_run.created else 0.0
+
+
+def _sight(id: str, task_run: TaskRun) -> NodeSight:
+    state = task_run.state
+    status = _status(state)
+    return NodeSight(
+        id=id,
+        status=status,
+        reused=state is not None and state.name == CACHED,
+        started=task_run.start_time if status is not ExecutionStatus.SKIPPED else None,
+        seconds=max(0.0, _seconds(task_run)),
+        attempts=task_run.run_count,
+        error=_error(state) if status in (ExecutionStatus.FAILED, ExecutionStatus.SKIPPED) else None,
+        record=_record(state) if status is ExecutionStatus.COMPLETED else None,
+    )
+
+
+def _status(state: State[Any] | None) -> ExecutionStatus:
+    if state is None:
+        return ExecutionStatus.PENDING
+    if state.name in RETRYING:
+        return ExecutionStatus.RUNNING
+    return _STATUSES.get(state.type, ExecutionStatus.PENDING)
+
+
+def _seconds(task_run: TaskRun) -> float:
+    if task_run.end_time is None and task_run.start_time is not None:
+        return (datetime.now(UTC) - task_run.start_time).total_seconds()
+    return task_run.total_run_time.total_seconds()
+
+
+def _error(state: State[Any] | None) -> str:
+    """Return why, without the words and the class name that Prefect puts before our own message."""
+    message = (state.message if state else None) or ""
+    if message.startswith(_PREFIX):
+        message = message.removeprefix(_PREFIX).partition(": ")[2] or message
+    names = (SKIPPED, CANCELLED)
+    return message or ("no message" if state is None or state.name in names else f"{state.name}: no message")
+
+
+def _record(state: State[Any] | None) -> str | None:
+    data: Any = state.data if state else None
+    if not isinstance(data, ResultRecordMetadata) or not data.storage_key:
+        return None
+    return "/".join(data.storage_key.replace("\\", "/").split("/")[-2:])
