@@ -269,3 +269,19 @@ async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
     assert told["earlier_run"] == {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST)}
     assert told["calls"] == 1
     assert len(provider.calls) == 2
+
+
+async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budget(provider: OpenAIServer) -> None:
+    answers = iter(["{half", '{"title": "x"}'])
+    provider.reply = lambda _: next(answers)
+    schema = {"type": "object", "required": ["title"]}
+    one = node("a", parameters={"tool_inputs": {"output_schema": schema}})
+    first = executor(provider)
+    result = await first.execute_plan(quick(plan(one)))
+    usage = result.feedback_data["a"]["resource_usage"]
+    assert (usage["input_tokens"], usage["output_tokens"], usage["attempts"]) == (200, 40, 2)
+    assert usage["cost_usd"] == pytest.approx(2 * COST)
+    assert first.last_run is not None
+    more = quick(plan(one, node("b")))
+    tight = await executor(provider, max_tokens=4_300).execute_plan(more, resume_from=first.last_run.name)
+    assert "240 of 4,300 tokens are used" in str(tight.node_results["b"].error)
