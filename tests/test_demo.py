@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from tests.llm.models import registry
+from tests.providers.openai_server import openai_server
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, compile_plan, load_plan
 
 ROOT = Path(__file__).parent.parent
@@ -41,3 +45,36 @@ async def test_the_demo_makes_its_files(prefect_server: str, folder: Path) -> No
     assert "5/5" in (made / "social.txt").read_text()
     with Image.open(made / "images" / "title.png") as title, Image.open(made / "images" / "square.png") as square:
         assert (title.size, square.size) == ((1200, 630), (1080, 1080))
+
+
+def written(body: dict[str, Any]) -> str:
+    """What a model would write for the demo's nodes."""
+    prompt = body["messages"][-1]["content"]
+    if "response_format" in body:
+        listed = prompt.split("by these criteria.\n")[1].splitlines()
+        names = [line.split(". ", 1)[1].split(": ")[0] for line in listed]
+        quote = max(prompt.split("[end ")[0].splitlines()[1:], key=len)
+        scores = [{"name": name, "score": 0.9, "reason": "it does", "quotes": [quote]} for name in names]
+        return json.dumps({"criteria": scores})
+    if "Write a blog post" in prompt:
+        head = prompt.split("exactly: ")[1].split("\n")[0]
+        line = "- Prefect runs a plan for you, and each node of the plan is kept when it is done.\n"
+        return f"{head}\n\nWritten by the model.\n\n{line * 12}"
+    if "Write a letter" in prompt:
+        return "Subject: What is new in vibe_prefect\n\nHello,\n\nwritten by the model."
+    return "vibe_prefect is out, says the model."
+
+
+@pytest.mark.server
+async def test_with_a_model_the_texts_are_written_and_judged_by_it(prefect_server: str, folder: Path) -> None:
+    with openai_server(reply=written) as server:
+        tools = registry(server)
+        executor = WorkflowExecutor(tool_registry=tools, simulate="never", input_root=ROOT, output=folder / "made")
+        result = await executor.execute_plan(load_plan(PLAN).plan)
+    assert result.status is ExecutionStatus.COMPLETED, {id: one.error for id, one in result.node_results.items()}
+    assert executor.last_run is not None
+    made = executor.last_run.output_root
+    assert "Written by the model." in (made / "blog.md").read_text()
+    assert "says the model" in (made / "social.txt").read_text()
+    assert len(server.calls) == 5
+    assert result.feedback_data["blog_review"]["execution_quality"] == 0.9

@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from tests.deployed.api import stop
 from vibe_prefect import compile_plan, load_plan
-from vibe_prefect.testing import free_port
+from vibe_prefect.testing import ScriptedModel, free_port
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -89,7 +89,7 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     path = folder / "plan.yaml"
     path.write_text(block.text)
     loaded = load_plan(path)
-    assert compile_plan(loaded.plan, source=loaded.source).nodes
+    assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
 
 
 @pytest.mark.server

@@ -27,6 +27,8 @@ ORDER = [
     "simulate",
     "input_root",
     "output",
+    "budget_usd",
+    "max_tokens",
 ]
 TEXT = """\
 id: stored  # by its author

@@ -49,6 +49,8 @@ class WorkflowExecutor:
         input_root: str | Path = ".",
         output: str | Path = "outputs",
         wait_recorded: bool | None = None,
+        budget_usd: float | None = None,
+        max_tokens: int | None = None,
         artifacts: bool | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
@@ -71,6 +73,9 @@ class WorkflowExecutor:
             output: The folder for what runs make; each run has a folder of its own below it.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
+            budget_usd: US dollars that models may cost in a run, with what the nodes have cost that it keeps from
+                earlier ones; a call that could exceed it is not made. `None` for no limit.
+            max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
         """
@@ -94,6 +99,8 @@ class WorkflowExecutor:
         self._input_root = str(input_root)
         self._output = str(output)
         self._wait_recorded = wait_recorded
+        self._budget_usd = budget_usd
+        self._max_tokens = max_tokens
         self._artifacts = artifacts
 
     @property
@@ -206,6 +213,8 @@ class WorkflowExecutor:
             concurrency=self._concurrency,
             input_root=self._input_root,
             output=self._output,
+            budget_usd=self._budget_usd,
+            max_tokens=self._max_tokens,
             return_state=True,
         )
         return cast("State[Any]", await called)

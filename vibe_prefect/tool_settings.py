@@ -27,6 +27,7 @@ from vibe_prefect.llm.config import (
     ModelConfig,
     Prices,
     Structure,
+    environment_url,
 )
 from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.media import MediaConfig
@@ -189,7 +190,11 @@ class LLMSettings(PrefectBaseSettings):
     ] = ()
     judge: Annotated[str | None, Field(pattern=MODEL_FORM, description="The model for verdicts.")] = None
     url: Annotated[
-        str | None, Field(pattern=r"^https?://", description="Another address of the first model's provider.")
+        str | None,
+        Field(
+            pattern=r"^https?://",
+            description="Another address of the first model's provider; by default as in OPENAI_BASE_URL and the like.",
+        ),
     ] = None
     key: Annotated[
         KeyPlace | None,
@@ -222,7 +227,7 @@ class LLMSettings(PrefectBaseSettings):
             raise UsageError(f"the model {models[0]!r} is not named as provider:name, such as openai:gpt-5-mini")
         return ModelConfig(
             models,
-            self.url,
+            self.url or environment_url(models[0]),
             partial(read_key, self.key),
             judge=self.judge,
             temperature=self.temperature,

@@ -16,8 +16,9 @@ COST = 100 / 1e6 + 200 / 1e6
 
 
 def config(server: OpenAIServer, model: str = "ok", **fields: Any) -> ModelConfig:
-    given = {"base_url": server.base_url, "key": lambda: KEY, "prices": PRICES, "key_named": True, "seconds": 10.0}
-    return ModelConfig((f"openai:{model}", "openai:*"), **(given | fields))
+    given: dict[str, Any] = {"base_url": server.base_url, "key": lambda: KEY, "prices": PRICES, "seconds": 10.0}
+    given |= fields
+    return ModelConfig((f"openai:{model}", "openai:*"), **given)
 
 
 def models(server: OpenAIServer, model: str = "ok", **fields: Any) -> Models:

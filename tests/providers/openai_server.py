@@ -104,21 +104,24 @@ class OpenAIServer:
         return self._good(body)
 
     def _trouble(self, model: str, body: dict[str, Any]) -> Response:
+        refusals: dict[str, Response] = {
+            "busy": _error(429, "Slow down.", "rate_limit_exceeded", {"retry-after": self.retry_after}),
+            "broke": _error(429, "You exceeded your current quota.", "insufficient_quota"),
+            "down": _error(500, "The server had an error.", "server_error"),
+            "refuse": _error(400, "Unsupported value.", "invalid_value"),
+        }
+        missing = _error(404, f"The model {model!r} does not exist.", "model_not_found")
+        return refusals.get(model) or self._bad(model, body) or missing
+
+    def _bad(self, model: str, body: dict[str, Any]) -> Response | None:
+        """Return an answer that begins well."""
         match model:
-            case "busy":
-                return _error(429, "Slow down.", "rate_limit_exceeded", {"retry-after": self.retry_after})
-            case "broke":
-                return _error(429, "You exceeded your current quota.", "insufficient_quota")
-            case "down":
-                return _error(500, "The server had an error.", "server_error")
-            case "refuse":
-                return _error(400, "Unsupported value.", "invalid_value")
             case "malformed":
-                return Response("data: {this is no JSON\n\n", media_type="text/event-stream")
+                return _stream("data: {this is no JSON\n\n")
             case "cut":
-                return StreamingResponse(self._cut(body), media_type="text/event-stream")
+                return _stream(self._cut(body))
             case "slow":
-                return StreamingResponse(self._slow(body), media_type="text/event-stream")
+                return _stream(self._slow(body))
             case "silent":
                 return self._good(body, "")
             case "filtered":
@@ -126,13 +129,13 @@ class OpenAIServer:
             case "long":
                 return self._good(body, "Half a sen", "length")
             case _:
-                return _error(404, f"The model {model!r} does not exist.", "model_not_found")
+                return None
 
     def _good(self, body: dict[str, Any], text: str | None = None, finish: str = "stop") -> Response:
         self.answered += 1
         text = self.reply(body) if text is None else text
         if body.get("stream"):
-            return StreamingResponse(self._chunks(body, text, finish), media_type="text/event-stream")
+            return _stream(self._chunks(body, text, finish))
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": finish}
         return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage()})
@@ -158,6 +161,11 @@ class OpenAIServer:
             await asyncio.sleep(0.02)
         yield _chunk(body, {}, "stop")
         yield "data: [DONE]\n\n"
+
+
+def _stream(content: Any) -> Response:
+    kind = Response if isinstance(content, str) else StreamingResponse
+    return kind(content, media_type="text/event-stream")
 
 
 def _head(body: dict[str, Any], kind: str = "chat.completion.chunk") -> dict[str, Any]:

@@ -131,6 +131,8 @@ def run(
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     report: Path | None = None,
 ) -> int:
     """Run a plan, and show how far it is.
@@ -152,6 +154,8 @@ def run(
         output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
+        budget_usd: US dollars that models may cost; a call that could exceed it is not made.
+        max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.
     """
@@ -171,6 +175,8 @@ def run(
         resume_from=resume,
         choice=Choice(select, exclude, refresh),
         reuse=reuse,
+        budget_usd=budget_usd,
+        max_tokens=max_tokens,
         report=report,
     )
     if dry_run:
@@ -191,6 +197,8 @@ def resume(
     refresh: str | None = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     report: Path | None = None,
 ) -> int:
     """Go on where a run stopped: what finished there is not executed again.
@@ -203,6 +211,8 @@ def resume(
         refresh: Execute these even where there is a record of them.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
+        budget_usd: US dollars that models may cost, the kept nodes included; by default as much as the earlier run had.
+        max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.
     """
@@ -210,7 +220,18 @@ def resume(
     from vibe_prefect.selection import Choice
 
     choice = Choice(select, exclude, refresh)
-    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, choice=choice, report=report))
+    return resume_run(
+        ResumeRequest(
+            run,
+            plan,
+            as_json=json,
+            quiet=quiet,
+            choice=choice,
+            report=report,
+            budget_usd=budget_usd,
+            max_tokens=max_tokens,
+        )
+    )
 
 
 @app.command(

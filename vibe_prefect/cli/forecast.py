@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from vibe_prefect.budget import Spending
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
@@ -16,6 +18,7 @@ from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_h
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan, compile_plan
+from vibe_prefect.costs import CostForecast, cost_forecast
 from vibe_prefect.errors import PlanError
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
 
@@ -42,6 +45,9 @@ class DryRun:
     outlook: Forecast
     earlier: EarlierRun | None
     simulated: bool
+    costs: CostForecast | None = None
+    budget_usd: float | None = None
+    max_tokens: int | None = None
 
 
 def forecast_run(request: RunRequest) -> int:
@@ -63,9 +69,9 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
     if request.resume_from is None:
         outlook = forecast(compiled, selected=request.choice.selected(compiled))
-        return DryRun(compiled, outlook, None, request.simulate)
+        return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate))
     server = find_server(screen, quiet=request.quiet)
-    earlier, kept = ask(server, _records(request.resume_from, compiled))
+    earlier, kept, paid = ask(server, _records(request.resume_from, plan))
     outlook = forecast(
         compiled,
         kept,
@@ -74,14 +80,23 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
         selected=request.choice.selected(compiled),
         refreshed=request.choice.refreshed(compiled),
     )
-    return DryRun(compiled, outlook, earlier, request.simulate)
+    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.simulate), paid)
 
 
-async def _records(reference: str, compiled: CompiledPlan) -> tuple[EarlierRun, frozenset[str]]:
+def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun, paid: Mapping[str, Spending] | None = None) -> DryRun:
+    costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, paid)
+    return replace(look, costs=costs, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
+
+
+async def _records(reference: str, plan: ReadyPlan) -> tuple[EarlierRun, frozenset[str], dict[str, Spending]]:
+    from vibe_prefect.engine.budget import costs_before
     from vibe_prefect.engine.outlook import earlier_run, kept_nodes
+    from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
-    return earlier, await kept_nodes(compiled, earlier.lineage)
+    before = _compiled(earlier, plan)
+    paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
+    return earlier, await kept_nodes(plan.compiled, earlier.lineage), paid
 
 
 def _compiled(earlier: EarlierRun, plan: ReadyPlan) -> CompiledPlan | None:
@@ -100,7 +115,7 @@ def _print(screen: Screen, look: DryRun) -> None:
     for line in _table(look, screen.limit):
         screen.say(line)
     screen.say(_verdict(look.outlook))
-    for line in _facts(look.outlook):
+    for line in [*_facts(look.outlook), *_cost_facts(look)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -158,6 +173,27 @@ def _facts(outlook: Forecast) -> list[Text]:
     return lines
 
 
+def _cost_facts(look: DryRun) -> list[Text]:
+    """Return what the models would cost, and whether a budget may not be enough."""
+    costs = look.costs
+    if costs is None:
+        return []
+    lines = [_fact("models", f"{counted(costs.calls, 'call')}, at most {_spending(costs.most)}")]
+    if costs.known:
+        calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
+        lines.append(Text(f"  in the earlier run {calls} took {_spending(costs.likely)}"))
+    tight_usd = look.budget_usd is not None and (costs.most.usd is None or costs.most.usd > look.budget_usd)
+    tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
+    if tight_usd or tight_tokens:
+        lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
+    return lines
+
+
+def _spending(spending: Spending) -> str:
+    usd = "of unknown price" if spending.usd is None else f"{spending.usd:.4f} USD"
+    return f"{spending.tokens:,} tokens, {usd}"
+
+
 def _fact(label: str, text: str) -> Text:
     return Text.assemble((f"{label}  ", "dim"), text)
 
@@ -202,7 +238,20 @@ def _as_data(look: DryRun) -> dict[str, Any]:
             "estimated_seconds": path.seconds,
             "without_estimate": path.unestimated,
         },
+        "models": _cost_data(look.costs),
         "tools": {tool.name: {"version": tool.version, "nodes": tool.nodes} for tool in outlook.tools},
+    }
+
+
+def _cost_data(costs: CostForecast | None) -> dict[str, Any] | None:
+    if costs is None:
+        return None
+    earlier = {"calls": costs.known, "tokens": costs.likely.tokens, "cost_usd": costs.likely.usd}
+    return {
+        "calls": costs.calls,
+        "most_tokens": costs.most.tokens,
+        "most_cost_usd": costs.most.usd,
+        "earlier_run": earlier if costs.known else None,
     }
 
 

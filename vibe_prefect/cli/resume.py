@@ -38,6 +38,8 @@ class ResumeRequest:
     as_json: bool
     quiet: bool
     choice: Choice = EVERYTHING
+    budget_usd: float | None = None
+    max_tokens: int | None = None
     report: Path | None = None
     """Where to write a page about the run."""
 
@@ -91,6 +93,8 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
         resume_from=str(earlier.id),
         choice=request.choice,
         reuse=parameters.get("reuse") or "run",
+        budget_usd=request.budget_usd or parameters.get("budget_usd"),
+        max_tokens=request.max_tokens or parameters.get("max_tokens"),
         report=request.report,
     )
 

@@ -27,6 +27,8 @@ from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
+from vibe_prefect.handlers import LLM_TOOL
+from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, report_of
 from vibe_prefect.reporting.report import RunReport as Account
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
+DRAFT_TOOL = "llm_or_template"
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class RunRequest:
     resume_from: str | None = None
     choice: Choice = EVERYTHING
     reuse: Literal["run", "plan"] = "run"
+    budget_usd: float | None = None
+    max_tokens: int | None = None
     report: Path | None = None
     """Where to write a page about the run."""
 
@@ -97,6 +102,7 @@ def check_folders(request: RunRequest) -> None:
 def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=request.simulate)
+        print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
     return execute(request, plan, screen, server)
 
@@ -113,6 +119,17 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
+
+
+def print_model_hint(screen: Screen, plan: ReadyPlan) -> None:
+    """Say that a model could write the texts, where a key is there and no model is named."""
+    if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
+        return
+    keys = unused_keys()
+    if keys:
+        verb = "is" if len(keys) == 1 else "are"
+        text = f"templates write the texts: {' and '.join(keys)} {verb} set, but no model is named in {SHORT_VARIABLE}"
+        screen.say(text, "dim")
 
 
 def find_server(screen: Screen, *, quiet: bool) -> Server:
@@ -174,6 +191,8 @@ class _Run:
             input_root=request.input_root.resolve(),
             output=request.output.resolve(),
             wait_recorded=True,
+            budget_usd=request.budget_usd,
+            max_tokens=request.max_tokens,
         )
 
     def _observers(self) -> list[RunObserver]:

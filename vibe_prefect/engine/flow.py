@@ -17,8 +17,10 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Failed
 
+from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine import parameters
+from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.followup import Outlets, RunFeedback
 from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
 from vibe_prefect.engine.parameters import DEFAULTS
@@ -118,6 +120,8 @@ async def _run_plan(
     simulate: parameters.Simulated = False,
     input_root: parameters.InputRoot = DEFAULTS.input_root,
     output: parameters.Output = DEFAULTS.output,
+    budget_usd: parameters.BudgetUsd = None,
+    max_tokens: parameters.MaxTokens = None,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and what a node made is kept before the next one starts.
 
@@ -135,6 +139,9 @@ async def _run_plan(
         simulate: Run every node as a simulation: nothing is called, spent or written.
         input_root: The only folder that tools may read from.
         output: The folder for what the run makes; each run has a folder of its own below it.
+        budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
+            could exceed it is not made.
+        max_tokens: Likewise for tokens, input and output together.
 
     Returns:
         What came of it. When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the
@@ -143,7 +150,9 @@ async def _run_plan(
     try:
         options = _options.get() or _own_options(await _looked_up(plan), simulate=simulate)
         choice = Choice(select, exclude, refresh)
-        result = await _run(options, _Request(resume_from, choice, reuse, concurrency, input_root, output))
+        result = await _run(
+            options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
+        )
     except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
         return Failed(message=str(error), data=error)
     if result.status is ExecutionStatus.FAILED:
@@ -166,6 +175,8 @@ class _Request:
     concurrency: int | None
     input_root: str
     output: str
+    budget_usd: float | None = None
+    max_tokens: int | None = None
 
 
 async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
@@ -194,6 +205,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         handlers=options.handlers,
         observers=(*feedback.observers, *options.observers),
         concurrency=request.concurrency,
+        budget=await _budget(options, request, lineage, flow_run.name),
     )
     with held(setup.store, setup.lineage) as alone:
         await close_dead(client, earlier, flow_run, sure=alone)
@@ -213,6 +225,14 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
         await client.set_flow_run_name(flow_run_id=flow_run.id, name=flow_run.name)
+
+
+async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:
+    """Return the run's limits for models, less what the nodes that it keeps have cost."""
+    if request.budget_usd is None and request.max_tokens is None:
+        return None
+    spent = await spent_before(options.compiled, await open_store(options.storage), lineage)
+    return Budget(usd=request.budget_usd, tokens=request.max_tokens, spent=spent, run=run)
 
 
 def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:

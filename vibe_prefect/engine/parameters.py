@@ -31,3 +31,5 @@ Concurrency = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Nod
 Simulated = Annotated[bool, _form("Simulate")]
 InputRoot = Annotated[str, _form("Input folder", ".", "/srv/content")]
 Output = Annotated[str, _form("Output folder", "outputs", "/srv/outputs")]
+BudgetUsd = Annotated[float | None, Field(gt=0, json_schema_extra={"title": "Budget in US dollars", "examples": [0.5]})]
+MaxTokens = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Tokens at most", "examples": [200_000]})]

@@ -200,11 +200,12 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = _failure_of(error)
+        job.failure = failure_of(error)
         raise
 
 
-def _failure_of(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """Return why a node failed that raised an error."""
     text = str(error) or repr(error)
     if isinstance(error, ToolError):
         return Failure(_type_of(error), text, error.quality, error.evidence)

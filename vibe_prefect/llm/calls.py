@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +12,14 @@ from vibe_prefect.budget import Budget, Reservation, Spending, estimate_tokens
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Asker, Question
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
+from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
 from vibe_prefect.llm.provider import ProviderClient, usage_of
+from vibe_prefect.models import Vibe, WorkflowNode
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.functions import ToolInputError
+
+RUBRIC_TOKENS = 800
+"""Room for what a judge is told besides the rubric and the text, and for marks around parameters."""
 
 REPORT_SECONDS = 0.5
 """Seconds between two reports on how far an answer has come."""
@@ -83,6 +89,45 @@ class Models:
     def _broken(self, question: Question, listener: _Listener) -> Spending:
         read, written = question.input_tokens, listener.tokens
         return Spending(read + written, self.asker.price(question.model, read, written))
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What one call of a tool on a model can cost, for forecasts."""
+
+    models: Models
+    """Who answers."""
+
+    usual: str
+    """The model that is asked where a node names none."""
+
+    @property
+    def context_tokens(self) -> int:
+        """What a call reads at most."""
+        return self.models.config.context_tokens
+
+    @property
+    def max_tokens(self) -> int:
+        """What it writes at most."""
+        return self.models.config.max_tokens
+
+    def fixed_tokens(self, vibe: Vibe, node: WorkflowNode, inputs: Mapping[str, Any], given: Sequence[int]) -> int:
+        """Return what a call reads at most when nothing in its inputs depends on other nodes but their texts.
+
+        Args:
+            vibe: The plan's vibe.
+            node: The node.
+            inputs: Its inputs, without templates.
+            given: What each of its dependencies writes at most, in tokens.
+        """
+        words = [system_prompt(vibe, node.type.value), node.description, json.dumps(inputs, default=str)]
+        own = json.dumps(node.parameters, default=str)
+        return sum(map(estimate_tokens, [*words, own])) + RUBRIC_TOKENS + sum(NOTE_TOKENS + one for one in given)
+
+    def spending(self, model: str | None, read: int, written: int | None) -> Spending:
+        """Return what a call costs that reads and writes so many tokens, by a model."""
+        most = min(written or self.max_tokens, self.max_tokens)
+        return Spending(read + most, self.models.asker.price(model or self.usual, read, most))
 
 
 async def _reserved(budget: Budget | None, most: Spending) -> Reservation | None:

@@ -16,6 +16,7 @@ MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-p
 """The command that installs what a model needs; `None` when it is here. It is imported by the first call."""
 
 MODELS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS"
+KEY_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_KEY"
 SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
 HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
 
@@ -98,10 +99,8 @@ class ModelConfig:
     @property
     def lack(self) -> str | None:
         """What the first model lacks to answer, as far as that can be told without asking; `None` for nothing."""
-        provider = provider_of(self.usual)
-        variable = _KEYS.get(provider)
-        elsewhere = self.base_url or os.environ.get(_URLS.get(provider, ""))
-        if variable is None or self.key_named or elsewhere or os.environ.get(variable):
+        variable = _KEYS.get(provider_of(self.usual))
+        if variable is None or self.key_named or self.base_url or os.environ.get(variable):
             return None
         return f"{variable}, the key for {self.usual}"
 
@@ -126,6 +125,16 @@ class ModelConfig:
     def is_own(self, model: str) -> bool:
         """Tell whether address, key and prices of this configuration are for that model."""
         return provider_of(model) == provider_of(self.usual)
+
+
+def unused_keys() -> tuple[str, ...]:
+    """Return the variables that hold a provider's key or address, which by themselves configure no model."""
+    return tuple(name for name in sorted({*_KEYS.values(), *_URLS.values()}) if os.environ.get(name))
+
+
+def environment_url(model: str) -> str | None:
+    """Return the address of a model's provider as the provider's own variable has it, if it is set."""
+    return os.environ.get(_URLS.get(provider_of(model), "")) or None
 
 
 def provider_of(model: str) -> str:

@@ -132,10 +132,8 @@ def connect(name: str, base_url: str | None, key: str | None) -> Model:
 
 
 def _wire_name(name: str, base_url: str | None) -> str:
-    import os
-
-    elsewhere = base_url is not None or bool(os.environ.get("OPENAI_BASE_URL"))
-    return f"openai-chat:{name.partition(':')[2]}" if elsewhere and name.startswith("openai:") else name
+    elsewhere = base_url is not None and name.startswith("openai:")
+    return f"openai-chat:{name.partition(':')[2]}" if elsewhere else name
 
 
 async def _streamed(

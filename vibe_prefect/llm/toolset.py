@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 
-from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
+from vibe_prefect.llm.calls import ModelLimits, Models
+from vibe_prefect.llm.config import KEY_VARIABLE, MISSING, ModelConfig
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
 from vibe_prefect.llm.provider import ProviderClient
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
+from vibe_prefect.tools.base import ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
 
 MODEL_POLICY = NodePolicy(retries=3, retry_delay=2.0)
@@ -32,9 +33,12 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
     version = _version(models.config)
     generate, judge = generate_tool(models, version), judge_tool(models, version)
     generate.default_for, judge.default_for = GENERATED, JUDGED
+    limits = ModelLimits(models, models.config.usual)
+    verdicts = ModelLimits(models, models.config.judge or models.config.usual)
     made = (generate, judge, draft_tool(models, version), review_tool(models, version))
     for one in made:
         one.default_policy = MODEL_POLICY
+        one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
         one.uses_vibe = True
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
@@ -44,7 +48,7 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
 
 def _lack(config: ModelConfig) -> str | None:
     lack = config.lack
-    return None if lack is None else f"{lack} ({HOW_TO_CONFIGURE})"
+    return None if lack is None else f"set {lack}, or say in {KEY_VARIABLE} where it is"
 
 
 def _version(config: ModelConfig) -> str:

@@ -41,6 +41,9 @@ class FunctionTool(BaseTool):
     missing_extra: str | None = None
     """The command that installs what the tool lacks on this machine; `None` when it can run."""
 
+    model_limits: Any = None
+    """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
+
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from vibe_prefect import ToolContext, ToolInputError, ToolResult, Vibe
+from vibe_prefect.errors import ToolError
+from vibe_prefect.testing import ScriptedModel, verdict
+
+TEXT = "Water boils at a hundred degrees.\nIce melts at none."
+
+
+async def judge(script: Any, context: ToolContext | None = None, /, **inputs: Any) -> ToolResult:
+    model = script if isinstance(script, ScriptedModel) else ScriptedModel(script)
+    tool: Any = model.registry.get("judge")
+    return await tool.execute({"text": TEXT} | inputs, context or ToolContext())
+
+
+async def test_weights_make_the_mean() -> None:
+    rubric = [{"name": "a", "weight": 3}, {"name": "b"}]
+    result = await judge(verdict({"a": 1.0, "b": 0.0}, "Water boils at"), criteria=rubric)
+    assert result.success
+    assert result.output["score"] == 0.75
+    assert result.metadata["quality"] == 0.75
+    assert result.output["text"] == TEXT
+
+
+async def test_a_criterion_may_need_a_score_by_itself() -> None:
+    rubric = [{"name": "a", "weight": 9}, {"name": "b", "min": 0.5}]
+    result = await judge(verdict({"a": 1.0, "b": 0.4}, "Water boils at"), criteria=rubric)
+    assert not result.success
+    assert "judged 0.94, but 'b' below what it needs by itself" in str(result.error)
+    assert result.metadata["retryable"] is False
+
+
+async def test_the_threshold_is_reached_exactly() -> None:
+    assert (await judge(verdict({"a": 0.7}, "Water boils at"), criteria=["a"], threshold=0.7)).success
+
+
+async def test_white_space_and_case_do_not_matter_in_quotes() -> None:
+    assert (await judge(verdict({"a": 1.0}, "DEGREES.  Ice\nmelts"), criteria=["a"])).success
+
+
+@pytest.mark.parametrize("quote", ["Water freezes", "Water", "", "degrees. Water boils"])
+async def test_a_quote_that_is_not_there_or_proves_nothing_is_rejected(quote: str) -> None:
+    with pytest.raises(ToolError, match="rests on no quote") as caught:
+        await judge(verdict({"a": 1.0}, quote), criteria=["a"])
+    assert caught.value.retryable
+    assert caught.value.usage is not None
+
+
+async def test_a_false_quote_beside_a_true_one_is_dropped_and_told() -> None:
+    result = await judge(verdict({"a": 1.0}, "Water boils at", "Water freezes never"), criteria=["a"])
+    assert result.output["criteria"][0]["quotes"] == ["Water boils at"]
+    assert result.metadata["rejected_quotes"] == ["Water freezes never"]
+
+
+async def test_what_is_missing_cannot_be_quoted() -> None:
+    result = await judge(verdict({"a": 0.0}), criteria=["a"], threshold=0.0)
+    assert result.success
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("nonsense", "the answer is no verdict"),
+        ('{"criteria": [{"name": "a", "score": 7, "reason": "", "quotes": []}]}', "the answer is no verdict"),
+        ('{"criteria": []}', "the verdict has no score for 'a'"),
+    ],
+)
+async def test_what_is_no_verdict_may_be_asked_for_again(answer: str, said: str) -> None:
+    with pytest.raises(ToolError, match=said) as caught:
+        await judge(answer, criteria=["a"])
+    assert caught.value.retryable
+
+
+async def test_the_rubric_is_the_description_and_the_constraints_by_default() -> None:
+    context = ToolContext(node_description="Be brief", vibe=Vibe(description="x", constraints=["no prices"]))
+    scores = {"Be brief": 1.0, "no prices": 1.0}
+    model = ScriptedModel(verdict(scores, "Water boils at"))
+    result = await judge(model, context)
+    assert [one["name"] for one in result.output["criteria"]] == list(scores)
+    assert TEXT in model.questions[0].prompt
+
+
+async def test_the_dependencies_are_judged_by_default() -> None:
+    tool: Any = ScriptedModel(verdict({"a": 1.0}, "Snow is white")).registry.get("judge")
+    context = ToolContext(previous_outputs={"n": {"text": "Snow is white."}})
+    assert (await tool.execute({"criteria": ["a"]}, context)).output["text"] == "Snow is white."
+
+
+async def test_nothing_to_judge_and_two_of_a_name_are_refused_before_a_call() -> None:
+    model = ScriptedModel("x")
+    tool: Any = model.registry.get("judge")
+    with pytest.raises(ToolInputError, match="nothing to judge"):
+        await tool.execute({}, ToolContext())
+    with pytest.raises(ToolInputError, match="two criteria are named 'a'"):
+        await judge(model, criteria=["a", {"name": "a"}])
+    assert not model.questions
+
+
+async def test_a_text_is_judged_whole_or_not_at_all() -> None:
+    model = ScriptedModel("x", context_tokens=1_000)
+    with pytest.raises(ToolError, match="a text is judged whole or not at all") as caught:
+        await judge(model, text="word " * 2_000, criteria=["a"])
+    assert not caught.value.retryable
+    assert not model.questions
+
+
+async def test_the_judge_may_be_another_model() -> None:
+    model = ScriptedModel(verdict({"a": 1.0}, "Water boils at"), judge="scripted:judge")
+    await judge(model, criteria=["a"])
+    assert model.questions[0].model == "scripted:judge"
+    assert json.loads(json.dumps(model.questions[0].schema))["required"] == ["criteria"]

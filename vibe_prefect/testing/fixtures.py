@@ -1,0 +1,66 @@
+"""Fixtures for pytest. In a `conftest.py`: `pytest_plugins = ["vibe_prefect.testing.fixtures"]`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
+from vibe_prefect.executor import WorkflowExecutor
+from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.results import ExecutionResult
+from vibe_prefect.testing.offline import run_offline
+from vibe_prefect.testing.scripted import ScriptedModel
+from vibe_prefect.testing.server import running_server
+from vibe_prefect.tools.registry import ToolRegistry
+
+RunPlan = Callable[..., ExecutionResult]
+"""Takes a plan, and a `ToolRegistry` as `tools`; other keywords go to `run_offline` or `WorkflowExecutor`."""
+
+
+@pytest.fixture
+def scripted_model() -> ScriptedModel:
+    """A model that answers every question with the same text; make a `ScriptedModel` of your own for others."""
+    return ScriptedModel()
+
+
+@pytest.fixture
+def run_plan_offline(tmp_path: Path) -> RunPlan:
+    """Runs a plan without a server; what it makes is in the test's own `tmp_path / "outputs"`."""
+
+    def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:
+        options = {"input_root": tmp_path, "output": tmp_path / "outputs", **options}
+        return asyncio.run(run_offline(plan, tools, **options))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def plan_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """The API address of a real Prefect server, one for the session; this process talks to it, too."""
+    home = tmp_path_factory.mktemp("plan-server")
+    with running_server(home / "server") as api:
+        settings: dict[Any, Any] = {
+            PREFECT_API_URL: api,
+            PREFECT_HOME: home / "client",
+            PREFECT_LOGGING_TO_API_ENABLED: False,
+        }
+        with temporary_settings(settings):
+            yield api
+
+
+@pytest.fixture
+def run_plan_on_server(plan_server: str, tmp_path: Path) -> RunPlan:
+    """Runs a plan as a Prefect flow run on a real server; records and outputs are in the test's own `tmp_path`."""
+
+    def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:
+        fields: dict[str, Any] = {"simulate": "never", "storage": tmp_path / "records"}
+        fields |= {"input_root": tmp_path, "output": tmp_path / "outputs"}
+        executor = WorkflowExecutor(tool_registry=tools, **(fields | options))
+        return asyncio.run(executor.execute_plan(plan))
+
+    return run
