@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -528,7 +529,7 @@ async def test_a_run_from_a_checkpoint_keeps_what_had_completed_and_runs_the_res
     assert worker.executed == ["b", "c"]
     assert worker.inputs["b"] == {"a": {"text": "do a: 0"}}
     for kept in ("a", "d"):
-        assert after.node_results[kept] == before.node_results[kept]
+        assert after.node_results[kept] == replace(before.node_results[kept], reused=True)
         assert after.feedback_data[kept] == before.feedback_data[kept]
     assert events[0].message == "Resuming workflow: plan (2 nodes already complete)"
     assert newest(resumed) != newest(runner)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ async def test_a_resumed_run_executes_only_what_had_not_finished() -> None:
     assert second.executed == ["b", "c"]
     assert second.inputs["b"] == {"a": {"text": "do a: 0"}}
     for kept in ("a", "d"):
-        assert after.node_results[kept] == before.node_results[kept]
+        assert after.node_results[kept] == replace(before.node_results[kept], reused=True)
         assert after.feedback_data[kept] == before.feedback_data[kept]
     assert events[0].message == "Resuming workflow: plan (2 nodes already complete)"
     assert [event.progress_percent for event in events if event.event_type == "node_completed"] == [75.0, 100.0]
