@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,11 @@ def wide() -> WorkflowPlan:
     return plan(*(node(f"n{index}") for index in range(30)), node("join", needs=[f"n{index}" for index in range(30)]))
 
 
+def heavy() -> WorkflowPlan:
+    """Three nodes; the record of the second takes megabytes."""
+    return plan(node("n0"), node("n1", needs=["n0"], parameters={"padding": 8_000_000}), node("n2", needs=["n1"]))
+
+
 def hierarchical() -> WorkflowPlan:
     branches = [
         node(
@@ -46,7 +53,17 @@ def hierarchical() -> WorkflowPlan:
     return plan(*branches, node("end", needs=["p4", "p2-3"]))
 
 
-KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical}
+KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical, "heavy": heavy}
+
+FILE_LIMIT = "CRASH_FILE_LIMIT"
+"""The variable with the size, in bytes, at which writing a file kills the process."""
+
+
+def kill_at(size: int) -> None:
+    """Have the system kill this process in the middle of writing a file that grows beyond a size."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and the write would fail instead
 
 
 class Announcer(RunObserver):
@@ -68,7 +85,8 @@ def main(kind: str, folder: Path, run: str | None = None) -> None:
     async def work(node: WorkflowNode, context: Any) -> dict[str, Any]:
         await asyncio.sleep(0.02)
         os.write(log, f"{node.id}\n".encode())
-        return {"text": f"{node.id}({','.join(output['text'] for output in context.previous_outputs.values())})"}
+        inputs = ",".join(output["text"] for output in context.previous_outputs.values())
+        return {"text": f"{node.id}({inputs})", "padding": "x" * node.parameters.get("padding", 0)}
 
     announcer = Announcer()
     executor = WorkflowExecutor(
@@ -82,4 +100,6 @@ def main(kind: str, folder: Path, run: str | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if FILE_LIMIT in os.environ:
+        kill_at(int(os.environ[FILE_LIMIT]))
     main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

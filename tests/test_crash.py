@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from prefect.client.orchestration import get_client
 
-from tests.crash_run import KINDS
+from tests.crash_run import FILE_LIMIT, KINDS
 from vibe_prefect import WorkflowNodeType, compile_plan
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -22,13 +22,16 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 KILLS = int(os.environ.get("CRASH_KILLS", "30"))
 """How many processes are killed; `make crash-test` kills 100."""
 
+SMALL = ("chain", "hierarchical", "wide")
+"""Plans whose records are small: a moment decides what was written."""
+
 ROOT = Path(__file__).parent.parent
 BOUND = 60.0
 LONGEST = 0.8
 """Seconds from a run's begin within which it is killed; most runs take longer."""
 
 
-def start(kind: str, folder: Path, api: str, run: str | None = None) -> subprocess.Popen[str]:
+def start(kind: str, folder: Path, api: str, run: str | None = None, **settings: str) -> subprocess.Popen[str]:
     folder.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.crash_run", kind, str(folder), *([run] if run else [])],
@@ -38,6 +41,7 @@ def start(kind: str, folder: Path, api: str, run: str | None = None) -> subproce
             "PREFECT_API_URL": api,
             "PREFECT_HOME": str(folder / "home"),
             "PREFECT_LOGGING_LEVEL": "CRITICAL",
+            **settings,
         },
         stdout=subprocess.PIPE,
         text=True,
@@ -91,7 +95,7 @@ def executed(folder: Path) -> Counter[str]:
 async def test_a_killed_run_loses_nothing_and_repeats_nothing(
     attempt: int, prefect_server: str, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
-    kind = sorted(KINDS)[attempt % len(KINDS)]
+    kind = SMALL[attempt % len(SMALL)]
     delay = random.Random(attempt).uniform(0, LONGEST)
     run = kill_after(start(kind, tmp_path, prefect_server), delay)
     finished = finished_nodes(kind, tmp_path, run)
@@ -107,3 +111,21 @@ async def test_a_killed_run_loses_nothing_and_repeats_nothing(
     async with get_client() as client:
         states = [(await client.read_flow_run(UUID(id))).state for id in (run, resumed)]
     assert [state.type.value for state in states if state] in (["CRASHED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+
+
+@pytest.mark.parametrize("size", [1_000_000, 7_900_000])
+async def test_a_kill_in_the_middle_of_writing_a_record_leaves_none(
+    size: int, prefect_server: str, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    killed = start("heavy", tmp_path, prefect_server, **{FILE_LIMIT: str(size)})
+    run, _ = killed.communicate(timeout=BOUND)
+    assert killed.returncode == -signal.SIGXFSZ
+    run = run.strip()
+    (part,) = (tmp_path / "records" / run).glob(".n1-*")
+    assert part.stat().st_size == size, "the process died while it wrote the record of n1"
+    assert finished_nodes("heavy", tmp_path, run) == {"n0"}
+    assert executed(tmp_path) == {"n0": 1, "n1": 1}
+
+    finish(start("heavy", tmp_path, prefect_server, run))
+    assert executed(tmp_path) == {"n0": 1, "n1": 2, "n2": 1}
+    assert (tmp_path / "outputs.json").read_text() == undisturbed["heavy"]

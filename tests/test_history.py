@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -157,12 +157,13 @@ def test_only_files_count_as_records(tmp_path: Path) -> None:
 
 
 def test_lineages_are_folders_named_as_one(tmp_path: Path) -> None:
-    good = str(uuid4())
-    for name in (good, good.upper(), "..hidden", "-rf", "a b", "\x1b[31m", uuid4().hex, "$(id)"):
+    good, shared = str(uuid4()), "plan-nightly.1"
+    strange = ("..hidden", "-rf", "a b", "\x1b[31m", uuid4().hex, "$(id)", "plan-", "plan-..", "plan-a b", "plans")
+    for name in (good, shared, good.upper(), *strange):
         (tmp_path / name).mkdir(exist_ok=True)
     (tmp_path / str(uuid4())).touch()
     (tmp_path / str(uuid4())).symlink_to(tmp_path / good)
-    assert list(lineages_in(tmp_path)) == [good]
+    assert sorted(lineages_in(tmp_path)) == sorted([good, shared])
     assert list(lineages_in(tmp_path / "nowhere")) == []
 
 
@@ -185,6 +186,22 @@ def test_the_output_folder_is_the_runs_own(tmp_path: Path) -> None:
     assert found is not None
     assert (found.path, found.bytes) == (folder, 5)
     assert outputs_of(run, None) is None
+
+
+def test_runs_that_share_their_records_have_the_plans_lineage_and_folder(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"plan": {"id": "p", "root_nodes": []}, "output": str(tmp_path / "out"), "reuse": "plan"}
+    run = known_run(flow_run(id=uuid4(), parameters=given))
+    assert Ancestry().lineage(run) == "plan-p"
+    shared = tmp_path / "out" / "p" / "shared"
+    shared.mkdir(parents=True)
+    found = outputs_of(run, run)
+    assert found is not None
+    assert found.path == shared
+
+
+def test_a_hostile_plan_id_names_no_lineage() -> None:
+    run = known_run(flow_run(parameters={"plan": {"id": "../../etc", "root_nodes": []}, "reuse": "plan"}))
+    assert Ancestry().lineage(run) == str(run.id)
 
 
 @pytest.mark.parametrize("which", ["run", "plan"])
@@ -293,15 +310,20 @@ class Failing:
         return node.id
 
 
-def executor(handler: NodeHandler) -> WorkflowExecutor:
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", wait_recorded=True)
+def executor(handler: NodeHandler, reuse: Literal["run", "plan"] = "run") -> WorkflowExecutor:
+    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", wait_recorded=True, reuse=reuse)
     made.node_handlers = dict.fromkeys(WorkflowNodeType, handler)
     return made
 
 
-async def ran(handler: NodeHandler, made: WorkflowPlan, resume_from: str | None = None) -> str:
+async def ran(
+    handler: NodeHandler,
+    made: WorkflowPlan,
+    resume_from: str | None = None,
+    reuse: Literal["run", "plan"] = "run",
+) -> str:
     """Run a plan; returns the flow run's id."""
-    runner = executor(handler)
+    runner = executor(handler, reuse)
     await runner.execute_plan(made, resume_from=resume_from)
     assert runner.last_run is not None
     return str(runner.last_run.flow_run_id)
@@ -441,6 +463,21 @@ async def test_a_lineage_that_a_process_holds_is_told(prefect_server: str, folde
     write_record(Path("records"), lineage, "a")
     with held(await a_store(Path("records")), lineage):
         assert await remains_of(timedelta(0)) == ([], [Kept(lineage, (), "a process holds it")])
+
+
+@pytest.mark.server
+async def test_records_that_runs_share_are_counted_and_pruned_as_one(prefect_server: str, folder: Path) -> None:
+    made = chain()
+    made.id = f"shared-{uuid4().hex[:8]}"
+    ids = [await ran(Failing(*failing), made, reuse="plan") for failing in (["c"], [])]
+    rows = await rows_of(*ids)
+    assert [(row.lineage, row.done) for row in rows] == [(f"plan-{made.id}", done) for done in (2, 4)]
+    assert rows[0].record_bytes == rows[1].record_bytes
+    assert rows[0].record_bytes
+    (found,) = [item for item in (await remains_of(timedelta(0)))[0] if item.lineage == f"plan-{made.id}"]
+    assert len(found.runs) == 2
+    assert delete(await a_store(Path("records")), found) is None
+    assert not (Path("records") / f"plan-{made.id}").exists()
 
 
 @pytest.mark.server

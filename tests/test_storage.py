@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -10,11 +11,13 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 from prefect.filesystems import RemoteFileSystem
 
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
+from vibe_prefect.errors import RunInUseError
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 
@@ -165,22 +168,78 @@ def s3() -> Generator[str]:
     server.stop()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # s3fs leaves its sockets open
-@pytest.mark.server
-async def test_records_in_an_s3_bucket_serve_a_resume(prefect_server: str, folder: Path, s3: str) -> None:
+@pytest_asyncio.fixture
+async def bucket(prefect_server: str, s3: str) -> str:
+    """A storage block for records in the bucket."""
     settings = {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": s3, "region_name": "us-east-1"}}
     block: Any = RemoteFileSystem(basepath="s3://records/runs", settings=settings)
     name = f"records-{uuid4().hex[:8]}"
     await block.save(name)
-    storage = f"remote-file-system/{name}"
+    return f"remote-file-system/{name}"
 
-    first = await run(Recorder(failing="b"), storage)
+
+leaves_sockets_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""For s3fs."""
+
+
+@leaves_sockets_open
+@pytest.mark.server
+async def test_records_in_an_s3_bucket_serve_a_resume(folder: Path, bucket: str) -> None:
+    first = await run(Recorder(failing="b"), bucket)
     assert first.last_run is not None
-    store = await open_store(storage)
+    store = await open_store(bucket)
     key = first.compile(two()).nodes["a"].key
     assert await store.aexists(record_path(str(first.last_run.flow_run_id), "a", key))
 
     worker = Recorder()
-    second = await run(worker, storage, first)
+    second = await run(worker, bucket, first)
     assert worker.executed == ["b"]
     assert second.last_run is not None
+
+
+@leaves_sockets_open
+@pytest.mark.server
+async def test_with_records_in_a_bucket_a_run_that_goes_on_is_not_resumed_by_another(folder: Path, bucket: str) -> None:
+    class Slow(Recorder):
+        begun, let_go = asyncio.Event(), asyncio.Event()
+
+        async def __call__(self, node: WorkflowNode) -> dict[str, str]:
+            self.begun.set()
+            await asyncio.wait_for(self.let_go.wait(), 30)
+            return await super().__call__(node)
+
+    first = await run(Recorder(failing="b"), bucket)
+    slow, late = Slow(), Recorder()
+    resumed = asyncio.create_task(run(slow, bucket, first))
+    await asyncio.wait_for(slow.begun.wait(), 30)
+    with pytest.raises(RunInUseError, match="is Running, and its records are in a storage block"):
+        await run(late, bucket, first)
+    slow.let_go.set()
+    await resumed
+    assert (slow.executed, late.executed) == (["b"], [])
+
+
+@leaves_sockets_open
+@pytest.mark.server
+async def test_of_two_runs_that_resume_at_the_same_moment_one_at_most_executes_a_node(
+    folder: Path, bucket: str
+) -> None:
+    class Patient(Recorder):
+        """Is at work until the other run has ended."""
+
+        other: asyncio.Task[WorkflowExecutor]
+
+        async def __call__(self, node: WorkflowNode) -> dict[str, str]:
+            await asyncio.wait([self.other], timeout=30)
+            return await super().__call__(node)
+
+    first = await run(Recorder(failing="b"), bucket)
+    workers = [Patient(), Patient()]
+    one, two = (asyncio.create_task(run(worker, bucket, first)) for worker in workers)
+    workers[0].other, workers[1].other = two, one
+    ends = await asyncio.gather(one, two, return_exceptions=True)
+    refused = [end for end in ends if isinstance(end, BaseException)]
+    assert refused
+    assert all(isinstance(end, RunInUseError) for end in refused)
+    executed = [id for worker in workers for id in worker.executed]
+    assert executed == ["b"] * (2 - len(refused))

@@ -22,8 +22,7 @@ from vibe_prefect.compiler import (
     resolve_policy,
 )
 from vibe_prefect.engine.documents import read_document
-from vibe_prefect.engine.flow import SHARED_FOLDER
-from vibe_prefect.engine.lineage import find_run, newest_run, output_name, root_of
+from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
@@ -56,9 +55,8 @@ class SeenRun:
     @property
     def lineage(self) -> str:
         """Under which its records are kept."""
-        if self.flow_run.parameters.get("reuse") == "plan":
-            return f"plan-{self.compiled.plan.id}"
-        return str(self.root.id)
+        shared = self.flow_run.parameters.get("reuse") == "plan"
+        return lineage_of(self.root.id, self.compiled.plan.id, shared=shared)
 
     @property
     def output_root(self) -> Path:

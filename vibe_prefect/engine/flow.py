@@ -22,7 +22,17 @@ from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.followup import Outlets, RunFeedback
-from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
+from vibe_prefect.engine.lineage import (
+    FLOW_NAME,
+    SHARED_FOLDER,
+    claim,
+    close_dead,
+    find_run,
+    held,
+    lineage_of,
+    output_name,
+    root_of,
+)
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
 from vibe_prefect.engine.runner import RunSetup, run_compiled
@@ -38,9 +48,6 @@ from vibe_prefect.selection import Choice
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
-
-SHARED_FOLDER = "shared"
-"""Where the runs of a plan that share their records put their files."""
 
 
 @dataclass
@@ -188,7 +195,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     await _put_plan_into_name(client, flow_run, plan_id)
     earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
     root = await root_of(client, earlier)
-    lineage = str(root.id) if request.reuse == "run" else f"plan-{plan_id}"
+    lineage = lineage_of(root.id, plan_id, shared=request.reuse == "plan")
     workspace = _workspace(request, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = load_settings()
@@ -208,6 +215,8 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         budget=await _budget(options, request, lineage, flow_run.name),
     )
     with held(setup.store, setup.lineage) as alone:
+        if not alone:
+            await claim(client, flow_run, setup.lineage)
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
         await plant(options.seeds, setup.store, setup.lineage)

@@ -24,7 +24,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
-from vibe_prefect.engine.lineage import FLOW_NAME, LOCK_FILE, MAX_CHAIN, output_name
+from vibe_prefect.engine.lineage import FLOW_NAME, LOCK_FILE, MAX_CHAIN, SHARED_FOLDER, lineage_of, output_name
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
 from vibe_prefect.settings import load_settings
@@ -47,7 +47,7 @@ class RunRow:
     id: str
 
     lineage: str
-    """Id of the run at the head of the chain that it goes on from; all runs of the chain share their records."""
+    """What its records are kept under: the id of the run at the head of the chain that it goes on from, or the plan."""
 
     plan_id: str | None
     state: str
@@ -122,6 +122,9 @@ class KnownRun:
     due: datetime | None = None
     """When it was to start."""
 
+    shares: bool = False
+    """Whether it shares its records with the plan's other runs."""
+
     @property
     def last_active(self) -> datetime:
         """When anything was last known of it."""
@@ -162,6 +165,8 @@ class Ancestry:
 
     def lineage(self, run: KnownRun) -> str:
         """Return the name of a run's records; where its chain is broken, as much as can be told."""
+        if run.shares and run.plan_id is not None and ID_FORM.fullmatch(run.plan_id):  # it will be part of a path
+            return lineage_of(run.id, run.plan_id, shared=True)
         last, head = self._walk(run)
         reference = _as_id(last.goes_on_from) if head is None else head.id
         return str(reference or last.id)
@@ -340,6 +345,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         plan_id=plan_id,
         nodes=nodes,
         output=output if isinstance(output, str) else None,
+        shares=parameters.get("reuse") == "plan",
     )
 
 
@@ -409,7 +415,7 @@ def outputs_of(run: KnownRun, head: KnownRun | None) -> OutputFolder | None:
     """
     if head is None or run.output is None or run.plan_id is None or not ID_FORM.fullmatch(run.plan_id):
         return None
-    name = output_name(head.id, head.due or head.created)
+    name = SHARED_FOLDER if run.shares else output_name(head.id, head.due or head.created)
     try:
         folder = Path(run.output).resolve() / run.plan_id / name
         own = folder.is_dir() and folder.resolve() == folder  # neither it nor the plan's folder is a link

@@ -19,8 +19,11 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
@@ -31,6 +34,13 @@ from vibe_prefect.errors import RunInUseError, UnknownRunError
 
 FLOW_NAME = "run-plan"
 LOCK_FILE = ".lock"
+SHARED_PREFIX = "plan-"
+SHARED_FOLDER = "shared"
+"""Where the runs of a plan that share their records put their files."""
+
+CLAIM_PREFIX = "vibe-prefect-lineage:"
+"""How the tag of a run begins that keeps its records in a storage block."""
+
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
 
@@ -96,6 +106,17 @@ async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs go on from one another; do they form a circle?")
 
 
+def lineage_of(head: UUID, plan_id: str, *, shared: bool) -> str:
+    """Return the name that a run's records are kept under.
+
+    Args:
+        head: The run at the head of the chain that it goes on from.
+        plan_id: The plan's id.
+        shared: Whether the runs of the plan share their records.
+    """
+    return f"{SHARED_PREFIX}{plan_id}" if shared else str(head)
+
+
 def output_name(id: UUID, due: datetime) -> str:
     """Return the name of the folder for what a run makes: sorted by time, and each run's own.
 
@@ -129,6 +150,23 @@ def held(store: RecordStore, lineage: str) -> Generator[bool]:
         os.close(lock)
 
 
+async def claim(client: PrefectClient, flow_run: FlowRun, lineage: str) -> None:
+    """Refuse a run whose lineage another run executes, where records are in a storage block, which nothing locks.
+
+    A run says by a tag what its lineage is, and then looks for others that say the same: of two that begin at once, one
+    or both see the other.
+
+    Raises:
+        RunInUseError: Another run that is not over says so too.
+    """
+    tag = f"{CLAIM_PREFIX}{lineage}"
+    await client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag])
+    claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
+    others = [run for run in await client.read_flow_runs(flow_run_filter=claims) if run.id != flow_run.id]
+    if others:
+        raise RunInUseError(_not_over(others[0]))
+
+
 async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, sure: bool) -> None:
     """Mark the run that another one goes on from as Crashed, when its process ended without a word.
 
@@ -144,12 +182,17 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
     if earlier.id == by.id or earlier.state is None or earlier.state.is_final():
         return
     if not sure:
-        raise RunInUseError(
-            f"the run {earlier.name!r} is {earlier.state.name}, and its records are in a storage block, so nothing "
-            "tells whether a process still executes it; cancel it first"
-        )
+        raise RunInUseError(_not_over(earlier))
     state = Crashed(message=f"The process of this run ended; the run {by.name!r} goes on from it.")
     await client.set_flow_run_state(earlier.id, state, force=True)
+
+
+def _not_over(run: FlowRun) -> str:
+    return (
+        f"the run {run.name!r} is {run.state_name}, and its records are in a storage block, so nothing tells whether a "
+        "process still executes it; wait for it to end, or cancel it; if its process is dead, change its state to "
+        "Crashed in the Prefect UI"
+    )
 
 
 def _locked(path: Path, lineage: str) -> int:
@@ -187,4 +230,5 @@ async def _runs_named(client: PrefectClient, name: str) -> list[FlowRun]:
     return list(await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=named, sort=sort, limit=20))
 
 
+_ACTIVE = FlowRunFilterStateType(any_=[kind for kind in StateType if kind not in TERMINAL_STATES])
 _OUR_FLOW = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))

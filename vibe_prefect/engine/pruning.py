@@ -14,9 +14,10 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 
 from vibe_prefect.engine.history import Ancestry, KnownRun, OutputFolder, Records, outputs_of, read_records, read_runs
-from vibe_prefect.engine.lineage import LOCK_FILE, held
+from vibe_prefect.engine.lineage import LOCK_FILE, SHARED_PREFIX, held
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UsageError
+from vibe_prefect.graph import ID_FORM
 
 IN_USE = "a process holds it"
 
@@ -133,6 +134,8 @@ def lineages_in(root: Path) -> Iterator[str]:
 
 
 def _is_lineage(name: str) -> bool:
+    if name.startswith(SHARED_PREFIX):
+        return ID_FORM.fullmatch(name.removeprefix(SHARED_PREFIX)) is not None
     try:
         return str(UUID(name)) == name
     except ValueError:
