@@ -149,7 +149,10 @@ async def test_a_failed_node_fails_the_flow_run_and_not_the_caller() -> None:
     run = await flow_run_of(runner)
     assert run.state is not None
     assert run.state.is_failed()
-    assert run.state.message == "plan 'digest': 1 of 2 nodes failed, 1 skipped\n  a: the line is dead"
+    assert run.state.message == (
+        "plan 'digest': 1 of 2 nodes failed, 1 skipped\n  a: the line is dead\n"
+        f"to go on with what is left: vibe-prefect resume {run.name}"
+    )
 
 
 async def test_the_flows_own_exception_carries_the_result() -> None:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 
 from vibe_prefect.errors import BudgetExceededError, UsageError
+from vibe_prefect.results import resume_command
 
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
@@ -128,7 +129,7 @@ class Budget:
         if self.tokens is not None:
             parts.append(f"{spent.tokens:,} of {self.tokens:,} tokens are used, and it could use {most.tokens:,}")
             options += f" --max-tokens {max(2 * self.tokens, 2 * (spent.tokens + most.tokens))}"
-        how = f"; go on with more: vibe-prefect resume {self._run}{options}" if self._run else ""
+        how = f"; go on with more: {resume_command(self._run)}{options}" if self._run else ""
         return f"budget: stopped before the next call to a model: {'; '.join(parts)}{how}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -25,6 +26,11 @@ FINISHED = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, Executi
 def now_iso() -> str:
     """Return the present time in UTC as ISO 8601."""
     return datetime.now(UTC).isoformat()
+
+
+def resume_command(name: str) -> str:
+    """Return what to type to go on with what is left of a run."""
+    return f"vibe-prefect resume {shlex.quote(name)}"
 
 
 @dataclass

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.exits import PROGRAM
 from vibe_prefect.cli.text import clean, columns, counted, one_line, seconds, size
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
@@ -114,7 +113,7 @@ def print_report(screen: Screen, report: RunReport) -> None:
 def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
     """Print the command that goes on where a run stopped."""
     screen.say("to go on with what is left:", "dim")
-    screen.say(f"  {PROGRAM} resume {handle.name}")
+    screen.say(f"  {resume_command(handle.name)}")
 
 
 def _verdict(report: RunReport) -> Text:

@@ -32,7 +32,7 @@ from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, report_of
 from vibe_prefect.reporting.report import RunReport as Account
-from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ class _Run:
             run_id=str(handle.flow_run_id),
             run_name=handle.name,
             state=state,
-            resume_command=None if over else f"{PROGRAM} resume {handle.name}",
+            resume_command=None if over else resume_command(handle.name),
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.simulate,

@@ -32,7 +32,7 @@ from vibe_prefect.graph import build_graph
 from vibe_prefect.handlers import tool_of
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
-from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult
+from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -162,7 +162,7 @@ def identity_of(seen: SeenRun) -> RunIdentity:
         run_id=str(flow_run.id),
         run_name=flow_run.name,
         state=flow_run.state_name or "Unknown",
-        resume_command=None if completed else f"vibe-prefect resume {flow_run.name}",
+        resume_command=None if completed else resume_command(flow_run.name),
         output_root=str(seen.output_root),
         run_url=url_for("flow-run", obj_id=flow_run.id),
         simulated=bool(flow_run.parameters.get("simulate")),

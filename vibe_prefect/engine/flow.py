@@ -43,7 +43,7 @@ from vibe_prefect.errors import PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
-from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import Choice
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
@@ -164,8 +164,15 @@ async def _run_plan(
         return Failed(message=str(error), data=error)
     if result.status is ExecutionStatus.FAILED:
         failure = PlanRunError(result)
-        return Failed(message=str(failure), data=failure)
+        return Failed(message=f"{failure}\nto go on with what is left: {_resume_command()}", data=failure)
     return result
+
+
+def _resume_command() -> str:
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return resume_command(context.flow_run.name)
 
 
 run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)

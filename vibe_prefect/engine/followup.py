@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from vibe_prefect.engine.events import RunEvents
 from vibe_prefect.engine.storage import RecordStore
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
-from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +90,3 @@ class RunFeedback:
             run_url=None if uses_embedded_server() else url_for("flow-run", obj_id=self._flow_run.id),
             simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
         )
-
-
-def resume_command(name: str) -> str:
-    """Return what to type to go on with what is left of a run."""
-    return f"vibe-prefect resume {shlex.quote(name)}"
