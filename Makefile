@@ -54,9 +54,10 @@ check: lint types layers test ## All of the checks above, as CI runs them
 crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 30)
 	@CRASH_KILLS=100 $(BIN)/python -m pytest tests/test_crash.py $(ARGS)
 
-bench: $(STAMP) ## Measure the engine's overhead a node, a resume, and how soon a deployed run starts
+bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.resume
+	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/

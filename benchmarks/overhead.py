@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks import plans
-from vibe_prefect.testing import running_server
+from benchmarks.server import standing_server
 
 ROUNDS = 5
 SETTLE_BOUND = 120.0
@@ -29,15 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="100 nodes and two rounds only")
     quick = parser.parse_args().quick
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        with running_server(home / "server") as api:
-            os.environ |= {
-                "PREFECT_API_URL": api,
-                "PREFECT_HOME": str(home / "client"),
-                "PREFECT_LOGGING_LEVEL": "CRITICAL",
-            }
-            asyncio.run(measure([100] if quick else [100, 1000], 2 if quick else ROUNDS, home))
+    with standing_server() as (home, _):
+        asyncio.run(measure([100] if quick else [100, 1000], 2 if quick else ROUNDS, home))
 
 
 async def measure(sizes: list[int], rounds: int, home: Path) -> None:

@@ -9,31 +9,22 @@ a node on top of the resume of a plan of one node.
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.overhead import timed, work
+from benchmarks.server import standing_server
 from vibe_prefect import NodeResult, RunObserver, WorkflowNode
-from vibe_prefect.testing import running_server
 
 SIZES = (1, 250, 500, 1000)
 ROUNDS = 3
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        with running_server(home / "server") as api:
-            os.environ |= {
-                "PREFECT_API_URL": api,
-                "PREFECT_HOME": str(home / "client"),
-                "PREFECT_LOGGING_LEVEL": "CRITICAL",
-            }
-            asyncio.run(measure(home))
+    with standing_server() as (home, _):
+        asyncio.run(measure(home))
 
 
 async def measure(home: Path) -> None:

@@ -9,16 +9,13 @@ import asyncio
 import json
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from benchmarks.server import standing_server
 from tests.deployed.api import call, ended, in_state, process, task_runs, trigger
 from tests.deployed.plans import written
-from vibe_prefect.testing import running_server
 
 RUNS = 5
 GOALS = {"serve": 3.0, "worker": 6.0}
@@ -57,16 +54,14 @@ def report(way: str, name: str, runs: int) -> bool:
 
 
 def main(runs: int) -> int:
-    with tempfile.TemporaryDirectory() as scratch, running_server(Path(scratch) / "server") as api:
-        folder = Path(scratch)
+    with standing_server() as (folder, api):
         (folder / "served.json").write_text(json.dumps(written("served")))
         (folder / "pooled.json").write_text(json.dumps(written("pooled")))
-        with temporary_settings({PREFECT_API_URL: api, PREFECT_HOME: folder / "client"}):
-            with process(folder, api, "serve", "served.json", ready="serving"):
-                met = [report("serve", "served", runs)]
-            call(folder, api, "deploy", "pooled.json")
-            with process(folder, api, "worker", "start", ready="started!"):
-                met.append(report("worker", "pooled", runs))
+        with process(folder, api, "serve", "served.json", ready="serving"):
+            met = [report("serve", "served", runs)]
+        call(folder, api, "deploy", "pooled.json")
+        with process(folder, api, "worker", "start", ready="started!"):
+            met.append(report("worker", "pooled", runs))
     return 0 if all(met) else 1
 
 
