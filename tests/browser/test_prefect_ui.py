@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, Route, expect
+from playwright.async_api import Locator, Page, expect
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
@@ -25,30 +24,6 @@ REPORTS: dict[str, Callable[[], RunReport]] = {"fair": release_report, "hostile"
 @pytest.fixture(params=REPORTS)
 def report(request: pytest.FixtureRequest) -> RunReport:
     return REPORTS[request.param]()
-
-
-@pytest_asyncio.fixture
-async def page(browser: Browser, prefect_server: str) -> AsyncGenerator[Page]:
-    """A page that may ask the server alone; whatever else it asks for fails the test."""
-    own = prefect_server.removesuffix("/api")
-    strangers: list[str] = []
-    opened = await browser.new_page(viewport={"width": 1400, "height": 1000})
-
-    async def answer(route: Route) -> None:
-        url = route.request.url
-        if url.endswith("/ui-settings"):  # the server does not know the port that it was given
-            settings = await (await route.fetch()).json()
-            await route.fulfill(json=settings | {"api_url": prefect_server})
-        elif url.startswith((own, "data:", "blob:")):
-            await route.continue_()
-        else:
-            strangers.append(url)
-            await route.abort()
-
-    await opened.route("**/*", answer)
-    yield opened
-    await opened.close()
-    assert [url for url in strangers if "tracker" in url or "example" in url] == []
 
 
 async def shown(page: Page, server: str, kind: str, data: str) -> Locator:
