@@ -2,33 +2,18 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_HOME,
-    PREFECT_LOGGING_LEVEL,
-    PREFECT_LOGGING_TO_API_ENABLED,
-    temporary_settings,
-)
+from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 
-from vibe_prefect.testing import running_server
+pytest_plugins = ["vibe_prefect.testing.fixtures"]
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
-    """The API address of one real Prefect server for the whole session; this process talks to it too."""
-    home = tmp_path_factory.mktemp("prefect")
-    with running_server(home / "server") as api:
-        settings: dict[Any, Any] = {
-            PREFECT_API_URL: api,
-            PREFECT_HOME: home / "client",
-            PREFECT_LOGGING_LEVEL: "CRITICAL",
-            PREFECT_LOGGING_TO_API_ENABLED: False,
-        }
-        with temporary_settings(settings):
-            yield api
+def prefect_server(plan_server: str) -> Generator[str]:
+    """The API address of one real Prefect server for the whole session; this process talks to it too, quietly."""
+    with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}):
+        yield plan_server
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import Artifact
 
+from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import (
     ExecutionStatus,
@@ -40,12 +40,6 @@ BOUND = 30.0
 @pytest.fixture(autouse=True)
 def on_server(prefect_server: str, folder: Path) -> None:
     """Every test here has the server, and an empty folder to work in."""
-
-
-def executor(handler: Callable[..., Any], **options: Any) -> WorkflowExecutor:
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", **options)
-    made.node_handlers = dict.fromkeys(WorkflowNodeType, handler)
-    return made
 
 
 async def work(node: WorkflowNode) -> dict[str, Any]:

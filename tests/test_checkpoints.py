@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import pytest
 
+from tests.executors import Worker, executor
 from tests.plans import node, plan
 from vibe_prefect import (
     ExecutionResult,
@@ -21,14 +22,12 @@ from vibe_prefect import (
     ProgressEvent,
     ResultTypeError,
     Simulate,
-    ToolRegistry,
     UsageError,
     Vibe,
     VibePrefectError,
     WorkflowCheckpoint,
     WorkflowExecutor,
     WorkflowNode,
-    WorkflowNodeType,
     WorkflowPersistenceManager,
     WorkflowPlan,
 )
@@ -418,28 +417,8 @@ def test_an_interval_that_is_no_number_of_nodes_is_refused(interval: Any) -> Non
     assert str(caught.value) == f"checkpoint_interval is {interval!r}: expected a number of nodes, 1 or more, or None"
 
 
-class Worker:
-    """A handler that writes down what it executed, and fails where it is told to."""
-
-    def __init__(self, failing: set[str] | None = None) -> None:
-        self.executed: list[str] = []
-        self.failing = failing or set()
-        self.inputs: dict[str, dict[str, Any]] = {}
-
-    async def __call__(self, node: WorkflowNode, context: Any) -> dict[str, Any]:
-        self.executed.append(node.id)
-        self.inputs[node.id] = dict(context.previous_outputs)
-        if node.id in self.failing:
-            raise ValueError(f"{node.id} fails")
-        return {"text": f"{node.description}: {len(self.inputs[node.id])}"}
-
-
-def executor(worker: Callable[..., Any] | None, **options: Any) -> WorkflowExecutor:
-    settings: dict[str, Any] = {"storage": "records", "checkpoint_interval": 1, **options}
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), **settings)
-    if worker is not None:
-        made.node_handlers = dict.fromkeys(WorkflowNodeType, worker)
-    return made
+def checkpointing(handler: Callable[..., Any] | None = None, **options: Any) -> WorkflowExecutor:
+    return executor(handler, **{"checkpoint_interval": 1, **options})
 
 
 def newest(runner: WorkflowExecutor) -> str:
@@ -463,7 +442,7 @@ def served(test: Any) -> Any:
 
 @served
 async def test_without_an_interval_nothing_is_written() -> None:
-    runner = executor(Worker(), checkpoint_interval=None)
+    runner = checkpointing(Worker(), checkpoint_interval=None)
     await runner.execute_plan(branching())
     assert runner.last_checkpoint_id is None
     assert not Path(".vibe_checkpoints").exists()
@@ -472,7 +451,7 @@ async def test_without_an_interval_nothing_is_written() -> None:
 @served
 @pytest.mark.parametrize("failing", [set[str](), {"b"}])
 async def test_at_the_end_the_checkpoint_holds_the_whole_result(failing: set[str]) -> None:
-    runner = executor(Worker(failing), checkpoint_interval=3, checkpoint_dir="mine")
+    runner = checkpointing(Worker(failing), checkpoint_interval=3, checkpoint_dir="mine")
     result = await runner.execute_plan(branching())
     loaded = WorkflowPersistenceManager("mine").load_checkpoint(newest(runner))
     assert loaded.execution_result == result
@@ -483,7 +462,7 @@ async def test_at_the_end_the_checkpoint_holds_the_whole_result(failing: set[str
 
 @served
 async def test_an_empty_plan_has_a_checkpoint_too() -> None:
-    runner = executor(Worker())
+    runner = checkpointing(Worker())
     await runner.execute_plan(plan())
     assert load(newest(runner)).execution_result.status is COMPLETED
 
@@ -495,7 +474,7 @@ async def test_there_is_no_last_checkpoint_until_one_was_written() -> None:
     def note(event: ProgressEvent) -> None:
         seen.append((f"{event.event_type} {event.node_id}", runner.last_checkpoint_id))
 
-    runner = executor(Worker(), checkpoint_interval=2, progress_callback=note)
+    runner = checkpointing(Worker(), checkpoint_interval=2, progress_callback=note)
     await runner.execute_plan(plan(node("a"), node("b", needs=["a"]), node("c", needs=["b"])))
     facts = dict(seen)
     assert facts["workflow_started None"] is None
@@ -507,7 +486,7 @@ async def test_there_is_no_last_checkpoint_until_one_was_written() -> None:
 @served
 async def test_a_folder_that_cannot_be_written_does_not_stop_the_run(caplog: pytest.LogCaptureFixture) -> None:
     Path("taken").write_text("a file")
-    runner = executor(Worker(), checkpoint_dir="taken")
+    runner = checkpointing(Worker(), checkpoint_dir="taken")
     with caplog.at_level(logging.WARNING, "vibe_prefect"):
         result = await runner.execute_plan(branching())
     assert result.status is COMPLETED
@@ -517,13 +496,13 @@ async def test_a_folder_that_cannot_be_written_does_not_stop_the_run(caplog: pyt
 
 @served
 async def test_a_run_from_a_checkpoint_keeps_what_had_completed_and_runs_the_rest() -> None:
-    runner = executor(Worker(failing={"b"}))
+    runner = checkpointing(Worker(failing={"b"}))
     before = await runner.execute_plan(branching())
     assert (before.node_results["b"].status, before.node_results["c"].status) == (FAILED, SKIPPED)
 
     events: list[ProgressEvent] = []
     worker = Worker()
-    resumed = executor(worker, progress_callback=events.append, storage="elsewhere")
+    resumed = checkpointing(worker, progress_callback=events.append, storage="elsewhere")
     after = await resumed.execute_plan(branching(), newest(runner))
     assert after.status is COMPLETED
     assert worker.executed == ["b", "c"]
@@ -539,27 +518,27 @@ async def test_a_run_from_a_checkpoint_keeps_what_had_completed_and_runs_the_res
 
 @served
 async def test_nodes_that_a_checkpoint_does_not_have_are_executed() -> None:
-    runner = executor(Worker())
+    runner = checkpointing(Worker())
     await runner.execute_plan(branching())
     checkpoint = load(newest(runner))
     del checkpoint.execution_result.node_results["c"]
     checkpoint.checkpoint_id = "shorter"
     WorkflowPersistenceManager().save_checkpoint(checkpoint)
     worker = Worker()
-    result = await executor(worker).execute_plan(branching(), resume_from_checkpoint="shorter")
+    result = await checkpointing(worker).execute_plan(branching(), resume_from_checkpoint="shorter")
     assert worker.executed == ["c"]
     assert result.count(COMPLETED) == 4
 
 
 @served
 async def test_an_edited_plan_runs_what_changed_and_what_depends_on_its_output() -> None:
-    runner = executor(Worker())
+    runner = checkpointing(Worker())
     await runner.execute_plan(branching())
     edited = branching()
     edited.root_nodes[1].description = "edited"
     edited.root_nodes.append(node("e"))
     worker = Worker()
-    result = await executor(worker).execute_plan(edited, newest(runner))
+    result = await checkpointing(worker).execute_plan(edited, newest(runner))
     assert sorted(worker.executed) == ["b", "c", "e"]
     assert result.count(COMPLETED) == 5
 
@@ -570,7 +549,7 @@ async def test_a_checkpoint_made_by_hand_is_gone_on_from() -> None:
     result.add_node_result(NodeResult("a", COMPLETED, {"text": "by hand"}, duration=1.5))
     id = WorkflowPersistenceManager().save_checkpoint(WorkflowCheckpoint(branching(), result))
     worker = Worker()
-    after = await executor(worker).execute_plan(branching(), id)
+    after = await checkpointing(worker).execute_plan(branching(), id)
     assert sorted(worker.executed) == ["b", "c", "d"]
     assert worker.inputs["d"] == {"a": {"text": "by hand"}}
     assert (after.node_results["a"].result, after.node_results["a"].duration) == ({"text": "by hand"}, 1.5)
@@ -578,23 +557,23 @@ async def test_a_checkpoint_made_by_hand_is_gone_on_from() -> None:
 
 @served
 async def test_what_was_simulated_is_not_kept_by_a_run_that_works() -> None:
-    runner = executor(None, simulate=Simulate.ALL)
+    runner = checkpointing(None, simulate=Simulate.ALL)
     await runner.execute_plan(branching())
     worker = Worker()
-    result = await executor(worker).execute_plan(branching(), newest(runner))
+    result = await checkpointing(worker).execute_plan(branching(), newest(runner))
     assert sorted(worker.executed) == ["a", "b", "c", "d"]
     assert not any("simulated" in cast("dict[str, Any]", one.result) for one in result.node_results.values())
 
 
 @served
 async def test_a_run_from_a_checkpoint_can_be_resumed_by_its_id() -> None:
-    first = executor(Worker(failing={"b"}))
+    first = checkpointing(Worker(failing={"b"}))
     await first.execute_plan(branching())
-    second = executor(Worker(failing={"c"}))
+    second = checkpointing(Worker(failing={"c"}))
     await second.execute_plan(branching(), newest(first))
     assert second.last_run is not None
     worker = Worker()
-    await executor(worker).execute_plan(branching(), resume_from=str(second.last_run.flow_run_id))
+    await checkpointing(worker).execute_plan(branching(), resume_from=str(second.last_run.flow_run_id))
     assert worker.executed == ["c"]
 
 
@@ -608,7 +587,7 @@ async def test_a_checkpoint_that_cannot_be_used_is_refused_before_anything_runs(
     Path(".vibe_checkpoints").mkdir()
     Path(".vibe_checkpoints", "broken.jsonl").write_text("{}{}\n")
     worker = Worker()
-    runner = executor(worker)
+    runner = checkpointing(worker)
     with pytest.raises(error):
         await runner.execute_plan(branching(), id)
     assert (worker.executed, runner.last_run) == ([], None)
@@ -618,13 +597,13 @@ async def test_a_checkpoint_that_cannot_be_used_is_refused_before_anything_runs(
 async def test_a_checkpoint_and_a_run_together_are_refused() -> None:
     worker = Worker()
     with pytest.raises(UsageError, match="from a checkpoint or from a run, not from both"):
-        await executor(worker).execute_plan(branching(), "x", resume_from="y")
+        await checkpointing(worker).execute_plan(branching(), "x", resume_from="y")
     assert worker.executed == []
 
 
 @served
 async def test_two_runs_side_by_side_have_a_checkpoint_each() -> None:
-    runner = executor(Worker())
+    runner = checkpointing(Worker())
     await asyncio.gather(*(runner.execute_plan(plan(node("a"), node("b"), id=id)) for id in ("one", "two")))
     found = WorkflowPersistenceManager().list_checkpoints()
     assert sorted(info["plan_id"] for info in found) == ["one", "two"]
@@ -641,7 +620,7 @@ async def test_a_run_that_is_cancelled_leaves_what_it_had_finished() -> None:
             await asyncio.sleep(60)
         return node.id
 
-    runner = executor(work, checkpoint_interval=100)
+    runner = checkpointing(work, checkpoint_interval=100)
     running = asyncio.create_task(runner.execute_plan(branching()))
     await asyncio.wait_for(begun.wait(), 30)
     running.cancel()

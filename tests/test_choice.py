@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.executors import executor, run_id
 from tests.plans import node, plan
 from vibe_prefect import (
     Choice,
     ExecutionStatus,
     SelectionError,
-    ToolRegistry,
-    WorkflowExecutor,
     WorkflowNode,
-    WorkflowNodeType,
     WorkflowPlan,
 )
 
@@ -46,21 +44,10 @@ class Worker:
         return taken
 
 
-def make(worker: Worker, **options: Any) -> WorkflowExecutor:
-    executor = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", **options)
-    executor.node_handlers = dict.fromkeys(WorkflowNodeType, worker)
-    return executor
-
-
 def diamond(**policies: dict[str, Any]) -> WorkflowPlan:
     """a -> b, c -> d."""
     needs = {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"]}
     return plan(*(node(id, needs=before, policy=policies.get(id, {})) for id, before in needs.items()))
-
-
-def run_id(executor: WorkflowExecutor) -> str:
-    assert executor.last_run is not None
-    return str(executor.last_run.flow_run_id)
 
 
 @pytest.mark.parametrize(
@@ -74,24 +61,24 @@ def run_id(executor: WorkflowExecutor) -> str:
 )
 async def test_only_selected_nodes_are_executed(choice: Choice, executed: list[str]) -> None:
     worker = Worker()
-    result = await make(worker).execute_plan(diamond(), choice=choice)
+    result = await executor(worker).execute_plan(diamond(), choice=choice)
     assert worker.taken() == executed
     assert sorted(result.ids(COMPLETED)) == executed
     assert result.status is COMPLETED
 
 
 async def test_a_node_that_is_not_selected_says_so_and_so_do_its_dependents() -> None:
-    result = await make(Worker()).execute_plan(diamond(), choice=Choice(select="a b d"))
+    result = await executor(Worker()).execute_plan(diamond(), choice=Choice(select="a b d"))
     assert result.node_results["c"].error == "Not selected, and there is no record of it to keep"
     assert result.node_results["d"].error == "Dependencies not satisfied: c skipped"
 
 
 async def test_what_is_not_selected_is_kept_where_there_is_a_record() -> None:
     worker = Worker()
-    executor = make(worker)
-    await executor.execute_plan(diamond(), choice=Choice(exclude="d"))
+    made = executor(worker)
+    await made.execute_plan(diamond(), choice=Choice(exclude="d"))
     worker.taken()
-    result = await executor.execute_plan(diamond(), resume_from=run_id(executor), choice=Choice(select="d"))
+    result = await made.execute_plan(diamond(), resume_from=run_id(made), choice=Choice(select="d"))
     assert worker.taken() == ["d"]
     assert sorted(result.ids(COMPLETED)) == ["a", "b", "c", "d"]
 
@@ -99,15 +86,15 @@ async def test_what_is_not_selected_is_kept_where_there_is_a_record() -> None:
 @pytest.mark.parametrize(("refresh", "executed"), [("b", ["b"]), ("b+", ["b", "d"]), ("a+", ["a", "b", "c", "d"])])
 async def test_refreshed_nodes_are_executed_although_there_is_a_record(refresh: str, executed: list[str]) -> None:
     worker = Worker()
-    executor = make(worker)
-    before = await executor.execute_plan(diamond())
+    made = executor(worker)
+    before = await made.execute_plan(diamond())
     worker.taken()
-    first = run_id(executor)
-    after = await executor.execute_plan(diamond(), resume_from=first, choice=Choice(refresh=refresh))
+    first = run_id(made)
+    after = await made.execute_plan(diamond(), resume_from=first, choice=Choice(refresh=refresh))
     assert worker.taken() == executed
     changed = [id for id in "abcd" if after.node_results[id].result != before.node_results[id].result]
     assert set(changed) <= set(executed)
-    again = await executor.execute_plan(diamond(), resume_from=first)
+    again = await made.execute_plan(diamond(), resume_from=first)
     assert worker.taken() == [], "the refreshed result is what is kept"
     assert again.node_results["b"] == replace(after.node_results["b"], reused=True)
 
@@ -115,11 +102,11 @@ async def test_refreshed_nodes_are_executed_although_there_is_a_record(refresh: 
 @pytest.mark.parametrize("cache", ["recompute", "disable"])
 async def test_a_node_that_is_not_cached_runs_in_every_run_and_its_dependents_with_it(cache: str) -> None:
     worker = Worker()
-    executor = make(worker)
+    made = executor(worker)
     subject = diamond(b={"cache": cache})
-    await executor.execute_plan(subject)
+    await made.execute_plan(subject)
     assert worker.taken() == ["a", "b", "c", "d"]
-    await executor.execute_plan(subject, resume_from=run_id(executor))
+    await made.execute_plan(subject, resume_from=run_id(made))
     assert worker.taken() == ["b", "d"]
     kept = {path.name.split("-")[0] for path in Path("records").rglob("*-*") if path.is_file()}
     assert ("b" in kept) == (cache == "recompute")
@@ -127,24 +114,24 @@ async def test_a_node_that_is_not_cached_runs_in_every_run_and_its_dependents_wi
 
 async def test_another_variation_is_another_result() -> None:
     worker = Worker()
-    executor = make(worker)
-    await executor.execute_plan(diamond())
+    made = executor(worker)
+    await made.execute_plan(diamond())
     worker.taken()
-    first = run_id(executor)
-    await executor.execute_plan(diamond(c={"variation": "bolder"}), resume_from=first)
+    first = run_id(made)
+    await made.execute_plan(diamond(c={"variation": "bolder"}), resume_from=first)
     assert worker.taken() == ["c", "d"]
-    await executor.execute_plan(diamond(), resume_from=first)
+    await made.execute_plan(diamond(), resume_from=first)
     assert worker.taken() == [], "the first variation is still there"
 
 
 async def test_runs_of_a_plan_share_records_only_when_asked() -> None:
     worker = Worker()
-    await make(worker).execute_plan(diamond())
+    await executor(worker).execute_plan(diamond())
     assert worker.taken() == ["a", "b", "c", "d"]
-    sharing = make(worker, reuse="plan")
+    sharing = executor(worker, reuse="plan")
     await sharing.execute_plan(diamond())
     assert worker.taken() == ["a", "b", "c", "d"]
-    await make(worker, reuse="plan").execute_plan(diamond(d={"variation": 2}))
+    await executor(worker, reuse="plan").execute_plan(diamond(d={"variation": 2}))
     assert worker.taken() == ["d"]
     assert sharing.last_run is not None
     assert sharing.last_run.output_root.name == "shared"
@@ -153,7 +140,7 @@ async def test_runs_of_a_plan_share_records_only_when_asked() -> None:
 @pytest.mark.parametrize("choice", [Choice(select="nope"), Choice(exclude="type:paint"), Choice(refresh="+")])
 async def test_a_wrong_selector_is_refused_before_anything_runs(choice: Choice) -> None:
     worker = Worker()
-    executor = make(worker)
+    made = executor(worker)
     with pytest.raises(SelectionError):
-        await executor.execute_plan(diamond(), choice=choice)
-    assert executor.last_run is None
+        await made.execute_plan(diamond(), choice=choice)
+    assert made.last_run is None

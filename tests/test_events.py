@@ -15,8 +15,9 @@ import pytest
 from prefect.client.orchestration import get_client
 
 from flows.automations.notify_on_failure import notify_on_failure
+from tests.executors import executor
 from tests.plans import node, plan
-from vibe_prefect import NodeContext, ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType
+from vibe_prefect import NodeContext, WorkflowExecutor, WorkflowNode
 
 pytestmark = pytest.mark.server
 POLL_SECONDS = 0.2
@@ -26,12 +27,6 @@ POLLS = 300
 @pytest.fixture(autouse=True)
 def on_server(prefect_server: str, folder: Path) -> None:
     """Every test here has the server, and an empty folder to work in."""
-
-
-def executor(handler: Callable[..., Any] | None = None) -> WorkflowExecutor:
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records")
-    made.node_handlers = dict.fromkeys(WorkflowNodeType, handler or work)
-    return made
 
 
 async def work(node: WorkflowNode) -> dict[str, Any]:
@@ -68,7 +63,7 @@ async def until(found: Callable[[], Awaitable[list[dict[str, Any]]]], count: int
 
 
 async def test_each_node_and_the_run_send_one_event() -> None:
-    run = executor()
+    run = executor(work)
     await run.execute_plan(plan(node("bad"), node("after", needs=["bad"]), node("fine"), id="told"))
     found = await until(lambda: events(run), 5)
     by_name = {event["event"]: event for event in found}
@@ -91,7 +86,7 @@ async def test_each_node_and_the_run_send_one_event() -> None:
 
 
 async def test_nodes_that_are_kept_send_none() -> None:
-    run = executor()
+    run = executor(work)
     await run.execute_plan(plan(node("a"), id="kept"))
     assert run.last_run is not None
     await run.execute_plan(plan(node("a"), id="kept"), resume_from=str(run.last_run.flow_run_id))
@@ -120,7 +115,7 @@ async def test_an_automation_reacts_to_a_failed_run() -> None:
 
         automation = await notify_on_failure(address, name="test: notify on failure")
         try:
-            await executor().execute_plan(plan(node("bad"), id="alarming"))
+            await executor(work).execute_plan(plan(node("bad"), id="alarming"))
             await until(lambda: about("alarming"), 1)
         finally:
             async with get_client() as client:

@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.filesystems import LocalFileSystem
 from prefect.states import Completed, Running
 
+from tests.executors import executor
 from tests.plans import node, plan
-from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect import WorkflowNode, WorkflowPlan
 from vibe_prefect.engine.history import (
     Ancestry,
     KnownRun,
@@ -310,12 +311,6 @@ class Failing:
         return node.id
 
 
-def executor(handler: NodeHandler, reuse: Literal["run", "plan"] = "run") -> WorkflowExecutor:
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", wait_recorded=True, reuse=reuse)
-    made.node_handlers = dict.fromkeys(WorkflowNodeType, handler)
-    return made
-
-
 async def ran(
     handler: NodeHandler,
     made: WorkflowPlan,
@@ -323,7 +318,7 @@ async def ran(
     reuse: Literal["run", "plan"] = "run",
 ) -> str:
     """Run a plan; returns the flow run's id."""
-    runner = executor(handler, reuse)
+    runner = executor(handler, reuse=reuse, wait_recorded=True)
     await runner.execute_plan(made, resume_from=resume_from)
     assert runner.last_run is not None
     return str(runner.last_run.flow_run_id)
@@ -485,7 +480,7 @@ async def test_outputs_go_only_when_asked_for(prefect_server: str, folder: Path)
     id = await ran(Failing("c"), chain())
     (row,) = await rows_of(id)
     assert row.outputs is None
-    runner = executor(Failing())
+    runner = executor(Failing(), wait_recorded=True)
     await runner.execute_plan(chain(), resume_from=id)
     assert runner.last_run is not None
     made = runner.last_run.output_root

@@ -2,22 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 
+from tests.executors import Worker, executor, run_id
 from tests.plans import node, plan
 from vibe_prefect import (
     ExecutionStatus,
     ProgressEvent,
-    ToolRegistry,
-    WorkflowExecutor,
     WorkflowNode,
-    WorkflowNodeType,
     WorkflowPlan,
 )
 from vibe_prefect.engine.lineage import LOCK_FILE
@@ -31,33 +27,6 @@ COMPLETED, FAILED, SKIPPED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, 
 @pytest.fixture(autouse=True)
 def on_server(prefect_server: str, folder: Path) -> None:
     """Every test here has the server, and an empty folder to work in."""
-
-
-class Worker:
-    """A handler that writes down what it executed, and fails where it is told to."""
-
-    def __init__(self, failing: set[str] | None = None) -> None:
-        self.executed: list[str] = []
-        self.failing = failing or set()
-        self.inputs: dict[str, dict[str, Any]] = {}
-
-    async def __call__(self, node: WorkflowNode, context: Any) -> dict[str, Any]:
-        self.executed.append(node.id)
-        self.inputs[node.id] = dict(context.previous_outputs)
-        if node.id in self.failing:
-            raise ValueError(f"{node.id} fails")
-        return {"text": f"{node.description}: {len(self.inputs[node.id])}"}
-
-
-def executor(worker: Callable[..., Any], **options: Any) -> WorkflowExecutor:
-    made = WorkflowExecutor(tool_registry=ToolRegistry(), storage="records", **options)
-    made.node_handlers = dict.fromkeys(WorkflowNodeType, worker)
-    return made
-
-
-def run_id(subject: WorkflowExecutor) -> str:
-    assert subject.last_run is not None
-    return str(subject.last_run.flow_run_id)
 
 
 def branching() -> WorkflowPlan:

@@ -57,6 +57,11 @@ def call(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> 
     return Outcome(done.returncode, done.stdout, done.stderr)
 
 
+def on(server: str, *arguments: str, cwd: Path) -> Outcome:
+    """Call the program with a Prefect server of the test's."""
+    return call(*arguments, cwd=cwd, extra={"PREFECT_API_URL": server})
+
+
 def node(id: str, kind: str = "generate", **fields: Any) -> dict[str, Any]:
     return {"id": id, "type": kind, "description": f"Do {id}", **fields}
 
@@ -71,3 +76,15 @@ def write_plan(folder: Path, nodes: Sequence[Mapping[str, Any]], id: str = "plan
     path = folder / f"{id}.json"
     path.write_text(json.dumps({"id": id, "source_vibe": {"description": vibe}, "root_nodes": nodes}), encoding="utf-8")
     return str(path)
+
+
+def half(folder: Path) -> str:
+    """A plan of which two of four nodes complete; the first writes a file."""
+    hello = {"tool": "write_file", "tool_inputs": {"path": "a hello.txt", "content": "Hello"}}
+    nodes = [
+        node("writes", parameters=hello),
+        check("good", "one two three"),
+        check("bad", "short"),
+        check("after", "one two three", dependencies=["bad"]),
+    ]
+    return write_plan(folder, nodes, "half")

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from prefect.filesystems import LocalFileSystem
 
-from tests.cli.command import CONTROL, Outcome, call, check, node, write_plan
+from tests.cli.command import CONTROL, call, half, on
 from vibe_prefect.cli.durations import parse_duration, short_age
 from vibe_prefect.errors import UsageError
 
@@ -70,22 +70,6 @@ def test_a_server_that_does_not_answer_is_told_in_one_line(tmp_path: Path, argum
     outcome = call(*arguments, cwd=tmp_path, extra={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err == "vibe-prefect: error: cannot reach the Prefect server at http://127.0.0.1:9/api\n"
-
-
-def on(server: str, *arguments: str, cwd: Path) -> Outcome:
-    return call(*arguments, cwd=cwd, extra={"PREFECT_API_URL": server})
-
-
-def half(folder: Path) -> str:
-    """A plan of which two of four nodes complete; the first writes a file."""
-    hello = {"tool": "write_file", "tool_inputs": {"path": "hello.txt", "content": "Hello"}}
-    nodes = [
-        node("writes", parameters=hello),
-        check("good", "one two three"),
-        check("bad", "short"),
-        check("after", "one two three", dependencies=["bad"]),
-    ]
-    return write_plan(folder, nodes, "half")
 
 
 def run_half(server: str, cwd: Path) -> tuple[str, str]:
@@ -151,7 +135,7 @@ def test_pruning_keeps_outputs_unless_told_otherwise(tmp_path: Path, prefect_ser
     first = on(prefect_server, "prune", "--older-than", "0s", cwd=tmp_path)
     assert (first.code, first.err) == (0, "")
     assert first.lines[-1].startswith("deleted the records of 1 run older than 0s: ")
-    assert (list(records_of(tmp_path).iterdir()), (made / "hello.txt").exists()) == ([], True)
+    assert (list(records_of(tmp_path).iterdir()), (made / "a hello.txt").exists()) == ([], True)
     second = on(prefect_server, "prune", "--older-than", "0s", "--outputs", "--json", cwd=tmp_path)
     assert second.code == 0
     (deleted,) = (item for item in second.json["deleted"] if item["lineage"] == id)

@@ -11,28 +11,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.states import Running
 
-from tests.cli.command import PROGRAM, TIMEOUT, Outcome, call, check, environment, node, write_plan
+from tests.cli.command import PROGRAM, TIMEOUT, Outcome, call, environment, half, node, on, write_plan
 from tests.cli.elsewhere import gated_run, newest_gated, open_gates
 from vibe_prefect.cli.app import with_report
 from vibe_prefect.engine.flow import run_plan
 
 NOWHERE = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
-
-
-def on(server: str, *arguments: str, cwd: Path) -> Outcome:
-    return call(*arguments, cwd=cwd, extra={"PREFECT_API_URL": server})
-
-
-def half(folder: Path) -> str:
-    """A plan of which two of four nodes complete; the first writes a file."""
-    hello = {"tool": "write_file", "tool_inputs": {"path": "a hello.txt", "content": "Hello"}}
-    nodes = [
-        node("writes", parameters=hello),
-        check("good", "one two three"),
-        check("bad", "short"),
-        check("after", "one two three", dependencies=["bad"]),
-    ]
-    return write_plan(folder, nodes, "half")
 
 
 def links(page: Path) -> list[Path]:
