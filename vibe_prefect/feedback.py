@@ -27,7 +27,7 @@ class ResourceUsage:
     """CPU seconds."""
 
     memory_usage: int = 0
-    """The most resident memory of the process that was seen, in bytes: where an attempt began and where it ended."""
+    """The most resident memory of the process that was seen while the node was tried, in bytes."""
 
     scope: str = "process"
     """What `cpu_time` covers: `thread` for a node that ran in a thread of its own, else `process`, which includes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,19 +38,24 @@ class Meter:
     """Whether the CPU seconds are one thread's, told apart from what ran beside the node."""
 
     memory_usage: int = 0
-    """The most resident memory of the process at the begin or the end of an attempt, in bytes."""
+    """The most resident memory of the process during the attempts, as far as it was seen, in bytes.
+
+    Seen are an attempt's begin and end, and a peak between them that was higher than any before in the process.
+    """
 
     calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """What each call to a model used, as a tool result's `metadata["usage"]` has it."""
 
     _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    _peak_before: int = field(default=0, repr=False)
     _calls_before: int = field(default=0, repr=False)
 
     def __enter__(self) -> Meter:
         self.attempts += 1
         self.started_at = self.started_at or now_iso()
         self._calls_before = len(self.calls)
-        self._note_memory()
+        self._note_memory(_PROCESS.memory_info().rss)
+        self._peak_before = _peak()
         self._begun = (time.perf_counter(), time.process_time())
         return self
 
@@ -57,7 +64,10 @@ class Meter:
         self.duration += time.perf_counter() - wall
         if not self.thread:
             self.cpu_time += time.process_time() - cpu
-        self._note_memory()
+        self._note_memory(_PROCESS.memory_info().rss)
+        peak = _peak()
+        if peak > self._peak_before:
+            self._note_memory(peak)
         if isinstance(error, ToolError):
             self.charge(error.usage)
 
@@ -71,8 +81,8 @@ class Meter:
         if len(self.calls) == self._calls_before:
             self.charge(usage_in(result))
 
-    def _note_memory(self) -> None:
-        self.memory_usage = max(self.memory_usage, _PROCESS.memory_info().rss)
+    def _note_memory(self, resident: int) -> None:
+        self.memory_usage = max(self.memory_usage, resident)
 
     def in_thread(self, function: Any, *args: Any) -> Any:
         """Call a function in the current thread and count that thread's CPU seconds alone."""
@@ -88,3 +98,9 @@ class Meter:
         """What was used, for the feedback."""
         scope = "thread" if self.thread else "process"
         return ResourceUsage(self.cpu_time, self.memory_usage, scope, self.attempts).with_calls(self.calls)
+
+
+def _peak() -> int:
+    """Return the most resident memory that the process ever had, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
