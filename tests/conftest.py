@@ -1,12 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import pytest
 from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 
 pytest_plugins = ["vibe_prefect.testing.fixtures"]
+
+
+@pytest.fixture(scope="session")
+def plan_server_settings() -> Mapping[str, str]:
+    """How long a run whose deployment is busy waits before it asks again: up to 30 s by default."""
+    return {"PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "2"}
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,16 @@ def run_plan_offline(tmp_path: Path) -> RunPlan:
 
 
 @pytest.fixture(scope="session")
-def plan_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+def plan_server_settings() -> Mapping[str, str]:
+    """Environment variables for the server; a fixture of your own with this name sets others."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def plan_server(tmp_path_factory: pytest.TempPathFactory, plan_server_settings: Mapping[str, str]) -> Generator[str]:
     """The API address of a real Prefect server, one for the session; this process talks to it, too."""
     home = tmp_path_factory.mktemp("plan-server")
-    with running_server(home / "server") as api:
+    with running_server(home / "server", settings=plan_server_settings) as api:
         settings: dict[Any, Any] = {
             PREFECT_API_URL: api,
             PREFECT_HOME: home / "client",
