@@ -12,8 +12,8 @@ import pytest
 from tests.cli.command import PROGRAM
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
-from vibe_prefect.llm.secrets import scrubbed
 from vibe_prefect.testing import running_server
+from vibe_prefect.tools.secrets import scrubbed
 
 SETTING = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_"
 

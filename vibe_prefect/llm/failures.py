@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.llm.secrets import scrubbed
+from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
     from pydantic_ai.exceptions import ModelAPIError

@@ -14,7 +14,7 @@ from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, provider_of
 from vibe_prefect.llm.failures import tool_error
 from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.llm.secrets import scrubbed
+from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelResponse
@@ -80,7 +80,7 @@ class ProviderClient:
         counted = usage.input_tokens + usage.output_tokens > 0
         answer = Answer(
             scrubbed(_text_of(response), (key,)),
-            response.model_name or question.model,
+            scrubbed(response.model_name or question.model, (key,)),
             usage.input_tokens if counted else None,
             usage.output_tokens if counted else None,
             self.price(question.model, usage.input_tokens, usage.output_tokens) if counted else None,
