@@ -15,6 +15,7 @@ from tests.llm.models import COST, registry
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
+from vibe_prefect.engine.account import account_of
 
 pytestmark = pytest.mark.server
 
@@ -285,3 +286,21 @@ async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budg
     more = quick(plan(one, node("b")))
     tight = await executor(provider, max_tokens=4_300).execute_plan(more, resume_from=first.last_run.name)
     assert "240 of 4,300 tokens are used" in str(tight.node_results["b"].error)
+
+
+async def test_a_run_that_left_no_report_is_told_with_what_its_nodes_have_cost(
+    provider: OpenAIServer, folder: Path
+) -> None:
+    answers = iter(["{half", '{"title": "x"}'])
+    provider.reply = lambda _: next(answers)
+    one = node("a", parameters={"tool_inputs": {"output_schema": {"type": "object", "required": ["title"]}}})
+    first = executor(provider, wait_recorded=True)
+    result = await first.execute_plan(quick(plan(one)))
+    assert first.last_run is not None
+    (report,) = (folder / "records").rglob("report-*.json")
+    report.unlink()
+    (told,) = (await account_of(first.last_run.name, "records")).nodes
+    usage = result.feedback_data["a"]["resource_usage"]
+    assert (told.input_tokens, told.output_tokens, told.attempts) == (200, 40, 2)
+    assert told.cost_usd == pytest.approx(usage["cost_usd"]) == pytest.approx(2 * COST)
+    assert (told.memory_scope, told.bytes_written) == (usage["memory_scope"], usage["bytes_written"])
