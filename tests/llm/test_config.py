@@ -36,7 +36,7 @@ def test_a_named_model_and_its_providers_variables_are_enough(monkeypatch: pytes
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     found = config()
     assert found is not None
-    assert (found.usual, found.base_url, found.lack) == ("openai:tiny", "http://127.0.0.1:1/v1", None)
+    assert (found.usual, found.base_url) == ("openai:tiny", "http://127.0.0.1:1/v1")
     assert {"llm_generate", "judge"} <= set(configured_registry())
 
 

@@ -247,18 +247,23 @@ async def test_what_a_model_writes_is_never_rendered_nor_obeyed(provider: OpenAI
     assert evil in provider.calls[1].prompt
 
 
-async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
-    provider: OpenAIServer, prefect_server: str, folder: Path
-) -> None:
-    settings = {
+def priced(provider: OpenAIServer, api: str) -> dict[str, str]:
+    """Settings for commands: the loopback model, its prices, and a key."""
+    return {
         f"{SETTING}MODELS": "openai:ok",
         f"{SETTING}URL": provider.base_url,
         f"{SETTING}KEY": "env:CANARY",
         f"{SETTING}INPUT_PRICE": "1",
         f"{SETTING}OUTPUT_PRICE": "10",
         "CANARY": KEY,
-        "PREFECT_API_URL": prefect_server,
+        "PREFECT_API_URL": api,
     }
+
+
+async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
+    provider: OpenAIServer, prefect_server: str, folder: Path
+) -> None:
+    settings = priced(provider, prefect_server)
     path = write_plan(folder, [raw("a"), raw("b", dependencies=["a"])])
     done = call("run", path, "--json", cwd=folder, extra=settings)
     assert done.code == 0, done.err
@@ -267,9 +272,37 @@ async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
     seen = call(*command, cwd=folder, extra=settings)
     assert "  in the earlier run they took 120 tokens, 0.0003 USD" in seen.lines
     told = call(*command, "--json", cwd=folder, extra=settings).json["models"]
-    assert told["earlier_run"] == {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST)}
+    expected = {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST), "run_names": [done.json["run_name"]]}
+    assert told["earlier_runs"] == expected
     assert told["calls"] == 1
     assert len(provider.calls) == 2
+
+
+async def test_the_dry_run_of_a_plan_knows_what_its_last_runs_paid(
+    provider: OpenAIServer, prefect_server: str, folder: Path
+) -> None:
+    settings = priced(provider, prefect_server)
+    path = write_plan(folder, [raw("a"), raw("b", dependencies=["a"])], "often-run")
+    command = ["run", path, "--dry-run"]
+    fresh = call(*command, cwd=folder, extra=settings)
+    assert "  estimated: no earlier run has a record of these nodes with these models" in fresh.lines
+    first = call("run", path, "--select", "a", "--json", cwd=folder, extra=settings).json["run_name"]
+    second = call("run", path, "--json", cwd=folder, extra=settings).json["run_name"]
+    edited = write_plan(folder, [raw("a", parameters={"tone": "calm"}), raw("b"), raw("c")], "often-run")
+    seen = call("run", edited, "--dry-run", cwd=folder, extra=settings)
+    assert f"  in earlier runs ({second}) 2 of them took 240 tokens, 0.0006 USD" in seen.lines
+    told = call("run", edited, "--dry-run", "--json", cwd=folder, extra=settings).json["models"]
+    assert told["calls"] == 3
+    assert told["earlier_runs"] == {
+        "calls": 2,
+        "tokens": 240,
+        "cost_usd": pytest.approx(2 * COST),
+        "run_names": [second],
+    }
+    assert first != second
+    assert len(provider.calls) == 3
+    other = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings | {f"{SETTING}TEMPERATURE": "1"})
+    assert other.json["models"]["earlier_runs"] is None
 
 
 async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budget(provider: OpenAIServer) -> None:

@@ -21,6 +21,7 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.http import RETRYABLE, fetch, retry_after
+from vibe_prefect.tools.keysources import named_source, no_key
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.secrets import scrubbed
@@ -57,13 +58,13 @@ _AUDIO_SIGNS: dict[str, tuple[str, str, re.Pattern[bytes]]] = {
 
 _SPENT = "insufficient_quota"
 
+OPENAI = "https://api.openai.com/v1"
+"""Where OpenAI's own protocol begins."""
+
+_PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_"
+
 Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-def no_key() -> str | None:
-    """Return no key, for servers that ask for none."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,14 @@ class OpenAIEndpoint:
     models: tuple[str, ...]
     """Models that may be asked for; the first one is asked unless a plan names another of them."""
 
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str = OPENAI
     """Where the protocol begins."""
 
     key: Callable[[], str | None] = no_key
     """Returns the key; asked at each call, in a thread, so that no key is held, kept or shown."""
+
+    key_place: str | None = None
+    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 180.0
     """How long one call may take."""
@@ -170,7 +174,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
         ref = await run_sync(write_with_provenance, workspace, path, content, None, facts)
         return ToolResult(True, ImageRef(**ref, width=width, height=height), metadata=metadata)
 
-    return _told(image_generate, endpoint, "IMAGES_MODELS")
+    return _told(image_generate, endpoint, f"{_PREFIX}IMAGES")
 
 
 def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> FunctionTool:
@@ -215,7 +219,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
         ref = await run_sync(write_with_provenance, workspace, path, content, mime, facts)
         return ToolResult(True, ref, metadata={"model": chosen, "voice": voice, "characters": len(text)})
 
-    return _told(speech_generate, endpoint, "SPEECH_MODELS")
+    return _told(speech_generate, endpoint, f"{_PREFIX}SPEECH")
 
 
 def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
@@ -223,10 +227,21 @@ def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
     return " ".join([VERSION, *(endpoint.models[:1] if endpoint else ()), *others])
 
 
-def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, setting: str) -> FunctionTool:
+def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
+    """Return a tool that says what it lacks.
+
+    Args:
+        made: The tool.
+        endpoint: Whom it asks.
+        settings: How the environment variables of its settings begin.
+    """
     made.missing_extra = MISSING
     if endpoint is None:
-        made.missing_setting = f"name the models that may be used in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_{setting}"
+        made.missing_setting = f"name the models that may be used in {settings}_MODELS"
+    elif endpoint.key is no_key and endpoint.base_url.rstrip("/") == OPENAI:
+        made.missing_setting = f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY"
+    else:
+        made.key_sources = named_source(endpoint.key_place, f"{settings}_KEY")
     return made
 
 
