@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prefect.blocks.system import Secret
 
-from tests.cli.command import call, write_plan
+from tests.cli.command import FEATURE, call, write_plan
 from tests.cli.command import node as raw
 from tests.plans import node, plan
 from tests.providers.media_server import MediaServer, media_server
@@ -93,6 +93,13 @@ def test_a_key_that_is_not_there_is_told_before_the_run(
     if "such as env:OPENAI_API_KEY" in said:
         tools = configured(monkeypatch, MEDIA_IMAGES_KEY="env:OPENAI_API_KEY")
     assert compile_plan(subject, tools=tools).nodes
+
+
+def test_without_a_model_the_command_says_what_to_set_and_asks_nobody(folder: Path) -> None:
+    seen = call("run", FEATURE, cwd=folder, extra={"PREFECT_API_URL": NOWHERE})
+    assert (seen.code, seen.out) == (2, "")
+    assert f"configure a model (set VIBE_PREFECT_MODEL or {PREFIX}LLM_MODELS, such as openai:gpt-5-mini" in seen.err
+    assert list(folder.iterdir()) == []
 
 
 def test_a_server_of_ones_own_may_need_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tests.llm.models import COST, registry
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
+from vibe_prefect.engine import tasks
 from vibe_prefect.engine.account import account_of
 
 pytestmark = pytest.mark.server
@@ -124,6 +127,43 @@ async def test_a_refused_request_is_never_tried_again(provider: OpenAIServer, mo
     result = await executor(provider, model).execute_plan(quick(wide(1), retries=5))
     assert result.status is ExecutionStatus.FAILED
     assert len(provider.calls) == 1
+
+
+async def test_a_wrong_key_is_never_tried_again(provider: OpenAIServer) -> None:
+    tools = registry(provider, key=lambda: "sk-wrong-0123456789")
+    used = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records")
+    result = await used.execute_plan(quick(wide(1), retries=5))
+    assert "the key was refused (HTTP 401)" in str(result.node_results["n0"].error)
+    assert len(provider.calls) == 1
+
+
+async def test_a_timeout_is_tried_again(provider: OpenAIServer) -> None:
+    tools = registry(provider, "slow", seconds=0.3)
+    used = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records")
+    result = await used.execute_plan(quick(wide(1), retries=2))
+    assert "timeout: no whole answer within 0.3 s" in str(result.node_results["n0"].error)
+    assert len(provider.calls) == 3
+
+
+async def test_a_failing_provider_is_given_more_time_with_each_try(provider: OpenAIServer) -> None:
+    policy = NodePolicy(retries=3, retry_delay=0.2, retry_backoff=2.0, retry_jitter=0.0)
+    await executor(provider, "down").execute_plan(wide(1).model_copy(update={"policy": policy}))
+    times = [call.at for call in provider.calls]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert len(waits) == 3
+    assert all(wait >= told for wait, told in zip(waits, (0.2, 0.4, 0.8), strict=True)), waits
+
+
+@pytest.mark.parametrize("told", ["3600", "1e9", "nan", "-5", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_what_a_provider_tells_to_wait_has_a_bound(
+    provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_TOLD_WAIT", 0.3)
+    provider.troubles, provider.retry_after = 1, told
+    async with asyncio.timeout(60):
+        result = await executor(provider, "busy").execute_plan(quick(wide(1)))
+    assert result.status is ExecutionStatus.COMPLETED, result.node_results["n0"].error
+    assert len(provider.calls) == 2
 
 
 async def test_a_plan_is_refused_without_a_model(provider: OpenAIServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Call:
 
     body: dict[str, Any]
     headers: dict[str, str]
+    at: float
+    """When it came, by the monotonic clock."""
 
     @property
     def system(self) -> str:
@@ -81,7 +84,7 @@ class OpenAIServer:
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
-        self.calls.append(Call(body, dict(request.headers)))
+        self.calls.append(Call(body, dict(request.headers), time.monotonic()))
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         try:
