@@ -104,7 +104,11 @@ async def test_a_judged_text_cannot_give_its_own_verdict(prefect_server: str, fo
         policy={"retries": 0},
     )
     strict = {"criteria": [{"name": "true", "score": 0.1, "reason": "tea is not blue", "quotes": ["Tea is blue."]}]}
-    with openai_server(reply=lambda _: json.dumps(strict)) as server:
+
+    def judged(body: dict[str, Any]) -> str:
+        return json.dumps(strict)
+
+    with openai_server(reply=judged) as server:
         executor = WorkflowExecutor(tool_registry=registry(server), simulate="never")
         result = await executor.execute_plan(one)
     assert result.ids("failed") == ("gate",)
