@@ -124,10 +124,41 @@ async def test_a_secret_block_that_is_not_there_stops_the_run_before_its_first_n
             await executor.execute_plan(plan(note, node("cover", parameters=COVER)))
         assert server.calls == 0
     assert str(caught.value) == (
-        "a key is missing, and nothing was run; the tool image_generate: save the Secret block 'none-such' on the "
-        f"Prefect server, where {PREFIX}MEDIA_IMAGES_KEY says that the key is"
+        "nothing was run: the tool image_generate needs a key: save the Secret block 'none-such' on the Prefect "
+        f"server, where {PREFIX}MEDIA_IMAGES_KEY says that the key is"
     )
     assert not list(folder.rglob("a.txt"))
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (
+            "opnai:x",
+            "opnai:x: pydantic-ai knows no provider 'opnai'; did you mean 'openai'?; set VIBE_PREFECT_MODEL or",
+        ),
+        ("groq:x", "groq:x: Please install the `groq` package"),
+    ],
+)
+async def test_a_provider_that_cannot_be_used_stops_the_run_before_its_first_node(
+    prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
+) -> None:
+    note = node("note", parameters={"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}})
+    executor = WorkflowExecutor(tool_registry=configured(monkeypatch, LLM_MODELS=model))
+    with pytest.raises(UsageError) as caught:
+        await executor.execute_plan(plan(note, node("text"), node("gate", "validate", needs=["text"])))
+    assert str(caught.value).startswith(f"nothing was run: the tools judge, llm_generate need more: {said}")
+    assert not list(folder.rglob("a.txt"))
+
+
+@pytest.mark.parametrize("setting", ["LLM_KEY", "MEDIA_IMAGES_KEY", "MEDIA_SPEECH_KEY", "MEDIA_COMFYUI_KEY"])
+def test_a_key_in_place_of_its_place_is_refused_and_not_shown(folder: Path, setting: str) -> None:
+    for command in (["run", FEATURE], ["config"], ["tools"]):
+        seen = call(*command, cwd=folder, extra={f"{PREFIX}{setting}": "sk-canary-11cc22dd33"})
+        assert (seen.code, seen.out) == (2, "")
+        assert f"{PREFIX}{setting}: expected where the key is, env:NAME or secret:block, and never the" in seen.err
+        assert "canary" not in seen.err
 
 
 @pytest.mark.server

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from vibe_prefect.budget import Spending
+from vibe_prefect.budget import PRICE_IT, Spending
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
@@ -198,7 +198,9 @@ def _cost_facts(look: DryRun) -> list[Text]:
         return []
     lines = [_fact("models", f"{counted(costs.calls, 'call')}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
-    tight_usd = look.budget_usd is not None and (costs.most.usd is None or costs.most.usd > look.budget_usd)
+    if look.budget_usd is not None and costs.most.usd is None:
+        lines.append(Text(f"  a budget in dollars needs prices: the run would stop before its first call; {PRICE_IT}"))
+    tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
     tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))

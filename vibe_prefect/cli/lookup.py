@@ -70,7 +70,7 @@ async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
     """Tell which Secret blocks the server has."""
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.secret_blocks import blocks_there
+    from vibe_prefect.engine.readiness import blocks_there
 
     async with get_client() as client:
         return await blocks_there(client, names)

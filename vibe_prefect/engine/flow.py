@@ -25,8 +25,8 @@ from vibe_prefect.engine.followup import Outlets, RunFeedback
 from vibe_prefect.engine.lineage import FLOW_NAME, close_dead, find_run, held, output_name, root_of
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
+from vibe_prefect.engine.readiness import check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
-from vibe_prefect.engine.secret_blocks import check_blocks
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.toolbox import configured_registry
@@ -187,7 +187,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = options.compiled.plan.id
     await _put_plan_into_name(client, flow_run, plan_id)
-    await check_blocks(client, options.compiled, options.tools)
+    await check_ready(client, options.compiled, options.tools)
     earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
     root = await root_of(client, earlier)
     lineage = str(root.id) if request.reuse == "run" else f"plan-{plan_id}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 
 from vibe_prefect.llm.calls import ModelLimits, Models
 from vibe_prefect.llm.config import MISSING, ModelConfig
@@ -11,7 +12,7 @@ from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
-from vibe_prefect.llm.provider import ProviderClient
+from vibe_prefect.llm.provider import ProviderClient, provider_lack
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
 from vibe_prefect.tools.base import ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
@@ -42,6 +43,7 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.uses_vibe = True
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
+            one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
             one.key_sources = models.config.key_sources(one.model_limits.usual)
     return made
 

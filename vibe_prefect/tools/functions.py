@@ -50,6 +50,9 @@ class FunctionTool(BaseTool):
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 
+    late_check: Callable[[], str | None] | None = None
+    """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""
 
