@@ -144,8 +144,9 @@ class OpenAIServer:
         return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage()})
 
     async def _chunks(self, body: dict[str, Any], text: str, finish: str) -> AsyncGenerator[str]:
-        for start in range(0, len(text), 7):
-            yield _chunk(body, {"content": text[start : start + 7]})
+        step = max(7, len(text) // 1_000)
+        for start in range(0, len(text), step):
+            yield _chunk(body, {"content": text[start : start + step]})
         yield _chunk(body, {}, finish)
         if self.usage:
             yield f"data: {json.dumps({**_head(body), 'choices': [], 'usage': _usage()})}\n\n"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 COMMON_PROVIDERS = ("anthropic", "azure", "bedrock", "google", "groq", "mistral", "ollama", "openai", "openrouter")
 """What a misspelt provider may have been meant to be; pydantic-ai knows more."""
 
+MAX_TOKEN_CHARACTERS = 32
+"""Characters that a token has at most on average; an answer with more of them does not keep to its tokens."""
+
 _ANSWER_TOOL = "answer"
 
 
@@ -179,12 +182,27 @@ async def _streamed(
     async with model_request_stream(
         model, [request], model_settings=settings, model_request_parameters=parameters
     ) as stream:
+        room = question.max_tokens * MAX_TOKEN_CHARACTERS
         async for event in stream:
             if isinstance(event, PartStartEvent):
-                heard(_piece(event.part, "content", "args"))
+                piece = _piece(event.part, "content", "args")
             elif isinstance(event, PartDeltaEvent):
-                heard(_piece(event.delta, "content_delta", "args_delta"))
+                piece = _piece(event.delta, "content_delta", "args_delta")
+            else:
+                continue
+            heard(piece)
+            room -= len(piece)
+            if room < 0:
+                raise _endless(question)
         return stream.get()
+
+
+def _endless(question: Question) -> ToolError:
+    return ToolError(
+        f"{question.model}: stopped: the answer is much longer than the {question.max_tokens:,} tokens that it may "
+        "have; the provider does not keep max_tokens",
+        retryable=False,
+    )
 
 
 def _piece(part: object, *names: str) -> str:
