@@ -201,3 +201,29 @@ def test_the_dry_run_lists_the_keys_and_whether_they_are_there(prefect_server: s
         (key,) = told.json["tools"]["llm_generate"]["keys"]
         assert (key["place"], key["needed"]) == ("env:OPENAI_API_KEY", False)
         assert server.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("absent", "settings", "parameters", "said"),
+    [
+        ("pydantic_ai", {"LLM_MODELS": "openai:x", "LLM_KEY": "env:PATH"}, {}, "pip install 'vibe-prefect[llm]'"),
+        (
+            "openai",
+            {"MEDIA_IMAGES_MODELS": "m", "MEDIA_IMAGES_KEY": "env:PATH"},
+            COVER,
+            "pip install 'vibe-prefect[media]'",
+        ),
+    ],
+)
+def test_without_the_extra_a_plan_is_refused_with_the_command_that_installs_it(
+    folder: Path, absent: str, settings: dict[str, str], parameters: dict[str, Any], said: str
+) -> None:
+    """The library is hidden from the whole process, as if it had never been installed."""
+    (folder / "sitecustomize.py").write_text(f"import sys\nsys.modules[{absent!r}] = None\n")
+    path = write_plan(folder, [raw("a", parameters=parameters)])
+    paths = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    named = {f"{PREFIX}{name}": value for name, value in settings.items()}
+    for dry in ([], ["--dry-run"]):
+        seen = call("run", path, *dry, cwd=folder, extra={**named, "PYTHONPATH": paths, "PREFECT_API_URL": NOWHERE})
+        assert (seen.code, seen.out) == (2, "")
+        assert f"needs more than is installed: {said}" in seen.err
