@@ -75,7 +75,10 @@ def test_a_schema_that_is_none_is_told_before_the_run(monkeypatch: pytest.Monkey
         inputs = {"prompt": "x", "output_schema": schema}
         return plan(node("a", parameters={"tool": "llm_generate", "tool_inputs": inputs}))
 
-    for bad, said in (("objekt", "it is no JSON Schema: 'objekt'"), ("array", "expected a JSON Schema of type object")):
+    for bad, said in (
+        ("nonsense", "it is no JSON Schema: 'nonsense'"),
+        ("array", "expected a JSON Schema of type object"),
+    ):
         with pytest.raises(PlanError, match=f"parameters.tool_inputs.output_schema: {said}"):
             compile_plan(asking(type=bad), tools=configured_registry())
     assert compile_plan(asking(type="{{ vibe.style }}"), tools=configured_registry()).nodes
