@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.cli.command import Outcome, call
 from tests.llm.models import registry
-from tests.providers.openai_server import openai_server
+from tests.providers.openai_server import KEY, openai_server
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, compile_plan, load_plan
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,38 @@ def written(body: dict[str, Any]) -> str:
     if "Write a letter" in prompt:
         return "Subject: What is new in vibe_prefect\n\nHello,\n\nwritten by the model."
     return "vibe_prefect is out, says the model."
+
+
+def by_command(folder: Path, api: str, **variables: str) -> Outcome:
+    folder.mkdir()
+    roots = ["--input-root", str(ROOT), "--output", str(folder / "made")]
+    outcome = call("run", str(PLAN), *roots, cwd=folder, extra={"PREFECT_API_URL": api, **variables})
+    assert outcome.code == 0, outcome.err + outcome.out
+    return outcome
+
+
+@pytest.mark.server
+def test_the_command_has_a_model_write_the_texts_where_one_is_named(
+    prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with openai_server(reply=written) as server:
+        key = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
+        without = by_command(folder / "a", prefect_server, **key)
+        assert "no model is named in VIBE_PREFECT_MODEL" in without.out
+        assert server.calls == []
+        (blog,) = (folder / "a" / "made").rglob("blog.md")
+        assert "Written by the model." not in blog.read_text()
+        with_model = by_command(folder / "b", prefect_server, **key, VIBE_PREFECT_MODEL="openai:ok")
+        assert "no model is named" not in with_model.out
+        assert len(server.calls) == 5
+    made = {path.name: path.read_text() for path in (folder / "b" / "made").rglob("*.*") if path.suffix != ".png"}
+    assert "Written by the model." in made["blog.md"]
+    assert "written by the model." in made["newsletter.txt"]
+    assert "says the model" in made["social.txt"]
+    judging = [call for call in server.calls if "response_format" in call.body]
+    assert ["has no buzzwords and no exaggeration" in call.prompt for call in judging] == [True, True]
 
 
 @pytest.mark.server

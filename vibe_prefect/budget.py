@@ -17,6 +17,11 @@ from vibe_prefect.results import resume_command
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
 
+PRICE_IT = (
+    "set PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_INPUT_PRICE and _OUTPUT_PRICE, or limit tokens with max_tokens instead"
+)
+"""What to do about a price that is not known."""
+
 USD_DIGITS = 6
 """Digits behind the point to which amounts are told."""
 
@@ -117,10 +122,7 @@ class Budget:
 
     def _refusal(self, most: Spending) -> str:
         if self._unpriced(most):
-            return (
-                "budget: the model's price is not known, so budget_usd cannot be kept; set "
-                "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_INPUT_PRICE and _OUTPUT_PRICE, or limit max_tokens instead"
-            )
+            return f"budget: the model's price is not known, so budget_usd cannot be kept; {PRICE_IT}"
         spent, options = self._spent, ""
         parts: list[str] = []
         if self.usd is not None and spent.usd is not None and most.usd is not None:

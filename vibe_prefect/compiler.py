@@ -16,6 +16,7 @@ from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, references, walk_templates
 from vibe_prefect.tools.base import Tool, input_problems, tool_version
+from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.registry import ToolRegistry
 
 MAX_RETRY_DELAY = 600.0
@@ -321,6 +322,9 @@ class _Compiler:
             missing = getattr(tool, lack, None)
             if missing:
                 self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs {words}: {missing}")
+        for source in cast("tuple[KeySource, ...]", getattr(tool, "key_sources", ())):
+            if source.lack:
+                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
         self._check_inputs(place, name, tool)
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:

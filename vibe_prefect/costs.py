@@ -30,7 +30,7 @@ class CostForecast:
     """What all of them can cost together."""
 
     known: int
-    """For how many of them an earlier run tells what they cost."""
+    """For how many of them earlier runs tell what they cost."""
 
     likely: Spending
     """What those cost then."""
@@ -48,9 +48,9 @@ def cost_forecast(
         compiled: The plan.
         runs: Ids of the nodes that would run.
         tools: The tools it was compiled against.
-        earlier: What nodes cost in an earlier run, by their ids.
+        earlier: What nodes cost in earlier runs, by their ids.
     """
-    limits = {id: found for id in runs if (found := _limits(compiled.nodes[id], tools)) is not None}
+    limits = _calling(compiled, runs, tools)
     if not limits:
         return None
     most, likely, known = Spending(), Spending(), 0
@@ -59,6 +59,15 @@ def cost_forecast(
         if earlier is not None and id in earlier:
             likely, known = likely + earlier[id], known + 1
     return CostForecast(len(limits), most, known, likely)
+
+
+def calling_models(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> tuple[str, ...]:
+    """Return the nodes that would ask a model, of those that would run; see `cost_forecast`."""
+    return tuple(_calling(compiled, runs, tools))
+
+
+def _calling(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> dict[str, ModelLimits]:
+    return {id: found for id in runs if (found := _limits(compiled.nodes[id], tools)) is not None}
 
 
 def _limits(node: CompiledNode, tools: ToolRegistry) -> ModelLimits | None:

@@ -84,4 +84,6 @@ def _section(error: ValidationError) -> list[str]:
 def _problem(section: list[str], detail: dict[str, Any]) -> str:
     """Return what is wrong with a setting; the value of a secret does not show."""
     path = [*section, *(str(part) for part in detail["loc"])]
+    if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
+        return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
     return f"{variable(*path)}: {finding(detail)}"

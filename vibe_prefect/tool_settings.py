@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -30,12 +31,12 @@ from vibe_prefect.llm.config import (
     environment_url,
 )
 from vibe_prefect.tools.comfy_server import ComfyServer
+from vibe_prefect.tools.keysources import no_key
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
-from vibe_prefect.tools.openai_media import OpenAIEndpoint
+from vibe_prefect.tools.openai_media import OPENAI, OpenAIEndpoint
 
 _DEFAULT = FetchConfig()
-_OPENAI = "https://api.openai.com/v1"
 
 
 def _listed(value: Any) -> Any:
@@ -108,7 +109,7 @@ class MediaSettings(PrefectBaseSettings):
     images_models: Annotated[
         Names, Field(description="Models that `image_generate` may ask for, the usual one first. Empty: none.")
     ] = ()
-    images_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = _OPENAI
+    images_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = OPENAI
     images_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
     images_seconds: Annotated[float, Field(gt=0, description="How long one image may take.")] = 180.0
     images_options: Annotated[
@@ -122,7 +123,7 @@ class MediaSettings(PrefectBaseSettings):
     speech_models: Annotated[
         Names, Field(description="Models that `speech_generate` may ask for, the usual one first. Empty: none.")
     ] = ()
-    speech_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = _OPENAI
+    speech_url: Annotated[str, Field(description="Where OpenAI's protocol begins.")] = OPENAI
     speech_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
     speech_seconds: Annotated[float, Field(gt=0, description="How long one text may take.")] = 180.0
     speech_voice: Annotated[str, Field(description="Who speaks unless a plan says otherwise.")] = "alloy"
@@ -150,12 +151,17 @@ class MediaSettings(PrefectBaseSettings):
         images = OpenAIEndpoint(
             self.images_models,
             self.images_url,
-            key=partial(read_key, self.images_key),
+            key=_reader(self.images_key),
+            key_place=self.images_key,
             seconds=self.images_seconds,
             options=self.images_options or {},
         )
         speech = OpenAIEndpoint(
-            self.speech_models, self.speech_url, key=partial(read_key, self.speech_key), seconds=self.speech_seconds
+            self.speech_models,
+            self.speech_url,
+            key=_reader(self.speech_key),
+            key_place=self.speech_key,
+            seconds=self.speech_seconds,
         )
         return MediaConfig(
             images=images if images.models else None,
@@ -170,7 +176,8 @@ class MediaSettings(PrefectBaseSettings):
             return None
         return ComfyServer(
             self.comfyui_url,
-            key=partial(read_key, self.comfyui_key),
+            key=_reader(self.comfyui_key),
+            key_place=self.comfyui_key,
             seconds=self.comfyui_seconds,
             nodes=self.comfyui_nodes,
         )
@@ -228,7 +235,8 @@ class LLMSettings(PrefectBaseSettings):
         return ModelConfig(
             models,
             self.url or environment_url(models[0]),
-            partial(read_key, self.key),
+            _reader(self.key),
+            key_place=self.key,
             judge=self.judge,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
@@ -236,7 +244,6 @@ class LLMSettings(PrefectBaseSettings):
             seconds=self.seconds,
             prices=self._prices(),
             structure=self.structure,
-            key_named=self.key is not None,
         )
 
     def _prices(self) -> Prices | None:
@@ -245,6 +252,10 @@ class LLMSettings(PrefectBaseSettings):
         if self.input_price is None or self.output_price is None:
             raise UsageError("set both prices of a model, LLM_INPUT_PRICE and LLM_OUTPUT_PRICE, or neither")
         return Prices(self.input_price, self.output_price)
+
+
+def _reader(place: str | None) -> Callable[[], str | None]:
+    return no_key if place is None else partial(read_key, place)
 
 
 def read_key(place: str | None) -> str | None:

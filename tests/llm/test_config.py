@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.plans import node, plan
-from vibe_prefect import UsageError, compile_plan
+from vibe_prefect import UsageError, WorkflowPlan, compile_plan
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError
 from vibe_prefect.llm.config import ModelConfig, Prices
@@ -36,7 +36,7 @@ def test_a_named_model_and_its_providers_variables_are_enough(monkeypatch: pytes
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     found = config()
     assert found is not None
-    assert (found.usual, found.base_url, found.lack) == ("openai:tiny", "http://127.0.0.1:1/v1", None)
+    assert (found.usual, found.base_url) == ("openai:tiny", "http://127.0.0.1:1/v1")
     assert {"llm_generate", "judge"} <= set(configured_registry())
 
 
@@ -66,6 +66,22 @@ def test_a_missing_key_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch) -
         compile_plan(plan(node("a")), tools=configured_registry())
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-0123456789")
     assert compile_plan(plan(node("a")), tools=configured_registry()).nodes["a"].tool == "llm_generate"
+
+
+def test_a_schema_that_is_none_is_told_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIBE_PREFECT_MODEL", "ollama:a")
+
+    def asking(**schema: str) -> WorkflowPlan:
+        inputs = {"prompt": "x", "output_schema": schema}
+        return plan(node("a", parameters={"tool": "llm_generate", "tool_inputs": inputs}))
+
+    for bad, said in (
+        ("nonsense", "it is no JSON Schema: 'nonsense'"),
+        ("array", "expected a JSON Schema of type object"),
+    ):
+        with pytest.raises(PlanError, match=f"parameters.tool_inputs.output_schema: {said}"):
+            compile_plan(asking(type=bad), tools=configured_registry())
+    assert compile_plan(asking(type="{{ vibe.style }}"), tools=configured_registry()).nodes
 
 
 def test_another_model_means_another_key(monkeypatch: pytest.MonkeyPatch) -> None:

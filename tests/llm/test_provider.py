@@ -14,6 +14,7 @@ import pytest
 from tests.llm.models import COST, config, registry
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ToolContext, ToolInputError, ToolResult, Vibe
+from vibe_prefect.budget import Budget
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Question
 from vibe_prefect.llm.provider import ProviderClient
@@ -165,6 +166,16 @@ async def test_slow_tokens_run_into_the_time_limit(provider: OpenAIServer) -> No
     error = await failure(provider, "slow", seconds=0.4)
     assert "timeout: no whole answer within 0.4 s" in str(error)
     assert error.retryable
+
+
+async def test_an_answer_that_does_not_end_is_stopped_and_counted(provider: OpenAIServer) -> None:
+    """Five megabytes, where 200 tokens are allowed; what came until it was stopped is in the budget."""
+    provider.reply = lambda _: "word " * 1_000_000
+    budget = Budget(tokens=100_000)
+    error = await failure(provider, "ok", max_tokens=200, context=ToolContext(budget=budget))
+    assert "stopped: the answer is much longer than the 200 tokens that it may have" in str(error)
+    assert not error.retryable
+    assert 2_000 < budget.spent.tokens < 10_000
 
 
 async def test_nobody_there_may_pass(provider: OpenAIServer) -> None:

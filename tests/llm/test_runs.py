@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from tests.llm.models import COST, registry
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
+from vibe_prefect.engine import tasks
+from vibe_prefect.engine.account import account_of
 
 pytestmark = pytest.mark.server
 
@@ -123,6 +127,43 @@ async def test_a_refused_request_is_never_tried_again(provider: OpenAIServer, mo
     result = await executor(provider, model).execute_plan(quick(wide(1), retries=5))
     assert result.status is ExecutionStatus.FAILED
     assert len(provider.calls) == 1
+
+
+async def test_a_wrong_key_is_never_tried_again(provider: OpenAIServer) -> None:
+    tools = registry(provider, key=lambda: "sk-wrong-0123456789")
+    used = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records")
+    result = await used.execute_plan(quick(wide(1), retries=5))
+    assert "the key was refused (HTTP 401)" in str(result.node_results["n0"].error)
+    assert len(provider.calls) == 1
+
+
+async def test_a_timeout_is_tried_again(provider: OpenAIServer) -> None:
+    tools = registry(provider, "slow", seconds=0.3)
+    used = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records")
+    result = await used.execute_plan(quick(wide(1), retries=2))
+    assert "timeout: no whole answer within 0.3 s" in str(result.node_results["n0"].error)
+    assert len(provider.calls) == 3
+
+
+async def test_a_failing_provider_is_given_more_time_with_each_try(provider: OpenAIServer) -> None:
+    policy = NodePolicy(retries=3, retry_delay=0.2, retry_backoff=2.0, retry_jitter=0.0)
+    await executor(provider, "down").execute_plan(wide(1).model_copy(update={"policy": policy}))
+    times = [call.at for call in provider.calls]
+    waits = [later - earlier for earlier, later in pairwise(times)]
+    assert len(waits) == 3
+    assert all(wait >= told for wait, told in zip(waits, (0.2, 0.4, 0.8), strict=True)), waits
+
+
+@pytest.mark.parametrize("told", ["3600", "1e9", "nan", "-5", "soon", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_what_a_provider_tells_to_wait_has_a_bound(
+    provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_TOLD_WAIT", 0.3)
+    provider.troubles, provider.retry_after = 1, told
+    async with asyncio.timeout(60):
+        result = await executor(provider, "busy").execute_plan(quick(wide(1)))
+    assert result.status is ExecutionStatus.COMPLETED, result.node_results["n0"].error
+    assert len(provider.calls) == 2
 
 
 async def test_a_plan_is_refused_without_a_model(provider: OpenAIServer) -> None:
@@ -246,18 +287,23 @@ async def test_what_a_model_writes_is_never_rendered_nor_obeyed(provider: OpenAI
     assert evil in provider.calls[1].prompt
 
 
-async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
-    provider: OpenAIServer, prefect_server: str, folder: Path
-) -> None:
-    settings = {
+def priced(provider: OpenAIServer, api: str) -> dict[str, str]:
+    """Settings for commands: the loopback model, its prices, and a key."""
+    return {
         f"{SETTING}MODELS": "openai:ok",
         f"{SETTING}URL": provider.base_url,
         f"{SETTING}KEY": "env:CANARY",
         f"{SETTING}INPUT_PRICE": "1",
         f"{SETTING}OUTPUT_PRICE": "10",
         "CANARY": KEY,
-        "PREFECT_API_URL": prefect_server,
+        "PREFECT_API_URL": api,
     }
+
+
+async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
+    provider: OpenAIServer, prefect_server: str, folder: Path
+) -> None:
+    settings = priced(provider, prefect_server)
     path = write_plan(folder, [raw("a"), raw("b", dependencies=["a"])])
     done = call("run", path, "--json", cwd=folder, extra=settings)
     assert done.code == 0, done.err
@@ -266,9 +312,37 @@ async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
     seen = call(*command, cwd=folder, extra=settings)
     assert "  in the earlier run they took 120 tokens, 0.0003 USD" in seen.lines
     told = call(*command, "--json", cwd=folder, extra=settings).json["models"]
-    assert told["earlier_run"] == {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST)}
+    expected = {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST), "run_names": [done.json["run_name"]]}
+    assert told["earlier_runs"] == expected
     assert told["calls"] == 1
     assert len(provider.calls) == 2
+
+
+async def test_the_dry_run_of_a_plan_knows_what_its_last_runs_paid(
+    provider: OpenAIServer, prefect_server: str, folder: Path
+) -> None:
+    settings = priced(provider, prefect_server)
+    path = write_plan(folder, [raw("a"), raw("b", dependencies=["a"])], "often-run")
+    command = ["run", path, "--dry-run"]
+    fresh = call(*command, cwd=folder, extra=settings)
+    assert "  estimated: no earlier run has a record of these nodes with these models" in fresh.lines
+    first = call("run", path, "--select", "a", "--json", cwd=folder, extra=settings).json["run_name"]
+    second = call("run", path, "--json", cwd=folder, extra=settings).json["run_name"]
+    edited = write_plan(folder, [raw("a", parameters={"tone": "calm"}), raw("b"), raw("c")], "often-run")
+    seen = call("run", edited, "--dry-run", cwd=folder, extra=settings)
+    assert f"  in earlier runs ({second}) 2 of them took 240 tokens, 0.0006 USD" in seen.lines
+    told = call("run", edited, "--dry-run", "--json", cwd=folder, extra=settings).json["models"]
+    assert told["calls"] == 3
+    assert told["earlier_runs"] == {
+        "calls": 2,
+        "tokens": 240,
+        "cost_usd": pytest.approx(2 * COST),
+        "run_names": [second],
+    }
+    assert first != second
+    assert len(provider.calls) == 3
+    other = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings | {f"{SETTING}TEMPERATURE": "1"})
+    assert other.json["models"]["earlier_runs"] is None
 
 
 async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budget(provider: OpenAIServer) -> None:
@@ -285,3 +359,21 @@ async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budg
     more = quick(plan(one, node("b")))
     tight = await executor(provider, max_tokens=4_300).execute_plan(more, resume_from=first.last_run.name)
     assert "240 of 4,300 tokens are used" in str(tight.node_results["b"].error)
+
+
+async def test_a_run_that_left_no_report_is_told_with_what_its_nodes_have_cost(
+    provider: OpenAIServer, folder: Path
+) -> None:
+    answers = iter(["{half", '{"title": "x"}'])
+    provider.reply = lambda _: next(answers)
+    one = node("a", parameters={"tool_inputs": {"output_schema": {"type": "object", "required": ["title"]}}})
+    first = executor(provider, wait_recorded=True)
+    result = await first.execute_plan(quick(plan(one)))
+    assert first.last_run is not None
+    (report,) = (folder / "records").rglob("report-*.json")
+    report.unlink()
+    (told,) = (await account_of(first.last_run.name, "records")).nodes
+    usage = result.feedback_data["a"]["resource_usage"]
+    assert (told.input_tokens, told.output_tokens, told.attempts) == (200, 40, 2)
+    assert told.cost_usd == pytest.approx(usage["cost_usd"]) == pytest.approx(2 * COST)
+    assert (told.memory_scope, told.bytes_written) == (usage["memory_scope"], usage["bytes_written"])

@@ -1,4 +1,4 @@
-"""A canary key: after a run that completes and one that fails, it is in nothing that stays."""
+"""Canary keys: after runs that complete and runs that fail, they are in nothing that stays."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.cli.command import PROGRAM
 from tests.plans import node, plan
+from tests.providers.media_server import KEY as MEDIA_KEY
+from tests.providers.media_server import MediaServer, media_server
 from tests.providers.openai_server import KEY, OpenAIServer
-from vibe_prefect.llm.secrets import scrubbed
+from vibe_prefect import WorkflowPlan
 from vibe_prefect.testing import running_server
+from vibe_prefect.tools.secrets import scrubbed
 
-SETTING = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_"
+PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 
 
 def test_a_key_is_hidden_also_where_it_is_quoted_for_an_address() -> None:
@@ -36,40 +40,87 @@ def files_with(needle: bytes, *folders: Path) -> list[Path]:
     return [path for path in files if needle in path.read_bytes()]
 
 
-@pytest.mark.server
-@pytest.mark.slow
-def test_a_canary_key_stays_nowhere(provider: OpenAIServer, tmp_path: Path) -> None:
-    work, home = tmp_path / "work", tmp_path / "server"
-    work.mkdir()
-    (work / "plan.json").write_text(plan(node("a"), node("b", needs=["a"])).model_dump_json())
-    settings = {
-        f"{SETTING}URL": provider.base_url,
-        f"{SETTING}KEY": "env:CANARY",
-        f"{SETTING}INPUT_PRICE": "1",
-        f"{SETTING}OUTPUT_PRICE": "2",
-        "CANARY": KEY,
+def plan_with(*, fails: bool) -> WorkflowPlan:
+    """Texts and an image; where it fails, nothing hinges on the failing ones, so that each of them is asked."""
+    cover = {"tool": "image_generate", "tool_inputs": {"prompt": "a cat"}}
+    copy = {"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "{{ outputs.a.text }}"}}
+    nodes = [node("a"), node("cover", parameters=cover)]
+    nodes += [] if fails else [node("b", needs=["a"], parameters=copy)]
+    return plan(*nodes, policy={"retries": 1, "retry_delay": 0})
+
+
+def settings(place: str, provider: OpenAIServer, media: MediaServer) -> dict[str, str]:
+    """Settings for a run whose keys are variables or Secret blocks, with everything logged that can be."""
+    text, image = {"env": ("env:CANARY_A", "env:CANARY_B"), "block": ("secret:canary-a", "secret:canary-b")}[place]
+    return {
+        f"{PREFIX}LLM_URL": provider.base_url,
+        f"{PREFIX}LLM_KEY": text,
+        f"{PREFIX}LLM_INPUT_PRICE": "1",
+        f"{PREFIX}LLM_OUTPUT_PRICE": "2",
+        f"{PREFIX}MEDIA_IMAGES_MODELS": "m",
+        f"{PREFIX}MEDIA_IMAGES_URL": media.base_url,
+        f"{PREFIX}MEDIA_IMAGES_KEY": image,
         "PREFECT_LOGGING_LEVEL": "DEBUG",
         "VIBE_PREFECT_DEBUG": "1",
         "DO_NOT_TRACK": "1",
+        **({"CANARY_A": KEY, "CANARY_B": MEDIA_KEY} if place == "env" else {}),
     }
+
+
+SAVE = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save(sys.argv[1])"
+
+
+def save_blocks(environment: dict[str, str]) -> None:
+    for name, key in (("canary-a", KEY), ("canary-b", MEDIA_KEY)):
+        command = [sys.executable, "-c", SAVE, name]
+        subprocess.run(command, input=key, text=True, env=environment, timeout=120, check=True)
+
+
+def artifacts(api: str) -> str:
+    return httpx.post(f"{api}/artifacts/filter", json={"limit": 200}).text
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_canary_keys_stay_nowhere(provider: OpenAIServer, tmp_path: Path) -> None:
+    """Keys for texts and for images, from variables and from Secret blocks, of runs that complete and that fail.
+
+    What is searched: the server's database and log, records, reports, artifacts, pages, files, and what is printed.
+    """
+    work, home = tmp_path / "work", tmp_path / "server"
+    work.mkdir()
     said = b""
-    with running_server(home) as api:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT")}
-        environment |= settings | {"PREFECT_API_URL": api, "PREFECT_HOME": str(work / "home")}
-        for model, code in (("ok", 0), ("echo-key", 1)):
-            done = subprocess.run(
-                [sys.executable, PROGRAM, "run", "plan.json", "--json"],
-                cwd=work,
-                env=environment | {f"{SETTING}MODELS": f"openai:{model}"},
-                capture_output=True,
-                timeout=120,
-                check=False,
-            )
-            assert done.returncode == code, done.stderr.decode()
-            said += done.stdout + done.stderr
-    assert provider.calls[-1].headers["authorization"] == f"Bearer {KEY}"
-    assert b"Bearer ***" in said
-    assert KEY.encode() not in said
+    with running_server(home) as api, media_server() as media:
+        bare = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "OPENAI"))}
+        bare |= {"PREFECT_API_URL": api, "PREFECT_HOME": str(work / "home")}
+        save_blocks(bare)
+        for place in ("env", "block"):
+            for model, fails in (("ok", False), ("echo-key", True)):
+                media.echoes = fails
+                media.next = None
+                (work / "plan.json").write_text(plan_with(fails=fails).model_dump_json())
+                page = f"{place}-{model}.html"
+                done = subprocess.run(
+                    [sys.executable, PROGRAM, "run", "plan.json", "--json", "--report", page],
+                    cwd=work,
+                    env=bare | settings(place, provider, media) | {f"{PREFIX}LLM_MODELS": f"openai:{model}"},
+                    capture_output=True,
+                    timeout=120,
+                    check=False,
+                )
+                assert done.returncode == int(fails), done.stderr.decode()
+                assert provider.calls[-1].headers["authorization"] == f"Bearer {KEY}"
+                assert media.keys[-1] == f"Bearer {MEDIA_KEY}"
+                assert ("Bearer ***" in (work / page).read_text()) == fails
+                assert done.stdout.count(b"Bearer ***") >= 2 * fails
+                said += done.stdout + done.stderr
+        told = artifacts(api)
+        assert "Authorization: Bearer" in told, "the failures' texts are in artifacts"
     assert (home / "prefect.db").is_file()
-    assert files_with(b"Bearer ***", home), "the failure's text is in the server's database"
-    assert files_with(KEY.encode(), tmp_path) == []
+    assert files_with(b"Bearer ***", home), "the failures' texts are in the server's database"
+    assert list((work / "home").rglob("report-*.json")), "reports are beside the records"
+    for key in (KEY, MEDIA_KEY):
+        assert key.encode() not in said
+        assert key not in told
+        assert files_with(key.encode(), tmp_path) == []
+        assert files_with(key[:12].encode(), tmp_path) == []

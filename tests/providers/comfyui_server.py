@@ -32,6 +32,9 @@ class ComfyUI:
     fails_in: str | None = None
     """The node that raises."""
 
+    says: str = "Allocation on device"
+    """What it says then."""
+
     drops_at: str | None = None
     """The node at whose begin every websocket is closed."""
 
@@ -165,7 +168,7 @@ class ComfyUI:
                 node_id=node,
                 node_type=kind,
                 exception_type="torch.OutOfMemoryError",
-                exception_message="Allocation on device",
+                exception_message=self.says,
                 traceback=["..."],
             )
             return False

@@ -7,14 +7,14 @@ import base64
 import io
 import json
 import wave
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from typing import Any
 
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.providers.loopback import serving
@@ -40,6 +40,16 @@ def sound(seconds: float = 0.5, rate: int = 8_000, value: int = 8_000) -> bytes:
     return buffer.getvalue()
 
 
+class CutError(Exception):
+    """Ends a connection in the middle of an answer."""
+
+
+async def _cut() -> AsyncGenerator[bytes]:
+    yield b'{"data": [{"b64_json": "AA'
+    await asyncio.sleep(0.05)
+    raise CutError
+
+
 class MediaServer:
     """What it does next is set by tests; what it was asked, it notes."""
 
@@ -50,6 +60,10 @@ class MediaServer:
         self.image: dict[str, Any] = {"b64_json": base64.b64encode(picture()).decode()}
         self.audio = sound()
         self.delay = 0.0
+        self.cut = False
+        """Whether the connection ends in the middle of an answer."""
+        self.echoes = False
+        """Whether each answer is an error that repeats the key."""
         self.port = 0
         self.app = Starlette(
             routes=[
@@ -76,6 +90,10 @@ class MediaServer:
         self.asked.append((request.url.path, json.loads(await request.body())))
         self.keys.append(request.headers["authorization"])
         await asyncio.sleep(self.delay)
+        if self.cut:
+            return StreamingResponse(_cut(), headers={"content-length": "1000"})
+        if self.echoes:
+            self.error(400, f"bad request with Authorization: {self.keys[-1]}")
         if self.next is not None:
             return self.next
         if request.url.path.endswith("speech"):

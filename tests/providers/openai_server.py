@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Call:
 
     body: dict[str, Any]
     headers: dict[str, str]
+    at: float
+    """When it came, by the monotonic clock."""
 
     @property
     def system(self) -> str:
@@ -81,7 +84,7 @@ class OpenAIServer:
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
-        self.calls.append(Call(body, dict(request.headers)))
+        self.calls.append(Call(body, dict(request.headers), time.monotonic()))
         self._now += 1
         self.most_at_once = max(self.most_at_once, self._now)
         try:
@@ -141,8 +144,9 @@ class OpenAIServer:
         return JSONResponse({**_head(body, "chat.completion"), "choices": [choice], "usage": _usage()})
 
     async def _chunks(self, body: dict[str, Any], text: str, finish: str) -> AsyncGenerator[str]:
-        for start in range(0, len(text), 7):
-            yield _chunk(body, {"content": text[start : start + 7]})
+        step = max(7, len(text) // 1_000)
+        for start in range(0, len(text), step):
+            yield _chunk(body, {"content": text[start : start + step]})
         yield _chunk(body, {}, finish)
         if self.usage:
             yield f"data: {json.dumps({**_head(body), 'choices': [], 'usage': _usage()})}\n\n"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.providers.comfyui_server import WORKFLOW, ComfyUI, comfyui
 from tests.providers.loopback import BOUND
-from tests.providers.media_server import picture
+from tests.providers.media_server import KEY, picture
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
 from vibe_prefect.tools.comfy_server import ComfyServer
@@ -92,6 +92,15 @@ async def test_a_refused_workflow_names_every_problem(context: ToolContext) -> N
         "node '3' (Unknown): Value not in list (ckpt_name: 'x')"
     )
     assert not caught.value.retryable
+
+
+async def test_a_token_that_the_server_repeats_does_not_show(context: ToolContext) -> None:
+    with comfyui(fails_in="3", says=f"{'x' * 460} {KEY} of 'someone' {KEY}") as server:
+        with pytest.raises(ToolError, match="failed: ") as caught:
+            await run(server, context, key=lambda: KEY)
+        assert f"Bearer {KEY}" in server.keys
+    assert "***" in str(caught.value)
+    assert KEY[:8] not in str(caught.value)
 
 
 async def test_after_a_disconnect_it_connects_again(context: ToolContext) -> None:

@@ -214,6 +214,53 @@ async def test_a_redirect_is_checked_like_a_url_of_the_plan(site: Site, config: 
     assert [path for _, path in site.asked] == ["/a"]
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.0.0.1",
+        "017700000001",
+        "0177.0.0.1",
+        "0",
+        "0.0.0.0",  # noqa: S104 - it is refused
+        "[::]",
+        "[::1]",
+        "[::127.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]",
+        "localhost",
+        "localhost.",
+        "LOCALHOST",
+        "127。0。0。1",
+        "①②⑦.0.0.1",
+        "inward.example",
+        "169.254.169.254",
+    ],
+)
+async def test_the_tool_reaches_no_private_address_however_it_is_spelt(
+    site: Site, context: ToolContext, tmp_path: Path, host: str
+) -> None:
+    """The site listens on this machine, and would answer; everything but private addresses is allowed."""
+    site.put("/secret", b"secret")
+
+    async def inward(name: str, port: int) -> Sequence[str]:
+        return ("127.0.0.1",)
+
+    everyone = FetchConfig(allow=("*", f"*:{site.port}"))
+    everyone = replace(everyone, resolve=inward) if host == "inward.example" else everyone
+    for inputs in ({}, {"path": "a.txt"}):
+        with pytest.raises(ToolError) as caught:
+            await fetch_tool(everyone).execute({"url": f"http://{host}:{site.port}/secret"} | inputs, context)
+        assert not caught.value.retryable
+    assert site.asked == []
+    assert not (tmp_path / "out").exists()
+
+
 async def test_an_exemption_does_not_pass_on_through_a_redirect(site: Site, config: FetchConfig) -> None:
     other = Site()
     with serving(other) as other.port:

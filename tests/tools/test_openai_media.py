@@ -149,6 +149,48 @@ async def test_a_status_is_an_error_that_says_whether_to_try_again(
     assert "key *** is wrong" in str(caught.value)
 
 
+def parts_of_the_key(text: str) -> list[str]:
+    return [KEY[:length] for length in range(8, len(KEY) + 1) if KEY[:length] in text]
+
+
+@pytest.mark.parametrize("call", [draw, say])
+@pytest.mark.parametrize("before", [480, 490, 495])
+async def test_a_key_is_hidden_before_a_message_is_cut(
+    server: MediaServer, context: ToolContext, call: Any, before: int
+) -> None:
+    server.error(400, f"{'x' * before}{KEY}")
+    with pytest.raises(ToolError, match="the server answered 400") as caught:
+        await call(server, context)
+    assert parts_of_the_key(str(caught.value)) == []
+
+
+@pytest.mark.parametrize(("call", "said"), [(draw, "holds no image: "), (say, "is no wav file")])
+async def test_a_key_in_an_answer_that_is_none_is_hidden_before_it_is_cut(
+    server: MediaServer, context: ToolContext, call: Any, said: str
+) -> None:
+    server.next = Response(f"<html>{'x' * 20}{KEY}", media_type="text/html")
+    with pytest.raises(ToolError, match=said) as caught:
+        await call(server, context)
+    assert parts_of_the_key(str(caught.value)) == []
+
+
+async def test_a_key_that_a_revised_prompt_repeats_does_not_show(server: MediaServer, context: ToolContext) -> None:
+    server.image["revised_prompt"] = f"a cat that says {KEY}"
+    assert (await draw(server, context)).metadata["revised_prompt"] == "a cat that says ***"
+
+
+@pytest.mark.parametrize("call", [draw, say])
+async def test_a_connection_that_breaks_in_the_middle_of_an_answer_is_worth_another_try(
+    server: MediaServer, context: ToolContext, call: Any, tmp_path: Path
+) -> None:
+    server.cut = True
+    with pytest.raises(ToolError, match="could not be reached") as caught:
+        await call(server, context)
+    assert caught.value.retryable
+    assert server.calls == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("call", [draw, say])
 async def test_a_slow_server_is_given_up(server: MediaServer, context: ToolContext, call: Any) -> None:
     server.delay = 1.0

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from vibe_prefect.budget import Spending
+from vibe_prefect.budget import PRICE_IT, Spending
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.lookup import Lookup, as_today, look_up, look_up_blocks
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_header
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
-from vibe_prefect.compiler import CompiledPlan, compile_plan
-from vibe_prefect.costs import CostForecast, cost_forecast
-from vibe_prefect.errors import PlanError
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.costs import CostForecast, calling_models, cost_forecast
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
+from vibe_prefect.tools.keysources import KeySource, key_sources
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.outlook import EarlierRun
@@ -48,10 +49,23 @@ class DryRun:
     costs: CostForecast | None = None
     budget_usd: float | None = None
     max_tokens: int | None = None
+    keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
+    """Where the keys are that it needs, each with the tools."""
+
+    lookup: Lookup = field(default_factory=Lookup)
+    """What the server told."""
+
+    def is_set(self, source: KeySource) -> bool | None:
+        """Tell whether there is a key; `None` where nobody could be asked."""
+        return self.lookup.blocks.get(source.block) if source.block else source.is_set
 
 
 def forecast_run(request: RunRequest) -> int:
-    """Tell what a run would do, without a server unless it goes on from another run; returns the exit code."""
+    """Tell what a run would do; returns the exit code.
+
+    A server is needed to go on from another run. What earlier runs cost, and whether secrets are there, is told where
+    a server answers anyway.
+    """
     check_folders(request)
     plan = ready(request.plan, mode(simulate=request.simulate))
     screen = err() if request.as_json else out()
@@ -69,23 +83,37 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
     if request.resume_from is None:
         outlook = forecast(compiled, selected=request.choice.selected(compiled))
-        return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate))
+        runs = outlook.ids(Action.RUN)
+        keys = _keys(plan, outlook)
+        lookup = look_up(plan, calling_models(compiled, runs, plan.tools), _blocks(keys))
+        return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
     server = find_server(screen, quiet=request.quiet)
     earlier, kept, paid = ask(server, _records(request.resume_from, plan))
     outlook = forecast(
         compiled,
         kept,
-        earlier=_compiled(earlier, plan),
+        earlier=as_today(earlier, plan),
         run=earlier.name,
         selected=request.choice.selected(compiled),
         refreshed=request.choice.refreshed(compiled),
     )
-    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.simulate), paid)
+    keys = _keys(plan, outlook)
+    blocks = ask(server, look_up_blocks(_blocks(keys))) if _blocks(keys) else {}
+    lookup = Lookup(paid, (earlier.name,), blocks)
+    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.simulate, keys=keys, lookup=lookup))
 
 
-def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun, paid: Mapping[str, Spending] | None = None) -> DryRun:
-    costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, paid)
+def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
+    costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, look.lookup.paid)
     return replace(look, costs=costs, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
+
+
+def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
+    return key_sources(plan.tools, {tool.name for tool in outlook.tools})
+
+
+def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(source.block for source in keys if source.block))
 
 
 async def _records(reference: str, plan: ReadyPlan) -> tuple[EarlierRun, frozenset[str], dict[str, Spending]]:
@@ -94,19 +122,9 @@ async def _records(reference: str, plan: ReadyPlan) -> tuple[EarlierRun, frozens
     from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
-    before = _compiled(earlier, plan)
+    before = as_today(earlier, plan)
     paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
     return earlier, await kept_nodes(plan.compiled, earlier.lineage), paid
-
-
-def _compiled(earlier: EarlierRun, plan: ReadyPlan) -> CompiledPlan | None:
-    """Return the earlier run's plan as it would run today; `None` where it could not any more."""
-    if earlier.plan is None:
-        return None
-    try:
-        return compile_plan(earlier.plan, tools=plan.tools, simulate=mode(simulate=earlier.simulated))
-    except PlanError:
-        return None
 
 
 def _print(screen: Screen, look: DryRun) -> None:
@@ -115,7 +133,7 @@ def _print(screen: Screen, look: DryRun) -> None:
     for line in _table(look, screen.limit):
         screen.say(line)
     screen.say(_verdict(look.outlook))
-    for line in [*_facts(look.outlook), *_cost_facts(look)]:
+    for line in [*_facts(look.outlook), *_key_facts(look), *_cost_facts(look)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -179,14 +197,43 @@ def _cost_facts(look: DryRun) -> list[Text]:
     if costs is None:
         return []
     lines = [_fact("models", f"{counted(costs.calls, 'call')}, at most {_spending(costs.most)}")]
-    if costs.known:
-        calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
-        lines.append(Text(f"  in the earlier run {calls} took {_spending(costs.likely)}"))
-    tight_usd = look.budget_usd is not None and (costs.most.usd is None or costs.most.usd > look.budget_usd)
+    lines.append(Text(f"  {_history(costs, look)}"))
+    if look.budget_usd is not None and costs.most.usd is None:
+        lines.append(Text(f"  a budget in dollars needs prices: the run would stop before its first call; {PRICE_IT}"))
+    tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
     tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
     return lines
+
+
+def _history(costs: CostForecast, look: DryRun) -> str:
+    """Return what is known of earlier runs, or why nothing is."""
+    if costs.known:
+        calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
+        names = one_line(", ".join(look.lookup.runs))
+        which = "the earlier run" if look.earlier is not None else f"earlier runs ({names})"
+        return f"in {which} {calls} took {_spending(costs.likely)}"
+    if look.lookup.unanswered is not None:
+        return f"estimated without earlier runs: {one_line(look.lookup.unanswered)}"
+    return "estimated: no earlier run has a record of these nodes with these models"
+
+
+def _key_facts(look: DryRun) -> list[Text]:
+    """Return where the keys are that the run needs, and whether they are there; never what they are."""
+    keys = [_key(source, tools, look) for source, tools in look.keys.items()]
+    return [_fact("keys", one_line("; ".join(keys)))] if keys else []
+
+
+def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
+    match look.is_set(source):
+        case True:
+            word = "set"
+        case False:
+            word = f"not set; {source.remedy}" if source.needed else "not set, and may not be needed"
+        case None:
+            word = f"not looked up, since {look.lookup.unanswered}"
+    return f"{source.place} for {', '.join(tools)}: {word}"
 
 
 def _spending(spending: Spending) -> str:
@@ -238,20 +285,38 @@ def _as_data(look: DryRun) -> dict[str, Any]:
             "estimated_seconds": path.seconds,
             "without_estimate": path.unestimated,
         },
-        "models": _cost_data(look.costs),
-        "tools": {tool.name: {"version": tool.version, "nodes": tool.nodes} for tool in outlook.tools},
+        "models": _cost_data(look),
+        "tools": {
+            tool.name: {"version": tool.version, "nodes": tool.nodes, "keys": _key_data(look, tool.name)}
+            for tool in outlook.tools
+        },
+        "not_looked_up": look.lookup.unanswered,
     }
 
 
-def _cost_data(costs: CostForecast | None) -> dict[str, Any] | None:
+def _key_data(look: DryRun, tool: str) -> list[dict[str, Any]]:
+    return [
+        {"place": source.place, "set": look.is_set(source), "needed": source.needed}
+        for source, tools in look.keys.items()
+        if tool in tools
+    ]
+
+
+def _cost_data(look: DryRun) -> dict[str, Any] | None:
+    costs = look.costs
     if costs is None:
         return None
-    earlier = {"calls": costs.known, "tokens": costs.likely.tokens, "cost_usd": costs.likely.usd}
+    earlier = {
+        "calls": costs.known,
+        "tokens": costs.likely.tokens,
+        "cost_usd": costs.likely.usd,
+        "run_names": list(look.lookup.runs),
+    }
     return {
         "calls": costs.calls,
         "most_tokens": costs.most.tokens,
         "most_cost_usd": costs.most.usd,
-        "earlier_run": earlier if costs.known else None,
+        "earlier_runs": earlier if costs.known else None,
     }
 
 

@@ -24,10 +24,11 @@ from vibe_prefect.compiler import (
 from vibe_prefect.engine.documents import read_document
 from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
+from vibe_prefect.engine.runner import usage_of_record
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
-from vibe_prefect.feedback import ResourceUsage, success_feedback
+from vibe_prefect.feedback import success_feedback
 from vibe_prefect.graph import build_graph
 from vibe_prefect.handlers import tool_of
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
@@ -211,10 +212,7 @@ def _end(result: ExecutionResult, flow_run: FlowRun) -> None:
 
 
 def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict[str, Any]:
-    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"])
-    feedback = success_feedback(result, node.estimated_duration, usage)
-    feedback["resource_usage"] = {**feedback["resource_usage"], "attempts": record["attempts"]}
-    return feedback
+    return success_feedback(result, node.estimated_duration, usage_of_record(record))
 
 
 async def _read(store: RecordStore, path: str) -> NodeRecord | None:

@@ -35,6 +35,7 @@ from vibe_prefect.engine.lineage import (
 )
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
+from vibe_prefect.engine.readiness import check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
@@ -200,6 +201,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = options.compiled.plan.id
     await _put_plan_into_name(client, flow_run, plan_id)
+    await check_ready(client, options.compiled, options.tools)
     earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
     root = await root_of(client, earlier)
     lineage = lineage_of(root.id, plan_id, shared=request.reuse == "plan")

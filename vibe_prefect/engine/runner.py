@@ -278,7 +278,7 @@ class _PlanRun:
             reused=reused,
         )
         self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
-        self._learn(node.id, success_feedback(result, node.node.estimated_duration, _usage_of(record)))
+        self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage_of_record(record)))
         self._finish(node.node, result, reused=reused)
 
     def _fail(self, node: CompiledNode, job: NodeJob, state: State[Any]) -> None:
@@ -378,7 +378,7 @@ class _PlanRun:
         return context
 
 
-def _usage_of(record: NodeRecord) -> ResourceUsage:
+def usage_of_record(record: NodeRecord) -> ResourceUsage:
     """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
     told = usage_in(record["result"])
     calls = [call for call in (record.get("usage") or told,) if call is not None]

@@ -11,6 +11,7 @@ from typing import Literal
 
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.tools.functions import ToolInputError
+from vibe_prefect.tools.keysources import KeySource, named_source, no_key
 
 MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-prefect[llm]'"
 """The command that installs what a model needs; `None` when it is here. It is imported by the first call."""
@@ -28,17 +29,12 @@ DEFAULT_MAX_TOKENS = 4_096
 DEFAULT_CONTEXT_TOKENS = 24_000
 
 _KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-"""The environment variables that must hold a key where neither a key nor another address is set."""
+"""The providers' own variables for a key. Servers that speak OpenAI's protocol elsewhere may ask for none."""
 
 _URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama": "OLLAMA_BASE_URL"}
 """The providers' own variables for another address."""
 
 Structure = Literal["auto", "native", "tool", "prompted"]
-
-
-def no_key() -> str | None:
-    """Return no key: the provider looks for its own in the environment."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +84,27 @@ class ModelConfig:
     structure: Structure = "auto"
     """How a provider is told the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
 
-    key_named: bool = False
-    """Whether the operator said where the key is."""
+    key_place: str | None = None
+    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     @property
     def usual(self) -> str:
         """The model that runs nodes that name none."""
         return self.models[0]
 
-    @property
-    def lack(self) -> str | None:
-        """What the first model lacks to answer, as far as that can be told without asking; `None` for nothing."""
-        variable = _KEYS.get(provider_of(self.usual))
-        if variable is None or self.key_named or self.base_url or os.environ.get(variable):
-            return None
-        return f"{variable}, the key for {self.usual}"
+    def key_sources(self, model: str) -> tuple[KeySource, ...]:
+        """Return where a model's key is, as far as that can be told: other providers have variables of their own."""
+        if self.is_own(model) and (self.key_place is not None or self.key is not no_key):
+            return named_source(self.key_place, KEY_VARIABLE)
+        provider = provider_of(model)
+        variable = _KEYS.get(provider)
+        if variable is None:
+            return ()
+        remedy = f"set {variable}, the key for {model}"
+        if self.is_own(model):
+            remedy += f", or say in {KEY_VARIABLE} where it is"
+        keyless = provider == "openai" and self.is_own(model) and self.base_url is not None
+        return (KeySource(f"env:{variable}", remedy, needed=not keyless),)
 
     def chosen(self, asked: str | None, usual: str | None = None) -> str:
         """Return the model for a call.

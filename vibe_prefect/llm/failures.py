@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.llm.secrets import scrubbed
+from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
     from pydantic_ai.exceptions import ModelAPIError
@@ -71,7 +71,15 @@ def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
 def _message(error: Exception) -> str:
     """Return what an error says, and what it came from where its own words say little, as 'Connection error.' does."""
     body = getattr(error, "body", None)
-    text = str(body) if body else str(error) or type(error).__name__
+    text = _said_in(body) if body else str(error) or type(error).__name__
     cause = error.__cause__
     deeper = cause.__cause__ if cause is not None else None
     return f"{text} ({type(deeper).__name__}: {deeper})" if deeper is not None and not body else text
+
+
+def _said_in(body: object) -> str:
+    """Return the message in an error's body, as OpenAI and Anthropic have it; of another body, all of it."""
+    found: Any = body
+    for name in ("error", "message"):
+        found = cast("dict[str, Any]", found).get(name, found) if isinstance(found, dict) else found
+    return found if isinstance(found, str) and found.strip() else str(body)

@@ -9,14 +9,16 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import jsonschema
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.calls import Models
 from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
-from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
+from vibe_prefect.tools.functions import FunctionTool, tool
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +27,24 @@ MAX_PROMPT = 400_000
 
 OWN_PARAMETERS = "this node's parameters"
 """The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
+
+
+def _checked_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuse what is no schema of an object, also before a run; one with templates is looked at once they are filled.
+
+    Raises:
+        PydanticCustomError: It is none.
+    """
+    if schema is None or any(True for _ in walk_templates(schema)):
+        return schema
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise PydanticCustomError("json_schema", "It is no JSON Schema: {why}", {"why": error.message}) from None
+    if schema.get("type") != "object":
+        raise PydanticCustomError("json_schema", "Expected a JSON Schema of type object")
+    return schema
+
 
 Prompt = Annotated[
     str, Field(min_length=1, max_length=MAX_PROMPT, pattern=r"\S", description="What to write; the node's description.")
@@ -36,6 +56,7 @@ MaxTokens = Annotated[int | None, Field(ge=1, description="Output tokens, at mos
 Temperature = Annotated[float | None, Field(ge=0, le=2, description="How much answers vary.")]
 Schema = Annotated[
     dict[str, Any] | None,
+    AfterValidator(_checked_schema),
     Field(description="JSON Schema of an object: the answer is data that fits it, in `data`, and as JSON in `text`."),
 ]
 Dependencies = Annotated[bool, Field(description="Whether the model is given the outputs of the dependencies.")]
@@ -68,7 +89,6 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
             ToolError: The provider refused or failed, or the answer does not fit the schema.
             BudgetExceededError: The run's budget does not allow the call.
         """
-        checked_schema(output_schema)
         config = models.config
         bare = Question(
             config.chosen(model),
@@ -121,22 +141,6 @@ def cut_told(material: Material, context: ToolContext) -> dict[str, Any]:
     cuts = ", ".join(f"{name} ({cut.kept:,} of {cut.characters:,} characters)" for name, cut in material.cuts.items())
     logger.warning("The model was given only a part for node %r: %s", context.get("node_id"), cuts)
     return {"cut": {name: asdict(cut) for name, cut in material.cuts.items()}}
-
-
-def checked_schema(schema: dict[str, Any] | None) -> None:
-    """Refuse what is no schema of an object.
-
-    Raises:
-        ToolInputError: It is none.
-    """
-    if schema is None:
-        return
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise ToolInputError(f"output_schema is no JSON Schema: {error.message}") from None
-    if schema.get("type") != "object":
-        raise ToolInputError(f"output_schema must be of type object, found {shorten(schema.get('type'))}")
 
 
 def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[str, Any]) -> dict[str, Any]:

@@ -9,17 +9,23 @@ from weakref import WeakKeyDictionary
 
 from anyio.to_thread import run_sync
 
-from vibe_prefect.errors import ToolError
+from vibe_prefect.errors import ToolError, did_you_mean
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, provider_of
 from vibe_prefect.llm.failures import tool_error
 from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.llm.secrets import scrubbed
+from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
     from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models import Model, ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
+
+COMMON_PROVIDERS = ("anthropic", "azure", "bedrock", "google", "groq", "mistral", "ollama", "openai", "openrouter")
+"""What a misspelt provider may have been meant to be; pydantic-ai knows more."""
+
+MAX_TOKEN_CHARACTERS = 32
+"""Characters that a token has at most on average; an answer with more of them does not keep to its tokens."""
 
 _ANSWER_TOOL = "answer"
 
@@ -80,7 +86,7 @@ class ProviderClient:
         counted = usage.input_tokens + usage.output_tokens > 0
         answer = Answer(
             scrubbed(_text_of(response), (key,)),
-            response.model_name or question.model,
+            scrubbed(response.model_name or question.model, (key,)),
             usage.input_tokens if counted else None,
             usage.output_tokens if counted else None,
             self.price(question.model, usage.input_tokens, usage.output_tokens) if counted else None,
@@ -127,8 +133,37 @@ def connect(name: str, base_url: str | None, key: str | None) -> Model:
     try:
         return infer_model(_wire_name(name, base_url), provider)
     except ValueError:
-        known = f"pydantic-ai knows no provider {provider_of(name)!r}"
-        raise ToolError(f"{name}: {known}; {HOW_TO_CONFIGURE}", retryable=False) from None
+        raise ToolError(_unknown(name), retryable=False) from None
+
+
+class _KnownError(Exception):
+    """The provider's class was found."""
+
+
+def provider_lack(config: ModelConfig, name: str) -> str | None:
+    """Return why a model's provider cannot be used at all: it is unknown, or its library is missing; else `None`."""
+    from pydantic_ai.models import infer_model
+    from pydantic_ai.providers import Provider, infer_provider_class
+
+    def found(kind: str) -> Provider[Any]:
+        infer_provider_class(kind)
+        raise _KnownError
+
+    try:
+        infer_model(_wire_name(name, config.base_url if config.is_own(name) else None), found)
+    except _KnownError:
+        return None
+    except ValueError:
+        return _unknown(name)
+    except ImportError as error:
+        return f"{name}: {error}"
+    return None
+
+
+def _unknown(name: str) -> str:
+    provider = provider_of(name)
+    hint = did_you_mean(provider, COMMON_PROVIDERS)
+    return f"{name}: pydantic-ai knows no provider {provider!r}{hint}; {HOW_TO_CONFIGURE}"
 
 
 def _wire_name(name: str, base_url: str | None) -> str:
@@ -147,12 +182,27 @@ async def _streamed(
     async with model_request_stream(
         model, [request], model_settings=settings, model_request_parameters=parameters
     ) as stream:
+        room = question.max_tokens * MAX_TOKEN_CHARACTERS
         async for event in stream:
             if isinstance(event, PartStartEvent):
-                heard(_piece(event.part, "content", "args"))
+                piece = _piece(event.part, "content", "args")
             elif isinstance(event, PartDeltaEvent):
-                heard(_piece(event.delta, "content_delta", "args_delta"))
+                piece = _piece(event.delta, "content_delta", "args_delta")
+            else:
+                continue
+            heard(piece)
+            room -= len(piece)
+            if room < 0:
+                raise _endless(question)
         return stream.get()
+
+
+def _endless(question: Question) -> ToolError:
+    return ToolError(
+        f"{question.model}: stopped: the answer is much longer than the {question.max_tokens:,} tokens that it may "
+        "have; the provider does not keep max_tokens",
+        retryable=False,
+    )
 
 
 def _piece(part: object, *names: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 
 from vibe_prefect.llm.calls import ModelLimits, Models
-from vibe_prefect.llm.config import KEY_VARIABLE, MISSING, ModelConfig
+from vibe_prefect.llm.config import MISSING, ModelConfig
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
-from vibe_prefect.llm.provider import ProviderClient
+from vibe_prefect.llm.provider import ProviderClient, provider_lack
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
 from vibe_prefect.tools.base import ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
@@ -42,13 +43,9 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.uses_vibe = True
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
-            one.missing_setting = _lack(models.config)
+            one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
+            one.key_sources = models.config.key_sources(one.model_limits.usual)
     return made
-
-
-def _lack(config: ModelConfig) -> str | None:
-    lack = config.lack
-    return None if lack is None else f"set {lack}, or say in {KEY_VARIABLE} where it is"
 
 
 def _version(config: ModelConfig) -> str:

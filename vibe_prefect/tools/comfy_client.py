@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.http import RETRYABLE, retry_after
+from vibe_prefect.tools.secrets import scrubbed
 
 MAX_MESSAGE = 64_000_000
 """The largest message of the websocket, in bytes: previews come that way."""
@@ -96,7 +97,7 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
     try:
         with anyio.fail_after(server.seconds):
             async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=timeout) as http:
-                run = _Run(server, http, headers, workflow, label)
+                run = _Run(server, http, headers, workflow, label, key)
                 await run.follow()
                 files = [file for file in await run.files() if outputs is None or file.node in outputs]
                 return Made(await run.fetch(files), run.facts())
@@ -115,6 +116,7 @@ class _Run:
     headers: dict[str, str]
     workflow: Workflow
     label: str
+    key: str | None
     id: str = field(default_factory=lambda: str(uuid4()))
     client: str = field(default_factory=lambda: uuid4().hex)
     over: bool = False
@@ -150,15 +152,16 @@ class _Run:
         response = await self.http.post("/prompt", json=body)
         if response.status_code == BAD_REQUEST:
             self.over = True
-            raise ToolError(f"{NAME}: the server refuses the workflow: {_refusal(response)}", retryable=False)
-        self.id = str(_data(response).get("prompt_id", self.id))
+            reason = _refusal(self._said(response.text))
+            raise ToolError(f"{NAME}: the server refuses the workflow: {reason}", retryable=False)
+        self.id = str(self._data(response).get("prompt_id", self.id))
 
     async def _listen(self, socket: ClientConnection) -> None:
         """Read messages until the workflow is over, or the connection."""
         try:
             async for message in socket:
                 if isinstance(message, str):  # bytes are previews
-                    self._note(_message(message))
+                    self._note(_message(self._said(message)))
                 if self.over:
                     return
         except ConnectionClosed:
@@ -246,15 +249,29 @@ class _Run:
         return True
 
     async def _history(self) -> dict[str, Any] | None:
-        return _data(await self.http.get(f"/history/{self.id}")).get(self.id)
+        return self._data(await self.http.get(f"/history/{self.id}")).get(self.id)
 
     async def _place(self) -> str | None:
         """Return which of the server's queues holds the workflow."""
-        queues = _data(await self.http.get("/queue"))
+        queues = self._data(await self.http.get("/queue"))
         for name in ("queue_running", "queue_pending"):
             if any(self.id in entry[1:2] for entry in cast("list[Any]", queues.get(name) or ())):
                 return name
         return None
+
+    def _said(self, text: str) -> str:
+        """Return what the server says without the key, before anything cuts it, shows it or keeps it."""
+        return scrubbed(text, (self.key,))
+
+    def _data(self, response: httpx.Response) -> dict[str, Any]:
+        _check_status(response)
+        try:
+            found = json.loads(self._said(response.text))
+        except ValueError as error:
+            raise ToolError(f"{NAME}: {response.url.path} answered with what is no JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise ToolError(f"{NAME}: {response.url.path} answered with {shorten(found)}, expected an object")
+        return cast("dict[str, Any]", found)
 
     async def _withdraw(self) -> None:
         """Take the workflow out of the queue; where it runs already, stop it, and nobody else's."""
@@ -326,17 +343,6 @@ def _message(text: str) -> dict[str, Any]:
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
 
 
-def _data(response: httpx.Response) -> dict[str, Any]:
-    _check_status(response)
-    try:
-        found = response.json()
-    except ValueError as error:
-        raise ToolError(f"{NAME}: {response.url.path} answered with what is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ToolError(f"{NAME}: {response.url.path} answered with {shorten(found)}, expected an object")
-    return cast("dict[str, Any]", found)
-
-
 def _check_status(response: httpx.Response) -> None:
     if not response.is_success:
         raise ToolError(
@@ -346,10 +352,10 @@ def _check_status(response: httpx.Response) -> None:
         )
 
 
-def _refusal(response: httpx.Response) -> str:
+def _refusal(text: str) -> str:
     """Return what the server finds wrong with a workflow: the whole, then node by node."""
     try:
-        found = cast("dict[str, Any]", response.json())
+        found = cast("dict[str, Any]", json.loads(text))
         error, nodes = found.get("error"), cast("dict[str, Any]", found.get("node_errors") or {})
         parts = [
             f"node {id!r} ({node.get('class_type')}): {problem.get('message')} ({problem.get('details')})"
@@ -358,7 +364,7 @@ def _refusal(response: httpx.Response) -> str:
         ]
         return "; ".join([str(cast("Any", error)["message"]), *parts])[:2_000]
     except (ValueError, AttributeError, LookupError, TypeError):  # not as documented: shown as it is
-        return shorten(response.text, 500)
+        return shorten(text, 500)
 
 
 def _files(node: str, output: Any) -> Iterator[SavedFile]:

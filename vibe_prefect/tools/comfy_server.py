@@ -6,16 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from vibe_prefect.tools.keysources import no_key
+
 NAME = "comfyui_run"
 """The tool's name, for messages."""
 
 Workflow = dict[str, Any]
 """Nodes by id, each with `class_type` and `inputs`."""
-
-
-def no_key() -> str | None:
-    """Return no key, for servers that ask for none."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +24,9 @@ class ComfyServer:
 
     key: Callable[[], str | None] = no_key
     """Returns what a proxy before it wants as bearer token; asked at each call, so that it is not kept."""
+
+    key_place: str | None = None
+    """Where the operator says that it is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 1_800.0
     """How long one workflow may take, waiting in the server's queue included."""

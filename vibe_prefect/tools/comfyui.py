@@ -16,6 +16,7 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
+from vibe_prefect.tools.keysources import named_source
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
@@ -84,6 +85,9 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
     comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})
     if server is None:
         comfyui_run.missing_setting = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
+    else:
+        setting = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_KEY"
+        comfyui_run.key_sources = named_source(server.key_place, setting)
     return comfyui_run
 
 

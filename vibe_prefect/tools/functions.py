@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from types import UnionType
-from typing import Any, Union, cast, get_args, get_origin, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
 
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
@@ -22,6 +22,9 @@ from vibe_prefect.tools.base import (
     ToolSpec,
     input_problems,
 )
+
+if TYPE_CHECKING:
+    from vibe_prefect.tools.keysources import KeySource
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
@@ -46,6 +49,12 @@ class FunctionTool(BaseTool):
 
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
+
+    late_check: Callable[[], str | None] | None = None
+    """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+
+    key_sources: tuple[KeySource, ...] = ()
+    """Where the keys are that it works with."""
 
     def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
         self.source_object = function

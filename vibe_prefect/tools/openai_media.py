@@ -21,8 +21,10 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.http import RETRYABLE, fetch, retry_after
+from vibe_prefect.tools.keysources import named_source, no_key
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
+from vibe_prefect.tools.secrets import scrubbed
 from vibe_prefect.tools.workspace import FileRef
 
 if TYPE_CHECKING:
@@ -54,16 +56,15 @@ _AUDIO_SIGNS: dict[str, tuple[str, str, re.Pattern[bytes]]] = {
 }
 """By suffix: the protocol's word for the format, the media type, and how such a file begins."""
 
-_HIDDEN = "***"
 _SPENT = "insufficient_quota"
+
+OPENAI = "https://api.openai.com/v1"
+"""Where OpenAI's own protocol begins."""
+
+_PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_"
 
 Path = Annotated[str, Field(min_length=1, max_length=1_000)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-def no_key() -> str | None:
-    """Return no key, for servers that ask for none."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,14 @@ class OpenAIEndpoint:
     models: tuple[str, ...]
     """Models that may be asked for; the first one is asked unless a plan names another of them."""
 
-    base_url: str = "https://api.openai.com/v1"
+    base_url: str = OPENAI
     """Where the protocol begins."""
 
     key: Callable[[], str | None] = no_key
     """Returns the key; asked at each call, in a thread, so that no key is held, kept or shown."""
+
+    key_place: str | None = None
+    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 180.0
     """How long one call may take."""
@@ -163,14 +167,14 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
         asked = {"prompt": prompt, "model": chosen, **_given(size=size, quality=quality)}
         if suffix != ".png":
             asked["output_format"] = IMAGE_FORMATS[suffix].lower()
-        answer = await _ask_for_image(call, asked)
-        content = await _image_bytes(call, answer, fetching)
+        image, metadata = await _ask_for_image(call, asked)
+        content = await _image_bytes(call, image, fetching)
         width, height = _checked_image(call, content, IMAGE_FORMATS[suffix])
         facts = provenance_of(context, call.tool, VERSION, model=chosen)
         ref = await run_sync(write_with_provenance, workspace, path, content, None, facts)
-        return ToolResult(True, ImageRef(**ref, width=width, height=height), metadata=_metadata(chosen, answer))
+        return ToolResult(True, ImageRef(**ref, width=width, height=height), metadata=metadata)
 
-    return _told(image_generate, endpoint, "IMAGES_MODELS")
+    return _told(image_generate, endpoint, f"{_PREFIX}IMAGES")
 
 
 def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> FunctionTool:
@@ -210,14 +214,12 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
         workspace.output_path(path)
         chosen = call.model(model)
         asked = {"input": text, "model": chosen, "voice": voice, "response_format": kind}
-        content = await _ask_for_speech(call, asked | _given(speed=speed, instructions=instructions))
-        if not sign.match(content):
-            raise call.error(f"the answer is no {kind} file; it begins with {shorten(content[:40])}")
+        content = await _ask_for_speech(call, asked | _given(speed=speed, instructions=instructions), sign)
         facts = provenance_of(context, call.tool, VERSION, model=chosen, voice=voice)
         ref = await run_sync(write_with_provenance, workspace, path, content, mime, facts)
         return ToolResult(True, ref, metadata={"model": chosen, "voice": voice, "characters": len(text)})
 
-    return _told(speech_generate, endpoint, "SPEECH_MODELS")
+    return _told(speech_generate, endpoint, f"{_PREFIX}SPEECH")
 
 
 def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
@@ -225,10 +227,21 @@ def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
     return " ".join([VERSION, *(endpoint.models[:1] if endpoint else ()), *others])
 
 
-def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, setting: str) -> FunctionTool:
+def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
+    """Return a tool that says what it lacks.
+
+    Args:
+        made: The tool.
+        endpoint: Whom it asks.
+        settings: How the environment variables of its settings begin.
+    """
     made.missing_extra = MISSING
     if endpoint is None:
-        made.missing_setting = f"name the models that may be used in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_{setting}"
+        made.missing_setting = f"name the models that may be used in {settings}_MODELS"
+    elif endpoint.key is no_key and endpoint.base_url.rstrip("/") == OPENAI:
+        made.missing_setting = f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY"
+    else:
+        made.key_sources = named_source(endpoint.key_place, f"{settings}_KEY")
     return made
 
 
@@ -251,17 +264,17 @@ def _given(**inputs: Any) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value is not None}
 
 
-async def _ask_for_image(call: _Call, asked: dict[str, Any]) -> Any:
-    async with _client(call) as client:
+async def _ask_for_image(call: _Call, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the image, as the protocol has it, and what is told about it."""
+    async with _client(call) as (client, key):
         answer = cast("Any", await client.images.generate(**{**asked, **call.endpoint.options}))
-    images = getattr(answer, "data", None)  # of an answer that is no JSON the client makes text
+    images = cast("Any", getattr(answer, "data", None))  # of an answer that is no JSON the client makes text
     if not (images and isinstance(images, list)):
-        raise call.error(f"the answer holds no image: {shorten(answer)}")
-    return answer
+        raise call.error(f"the answer holds no image: {shorten(scrubbed(str(answer), (key,)))}")
+    return cast("Any", images[0]), _metadata(asked["model"], answer, key)
 
 
-async def _image_bytes(call: _Call, answer: Any, fetching: FetchConfig) -> bytes:
-    image = answer.data[0]
+async def _image_bytes(call: _Call, image: Any, fetching: FetchConfig) -> bytes:
     packed, url = getattr(image, "b64_json", None), getattr(image, "url", None)
     if isinstance(packed, str):
         try:
@@ -291,25 +304,30 @@ def _checked_image(call: _Call, content: bytes, expected: str) -> tuple[int, int
     return width, height
 
 
-def _metadata(model: str, answer: Any) -> dict[str, Any]:
+def _metadata(model: str, answer: Any, key: str | None) -> dict[str, Any]:
     usage, revised = getattr(answer, "usage", None), getattr(answer.data[0], "revised_prompt", None)
     facts: dict[str, Any] = {"model": model}
     if usage is not None:
         facts["usage"] = usage.model_dump(mode="json", exclude_none=True)
     if isinstance(revised, str):
-        facts["revised_prompt"] = revised
+        facts["revised_prompt"] = scrubbed(revised, (key,))
     return facts
 
 
-async def _ask_for_speech(call: _Call, asked: dict[str, Any]) -> bytes:
-    async with _client(call) as client:
+async def _ask_for_speech(call: _Call, asked: dict[str, Any], sign: re.Pattern[bytes]) -> bytes:
+    """Return the audio; one that does not begin as it must is an error."""
+    async with _client(call) as (client, key):
         answer = await client.audio.speech.create(**{**asked, **call.endpoint.options})
-    return answer.content
+    if sign.match(answer.content):
+        return answer.content
+    # Hidden before it is cut: a cut in the middle of the key would leave a part that is not found any more.
+    said = scrubbed(answer.content[:MAX_TEXT].decode("latin-1"), (key,)).encode("latin-1")
+    raise call.error(f"the answer is no {asked['response_format']} file; it begins with {shorten(said[:40])}")
 
 
 @asynccontextmanager
-async def _client(call: _Call) -> AsyncGenerator[openai.AsyncOpenAI]:
-    """Yield a client for one call, and turn what goes wrong into a `ToolError` without the key.
+async def _client(call: _Call) -> AsyncGenerator[tuple[openai.AsyncOpenAI, str | None]]:
+    """Yield a client for one call with its key, and turn what goes wrong into a `ToolError` without the key.
 
     It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key away.
     """
@@ -325,7 +343,7 @@ async def _client(call: _Call) -> AsyncGenerator[openai.AsyncOpenAI]:
                 timeout=call.endpoint.seconds,
                 http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
             ) as client:
-                yield client
+                yield client, key
     except (TimeoutError, openai.OpenAIError, ValueError) as error:
         # Not `from error`: the client's own text may hold the key, and a traceback would show it.
         raise _tool_error(call, error, key) from None
@@ -338,26 +356,20 @@ def _tool_error(call: _Call, error: Exception, key: str | None) -> ToolError:
         case openai.APITimeoutError() | TimeoutError():
             return call.error(f"no answer within {call.endpoint.seconds:g} s")
         case openai.APIConnectionError():
-            cause = _without(str(error.__cause__ or error), key)
+            cause = scrubbed(str(error.__cause__ or error), (key,))
             return call.error(f"{call.endpoint.base_url} could not be reached: {cause}")
         case openai.APIStatusError():
             return _status_error(call, error, key)
         case ValueError():
-            return call.error(f"the answer is no JSON as it should be: {_without(str(error), key)}")
+            return call.error(f"the answer is no JSON as it should be: {scrubbed(str(error), (key,))}")
         case _:
-            return call.error(_without(str(error), key))
+            return call.error(scrubbed(str(error), (key,)))
 
 
 def _status_error(call: _Call, error: openai.APIStatusError, key: str | None) -> ToolError:
     status = error.status_code
     retryable = (status in RETRYABLE or status >= 500) and error.code != _SPENT
-    said = _without(shorten(error.message, 500), key)
-    return call.error(f"the server answered {status}: {said}", retryable=retryable, wait=_wait(error))
-
-
-def _wait(error: openai.APIStatusError) -> float | None:
-    return retry_after(cast("Any", error.response.headers))
-
-
-def _without(text: str, key: str | None) -> str:
-    return text.replace(key, _HIDDEN) if key else text
+    # Hidden before it is cut: a cut in the middle of the key would leave a part that is not found any more.
+    said = shorten(scrubbed(error.message, (key,)), 500)
+    wait = retry_after(cast("Any", error.response.headers))
+    return call.error(f"the server answered {status}: {said}", retryable=retryable, wait=wait)

@@ -1,0 +1,72 @@
+"""What only a run that begins can find out: whether Secret blocks are there, and client libraries know providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from anyio.to_thread import run_sync
+from prefect.client.orchestration import PrefectClient
+from prefect.exceptions import ObjectNotFound
+
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.errors import UsageError
+from vibe_prefect.tools.keysources import key_sources
+from vibe_prefect.tools.registry import ToolRegistry
+
+BLOCK_TYPE = "secret"
+"""Prefect's name of the type."""
+
+
+async def blocks_there(client: PrefectClient, names: Collection[str]) -> dict[str, bool]:
+    """Tell of each Secret block whether the server has it; what it holds is not asked for."""
+    return {name: await _is_there(client, name) for name in names}
+
+
+async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: ToolRegistry) -> None:
+    """Refuse a plan before its first node whose tools need a Secret block, or a library, that is not there.
+
+    Args:
+        client: The server's client.
+        compiled: The plan.
+        tools: The tools of its run.
+
+    Raises:
+        UsageError: Something is missing.
+    """
+    used = sorted({node.tool for node in compiled.nodes.values() if node.tool})
+    problems = [*await _missing_blocks(client, tools, used), *await run_sync(_late_lacks, tools, used)]
+    if problems:
+        raise UsageError(f"nothing was run: {'; '.join(problems)}")
+
+
+async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Collection[str]) -> list[str]:
+    sources = {source: names for source, names in key_sources(tools, used).items() if source.block}
+    there = await blocks_there(client, {source.block for source in sources if source.block})
+    return [
+        f"{_tools(names)} a key: {source.remedy}"
+        for source, names in sources.items()
+        if source.block and not there[source.block]
+    ]
+
+
+def _late_lacks(tools: ToolRegistry, used: Collection[str]) -> list[str]:
+    """Return what tools lack that takes the import of a library to find out, each once."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in used:
+        check: Callable[[], str | None] | None = getattr(tools.get(name), "late_check", None)
+        lack = check() if check is not None else None
+        if lack is not None:
+            found[lack] = (*found.get(lack, ()), name)
+    return [f"{_tools(names)} more: {lack}" for lack, names in found.items()]
+
+
+def _tools(names: Collection[str]) -> str:
+    return f"the tool {next(iter(names))} needs" if len(names) == 1 else f"the tools {', '.join(names)} need"
+
+
+async def _is_there(client: PrefectClient, name: str) -> bool:
+    try:
+        await client.read_block_document_by_name(name, BLOCK_TYPE, include_secrets=False)
+    except ObjectNotFound:
+        return False
+    return True

@@ -1,0 +1,78 @@
+"""Where the keys are that tools need, so that a plan can be refused before it runs, and a dry run can list them.
+
+No value of a key is read here: only whether there is one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from vibe_prefect.tools.registry import ToolRegistry
+
+SECRET = "secret"  # noqa: S105 - the word before a block's name
+ENV = "env"
+
+
+def no_key() -> str | None:
+    """Return no key: a server asks for none, or its client library looks for its own in the environment."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where a key is."""
+
+    place: str
+    """`env:NAME` for a variable of the environment, `secret:name` for a Prefect Secret block."""
+
+    remedy: str
+    """What to do where there is none, such as `set NAME, which SETTING names`."""
+
+    needed: bool = True
+    """Whether the tool cannot work without it; a server at an address of one's own may ask for no key."""
+
+    @property
+    def block(self) -> str | None:
+        """The name of the Secret block; `None` for a variable."""
+        kind, _, name = self.place.partition(":")
+        return name if kind == SECRET else None
+
+    @property
+    def is_set(self) -> bool | None:
+        """Whether the variable holds anything; `None` for a block, of which only the Prefect server knows."""
+        return None if self.block else bool(os.environ.get(self.place.removeprefix(f"{ENV}:")))
+
+    @property
+    def lack(self) -> str | None:
+        """What to do before a tool can run; `None` where nothing is known to be missing."""
+        return self.remedy if self.needed and self.is_set is False else None
+
+
+def named_source(place: str | None, setting: str) -> tuple[KeySource, ...]:
+    """Return the source of a key that a setting names; none where it is not set.
+
+    Args:
+        place: What the setting says.
+        setting: Its environment variable.
+    """
+    if place is None:
+        return ()
+    name = place.partition(":")[2]
+    what = f"set {name}" if place.startswith(f"{ENV}:") else f"save the Secret block {name!r} on the Prefect server"
+    return (KeySource(place, f"{what}, where {setting} says that the key is"),)
+
+
+def key_sources(tools: ToolRegistry, names: Collection[str]) -> Mapping[KeySource, tuple[str, ...]]:
+    """Return the sources of all keys that tools use, each with the names of the tools.
+
+    Args:
+        tools: The tools there are.
+        names: Those that are used.
+    """
+    found: dict[KeySource, tuple[str, ...]] = {}
+    for name in sorted(names):
+        for source in getattr(tools.get(name), "key_sources", ()):
+            found[source] = (*found.get(source, ()), name)
+    return found
