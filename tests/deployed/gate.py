@@ -1,4 +1,4 @@
-"""A real HTTP server that plans fetch from: it counts each fetch, and holds some of them for as long as a test likes."""
+"""A real HTTP server that plans fetch from: it counts each fetch, and holds some for as long as a test likes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Gate:
         """Answer each fetch with a number of its own, so that no two contents are the same."""
         _, kind, id = scope["path"].split("/")
         self.hits[id] += 1
-        while kind == "held" and not self.opened.is_set():
+        while kind == "held" and not self.opened.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0.02)
         body = f"number {next(self._number)}".encode()
         headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(body)).encode())]

@@ -119,6 +119,14 @@ async def test_deploys_and_executes(station: Station) -> None:
     assert [path.read_text() for path in station.folder.glob("outputs/*/*/child.txt")] == ["from the child"]
 
 
+def test_a_pool_that_is_not_there_is_told(station: Station) -> None:
+    told = "there is no work pool 'statoin' yet: one for processes is made, and nothing is deployed to it so far"
+    folder = station.folder / "elsewhere"
+    folder.mkdir()
+    with process(folder, station.api, "worker", "start", "--pool", "statoin", ready=told):
+        pass
+
+
 async def test_cancelled(station: Station) -> None:
     async with get_client() as client:
         run = await held(client, station, "cancelled")

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, flush, out
+from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode, tell
 from vibe_prefect.cli.interrupt import SIGNALS
 from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.schedules import schedule_of
 from vibe_prefect.cli.standing import standing_or_started, ui_address
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import Simulate
@@ -39,17 +41,17 @@ class Served:
     plan: WorkflowPlan
 
 
-def serve(paths: Sequence[str], cron: str | None, timezone: str) -> int:
+def serve(paths: Sequence[str], cron: str | None, timezone: str | None) -> int:
     """Serve plans until a signal ends it."""
     plans = _checked(paths)
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     screen = out()
-    schedule = _schedule(cron, timezone)
+    schedule = schedule_of(cron, timezone)
     with ExitStack() as stack:
         server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
         screen.say(f"Prefect server  {ui_address() or server.api_url}")
-        asyncio.run(_serve(plans, screen, schedule))
+        ask(server, _serve(plans, screen, schedule))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
@@ -67,14 +69,6 @@ def _checked(paths: Sequence[str]) -> list[Served]:
             raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
         found[plan.id] = Served(Path(path).resolve(), plan)
     return list(found.values())
-
-
-def _schedule(cron: str | None, timezone: str) -> Schedule | None:
-    if cron is None:
-        return None
-    from vibe_prefect.engine.deployments import cron_schedule
-
-    return cron_schedule(cron, timezone)
 
 
 async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | None) -> None:
