@@ -97,9 +97,10 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(
             """The completed runs, once there are two of them and one has collided."""
             runs = await scheduled_runs(client, deployment)
             completed = [run for run in runs if run.state_name == "Completed"]
-            begun = [run for run in runs if run.state_name != "Scheduled"]
-            collided = [run for run in begun if run.state_name == "Cancelled" or await waited(client, run)]
-            return completed if len(completed) >= 2 and collided else None
+            if len(completed) < 2:
+                return None
+            collided = [run for run in runs if run.state_name == "Cancelled" or await waited(client, run)]
+            return completed if collided else None
 
         runs = await until(look, "two runs by the clock and one that collided")
         await client.request("PATCH", f"/deployments/{deployment}", json={"paused": True})
@@ -138,10 +139,6 @@ async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
 
 WRONG = [
     (["plan.json", "--cron", "at noon"], "--cron 'at noon' is no schedule: expected minute, hour, day"),
-    (["plan.json", "--cron", "0 6 * * 1", "--timezone", "Europe/Berln"], "did you mean 'Europe/Berlin'"),
-    (["plan.json", "--timezone", "Europe/Berlin"], "--timezone 'Europe/Berlin' is of --cron, which is not given"),
-    (["plan.json", "--cron", ""], "--cron '' is no schedule"),
-    (["none.yaml"], "plan 'none.yaml' has 1 problem: cannot be read"),
     (["never-stored"], "no plan is stored as 'never-stored'"),
     (["plan.json", "--working-dir", "nowhere"], "--working-dir 'nowhere' is not a folder"),
 ]
@@ -211,14 +208,13 @@ def test_a_server_cannot_start_where_something_else_listens(folder: Path) -> Non
     assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another --port" in refused.stderr
 
 
-@pytest.mark.parametrize("command", [["deploy", "plan.json"], ["serve", "plan.json"], ["worker", "start"]])
-def test_a_wrong_address_of_the_server_is_told(prefect_server: str, folder: Path, command: list[str]) -> None:
-    write(folder, "plan")
+def test_a_wrong_address_of_the_server_is_told(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "plan")
     nobody = f"http://127.0.0.1:{free_port()}/api"
-    refused = call(folder, nobody, *command)
+    refused = call(folder, nobody, "serve", name)
     assert refused.returncode == 3
     assert f"cannot reach the Prefect server at {nobody}" in refused.stderr
-    refused = call(folder, prefect_server.removesuffix("/api"), *command)
+    refused = call(folder, prefect_server.removesuffix("/api"), "worker", "start")
     assert refused.returncode == 3
     assert "is not the API of a Prefect server, whose address ends with /api" in refused.stderr
 

@@ -24,4 +24,4 @@ def schedule_of(cron: str | None, timezone: str | None) -> Schedule | None:
         return None
     from vibe_prefect.engine.deployments import cron_schedule
 
-    return cron_schedule(cron, timezone or DEFAULT_ZONE)
+    return cron_schedule(cron, DEFAULT_ZONE if timezone is None else timezone)
