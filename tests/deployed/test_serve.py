@@ -103,7 +103,7 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(
             return completed if collided else None
 
         runs = await until(look, "two runs by the clock and one that collided")
-        await client.request("PATCH", f"/deployments/{deployment}", json={"paused": True})
+        await client.pause_deployment(deployment)
         names = {run.state_name for run in await scheduled_runs(client, deployment)}
         await client.delete_deployment(deployment)
     assert ("Cancelled" in names) == (overlap == "skip")
