@@ -24,14 +24,17 @@ from prefect.schedules import Schedule
 from tests.deployed.api import BOUND, PROGRAM, call, ended, environment, process, stop, trigger, until
 from tests.deployed.gate import Gate, running_gate
 from tests.deployed.plans import plan, tool
-from vibe_prefect.engine.deployments import PlanDeployment
+from vibe_prefect.engine.deployments import PlanDeployment, is_served
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-EVERY = timedelta(seconds=2)
-"""From one scheduled run to the next; less than a run takes with its start."""
+EVERY = timedelta(seconds=5)
+"""From one scheduled run to the next."""
+
+STATES = {"wait": "AwaitingConcurrencySlot", "skip": "Cancelled"}
+"""The state of a run that is due while another one of its deployment is at work."""
 
 
 def write(folder: Path, id: str, content: str = "hello") -> str:
@@ -45,8 +48,11 @@ async def test_a_served_plan_runs_as_its_file_says_now(prefect_server: str, fold
     with process(folder, prefect_server, "serve", name, ready="serving"):
         async with get_client() as client:
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
+            assert await is_served(client, "served")
             write(folder, "served", "other words")
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
+    async with get_client() as client:
+        assert not await is_served(client, "served")
     texts = [path.read_text() for path in sorted(folder.glob("outputs/served/*/text.txt"))]
     assert sorted(texts) == ["first words", "other words"]
     said = (folder / "serve.log").read_text()
@@ -74,10 +80,10 @@ async def scheduled_runs(client: PrefectClient, deployment: UUID) -> list[FlowRu
     return [FlowRun.model_validate(run) for run in found if run["auto_scheduled"]]
 
 
-async def waited(client: PrefectClient, run: FlowRun) -> bool:
-    """Tell whether a run was held back because its deployment was busy."""
-    states = await client.read_flow_run_states(run.id)
-    return any(state.name == "AwaitingConcurrencySlot" for state in states)
+async def collided(client: PrefectClient, run: FlowRun) -> bool:
+    """Tell whether a run found its deployment busy: it waits, or was left out."""
+    states = {state.name for state in await client.read_flow_run_states(run.id)}
+    return not states.isdisjoint({"AwaitingConcurrencySlot", "Cancelled"})
 
 
 @pytest.mark.parametrize("overlap", ["wait", "skip"])
@@ -86,34 +92,38 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(
 ) -> None:
     folder, gate = clock
     id = f"clock-{overlap}"
-    fetch = tool("fresh", "http_fetch", {"url": gate.url("free", id), "path": "fresh.txt"})
+    fetch = tool("fresh", "http_fetch", {"url": gate.url("held", id), "path": "fresh.txt"})
     (folder / f"{id}.json").write_text(json.dumps(plan(id, fetch)))
     timed = PlanDeployment(id, "By the clock", f"{id}.json", Schedule(interval=EVERY), overlap=overlap)
+    gate.opened.clear()
 
     async with get_client() as client:
         deployment = await timed.build_for("clock", folder).aapply()
 
-        async def look() -> list[FlowRun] | None:
-            """The completed runs, once there are two of them and one has collided."""
-            runs = await scheduled_runs(client, deployment)
-            completed = [run for run in runs if run.state_name == "Completed"]
-            if len(completed) < 2:
-                return None
-            collided = [run for run in runs if run.state_name == "Cancelled" or await waited(client, run)]
-            return completed if collided else None
+        async def one_collided() -> FlowRun | None:
+            for run in await scheduled_runs(client, deployment):
+                if gate.hits[id] and await collided(client, run):
+                    return run
+            return None
 
-        runs = await until(look, "two runs by the clock and one that collided")
-        await client.pause_deployment(deployment)
-        names = {run.state_name for run in await scheduled_runs(client, deployment)}
-        await client.delete_deployment(deployment)
-    assert ("Cancelled" in names) == (overlap == "skip")
+        async def two_completed() -> list[FlowRun] | None:
+            runs = [run for run in await scheduled_runs(client, deployment) if run.state_name == "Completed"]
+            return runs if len(runs) >= 2 else None
+
+        try:
+            late = await until(one_collided, "a run that is due while another one is at work")
+            assert gate.hits[id] == 1, "no other one is at work"
+            assert (await client.read_flow_run(late.id)).state_name == STATES[overlap]
+            gate.opened.set()
+            runs = await until(two_completed, "two runs by the clock")
+        finally:
+            await client.delete_deployment(deployment)
     for earlier, later in pairwise(runs):
         assert earlier.end_time is not None
         assert later.start_time is not None
         assert earlier.end_time <= later.start_time
     texts = [path.read_text() for path in folder.glob(f"outputs/{id}/*/fresh.txt")]
     assert len(set(texts)) == len(texts) >= 2, "each run makes its own"
-    assert gate.hits[id] >= 2
 
 
 async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, flush, out
 from vibe_prefect.cli.environment import ask
-from vibe_prefect.cli.exits import ExitCode, tell
+from vibe_prefect.cli.exits import ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import SIGNALS
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import schedule_of
@@ -76,6 +76,7 @@ async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | N
 
     from vibe_prefect.engine.deployments import PlanDeployment
 
+    await _warn_of_others([served.plan.id for served in plans])
     runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
     for served in plans:
         vibe = served.plan.source_vibe.description
@@ -88,6 +89,20 @@ async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | N
     screen.say("serving; Ctrl-C ends it and cancels its runs, which can be resumed")
     flush()
     await _until_signalled(runner)
+
+
+async def _warn_of_others(ids: Sequence[str]) -> None:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.deployments import is_served
+
+    async with get_client() as client:
+        for id in ids:
+            if await is_served(client, id):
+                warn(
+                    f"run-plan/{id} is served by another process too: either may take up a run, and its schedule is "
+                    "paused when one of them ends"
+                )
 
 
 async def _until_signalled(runner: Runner) -> None:
