@@ -4,7 +4,7 @@ FROM python:3.12-slim
 WORKDIR /srv/vibe-prefect
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY vibe_prefect ./vibe_prefect
-RUN pip install --no-cache-dir ".[images]" prefect-redis --constraint constraints.txt
+RUN pip install --no-cache-dir ".[images]" prefect-redis==0.3.0 --constraint constraints.txt
 
 COPY CHANGELOG.md CONTRIBUTING.md prefect.yaml ./
 COPY flows ./flows

@@ -88,7 +88,7 @@ class WorkflowNode(BaseModel):
     id: str
     """Unique in the plan: letters, digits, `.`, `_` and `-`, at most 100, the first a letter or a digit."""
 
-    type: WorkflowNodeType
+    type: WorkflowNodeType = Field(title="Type")
     """What kind of work it does."""
 
     description: str
@@ -106,14 +106,14 @@ class WorkflowNode(BaseModel):
     estimated_duration: Seconds | None = None
     """How long it is expected to take, in seconds."""
 
-    policy: NodePolicy = NodePolicy()
+    policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
     """How it is executed, where that differs from the plan's policy."""
 
 
 class WorkflowPlan(BaseModel):
     """A tree of nodes that together make what the vibe asks for."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(title="Plan", extra="forbid", use_attribute_docstrings=True)
 
     id: str
     """Names the plan in runs, records and artifacts; the same form as a node id."""
@@ -130,5 +130,5 @@ class WorkflowPlan(BaseModel):
     created_at: str | None = None
     """When it was made, ISO 8601."""
 
-    policy: NodePolicy = NodePolicy()
+    policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
     """How its nodes are executed, unless a node says otherwise."""

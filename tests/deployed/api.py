@@ -87,6 +87,15 @@ async def until(look: Callable[[], Awaitable[T | None]], what: str) -> T:
     return found
 
 
+def until_now(look: Callable[[], T | None], what: str) -> T:
+    """The same where nothing is awaited."""
+    end = time.monotonic() + BOUND
+    while (found := look()) is None:
+        assert time.monotonic() < end, f"{what}: not within {BOUND:g} s"
+        time.sleep(0.1)
+    return found
+
+
 async def deployment_id(client: PrefectClient, name: str) -> UUID:
     async def look() -> UUID | None:
         try:

@@ -1,75 +1,89 @@
-"""A person at the Prefect UI: fills in the form, runs it, looks at the graph, retries, and reads what is wrong."""
+"""A person at the Prefect UI: fills in the form, runs it, looks at graph and artifacts, retries, cancels, reads errors.
+
+It is the UI that a new browser is shown, the second one.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from collections import Counter
 from collections.abc import Generator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from PIL import Image
+from playwright.sync_api import Page, expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 
 from tests.browsers import running_browser
-from tests.deployed.api import call, process
+from tests.deployed.api import call, process, until_now
+from tests.deployed.gate import WIDTH, Gate, running_gate
 from tests.deployed.plans import incomplete, plan, written
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PATIENCE = 40_000.0
+PATIENCE = 60_000.0
 """Milliseconds that anything on a page may take."""
 
 POOL = "browser"
+COMPLETED = (33, 157, 75)
+"""The colour in which the graph draws what has completed."""
 
 
 @pytest.fixture(scope="module")
 def page() -> Generator[Page]:
     with running_browser() as browser:
-        opened = browser.new_page(viewport={"width": 1400, "height": 1800})
+        opened = browser.new_page(viewport={"width": 1400, "height": 1400})
         opened.set_default_timeout(PATIENCE)
         expect.set_options(timeout=PATIENCE)
         yield opened
 
 
 @pytest.fixture(scope="module")
-def folder(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+def gate() -> Generator[Gate]:
+    with running_gate() as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def folder(prefect_server: str, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
     """The folder of a worker, and a deployment without a plan of its own."""
     folder = tmp_path_factory.mktemp("browser")
     (folder / "any.json").write_text(json.dumps(written("any")))
-    deployed = call(folder, prefect_server, "deploy", "any.json", "--pool", POOL)
+    deployed = call(folder, prefect_server, "deploy", "any.json", "--pool", POOL, "--overlap", "allow")
     assert deployed.returncode == 0, deployed.stderr
     with get_client(sync_client=True) as client:
-        found = client.read_deployment_by_name("run-plan/any")
-        path = {"id": found.id}
+        path = {"id": deployment(client)}
         client.request("PATCH", "/deployments/{id}", path_params=path, json={"parameters": {}}).raise_for_status()
-    with process(folder, prefect_server, "worker", "start", "--pool", POOL, ready="started!"):
+    with process(folder, prefect_server, "worker", "start", "--pool", POOL, ready="started!", **gate.settings):
         yield folder
 
 
-def open_form(page: Page, api: str) -> None:
+@pytest.fixture(scope="module")
+def ui(prefect_server: str) -> str:
+    return f"{prefect_server.removesuffix('/api')}/v2"
+
+
+def deployment(client: SyncPrefectClient) -> UUID:
+    return client.read_deployment_by_name("run-plan/any").id
+
+
+def open_form(page: Page, ui: str) -> None:
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("run-plan/any").id
-    page.goto(f"{api.removesuffix('/api')}/deployments/deployment/{deployment}/run")
-    page.get_by_text("Root Nodes").first.wait_for()
-
-
-def field(page: Page, name: str, number: int, kinds: str = "self::input or self::textarea") -> Locator:
-    """The so manieth field of the form with a name, counted from 0."""
-    title = page.locator(".schema-form-property__label", has_text=re.compile(f"^{name}$"))
-    label = page.locator("label").filter(has=title).nth(number)
-    return label.locator(f"xpath=following::*[{kinds}]").first
+        page.goto(f"{ui}/deployments/deployment/{deployment(client)}/run")
 
 
 def fill_node(page: Page, number: int, id: str, kind: str) -> None:
     """Fill in the so manieth node of the form; the plan's own fields come before the first."""
-    field(page, "Id", number).fill(id)
-    field(page, "Description", number).fill(f"do {id}")
-    field(page, "Type", number - 1, "contains(@class, 'p-select-button__control')").focus()
-    page.keyboard.press("ArrowDown")
-    page.locator(".p-select-option__text", has_text=re.compile(f"^{kind}$")).click()
+    page.get_by_label("Id", exact=True).nth(number).fill(id)
+    page.get_by_label("Description", exact=True).nth(number).fill(f"do {id}")
+    page.get_by_label("Select Type", exact=True).nth(number - 1).click()
+    page.get_by_role("option", name=kind).click()
 
 
 def submit(page: Page) -> UUID:
@@ -79,9 +93,17 @@ def submit(page: Page) -> UUID:
     return UUID(re.findall(r"flow-run/([0-9a-f-]{36})", link.get_attribute("href") or "")[0])
 
 
-def await_state(page: Page, run: UUID, api: str, state: str) -> None:
-    page.goto(f"{api.removesuffix('/api')}/runs/flow-run/{run}")
+def await_state(page: Page, ui: str, run: UUID, state: str) -> None:
+    page.goto(f"{ui}/runs/flow-run/{run}")
     expect(page.get_by_text(state, exact=True).first).to_be_visible()
+
+
+def choose(page: Page, action: str, confirm: str) -> None:
+    """Choose what the menu of a run offers, and confirm it."""
+    page.get_by_role("button", name="Open menu").click()
+    page.get_by_role("menuitem", name=action, exact=True).click()
+    dialog = page.get_by_role("dialog").or_(page.get_by_role("alertdialog"))
+    dialog.get_by_role("button", name=confirm, exact=True).click()
 
 
 def edges(client: SyncPrefectClient, run: UUID) -> set[tuple[str, str]]:
@@ -90,50 +112,111 @@ def edges(client: SyncPrefectClient, run: UUID) -> set[tuple[str, str]]:
     return {(nodes[parent["id"]]["label"], node["label"]) for node in nodes.values() for parent in node["parents"]}
 
 
-def start(plan: dict[str, Any]) -> UUID:
+def bars(page: Page) -> int:
+    """How many bars of completed nodes the graph's picture shows, each in rows of its own."""
+    picture = Image.open(io.BytesIO(page.locator("canvas").first.screenshot())).convert("RGB")
+    width, height = picture.size
+    in_row = [
+        sum(picture.getpixel((x, y)) == COMPLETED for x in range(width)) >= 3
+        for y in range(height - 20)  # below is the strip of the run's own states
+    ]
+    return sum(coloured for coloured, _ in groupby(in_row))
+
+
+def start(**parameters: Any) -> UUID:
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("run-plan/any").id
-        return client.create_flow_run_from_deployment(deployment, parameters={"plan": plan}).id
+        return client.create_flow_run_from_deployment(deployment(client), parameters=parameters).id
 
 
-def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, prefect_server: str) -> None:
-    open_form(page, prefect_server)
+def tasks(run: UUID, count: int) -> list[tuple[str, str]]:
+    """Names and states of the run's task runs, once there are so many, all of them over; in the order of time."""
+
+    def look() -> list[tuple[str, str]] | None:
+        body = {"flow_runs": {"id": {"any_": [str(run)]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        with get_client(sync_client=True) as client:
+            found = client.request("POST", "/task_runs/filter", json=body).json()
+        over = all(task["state_type"] not in ("PENDING", "RUNNING") for task in found)
+        return [(task["name"], task["state_name"]) for task in found] if over and len(found) == count else None
+
+    return until_now(look, f"{count} task runs")
+
+
+def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, ui: str) -> None:
+    open_form(page, ui)
     expect(page.get_by_text("The wish that the plan was made from.")).to_be_visible()
-    field(page, "Id", 0).fill("by-hand")
-    field(page, "Description", 0).fill("Made by hand")
+    page.get_by_label("Id", exact=True).first.fill("by-hand")
+    page.get_by_label("Description", exact=True).first.fill("Made by hand")
     add = page.get_by_role("button", name="Add item")
     add.nth(1).click()
     fill_node(page, 1, "parent", "composite")
     add.nth(2).click()
     fill_node(page, 2, "child", "composite")
     run = submit(page)
-    await_state(page, run, prefect_server, "Completed")
-    expect(page.locator("canvas").first).to_be_visible()
+    await_state(page, ui, run, "Completed")
+    assert tasks(run, 2) == [("parent", "Completed"), ("child", "Completed")]
     with get_client(sync_client=True) as client:
         assert edges(client, run) == {("parent", "child")}
-    page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts", exact=True)).first.click()
+    page.reload()  # the server may have had the task runs on record later than the end of the run
+    expect(page.get_by_text("2 Task runs")).to_be_visible()
+    until_now(lambda: bars(page) == 2 or None, "two bars in the graph")
+    open_artifact(page, ui, run, "by-hand-progress", "100 %")
+    open_artifact(page, ui, run, "by-hand-summary", "by-hand")
+    expect(page.get_by_test_id("markdown-display").locator("svg[id^=mermaid] .node")).to_have_count(2)
+    open_artifact(page, ui, run, "by-hand-feedback", "parent")
+    rows = page.get_by_test_id("table-display").locator("tbody tr")
+    expect(rows.filter(has_text="parent")).to_contain_text("completed")
+    expect(rows.filter(has_text="child")).to_contain_text("completed")
 
 
-def retry(page: Page) -> None:
-    button: Locator = page.get_by_role("button", name="Retry")
-    button.first.click()
-    page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+def open_artifact(page: Page, ui: str, run: UUID, key: str, content: str) -> None:
+    """Open an artifact from the list of the run's artifacts, by way of the page with its history."""
+    page.goto(f"{ui}/runs/flow-run/{run}?tab=Artifacts")
+    shown = page.get_by_role("tabpanel", name="Artifacts")
+    expect(shown.get_by_text(re.compile("-(summary|feedback|progress)$"))).to_have_count(3)
+    shown.get_by_text(key, exact=True).click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    page.wait_for_url("**/artifacts/artifact/**")
+    expect(page.locator("main").get_by_text(content).first).to_be_visible()
 
 
-def test_press_retry_and_only_what_failed_is_executed(page: Page, folder: Path, prefect_server: str) -> None:
-    run = start(incomplete("broken"))
-    await_state(page, run, prefect_server, "Failed")
+def test_press_retry_and_only_what_failed_is_executed(page: Page, folder: Path, ui: str) -> None:
+    run = start(plan=incomplete("broken"))
+    await_state(page, ui, run, "Failed")
+    before = tasks(run, 3)
+    assert before == [("first", "Completed"), ("late", "Failed"), ("last", "Skipped")]
     (first,) = folder.glob("outputs/broken/*/first.txt")
     written_at = first.stat().st_mtime_ns
     (folder / "late.txt").write_text("here at last")
-    retry(page)
-    await_state(page, run, prefect_server, "Completed")
+    choose(page, "Retry", "Retry")
+    await_state(page, ui, run, "Completed")
+    again = Counter(tasks(run, 6)) - Counter(before)
+    assert again == Counter([("first", "Cached"), ("late", "Completed"), ("last", "Completed")])
     assert first.stat().st_mtime_ns == written_at
     assert first.with_name("last.txt").read_text() == "here at last"
 
 
-def test_an_invalid_plan_says_what_is_wrong_with_it(page: Page, folder: Path, prefect_server: str) -> None:
+def test_press_cancel_and_go_on_later(page: Page, folder: Path, ui: str, gate: Gate) -> None:
+    run = start(plan=gate.plan("stood"))
+    page.goto(f"{ui}/runs/flow-run/{run}")
+    until_now(lambda: gate.held("stood") or None, "the nodes that are held")
+    expect(page.get_by_text("Running", exact=True).first).to_be_visible()
+    choose(page, "Cancel", "Cancel Flow Run")
+    await_state(page, ui, run, "Cancelled")
+    assert Counter(state for _, state in tasks(run, 3 * WIDTH)) == {"Completed": WIDTH, "Cancelled": 2 * WIDTH}
+    gate.opened.set()
+    resumed = start(plan=gate.plan("stood"), resume_from=str(run))
+    await_state(page, ui, resumed, "Completed")
+    assert Counter(tasks(resumed, 3 * WIDTH)) == Counter(
+        (f"{kind}-stood-{index}", state)
+        for kind, state in (("first", "Cached"), ("held", "Completed"), ("last", "Completed"))
+        for index in range(WIDTH)
+    )
+    assert gate.times("stood") == {"first": WIDTH, "held": 2 * WIDTH, "last": WIDTH}
+
+
+def test_an_invalid_plan_says_what_is_wrong_with_it(page: Page, folder: Path, ui: str) -> None:
     node = {"id": "a", "type": "generate", "description": "x", "parameters": {"tool": "template_fil"}}
-    run = start(plan("wrong", node))
-    await_state(page, run, prefect_server, "Failed")
+    run = start(plan=plan("wrong", node))
+    await_state(page, ui, run, "Failed")
+    page.get_by_role("tab", name="Details").click()
     expect(page.get_by_text("did you mean 'template_fill'?").first).to_be_visible()

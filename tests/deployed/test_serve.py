@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import time
+from collections.abc import Generator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Literal
+from uuid import UUID
 
 import httpx
 import psutil
@@ -19,15 +22,19 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.schedules import Schedule
 
 from tests.deployed.api import BOUND, PROGRAM, call, ended, environment, process, stop, trigger, until
+from tests.deployed.gate import Gate, running_gate
 from tests.deployed.plans import plan, tool
-from vibe_prefect.engine.deployments import PlanDeployment
+from vibe_prefect.engine.deployments import PlanDeployment, is_served
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-EVERY = timedelta(seconds=4)
+EVERY = timedelta(seconds=5)
 """From one scheduled run to the next."""
+
+STATES = {"wait": "AwaitingConcurrencySlot", "skip": "Cancelled"}
+"""The state of a run that is due while another one of its deployment is at work."""
 
 
 def write(folder: Path, id: str, content: str = "hello") -> str:
@@ -41,8 +48,11 @@ async def test_a_served_plan_runs_as_its_file_says_now(prefect_server: str, fold
     with process(folder, prefect_server, "serve", name, ready="serving"):
         async with get_client() as client:
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
+            assert await is_served(client, "served")
             write(folder, "served", "other words")
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
+    async with get_client() as client:
+        assert not await is_served(client, "served")
     texts = [path.read_text() for path in sorted(folder.glob("outputs/served/*/text.txt"))]
     assert sorted(texts) == ["first words", "other words"]
     said = (folder / "serve.log").read_text()
@@ -50,39 +60,108 @@ async def test_a_served_plan_runs_as_its_file_says_now(prefect_server: str, fold
     assert "the plan served" in said
 
 
-async def scheduled_runs(client: PrefectClient, deployment: Any, count: int) -> list[FlowRun]:
-    """The runs that the schedule started, once so many have completed."""
-    body = {"flow_runs": {"deployment_id": {"any_": [str(deployment)]}}, "sort": "START_TIME_ASC"}
-
-    async def look() -> list[FlowRun] | None:
-        found = (await client.request("POST", "/flow_runs/filter", json=body)).json()
-        runs = [FlowRun.model_validate(run) for run in found if run["auto_scheduled"]]
-        completed = [run for run in runs if run.state_name == "Completed"]
-        return completed if len(completed) >= count else None
-
-    return await until(look, f"{count} scheduled runs")
-
-
-async def test_a_schedule_fires_again_and_again_and_never_overlaps(prefect_server: str, folder: Path) -> None:
-    name = write(folder, "clock", "tick")
-    deployed = call(folder, prefect_server, "deploy", name, "--pool", "clock")
+@pytest.fixture(scope="module")
+def clock(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Path, Gate]]:
+    """The folder of a worker whose pool is `clock`, and what its plans fetch from."""
+    folder = tmp_path_factory.mktemp("clock")
+    plan_file = write(folder, "clock")
+    deployed = call(folder, prefect_server, "deploy", plan_file, "--pool", "clock")
     assert deployed.returncode == 0, deployed.stderr
-    with process(folder, prefect_server, "worker", "start", "--pool", "clock", ready="started!"):
-        async with get_client() as client:
-            timed = PlanDeployment(
-                "clock", "By the clock", str(folder / name), Schedule(interval=EVERY), overlap="wait"
-            )
-            deployment = await timed.build_for("clock", folder).aapply()
-            runs = await scheduled_runs(client, deployment, 2)
-            for schedule in await client.read_deployment_schedules(deployment):
-                await client.delete_deployment_schedule(deployment, schedule.id)
+    with (
+        running_gate() as gate,
+        process(folder, prefect_server, "worker", "start", "--pool", "clock", ready="started!", **gate.settings),
+    ):
+        yield folder, gate
+
+
+async def scheduled_runs(client: PrefectClient, deployment: UUID) -> list[FlowRun]:
+    body = {"flow_runs": {"deployment_id": {"any_": [str(deployment)]}}, "sort": "START_TIME_ASC"}
+    found = (await client.request("POST", "/flow_runs/filter", json=body)).json()
+    return [FlowRun.model_validate(run) for run in found if run["auto_scheduled"]]
+
+
+async def collided(client: PrefectClient, run: FlowRun) -> bool:
+    """Tell whether a run found its deployment busy: it waits, or was left out."""
+    states = {state.name for state in await client.read_flow_run_states(run.id)}
+    return not states.isdisjoint({"AwaitingConcurrencySlot", "Cancelled"})
+
+
+@pytest.mark.parametrize("overlap", ["wait", "skip"])
+async def test_a_schedule_fires_again_and_again_and_never_overlaps(
+    clock: tuple[Path, Gate], overlap: Literal["wait", "skip"]
+) -> None:
+    folder, gate = clock
+    id = f"clock-{overlap}"
+    fetch = tool("fresh", "http_fetch", {"url": gate.url("held", id), "path": "fresh.txt"})
+    (folder / f"{id}.json").write_text(json.dumps(plan(id, fetch)))
+    timed = PlanDeployment(id, "By the clock", f"{id}.json", Schedule(interval=EVERY), overlap=overlap)
+    gate.opened.clear()
+
+    async with get_client() as client:
+        deployment = await timed.build_for("clock", folder).aapply()
+
+        async def one_collided() -> FlowRun | None:
+            for run in await scheduled_runs(client, deployment):
+                if gate.hits[id] and await collided(client, run):
+                    return run
+            return None
+
+        async def two_completed() -> list[FlowRun] | None:
+            runs = [run for run in await scheduled_runs(client, deployment) if run.state_name == "Completed"]
+            return runs if len(runs) >= 2 else None
+
+        try:
+            late = await until(one_collided, "a run that is due while another one is at work")
+            assert gate.hits[id] == 1, "no other one is at work"
+            assert (await client.read_flow_run(late.id)).state_name == STATES[overlap]
+            gate.opened.set()
+            runs = await until(two_completed, "two runs by the clock")
+        finally:
+            await client.delete_deployment(deployment)
     for earlier, later in pairwise(runs):
         assert earlier.end_time is not None
         assert later.start_time is not None
         assert earlier.end_time <= later.start_time
-    made = list(folder.glob("outputs/clock/*/text.txt"))
-    assert len(made) >= 2, "each run makes its own"
-    assert len({path.stat().st_ino for path in made}) == len(made)
+    texts = [path.read_text() for path in folder.glob(f"outputs/{id}/*/fresh.txt")]
+    assert len(set(texts)) == len(texts) >= 2, "each run makes its own"
+
+
+async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "monday")
+    by_the_clock = ["--cron", "0 6 * * 1", "--timezone", "Europe/Berlin", "--overlap", "skip", "--tag", "weekly"]
+    deployed = call(folder, prefect_server, "deploy", name, "--pool", "never", *by_the_clock)
+    assert deployed.returncode == 0, deployed.stderr
+    assert "deployed run-plan/monday, at '0 6 * * 1' in Europe/Berlin" in deployed.stdout
+    async with get_client() as client:
+        found = await client.read_deployment_by_name("run-plan/monday")
+    (schedule,) = found.schedules
+    assert schedule.active
+    assert schedule.schedule.model_dump(include={"cron", "timezone"}) == {
+        "cron": "0 6 * * 1",
+        "timezone": "Europe/Berlin",
+    }
+    assert found.global_concurrency_limit is not None
+    assert found.global_concurrency_limit.limit == 1
+    assert found.concurrency_options is not None
+    assert found.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert sorted(found.tags) == ["vibe-prefect", "weekly"]
+
+
+WRONG = [
+    (["plan.json", "--cron", "at noon"], "--cron 'at noon' is no schedule: expected minute, hour, day"),
+    (["never-stored"], "no plan is stored as 'never-stored'"),
+    (["plan.json", "--working-dir", "nowhere"], "--working-dir 'nowhere' is not a folder"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_what_cannot_be_deployed_is_refused(
+    prefect_server: str, folder: Path, options: list[str], message: str
+) -> None:
+    write(folder, "plan")
+    refused = call(folder, prefect_server, "deploy", *options)
+    assert refused.returncode == 2
+    assert message in " ".join(refused.stderr.split())
 
 
 def test_plans_that_cannot_be_served_are_refused_at_once(prefect_server: str, folder: Path) -> None:
@@ -129,6 +208,25 @@ def test_server_start_says_what_it_sets_and_sets_it(folder: Path) -> None:
         assert f"a Prefect server answers at http://127.0.0.1:{port} already" in again.stderr
     finally:
         stop(server)
+
+
+def test_a_server_cannot_start_where_something_else_listens(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = call(folder, "", "server", "start", "--port", str(port))
+    assert refused.returncode == 3
+    assert f"cannot listen at 127.0.0.1:{port}: Address already in use; choose another --port" in refused.stderr
+
+
+def test_a_wrong_address_of_the_server_is_told(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "plan")
+    nobody = f"http://127.0.0.1:{free_port()}/api"
+    refused = call(folder, nobody, "serve", name)
+    assert refused.returncode == 3
+    assert f"cannot reach the Prefect server at {nobody}" in refused.stderr
+    refused = call(folder, prefect_server.removesuffix("/api"), "worker", "start")
+    assert refused.returncode == 3
+    assert "is not the API of a Prefect server, whose address ends with /api" in refused.stderr
 
 
 def _await(address: str) -> None:

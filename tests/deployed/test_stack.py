@@ -7,12 +7,14 @@ import re
 import shutil
 import subprocess
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.deployed.api import BOUND, call
 from vibe_prefect.cli.worker import RUN_GRACE, WORKER_GRACE
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port, running_server
@@ -93,15 +95,52 @@ def database(tmp_path: Path) -> Generator[str]:
         shutil.rmtree(folder)
 
 
+def run_the_demo(folder: Path, settings: dict[str, str]) -> None:
+    (folder / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    with running_server(folder / "server", settings=settings) as api:
+        ran = call(folder, api, "run", str(ROOT / "flows/plans/release_digest.yaml"), "--quiet")
+        assert ran.returncode == 0, ran.stderr
+        listed = call(folder, api, "runs")
+        assert "release-digest-" in listed.stdout
+
+
 @pytest.mark.server
 @pytest.mark.slow
 def test_a_plan_runs_on_postgresql(database: str, tmp_path: Path) -> None:
-    (tmp_path / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
-    settings = {"PREFECT_API_DATABASE_CONNECTION_URL": database}
-    with running_server(tmp_path / "server", settings=settings) as api:
-        from tests.deployed.api import call
+    run_the_demo(tmp_path, {"PREFECT_API_DATABASE_CONNECTION_URL": database})
 
-        ran = call(tmp_path, api, "run", str(ROOT / "flows/plans/release_digest.yaml"), "--quiet")
-        assert ran.returncode == 0, ran.stderr
-        listed = call(tmp_path, api, "runs")
-        assert "release-digest-" in listed.stdout
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Generator[int]:
+    """The port of a Redis server of its own."""
+    program = shutil.which("redis-server")
+    if program is None or find_spec("prefect_redis") is None:
+        pytest.skip("there is no Redis on this machine, or no prefect-redis")
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)
+    try:
+        yield port
+    finally:
+        server.terminate()
+        server.wait(BOUND)
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_a_plan_runs_with_the_settings_of_the_stack(
+    stack: dict[str, Any], database: str, redis: int, tmp_path: Path
+) -> None:
+    settings = stack["services"]["server"]["environment"] | {
+        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+        "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
+        "PREFECT_REDIS_MESSAGING_PORT": str(redis),
+    }
+    run_the_demo(tmp_path, settings)
+    assert "events" in keys(redis), "the events went through Redis"
+
+
+def keys(port: int) -> list[str]:
+    """What a Redis server holds."""
+    command = ["redis-cli", "-p", str(port), "keys", "*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=BOUND).stdout.split()

@@ -11,6 +11,7 @@ from vibe_prefect.cli.console import Screen, out
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.schedules import DEFAULT_ZONE, schedule_of
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import UsageError
@@ -35,7 +36,7 @@ class DeployRequest:
     """Name of the deployment; the plan's id when left out."""
 
     cron: str | None
-    timezone: str
+    timezone: str | None
     overlap: Overlap
     pool: str
     folder: Path
@@ -47,16 +48,10 @@ def deploy(request: DeployRequest) -> int:
     if not request.folder.is_dir():
         raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
     local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER).compiled.plan
-    schedule = _schedule(request)
+    schedule = schedule_of(request.cron, request.timezone)
     server = standing_server()
     ask(server, _deploy(request, local, schedule, out()))
     return ExitCode.COMPLETED
-
-
-def _schedule(request: DeployRequest) -> Schedule | None:
-    from vibe_prefect.engine.deployments import cron_schedule
-
-    return cron_schedule(request.cron, request.timezone) if request.cron else None
 
 
 async def _deploy(
@@ -102,7 +97,7 @@ def _deployment(
 
 
 def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, id: str) -> None:
-    when = f", at '{request.cron}' in {request.timezone}" if request.cron else ""
+    when = f", at '{request.cron}' in {request.timezone or DEFAULT_ZONE}" if request.cron else ""
     screen.say(f"deployed run-plan/{deployment.name}{when}; it runs in {request.folder.resolve()}")
     if address := ui_address(f"/deployments/deployment/{id}"):
         screen.say(f"run it   {address}")

@@ -47,7 +47,7 @@ def serve(
     /,
     *plans: str,
     cron: str | None = None,
-    timezone: str = "UTC",
+    timezone: str | None = None,
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
@@ -57,7 +57,7 @@ def serve(
         plan: The plan file; an edit counts from the next run on.
         plans: More plan files.
         cron: Run them by themselves too, such as '0 6 * * 1' for Mondays at six.
-        timezone: The time zone of --cron, such as Europe/Berlin.
+        timezone: The time zone of --cron, such as Europe/Berlin; UTC by default.
     """
     from vibe_prefect.cli.serve import serve as command
 
@@ -69,7 +69,7 @@ def deploy(
     /,
     *,
     cron: str | None = None,
-    timezone: str = "UTC",
+    timezone: str | None = None,
     overlap: Literal["wait", "skip", "allow"] = "wait",
     name: str | None = None,
     pool: str = POOL,
@@ -81,7 +81,7 @@ def deploy(
     Args:
         plan: The plan file, which is taken as it is now; or the name of a stored plan, which each run looks up.
         cron: When it runs by itself, such as '0 6 * * 1' for Mondays at six.
-        timezone: The time zone of --cron, such as Europe/Berlin.
+        timezone: The time zone of --cron, such as Europe/Berlin; UTC by default.
         overlap: What becomes of a run that is due while another one is not over: it waits, is skipped, or runs too.
         name: The deployment's name; by default the plan's id.
         pool: The work pool; where there is none of that name, one for processes is made.

@@ -144,14 +144,26 @@ def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
     """Ask a Prefect server.
 
     Raises:
-        StartError: It does not answer.
+        StartError: It does not answer, or is none.
     """
     try:
         return asyncio.run(question)
     except Exception as error:
         if is_unreachable(error):
             raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
+        if _is_elsewhere(error):
+            raise StartError(
+                f"what answers at {server.api_url} is not the API of a Prefect server, whose address ends with /api, "
+                "as in http://127.0.0.1:4200/api"
+            ) from error
         raise
+
+
+def _is_elsewhere(error: BaseException) -> bool:
+    """Tell whether an error means that the address has no such route; a missing object is another error."""
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    return isinstance(error, PrefectHTTPStatusError) and error.response.text == '{"detail":"Not Found"}'
 
 
 class MessageHandler(logging.Handler):

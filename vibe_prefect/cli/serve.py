@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, flush, out
-from vibe_prefect.cli.exits import ExitCode, tell
+from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.exits import ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import SIGNALS
 from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.schedules import schedule_of
 from vibe_prefect.cli.standing import standing_or_started, ui_address
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import Simulate
@@ -39,17 +41,17 @@ class Served:
     plan: WorkflowPlan
 
 
-def serve(paths: Sequence[str], cron: str | None, timezone: str) -> int:
+def serve(paths: Sequence[str], cron: str | None, timezone: str | None) -> int:
     """Serve plans until a signal ends it."""
     plans = _checked(paths)
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     screen = out()
-    schedule = _schedule(cron, timezone)
+    schedule = schedule_of(cron, timezone)
     with ExitStack() as stack:
         server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
         screen.say(f"Prefect server  {ui_address() or server.api_url}")
-        asyncio.run(_serve(plans, screen, schedule))
+        ask(server, _serve(plans, screen, schedule))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
@@ -69,19 +71,12 @@ def _checked(paths: Sequence[str]) -> list[Served]:
     return list(found.values())
 
 
-def _schedule(cron: str | None, timezone: str) -> Schedule | None:
-    if cron is None:
-        return None
-    from vibe_prefect.engine.deployments import cron_schedule
-
-    return cron_schedule(cron, timezone)
-
-
 async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | None) -> None:
     from prefect.runner import Runner
 
     from vibe_prefect.engine.deployments import PlanDeployment
 
+    await _warn_of_others([served.plan.id for served in plans])
     runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
     for served in plans:
         vibe = served.plan.source_vibe.description
@@ -94,6 +89,20 @@ async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | N
     screen.say("serving; Ctrl-C ends it and cancels its runs, which can be resumed")
     flush()
     await _until_signalled(runner)
+
+
+async def _warn_of_others(ids: Sequence[str]) -> None:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.deployments import is_served
+
+    async with get_client() as client:
+        for id in ids:
+            if await is_served(client, id):
+                warn(
+                    f"run-plan/{id} is served by another process too: either may take up a run, and its schedule is "
+                    "paused when one of them ends"
+                )
 
 
 async def _until_signalled(runner: Runner) -> None:

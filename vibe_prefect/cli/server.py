@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 
 from rich.text import Text
@@ -18,11 +19,12 @@ def start(host: str, port: int) -> int:
     """Print the settings and become the Prefect server.
 
     Raises:
-        StartError: A Prefect server answers there already.
+        StartError: A Prefect server answers there already, or something else does.
     """
     address = f"http://{host}:{port}"
     if answers(f"{address}/api"):
         raise StartError(f"a Prefect server answers at {address} already; stop it, or choose another --port")
+    _must_be_free(host, port)
     screen = out()
     environment = server_environment()
     screen.say("settings of the server, beside Prefect's own:")
@@ -32,6 +34,14 @@ def start(host: str, port: int) -> int:
     screen.say(f"runs and plans reach it with  PREFECT_API_URL={address}/api")
     flush()
     os.execve(sys.executable, server_command(host, port), environment)  # noqa: S606
+
+
+def _must_be_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise StartError(f"cannot listen at {host}:{port}: {reason}; choose another --port or --host") from error
 
 
 def _row(name: str, value: str, reason: str) -> list[Text]:

@@ -16,7 +16,8 @@ from types import FrameType
 
 import psutil
 
-from vibe_prefect.cli.exits import ExitCode, tell
+from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.exits import ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import SIGNALS
 from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.cli.text import counted
@@ -35,6 +36,8 @@ WORKER_GRACE = 15.0
 def start(pool: str, limit: int | None) -> int:
     """Run a worker until a signal or the worker itself ends it."""
     server = standing_server()
+    if not ask(server, _there_is(pool)):
+        warn(f"there is no work pool {pool!r} yet: one for processes is made, and nothing is deployed to it so far")
     tell(f"worker for the pool {pool!r} of {server.api_url}; Ctrl-C stops it and its runs, which can be resumed")
     worker = subprocess.Popen(  # noqa: S603
         _command(pool, limit),
@@ -46,6 +49,15 @@ def start(pool: str, limit: int | None) -> int:
         signal.signal(number, stopper)
     code = worker.wait()
     return ExitCode.COMPLETED if stopper.called else code
+
+
+async def _there_is(pool: str) -> bool:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+
+    named = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    async with get_client() as client:
+        return bool(await client.read_work_pools(work_pool_filter=named))
 
 
 def _command(pool: str, limit: int | None) -> list[str]:

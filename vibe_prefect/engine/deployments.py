@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import available_timezones
@@ -28,6 +29,10 @@ ENTRYPOINT = "vibe_prefect.engine.flow.run_plan"
 
 TAG = "vibe-prefect"
 """Tag of every deployment that this package makes."""
+
+
+ASKED = timedelta(seconds=10)
+"""How recently a process that serves a deployment has asked for its runs."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,16 @@ async def ensure_pool(client: PrefectClient, name: str) -> bool:
         await client.create_work_pool(WorkPoolCreate(name=name, type="process"))
         return True
     return False
+
+
+async def is_served(client: PrefectClient, name: str) -> bool:
+    """Tell whether a process seems to serve a deployment: it asks for runs, and at its end it pauses the deployment."""
+    try:
+        found = await client.read_deployment_by_name(f"{run_plan.name}/{name}")
+    except ObjectNotFound:
+        return False
+    polled = found.last_polled
+    return not found.paused and polled is not None and datetime.now(UTC) - polled < ASKED
 
 
 def _limit(overlap: Overlap) -> ConcurrencyLimitConfig | None:

@@ -1,0 +1,31 @@
+"""The options `--cron` and `--timezone`."""
+
+from __future__ import annotations
+
+import pytest
+
+from vibe_prefect import UsageError
+from vibe_prefect.cli.schedules import schedule_of
+
+WRONG = [
+    ("", None, "--cron '' is no schedule: expected minute, hour, day, month and weekday"),
+    ("at noon", None, "--cron 'at noon' is no schedule"),
+    ("61 * * * *", "UTC", "--cron '61 .* is no schedule"),
+    ("0 6 * * 1", "Europe/Berln", "--timezone 'Europe/Berln' is no time zone; did you mean 'Europe/Berlin'"),
+    ("0 6 * * 1", "", "--timezone '' is no time zone; expected a name such as"),
+    (None, "Europe/Berlin", "--timezone 'Europe/Berlin' is of --cron, which is not given"),
+]
+
+
+@pytest.mark.parametrize(("cron", "timezone", "message"), WRONG)
+def test_what_is_no_schedule_is_refused(cron: str | None, timezone: str | None, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        schedule_of(cron, timezone)
+
+
+def test_a_schedule_has_its_time_zone() -> None:
+    assert schedule_of(None, None) is None
+    for given, expected in ((None, "UTC"), ("Europe/Berlin", "Europe/Berlin")):
+        made = schedule_of("0 6 * * 1", given)
+        assert made is not None
+        assert (made.cron, made.timezone) == ("0 6 * * 1", expected)
