@@ -1,6 +1,7 @@
 # `make` alone lists the commands. Everything runs in .venv, which is made on the first call.
 
 PYTHON ?= python3
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -30,8 +31,8 @@ browser: ## Install Chromium, with which the tests look at pages, where there is
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 
-test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part)
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
 	@$(BIN)/ruff check --quiet

@@ -22,6 +22,7 @@ from prefect.client.schemas.objects import FlowRun
 from tests.deployed.api import stop
 from vibe_prefect import compile_plan, load_plan
 from vibe_prefect.testing import ScriptedModel, free_port
+from vibe_prefect.testing.server import used_server
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,6 +61,13 @@ def environment(api: str, home: Path) -> dict[str, str]:
     return {**os.environ, "PATH": binaries, "PREFECT_API_URL": api, "PREFECT_HOME": str(home), "COLUMNS": "200"}
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """A server of the pages' own: their commands mean its newest run, and make what is not to be there yet."""
+    with used_server(tmp_path_factory.mktemp("docs")) as api:
+        yield api
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with what the pages expect to find: this project's files, and the README's plan."""
@@ -94,11 +102,11 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
 
 @pytest.mark.server
 @pytest.mark.parametrize("block", of("python"))
-def test_a_python_block_runs(block: Block, prefect_server: str, project: Path) -> None:
+def test_a_python_block_runs(block: Block, server: str, project: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", block.text],
         cwd=project,
-        env=environment(prefect_server, project / "home"),
+        env=environment(server, project / "home"),
         capture_output=True,
         text=True,
         timeout=BOUND,
@@ -109,12 +117,12 @@ def test_a_python_block_runs(block: Block, prefect_server: str, project: Path) -
 
 @pytest.mark.server
 @pytest.mark.parametrize("block", of("sh"))
-def test_the_commands_of_a_block_run(block: Block, prefect_server: str, project: Path) -> None:
+def test_the_commands_of_a_block_run(block: Block, server: str, project: Path) -> None:
     commands = block.text.strip().splitlines()
     if all(command.startswith("make ") for command in commands):
         assert_ci_runs(commands)
         return
-    env = environment(prefect_server, project / "home")
+    env = environment(server, project / "home")
     stays = [command for command in commands if command.startswith((*WORKERS, *READY))]
     for command in commands:
         if command not in stays:

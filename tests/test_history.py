@@ -12,11 +12,12 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.filesystems import LocalFileSystem
-from prefect.states import Completed, Running
+from prefect.states import Completed, Running, Scheduled
 
 from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import WorkflowNode, WorkflowPlan
+from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.history import (
     Ancestry,
     KnownRun,
@@ -27,12 +28,13 @@ from vibe_prefect.engine.history import (
     read_records,
     total_bytes,
 )
-from vibe_prefect.engine.lineage import LOCK_FILE, held
+from vibe_prefect.engine.lineage import LOCK_FILE, held, newest_run
 from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, lineages_in
 from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
 from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import NodeHandler
 
+DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = "0" * 64
 
@@ -393,6 +395,20 @@ async def test_the_head_of_a_chain_is_found_beyond_the_limit(prefect_server: str
     async with get_client() as client:
         rows = await list_runs(client, None, 1)
     assert [(row.id, row.lineage, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
+
+
+@pytest.mark.server
+async def test_what_is_scheduled_for_later_is_not_among_the_newest(prefect_server: str, folder: Path) -> None:
+    ended = await ran(Failing("c"), chain())
+    async with get_client() as client:
+        later = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC) + DAY))
+        waiting = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC)))
+        try:
+            assert [row.id for row in await list_runs(client, None, 2)] == [str(waiting.id), ended]
+            assert (await newest_run(client)).id == waiting.id
+        finally:
+            for run in (later, waiting):
+                await client.delete_flow_run(run.id)
 
 
 @pytest.mark.server

@@ -47,6 +47,7 @@ class Interruptible:
     give_up: Callable[[], object]
     """Called at the second, or when stopping takes too long, right before the process ends."""
 
+    _task: asyncio.Task[Any] | None = None
     _received: int | None = None
     _returned: bool = False
 
@@ -57,9 +58,8 @@ class Interruptible:
             InterruptedRunError: A signal came while it ran.
         """
         loop = asyncio.get_running_loop()
-        task = loop.create_task(work)
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number, task)
+        self._task = task = loop.create_task(work)
+        self.listen()
         try:
             return await task
         except BaseException:
@@ -73,12 +73,22 @@ class Interruptible:
                 self._returned = True
                 _after(LEAVE, self._end, self._received)
 
-    def _signalled(self, number: int, task: asyncio.Task[Any]) -> None:
+    def listen(self) -> None:
+        """Have signals stop the work.
+
+        To be called again once a flow has begun: Prefect then raises an exception at SIGTERM, wherever the process is.
+        """
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
         if self._received is not None:
             self._end(number)
         self._received = number
         self.stopping()
-        task.cancel()
+        assert self._task is not None
+        self._task.cancel()
         _after(GRACE, self._end, number)
 
     def _end(self, number: int) -> None:

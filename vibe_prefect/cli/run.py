@@ -155,6 +155,7 @@ class _Run:
         self._server = server
         self._board = Board(len(plan.compiled.nodes))
         self._view = LiveView(plan.compiled, self._board, request.concurrency) if lively else None
+        self._interruptible = Interruptible(self._stopping, self._give_up)
         self._executor = self._make_executor(plan)
 
     def execute(self) -> RunReport:
@@ -196,7 +197,7 @@ class _Run:
         )
 
     def _observers(self) -> list[RunObserver]:
-        first: list[RunObserver] = [self._board, RunLine(self._print_run)]
+        first: list[RunObserver] = [self._board, RunLine(self._begun)]
         if self._view or self._request.quiet:
             return first
         return [*first, PlainLines(self._screen, self._compiled)]
@@ -208,8 +209,7 @@ class _Run:
             return asyncio.run(self._execute())
 
     async def _execute(self) -> ExecutionResult:
-        interruptible = Interruptible(self._stopping, self._give_up)
-        return await interruptible.run(self._execute_compiled())
+        return await self._interruptible.run(self._execute_compiled())
 
     async def _execute_compiled(self) -> ExecutionResult:
         request = self._request
@@ -228,7 +228,8 @@ class _Run:
         flush()
         os.write(2, f"\n{PROGRAM}: ended at once\n".encode())
 
-    def _print_run(self) -> None:
+    def _begun(self) -> None:
+        self._interruptible.listen()
         self._screen.say(run_line(self._handle))
 
     @property

@@ -24,7 +24,15 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
-from vibe_prefect.engine.lineage import FLOW_NAME, LOCK_FILE, MAX_CHAIN, SHARED_FOLDER, lineage_of, output_name
+from vibe_prefect.engine.lineage import (
+    FLOW_NAME,
+    LOCK_FILE,
+    MAX_CHAIN,
+    SHARED_FOLDER,
+    due_by_now,
+    lineage_of,
+    output_name,
+)
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
 from vibe_prefect.settings import load_settings
@@ -286,14 +294,20 @@ async def _completed_task_runs(client: PrefectClient, flow_runs: list[UUID]) -> 
 
 
 async def read_runs(client: PrefectClient, limit: int | None = None) -> list[KnownRun]:
-    """Return the runs of plans, newest first; all of them without a limit."""
+    """Return the runs of plans, newest first.
+
+    Args:
+        client: The server's client.
+        limit: How many of those that have begun or are due; without one all, also those that are scheduled for later.
+    """
     runs: dict[UUID, KnownRun] = {}
     plans: dict[frozenset[str], frozenset[str]] = {}
+    due = None if limit is None else due_by_now()
     offset = 0
     while limit is None or len(runs) < limit:
         size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - len(runs))
         page = await client.read_flow_runs(
-            flow_filter=_OUR_FLOW, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
+            flow_filter=_OUR_FLOW, flow_run_filter=due, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
         )
         runs |= {run.id: known_run(run, plans) for run in page if run.id not in runs}
         if len(page) < size:

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
@@ -40,6 +41,9 @@ SHARED_FOLDER = "shared"
 
 CLAIM_PREFIX = "vibe-prefect-lineage:"
 """How the tag of a run begins that keeps its records in a storage block."""
+
+CLOCK_SKEW = timedelta(seconds=10)
+"""How far the server's clock may be ahead of this one."""
 
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
@@ -71,10 +75,17 @@ async def newest_run(client: PrefectClient) -> FlowRun:
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, sort=FlowRunSort.START_TIME_DESC, limit=1)
+    sort = FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due_by_now(), sort=sort, limit=1)
     if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
     return runs[0]
+
+
+def due_by_now() -> FlowRunFilter:
+    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come."""
+    before = datetime.now(UTC) + CLOCK_SKEW
+    return FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(before_=before))  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
 
 
 async def earlier_try() -> str | None:

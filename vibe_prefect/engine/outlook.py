@@ -12,7 +12,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import ValidationError
 
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.engine.lineage import FLOW_NAME, find_run, root_of
+from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, root_of
 from vibe_prefect.engine.storage import open_store, record_path
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
@@ -80,7 +80,7 @@ async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRu
 
 
 async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str) -> EarlierRun | None:
-    seen = _seen(run, f"plan-{plan_id}")
+    seen = _seen(run, lineage_of(run.id, plan_id, shared=True))
     if seen.plan is None or seen.plan.id != plan_id or seen.simulated:
         return None
     if run.parameters.get("reuse") == "plan":

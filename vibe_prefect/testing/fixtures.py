@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.testing.offline import run_offline
 from vibe_prefect.testing.scripted import ScriptedModel
-from vibe_prefect.testing.server import running_server
+from vibe_prefect.testing.server import used_server
 from vibe_prefect.tools.registry import ToolRegistry
 
 RunPlan = Callable[..., ExecutionResult]
@@ -48,15 +47,8 @@ def plan_server_settings() -> Mapping[str, str]:
 @pytest.fixture(scope="session")
 def plan_server(tmp_path_factory: pytest.TempPathFactory, plan_server_settings: Mapping[str, str]) -> Generator[str]:
     """The API address of a real Prefect server, one for the session; this process talks to it, too."""
-    home = tmp_path_factory.mktemp("plan-server")
-    with running_server(home / "server", settings=plan_server_settings) as api:
-        settings: dict[Any, Any] = {
-            PREFECT_API_URL: api,
-            PREFECT_HOME: home / "client",
-            PREFECT_LOGGING_TO_API_ENABLED: False,
-        }
-        with temporary_settings(settings):
-            yield api
+    with used_server(tmp_path_factory.mktemp("plan-server"), settings=plan_server_settings) as api:
+        yield api
 
 
 @pytest.fixture

@@ -12,6 +12,9 @@ import urllib.request
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
@@ -54,6 +57,27 @@ def running_server(home: Path, *, port: int | None = None, settings: Mapping[str
         yield api
     finally:
         _stop(process)
+
+
+@contextmanager
+def used_server(home: Path, *, settings: Mapping[str, str] | None = None) -> Generator[str]:
+    """Run a Prefect server that this process talks to: environment variables would come too late for that.
+
+    Args:
+        home: Where the server, and this process as its client, keep their files.
+        settings: Environment variables for the server.
+
+    Yields:
+        The address of its API.
+    """
+    with running_server(home / "server", settings=settings) as api:
+        client: dict[Any, Any] = {
+            PREFECT_API_URL: api,
+            PREFECT_HOME: home / "client",
+            PREFECT_LOGGING_TO_API_ENABLED: False,
+        }
+        with temporary_settings(client):
+            yield api
 
 
 def free_port() -> int:
