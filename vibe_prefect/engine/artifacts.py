@@ -88,6 +88,7 @@ class ProgressBoard(RunObserver):
         self._done = 0
         self._reused = 0
         self._shown: str | None = None
+        self._follower: asyncio.Task[None] | None = None
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Note the size of the run."""
@@ -111,14 +112,23 @@ class ProgressBoard(RunObserver):
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """Show the progress from time to time until the block ends; nobody waits for it within."""
+        """Show the progress from time to time until the block ends; nobody waits for it, but `finish`."""
         ended = asyncio.Event()
-        task = asyncio.create_task(self._follow(ended))
+        self._follower = asyncio.create_task(self._follow(ended))
         try:
             yield
+        except BaseException:
+            self._follower.cancel()
+            await asyncio.wait([self._follower])
+            raise
         finally:
             ended.set()
-            await task
+
+    async def finish(self) -> None:
+        """Show how far the run has come at its end, after what was being sent has arrived."""
+        if self._follower is not None:
+            await self._follower
+        await self.show()
 
     async def show(self) -> None:
         """Show how far the run is now, unless that is what is shown."""

@@ -69,7 +69,7 @@ class RunFeedback:
         report = report_of(self._compiled, result, self._identity(result))
         work = [tolerate("run's report", write_report(store, lineage, report))]
         if self._board is not None:
-            work.append(self._board.show())
+            work.append(self._board.finish())
             work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root))
         if self._outlets.events:
             work.append(tolerate("run's assets", self._tell_assets(report)))
