@@ -136,10 +136,13 @@ async def test_a_server_that_forgot_the_workflow_is_worth_another_try(context: T
 
 
 @pytest.mark.parametrize("old", [False, True])
-async def test_a_cancelled_run_is_stopped_on_the_server(context: ToolContext, old: bool) -> None:
+async def test_a_cancelled_run_is_stopped_on_the_server(
+    context: ToolContext, old: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="vibe_prefect")
     with comfyui(waits_in="3", old=old) as server:
         running = asyncio.create_task(run(server, context))
-        await until(lambda: "3" in server.began)
+        await until(lambda: "node 3 (KSampler)" in caplog.text)  # an old server's own id is known by then
         (id,) = server.running
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
