@@ -31,7 +31,7 @@ browser: ## Install Chromium, with which the tests look at pages, where there is
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 
-test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+test: $(STAMP) browser ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
@@ -91,32 +91,28 @@ $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13
   echo "Python 3.11, 3.12 or 3.13 is needed; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
 endef
 
-# Debian keeps what `python3 -m venv` needs in a package of its own. Root gets it installed, since
-# nothing else can go on; anyone else is told its name.
+# Debian keeps what `python3 -m venv` needs in a package of its own.
 define need_ensurepip
 $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
   package=$$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'); \
-  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-    echo "Installing $$package, without which '$(PYTHON)' cannot make a virtual environment ..."; \
-    apt-get update -qq >/dev/null && \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$$package" >/dev/null 2>&1 || { \
-      echo "That failed. See: apt-get install $$package" >&2; exit 1; }; \
-  else \
-    echo "'$(PYTHON)' cannot make a virtual environment. On Debian and Ubuntu: sudo apt-get install $$package" >&2; \
-    exit 1; \
-  fi; }
+  $(call from_debian,$$package,'$(PYTHON)' cannot make a virtual environment without it); }
 endef
 
 # The tests drive the browser of the system; Playwright's own are not downloaded.
 define need_chromium
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
-  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-    echo "Installing chromium, with which the tests look at pages (a minute or two) ..."; \
-    apt-get update -qq >/dev/null && \
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1 || { \
-      echo "That failed. See: apt-get install chromium" >&2; exit 1; }; \
-  else \
-    echo "The tests need a browser: Chromium or Chrome. On Debian: sudo apt-get install chromium" >&2; \
-    exit 1; \
-  fi; }
+  $(call from_debian,chromium,the tests look at pages with it); }
+endef
+
+# Root gets a package installed, since nothing else can go on; anyone else is told its name.
+define from_debian
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+  echo "Installing $(1): $(2) (a minute or two) ..."; \
+  apt-get update -qq >/dev/null && \
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$(1)" >/dev/null 2>&1 || { \
+    echo "That failed. See: apt-get install $(1)" >&2; exit 1; }; \
+else \
+  echo "$(1) is missing: $(2). On Debian and Ubuntu: sudo apt-get install $(1)" >&2; \
+  exit 1; \
+fi
 endef

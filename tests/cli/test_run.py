@@ -176,7 +176,7 @@ def test_the_embedded_server_is_quiet_and_records_everything(tmp_path: Path) -> 
     outcome = call("run", MIXED, "--simulate", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.lines[2].startswith("starting Prefect's embedded server")
-    assert "run `prefect server start`, then open" in outcome.lines[-2]
+    assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
     assert not CONTROL.search(outcome.out)
     with sqlite3.connect(tmp_path / "prefect-home" / "prefect.db") as database:
         states = database.execute("select state_type, count(*) from task_run group by state_type").fetchall()

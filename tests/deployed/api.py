@@ -17,6 +17,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
 BOUND = 60.0
@@ -153,3 +154,15 @@ async def node_states(client: PrefectClient, run: UUID, count: int) -> Counter[s
         return Counter(task["state_name"] for task in runs) if over and len(runs) == count else None
 
     return await until(look, f"{count} task runs of {run}")
+
+
+def assert_runs_alone_by_the_clock(deployment: DeploymentResponse, cron: str) -> None:
+    """Assert that a deployment has that one schedule, in Berlin's time, and leaves out a run while another goes on."""
+    (schedule,) = deployment.schedules
+    assert schedule.active
+    expected = {"cron": cron, "timezone": "Europe/Berlin"}
+    assert schedule.schedule.model_dump(include={"cron", "timezone"}) == expected
+    assert deployment.global_concurrency_limit is not None
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options is not None
+    assert deployment.concurrency_options.collision_strategy == "CANCEL_NEW"

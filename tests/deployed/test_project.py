@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import AwaitingRetry
 
-from tests.deployed.api import ended, environment, node_states, process, until
+from tests.deployed.api import assert_runs_alone_by_the_clock, ended, environment, node_states, process, until
 from tests.deployed.plans import incomplete, plan
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -83,16 +83,7 @@ async def test_every_deployment_runs_with_its_own_parameters(project: Path) -> N
 async def test_the_nightly_one_has_a_schedule_and_does_not_pile_up(project: Path) -> None:
     async with get_client() as client:
         nightly = await client.read_deployment_by_name("run-plan/nightly-digest")
-    (schedule,) = nightly.schedules
-    assert schedule.active
-    assert schedule.schedule.model_dump(include={"cron", "timezone"}) == {
-        "cron": "30 2 * * *",
-        "timezone": "Europe/Berlin",
-    }
-    assert nightly.global_concurrency_limit is not None
-    assert nightly.global_concurrency_limit.limit == 1
-    assert nightly.concurrency_options is not None
-    assert nightly.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert_runs_alone_by_the_clock(nightly, "30 2 * * *")
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [

@@ -21,7 +21,18 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.schedules import Schedule
 
-from tests.deployed.api import BOUND, PROGRAM, call, ended, environment, process, stop, trigger, until
+from tests.deployed.api import (
+    BOUND,
+    PROGRAM,
+    assert_runs_alone_by_the_clock,
+    call,
+    ended,
+    environment,
+    process,
+    stop,
+    trigger,
+    until,
+)
 from tests.deployed.gate import Gate, running_gate
 from tests.deployed.plans import plan, tool
 from vibe_prefect.engine.deployments import PlanDeployment, is_served
@@ -134,16 +145,7 @@ async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
     assert "deployed run-plan/monday, at '0 6 * * 1' in Europe/Berlin" in deployed.stdout
     async with get_client() as client:
         found = await client.read_deployment_by_name("run-plan/monday")
-    (schedule,) = found.schedules
-    assert schedule.active
-    assert schedule.schedule.model_dump(include={"cron", "timezone"}) == {
-        "cron": "0 6 * * 1",
-        "timezone": "Europe/Berlin",
-    }
-    assert found.global_concurrency_limit is not None
-    assert found.global_concurrency_limit.limit == 1
-    assert found.concurrency_options is not None
-    assert found.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert_runs_alone_by_the_clock(found, "0 6 * * 1")
     assert sorted(found.tags) == ["vibe-prefect", "weekly"]
 
 

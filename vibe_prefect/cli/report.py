@@ -25,7 +25,7 @@ LABEL = 9
 
 MAX_ERROR_LINES = 4
 UI_ADDRESS = "http://127.0.0.1:4200"
-"""Where `prefect server start` serves its UI, unless told otherwise."""
+"""Where `vibe-prefect server start` serves its UI, unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -171,4 +171,4 @@ def _look(report: RunReport) -> tuple[str, str]:
     if report.ui_url is not None:
         return "in Prefect's UI:", report.ui_url
     address = f"{UI_ADDRESS}/runs/flow-run/{report.handle.flow_run_id}"
-    return "to see it in Prefect's UI, run `prefect server start`, then open", address
+    return "to see it in Prefect's UI, run `vibe-prefect server start`, then open", address

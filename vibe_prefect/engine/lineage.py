@@ -171,7 +171,7 @@ async def claim(client: PrefectClient, flow_run: FlowRun, lineage: str) -> None:
         RunInUseError: Another run that is not over says so too.
     """
     tag = f"{CLAIM_PREFIX}{lineage}"
-    await client.update_flow_run(flow_run.id, tags=[*flow_run.tags, tag])
+    await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
     others = [run for run in await client.read_flow_runs(flow_run_filter=claims) if run.id != flow_run.id]
     if others:
