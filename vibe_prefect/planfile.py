@@ -23,6 +23,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.wording import finding
 
 MAX_FILE_BYTES = 50_000_000
@@ -119,10 +120,10 @@ def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan
 
 def _read(path: Path, name: str) -> str:
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise _file_error(name, f"{size:,} bytes; a plan file holds at most {MAX_FILE_BYTES:,}")
-        return path.read_text(encoding="utf-8-sig")
+        content = read_regular(path, MAX_FILE_BYTES)
+        if len(content) > MAX_FILE_BYTES:
+            raise _file_error(name, f"{path.stat().st_size:,} bytes; a plan file holds at most {MAX_FILE_BYTES:,}")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise _file_error(name, f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
     except OSError as error:

@@ -6,10 +6,13 @@ are described in `tool_settings`.
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import from_json
+from pydantic_settings import NoDecode
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
@@ -17,6 +20,19 @@ from vibe_prefect.wording import finding
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""
+
+
+def _paths(value: Any) -> Any:
+    """Return the paths that a text lists: a JSON list, or with the separator of PATH between them."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return from_json(value)
+    return tuple(path for path in value.split(os.pathsep) if path)
+
+
+Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_paths)]
+"""A list of paths."""
 
 
 class VibePrefectSettings(PrefectBaseSettings):
@@ -37,6 +53,14 @@ class VibePrefectSettings(PrefectBaseSettings):
     ] = "outputs"
 
     input_root: Annotated[str, Field(description="The only folder that tools may read from.")] = "."
+
+    plan_roots: Annotated[
+        Paths,
+        Field(
+            description="Where plan files lie that deployed runs may name by a path: folders, or single files, with "
+            f"{os.pathsep!r} between them."
+        ),
+    ] = (".",)
 
     concurrency: Annotated[
         int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")

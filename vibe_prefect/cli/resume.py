@@ -77,17 +77,26 @@ async def _find(reference: str | None) -> FlowRun:
 
 
 def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
-    """Return the earlier run's own settings."""
+    """Return the earlier run's own settings; the folders of a deployed run must lie in those of the settings here.
+
+    Raises:
+        UsageError: They do not.
+    """
+    from vibe_prefect.engine.operator_roots import recorded_roots
     from vibe_prefect.settings import load_settings
 
     settings = load_settings()
     parameters: dict[str, Any] = earlier.parameters
+    input_root = parameters.get("input_root") or settings.input_root
+    output = parameters.get("output") or settings.output
+    if (roots := recorded_roots(earlier)) is not None:
+        input_root, output = roots.folder("input_root", input_root), roots.folder("output", output)
     return RunRequest(
         plan=request.plan or "",
         simulate=bool(parameters.get("simulate")),
         concurrency=parameters.get("concurrency", settings.concurrency),
-        input_root=Path(parameters.get("input_root") or settings.input_root),
-        output=Path(parameters.get("output") or settings.output),
+        input_root=Path(input_root),
+        output=Path(output),
         as_json=request.as_json,
         quiet=request.quiet,
         resume_from=str(earlier.id),

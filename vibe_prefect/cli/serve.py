@@ -75,7 +75,9 @@ async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | N
     from prefect.runner import Runner
 
     from vibe_prefect.engine.deployments import PlanDeployment
+    from vibe_prefect.engine.operator_roots import roots_environment
 
+    os.environ.update(roots_environment([served.path for served in plans]))  # for the processes of the runs
     await _warn_of_others([served.plan.id for served in plans])
     runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
     for served in plans:

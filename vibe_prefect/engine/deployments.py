@@ -19,6 +19,7 @@ from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
 from vibe_prefect.engine.flow import run_plan
+from vibe_prefect.engine.operator_roots import roots_environment
 from vibe_prefect.errors import UsageError, did_you_mean
 
 Overlap = Literal["wait", "skip", "allow"]
@@ -74,7 +75,7 @@ class PlanDeployment:
         return built
 
     def build_for(self, pool: str, folder: Path) -> RunnerDeployment:
-        """Return it for the workers of a pool.
+        """Return it for the workers of a pool, with the folders that are set here.
 
         Args:
             pool: Name of the work pool.
@@ -83,6 +84,8 @@ class PlanDeployment:
         built = self.build()
         built.work_pool_name = pool
         built.storage = LocalStorage(path=str(folder))
+        if roots := roots_environment():
+            built.job_variables = {"env": roots}
         return built
 
 

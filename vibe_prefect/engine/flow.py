@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -33,6 +33,7 @@ from vibe_prefect.engine.lineage import (
     output_name,
     root_of,
 )
+from vibe_prefect.engine.operator_roots import operator_roots
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
 from vibe_prefect.engine.readiness import check_ready
@@ -145,8 +146,9 @@ async def _run_plan(
             of every run of the plan that says so too.
         concurrency: How many nodes may run at once; empty for no limit.
         simulate: Run every node as a simulation: nothing is called, spent or written.
-        input_root: The only folder that tools may read from.
-        output: The folder for what the run makes; each run has a folder of its own below it.
+        input_root: The only folder that tools may read from. In a deployed run it lies in that of the setting.
+        output: The folder for what the run makes; each run has a folder of its own below it. In a deployed run it lies
+            in that of the setting.
         budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
             could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
@@ -156,11 +158,12 @@ async def _run_plan(
         result.
     """
     try:
-        options = _options.get() or _own_options(await _looked_up(plan), simulate=simulate)
         choice = Choice(select, exclude, refresh)
-        result = await _run(
-            options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
-        )
+        request = _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
+        options = _options.get()
+        if options is None:
+            options, request = await _bounded(plan, request, simulate=simulate)
+        result = await _run(options, request)
     except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
         return Failed(message=str(error), data=error)
     if result.status is ExecutionStatus.FAILED:
@@ -261,18 +264,29 @@ def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
     return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
 
 
-async def _looked_up(plan: object) -> GivenPlan:
-    """Return the plan that the parameter stands for; one that was looked up takes its place, for a resume."""
+async def _bounded(plan: object, request: _Request, *, simulate: bool) -> tuple[RunOptions, _Request]:
+    """Return the run's options and its request, of a deployed run within the operator's folders.
+
+    What was looked up takes its place among the run's parameters, for a resume and for whoever looks for its files.
+    """
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
-    given = await given_plan(plan, client)
+    roots = operator_roots(flow_run)
+    found: dict[str, Any] = {}
+    if roots is not None:
+        input_root, output = roots.folder("input_root", request.input_root), roots.folder("output", request.output)
+        request = replace(request, input_root=input_root, output=output)
+        found = {"input_root": input_root, "output": output}
+    given = await given_plan(plan, client, roots)
     if given.origin is not None:
         get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
-        flow_run.parameters = {**flow_run.parameters, "plan": given.plan.model_dump(mode="json", exclude_unset=True)}
+        found["plan"] = given.plan.model_dump(mode="json", exclude_unset=True)
+    if any(flow_run.parameters.get(name) != value for name, value in found.items()):
+        flow_run.parameters = {**flow_run.parameters, **found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
-    return given
+    return _own_options(given, simulate=simulate), request
 
 
 def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:

@@ -16,6 +16,7 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from vibe_prefect.engine.blocks import WorkflowPlanBlock, stored_plan
+from vibe_prefect.engine.operator_roots import OperatorRoots
 from vibe_prefect.errors import PlanError, Position, Problem
 from vibe_prefect.graph import DataPath, PlanSource
 from vibe_prefect.models import WorkflowPlan
@@ -60,14 +61,16 @@ class GivenPlan:
     """Where it was looked up, for people; `None` when the parameter is the plan itself."""
 
 
-async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
+async def given_plan(value: object, client: PrefectClient, roots: OperatorRoots | None = None) -> GivenPlan:
     """Return the plan that a parameter stands for.
 
     Args:
         value: A plan, its data, its text, the path of its file, or the name under which it is stored.
         client: The Prefect server that stores plans.
+        roots: Where a plan file may lie; `None` for anywhere.
 
     Raises:
+        UsageError: It is the path of a file that lies elsewhere.
         PlanError: It is no plan.
         UnknownPlanError: No plan is stored under that name.
     """
@@ -77,7 +80,7 @@ async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
         case WorkflowPlanBlock():
             return _found(value.loaded("block"), "a stored plan")
         case str():
-            return await _referred(value.strip(), client)
+            return await _referred(value.strip(), client, roots)
         case Mapping():
             return GivenPlan(parse_plan(_data(dict(cast("Mapping[str, Any]", value)))).plan)
         case _:
@@ -85,14 +88,15 @@ async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
             raise PlanError([Problem(f"{problem} {'nothing' if value is None else type(value).__name__}")])
 
 
-async def _referred(text: str, client: PrefectClient) -> GivenPlan:
+async def _referred(text: str, client: PrefectClient, roots: OperatorRoots | None) -> GivenPlan:
     if "\n" in text or text.startswith("{"):
         return _found(read_plan("plan", text), "a text")
     if _STORED.fullmatch(text):
         return _found(await stored_plan(client, text), f"the stored plan {text!r}")
     if not text:
         raise PlanError([Problem("expected the path of a plan file or the name of a stored plan, found nothing")])
-    return _found(load_plan(text), f"the file {text!r}")
+    loaded = load_plan(text) if roots is None else roots.load_plan(text)
+    return _found(loaded, f"the file {text!r}")
 
 
 def _found(loaded: LoadedPlan, origin: str | None) -> GivenPlan:

@@ -12,6 +12,7 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.files import workspace_of
@@ -100,8 +101,7 @@ def _workflow(given: Workflow | None, path: str | None, workspace: Workspace) ->
 def _read(path: str, workspace: Workspace) -> Workflow:
     source = workspace.input_path(path)
     try:
-        with source.open("rb") as file:
-            content = file.read(MAX_WORKFLOW + 1)
+        content = read_regular(source, MAX_WORKFLOW)
         if len(content) > MAX_WORKFLOW:
             raise ToolInputError(f"{NAME}: workflow_file {path!r} has more than {MAX_WORKFLOW:,} bytes")
         found = json.loads(content)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
 
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
@@ -258,8 +259,7 @@ def _load_font(workspace: Workspace, path: str | None) -> ImageFont.FreeTypeFont
         return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size=32))
     source = workspace.input_path(path)
     try:
-        with source.open("rb") as file:
-            content = file.read(MAX_FONT_BYTES + 1)
+        content = read_regular(source, MAX_FONT_BYTES)
         if len(content) > MAX_FONT_BYTES:
             raise ToolInputError(f"image_card: font {path!r} is over {MAX_FONT_BYTES:,} bytes")
         return ImageFont.truetype(BytesIO(content), size=32)

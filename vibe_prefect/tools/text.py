@@ -12,6 +12,7 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import did_you_mean, shorten
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.templates import render
 from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
@@ -262,8 +263,7 @@ def _read_all(workspace: Workspace, names: Iterable[str], encoding: str, max_byt
 
 def _content(workspace: Workspace, name: str, limit: int) -> bytes:
     """Return a file's bytes, one more than the limit at most, however much it grows meanwhile."""
-    with workspace.input_path(name).open("rb") as file:
-        return file.read(limit + 1)
+    return read_regular(workspace.input_path(name), limit)
 
 
 def _decoded(content: bytes, name: str, encoding: str) -> str:
