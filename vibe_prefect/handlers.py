@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from vibe_prefect.budget import Budget
@@ -14,6 +14,7 @@ from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.templates import TEMPLATE_NAMES, render_all
 from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
+from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -228,7 +229,7 @@ def template_values(context: NodeContext) -> dict[str, Any]:
 
 
 async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
-    """Call a tool; what comes back was successful.
+    """Call a tool; what comes back was successful, and holds no secret.
 
     Raises:
         KeyError: No tool has that name.
@@ -237,10 +238,11 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
     tool = context.tools.get(name)
     if tool is None:
         raise KeyError(f"no tool is named {name!r}; registered: {', '.join(context.tools)}")
-    outcome = await tool.execute(inputs, context.tool_context)
-    if not outcome.success:
-        raise _failure(outcome)
-    return outcome
+    with redacted_errors():
+        outcome = await tool.execute(inputs, context.tool_context)
+        if not outcome.success:
+            raise _failure(outcome)
+    return replace(outcome, output=scrubbed_data(outcome.output), metadata=scrubbed_data(outcome.metadata))
 
 
 def _failure(outcome: ToolResult) -> ToolError:

@@ -7,6 +7,7 @@ are described in `tool_settings`.
 from __future__ import annotations
 
 import os
+import re
 from typing import Annotated, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
@@ -16,6 +17,7 @@ from pydantic_settings import NoDecode
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
+from vibe_prefect.tools.secrets import remember, secrets_in_address
 from vibe_prefect.wording import finding
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
@@ -81,6 +83,9 @@ class VibePrefectSettings(PrefectBaseSettings):
     llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
 
 
+_HARMLESS = re.compile(r"[-+.0-9_eE]{0,20}|[A-Za-z]{1,8}")
+
+
 def load_settings() -> VibePrefectSettings:
     """Return the settings as they stand now.
 
@@ -88,10 +93,13 @@ def load_settings() -> VibePrefectSettings:
         SettingsError: One of them cannot be what it is set to.
     """
     try:
-        return VibePrefectSettings()
+        settings = VibePrefectSettings()
     except ValidationError as error:
         section = _section(error)
         raise SettingsError([_problem(section, dict(detail)) for detail in error.errors(include_url=False)]) from None
+    for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
+        remember(*secrets_in_address(address or ""))
+    return settings
 
 
 def variable(*path: str) -> str:
@@ -110,4 +118,18 @@ def _problem(section: list[str], detail: dict[str, Any]) -> str:
     path = [*section, *(str(part) for part in detail["loc"])]
     if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
-    return f"{variable(*path)}: {finding(detail)}"
+    return f"{variable(*path)}: {finding({**detail, 'input': _quotable(detail['input'])})}"
+
+
+class _NotShown:
+    """Stands in messages for a value that may hold a secret."""
+
+    def __repr__(self) -> str:
+        return "a value that is not shown here"
+
+
+def _quotable(value: Any) -> Any:
+    """Return a value for a message: numbers, truth values and short words; any other may hold a password."""
+    if isinstance(value, str):
+        return value if _HARMLESS.fullmatch(value) else _NotShown()
+    return value if value is None or isinstance(value, bool | int | float) else _NotShown()

@@ -31,7 +31,7 @@ from vibe_prefect.llm.config import (
     environment_url,
 )
 from vibe_prefect.tools.comfy_server import ComfyServer
-from vibe_prefect.tools.keysources import no_key
+from vibe_prefect.tools.keysources import checked_key, no_key
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.openai_media import OPENAI, OpenAIEndpoint
@@ -262,16 +262,16 @@ def read_key(place: str | None) -> str | None:
     """Return a key from where it is kept; `None` where no place is named. It may ask the Prefect server: not async.
 
     Raises:
-        ToolError: It is not there.
+        ToolError: It is not there, or is not a key.
     """
     if place is None:
         return None
     kind, _, name = place.partition(":")
     key = os.environ.get(name) if kind == "env" else _secret(name)
-    if not key:
-        what = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
+    what = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
+    if not (key and key.strip()):
         raise ToolError(f"{what} holds no key; a setting names it as {shorten(place)}", retryable=False)
-    return key
+    return checked_key(key, what)
 
 
 def _secret(name: str) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, SecretBytes, SecretStr
 from rich.text import Text
@@ -14,6 +14,7 @@ from rich.text import Text
 from vibe_prefect.cli.console import Screen, out, write
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.text import columns, one_line
+from vibe_prefect.tools.secrets import HIDDEN, is_named_like_a_secret, scrubbed, without_passwords
 
 DEFAULT = "default"
 ENVIRONMENT = "environment"
@@ -77,7 +78,21 @@ def _shown(value: Any) -> Any:
     """Return a value as JSON data, without what it hides."""
     if isinstance(value, SecretStr | SecretBytes):
         return str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else json.loads(_as_json(value))
+    return _without_secrets(json.loads(_as_json(value)))
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return JSON data without the passwords of its addresses, and without the values that are named like secrets."""
+    match value:
+        case str():
+            return scrubbed(without_passwords(value))
+        case list():
+            return [_without_secrets(one) for one in cast("list[Any]", value)]
+        case dict():
+            named = cast("dict[str, Any]", value).items()
+            return {name: HIDDEN if is_named_like_a_secret(name) else _without_secrets(one) for name, one in named}
+        case _:
+            return value
 
 
 def _as_json(value: Any) -> str:

@@ -48,6 +48,7 @@ from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import Choice
 from vibe_prefect.settings import load_settings
+from vibe_prefect.tools.redaction import redact_logs
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -203,6 +204,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = options.compiled.plan.id
+    redact_logs()
     await _put_plan_into_name(client, flow_run, plan_id)
     await check_ready(client, options.compiled, options.tools)
     earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run

@@ -51,6 +51,7 @@ from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.redaction import PiecewiseText, redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -308,13 +309,13 @@ class _PlanRun:
         """Do one attempt at a node."""
         node, meter = job.node, job.meter
         self._start(node, meter)
-        with meter:
+        with meter, redacted_errors():
             returned = await self._handle(node, meter)
-            meter.charge_result(returned)
-            content = jsonable(node.id, returned)
+            result = scrubbed_data(plain(jsonable(node.id, returned)))
+            meter.charge_result(result)
         record = NodeRecord(
             schema=RECORD_SCHEMA,
-            result=plain(content),
+            result=result,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
             attempts=meter.attempts,
@@ -337,9 +338,10 @@ class _PlanRun:
         for observer in () if meter.attempts else self._setup.observers:
             observer.node_started(node.node)
 
-    def _report(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
+    def _report(self, node: WorkflowNode, shown: PiecewiseText, fraction: float | None, message: str) -> None:
+        text = shown.next(message)
         for observer in self._setup.observers:
-            observer.node_progressed(node, fraction, message)
+            observer.node_progressed(node, fraction, text)
 
     async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
         own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
@@ -373,7 +375,7 @@ class _PlanRun:
             caller=call,
             key=node.key,
             budget=self._setup.budget,
-            report_progress=partial(self._report, node.node) if self._setup.observers else None,
+            report_progress=partial(self._report, node.node, PiecewiseText()) if self._setup.observers else None,
         )
         return context
 

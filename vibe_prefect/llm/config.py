@@ -134,6 +134,11 @@ def unused_keys() -> tuple[str, ...]:
     return tuple(name for name in sorted({*_KEYS.values(), *_URLS.values()}) if os.environ.get(name))
 
 
+def environment_key(model: str) -> str | None:
+    """Return the key of a model's provider as the provider's own variable has it; `None` where that is not set."""
+    return os.environ.get(_KEYS.get(provider_of(model), "")) or None
+
+
 def environment_url(model: str) -> str | None:
     """Return the address of a model's provider as the provider's own variable has it, if it is set."""
     return os.environ.get(_URLS.get(provider_of(model), "")) or None

@@ -11,9 +11,10 @@ from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError, did_you_mean
 from vibe_prefect.llm.asking import Answer, Question
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, provider_of
+from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, environment_key, provider_of
 from vibe_prefect.llm.failures import tool_error
 from vibe_prefect.llm.pricing import cost_usd
+from vibe_prefect.tools.keysources import obtained
 from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
@@ -52,8 +53,7 @@ class ProviderClient:
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
         """Answer a question over the network; see `Asker.ask`."""
-        own = self._config.is_own(question.model)
-        key = await run_sync(self._config.key) if own else None
+        key = await run_sync(self._key, question.model)
         try:
             model = self._model(question.model, key)
             async with model, asyncio.timeout(self._config.seconds):
@@ -64,6 +64,12 @@ class ProviderClient:
             # Not `from error`: what the library raised may hold the key, and a traceback would show it.
             raise tool_error(error, question.model, self._config.seconds, (key,)) from None
         return self._answer(question, response, key)
+
+    def _key(self, model: str) -> str | None:
+        """Return the key to send: the operator's, else that of the provider's own variable."""
+        own = self._config.is_own(model)
+        key = obtained(self._config.key, self._config.base_url) if own else None
+        return key or obtained(lambda: environment_key(model))
 
     def _settings(self, question: Question) -> ModelSettings:
         settings: ModelSettings = {

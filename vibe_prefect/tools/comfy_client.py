@@ -23,6 +23,7 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.http import RETRYABLE, retry_after
+from vibe_prefect.tools.keysources import obtained
 from vibe_prefect.tools.secrets import scrubbed
 
 MAX_MESSAGE = 64_000_000
@@ -91,7 +92,7 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
     Raises:
         ToolError: The server refused it, a node of it failed, it saved nothing, or the server was lost.
     """
-    key = await run_sync(server.key)
+    key = await run_sync(obtained, server.key, server.url)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(60.0, read=min(server.seconds, 300.0))
     try:

@@ -1,15 +1,17 @@
 """Where the keys are that tools need, so that a plan can be refused before it runs, and a dry run can list them.
 
-No value of a key is read here: only whether there is one.
+Wherever a key is read, `obtained` reads it: it is checked, and from then on hidden.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from vibe_prefect.errors import ToolError
 from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.secrets import remember, secrets_in_address
 
 SECRET = "secret"  # noqa: S105 - the word before a block's name
 ENV = "env"
@@ -18,6 +20,44 @@ ENV = "env"
 def no_key() -> str | None:
     """Return no key: a server asks for none, or its client library looks for its own in the environment."""
     return None
+
+
+def obtained(read: Callable[[], str | None], address: str | None = None) -> str | None:
+    """Return a key as it can be sent; it and the passwords of the address are hidden from now on.
+
+    Args:
+        read: Returns the key; it may take time.
+        address: Where the key will be sent to.
+
+    Raises:
+        ToolError: It holds what no key can hold; the key is not shown.
+    """
+    remember(*secrets_in_address(address or ""))
+    key = read()
+    return None if key is None else checked_key(key, "the key")
+
+
+def checked_key(key: str, what: str) -> str:
+    """Return a key without white space around it.
+
+    Args:
+        key: The key as it was read.
+        what: What messages call it, such as `environment variable NAME`.
+
+    Raises:
+        ToolError: It is empty, or holds what no header can: control characters, or letters beyond ASCII.
+    """
+    stripped = key.strip()
+    remember(stripped, key)
+    if not stripped:
+        raise ToolError(f"{what} holds no key: it is empty", retryable=False)
+    if not (stripped.isascii() and stripped.isprintable()):
+        raise ToolError(
+            f"{what} holds a line break, another control character or a letter beyond ASCII, which no key can hold; "
+            "set it to the key alone",
+            retryable=False,
+        )
+    return stripped
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +82,7 @@ class KeySource:
     @property
     def is_set(self) -> bool | None:
         """Whether the variable holds anything; `None` for a block, of which only the Prefect server knows."""
-        return None if self.block else bool(os.environ.get(self.place.removeprefix(f"{ENV}:")))
+        return None if self.block else bool(os.environ.get(self.place.removeprefix(f"{ENV}:"), "").strip())
 
     @property
     def lack(self) -> str | None:

@@ -21,7 +21,7 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.http import RETRYABLE, fetch, retry_after
-from vibe_prefect.tools.keysources import named_source, no_key
+from vibe_prefect.tools.keysources import named_source, no_key, obtained
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.secrets import scrubbed
@@ -333,7 +333,7 @@ async def _client(call: _Call) -> AsyncGenerator[tuple[openai.AsyncOpenAI, str |
     """
     import openai
 
-    key = await run_sync(call.endpoint.key)
+    key = await run_sync(obtained, call.endpoint.key, call.endpoint.base_url)
     try:
         with anyio.fail_after(call.endpoint.seconds):
             async with openai.AsyncOpenAI(

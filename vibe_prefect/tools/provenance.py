@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.secrets import file_holds_secret
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
 KEYWORD = "vibe_prefect"
@@ -50,8 +51,9 @@ def write_with_provenance(
     Raises:
         OutsideRootError: The path leaves the output folder.
         OSError: The file could not be written.
-        ToolError: What begins as a PNG is not a whole one.
+        ToolError: What begins as a PNG is not a whole one, or the content holds a key.
     """
+    _check_content(content)
     if content.startswith(PNG_SIGNATURE):
         return workspace.write(path, stamped(content, provenance), mime)
     return write_beside(workspace, path, content, mime, provenance)
@@ -63,11 +65,18 @@ def write_beside(workspace: Workspace, path: str, content: bytes, mime: str | No
     Raises:
         OutsideRootError: The path leaves the output folder.
         OSError: The file could not be written.
+        ToolError: The content holds a key.
     """
+    _check_content(content)
     ref = workspace.write(path, content, mime)
     facts = {**provenance, "sha256": ref["sha256"]}
     workspace.write(f"{path}{SIDECAR}", f"{json.dumps(facts, indent=2, sort_keys=True)}\n".encode(), "application/json")
     return ref
+
+
+def _check_content(content: bytes) -> None:
+    if file_holds_secret(content):
+        raise ToolError("the file was not written: it holds a key, or another secret of this process", retryable=False)
 
 
 def stamped(png: bytes, provenance: Provenance) -> bytes:

@@ -1,30 +1,257 @@
-"""Keeping keys out of what is shown: a provider's message may repeat the key that it was sent."""
+"""Keeping keys out of what is shown: a provider's message may repeat the key that it was sent, in any form.
+
+The secrets are those that were read (`keysources.obtained`), those in the environment's variables that are named like
+secrets, and the passwords in addresses there. They are held for the life of the process, so as to be found.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
-from collections.abc import Iterable
-from urllib.parse import quote
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from urllib.parse import unquote
 
 HIDDEN = "***"
+
 MIN_LENGTH = 8
 """Characters from which a variable's value counts as a secret: shorter ones occur by chance."""
 
-_NAMED_LIKE_A_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+MIN_KEY = 6
+"""Characters from which a key is hidden wherever it stands; a shorter one only where something calls it a key."""
+
+MIN_CUT = 16
+"""Characters from which the beginning or the end of a key is hidden, too: it may have been cut."""
+
+MAX_REMEMBERED = 1_000
+"""How many secrets are held; the oldest is forgotten."""
+
+MAX_PIECE = 100
+"""Characters of the pieces in which a longer secret is looked for, such as a private key."""
+
+_MAX_WORD = 12
+_MIN_PART = 12
+_MAX_PART = 20
+_EDGE = 4
+
+_NAMED_LIKE_A_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTH_STRING)$", re.IGNORECASE)
+_USER_IN_ADDRESS = re.compile(r"(?<=://)([^\s/?#@]+)(?=@)")
+_SECRET_IN_QUERY = re.compile(
+    r"(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig)=)([^&#\s]+)", re.IGNORECASE
+)
+
+_GAP = r"(?:[\s\u00ad\u200b\u2060]|\\[nrt])*"
+"""What may stand between two characters of a key in a text that was wrapped."""
+
+_CALLED_A_KEY = r"(?i:(?:bearer|basic|token|key|secret|password|authorization)\b[\s\"'=:\\]{1,6})"
+
+_remembered: dict[str, None] = {}
+_lock = Lock()
+
+
+def remember(*secrets: str) -> None:
+    """Hold secrets, so that they are hidden from now on wherever this process shows something."""
+    with _lock:
+        for secret in filter(None, (secret.strip() for secret in secrets)):
+            _remembered.pop(secret, None)
+            _remembered[secret] = None
+        while len(_remembered) > MAX_REMEMBERED:
+            del _remembered[next(iter(_remembered))]
+
+
+def known_secrets() -> frozenset[str]:
+    """Return every secret that is hidden: those that were read, and those of the environment."""
+    with _lock:
+        remembered = tuple(_remembered)
+    return environment_secrets().union(remembered)
+
+
+def environment_secrets() -> frozenset[str]:
+    """Return the values of environment variables that are named like secrets, and the passwords in addresses."""
+    named = (value for name, value in os.environ.items() if _NAMED_LIKE_A_SECRET.search(name))
+    found = {value.strip() for value in named if len(value.strip()) >= MIN_LENGTH}
+    return frozenset(found.union(*(secrets_in_address(value) for value in os.environ.values() if "://" in value)))
+
+
+def secrets_in_address(text: str) -> set[str]:
+    """Return the passwords in an address: what stands before its `@`, and keys in its query."""
+    found: set[str] = set()
+    for user in _USER_IN_ADDRESS.findall(text):
+        _, colon, password = user.partition(":")
+        written = password if colon else user
+        found |= {written, unquote(written)}
+    for _, value in _SECRET_IN_QUERY.findall(text):
+        found |= {value, unquote(value)}
+    return {secret for secret in found if len(secret) >= MIN_KEY}
+
+
+def without_passwords(text: str) -> str:
+    """Return a text in which the passwords of addresses are hidden, whatever they are."""
+    if "://" not in text:
+        return text
+    return _SECRET_IN_QUERY.sub(rf"\g<1>{HIDDEN}", _USER_IN_ADDRESS.sub(_without_password, text))
+
+
+def is_named_like_a_secret(name: str) -> bool:
+    """Tell whether a value of that name is likely to be a secret."""
+    return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
 def scrubbed(text: str, keys: Iterable[str | None] = ()) -> str:
-    """Return a text without keys: the given ones, and what the environment has in variables named like secrets."""
-    found = {key for key in keys if key} | environment_secrets()
-    forms = {form for key in found for form in (key, quote(key, safe=""))}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, HIDDEN)
-    return text
+    """Return a text without secrets.
+
+    A secret is found as it is, escaped for JSON, HTML or an address, in Base64 at any alignment (so also as the
+    password of Basic authentication), broken over lines, and cut. The cost is linear in the text, for each secret.
+
+    Args:
+        text: The text.
+        keys: Secrets besides those that are known.
+    """
+    given = {key.strip() for key in keys if key and key.strip()}
+    spans = sorted({span for secret in known_secrets() | given for span in _spans(text, secret)})
+    if not spans:
+        return text
+    parts: list[str] = []
+    place = 0
+    for start, end in spans:
+        if start >= place:
+            parts += [text[place:start], HIDDEN]
+        place = max(place, end)
+    return "".join([*parts, text[place:]])
 
 
-def environment_secrets() -> set[str]:
-    """Return the values of environment variables whose names end like those of secrets."""
-    return {
-        value for name, value in os.environ.items() if len(value) >= MIN_LENGTH and _NAMED_LIKE_A_SECRET.search(name)
-    }
+def holds_secret(text: str) -> bool:
+    """Tell whether a text holds a secret in any form."""
+    return any(True for secret in known_secrets() for _ in _spans(text, secret))
+
+
+def file_holds_secret(content: bytes) -> bool:
+    """Tell whether a file holds a secret as it is; what is packed or escaped in it is not looked into."""
+    return any(secret.encode() in content for secret in known_secrets() if len(secret) >= MIN_LENGTH)
+
+
+def held_back(text: str) -> str:
+    """Return the end of a text in which a secret may have begun, whose rest may come with the next piece."""
+    most = ""
+    for secret in known_secrets():
+        for length in range(min(len(secret) - 1, len(text)), _EDGE - 1, -1):
+            if text.endswith(secret[:length]):
+                most = max(most, secret[:length], key=len)
+                break
+    return most
+
+
+def _without_password(found: re.Match[str]) -> str:
+    user, colon, _ = found[1].partition(":")
+    return f"{user}:{HIDDEN}" if colon else HIDDEN
+
+
+def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
+    """Yield where a secret stands in a text."""
+    for piece in _pieces(secret):
+        patterns = _patterns(piece)
+        for found in patterns.plain.finditer(text):
+            yield found.span("key")
+        for found in patterns.ending.finditer(text) if patterns.ending else ():
+            yield _extended(text, piece, found)
+        for pattern in patterns.base64:
+            for found in pattern.finditer(text):
+                yield _with_edges(text, found)
+
+
+def _extended(text: str, secret: str, found: re.Match[str]) -> tuple[int, int]:
+    """Return the span of a secret's end, and of as much before it as is the secret's, too."""
+    start, left = found.start(), len(secret) - _part(secret)
+    while start and left and text[start - 1] == secret[left - 1]:
+        start, left = start - 1, left - 1
+    return start, found.end()
+
+
+def _with_edges(text: str, found: re.Match[str]) -> tuple[int, int]:
+    """Return the span of a secret in Base64 with the characters beside it, which hold bits of its ends."""
+    start, end = found.span()
+    while start > max(0, found.start() - _EDGE) and text[start - 1] in _BASE64:
+        start -= 1
+    while end < min(len(text), found.end() + _EDGE) and text[end] in _BASE64:
+        end += 1
+    return start, end
+
+
+def _pieces(secret: str) -> list[str]:
+    """Return the pieces of a secret that are looked for one by one, without white space, which any text may lack."""
+    tight = "".join(secret.split())
+    return [tight[start : start + MAX_PIECE] for start in range(0, len(tight), MAX_PIECE)]
+
+
+def _part(secret: str) -> int:
+    """Return how many characters of a secret are hidden where the others are missing."""
+    return min(max(_MIN_PART, len(secret) // 2), _MAX_PART)
+
+
+@dataclass(frozen=True, slots=True)
+class _Patterns:
+    """What finds one secret; each pattern begins with few different characters, so that a search is quick."""
+
+    plain: re.Pattern[str]
+    ending: re.Pattern[str] | None = None
+    base64: tuple[re.Pattern[str], ...] = ()
+
+
+@lru_cache(maxsize=2 * MAX_REMEMBERED)
+def _patterns(secret: str) -> _Patterns:
+    characters = [_character(character) for character in secret]
+    whole = _GAP.join(characters)
+    if len(secret) < MIN_KEY or (len(secret) < _MAX_WORD and secret.isalpha()):  # a placeholder, or a plain word
+        return _Patterns(re.compile(rf"{_CALLED_A_KEY}(?P<key>{whole})(?!\w)"))
+    packed = tuple(map(re.compile, _base64_forms(secret))) if len(secret) >= MIN_LENGTH else ()
+    if len(secret) < MIN_CUT:
+        return _Patterns(re.compile(f"(?P<key>{whole})"), None, packed)
+    part = _part(secret)
+    rest = f"{_GAP}{_GAP.join(characters[part:])}"
+    begins = rf"(?P<key>{_GAP.join(characters[:part])}(?:{rest}|[^\s\"'<>,;)\]}}]*))"
+    return _Patterns(re.compile(begins), re.compile(_GAP.join(characters[-part:])), packed)
+
+
+def _character(character: str) -> str:
+    """Return a pattern for a character as it is, or escaped for an address, for HTML, for JSON or by Python."""
+    code = ord(character)
+    url = "".join(f"%(?:25){{0,3}}(?i:{byte:02x})" for byte in character.encode(errors="replace"))
+    forms = [
+        re.escape(character),
+        url,
+        rf"&(?:amp;){{0,3}}#0{{0,6}}{code};",
+        rf"&(?:amp;){{0,3}}#[xX]0{{0,6}}(?i:{code:x});",
+        *(f"&(?:amp;){{0,3}}{name}" for name in _HTML_NAMES.get(character, ())),
+        rf"\\\\{{0,7}}u(?i:{code:04x})",
+        rf"\\\\{{0,7}}x(?i:{code:02x})",
+    ]
+    if not character.isalnum():
+        forms.append(rf"\\\\{{0,7}}{re.escape(character)}")
+    return f"(?:{'|'.join(forms)})"
+
+
+_HTML_NAMES = {'"': ("quot;",), "'": ("apos;",), "&": ("amp;",), "<": ("lt;",), ">": ("gt;",), "/": ("sol;",)}
+
+
+def _base64_forms(secret: str) -> Iterator[str]:
+    """Yield patterns for the characters that a secret alone decides, wherever it begins among the encoded bytes."""
+    for offset in range(3):
+        raw = bytes(offset) + secret.encode(errors="replace")
+        first, last = -(-offset * 8 // 6), len(raw) * 8 // 6
+        yield _GAP.join(map(_packed, base64.b64encode(raw).decode()[first:last]))
+
+
+def _packed(character: str) -> str:
+    match character:
+        case "+":
+            return r"(?:[+-]|%2[Bb])"
+        case "/":
+            return r"(?:[/_]|\\/|%2[Ff])"
+        case _:
+            return character
+
+
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=")
