@@ -10,7 +10,7 @@ NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test crash-test lint format types layers check bench build constraints clean
+.PHONY: help venv browser demo test test-slow crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,7 +32,10 @@ demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter a
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 
 test: $(STAMP) browser ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
+
+test-slow: $(STAMP) ## Run what takes minutes: storms of faults, fuzzing, the hunt for keys
+	@$(BIN)/python -m pytest -m storm $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
 	@$(BIN)/ruff check --quiet

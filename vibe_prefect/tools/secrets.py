@@ -32,6 +32,9 @@ MAX_REMEMBERED = 1_000
 MAX_PIECE = 100
 """Characters of the pieces in which a longer secret is looked for, such as a private key."""
 
+MAX_SEARCHED = 1_000_000
+"""Bytes of a file up to which it is searched for every form of a secret."""
+
 _MAX_WORD = 12
 _MIN_PART = 12
 _MAX_PART = 20
@@ -129,8 +132,10 @@ def holds_secret(text: str) -> bool:
 
 
 def file_holds_secret(content: bytes) -> bool:
-    """Tell whether a file holds a secret as it is; what is packed or escaped in it is not looked into."""
-    return any(secret.encode() in content for secret in known_secrets() if len(secret) >= MIN_LENGTH)
+    """Tell whether a file holds a secret: as it is, and in a file of up to `MAX_SEARCHED` bytes in any other form."""
+    if any(secret.encode() in content for secret in known_secrets() if len(secret) >= MIN_LENGTH):
+        return True
+    return len(content) <= MAX_SEARCHED and holds_secret(content.decode("latin-1"))
 
 
 def held_back(text: str) -> str:
