@@ -90,3 +90,45 @@ def test_runs_start_from_the_settings(tmp_path: Path) -> None:
     refused = call("run", plan, cwd=tmp_path)
     assert refused.code == 2
     assert "--input-root 'nowhere' is not a folder" in refused.err
+
+
+SECRETIVE = {
+    "MEDIA_IMAGES_URL": "https://user:hush-canary-1@example.org/v1",
+    "MEDIA_COMFYUI_URL": "http://hush-canary-2@127.0.0.1:8188",
+    "LLM_URL": "https://example.org/v1?api_key=hush-canary-3",
+    "MEDIA_IMAGES_OPTIONS": '{"extra_headers": {"x-api-key": "hush-canary-4"}, "n": 1}',
+    "STORAGE": "s3://user:hush-canary-5@bucket/records",
+    "MEDIA_SPEECH_VOICE": "hush-canary-6",
+}
+
+
+def test_passwords_in_settings_do_not_show(tmp_path: Path) -> None:
+    prefix = OUTPUT.removesuffix("OUTPUT")
+    extra = {f"{prefix}{name}": value for name, value in SECRETIVE.items()} | {"OTHER_KEY": "hush-canary-6"}
+    for arguments in (["config"], ["config", "--json"]):
+        shown = call(*arguments, cwd=tmp_path, extra=extra)
+        assert shown.code == 0, shown.err
+        assert "canary" not in shown.out + shown.err
+        assert "https://user:***@example.org/v1" in shown.out
+    assert shown.json["media.images_options"]["value"] == {"extra_headers": {"x-api-key": "***"}, "n": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MEDIA_COMFYUI_URL", "user:hush-canary-1@127.0.0.1"),
+        ("LLM_URL", "htps://user:hush-canary-1@example.org"),
+        ("LLM_JUDGE", "sk-canary-1"),
+        ("LLM_KEY", "sk-canary-1"),
+        ("LLM_STRUCTURE", "sk-canary-1"),
+        ("CONCURRENCY", "sk-canary-1"),
+        ("ARTIFACTS", "sk-canary-1"),
+        ("FETCH_SECONDS", "sk-canary-1"),
+    ],
+)
+def test_what_may_be_a_secret_is_not_quoted_from_a_wrong_setting(tmp_path: Path, name: str, value: str) -> None:
+    variable = f"{OUTPUT.removesuffix('OUTPUT')}{name}"
+    shown = call("tools", cwd=tmp_path, extra={variable: value})
+    assert (shown.code, shown.out) == (2, "")
+    assert f"{variable}: " in shown.err
+    assert "canary" not in shown.err
