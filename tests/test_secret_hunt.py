@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -125,6 +125,15 @@ def in_files(folder: Path) -> list[Path]:
     return [path for path in files if leaks(path.read_bytes().decode("latin-1"))]
 
 
+def repeating(form: str) -> Callable[[str], str]:
+    """Return what a server makes of the key that it is sent."""
+
+    def said(key: str) -> str:
+        return form if key == KEY else f"unexpected {key!r}"
+
+    return said
+
+
 async def hunt(forms: Collection[str], ways: Collection[str], folder: Path, heard: list[str]) -> int:
     """Let every tool be told the key in each form and way, and look at all that comes of it."""
     made = 0
@@ -132,7 +141,7 @@ async def hunt(forms: Collection[str], ways: Collection[str], folder: Path, hear
         for way in ways:
             for name in forms:
                 form = forms_of(KEY)[name]
-                server.way, server.form = way, lambda key, form=form: form if key == KEY else f"unexpected {key!r}"
+                server.way, server.form = way, repeating(form)
                 server.asked.clear()
                 result = await run_offline(
                     everything(server), tools_of(server), input_root=folder, output=folder / f"{made}"
@@ -178,8 +187,7 @@ async def test_no_key_is_left_on_the_prefect_server(
     with echo_server(KEY) as server:
         for way in WAYS:
             for form in ("plain", "json", "wrapped", "basic"):
-                said = forms_of(KEY)[form]
-                server.way, server.form = way, lambda _, said=said: said
+                server.way, server.form = way, repeating(forms_of(KEY)[form])
                 server.asked.clear()
                 executor = WorkflowExecutor(
                     tool_registry=tools_of(server), storage=folder / "records", output=folder / "made", simulate="never"

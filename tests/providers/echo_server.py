@@ -104,7 +104,7 @@ class EchoServer:
         for start in range(0, len(text), 7):
             choice = {"index": 0, "delta": {"role": "assistant", "content": text[start : start + 7]}}
             yield f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
-        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        end: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": "stop"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "note": said}
         yield f"data: {json.dumps({**head, 'choices': [end], 'usage': usage})}\n\ndata: [DONE]\n\n"
 
