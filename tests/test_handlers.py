@@ -27,7 +27,6 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.handlers import (
-    BUILTIN_HANDLERS,
     builtin_handler,
     fill_inputs,
     invoke,
@@ -358,10 +357,6 @@ def test_what_templates_can_name_is_plain_data() -> None:
         "node_id": "a",
         "description": "do a",
     }
-
-
-def test_every_node_type_has_its_handler() -> None:
-    assert dict(BUILTIN_HANDLERS) == dict.fromkeys(WorkflowNodeType, builtin_handler)
 
 
 class ForeignCategory(Enum):

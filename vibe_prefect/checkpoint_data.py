@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 from pydantic import BaseModel, Field, ValidationError
@@ -162,11 +163,11 @@ def reason_of(error: Exception) -> str:
 
 
 def _known_plan(data: Any) -> Any:
-    plan = _known(WorkflowPlan, data)
-    if not isinstance(plan, dict):
-        return plan
-    plan["source_vibe"] = _known(Vibe, plan.get("source_vibe"))
-    plan["root_nodes"] = _known_nodes(plan.get("root_nodes"))
+    plan: Any = _known(WorkflowPlan, data)
+    if isinstance(plan, dict):
+        for name, known in (("source_vibe", partial(_known, Vibe)), ("root_nodes", _known_nodes)):
+            if name in plan:
+                plan[name] = known(plan[name])
     return cast("Any", plan)
 
 

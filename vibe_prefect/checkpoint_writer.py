@@ -171,7 +171,7 @@ class CheckpointWriter(RunObserver):
         return self._node_keys.get(result.node_id) if result.status is ExecutionStatus.COMPLETED else None
 
     def _add(self, line: Callable[[], bytes]) -> None:
-        """Add a line to the log. Before the first checkpoint there is none: it begins with all that is known by then."""
+        """Add a line to the log. There is none before the first checkpoint: it begins with all that is known then."""
         self._news = True
         if self._log is None:
             return

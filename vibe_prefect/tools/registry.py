@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools.base import Tool, ToolCategory, ToolSpec
@@ -66,7 +66,6 @@ class ToolRegistry:
         return len(self._tools)
 
 
-@runtime_checkable
 class ForeignRegistry(Protocol):
     """A registry of another package, such as the reference's."""
 
@@ -107,7 +106,7 @@ def adapted(registry: ToolRegistry | ForeignRegistry) -> ToolRegistry:
     """
     if isinstance(registry, ToolRegistry):
         return registry
-    if not isinstance(registry, ForeignRegistry):
+    if not all(callable(getattr(registry, name, None)) for name in ("get", "list_tools")):
         raise ToolDefinitionError(f"{registry!r} is not a registry of tools: it needs `get` and `list_tools`")
     return _AdaptedRegistry(registry)
 
