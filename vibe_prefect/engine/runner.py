@@ -297,7 +297,7 @@ class _PlanRun:
             ExecutionStatus.FAILED,
             error=failure.message,
             duration=job.meter.duration,
-            started_at=job.meter.started_at,
+            started_at=job.meter.started_at or now_iso(),
         )
         self._learn(node.id, failure_feedback(result, failure, node.node.estimated_duration, job.meter.usage))
         self._finish(node.node, result)
