@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 PLAN_ID = "release-day"
 ID = "release-day_20260205_231542_1a2b3c4d"
+
+NODE_IDS = frozenset({"facts", "texts", "post"})
+FREE_FORM = frozenset({"metadata", "parameters", "result", "feedback_data", "replan_suggestions"})
+"""Fields that hold whatever a node, a tool or a user put there."""
 
 FILE: dict[str, Any] = {
     "schema_version": "1.0",
@@ -110,13 +114,14 @@ def write(folder: Path, *, newline: str = "\n", extra: bool = False) -> None:
 
 
 def _with_extra(data: Any) -> Any:
+    """Return data with a key that nobody knows in each object of the form, and none in what nodes left there."""
     if isinstance(data, list):
-        return [_with_extra(item) for item in data]  # pyright: ignore[reportUnknownVariableType]
-    if not isinstance(data, dict) or "1" in data:
+        return [_with_extra(item) for item in cast("list[Any]", data)]
+    if not isinstance(data, dict):
         return data
-    known = {"id", "node_id", "description", "schema_version", "plan_id"}
-    added: dict[str, Any] = {"later": 1} if known & data.keys() else {}
-    return {**{name: _with_extra(value) for name, value in data.items()}, **added}  # pyright: ignore
+    fields = cast("dict[str, Any]", data)
+    added = {} if fields.keys() & NODE_IDS else {"later": [1]}
+    return {name: value if name in FREE_FORM else _with_extra(value) for name, value in fields.items()} | added
 
 
 @dataclass

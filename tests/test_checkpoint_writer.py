@@ -67,7 +67,9 @@ def test_each_interval_has_a_checkpoint_of_its_moment(place: Path, interval: int
         assert result.execution_groups == [["n0", "n1", "n2", "n3", "n4"]]
         assert result.feedback_data == {id: {"execution_quality": 1.0} for id in first}
         assert len(loaded.plan.root_nodes) == 5
-    assert len(manager.load_checkpoint(written[0]).execution_result.replan_suggestions) == (counts[0] if counts[1:] else 0)
+    assert len(manager.load_checkpoint(written[0]).execution_result.replan_suggestions) == (
+        counts[0] if counts[1:] else 0
+    )
 
 
 def test_the_checkpoint_at_the_end_is_whole(place: Path) -> None:

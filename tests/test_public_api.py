@@ -78,6 +78,7 @@ CONTRACT = {
     "section 5": ["BaseTool", "ToolCategory", "ToolRegistry", "ToolResult", "ToolSpec"],
     "section 7": ["ProgressEvent", "ProgressEventType"],
     "section 8": ["WorkflowCheckpoint", "WorkflowPersistenceManager"],
+    "drawings": ["VisualizationFormat", "WorkflowVisualizer"],
 }
 
 
