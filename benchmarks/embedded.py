@@ -22,7 +22,7 @@ RUNS = 10
 def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"PREFECT_HOME": home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        os.environ |= {"PREFECT_LOGGING_LEVEL": "ERROR"}
+        os.environ |= {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120"}
         os.environ.pop("PREFECT_API_URL", None)
         os.chdir(home)
         asyncio.run(measure())
