@@ -182,5 +182,6 @@ def read(path: str) -> Read:
 
 
 def _node(data: dict[str, Any]) -> ReadNode:
-    fields = {name: data[name] for name in ReadNode.__dataclass_fields__}
-    return ReadNode(**{**fields, "children": [_node(child) for child in data["children"]]})
+    fields: dict[str, Any] = {name: data[name] for name in ReadNode.__dataclass_fields__}
+    fields["children"] = [_node(child) for child in data["children"]]
+    return ReadNode(**fields)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,13 @@ def test_deleting_a_checkpoint_leaves_the_others_and_the_last_takes_the_log(plac
 
 def test_a_run_writes_on_after_its_checkpoints_were_deleted(place: Path) -> None:
     manager = WorkflowPersistenceManager(place)
-    writer = CheckpointWriter(place, 1, written=lambda id: deleting and manager.delete_checkpoint(id) and None)
     deleting = True
+
+    def written(id: str) -> None:
+        if deleting:
+            manager.delete_checkpoint(id)
+
+    writer = CheckpointWriter(place, 1, written=written)
     made = plan(*(node(f"n{index}") for index in range(4)))
     writer.run_started(made, (), 4, 0)
     for one in made.root_nodes:
@@ -153,22 +159,29 @@ def test_a_run_writes_on_after_its_checkpoints_were_deleted(place: Path) -> None
     assert manager.load_checkpoint(info["checkpoint_id"]).execution_result.count(COMPLETED) == 4
 
 
-LOG_DAMAGES: list[tuple[str, Any, str]] = [
-    ("cut off", lambda log: log.write_bytes(log.read_bytes()[:-1]), "bytes that belong to it"),
-    ("emptied", lambda log: log.write_bytes(b""), "has 0 of the"),
-    ("changed", lambda log: log.write_bytes(log.read_bytes().replace(b"n0", b"m0")), "was changed"),
-    ("zeros", lambda log: log.write_bytes(b"\0" * log.stat().st_size), "was changed"),
-    ("deleted", lambda log: log.unlink(), "is missing; copy it along with the checkpoint"),
+def changed(content: bytes) -> bytes:
+    return content.replace(b"n0", b"m0")
+
+
+LOG_DAMAGES: list[tuple[str, Callable[[bytes], bytes] | None, str]] = [
+    ("cut off", lambda content: content[:-1], "bytes that belong to it"),
+    ("emptied", lambda content: b"", "has 0 of the"),
+    ("changed", changed, "was changed"),
+    ("zeros", lambda content: b"\0" * len(content), "was changed"),
+    ("deleted", None, "is missing; copy it along with the checkpoint"),
 ]
 
 
 @pytest.mark.parametrize(("name", "damage", "message"), LOG_DAMAGES, ids=[name for name, *_ in LOG_DAMAGES])
 def test_a_checkpoint_whose_log_is_damaged_is_damaged_and_not_shorter(
-    place: Path, name: str, damage: Any, message: str
+    place: Path, name: str, damage: Callable[[bytes], bytes] | None, message: str
 ) -> None:
     *_, newest = interrupted(place)
     (log,) = place.glob("*.log")
-    damage(log)
+    content = log.read_bytes()
+    log.unlink()
+    if damage is not None:
+        log.write_bytes(damage(content))
     manager = WorkflowPersistenceManager(place)
     with pytest.raises(DamagedCheckpointError, match=message):
         manager.load_checkpoint(newest)

@@ -533,3 +533,8 @@ TWO: Callable[[WorkflowNode, NodeContext], str] = lambda node, context: context.
 def test_how_a_handler_is_called(handler: Callable[..., Any], context: bool, asynchronous: bool) -> None:
     assert takes_context(handler) is context
     assert is_async(handler) is asynchronous
+
+
+async def test_the_built_in_handler_needs_a_node_at_work() -> None:
+    with pytest.raises(RuntimeError, match="call it from a handler, or pass a NodeContext"):
+        await builtin_handler(node("a"))
