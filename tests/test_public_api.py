@@ -54,12 +54,14 @@ PUBLIC = [
     "UsageError",
     "Vibe",
     "VibePrefectError",
+    "VisualizationFormat",
     "WorkflowCheckpoint",
     "WorkflowExecutor",
     "WorkflowNode",
     "WorkflowNodeType",
     "WorkflowPersistenceManager",
     "WorkflowPlan",
+    "WorkflowVisualizer",
     "Workspace",
     "build_graph",
     "compile_plan",
@@ -76,6 +78,7 @@ CONTRACT = {
     "section 5": ["BaseTool", "ToolCategory", "ToolRegistry", "ToolResult", "ToolSpec"],
     "section 7": ["ProgressEvent", "ProgressEventType"],
     "section 8": ["WorkflowCheckpoint", "WorkflowPersistenceManager"],
+    "drawings": ["VisualizationFormat", "WorkflowVisualizer"],
 }
 
 

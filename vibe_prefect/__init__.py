@@ -58,6 +58,7 @@ from vibe_prefect.tools import (
     default_registry,
     tool,
 )
+from vibe_prefect.visualization import VisualizationFormat, WorkflowVisualizer
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import run_plan
@@ -106,12 +107,14 @@ __all__ = [
     "UsageError",
     "Vibe",
     "VibePrefectError",
+    "VisualizationFormat",
     "WorkflowCheckpoint",
     "WorkflowExecutor",
     "WorkflowNode",
     "WorkflowNodeType",
     "WorkflowPersistenceManager",
     "WorkflowPlan",
+    "WorkflowVisualizer",
     "Workspace",
     "build_graph",
     "compile_plan",

@@ -17,7 +17,7 @@ from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, Work
 from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, references, walk_templates
 from vibe_prefect.tools.base import Tool, input_problems, tool_version
 from vibe_prefect.tools.keysources import KeySource
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
@@ -134,7 +134,7 @@ class CompiledPlan:
 def compile_plan(
     plan: WorkflowPlan,
     *,
-    tools: ToolRegistry | None = None,
+    tools: ToolRegistry | ForeignRegistry | None = None,
     handled_types: Collection[WorkflowNodeType] = (),
     simulate: Simulate | str = Simulate.NEVER,
     type_policies: Mapping[WorkflowNodeType, NodePolicy] | None = None,
@@ -159,6 +159,7 @@ def compile_plan(
         from vibe_prefect.tools.registry import default_registry
 
         tools = default_registry()
+    tools = adapted(tools)
     graph, problems = check_graph(plan, source, limits)
     compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), dict(type_policies or {}), source)
     problems += compiler.check_work(graph.nodes.values() if graph else _loose_nodes(plan, limits))

@@ -147,15 +147,19 @@ class UnknownCheckpointError(UsageError, FileNotFoundError):
 
 
 class DamagedCheckpointError(UsageError, RuntimeError):
-    """A checkpoint whose file holds something else."""
+    """A checkpoint that cannot be read."""
 
 
-class CheckpointSchemaError(UsageError, ValueError):
+class CheckpointSchemaError(DamagedCheckpointError, ValueError):
     """A checkpoint of a schema version that this version does not read."""
 
 
 class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
+
+
+class CheckpointFileError(RunError, RuntimeError):
+    """A checkpoint that cannot be written or deleted."""
 
 
 class ResultTypeError(RunError, TypeError):

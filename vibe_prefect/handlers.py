@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -140,23 +142,43 @@ def is_async(handler: NodeHandler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-async def builtin_handler(node: WorkflowNode, context: NodeContext) -> dict[str, Any]:
-    """Run a node by its tool, as a composite, or simulated."""
-    if context.simulated:
-        return await simulate(node)
-    name = tool_of(node, context.tools)
+_current: ContextVar[NodeContext | None] = ContextVar("vibe_prefect_node_context", default=None)
+
+
+@contextmanager
+def as_current(context: NodeContext) -> Generator[None]:
+    """Let the built-in handler find the context of the node at work when another handler calls it without one."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+async def builtin_handler(node: WorkflowNode, context: NodeContext | None = None) -> dict[str, Any]:
+    """Run a node by its tool, as a composite, or simulated.
+
+    Args:
+        node: The node.
+        context: Its run; by default that of the node at work, so that a handler of the caller's can hand over to this.
+
+    Raises:
+        RuntimeError: No context is given, and no node is at work.
+    """
+    context = context or _current.get()
+    if context is None:
+        raise RuntimeError("the built-in handler runs nodes of a plan; call it from a handler, or pass a NodeContext")
+    name = None if context.simulated else tool_of(node, context.tools)
     if name is not None:
         return await _run_tool(node, name, context)
+    if context.simulated or node.type is not WorkflowNodeType.COMPOSITE:
+        return await simulate(node)
     return {
         "type": RESULT_TYPES[node.type],
         "description": node.description,
         "result": f"{_SIMULATED_TEXT[WorkflowNodeType.COMPOSITE]}{node.description}",
         "child_count": len(node.children),
     }
-
-
-BUILTIN_HANDLERS: Mapping[WorkflowNodeType, NodeHandler] = dict.fromkeys(WorkflowNodeType, builtin_handler)
-"""What runs each node type unless a caller says otherwise."""
 
 
 async def simulate(node: WorkflowNode) -> dict[str, Any]:

@@ -45,7 +45,16 @@ from vibe_prefect.feedback import (
     success_feedback,
     usage_in,
 )
-from vibe_prefect.handlers import NodeContext, NodeHandler, builtin_handler, invoke, is_async, output_of, takes_context
+from vibe_prefect.handlers import (
+    NodeContext,
+    NodeHandler,
+    as_current,
+    builtin_handler,
+    invoke,
+    is_async,
+    output_of,
+    takes_context,
+)
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.outputs import bytes_of
@@ -288,7 +297,7 @@ class _PlanRun:
             ExecutionStatus.FAILED,
             error=failure.message,
             duration=job.meter.duration,
-            started_at=job.meter.started_at,
+            started_at=job.meter.started_at or now_iso(),
         )
         self._learn(node.id, failure_feedback(result, failure, node.node.estimated_duration, job.meter.usage))
         self._finish(node.node, result)
@@ -298,6 +307,9 @@ class _PlanRun:
         suggestion = replan_suggestion(id, feedback)
         if suggestion is not None:
             self._result.suggest_replan(suggestion)
+        added = self._result.replan_suggestions[-1] if suggestion is not None else None
+        for observer in self._setup.observers:
+            observer.feedback_recorded(id, feedback, added)
 
     def _finish(self, node: WorkflowNode, result: NodeResult, *, reused: bool = False) -> None:
         self._result.add_node_result(result)
@@ -346,10 +358,11 @@ class _PlanRun:
         handler: NodeHandler = own or builtin_handler
         context = self._context(node, meter)
         arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
-        if is_async(handler):
-            return await handler(*arguments)
-        returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
-        return await returned if inspect.isawaitable(returned) else returned
+        with as_current(context):
+            if is_async(handler):
+                return await handler(*arguments)
+            returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
+            return await returned if inspect.isawaitable(returned) else returned
 
     def _context(self, node: CompiledNode, meter: Meter) -> NodeContext:
         async def call(name: str, inputs: dict[str, Any]) -> ToolResult:

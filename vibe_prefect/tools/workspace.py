@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +96,7 @@ def replace_file(target: Path, content: bytes) -> None:
     """Write a file by way of a temporary one beside it, so that it appears whole or not at all."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor has no path
             file.write(content)
         Path(name).chmod(0o644)
         Path(name).replace(target)
