@@ -13,7 +13,7 @@ from vibe_prefect.schemas import mismatches, schema_problems
 from vibe_prefect.tools.base import ToolCategory, ToolResult, ToolSpec, input_problems
 from vibe_prefect.tools.check_json import check_json
 
-from .plans import node, plan
+from tests.plans import node, plan
 
 LATEST = "https://json-schema.org/draft/2020-12/schema"
 ENDLESS = "^(a|aa)+$"

@@ -6,11 +6,12 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, cast
 
 from anyio.to_thread import run_sync
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Answer, Question
@@ -60,6 +61,16 @@ Dependencies = Annotated[bool, Field(description="Whether the model is given the
 System = Annotated[str | None, Field(max_length=MAX_PROMPT, description="More on how to work.")]
 
 
+class Generated(TypedDict):
+    """Output of `llm_generate`."""
+
+    text: str
+    """The model's text."""
+
+    data: NotRequired[Any]
+    """The text as data, where an `output_schema` was given."""
+
+
 def generate_tool(models: Models, version: str) -> FunctionTool:
     """Return the tool `llm_generate`.
 
@@ -78,7 +89,7 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         temperature: Temperature = None,
         max_tokens: MaxTokens = None,
         dependencies: Dependencies = True,
-    ) -> ToolResult:
+    ) -> Generated | ToolResult:
         """Write a text, or data by a JSON Schema, with the language model that the operator chose.
 
         Raises:
@@ -101,7 +112,19 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         output = await run_sync(output_of_answer, answer, output_schema, usage)
         return ToolResult(True, output, told)
 
+    llm_generate.output_schema_for = _stated_output
     return llm_generate
+
+
+def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of the output: `data` is what the plan's own schema says, and only where it has one."""
+    given = inputs.get("output_schema")
+    fields: dict[str, Any] = {"text": {"type": "string"}}
+    if given is not None:
+        known = isinstance(given, dict) and not any(True for _ in walk_templates(given))
+        # An `$id` makes it a root of its own, from which its references start.
+        fields["data"] = {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", given)} if known else {}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 def given_texts(context: ToolContext) -> dict[str, str]:
