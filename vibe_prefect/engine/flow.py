@@ -40,7 +40,7 @@ from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
