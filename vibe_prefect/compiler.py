@@ -430,7 +430,7 @@ class _Compiler:
             return None
         written: object = node.parameters.get("tool_inputs") or {}
         made: Callable[..., Any] | None = getattr(tool, "output_schema_for", None)
-        schema = made(written) if made and isinstance(written, Mapping) else tool.spec.output_schema
+        schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
         return StatedOutput(schema, f"the tool {name!r}")
 
     def _problem(self, place: GraphNode | _LooseNode, field: DataPath, message: str) -> None:
@@ -442,7 +442,7 @@ class _Compiler:
 
 def _names_vibe(node: WorkflowNode) -> bool:
     inputs = node.parameters.get("tool_inputs")
-    return any("vibe" in references(text).names for _, text in walk_templates(inputs))
+    return any("vibe" in text and "vibe" in references(text).names for _, text in walk_templates(inputs))
 
 
 def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
