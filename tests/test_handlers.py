@@ -419,7 +419,9 @@ async def test_a_tool_written_for_the_reference_works_unchanged() -> None:
     foreign = ForeignTool()
     registry = ToolRegistry([foreign])
     subject = with_tool("foreign", {"text": "{{ outputs.b.text }}"}, needs=["b"])
-    compile_plan(plan(node("b", "composite"), subject), tools=registry)
+    compile_plan(
+        plan(node("b", parameters={"tool": "foreign", "tool_inputs": {"text": "cba"}}), subject), tools=registry
+    )
     result = await run(subject, registry, {"b": {"text": "abc"}})
     assert result == {
         "type": "tool_execution",

@@ -76,7 +76,8 @@ def _limits(node: CompiledNode, tools: ToolRegistry) -> ModelLimits | None:
 
 
 def _most(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
-    inputs = tool_inputs(node.node, node.tool or "")
+    name = node.tool or ""
+    inputs = tool_inputs(node.node, name, tools.get(name))
     read = limits.context_tokens
     above = [_limits(compiled.nodes[id], tools) for id in node.dependencies]
     if all(above) and not any(True for _ in walk_templates(inputs)):

@@ -209,12 +209,19 @@ def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     return LLM_TOOL if node.type is WorkflowNodeType.GENERATE and LLM_TOOL in tools else None
 
 
-def tool_inputs(node: WorkflowNode, tool: str) -> dict[str, Any]:
-    """Return a node's inputs for its tool as written; a model's prompt defaults to the description."""
+def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
+    """Return a node's inputs for its tool as written, and those that its description fills.
+
+    Args:
+        node: The node.
+        name: The tool's name. A model's prompt defaults to the description.
+        tool: The tool, which may have more inputs that default to it.
+    """
     inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
-    if tool == LLM_TOOL:
+    defaults: Callable[..., dict[str, Any]] | None = getattr(tool, "default_inputs", None)
+    if name == LLM_TOOL:
         inputs.setdefault("prompt", node.description)
-    return inputs
+    return inputs if defaults is None else defaults(node.description, inputs) | inputs
 
 
 def raw_inputs(tool: Tool) -> frozenset[str]:
@@ -276,7 +283,7 @@ def _failure(outcome: ToolResult) -> ToolError:
 
 async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict[str, Any]:
     tool = context.tools.get(name)
-    inputs = tool_inputs(node, name)
+    inputs = tool_inputs(node, name, tool)
     if tool is not None:
         inputs = fill_inputs(tool, inputs, template_values(context))
     outcome = await invoke(name, inputs, context)

@@ -141,7 +141,7 @@ def run(
     long as the command does.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
         dry_run: Run nothing: say which nodes would run, which would be reused, and why.
         resume: Go on from this run, by name or id: what finished there is not executed again.
@@ -320,7 +320,7 @@ def validate(
     """Check a plan without running it, and print every problem that it has.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
     """
     from vibe_prefect.cli.show import validate as command
@@ -340,7 +340,7 @@ def show(
     """Print a plan as a tree, or draw it.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         mermaid: Draw it as a mermaid flowchart.
         svg: Draw it as an SVG picture.
         output: Write the drawing to this file instead of standard output.

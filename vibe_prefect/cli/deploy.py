@@ -14,7 +14,7 @@ from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import DEFAULT_ZONE, schedule_of
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
 
 if TYPE_CHECKING:
@@ -72,12 +72,16 @@ async def _deploy(
 
 
 async def _stored(client: Any, name: str) -> WorkflowPlan:
-    from vibe_prefect.compiler import compile_plan
+    from vibe_prefect.compiler import compile_plan, whole_error
     from vibe_prefect.engine.blocks import stored_plan
     from vibe_prefect.engine.toolbox import configured_registry
 
-    loaded = await stored_plan(client, name)
-    compile_plan(loaded.plan, tools=configured_registry(), simulate=Simulate.NEVER, source=loaded.source)
+    tools = configured_registry()
+    try:
+        loaded = await stored_plan(client, name)
+    except PlanError as error:
+        raise whole_error(error, tools=tools) from None
+    compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source)
     return loaded.plan
 
 

@@ -18,7 +18,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from vibe_prefect.budget import Budget
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.followup import Outlets, RunFeedback
@@ -40,7 +40,7 @@ from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
@@ -156,7 +156,7 @@ async def _run_plan(
         result.
     """
     try:
-        options = _options.get() or _own_options(await _looked_up(plan), simulate=simulate)
+        options = _options.get() or await _own_options(plan, Simulate.ALL if simulate else Simulate.NEVER)
         choice = Choice(select, exclude, refresh)
         result = await _run(
             options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
@@ -275,8 +275,11 @@ async def _looked_up(plan: object) -> GivenPlan:
     return given
 
 
-def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:
+async def _own_options(plan: object, simulate: Simulate) -> RunOptions:
     tools = configured_registry()
-    mode = Simulate.ALL if simulate else Simulate.NEVER
-    compiled = compile_plan(given.plan, tools=tools, simulate=mode, source=given.source)
+    try:
+        given = await _looked_up(plan)
+    except PlanError as error:
+        raise whole_error(error, tools=tools, simulate=simulate) from None
+    compiled = compile_plan(given.plan, tools=tools, simulate=simulate, source=given.source)
     return RunOptions(compiled, tools)

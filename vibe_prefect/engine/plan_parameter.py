@@ -16,10 +16,10 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from vibe_prefect.engine.blocks import WorkflowPlanBlock, stored_plan
-from vibe_prefect.errors import PlanError, Position, Problem
-from vibe_prefect.graph import DataPath, PlanSource
+from vibe_prefect.errors import PlanError, Problem
+from vibe_prefect.graph import PlanSource
 from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.planfile import LoadedPlan, PlanFile, load_plan, parse_plan, read_plan
+from vibe_prefect.planfile import LoadedPlan, load_plan, plan_of_data, read_plan
 
 _STORED = re.compile(r"[a-z0-9-]+")
 """How Prefect lets a block be named; a path of a plan file has a dot or a slash."""
@@ -79,7 +79,7 @@ async def given_plan(value: object, client: PrefectClient) -> GivenPlan:
         case str():
             return await _referred(value.strip(), client)
         case Mapping():
-            return GivenPlan(parse_plan(_data(dict(cast("Mapping[str, Any]", value)))).plan)
+            return GivenPlan(plan_of_data(cast("Mapping[str, Any]", value)).plan)
         case _:
             problem = "expected a plan, the path of a plan file, or the name of a stored plan, found"
             raise PlanError([Problem(f"{problem} {'nothing' if value is None else type(value).__name__}")])
@@ -97,16 +97,3 @@ async def _referred(text: str, client: PrefectClient) -> GivenPlan:
 
 def _found(loaded: LoadedPlan, origin: str | None) -> GivenPlan:
     return GivenPlan(loaded.plan, loaded.source, origin)
-
-
-def _data(data: dict[str, Any]) -> PlanFile:
-    id = data.get("id")
-    return _PlanData(id if isinstance(id, str) else "", "", data)
-
-
-class _PlanData(PlanFile):
-    """A plan's data without a text that they stand in."""
-
-    def position(self, path: DataPath) -> Position | None:
-        """Return `None`: there are no lines."""
-        return None

@@ -6,16 +6,19 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, cast
 
-import jsonschema
+from anyio.to_thread import run_sync
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.calls import Models
 from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.schema_keywords import SchemaError
+from vibe_prefect.schemas import mismatches, sound_schema
 from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, tool
@@ -29,20 +32,14 @@ OWN_PARAMETERS = "this node's parameters"
 """The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
 
 
-def _checked_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse what is no schema of an object, also before a run; one with templates is looked at once they are filled.
+def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuse a schema of anything but an object; one with templates is looked at again once they are filled in.
 
     Raises:
-        PydanticCustomError: It is none.
+        PydanticCustomError: It is of another type.
     """
-    if schema is None or any(True for _ in walk_templates(schema)):
-        return schema
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise PydanticCustomError("json_schema", "It is no JSON Schema: {why}", {"why": error.message}) from None
-    if schema.get("type") != "object":
-        raise PydanticCustomError("json_schema", "Expected a JSON Schema of type object")
+    if schema is not None and schema.get("type") != "object" and not any(True for _ in walk_templates(schema)):
+        raise PydanticCustomError("object_schema", "Expected a JSON Schema of type object")
     return schema
 
 
@@ -56,11 +53,22 @@ MaxTokens = Annotated[int | None, Field(ge=1, description="Output tokens, at mos
 Temperature = Annotated[float | None, Field(ge=0, le=2, description="How much answers vary.")]
 Schema = Annotated[
     dict[str, Any] | None,
-    AfterValidator(_checked_schema),
+    AfterValidator(sound_schema),
+    AfterValidator(_object_schema),
     Field(description="JSON Schema of an object: the answer is data that fits it, in `data`, and as JSON in `text`."),
 ]
 Dependencies = Annotated[bool, Field(description="Whether the model is given the outputs of the dependencies.")]
 System = Annotated[str | None, Field(max_length=MAX_PROMPT, description="More on how to work.")]
+
+
+class Generated(TypedDict):
+    """Output of `llm_generate`."""
+
+    text: str
+    """The model's text."""
+
+    data: NotRequired[Any]
+    """The text as data, where an `output_schema` was given."""
 
 
 def generate_tool(models: Models, version: str) -> FunctionTool:
@@ -81,7 +89,7 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         temperature: Temperature = None,
         max_tokens: MaxTokens = None,
         dependencies: Dependencies = True,
-    ) -> ToolResult:
+    ) -> Generated | ToolResult:
         """Write a text, or data by a JSON Schema, with the language model that the operator chose.
 
         Raises:
@@ -101,9 +109,22 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         question, material = with_material(bare, given_texts(context) if dependencies else {}, config.context_tokens)
         answer, usage = await models.ask(question, context)
         told = {"usage": usage, "model": answer.model, **cut_told(material, context)}
-        return ToolResult(True, output_of_answer(answer, output_schema, usage), told)
+        output = await run_sync(output_of_answer, answer, output_schema, usage)
+        return ToolResult(True, output, told)
 
+    llm_generate.output_schema_for = _stated_output
     return llm_generate
+
+
+def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of the output: `data` is what the plan's own schema says, and only where it has one."""
+    given = inputs.get("output_schema")
+    fields: dict[str, Any] = {"text": {"type": "string"}}
+    if given is not None:
+        known = isinstance(given, dict) and not any(True for _ in walk_templates(given))
+        # An `$id` makes it a root of its own, from which its references start.
+        fields["data"] = {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", given)} if known else {}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 def given_texts(context: ToolContext) -> dict[str, str]:
@@ -147,21 +168,25 @@ def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[
     """Return a node's output: `text`, and `data` where a schema was given.
 
     Raises:
-        ToolError: The answer is no JSON, or does not fit the schema; it may be asked again.
+        ToolError: The answer is no JSON, or does not fit the schema: it may be asked again; or checking it is too much
+            work, which asking again does not change.
     """
     if schema is None:
         return {"text": answer.text}
     try:
         data = json.loads(answer.text)
-        jsonschema.Draft202012Validator(schema).validate(data)  # pyright: ignore[reportUnknownMemberType]
     except ValueError as error:
         raise _misfit(f"the answer is no JSON: {error}; it begins with {shorten(answer.text)}", usage) from None
-    except jsonschema.ValidationError as error:
-        raise _misfit(f"the answer does not fit output_schema at {error.json_path}: {error.message}", usage) from None
+    try:
+        found = mismatches(schema, data)
+    except SchemaError as error:
+        raise _misfit(f"the answer cannot be checked by output_schema: {error}", usage, retryable=False) from None
+    if found:
+        raise _misfit(f"the answer does not fit output_schema at {found[0]}", usage)
     return {"text": answer.text, "data": data}
 
 
-def _misfit(reason: str, usage: dict[str, Any]) -> ToolError:
-    error = ToolError(reason)
+def _misfit(reason: str, usage: dict[str, Any], *, retryable: bool = True) -> ToolError:
+    error = ToolError(reason, retryable=retryable)
     error.usage = usage
     return error

@@ -125,6 +125,12 @@ Criteria = Annotated[
         "description and what the vibe says must hold.",
     ),
 ]
+Task = Annotated[
+    str | None,
+    Field(
+        min_length=1, max_length=4_000, description="What is judged where there is no rubric; the node's description."
+    ),
+]
 Threshold = Annotated[float, Field(ge=0, le=1, description="The weighted mean score that the text needs.")]
 
 
@@ -143,6 +149,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         criteria: Criteria = None,
         threshold: Threshold = DEFAULT_THRESHOLD,
         model: ModelName = None,
+        task: Task = None,
     ) -> Verdict | ToolResult:
         """Judge a text by a rubric, with evidence quoted from it; below the threshold the node fails.
 
@@ -152,7 +159,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
             BudgetExceededError: The run's budget does not allow the call.
         """
         judged = _judged_text(text, context)
-        rubric = _rubric(criteria, context)
+        rubric = _rubric(criteria, task or context.get("node_description", "good"), context)
         question = _question(models, context, rubric, judged, model)
         answer, usage = await models.ask(question, context)
         try:
@@ -162,7 +169,12 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
             raise
         return _result(rubric, scores, threshold, judged, {"usage": usage, "model": answer.model} | rejected)
 
+    judge.default_inputs = _task_of
     return judge
+
+
+def _task_of(description: str, written: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if written.get("criteria") is not None else {"task": description}
 
 
 def _judged_text(text: str | None, context: ToolContext) -> str:
@@ -179,9 +191,9 @@ def _together(texts: Mapping[str, str]) -> str:
     return "\n\n".join(f"{name}:\n{text}" for name, text in texts.items())
 
 
-def _rubric(criteria: Sequence[Criterion | str] | None, context: ToolContext) -> list[Criterion]:
+def _rubric(criteria: Sequence[Criterion | str] | None, task: str, context: ToolContext) -> list[Criterion]:
     vibe = context.get("vibe")
-    default = [context.get("node_description", "good"), *(vibe.constraints if vibe else [])]
+    default = [task, *(vibe.constraints if vibe else [])]
     given = default if criteria is None else criteria
     rubric = [Criterion(name=one[:200], description=one) if isinstance(one, str) else one for one in given]
     names = [one.name for one in rubric]

@@ -15,10 +15,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, runtime_checkable
 
-import jsonschema
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from vibe_prefect.errors import did_you_mean
+from vibe_prefect.schema_keywords import SchemaError
+from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
 from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[Inpu
 
 def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProblem:
     path = cast("tuple[str | int, ...]", detail["loc"])
+    if detail["type"] == SCHEMA_PROBLEM:
+        return InputProblem((*path, *detail["ctx"]["path"]), detail["ctx"]["message"])
     if detail["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), model.model_fields)
         known = ", ".join(sorted(model.model_fields)) or "none"
@@ -212,9 +215,10 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:
-    validator = jsonschema.Draft202012Validator(schema)
-    errors = cast("list[jsonschema.ValidationError]", list(validator.iter_errors(inputs)))  # pyright: ignore[reportUnknownMemberType]
-    return [InputProblem(tuple(error.absolute_path), error.message) for error in errors]
+    try:
+        return [InputProblem(found.path, found.message) for found in mismatches(schema, inputs)]
+    except SchemaError as error:
+        return [InputProblem((), f"its inputs cannot be checked against the tool's input_schema: {error}")]
 
 
 def tool_version(tool: Tool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_ty
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
@@ -55,6 +57,13 @@ class FunctionTool(BaseTool):
 
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""
+
+    output_schema_for: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds the JSON Schema of its output from the inputs as written; `None` where these do not change it."""
+
+    default_inputs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds inputs from the node's description and the inputs as written; it is a template where it becomes one.
+    `None` where the description fills no input."""
 
     def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
         self.source_object = function
@@ -194,10 +203,35 @@ def _function_spec(
     )
 
 
+class _StatedOutput(GenerateJsonSchema):
+    """JSON Schemas of what is returned: a class with named fields has these and no others.
+
+    A class that has subclasses stays open, since an instance of one of them may be returned.
+    """
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Describe a `TypedDict`."""
+        return {"additionalProperties": False, **super().typed_dict_schema(schema)}
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Describe a pydantic model."""
+        return self._closed(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Describe a dataclass."""
+        return self._closed(super().dataclass_schema(schema), schema["cls"])
+
+    def _closed(self, found: JsonSchemaValue, cls: type[Any]) -> JsonSchemaValue:
+        closes = found.get("type") == "object" and "properties" in found and not cls.__subclasses__()
+        return {"additionalProperties": False, **found} if closes else found
+
+
 def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
     returned = _without_result(get_type_hints(function, include_extras=True).get("return", Any))
+    if returned is ToolResult:
+        return {}
     try:
-        return {} if returned is ToolResult else TypeAdapter(returned).json_schema()
+        return TypeAdapter(returned).json_schema(mode="serialization", schema_generator=_StatedOutput)
     except PydanticUserError:  # a type pydantic cannot describe says nothing about the output
         return {}
 
