@@ -124,12 +124,12 @@ def _named_work(compiled: CompiledPlan, id: str) -> str:
 
 
 def _fields(fields: tuple[FieldChange, ...]) -> Iterator[Text]:
-    for field in fields[:MAX_FIELDS]:
-        yield Text(f"    {one_line(field.path)}")
-        if field.old is not None:
-            yield Text.assemble(("      - ", "red"), one_line(field.old))
-        if field.new is not None:
-            yield Text.assemble(("      + ", "green"), one_line(field.new))
+    for change in fields[:MAX_FIELDS]:
+        yield Text(f"    {one_line(change.path)}")
+        if change.old is not None:
+            yield Text.assemble(("      - ", "red"), one_line(change.old))
+        if change.new is not None:
+            yield Text.assemble(("      + ", "green"), one_line(change.new))
     if len(fields) > MAX_FIELDS:
         yield Text(f"    and {counted(len(fields) - MAX_FIELDS, 'more field', 'more fields')}", "dim")
 
