@@ -13,9 +13,9 @@ from vibe_prefect import (
     BaseTool,
     ExecutionResult,
     FileRef,
+    NodePolicy,
     OutputFolder,
     OutputPath,
-    NodePolicy,
     PlanError,
     Simulate,
     ToolCategory,
@@ -108,38 +108,50 @@ def own_tools() -> ToolRegistry:
         (
             writes("a", "post.md"),
             writes("b", "./post.md"),
-            "node 'b', parameters.tool_inputs.path: './post.md' is taken: node 'a' writes the file 'post.md'; "
-            "name another path",
+            (
+                "node 'b', parameters.tool_inputs.path: './post.md' is taken: node 'a' writes the file 'post.md'; "
+                "name another path"
+            ),
         ),
         (
             uses("a", "image_card", title="A", path="b.png"),
             uses("b", "image_card", title="B"),
-            "node 'b', parameters.tool_inputs.path: 'b.png' is taken: node 'a' writes the file 'b.png'; "
-            "leave 'path' out for 'b.png'",
+            (
+                "node 'b', parameters.tool_inputs.path: 'b.png' is taken: node 'a' writes the file 'b.png'; "
+                "leave 'path' out for 'b.png'"
+            ),
         ),
         (
             uses("a", "image_card", title="A", path="x.png"),
             uses("b", "image_card", title="B", path="x.png"),
-            "node 'b', parameters.tool_inputs.path: 'x.png' is taken: node 'a' writes the file 'x.png'; "
-            "leave 'path' out for 'b.png'",
+            (
+                "node 'b', parameters.tool_inputs.path: 'x.png' is taken: node 'a' writes the file 'x.png'; "
+                "leave 'path' out for 'b.png'"
+            ),
         ),
         (
             writes("a", "site"),
             writes("b", "site/index.html"),
-            "node 'b', parameters.tool_inputs.path: 'site/index.html' is taken: node 'a' writes the file 'site'; "
-            "name another path",
+            (
+                "node 'b', parameters.tool_inputs.path: 'site/index.html' is taken: node 'a' writes the file 'site'; "
+                "name another path"
+            ),
         ),
         (
             uses("a", "album", folder="shots"),
             uses("b", "album", folder="shots/"),
-            "node 'b', parameters.tool_inputs.folder: 'shots/' is taken: node 'a' puts its files into 'shots'; "
-            "name another path",
+            (
+                "node 'b', parameters.tool_inputs.folder: 'shots/' is taken: node 'a' puts its files into 'shots'; "
+                "name another path"
+            ),
         ),
         (
             uses("a", "plain", to="x/y"),
             uses("b", "tile", target="X/Y"),
-            "node 'b', parameters.tool_inputs.target: 'X/Y' is taken: node 'a' writes the file 'x/y'; "
-            "leave 'target' out for 'tiles/b.bin'",
+            (
+                "node 'b', parameters.tool_inputs.target: 'X/Y' is taken: node 'a' writes the file 'x/y'; "
+                "leave 'target' out for 'tiles/b.bin'"
+            ),
         ),
     ],
 )
@@ -189,7 +201,7 @@ def test_three_nodes_on_one_path_are_two_problems() -> None:
         [uses("a", "tile"), uses("b", "tile")],
         [uses("a", "album", folder="shots"), writes("b", "shots/title.md")],
         [uses("a", "plain", to=None), uses("b", "plain")],
-        [writes("a", "../out-of-it"), writes("b", "/tmp/a"), writes("c", "")],
+        [writes("a", "../out-of-it"), writes("b", "/else/where"), writes("c", "")],
     ],
 )
 def test_what_does_not_meet_for_sure_is_not_refused_for_it(nodes: list[WorkflowNode]) -> None:

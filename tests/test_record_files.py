@@ -22,6 +22,7 @@ from vibe_prefect import (
     WorkflowExecutor,
     WorkflowNode,
     WorkflowPlan,
+    Workspace,
     tool,
 )
 from vibe_prefect.engine.history import read_records
@@ -275,6 +276,50 @@ async def test_imported_records_bring_their_files_or_run_again(pruned: bool) -> 
     assert studio.worked == (["a", "a"] if pruned else ["a"])
     assert output(runner) != output(first)
     assert sha256((output(runner) / "a.bin").read_bytes()) == refs(result, "a")["sha256"]
+
+
+async def test_an_unchanged_file_is_read_once_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    digest = hashlib.file_digest
+
+    def counting(file: Any, name: str) -> Any:
+        read.append(Path(file.name).name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", counting)
+    subject = plan(
+        uses("a", "draw", path="a.bin"), uses("b", "passes_on", needs=["a"]), uses("c", "passes_on", needs=["a", "b"])
+    )
+    first, _ = await ran(subject, Studio())
+    assert read == []
+    await ran(subject, Studio(), resume_from=run_id(first))
+    assert read == ["a.bin"]
+
+
+async def test_a_file_of_another_node_is_not_overwritten_by_a_record() -> None:
+    first, _ = await ran(plan(uses("a", "draw", path="a.bin")), Studio())
+    (record,) = records(first)
+    found = json.loads(json.loads(record.read_text())["result"])
+    workspace = Workspace(Path.cwd(), output(first))
+    store = (await open_store("records")).for_workspace(workspace)
+    workspace.for_node("other").write("a.bin", b"of another")
+    problem = await store.file_problem(f"{run_id(first)}/a-{'0' * 64}", found)
+    assert problem is not None
+    assert problem.startswith("may not write 'a.bin': node 'other' writes the file 'a.bin'")
+    assert (output(first) / "a.bin").read_bytes() == b"of another"
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc/hostname", "link/x"])
+async def test_a_record_cannot_name_a_file_outside_the_output_folder(path: str) -> None:
+    first, _ = await ran(plan(uses("a", "draw", path="a.bin")), Studio())
+    (output(first) / "link").symlink_to("/tmp")  # noqa: S108
+    (record,) = records(first)
+    found = json.loads(json.loads(record.read_text())["result"])
+    found["files"][0]["path"] = path
+    store = (await open_store("records")).for_workspace(Workspace(Path.cwd(), output(first)))
+    problem = await store.file_problem(f"{run_id(first)}/a-{'0' * 64}", found)
+    assert problem is not None
+    assert "it lies outside" in problem
 
 
 async def test_a_damaged_copy_is_not_taken_for_the_file() -> None:

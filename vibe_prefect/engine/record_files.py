@@ -170,7 +170,10 @@ class RecordFiles:
 
         A file that another node owns was passed on, not made.
         """
-        return await run_sync(self._made_by, node_id, result)
+        references = _references(result)
+        if not references and not self.run_files.written_by(node_id):
+            return []
+        return await run_sync(self._made_by, node_id, references)
 
     async def keep(self, namespace: str, record: Mapping[str, Any]) -> None:
         """Keep the bytes of a record's files.
@@ -202,9 +205,9 @@ class RecordFiles:
         passed = [file for file in _references(result) if self._passed_on(node_id, file["path"])]
         return bool(passed) and not await run_sync(lambda: all(map(self._is_intact, passed)))
 
-    def _made_by(self, node_id: str, result: Any) -> list[RecordFile]:
+    def _made_by(self, node_id: str, references: list[RecordFile]) -> list[RecordFile]:
         paths = dict.fromkeys(self.run_files.written_by(node_id))
-        for file in _references(result):
+        for file in references:
             path = self._relative(file["path"])
             if path is not None and not self._passed_on(node_id, path):
                 paths[path] = None
