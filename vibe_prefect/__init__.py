@@ -25,6 +25,7 @@ from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceMana
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
 from vibe_prefect.errors import (
     OutsideRootError,
+    PathTakenError,
     PlanError,
     PlanRunError,
     Position,
@@ -47,6 +48,8 @@ from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools import (
     BaseTool,
     FileRef,
+    OutputFolder,
+    OutputPath,
     TemplateText,
     ToolCategory,
     ToolContext,
@@ -82,7 +85,10 @@ __all__ = [
     "NodeHandler",
     "NodePolicy",
     "NodeResult",
+    "OutputFolder",
+    "OutputPath",
     "OutsideRootError",
+    "PathTakenError",
     "PlanError",
     "PlanGraph",
     "PlanLimits",

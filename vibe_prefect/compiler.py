@@ -28,9 +28,18 @@ from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, Work
 from vibe_prefect.planfile import PlanShapeError
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.templates import is_template, references, walk_templates
-from vibe_prefect.tools.base import Tool, input_problems, tool_version
+from vibe_prefect.tools.base import (
+    OUTPUT_FOLDER,
+    OUTPUT_PATH,
+    Tool,
+    default_outputs,
+    input_problems,
+    inputs_of_format,
+    tool_version,
+)
 from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
+from vibe_prefect.tools.run_files import RunFiles, plain_path
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
@@ -276,6 +285,8 @@ class _Compiler:
         self._problems: list[Problem] = []
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
+        self._claims = RunFiles()
+        self._position_of_node: dict[str, Position | None] = {}
 
     def check_work(self, nodes: Sequence[GraphNode | _LooseNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
@@ -412,6 +423,25 @@ class _Compiler:
         for problem in input_problems(tool, inputs):
             if not any(problem.path[: len(path)] == path for path in templated):
                 self._problem(place, _field(problem.path, described), f"{problem.message} (tool {name!r})")
+        defaults = default_outputs(tool, place.node.id)
+        literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
+        self._claim_outputs(place, tool, literal, defaults)
+
+    def _claim_outputs(
+        self, place: GraphNode | _LooseNode, tool: Tool, literal: Mapping[str, Any], defaults: Mapping[str, str]
+    ) -> None:
+        """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
+        id, folders = place.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
+        for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
+            path = literal.get(name)
+            plain = plain_path(path) if isinstance(path, str) else None
+            clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
+            if clash is not None:
+                where = self._position_of_node.get(clash.owner)
+                hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
+                message = f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}; {hint}"
+                self._problem(place, ("parameters", "tool_inputs", name), message)
+        self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
 
     def _stated_output(self, id: str) -> StatedOutput | None:
         """Return what is known of a node's output; `None` for nothing."""

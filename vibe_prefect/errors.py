@@ -213,6 +213,29 @@ class BudgetExceededError(ToolError):
         super().__init__(message, retryable=False)
 
 
+class PathTakenError(ToolError):
+    """A path in the output folder that belongs to another node of the run; nothing was written."""
+
+    def __init__(self, path: str, owner: str, reason: str) -> None:
+        """Name the path, the node that has it, and what to do.
+
+        Args:
+            path: The path, as it was asked for.
+            owner: Id of the node that owns it.
+            reason: What the owner does there.
+        """
+        self.path = path
+        self.owner = owner
+        self.reason = reason
+        super().__init__(
+            f"may not write {path!r}: {reason}; give each node a path of its own, for example one with its id in it",
+            retryable=False,
+        )
+
+    def __reduce__(self) -> tuple[type[PathTakenError], tuple[str, str, str]]:
+        return type(self), (self.path, self.owner, self.reason)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the closest known word, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -15,7 +15,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.templates import TEMPLATE_NAMES, render_all
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, inputs_of_format
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -226,15 +226,7 @@ def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict
 
 def raw_inputs(tool: Tool) -> frozenset[str]:
     """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
-    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
-    return frozenset(name for name, schema in properties.items() if _is_raw(schema))
-
-
-def _is_raw(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    found = cast("dict[str, Any]", schema)
-    return found.get("format") == "jinja" or any(_is_raw(option) for option in found.get("anyOf", ()))
+    return inputs_of_format(tool, "jinja")
 
 
 def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

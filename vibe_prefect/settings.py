@@ -32,6 +32,15 @@ class VibePrefectSettings(PrefectBaseSettings):
         ),
     ] = None
 
+    kept_file_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The largest file that is kept beside the record of the node that made it, in bytes, so that "
+            "it can be put back. A larger one must lie in the output folder unchanged, or its node runs again.",
+        ),
+    ] = 1_000_000_000
+
     output: Annotated[
         str, Field(description="The folder for what runs make; each run has a folder of its own below it.")
     ] = "outputs"

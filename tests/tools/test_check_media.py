@@ -97,7 +97,7 @@ async def test_all_problems_of_an_image_are_named_at_once(workspace: Workspace) 
 
 
 async def test_the_text_and_the_accent_of_a_card_are_seen_before_its_gradient(workspace: Workspace) -> None:
-    context = ToolContext(workspace=workspace)
+    context = ToolContext(workspace=workspace, node_id="card")
     await image_card.execute({"title": "Release 1.0"}, context)
     inputs = {"path": "card.png", "min_contrast": 7, "colours": ["#102a43", "#f0f4f8", "#f7b955"]}
     result = await check_image.execute(inputs, context)

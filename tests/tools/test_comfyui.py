@@ -48,10 +48,10 @@ async def test_a_workflow_is_run_followed_and_its_files_fetched(
         result: ToolResult = await run(
             server, context, {"workflow": WORKFLOW, "inputs": {"6.text": "a dog", "3.seed": 7}}, key=lambda: "token"
         )
-    content = (tmp_path / "out/comfyui/001-9.png").read_bytes()
+    content = (tmp_path / "out/comfyui/node/001-9.png").read_bytes()
     (ref,) = result.output["files"]
     assert {**result.output, "files": []} == {**ref, "files": []}
-    assert (ref["path"], ref["mime"], ref["bytes"]) == ("comfyui/001-9.png", "image/png", len(content))
+    assert (ref["path"], ref["mime"], ref["bytes"]) == ("comfyui/node/001-9.png", "image/png", len(content))
     stamp = read_stamp(content)
     assert stamp is not None
     assert (stamp["plan"], stamp["node"], stamp["tool"], stamp["workflow_node"]) == ("plan", "node", "comfyui_run", "9")
@@ -110,7 +110,7 @@ async def test_after_a_disconnect_it_connects_again(context: ToolContext) -> Non
         server.waits_in = None
         result: ToolResult = await running
     assert result.metadata["reconnects"] == 1
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 async def test_without_any_websocket_the_history_tells_the_end(context: ToolContext) -> None:
@@ -118,7 +118,7 @@ async def test_without_any_websocket_the_history_tells_the_end(context: ToolCont
         result: ToolResult = await run(server, context)
         assert server.connects == 1
     assert result.metadata["reconnects"] == 0
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 async def test_an_error_that_came_while_nobody_listened_is_found_in_the_history(context: ToolContext) -> None:
@@ -171,12 +171,12 @@ async def test_an_interruption_on_the_server_is_told(context: ToolContext) -> No
 @pytest.mark.parametrize(
     ("name", "path"),
     [
-        ("../../../etc/passwd", "comfyui/001-9.bin"),
-        ("/etc/cron.d/evil.sh", "comfyui/001-9.sh"),
-        ("a.png/../../b", "comfyui/001-9.bin"),
-        ("x.PNG", "comfyui/001-9.png"),
-        ("x.p\0ng", "comfyui/001-9.bin"),
-        ("x.webm", "comfyui/001-9.webm"),
+        ("../../../etc/passwd", "comfyui/node/001-9.bin"),
+        ("/etc/cron.d/evil.sh", "comfyui/node/001-9.sh"),
+        ("a.png/../../b", "comfyui/node/001-9.bin"),
+        ("x.PNG", "comfyui/node/001-9.png"),
+        ("x.p\0ng", "comfyui/node/001-9.bin"),
+        ("x.webm", "comfyui/node/001-9.webm"),
     ],
 )
 async def test_a_name_from_the_server_never_becomes_a_path(
@@ -197,7 +197,7 @@ async def test_all_files_are_fetched_in_order_and_bounded(context: ToolContext) 
             await run(server, context, max_bytes=1_000)
         assert not caught.value.retryable
     paths = [ref["path"] for ref in result.output["files"]]
-    assert paths == ["comfyui/001-9.png", "comfyui/002-9.jpg", "comfyui/003-9.mp4"]
+    assert paths == ["comfyui/node/001-9.png", "comfyui/node/002-9.jpg", "comfyui/node/003-9.mp4"]
 
 
 async def test_a_workflow_that_saves_nothing_fails(context: ToolContext) -> None:

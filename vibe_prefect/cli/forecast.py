@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
 from vibe_prefect.tools.keysources import KeySource, key_sources
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import EarlierRun
+    from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
 
 MAX_TREE = 60
 """Nodes up to which those that are reused are listed, too."""
@@ -82,16 +83,24 @@ def forecast_run(request: RunRequest) -> int:
 def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
     if request.resume_from is None:
-        outlook = forecast(compiled, selected=request.choice.selected(compiled))
+        found = asyncio.run(_kept(request, plan, None)) if request.reuse == "plan" else None
+        outlook = forecast(
+            compiled,
+            found.ids if found else (),
+            lost=found.lost if found else None,
+            selected=request.choice.selected(compiled),
+            refreshed=request.choice.refreshed(compiled) if found else frozenset(),
+        )
         runs = outlook.ids(Action.RUN)
         keys = _keys(plan, outlook)
         lookup = look_up(plan, calling_models(compiled, runs, plan.tools), _blocks(keys))
         return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
     server = find_server(screen, quiet=request.quiet)
-    earlier, kept, paid = ask(server, _records(request.resume_from, plan))
+    earlier, kept, paid = ask(server, _records(request, plan, request.resume_from))
     outlook = forecast(
         compiled,
-        kept,
+        kept.ids,
+        lost=kept.lost,
         earlier=as_today(earlier, plan),
         run=earlier.name,
         selected=request.choice.selected(compiled),
@@ -116,15 +125,30 @@ def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source.block for source in keys if source.block))
 
 
-async def _records(reference: str, plan: ReadyPlan) -> tuple[EarlierRun, frozenset[str], dict[str, Spending]]:
+async def _records(
+    request: RunRequest, plan: ReadyPlan, reference: str
+) -> tuple[EarlierRun, KeptNodes, dict[str, Spending]]:
     from vibe_prefect.engine.budget import costs_before
-    from vibe_prefect.engine.outlook import earlier_run, kept_nodes
+    from vibe_prefect.engine.outlook import earlier_run
     from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
     before = as_today(earlier, plan)
     paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
-    return earlier, await kept_nodes(plan.compiled, earlier.lineage), paid
+    return earlier, await _kept(request, plan, earlier), paid
+
+
+async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None) -> KeptNodes:
+    """Return what the run would find: its plan's shared records, or those of the run that it resumes."""
+    from vibe_prefect.engine.lineage import SHARED_FOLDER, SHARED_PREFIX
+    from vibe_prefect.engine.outlook import kept_nodes
+
+    plan_id = plan.compiled.plan.id
+    if earlier is None or request.reuse == "plan":
+        namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
+    else:
+        namespace, name = earlier.lineage, earlier.output_name or earlier.id
+    return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
 
 
 def _print(screen: Screen, look: DryRun) -> None:

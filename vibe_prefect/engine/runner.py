@@ -22,8 +22,9 @@ from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.reuse import ReusableRecords
 from vibe_prefect.engine.scheduler import run_in_order
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain, record_path
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
 from vibe_prefect.engine.tasks import (
     CANCELLED,
     NodeJob,
@@ -69,9 +70,6 @@ NOT_BEGUN = "The run was cancelled before this node began"
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled run takes to record what it did not get to; Prefect kills its process after 30 s."""
-
-READ_AT_ONCE = 64
-"""How many records are read side by side, where they are not in a folder."""
 
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
@@ -123,6 +121,7 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     """
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
+    setup = replace(setup, store=setup.store.for_workspace(setup.workspace))
     with context.model_copy(update={"result_store": setup.store}):
         run = _PlanRun(compiled, setup)
         return await run.execute(), run.task_runs
@@ -139,7 +138,7 @@ class _PlanRun:
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
         self._begun: set[str] = set()
-        self._kept: dict[str, NodeRecord] = {}
+        self._reusable = ReusableRecords(compiled, setup.store, setup.lineage)
         self._task_run_ids: dict[str, UUID] = {}
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
@@ -152,8 +151,9 @@ class _PlanRun:
         """Run every node that can run, and return the result."""
         begun = time.perf_counter()
         result = self._result
-        await self._read_kept()
-        reused = len(self._kept)
+        if self._setup.goes_on:
+            await self._reusable.read(lambda id: not self._refreshes(id))
+        reused = len(self._reusable)
         result.status = ExecutionStatus.RUNNING
         for observer in self._setup.observers:
             observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
@@ -172,18 +172,6 @@ class _PlanRun:
             observer.run_finished(result)
         return result
 
-    async def _read_kept(self) -> None:
-        """Read the record of each node that has one and need not run, once."""
-        if not self._setup.goes_on:
-            return
-        nodes = [node for node in self._compiled.nodes.values() if not self._refreshes(node.id)]
-        for batch in (nodes[start : start + READ_AT_ONCE] for start in range(0, len(nodes), READ_AT_ONCE)):
-            records = await asyncio.gather(*map(self._read, batch))
-            self._kept |= {node.id: record for node, record in zip(batch, records, strict=True) if record}
-
-    async def _read(self, node: CompiledNode) -> NodeRecord | None:
-        return await self._setup.store.read_record(record_path(self._setup.lineage, node.id, node.key))
-
     def _selected(self, id: str) -> bool:
         return self._setup.selected is None or id in self._setup.selected
 
@@ -197,13 +185,16 @@ class _PlanRun:
         if causes:
             await self._skip(id, _unsatisfied_message(causes))
             return
-        if id in self._kept:
+        if self._selected(id):
+            await self._reusable.refuse_outdated(id)
+        if id in self._reusable:
             self._keep(node)
             return
         if not self._selected(id):
             await self._skip(id, NOT_SELECTED)
             return
-        job = NodeJob(node, self._setup.lineage, self._work, refresh=self._refreshes(id))
+        refresh = self._refreshes(id) or self._reusable.is_refused(id)
+        job = NodeJob(node, self._setup.lineage, self._work, refresh=refresh)
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
@@ -236,7 +227,7 @@ class _PlanRun:
         upstream = [self._task_run_ids[source] for source in self._upstream[node.id] if source in self._task_run_ids]
         self._begun.add(node.id)
         self._note(node.id, *show_kept(node, upstream))
-        self._complete(node, self._kept.pop(node.id), reused=True)
+        self._complete(node, self._reusable.pop(node.id), reused=True)
 
     def _status(self, id: str) -> ExecutionStatus:
         return self._result.node_results[id].status
@@ -286,7 +277,9 @@ class _PlanRun:
             started_at=record["started_at"],
             reused=reused,
         )
-        self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        output = self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        if not reused:
+            self._reusable.note_executed(node.id, output)
         self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage_of_record(record)))
         self._finish(node.node, result, reused=reused)
 
@@ -324,15 +317,17 @@ class _PlanRun:
             returned = await self._handle(node, meter)
             meter.charge_result(returned)
             content = jsonable(node.id, returned)
+        result = plain(content)
         record = NodeRecord(
             schema=RECORD_SCHEMA,
-            result=plain(content),
+            result=result,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
             attempts=meter.attempts,
             cpu_time=meter.cpu_time,
             memory_usage=meter.memory_usage,
             cpu_scope=meter.usage.scope,
+            files=await self._setup.store.files.made_by(node.id, result),
         )
         if meter.calls:
             used = meter.usage
@@ -380,7 +375,7 @@ class _PlanRun:
             node=node.node,
             vibe=self._compiled.plan.source_vibe,
             previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
-            workspace=self._setup.workspace,
+            workspace=self._setup.workspace.for_node(node.id),
             tools=self._setup.tools,
             simulated=node.backing is Backing.SIMULATION,
             caller=call,

@@ -126,7 +126,7 @@ class _OfflineRun:
             node=node.node,
             vibe=self._compiled.plan.source_vibe,
             previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
-            workspace=self._workspace,
+            workspace=self._workspace.for_node(node.id),
             tools=self._tools,
             simulated=node.backing is Backing.SIMULATION,
             caller=call,

@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, runtime_checkable
 
-from pydantic import BaseModel, ValidationError, WithJsonSchema
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.schema_keywords import SchemaError
@@ -29,6 +29,20 @@ if TYPE_CHECKING:
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
 """An input that is itself a template: it reaches the tool as written instead of being rendered before the call."""
+
+OUTPUT_PATH = "output-path"
+OUTPUT_FOLDER = "output-folder"
+NODE_ID = "{{ node_id }}"
+"""Stands for the node's id in the default of an output path."""
+
+OutputPath = Annotated[str, Field(json_schema_extra={"format": OUTPUT_PATH})]
+"""An input that names the file which the tool writes, below the run's output folder.
+
+No two nodes of a plan may name the same one, so a default holds the node's id, such as `"{{ node_id }}.png"`.
+"""
+
+OutputFolder = Annotated[str, Field(json_schema_extra={"format": OUTPUT_FOLDER})]
+"""Likewise an input that names a folder which the tool fills with files of its own."""
 
 
 class ToolCategory(StrEnum):
@@ -191,6 +205,27 @@ def input_problems(tool: Tool, inputs: dict[str, Any]) -> list[InputProblem]:
     """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit."""
     model = cast("type[BaseModel] | None", getattr(tool, "input_model", None))
     return _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+
+
+def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
+    """Return the names of the inputs whose schema has a `format`, also where they may be something else instead."""
+    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
+    return frozenset(key for key, schema in properties.items() if _has_format(schema, name))
+
+
+def _has_format(schema: Any, name: str) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    found = cast("dict[str, Any]", schema)
+    return found.get("format") == name or any(_has_format(option, name) for option in found.get("anyOf", ()))
+
+
+def default_outputs(tool: Tool, node_id: str) -> dict[str, str]:
+    """Return where a tool writes when its node does not say: the defaults of its output paths, by input."""
+    properties = cast("dict[str, dict[str, Any]]", tool.spec.input_schema.get("properties", {}))
+    outputs = inputs_of_format(tool, OUTPUT_PATH) | inputs_of_format(tool, OUTPUT_FOLDER)
+    defaults = {name: properties[name].get("default") for name in properties if name in outputs}
+    return {name: path.replace(NODE_ID, node_id) for name, path in defaults.items() if isinstance(path, str)}
 
 
 def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[InputProblem]:

@@ -12,7 +12,7 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.base import OutputFolder, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
@@ -61,8 +61,9 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             list[str] | None, Field(min_length=1, description="The ids of the nodes whose files are fetched; else all.")
         ] = None,
         folder: Annotated[
-            str, Field(min_length=1, max_length=500, description="Where to write, below the run's output folder.")
-        ] = "comfyui",
+            OutputFolder,
+            Field(min_length=1, max_length=500, description="Where to write, below the run's output folder."),
+        ] = "comfyui/{{ node_id }}",
     ) -> ComfyFiles | ToolResult:
         """Run a ComfyUI workflow and fetch the files that it saves.
 
@@ -70,13 +71,14 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             ToolInputError: There is not one workflow, or it lacks what `inputs` and `outputs` name.
             ToolError: The server refused it, a node of it failed, or the server was lost.
             OutsideRootError: A path leaves its folder.
+            PathTakenError: Another node of the run fills the folder.
         """
         from vibe_prefect.tools.comfy_client import execute
 
         if server is None:
             raise ToolError(f"{NAME}: the operator has named no ComfyUI server", retryable=False)
         workspace = workspace_of(context, NAME)
-        workspace.output_path(folder)
+        workspace.claim_folder(folder)
         filled = _filled(await run_sync(_workflow, workflow, workflow_file, workspace), inputs or {})
         _check_nodes(filled, server, outputs)
         made = await execute(server, filled, outputs, context.get("node_id", ""))

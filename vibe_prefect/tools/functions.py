@@ -22,6 +22,7 @@ from vibe_prefect.tools.base import (
     ToolContext,
     ToolResult,
     ToolSpec,
+    default_outputs,
     input_problems,
 )
 
@@ -87,9 +88,10 @@ class FunctionTool(BaseTool):
             ToolInputError: The inputs do not fit the function's arguments.
             Exception: Whatever the function raises.
         """
-        arguments = self._arguments(inputs)
+        context = context or ToolContext()
+        arguments = self._arguments({**default_outputs(self, context.get("node_id", self._spec.name)), **inputs})
         if self._wants_context:
-            arguments[CONTEXT] = context or ToolContext()
+            arguments[CONTEXT] = context
         output = await self._call(arguments)
         return output if isinstance(output, ToolResult) else ToolResult(success=True, output=output)
 

@@ -17,11 +17,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.tools.base import ToolCategory, ToolContext
+from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
-from vibe_prefect.tools.provenance import provenance_of, write_beside
+from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_beside
 from vibe_prefect.tools.workspace import FileRef
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         ],
         context: ToolContext,
         path: Annotated[
-            str | None,
+            OutputPath | None,
             Field(
                 min_length=1,
                 max_length=1_000,
@@ -125,9 +125,10 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         Raises:
             ToolError: It may not be fetched, or could not be.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
         if path is not None:
-            workspace_of(context, "http_fetch").output_path(path)
+            claim_with_sidecar(workspace_of(context, "http_fetch"), path)
         found = await fetch(url, allowed)
         _check_hash(found, sha256)
         return _text(found) if path is None else await run_sync(_write, found, path, context)

@@ -17,13 +17,13 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.http import RETRYABLE, fetch, retry_after
 from vibe_prefect.tools.keysources import named_source, no_key
 from vibe_prefect.tools.net import FetchConfig
-from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
+from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_with_provenance
 from vibe_prefect.tools.secrets import scrubbed
 from vibe_prefect.tools.workspace import FileRef
 
@@ -63,7 +63,7 @@ OPENAI = "https://api.openai.com/v1"
 
 _PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_"
 
-Path = Annotated[str, Field(min_length=1, max_length=1_000)]
+Path = Annotated[OutputPath, Field(min_length=1, max_length=1_000)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -144,7 +144,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
                 description="Where to write, below the run's output folder; ends with `.png`, `.jpg`, `.jpeg` or "
                 "`.webp`."
             ),
-        ] = "image.png",
+        ] = "{{ node_id }}.png",
         size: Annotated[
             str | None,
             Field(pattern=r"^(auto|\d{2,4}x\d{2,4})$", description="Such as `1024x1024`; the model decides."),
@@ -158,11 +158,12 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
             ToolInputError: The path has another suffix, or the model is not allowed.
             ToolError: The server refused, failed, or answered with something else than such an image.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
         call = _Call("image_generate", _configured(endpoint, "image_generate"))
         suffix = _suffix(path, IMAGE_FORMATS, call.tool)
         workspace = workspace_of(context, call.tool)
-        workspace.output_path(path)
+        claim_with_sidecar(workspace, path)
         chosen = call.model(model)
         asked = {"prompt": prompt, "model": chosen, **_given(size=size, quality=quality)}
         if suffix != ".png":
@@ -195,7 +196,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
                 description="Where to write, below the run's output folder; its suffix is the format: `.mp3`, `.wav`, "
                 "`.flac`, `.opus`, `.ogg` (Opus too) or `.aac`."
             ),
-        ] = "speech.mp3",
+        ] = "{{ node_id }}.mp3",
         voice: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$", description="Who speaks.")] = voice,
         speed: Annotated[float | None, Field(ge=0.25, le=4.0, description="1 is the voice's own.")] = None,
         instructions: Annotated[str | None, Field(max_length=4_000, description="How to say it.")] = None,
@@ -207,11 +208,12 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
             ToolInputError: The path has another suffix, or the model is not allowed.
             ToolError: The server refused, failed, or answered with something else than such audio.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
         call = _Call("speech_generate", _configured(endpoint, "speech_generate"))
         kind, mime, sign = _AUDIO_SIGNS[_suffix(path, _AUDIO_SIGNS, call.tool)]
         workspace = workspace_of(context, call.tool)
-        workspace.output_path(path)
+        claim_with_sidecar(workspace, path)
         chosen = call.model(model)
         asked = {"input": text, "model": chosen, "voice": voice, "response_format": kind}
         content = await _ask_for_speech(call, asked | _given(speed=speed, instructions=instructions), sign)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import OutsideRootError, ToolError
+from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError
+from vibe_prefect.tools.run_files import RunFiles
 
 
 class FileRef(TypedDict):
@@ -39,6 +40,17 @@ class Workspace:
     output_root: Path
     """The only folder that tools may write to; made when the first file is written."""
 
+    node: str | None = None
+    """Id of the node that this view is for, which owns what is written by it; `None` for nobody's."""
+
+    files: RunFiles = field(default_factory=RunFiles, compare=False, repr=False)
+    """Owners and hashes of the files below the output folder, shared by all views of a run."""
+
+    def for_node(self, node: str) -> Workspace:
+        """Return the view of the workspace for an attempt at a node: it owns the paths that it claims and writes."""
+        self.files.begin_attempt(node)
+        return replace(self, node=node)
+
     def input_path(self, path: str) -> Path:
         """Return a path below the input root.
 
@@ -54,6 +66,24 @@ class Workspace:
             OutsideRootError: The path leaves the root, also through a symbolic link.
         """
         return _inside(self.output_root, path, "write")
+
+    def claim(self, path: str) -> Path:
+        """Return a path below the output root, and make the node its owner, before work is put into the file.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            PathTakenError: Another node of the run owns it.
+        """
+        return self._claimed(path, folder=False)
+
+    def claim_folder(self, path: str) -> Path:
+        """Return a folder below the output root that the node alone fills; others may put single files there.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            PathTakenError: Another node of the run fills it, or has a file of that name.
+        """
+        return self._claimed(path, folder=True)
 
     def made(self, path: str) -> Path:
         """Return a file below the output root that this run has made.
@@ -77,19 +107,33 @@ class Workspace:
 
         Raises:
             OutsideRootError: The path leaves the root.
+            PathTakenError: Another node of the run owns it.
             OSError: The file could not be written.
         """
-        target = self.output_path(path)
+        target = self.claim(path)
         if target.is_dir() or target == self.output_root.resolve():
             raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)
+        written, sha256 = self.relative(target), hashlib.sha256(content).hexdigest()
+        self.files.note_written(self.node, written, target, sha256)
         return FileRef(
-            path=target.relative_to(self.output_root.resolve()).as_posix(),
+            path=written,
             mime=mime or mimetypes.guess_type(target.name)[0] or "application/octet-stream",
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=sha256,
             bytes=len(content),
         )
+
+    def relative(self, target: Path) -> str:
+        """Return a resolved path below the output root as references and owners spell it."""
+        return target.relative_to(self.output_root.resolve()).as_posix()
+
+    def _claimed(self, path: str, *, folder: bool) -> Path:
+        target = self.output_path(path)
+        clash = self.node and self.files.claim(self.relative(target), self.node, folder=folder)
+        if clash:
+            raise PathTakenError(path, clash.owner, clash.reason)
+        return target
 
 
 def replace_file(target: Path, content: bytes) -> None:
