@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
@@ -18,6 +18,9 @@ from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, referen
 from vibe_prefect.tools.base import Tool, input_problems, tool_version
 from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.registry import ToolRegistry
+
+DependencyCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], str | None]
+"""See `FunctionTool.dependency_check`."""
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
@@ -228,13 +231,16 @@ class _Compiler:
         self._type_policies = type_policies
         self._source = source
         self._problems: list[Problem] = []
+        self._nodes: Mapping[str, WorkflowNode] = {}
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
 
     def check_work(self, nodes: Collection[GraphNode] | Iterator[_LooseNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
         unbacked: list[GraphNode | _LooseNode] = []
-        for place in nodes:
+        places = list(nodes)
+        self._nodes = {place.node.id: place.node for place in places}
+        for place in places:
             if self._check_json(place) and self._backing(place.node) is Backing.TOOL:
                 self._check_tool(place)
             elif self._backing(place.node) is None:
@@ -326,6 +332,18 @@ class _Compiler:
             if source.lack:
                 self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
         self._check_inputs(place, name, tool)
+        self._check_dependencies(place, name, tool)
+
+    def _check_dependencies(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
+        check: DependencyCheck | None = getattr(tool, "dependency_check", None)
+        if check is None or not all(id in self._nodes for id in place.dependencies):
+            return
+        inputs = place.node.parameters.get("tool_inputs")
+        written = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
+        makers = {id: self._tool(self._nodes[id]) for id in place.dependencies}
+        lack = check(written, makers)
+        if lack is not None:
+            self._problem(place, ("dependencies",), f"{lack} (tool {name!r})")
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
         written = place.node.parameters.get("tool_inputs")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from vibe_prefect.llm.calls import ModelLimits, Models
 from vibe_prefect.llm.config import MISSING, ModelConfig
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
+from vibe_prefect.llm.given import media_alone
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
-from vibe_prefect.llm.provider import ProviderClient, provider_lack
+from vibe_prefect.llm.connect import provider_lack
+from vibe_prefect.llm.provider import ProviderClient
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
-from vibe_prefect.tools.base import ToolCategory
+from vibe_prefect.tools.base import Tool, ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
 
 MODEL_POLICY = NodePolicy(retries=3, retry_delay=2.0)
@@ -41,11 +45,18 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.default_policy = MODEL_POLICY
         one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
         one.uses_vibe = True
+        one.dependency_check = _blind
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
             one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
             one.key_sources = models.config.key_sources(one.model_limits.usual)
     return made
+
+
+def _blind(inputs: Mapping[str, Any], makers: Mapping[str, Tool | None]) -> str | None:
+    """Return why a model cannot work on what a node depends on, where that is certain before the run."""
+    apart = inputs.get("text") is not None or inputs.get("dependencies", True) is not True
+    return None if apart else media_alone(makers)
 
 
 def _version(config: ModelConfig) -> str:

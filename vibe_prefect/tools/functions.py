@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -16,6 +16,7 @@ from pydantic.errors import PydanticUserError
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
     BaseTool,
+    Tool,
     ToolCategory,
     ToolContext,
     ToolResult,
@@ -52,6 +53,12 @@ class FunctionTool(BaseTool):
 
     late_check: Callable[[], str | None] | None = None
     """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+
+    dependency_check: Callable[[Mapping[str, Any], Mapping[str, Tool | None]], str | None] | None = None
+    """Tells before a run why it cannot work on what its node depends on; `None` where it can.
+
+    It is given the inputs as written, and the tools that run the dependencies by their ids.
+    """
 
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""

@@ -41,13 +41,24 @@ class KeySource:
 
     @property
     def is_set(self) -> bool | None:
-        """Whether the variable holds anything; `None` for a block, of which only the Prefect server knows."""
-        return None if self.block else bool(os.environ.get(self.place.removeprefix(f"{ENV}:")))
+        """Whether the variable holds anything but white space; `None` for a block, which only the server knows."""
+        return None if self.block else bool((self._value or "").strip())
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the variable is there and holds nothing but white space, which clients would send as a key."""
+        return self.is_set is False and self._value is not None
 
     @property
     def lack(self) -> str | None:
         """What to do before a tool can run; `None` where nothing is known to be missing."""
+        if self.is_blank:
+            return f"{self.remedy}; that variable is there, but it is empty"
         return self.remedy if self.needed and self.is_set is False else None
+
+    @property
+    def _value(self) -> str | None:
+        return None if self.block else os.environ.get(self.place.removeprefix(f"{ENV}:"))
 
 
 def named_source(place: str | None, setting: str) -> tuple[KeySource, ...]:
