@@ -23,7 +23,7 @@ from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
     import httpx2
-    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
     from pydantic_ai.models import Model, ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
 
@@ -176,12 +176,17 @@ def received(response: ModelResponse, notes: StreamNotes) -> Received:
     broken_off = response.state in ("incomplete", "interrupted")
     return Received(
         [part.content for part in response.parts if isinstance(part, TextPart)],
-        [(part.tool_name, part.args_as_json_str()) for part in response.parts if isinstance(part, ToolCallPart)],
+        [(part.tool_name, _arguments(part)) for part in response.parts if isinstance(part, ToolCallPart)],
         None if broken_off else response.finish_reason,
         word if isinstance(word, str) else None,
         notes.ended if notes.watched else None,
         notes.usage or (counted if counted.input_tokens + counted.output_tokens > 0 else None),
     )
+
+
+def _arguments(call: ToolCallPart) -> str:
+    """Return a call's arguments as the model wrote them, also where they are no JSON."""
+    return call.args if isinstance(call.args, str) else call.args_as_json_str()
 
 
 def usage_of(answer: Answer, model: str) -> dict[str, Any]:
