@@ -28,7 +28,7 @@ MODEL = "anthropic:claude-haiku-4-5"
 TEXT = "Green tea is not fermented."
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anthropic() -> Generator[AnthropicServer]:
     with anthropic_server() as server:
         yield server

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.llm.models import config, registry
-from tests.providers.openai_server import DONE, OpenAIServer, chunk, counted, event, tool_call, usage_chunk
+from tests.providers.openai_server import DONE, OpenAIServer, chunk, counted, event, openai_server, tool_call, usage_chunk
 from vibe_prefect import ToolContext
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
@@ -20,6 +21,12 @@ from vibe_prefect.tools.base import ToolResult
 QUESTION = Question("openai:ok", "", "Write.")
 SCHEMA = {"type": "object", "required": ["titles"], "properties": {"titles": {"type": "array"}}}
 GOOD = '{"titles": ["One"]}'
+
+
+@pytest.fixture(scope="module")
+def provider() -> Generator[OpenAIServer]:
+    with openai_server() as server:
+        yield server
 
 
 async def ask(server: OpenAIServer, events: list[str], question: Question = QUESTION, **fields: Any) -> Answer:

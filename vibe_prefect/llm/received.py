@@ -20,6 +20,9 @@ ANSWER_TOOL = "answer"
 THINKING_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 """Tags between which models put their thinking, when no parser of their server takes it out."""
 
+MAX_THOUGHTS = 50
+"""Parts of thinking, one after another, that are taken out of one answer."""
+
 Finish = Literal["stop", "length", "content_filter", "tool_call", "error"]
 """Why an answer ended, in pydantic-ai's words."""
 
@@ -159,7 +162,10 @@ def without_thinking(text: str, tags: Sequence[tuple[str, str]] = THINKING_TAGS)
     line. Thinking that is not closed leaves nothing. A text that speaks of the tags further on stays as it is.
     """
     rest = text
-    while (shorter := _after_thinking(rest, tags)) is not None:
+    for _ in range(MAX_THOUGHTS):
+        shorter = _after_thinking(rest, tags)
+        if shorter is None:
+            break
         blank = _LEADING_BLANK_LINES.match(shorter)
         rest = shorter[blank.end() :] if blank else shorter.lstrip()
     return rest
