@@ -339,7 +339,7 @@ class _Compiler:
         if check is None or not all(id in self._nodes for id in place.dependencies):
             return
         inputs = place.node.parameters.get("tool_inputs")
-        written = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
+        written: Mapping[str, Any] = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
         makers = {id: self._tool(self._nodes[id]) for id in place.dependencies}
         lack = check(written, makers)
         if lack is not None:

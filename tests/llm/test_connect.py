@@ -56,8 +56,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def lack(provider: str, **fields: str) -> str | None:
-    config = ModelConfig((f"{provider}:{'openai/' if provider == 'openrouter' else ''}a-model",), **fields)
+def lack(provider: str, base_url: str | None = None) -> str | None:
+    config = ModelConfig((f"{provider}:{'openai/' if provider == 'openrouter' else ''}a-model",), base_url)
     return provider_lack(config, config.usual)
 
 
@@ -81,7 +81,8 @@ def test_a_missing_key_is_named_by_us_as_by_the_providers_class(
 
 
 @pytest.mark.parametrize(
-    ("provider", "address"), [("ollama", "OLLAMA_BASE_URL"), ("vllm", "VLLM_BASE_URL"), ("azure", "AZURE_OPENAI_ENDPOINT")]
+    ("provider", "address"),
+    [("ollama", "OLLAMA_BASE_URL"), ("vllm", "VLLM_BASE_URL"), ("azure", "AZURE_OPENAI_ENDPOINT")],
 )
 def test_a_missing_address_is_named(provider: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", VALUE)
@@ -99,7 +100,7 @@ def test_the_settings_address_reaches_providers_under_their_own_name_for_it(monk
 
 
 def test_a_provider_that_takes_no_address_says_so() -> None:
-    with pytest.raises(ToolError, match="deepseek:x: its provider takes no address; leave .*_LLM_URL out"):
+    with pytest.raises(ToolError, match=r"deepseek:x: its provider takes no address; leave .*_LLM_URL out"):
         connect("deepseek:x", "http://127.0.0.1:9", VALUE)
 
 
@@ -132,5 +133,5 @@ def test_a_variable_that_holds_nothing_is_told_before_the_run(
     monkeypatch.setenv("OPENAI_API_KEY", value)
     if address is not None:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
-    with pytest.raises(PlanError, match="set OPENAI_API_KEY, .*; that variable is there, but it is empty"):
+    with pytest.raises(PlanError, match=r"set OPENAI_API_KEY, .*; that variable is there, but it is empty"):
         compile_plan(plan(node("a")), tools=configured_registry())

@@ -81,10 +81,10 @@ def test_of_a_written_text_file_the_content_is_given(tmp_path: Path) -> None:
         given_by({"file": ref}, workspace)
 
 
-def on_card(**fields: Any) -> WorkflowPlan:
+def on_card(kind: str = "generate", **fields: Any) -> WorkflowPlan:
     """A card, and a node on a model that depends on nothing else."""
     card = node("card", parameters={"tool": "image_card", "tool_inputs": {"title": "Tea"}})
-    return plan(card, node("last", **({"needs": ["card"]} | fields)))
+    return plan(card, node("last", kind, needs=["card"], **fields))
 
 
 @pytest.mark.parametrize("kind", ["generate", "analyze", "transform", "validate"])

@@ -12,7 +12,8 @@ from vibe_prefect.llm.quotes import MIN_QUOTE, fold, folded
 
 TEXT = (
     "It\u2019s a \u201csmall\u201d tea shop \u2014 open since 1998. We pour **Gyokuro** and Sencha\u2026 Visit us!\n"
-    "Our Cafe\u0301 is well\u2011known; wa\u00adter at 80\u00a0\u00b0C, \ufb01ne leaves and\u200b _no_ sugar on the `Stra\u00dfe`."
+    "Our Cafe\u0301 is well\u2011known; wa\u00adter at 80\u00a0\u00b0C, \ufb01ne leaves and\u200b _no_ "
+    "sugar on the `Stra\u00dfe`."
 )
 
 
@@ -20,7 +21,7 @@ TEXT = (
     ("quote", "passage"),
     [
         ("small\u201d tea shop \u2014 open", "small\u201d tea shop \u2014 open"),
-        ("It's a \"small\" tea shop", "It\u2019s a \u201csmall\u201d tea shop"),
+        ('It\'s a "small" tea shop', "It\u2019s a \u201csmall\u201d tea shop"),
         ("It\u2032s a \u00absmall\u00bb tea", "It\u2019s a \u201csmall\u201d tea"),
         ("tea shop - open since 1998", "tea shop \u2014 open since 1998"),
         ("tea shop--open since", "tea shop \u2014 open since"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,7 +90,7 @@ EVENTS = (
 def test_a_stream_is_read_alike_however_its_bytes_are_cut(places: list[int]) -> None:
     cuts = [0, *sorted(places), len(EVENTS)]
     notes = StreamNotes()
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         notes.feed(EVENTS[start:end])
     assert not notes.ended
     notes.close()

@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from tests.llm.models import config, registry
-from tests.providers.openai_server import DONE, OpenAIServer, chunk, counted, event, openai_server, tool_call, usage_chunk
+from tests.providers.openai_server import (
+    DONE,
+    OpenAIServer,
+    chunk,
+    counted,
+    event,
+    openai_server,
+    tool_call,
+    usage_chunk,
+)
 from vibe_prefect import ToolContext
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
@@ -31,7 +40,8 @@ def provider() -> Generator[OpenAIServer]:
 
 async def ask(server: OpenAIServer, events: list[str], question: Question = QUESTION, **fields: Any) -> Answer:
     server.events = events
-    return await ProviderClient(config(server, **fields)).ask(question, lambda _: None)
+    client = ProviderClient(replace(config(server), **fields))
+    return await client.ask(question, lambda _: None)
 
 
 async def refused(server: OpenAIServer, events: list[str], **fields: Any) -> ToolError:
@@ -281,3 +291,43 @@ async def test_halves_of_a_character_are_joined_or_replaced(
 ) -> None:
     answer = await ask(provider, [*map(chunk, pieces), chunk(finish="stop"), DONE])
     assert answer.text == text
+
+
+def response(kind: str, status: str, **fields: Any) -> str:
+    """Return an event about the whole response, on OpenAI's newer protocol."""
+    said = {"id": "resp_1", "object": "response", "created_at": 1, "model": "ok", "status": status, "output": []}
+    usual = {"parallel_tool_calls": False, "tool_choice": "auto", "tools": []}
+    return event({"type": f"response.{kind}", "sequence_number": 0, "response": {**said, **usual, **fields}})
+
+
+def piece(text: str) -> str:
+    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+    return event({"type": "response.output_text.delta", "sequence_number": 1, "delta": text, **place})
+
+
+BEGUN = response("created", "in_progress")
+SPENT = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+DETAILS = {"input_tokens_details": {"cached_tokens": 80}, "output_tokens_details": {"reasoning_tokens": 0}}
+
+
+async def test_on_the_newer_protocol_the_last_event_ends_an_answer(provider: OpenAIServer) -> None:
+    events = [BEGUN, piece("Who"), piece("le."), response("completed", "completed", usage=SPENT | DETAILS)]
+    asked = replace(QUESTION, model="openai-responses:ok")
+    answer = await ask(provider, events, asked, models=("openai-responses:ok",))
+    assert (answer.text, answer.input_tokens, answer.output_tokens, answer.cached_tokens) == ("Whole.", 100, 20, 80)
+
+
+@pytest.mark.parametrize(
+    ("end", "said", "retryable"),
+    [
+        ([], "the connection ended in the middle", True),
+        ([response("incomplete", "incomplete", incomplete_details={"reason": "max_output_tokens"})], "cut at", False),
+    ],
+)
+async def test_on_the_newer_protocol_half_a_text_is_no_answer(
+    provider: OpenAIServer, end: list[str], said: str, retryable: bool
+) -> None:
+    asked = replace(QUESTION, model="openai-responses:ok")
+    with pytest.raises(ToolError, match=said) as caught:
+        await ask(provider, [BEGUN, piece("Half a sen"), *end], asked, models=("openai-responses:ok",))
+    assert caught.value.retryable is retryable

@@ -40,7 +40,10 @@ class AnthropicServer:
 
     async def _messages(self, request: Request) -> Response:
         self.calls.append(await request.json())
-        if KEY not in (request.headers.get("x-api-key"), request.headers.get("authorization", "").removeprefix("Bearer ")):
+        if KEY not in (
+            request.headers.get("x-api-key"),
+            request.headers.get("authorization", "").removeprefix("Bearer "),
+        ):
             error = {"type": "authentication_error", "message": "invalid x-api-key"}
             return JSONResponse({"type": "error", "error": error}, status_code=401)
         content = "".join(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in self.events)
@@ -49,7 +52,7 @@ class AnthropicServer:
 
 def opening(**usage: int) -> dict[str, Any]:
     """Return the event that begins a message; it counts what was read, and the first tokens written."""
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
@@ -75,7 +78,7 @@ def thinking_block(index: int, *pieces: str) -> list[dict[str, Any]]:
 
 def tool_block(index: int, name: str, *pieces: str) -> list[dict[str, Any]]:
     """Return the events of a block that calls a tool with the JSON that the pieces make."""
-    block = {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": {}}
+    block: dict[str, Any] = {"type": "tool_use", "id": f"toolu_{index}", "name": name, "input": {}}
     return _block(index, block, [{"type": "input_json_delta", "partial_json": piece} for piece in pieces])
 
 

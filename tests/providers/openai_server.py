@@ -80,7 +80,8 @@ class OpenAIServer:
     def __post_init__(self) -> None:
         self._now = 0
         self._troubled = 0
-        self.app = Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+        chat = Route("/v1/chat/completions", self._chat, methods=["POST"])
+        self.app = Starlette(routes=[chat, Route("/v1/responses", self._responses, methods=["POST"])])
 
     @property
     def base_url(self) -> str:
@@ -97,6 +98,13 @@ class OpenAIServer:
             return await self._answer(body) if self.events is None else _stream("".join(self.events))
         finally:
             self._now -= 1
+
+    async def _responses(self, request: Request) -> Response:
+        """Stream `events` on OpenAI's newer protocol; without any, this server knows nothing of it."""
+        body = await request.json()
+        self.calls.append(Call(body, dict(request.headers), time.monotonic()))
+        missing = _error(404, "Unknown request URL.", "unknown_url")
+        return missing if self.events is None else _stream("".join(self.events))
 
     async def _answer(self, body: dict[str, Any]) -> Response:
         model = body["model"]

@@ -161,7 +161,9 @@ class ModelConfig:
 
 def unused_keys() -> tuple[str, ...]:
     """Return the variables that hold a provider's key or address, which by themselves configure no model."""
-    return tuple(name for name in sorted({*chain.from_iterable(_KEYS.values()), *_URLS.values()}) if os.environ.get(name))
+    return tuple(
+        name for name in sorted({*chain.from_iterable(_KEYS.values()), *_URLS.values()}) if os.environ.get(name)
+    )
 
 
 def environment_url(model: str) -> str | None:

@@ -44,7 +44,7 @@ def connect(name: str, base_url: str | None, key: str | None, http: httpx2.Async
         ImportError: Its library is not installed.
     """
     from pydantic_ai.models import infer_model
-    from pydantic_ai.providers import Provider, infer_provider_class
+    from pydantic_ai.providers import infer_provider_class
 
     def provider(kind: str) -> Provider[Any]:
         try:

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_PROMPT = 400_000
 """The longest prompt, in characters."""
 
+
 def _checked_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     """Refuse what is no schema of an object, also before a run; one with templates is looked at once they are filled.
 

@@ -88,8 +88,8 @@ def unseen_message(unseen: Mapping[str, str]) -> str:
     made = " and ".join(f"{id!r} made {kind} and no text" for id, kind in unseen.items())
     it = "it" if len(unseen) == 1 else "them"
     return (
-        f"{made}; the model cannot see {it}: let the node depend on a text that says what is in {it}, check {it} with a "
-        "tool such as check_image or check_audio, or set `dependencies: false` in a generating node that does not "
+        f"{made}; the model cannot see {it}: let the node depend on a text that says what is in {it}, check {it} with "
+        "a tool such as check_image or check_audio, or set `dependencies: false` in a generating node that does not "
         f"need {it}"
     )
 
@@ -121,10 +121,11 @@ def _text_of(output: Any, workspace: Workspace | None) -> str | None:
     """Return an output's text; `None` where it is nothing but files that are no text."""
     if isinstance(output, str):
         return output
-    if isinstance(output, dict) and isinstance(text := cast("dict[str, Any]", output).get("text"), str):
+    facts = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+    if isinstance(text := facts.get("text"), str):
         return text
-    if is_file_ref(output) and output["mime"].startswith(_TEXT_TYPES) and workspace is not None:
-        return _content(output, workspace)
+    if is_file_ref(facts) and facts["mime"].startswith(_TEXT_TYPES) and workspace is not None:
+        return _content(facts, workspace)
     rest = _without_files(output)
     return None if rest is _NOTHING else json.dumps(rest, ensure_ascii=False, indent=1, default=str)
 
@@ -164,5 +165,9 @@ def _kind(output: Any) -> str:
 def _files(output: Any) -> list[FileRef]:
     if is_file_ref(output):
         return [output]
-    values = cast("list[Any]", list(output.values()) if isinstance(output, dict) else output)  # pyright: ignore
-    return [file for value in values for file in _files(value)] if isinstance(values, list | tuple) else []
+    values: list[Any] = []
+    if isinstance(output, dict):
+        values = list(cast("dict[str, Any]", output).values())
+    elif isinstance(output, list | tuple):
+        values = list(cast("list[Any]", output))
+    return [file for value in values for file in _files(value)]

@@ -19,7 +19,7 @@ _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*[ \t]*")
 _START = re.compile(r"""\{(?=\s*["}])|\[""")
 
 MAX_TRIES = 500
-"""Places in a text at which an object is looked for; prose has fewer, and each failure costs a look at what is before."""
+"""Places in a text at which an object is looked for; prose has fewer, and a failure costs a look at all before it."""
 
 
 class AnswerJSONError(ValueError):

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from anyio.to_thread import run_sync
 
-from vibe_prefect.errors import ToolError, did_you_mean
+from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.config import ModelConfig
 from vibe_prefect.llm.connect import connect
@@ -49,7 +49,6 @@ class _Connection:
 
     users: int = 0
     """Calls that are under way."""
-
 
 
 class ProviderClient:
@@ -160,7 +159,7 @@ class ProviderClient:
     def _lost(self, question: Question, notes: StreamNotes) -> dict[str, Any] | None:
         """Return the usage of a call that failed after its stream had said what it used."""
         usage = notes.usage
-        if usage is None:
+        if usage is None or not usage.output_tokens:
             return None
         counts = usage.input_tokens, usage.output_tokens, self._cost(question, usage), usage.cached_tokens
         return usage_of(Answer("", question.model, *counts), question.model)

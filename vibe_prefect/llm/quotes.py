@@ -10,8 +10,10 @@ from dataclasses import dataclass
 MIN_QUOTE = 8
 """Characters that a quote has at least, unless the judged text is shorter: a word or two prove nothing."""
 
-_QUOTATION_MARKS = frozenset("'\"´‘’‚‛“”„‟«»‹›′″‵‶「」『』〝〞〟")
-_DASHES = frozenset("-‐‑‒–—―−⸺⸻﹘﹣－")
+_QUOTATION_MARKS = frozenset(
+    "'\"\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\u2035\u2036\u300c\u300d\u300e\u300f\u301d\u301e\u301f"
+)
+_DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e3a\u2e3b\ufe58\ufe63\uff0d")
 _EMPHASIS = frozenset("*_~`")
 _IGNORED_CATEGORIES = ("Cf", "Cc")
 """Soft hyphens, zero-width characters, marks of direction and other controls; line ends count as white space before."""
@@ -104,4 +106,3 @@ def _piece(cluster: str) -> str:
         return ""
     plain = unicodedata.normalize("NFKC", cluster)
     return " " if plain.isspace() else unicodedata.normalize("NFKC", plain.casefold())
-

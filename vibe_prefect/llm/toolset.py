@@ -10,12 +10,12 @@ from typing import Any
 
 from vibe_prefect.llm.calls import ModelLimits, Models
 from vibe_prefect.llm.config import MISSING, ModelConfig
+from vibe_prefect.llm.connect import provider_lack
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.given import media_alone
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
-from vibe_prefect.llm.connect import provider_lack
 from vibe_prefect.llm.provider import ProviderClient
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
 from vibe_prefect.tools.base import Tool, ToolCategory
