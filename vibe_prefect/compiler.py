@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
@@ -16,11 +16,9 @@ from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, references, walk_templates
 from vibe_prefect.tools.base import Tool, input_problems, tool_version
+from vibe_prefect.tools.functions import NodeCheck
 from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.registry import ToolRegistry
-
-DependencyCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], str | None]
-"""See `FunctionTool.dependency_check`."""
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
@@ -332,18 +330,18 @@ class _Compiler:
             if source.lack:
                 self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
         self._check_inputs(place, name, tool)
-        self._check_dependencies(place, name, tool)
+        self._check_node(place, name, tool)
 
-    def _check_dependencies(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
-        check: DependencyCheck | None = getattr(tool, "dependency_check", None)
+    def _check_node(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
+        check: NodeCheck | None = getattr(tool, "node_check", None)
         if check is None or not all(id in self._nodes for id in place.dependencies):
             return
         inputs = place.node.parameters.get("tool_inputs")
         written: Mapping[str, Any] = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
-        makers = {id: self._tool(self._nodes[id]) for id in place.dependencies}
-        lack = check(written, makers)
-        if lack is not None:
-            self._problem(place, ("dependencies",), f"{lack} (tool {name!r})")
+        problem = check(written, {id: self._tool(self._nodes[id]) for id in place.dependencies})
+        if problem is not None:
+            field, message = problem
+            self._problem(place, field, f"{message} (tool {name!r})")
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
         written = place.node.parameters.get("tool_inputs")

@@ -135,3 +135,14 @@ def test_a_variable_that_holds_nothing_is_told_before_the_run(
         monkeypatch.setenv("OPENAI_BASE_URL", address)
     with pytest.raises(PlanError, match=r"set OPENAI_API_KEY, .*; that variable is there, but it is empty"):
         compile_plan(plan(node("a")), tools=configured_registry())
+
+
+def test_the_key_of_a_model_that_a_node_names_is_looked_for_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS", "openai:a,openrouter:*")
+    monkeypatch.setenv("OPENAI_API_KEY", VALUE)
+    inputs = {"prompt": "Write.", "model": "openrouter:openai/gpt-5-mini"}
+    one = plan(node("a", parameters={"tool": "llm_generate", "tool_inputs": inputs}))
+    with pytest.raises(PlanError, match=r"tool_inputs.model: the model needs a key: set OPENROUTER_API_KEY"):
+        compile_plan(one, tools=configured_registry())
+    monkeypatch.setenv("OPENROUTER_API_KEY", VALUE)
+    assert compile_plan(one, tools=configured_registry()).nodes

@@ -12,7 +12,7 @@ from vibe_prefect.llm.quotes import MIN_QUOTE, fold, folded
 
 TEXT = (
     "It\u2019s a \u201csmall\u201d tea shop \u2014 open since 1998. We pour **Gyokuro** and Sencha\u2026 Visit us!\n"
-    "Our Cafe\u0301 is well\u2011known; wa\u00adter at 80\u00a0\u00b0C, \ufb01ne leaves and\u200b _no_ "
+    "Our the\u0301 is well\u2011known; wa\u00adter at 80\u00a0\u00b0C, \ufb01ne leaves and\u200b _no_ "
     "sugar on the `Stra\u00dfe`."
 )
 
@@ -31,7 +31,7 @@ TEXT = (
         ("\u201c...open since 1998\u2026\u201d", "open since 1998"),
         ("we pour gyokuro", "We pour **Gyokuro"),
         ("**We pour** Gyokuro and", "We pour **Gyokuro** and"),
-        ("Visit us!  Our caf\u00e9", "Visit us!\nOur Cafe\u0301"),
+        ("Visit us!  OUR TH\u00c9", "Visit us!\nOur the\u0301"),
         ("is well-known", "is well\u2011known"),
         ("water at 80 \u00b0C", "wa\u00adter at 80\u00a0\u00b0C"),
         ("fine leaves and no sugar", "\ufb01ne leaves and\u200b _no_ sugar"),

@@ -145,6 +145,14 @@ COUNTED: dict[str, tuple[list[str], tuple[int | None, int | None, int]]] = {
         (300, 100, 0),
     ),
     "with cached tokens": ([chunk("w", "stop"), usage_chunk(counted(100, 5, **CACHED))], (100, 5, 80)),
+    "in the choice": (
+        [event({"id": "1", "choices": [{"index": 0, "delta": {"content": "w"}, "usage": counted(300, 100)}]})],
+        (300, 100, 0),
+    ),
+    "in a field of the server's own": (
+        [chunk("w", "stop"), event({"id": "1", "choices": [], "x_groq": {"usage": counted(300, 100)}})],
+        (300, 100, 0),
+    ),
     "never": ([chunk("w", "stop")], (None, None, 0)),
     "null": ([chunk("w", "stop", usage=None), usage_chunk(None)], (None, None, 0)),
 }
@@ -295,13 +303,22 @@ async def test_halves_of_a_character_are_joined_or_replaced(
 
 def response(kind: str, status: str, **fields: Any) -> str:
     """Return an event about the whole response, on OpenAI's newer protocol."""
-    said = {"id": "resp_1", "object": "response", "created_at": 1, "model": "ok", "status": status, "output": []}
-    usual = {"parallel_tool_calls": False, "tool_choice": "auto", "tools": []}
-    return event({"type": f"response.{kind}", "sequence_number": 0, "response": {**said, **usual, **fields}})
+    said: dict[str, Any] = {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1,
+        "model": "ok",
+        "status": status,
+        "output": [],
+    }
+    usual: dict[str, Any] = {"parallel_tool_calls": False, "tool_choice": "auto", "tools": []}
+    return event(
+        {"type": f"response.{kind}", "sequence_number": 0, "response": {**said, **usual, "status": status, **fields}}
+    )
 
 
 def piece(text: str) -> str:
-    place = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
+    place: dict[str, Any] = {"item_id": "msg_1", "output_index": 0, "content_index": 0, "logprobs": []}
     return event({"type": "response.output_text.delta", "sequence_number": 1, "delta": text, **place})
 
 

@@ -67,18 +67,29 @@ class StreamNotes:
 
     def _count(self, data: bytes) -> None:
         try:
-            usage = json.loads(data)["usage"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+            event = json.loads(data)
+        except (ValueError, RecursionError):
             return  # the client library reads the same bytes, and says what is wrong with them
-        if isinstance(usage, dict):
-            self._keep_greatest(cast("dict[str, Any]", usage))
-            details = cast("dict[str, Any]", usage).get("prompt_tokens_details")
-            self._keep_greatest(cast("dict[str, Any]", details) if isinstance(details, dict) else {})
+        for usage in _usages(event):
+            self._keep_greatest(usage)
+            self._keep_greatest(_mapping(usage.get("prompt_tokens_details")))
 
     def _keep_greatest(self, usage: Mapping[str, Any]) -> None:
         for name, value in usage.items():
             if isinstance(value, int):
                 self.counts[name] = max(self.counts.get(name, 0), value)
+
+
+def _usages(event: object) -> list[dict[str, Any]]:
+    """Return the usages in an event: its own, its first choice's as Moonshot has it, and that beside it as of Groq."""
+    chunk = _mapping(event)
+    choices = chunk.get("choices")
+    first = cast("list[Any]", choices)[:1] if isinstance(choices, list) else []
+    return [_mapping(_mapping(place).get("usage")) for place in (chunk, *first, chunk.get("x_groq"))]
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 CURRENT: ContextVar[StreamNotes | None] = ContextVar("vibe_prefect_stream_notes", default=None)

@@ -45,7 +45,7 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.default_policy = MODEL_POLICY
         one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
         one.uses_vibe = True
-        one.dependency_check = _blind
+        one.node_check = partial(_node_lack, models)
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
             one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
@@ -53,10 +53,21 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
     return made
 
 
-def _blind(inputs: Mapping[str, Any], makers: Mapping[str, Tool | None]) -> str | None:
-    """Return why a model cannot work on what a node depends on, where that is certain before the run."""
+def _node_lack(
+    models: Models, inputs: Mapping[str, Any], makers: Mapping[str, Tool | None]
+) -> tuple[tuple[str, ...], str] | None:
+    """Return why a model cannot work for a node, where that is certain before the run; see `FunctionTool.node_check`.
+
+    Either it could read nothing of what the node depends on, or the model that the node names has no key.
+    """
+    named = inputs.get("model")
+    if isinstance(named, str) and isinstance(models.asker, ProviderClient):
+        lack = next((source.lack for source in models.config.key_sources(named) if source.lack), None)
+        if lack is not None:
+            return ("parameters", "tool_inputs", "model"), f"the model needs a key: {lack}"
     apart = inputs.get("text") is not None or inputs.get("dependencies", True) is not True
-    return None if apart else media_alone(makers)
+    blind = None if apart else media_alone(makers)
+    return None if blind is None else (("dependencies",), blind)
 
 
 def _version(config: ModelConfig) -> str:

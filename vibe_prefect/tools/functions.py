@@ -31,6 +31,10 @@ CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
 
 
+NodeCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], tuple[tuple[str, ...], str] | None]
+"""See `FunctionTool.node_check`."""
+
+
 class ToolInputError(UsageError, ValueError):
     """Inputs that a tool cannot work with; the message names the input, what was found and what was expected."""
 
@@ -54,10 +58,11 @@ class FunctionTool(BaseTool):
     late_check: Callable[[], str | None] | None = None
     """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
 
-    dependency_check: Callable[[Mapping[str, Any], Mapping[str, Tool | None]], str | None] | None = None
-    """Tells before a run why it cannot work on what its node depends on; `None` where it can.
+    node_check: NodeCheck | None = None
+    """Tells before a run why it cannot work for one node; `None` where it can.
 
-    It is given the inputs as written, and the tools that run the dependencies by their ids.
+    It is given the inputs as written, and the tools that run the dependencies by their ids (`None` where no tool runs
+    one). It returns the field of the node that is at fault, and what is wrong with it.
     """
 
     key_sources: tuple[KeySource, ...] = ()
