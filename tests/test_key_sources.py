@@ -145,6 +145,7 @@ async def test_a_provider_that_cannot_be_used_stops_the_run_before_its_first_nod
     prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
 ) -> None:
     note = node("note", parameters={"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}})
+    monkeypatch.setenv("GROQ_API_KEY", "sk-0123456789")
     executor = WorkflowExecutor(tool_registry=configured(monkeypatch, LLM_MODELS=model))
     with pytest.raises(UsageError) as caught:
         await executor.execute_plan(plan(note, node("text"), node("gate", "validate", needs=["text"])))

@@ -37,6 +37,7 @@ from vibe_prefect.tools.base import (
     inputs_of_format,
     tool_version,
 )
+from vibe_prefect.tools.functions import NodeCheck
 from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.tools.run_files import RunFiles, plain_path
@@ -402,6 +403,18 @@ class _Compiler:
             if source.lack:
                 self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
         self._check_inputs(place, name, tool)
+        self._check_node(place, name, tool)
+
+    def _check_node(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
+        check: NodeCheck | None = getattr(tool, "node_check", None)
+        if check is None or not all(id in self._places for id in place.dependencies):
+            return
+        inputs = place.node.parameters.get("tool_inputs")
+        written: Mapping[str, Any] = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
+        problem = check(written, {id: self._tool(self._places[id].node) for id in place.dependencies})
+        if problem is not None:
+            field, message = problem
+            self._problem(place, field, f"{message} (tool {name!r})")
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
         written = place.node.parameters.get("tool_inputs")

@@ -220,6 +220,13 @@ class LLMSettings(PrefectBaseSettings):
     structure: Annotated[
         Structure, Field(description="How a provider is told the JSON Schema of an answer; its profile says.")
     ] = "auto"
+    require_stream_end: Annotated[
+        bool,
+        Field(
+            description="Whether a stream that ends without a finish reason and without `[DONE]` is broken off; false "
+            "for servers that send neither."
+        ),
+    ] = True
 
     def config(self) -> ModelConfig | None:
         """Return what the tools need; `None` where no model is named. A key alone configures nothing.
@@ -244,6 +251,7 @@ class LLMSettings(PrefectBaseSettings):
             seconds=self.seconds,
             prices=self._prices(),
             structure=self.structure,
+            require_stream_end=self.require_stream_end,
         )
 
     def _prices(self) -> Prices | None:
@@ -268,7 +276,7 @@ def read_key(place: str | None) -> str | None:
         return None
     kind, _, name = place.partition(":")
     key = os.environ.get(name) if kind == "env" else _secret(name)
-    if not key:
+    if not key or not key.strip():
         what = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
         raise ToolError(f"{what} holds no key; a setting names it as {shorten(place)}", retryable=False)
     return key

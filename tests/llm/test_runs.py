@@ -249,7 +249,7 @@ async def test_a_gate_that_passes_tells_its_score_and_evidence(provider: OpenAIS
     assert result.status is ExecutionStatus.COMPLETED, result.node_results
     feedback = result.feedback_data["gate"]
     assert feedback["execution_quality"] == 0.8
-    assert feedback["evidence"] == ["clear: 0.8: as it reads ('water boils\\n when hot')"]
+    assert feedback["evidence"] == ["clear: 0.8: as it reads ('Water boils when hot')"]
     assert result.node_results["gate"].result["result"]["text"] == "Water boils when hot."
 
 

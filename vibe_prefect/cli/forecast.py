@@ -22,7 +22,7 @@ from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.costs import CostForecast, calling_models, cost_forecast
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
-from vibe_prefect.tools.keysources import KeySource, key_sources
+from vibe_prefect.tools.keysources import KeySource, key_sources, late_lacks
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
@@ -35,6 +35,8 @@ MIN_WIDTH_FOR_WORK = 100
 
 MAX_STEPS = 20
 """Nodes of the critical path that are named."""
+
+UNNEEDED = "not set, and may not be needed"
 
 _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
 
@@ -52,6 +54,9 @@ class DryRun:
     max_tokens: int | None = None
     keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
     """Where the keys are that it needs, each with the tools."""
+
+    lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What would stop the run before its first node, such as a provider's missing library, each with the tools."""
 
     lookup: Lookup = field(default_factory=Lookup)
     """What the server told."""
@@ -114,7 +119,8 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
 
 def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
     costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, look.lookup.paid)
-    return replace(look, costs=costs, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
+    lacks = late_lacks(plan.tools, {tool.name for tool in look.outlook.tools})
+    return replace(look, costs=costs, lacks=lacks, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
 
 
 def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
@@ -246,7 +252,9 @@ def _history(costs: CostForecast, look: DryRun) -> str:
 def _key_facts(look: DryRun) -> list[Text]:
     """Return where the keys are that the run needs, and whether they are there; never what they are."""
     keys = [_key(source, tools, look) for source, tools in look.keys.items()]
-    return [_fact("keys", one_line("; ".join(keys)))] if keys else []
+    lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in look.lacks.items()]
+    facts = {"keys": keys, "missing": lacks}
+    return [_fact(label, one_line("; ".join(lines))) for label, lines in facts.items() if lines]
 
 
 def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
@@ -254,7 +262,7 @@ def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
         case True:
             word = "set"
         case False:
-            word = f"not set; {source.remedy}" if source.needed else "not set, and may not be needed"
+            word = f"not set; {source.lack or source.remedy}" if source.lack or source.needed else UNNEEDED
         case None:
             word = f"not looked up, since {look.lookup.unanswered}"
     return f"{source.place} for {', '.join(tools)}: {word}"
@@ -311,7 +319,12 @@ def _as_data(look: DryRun) -> dict[str, Any]:
         },
         "models": _cost_data(look),
         "tools": {
-            tool.name: {"version": tool.version, "nodes": tool.nodes, "keys": _key_data(look, tool.name)}
+            tool.name: {
+                "version": tool.version,
+                "nodes": tool.nodes,
+                "keys": _key_data(look, tool.name),
+                "lack": next((lack for lack, tools in look.lacks.items() if tool.name in tools), None),
+            }
             for tool in outlook.tools
         },
         "not_looked_up": look.lookup.unanswered,

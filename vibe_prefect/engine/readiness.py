@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from anyio.to_thread import run_sync
 from prefect.client.orchestration import PrefectClient
@@ -10,7 +10,7 @@ from prefect.exceptions import ObjectNotFound
 
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
-from vibe_prefect.tools.keysources import key_sources
+from vibe_prefect.tools.keysources import key_sources, late_lacks
 from vibe_prefect.tools.registry import ToolRegistry
 
 BLOCK_TYPE = "secret"
@@ -34,7 +34,9 @@ async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: Tool
         UsageError: Something is missing.
     """
     used = sorted({node.tool for node in compiled.nodes.values() if node.tool})
-    problems = [*await _missing_blocks(client, tools, used), *await run_sync(_late_lacks, tools, used)]
+    lacks = await run_sync(late_lacks, tools, used)
+    problems = await _missing_blocks(client, tools, used)
+    problems += [f"{_tools(names)} more: {lack}" for lack, names in lacks.items()]
     if problems:
         raise UsageError(f"nothing was run: {'; '.join(problems)}")
 
@@ -47,17 +49,6 @@ async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Coll
         for source, names in sources.items()
         if source.block and not there[source.block]
     ]
-
-
-def _late_lacks(tools: ToolRegistry, used: Collection[str]) -> list[str]:
-    """Return what tools lack that takes the import of a library to find out, each once."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in used:
-        check: Callable[[], str | None] | None = getattr(tools.get(name), "late_check", None)
-        lack = check() if check is not None else None
-        if lack is not None:
-            found[lack] = (*found.get(lack, ()), name)
-    return [f"{_tools(names)} more: {lack}" for lack, names in found.items()]
 
 
 def _tools(names: Collection[str]) -> str:

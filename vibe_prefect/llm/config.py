@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
+from itertools import chain
 from typing import Literal
 
 from vibe_prefect.errors import did_you_mean
@@ -28,8 +29,33 @@ DEFAULT_SECONDS = 180.0
 DEFAULT_MAX_TOKENS = 4_096
 DEFAULT_CONTEXT_TOKENS = 24_000
 
-_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-"""The providers' own variables for a key. Servers that speak OpenAI's protocol elsewhere may ask for none."""
+_KEYS = {
+    "alibaba": ("ALIBABA_API_KEY", "DASHSCOPE_API_KEY"),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("CO_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "github": ("GITHUB_API_KEY",),
+    "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "heroku": ("HEROKU_INFERENCE_KEY",),
+    "huggingface": ("HF_TOKEN",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "moonshotai": ("MOONSHOTAI_API_KEY",),
+    "nebius": ("NEBIUS_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "ovhcloud": ("OVHCLOUD_API_KEY",),
+    "sambanova": ("SAMBANOVA_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "vercel": ("VERCEL_AI_GATEWAY_API_KEY", "VERCEL_OIDC_TOKEN"),
+    "xai": ("XAI_API_KEY",),
+    "zai": ("ZAI_API_KEY",),
+}
+"""The providers' own variables for a key, the first that holds one counts. Servers that speak OpenAI's protocol
+elsewhere may ask for none; of other providers, making their client says what they lack."""
 
 _URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama": "OLLAMA_BASE_URL"}
 """The providers' own variables for another address."""
@@ -84,6 +110,9 @@ class ModelConfig:
     structure: Structure = "auto"
     """How a provider is told the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
 
+    require_stream_end: bool = True
+    """Whether a stream counts as broken off that ends without a finish reason and without its end mark."""
+
     key_place: str | None = None
     """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
@@ -97,9 +126,10 @@ class ModelConfig:
         if self.is_own(model) and (self.key_place is not None or self.key is not no_key):
             return named_source(self.key_place, KEY_VARIABLE)
         provider = provider_of(model)
-        variable = _KEYS.get(provider)
-        if variable is None:
+        variables = _KEYS.get(provider)
+        if variables is None:
             return ()
+        variable = next((one for one in variables if os.environ.get(one, "").strip()), variables[0])
         remedy = f"set {variable}, the key for {model}"
         if self.is_own(model):
             remedy += f", or say in {KEY_VARIABLE} where it is"
@@ -131,7 +161,9 @@ class ModelConfig:
 
 def unused_keys() -> tuple[str, ...]:
     """Return the variables that hold a provider's key or address, which by themselves configure no model."""
-    return tuple(name for name in sorted({*_KEYS.values(), *_URLS.values()}) if os.environ.get(name))
+    return tuple(
+        name for name in sorted({*chain.from_iterable(_KEYS.values()), *_URLS.values()}) if os.environ.get(name)
+    )
 
 
 def environment_url(model: str) -> str | None:

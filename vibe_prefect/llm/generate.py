@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +15,9 @@ from typing_extensions import TypedDict
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.llm.given import given_to, own_parameters
+from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
+from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import mismatches, sound_schema
 from vibe_prefect.templates import walk_templates
@@ -27,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 MAX_PROMPT = 400_000
 """The longest prompt, in characters."""
-
-OWN_PARAMETERS = "this node's parameters"
-"""The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
 
 
 def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -94,7 +92,8 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
 
         Raises:
             ToolInputError: The model is not allowed, or the schema is none.
-            ToolError: The provider refused or failed, or the answer does not fit the schema.
+            ToolError: The provider refused or failed, the answer does not fit the schema, or there is nothing to work
+                on but files that a model cannot see.
             BudgetExceededError: The run's budget does not allow the call.
         """
         config = models.config
@@ -106,9 +105,11 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
             min(max_tokens or config.max_tokens, config.max_tokens),
             config.temperature if temperature is None else temperature,
         )
-        question, material = with_material(bare, given_texts(context) if dependencies else {}, config.context_tokens)
+        texts, unseen = _material_texts(context) if dependencies else ({}, ())
+        question, material = with_material(bare, texts, config.context_tokens)
         answer, usage = await models.ask(question, context)
         told = {"usage": usage, "model": answer.model, **cut_told(material, context)}
+        told |= {"unseen": list(unseen)} if unseen else {}
         output = await run_sync(output_of_answer, answer, output_schema, usage)
         return ToolResult(True, output, told)
 
@@ -127,11 +128,12 @@ def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
-def given_texts(context: ToolContext) -> dict[str, str]:
-    """Return what a node is given to work on: the outputs of its dependencies, and its own parameters."""
-    texts = texts_of(context.get("previous_outputs", {}))
-    parameters = context.get("parameters")
-    return texts | ({OWN_PARAMETERS: json.dumps(parameters, ensure_ascii=False)} if parameters else {})
+def _material_texts(context: ToolContext) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the texts that a node works on, and the ids of the dependencies whose files a model cannot see."""
+    given = given_to(context)
+    given.check()
+    notes = {id: f"({kind}, which is not shown to you)" for id, kind in given.unseen.items()}
+    return {**given.texts, **notes, **own_parameters(context)}, tuple(given.unseen)
 
 
 def with_material(question: Question, texts: Mapping[str, str], room: int) -> tuple[Question, Material]:
@@ -174,16 +176,16 @@ def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[
     if schema is None:
         return {"text": answer.text}
     try:
-        data = json.loads(answer.text)
-    except ValueError as error:
+        read = read_json_answer(answer.text)
+    except AnswerJSONError as error:
         raise _misfit(f"the answer is no JSON: {error}; it begins with {shorten(answer.text)}", usage) from None
     try:
-        found = mismatches(schema, data)
+        found = mismatches(schema, read.data)
     except SchemaError as error:
         raise _misfit(f"the answer cannot be checked by output_schema: {error}", usage, retryable=False) from None
     if found:
         raise _misfit(f"the answer does not fit output_schema at {found[0]}", usage)
-    return {"text": answer.text, "data": data}
+    return {"text": read.text, "data": read.data}
 
 
 def _misfit(reason: str, usage: dict[str, Any], *, retryable: bool = True) -> ToolError:

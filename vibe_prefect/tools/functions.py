@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
     BaseTool,
+    Tool,
     ToolCategory,
     ToolContext,
     ToolResult,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
+
+
+NodeCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], tuple[tuple[str, ...], str] | None]
+"""See `FunctionTool.node_check`."""
 
 
 class ToolInputError(UsageError, ValueError):
@@ -55,6 +60,13 @@ class FunctionTool(BaseTool):
 
     late_check: Callable[[], str | None] | None = None
     """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+
+    node_check: NodeCheck | None = None
+    """Tells before a run why it cannot work for one node; `None` where it can.
+
+    It is given the inputs as written, and the tools that run the dependencies by their ids (`None` where no tool runs
+    one). It returns the field of the node that is at fault, and what is wrong with it.
+    """
 
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""

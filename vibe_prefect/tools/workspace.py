@@ -7,6 +7,7 @@ import mimetypes
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeGuard, cast
 
 from typing_extensions import TypedDict
 
@@ -28,6 +29,15 @@ class FileRef(TypedDict):
 
     bytes: int
     """Size of the content."""
+
+
+def is_file_ref(value: object) -> TypeGuard[FileRef]:
+    """Tell whether a value refers to a file: it has a `FileRef`'s fields, perhaps with more beside them."""
+    if not isinstance(value, dict):
+        return False
+    facts = cast("dict[str, Any]", value)
+    texts = all(isinstance(facts.get(name), str) for name in ("path", "mime", "sha256"))
+    return texts and isinstance(facts.get("bytes"), int)
 
 
 @dataclass(frozen=True, slots=True)
