@@ -64,14 +64,14 @@ def test_the_dry_run_tells_it(folder: Path) -> None:
     settings |= {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     seen = call("run", path, "--dry-run", "--budget-usd", "0.001", cwd=folder, extra=settings)
     assert seen.code == 0, seen.err
-    (line,) = [line for line in seen.lines if line.startswith("models")]
-    assert line.startswith("models  2 calls, at most ")
+    (line,) = [line for line in seen.lines if line.startswith("costs")]
+    assert line.startswith("costs  2 calls of llm_generate, at most ")
     assert line.endswith(" USD")
     assert "  the budget may not be enough; the run would stop before the call that could exceed it" in seen.lines
     reason = "the Prefect server at http://127.0.0.1:9/api does not answer"
     assert f"  estimated without earlier runs: {reason}" in seen.lines
     told = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings).json
-    assert told["models"]["calls"] == 2
-    assert told["models"]["most_cost_usd"] > 0
-    assert told["models"]["earlier_runs"] is None
+    assert told["costs"]["calls"] == 2
+    assert told["costs"]["most_cost_usd"] > 0
+    assert told["costs"]["earlier_runs"] is None
     assert told["not_looked_up"] == reason

@@ -19,15 +19,20 @@ import jsonschema
 from pydantic import BaseModel, ValidationError, WithJsonSchema
 
 from vibe_prefect.errors import did_you_mean
+from vibe_prefect.models import NodePolicy
 from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
-    from vibe_prefect.budget import Budget
-    from vibe_prefect.models import NodePolicy, Vibe, WorkflowNodeType
+    from vibe_prefect.budget import Budget, Spending
+    from vibe_prefect.models import Vibe, WorkflowNodeType
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
 """An input that is itself a template: it reaches the tool as written instead of being rendered before the call."""
+
+PAID_POLICY = NodePolicy(retries=3, retry_delay=2.0)
+"""How nodes on a model, or on a provider of pictures or speech, are executed unless the plan says otherwise. What is
+final, such as a bad key, a refused request or a gate that did not pass, is not tried again whatever a policy says."""
 
 
 class ToolCategory(StrEnum):
@@ -114,7 +119,7 @@ class ToolContext(TypedDict, total=False):
     """The wish that the plan was made from."""
 
     budget: Budget
-    """What the run may still spend on models; missing where it has no limit."""
+    """What the run may still spend; missing where it has no limit. `budget.paid_call` makes a call within it."""
 
     report_progress: Callable[[float | None, str], None]
     """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
@@ -166,6 +171,10 @@ class BaseTool(ABC):
 
     default_policy: NodePolicy | None = None
     """How its nodes are executed unless the caller, the plan or the node says otherwise."""
+
+    most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
+    """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
+    them is not filled in yet. `None` where a call costs nothing."""
 
     uses_vibe: bool = False
     """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""
