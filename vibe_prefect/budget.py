@@ -106,7 +106,7 @@ class Budget:
             BudgetExceededError: The call does not fit, or an earlier one did not.
         """
         while not self._closed:
-            whole = Spending(max(most.tokens, self._learned.get(kind or "", 0)), most.usd)
+            whole = self._whole(most, kind)
             alone = self.tokens is not None and kind is not None and kind not in self._learned
             if not (alone and kind in self._first):
                 if self._fits(whole):
@@ -118,7 +118,7 @@ class Budget:
                     self._notify()
                     break
             await self._changed.wait()
-        raise BudgetExceededError(self._refusal(most, price_it))
+        raise BudgetExceededError(self._refusal(self._whole(most, kind), price_it))
 
     def settle(self, reservation: Reservation, used: Spending | None) -> None:
         """Exchange a reservation for what was used; where that has no known price, the reserved amount counts.
@@ -137,6 +137,9 @@ class Budget:
             if used is not None:
                 self._learned[kind] = max(self._learned.get(kind, 0), used.tokens)
         self._notify()
+
+    def _whole(self, most: Spending, kind: str | None) -> Spending:
+        return Spending(max(most.tokens, self._learned.get(kind, 0) if kind else 0), most.usd)
 
     def _fits(self, most: Spending) -> bool:
         after = sum([*self._open, most], self._spent)

@@ -17,8 +17,8 @@ from tests.llm.models import COST, registry
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
-from vibe_prefect.engine import tasks
 from vibe_prefect.engine.account import account_of
+from vibe_prefect.tools import waits
 
 pytestmark = pytest.mark.server
 
@@ -158,7 +158,7 @@ async def test_a_failing_provider_is_given_more_time_with_each_try(provider: Ope
 async def test_what_a_provider_tells_to_wait_has_a_bound(
     provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
-    monkeypatch.setattr(tasks, "MAX_TOLD_WAIT", 0.3)
+    monkeypatch.setattr(waits, "MAX_WAITING", 0.3)
     provider.troubles, provider.retry_after = 1, told
     async with asyncio.timeout(60):
         result = await executor(provider, "busy").execute_plan(quick(wide(1)))

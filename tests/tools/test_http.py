@@ -154,6 +154,7 @@ async def test_a_path_outside_the_output_folder_is_refused_before_anything_is_fe
         (302, {}, False, None),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 async def test_a_status_is_an_error_that_says_whether_to_try_again(
     site: Site, config: FetchConfig, status: int, headers: dict[str, str], retryable: bool, wait: float | None
 ) -> None:

@@ -265,11 +265,12 @@ async def _image_bytes(
 ) -> bytes:
     """Return the picture in an answer: packed in its JSON, at the address that stands there, or the answer itself."""
     body = answer.body
-    if body is None:
+    if body is None and not _is_text(answer.content):
         return answer.content
     packed = packed_in(body)
     if packed is None:
-        raise call.error(f"the answer holds no image: {shorten(answer.content.decode(errors='replace'))}")
+        what = "is no JSON, and " if body is None else ""
+        raise call.error(f"the answer {what}holds no image: {shorten(answer.content.decode(errors='replace'))}")
     if is_address(packed):
         return (await fetch(packed.strip(), fetching, named=False, context=context)).content
     try:
@@ -279,15 +280,23 @@ async def _image_bytes(
         raise call.rejected(target.workspace, target.path, packed.encode(), reason, ".txt") from error
 
 
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _write_picture(call: MediaCall, content: bytes, target: _Target, expected: str) -> tuple[ImageRef, dict[str, Any]]:
     """Write a picture, in the format that its path names where that loses nothing; return what was changed, too."""
     try:
         picture = read_picture(content)
         kept = None if picture.format == expected else kept_as_it_is(picture, expected)
         written = picture if kept or picture.format == expected else converted(picture, expected)
-    except PictureError as error:
+        ref = target.write(written.content, picture.suffix if kept else None, None)
+    except (PictureError, ToolError) as error:
         raise call.rejected(target.workspace, target.path, content, str(error), ".bin") from error
-    ref = target.write(written.content, picture.suffix if kept else None, None)
     return ImageRef(**ref, width=written.width, height=written.height), _changed(picture, written, ref, kept)
 
 

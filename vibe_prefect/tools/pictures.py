@@ -64,7 +64,7 @@ def read_picture(content: bytes) -> Picture:
     Raises:
         PictureError: It is none, it is cut, or it is too large.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(BytesIO(content)) as image:
@@ -77,6 +77,8 @@ def read_picture(content: bytes) -> Picture:
             image.load()
     except PictureError:
         raise
+    except UnidentifiedImageError:
+        raise PictureError("the answer is no image that can be read: it is of no known format") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"the answer is no image that can be read: {error}") from error
     return Picture(content, known or "", width, height, frames)

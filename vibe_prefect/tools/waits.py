@@ -197,8 +197,8 @@ class _Gate:
     refusals: int = 0
     """How often in a row the endpoint asked to wait."""
 
-    refusal: str = ""
-    """What it said last to that."""
+    refusal: ToolError | None = None
+    """How it asked last."""
 
     passed_at: float = -math.inf
     """When it last answered a call."""
@@ -219,8 +219,9 @@ class _Gate:
     async def _wait(self, began: float, report: Callable[[float | None, str], None]) -> None:
         announced = 0.0
         while not self._is_open():
-            self._check_patience(began)
             left = self.opens_at - time.monotonic()
+            if left > 0:  # else a call is under way that tells more
+                self._check_patience(began)
             if left > 0 and self.opens_at != announced:
                 announced = self.opens_at
                 report(None, f"waiting {math.ceil(left)} s: the endpoint asked for it")
@@ -239,12 +240,12 @@ class _Gate:
         """Note that the endpoint let a call through: more of them may be under way at once."""
         self.passed_at = time.monotonic()
         if turn == self.turn:
-            self.refusals = 0
+            self.refusals, self.refusal = 0, None
             self.at_once = self.at_once * 2 if self.at_once < MANY else math.inf
 
     def refused(self, turn: int, error: ToolError) -> None:
         """Note that the endpoint asked to wait: afterwards one call goes first."""
-        self.refusal = str(error)
+        self.refusal = error
         if turn == self.turn:
             self.turn += 1
             self.refusals += 1
@@ -270,8 +271,9 @@ class _Gate:
             ToolError: It is so; it says what the endpoint said last.
         """
         idle = time.monotonic() - max(began, self.passed_at)
-        if self.refusals and idle >= MAX_WAITING:
-            raise ToolError(f"{self.refusal}; given up after it let nothing through for {idle:.0f} s")
+        if self.refusal is not None and idle >= MAX_WAITING:
+            said = f"{self.refusal}; given up after it let nothing through for {idle:.0f} s"
+            raise ToolError(said, retry_after=self.refusal.retry_after)
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Gate]] = WeakKeyDictionary()
