@@ -82,6 +82,12 @@ async def test_a_paid_call_settles_with_what_it_has_cost() -> None:
     assert budget.spent == Spending(7, 0.5)
 
 
+async def unusable(budget: Budget) -> None:
+    async with paid_call(budget, Spending(usd=0.4)) as charge:
+        charge.used = Spending(usd=0.3)
+        raise ValueError("unusable")
+
+
 async def test_a_paid_call_that_fails_counts_only_if_it_was_paid() -> None:
     budget = Budget(usd=1.0)
     with pytest.raises(ValueError, match="refused"):
@@ -89,9 +95,7 @@ async def test_a_paid_call_that_fails_counts_only_if_it_was_paid() -> None:
             raise ValueError("refused")
     assert budget.spent == Spending()
     with pytest.raises(ValueError, match="unusable"):
-        async with paid_call(budget, Spending(usd=0.4)) as charge:
-            charge.used = Spending(usd=0.3)
-            raise ValueError("unusable")
+        await unusable(budget)
     assert budget.spent.usd == 0.3
 
 

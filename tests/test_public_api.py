@@ -43,6 +43,7 @@ PUBLIC = [
     "RunObserver",
     "SelectionError",
     "Simulate",
+    "Spending",
     "TemplateText",
     "ToolCategory",
     "ToolContext",
@@ -65,6 +66,7 @@ PUBLIC = [
     "compile_plan",
     "default_registry",
     "load_plan",
+    "paid_call",
     "run_plan",
     "tool",
 ]

@@ -304,7 +304,7 @@ def encoded(image: Image.Image, format: str, **options: Any) -> str:  # noqa: A0
 
 
 @pytest.mark.parametrize(
-    ("mode", "format", "path", "pixel"),
+    ("mode", "answered", "path", "pixel"),
     [
         ("RGBA", "PNG", "cat.jpg", (255, 255, 255)),
         ("CMYK", "JPEG", "cat.png", (255, 255, 255)),
@@ -317,12 +317,12 @@ async def test_a_picture_in_another_mode_is_converted_to_one_that_the_format_hol
     context: ToolContext,
     tmp_path: Path,
     mode: str,
-    format: str,
+    answered: str,
     path: str,
     pixel: Any,
 ) -> None:
     image = Image.new(mode, (8, 8), 0x8000 if mode == "I;16" else 0)
-    server.image = {"b64_json": encoded(image, format)}
+    server.image = {"b64_json": encoded(image, answered)}
     await draw(server, context, {"path": path})
     with Image.open(tmp_path / "out" / path) as found:
         assert found.getpixel((4, 4)) == pytest.approx(pixel, abs=2)
@@ -480,7 +480,7 @@ async def test_speech_is_paid_by_the_character(server: MediaServer, context: Too
     context["budget"] = Budget(usd=1.0)
     await say(server, context, {"text": "x" * 2_500}, prices=0.2)
     assert context["budget"].spent == Spending(0, 0.5)
-    with pytest.raises(BudgetExceededError, match="0.5 of 1 USD are spent, and it could cost 0.6 USD"):
+    with pytest.raises(BudgetExceededError, match=r"0.5 of 1 USD are spent, and it could cost 0.6 USD"):
         await say(server, context, {"text": "x" * 3_000}, prices=0.2)
     assert server.calls == 1
 

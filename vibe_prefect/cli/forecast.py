@@ -220,7 +220,7 @@ def _history(costs: CostForecast, look: DryRun) -> str:
         return f"in {which} {calls} took {_spending(costs.likely)}"
     if look.lookup.unanswered is not None:
         return f"estimated without earlier runs: {one_line(look.lookup.unanswered)}"
-    return "estimated: no earlier run has a record of these nodes with these models and tools"
+    return "estimated: no earlier run has a record of these nodes with these models"
 
 
 def _key_facts(look: DryRun) -> list[Text]:
