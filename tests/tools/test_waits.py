@@ -159,7 +159,11 @@ async def test_cancelling_ends_a_wait_at_once() -> None:
 async def test_a_wait_is_reported_with_its_length_and_its_reason() -> None:
     told: list[Any] = []
     limited = Limited(1, 0.2)
-    context = {"report_progress": lambda *report: told.append(report)}
+
+    def report(fraction: float | None, message: str) -> None:
+        told.append((fraction, message))
+
+    context = {"report_progress": report}
     await patiently("a", limited, context)
     assert told == []
     await patiently("a", limited, context)
