@@ -46,6 +46,7 @@ PUBLIC = [
     "RunObserver",
     "SelectionError",
     "Simulate",
+    "Spending",
     "TemplateText",
     "ToolCategory",
     "ToolContext",
@@ -70,6 +71,7 @@ PUBLIC = [
     "compile_plan",
     "default_registry",
     "load_plan",
+    "paid_call",
     "run_plan",
     "tool",
 ]

@@ -21,6 +21,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vibe_prefect.budget import Spending, paid_call
 from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceManager
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
 from vibe_prefect.errors import (
@@ -102,6 +103,7 @@ __all__ = [
     "RunObserver",
     "SelectionError",
     "Simulate",
+    "Spending",
     "TemplateText",
     "ToolCategory",
     "ToolContext",
@@ -126,6 +128,7 @@ __all__ = [
     "compile_plan",
     "default_registry",
     "load_plan",
+    "paid_call",
     "run_plan",
     "tool",
 ]

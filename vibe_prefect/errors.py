@@ -179,6 +179,10 @@ class ToolError(RunError, RuntimeError):
     retry_after: float | None = None
     """Seconds that the other side asks to wait before that; `None` where it says nothing."""
 
+    asks_to_wait: bool = False
+    """Whether the other side did nothing but ask to come back later, as by HTTP 429. `tools.waits.patiently` waits for
+    that within the attempt, so that it uses up none of the node's retries."""
+
     usage: Mapping[str, Any] | None = None
     """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
@@ -188,16 +192,25 @@ class ToolError(RunError, RuntimeError):
     evidence: tuple[str, ...] = ()
     """What it quoted for that."""
 
-    def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after: float | None = None,
+        asks_to_wait: bool = False,
+    ) -> None:
         """Tell why a tool failed.
 
         Args:
             message: What was done, what came of it, and what to do next.
             retryable: Whether trying again may help.
             retry_after: Seconds to wait before that, where the other side says so.
+            asks_to_wait: Whether the other side did nothing but ask to come back later.
         """
         self.retryable = retryable
         self.retry_after = retry_after
+        self.asks_to_wait = asks_to_wait
         super().__init__(message)
 
 

@@ -76,8 +76,8 @@ class WorkflowExecutor:
             output: The folder for what runs make; each run has a folder of its own below it.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
-            budget_usd: US dollars that models may cost in a run, with what the nodes have cost that it keeps from
-                earlier ones; a call that could exceed it is not made. `None` for no limit.
+            budget_usd: US dollars that models and paid tools may cost in a run, with what the nodes have cost that it
+                keeps from earlier ones; a call that could exceed it is not made. `None` for no limit.
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.

@@ -76,7 +76,7 @@ class NodeContext:
     """The node's content key; empty where nothing was compiled."""
 
     budget: Budget | None = None
-    """What the run may still spend on models; `None` for no limit."""
+    """What the run may still spend; `None` for no limit."""
 
     report_progress: Callable[[float | None, str], None] | None = None
     """Tells how far the node's work has come; see `ToolContext`."""

@@ -50,6 +50,10 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 MODEL_FORM = r"^[a-z][a-z0-9_/-]*:[^\s*]+$"
 """`provider:name`."""
 
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ModelPrices = Price | dict[str, Price]
+"""US dollars: one price for all models, or as JSON one for each, such as `{"gpt-image-1": 0.17}`."""
+
 KeyPlace = Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|secret:[a-z0-9][a-z0-9-]*)$")]
 """`env:NAME` or `secret:name`."""
 
@@ -120,6 +124,14 @@ class MediaSettings(PrefectBaseSettings):
         ),
     ] = None
 
+    images_price: Annotated[
+        ModelPrices | None,
+        Field(
+            description="US dollars that a picture costs at most: a number, or as JSON one for each model, "
+            '`{"gpt-image-1": 0.17}`; 0 for a server of your own. Without it no budget in dollars can be kept.'
+        ),
+    ] = None
+
     speech_models: Annotated[
         Names, Field(description="Models that `speech_generate` may ask for, the usual one first. Empty: none.")
     ] = ()
@@ -127,6 +139,10 @@ class MediaSettings(PrefectBaseSettings):
     speech_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
     speech_seconds: Annotated[float, Field(gt=0, description="How long one text may take.")] = 180.0
     speech_voice: Annotated[str, Field(description="Who speaks unless a plan says otherwise.")] = "alloy"
+
+    speech_price: Annotated[
+        ModelPrices | None, Field(description="Likewise, what 1,000 characters of text to speak cost.")
+    ] = None
 
     comfyui_url: Annotated[
         str | None, Field(pattern=r"^https?://", description="Where ComfyUI is, such as `http://127.0.0.1:8188`.")
@@ -155,6 +171,7 @@ class MediaSettings(PrefectBaseSettings):
             key_place=self.images_key,
             seconds=self.images_seconds,
             options=self.images_options or {},
+            prices=self.images_price,
         )
         speech = OpenAIEndpoint(
             self.speech_models,
@@ -162,6 +179,7 @@ class MediaSettings(PrefectBaseSettings):
             key=_reader(self.speech_key),
             key_place=self.speech_key,
             seconds=self.speech_seconds,
+            prices=self.speech_price,
         )
         return MediaConfig(
             images=images if images.models else None,

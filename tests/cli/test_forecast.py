@@ -149,7 +149,7 @@ def test_json_of_a_dry_run(tmp_path: Path) -> None:
         },
         "groups": [["a"], ["b"]],
         "critical_path": {"nodes": ["a", "b"], "estimated_seconds": 2.0, "without_estimate": 1},
-        "models": None,
+        "costs": None,
         "tools": {"check_text": {"version": "1", "nodes": 2, "keys": [], "lack": None}},
         "not_looked_up": None,
     }

@@ -131,6 +131,7 @@ async def test_what_is_final_is_not_to_be_tried_again(provider: OpenAIServer, mo
     assert not error.retryable
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("model", "said"), PASSING)
 async def test_what_may_pass_is_to_be_tried_again(provider: OpenAIServer, model: str, said: str) -> None:
     error = await failure(provider, model)
@@ -139,6 +140,7 @@ async def test_what_may_pass_is_to_be_tried_again(provider: OpenAIServer, model:
     assert error.retry_after is None
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_rate_limit_says_when(provider: OpenAIServer) -> None:
     provider.retry_after = "7"
     error = await failure(provider, "busy")

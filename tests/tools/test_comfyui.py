@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 from tests.providers.comfyui_server import WORKFLOW, ComfyUI, comfyui
-from tests.providers.loopback import BOUND
+from tests.providers.loopback import BOUND, serving
 from tests.providers.media_server import KEY, picture
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
@@ -234,3 +239,23 @@ async def test_what_cannot_run_is_refused_before_it_is_submitted(
         with pytest.raises(error, match=message):
             await run(server, context, inputs, nodes=("KSampler", "CLIPTextEncode", "SaveImage"))
         assert server.submitted == []
+
+
+async def test_a_proxy_that_asks_to_wait_is_waited_for(context: ToolContext) -> None:
+    asked: list[str] = []
+
+    async def prompt(request: Request) -> Response:
+        asked.append(await request.json() and request.url.path)
+        if len(asked) == 1:
+            return JSONResponse({}, status_code=503, headers={"retry-after-ms": "50"})
+        return JSONResponse({"error": {"message": "no such node"}}, status_code=400)
+
+    async def listen(socket: WebSocket) -> None:
+        await socket.accept()
+
+    app = Starlette(routes=[Route("/prompt", prompt, methods=["POST"]), WebSocketRoute("/ws", listen)])
+    with serving(app) as port:
+        tool = comfyui_tool(ComfyServer(f"http://127.0.0.1:{port}"))
+        with pytest.raises(ToolError, match="refuses the workflow: no such node"):
+            await tool.execute({"workflow": WORKFLOW}, context)
+    assert asked == ["/prompt", "/prompt"]

@@ -154,6 +154,7 @@ async def test_a_path_outside_the_output_folder_is_refused_before_anything_is_fe
         (302, {}, False, None),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 async def test_a_status_is_an_error_that_says_whether_to_try_again(
     site: Site, config: FetchConfig, status: int, headers: dict[str, str], retryable: bool, wait: float | None
 ) -> None:
@@ -443,3 +444,14 @@ async def test_proxies_of_the_environment_are_not_used(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert (await fetch(site.put("/a", b"direct"), config)).content == b"direct"
+
+
+async def test_a_host_that_asks_to_wait_is_waited_for(site: Site, config: FetchConfig) -> None:
+    url = site.put("/a", b"later", status=429, retry_after="1")
+    fetching = asyncio.create_task(fetch(url, config))
+    async with asyncio.timeout(60):
+        while not site.asked:  # noqa: ASYNC110 - it happens in the server's thread
+            await asyncio.sleep(0.01)
+    site.put("/a", b"now", content_type="text/plain")
+    assert (await fetching).content == b"now"
+    assert len(site.asked) == 2

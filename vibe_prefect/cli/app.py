@@ -154,7 +154,7 @@ def run(
         output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models may cost; a call that could exceed it is not made.
+        budget_usd: US dollars that models and paid tools may cost; a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.
@@ -211,7 +211,8 @@ def resume(
         refresh: Execute these even where there is a record of them.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models may cost, the kept nodes included; by default as much as the earlier run had.
+        budget_usd: US dollars that models and paid tools may cost, the kept nodes included; by default as much as the
+            earlier run had.
         max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.

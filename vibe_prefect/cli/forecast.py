@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from vibe_prefect.budget import PRICE_IT, Spending
+from vibe_prefect.budget import OR_TOKENS, Spending
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
@@ -20,7 +20,7 @@ from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_h
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.costs import CostForecast, calling_models, cost_forecast
+from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
 from vibe_prefect.tools.keysources import KeySource, key_sources, late_lacks
 
@@ -98,7 +98,7 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
         )
         runs = outlook.ids(Action.RUN)
         keys = _keys(plan, outlook)
-        lookup = look_up(plan, calling_models(compiled, runs, plan.tools), _blocks(keys))
+        lookup = look_up(plan, paying_nodes(compiled, runs, plan.tools), _blocks(keys))
         return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
     server = find_server(screen, quiet=request.quiet)
     earlier, kept, paid = ask(server, _records(request, plan, request.resume_from))
@@ -222,14 +222,18 @@ def _facts(outlook: Forecast) -> list[Text]:
 
 
 def _cost_facts(look: DryRun) -> list[Text]:
-    """Return what the models would cost, and whether a budget may not be enough."""
+    """Return what models and paid tools would cost, and whether a budget may not be enough."""
     costs = look.costs
     if costs is None:
         return []
-    lines = [_fact("models", f"{counted(costs.calls, 'call')}, at most {_spending(costs.most)}")]
+    calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
+    lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
     if look.budget_usd is not None and costs.most.usd is None:
-        lines.append(Text(f"  a budget in dollars needs prices: the run would stop before its first call; {PRICE_IT}"))
+        price_it = "; ".join(costs.price_it)
+        lines.append(
+            Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
+        )
     tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
     tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
     if tight_usd or tight_tokens:
@@ -317,7 +321,7 @@ def _as_data(look: DryRun) -> dict[str, Any]:
             "estimated_seconds": path.seconds,
             "without_estimate": path.unestimated,
         },
-        "models": _cost_data(look),
+        "costs": _cost_data(look),
         "tools": {
             tool.name: {
                 "version": tool.version,
@@ -351,6 +355,7 @@ def _cost_data(look: DryRun) -> dict[str, Any] | None:
     }
     return {
         "calls": costs.calls,
+        "tools": list(costs.tools),
         "most_tokens": costs.most.tokens,
         "most_cost_usd": costs.most.usd,
         "earlier_runs": earlier if costs.known else None,

@@ -44,7 +44,7 @@ def look_up(plan: ReadyPlan, calling: Collection[str], blocks: Collection[str]) 
 
     Args:
         plan: The plan.
-        calling: Ids of the nodes that would ask a model.
+        calling: Ids of the nodes that would pay for something.
         blocks: Names of the Secret blocks that it needs.
     """
     if not calling and not blocks:

@@ -147,8 +147,8 @@ async def _run_plan(
         simulate: Run every node as a simulation: nothing is called, spent or written.
         input_root: The only folder that tools may read from.
         output: The folder for what the run makes; each run has a folder of its own below it.
-        budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
-            could exceed it is not made.
+        budget_usd: US dollars that models and paid tools may cost, the nodes included that are kept from earlier runs;
+            a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
 
     Returns:
@@ -246,7 +246,7 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
 
 
 async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:
-    """Return the run's limits for models, less what the nodes that it keeps have cost."""
+    """Return the run's limits, less what the nodes that it keeps have cost."""
     if request.budget_usd is None and request.max_tokens is None:
         return None
     spent = await spent_before(options.compiled, await open_store(options.storage), lineage)

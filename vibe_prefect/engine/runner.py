@@ -110,7 +110,7 @@ class RunSetup:
     """How many nodes may run at once."""
 
     budget: Budget | None = None
-    """What the run may spend on models; `None` for no limit."""
+    """What the run may spend; `None` for no limit."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.tools.waits import asks_to_wait, retry_after
 
 if TYPE_CHECKING:
     from pydantic_ai.exceptions import ModelAPIError
@@ -57,15 +58,23 @@ def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
         case theirs.ModelQuotaExceededError():
             return ToolError(f"{model}: the account is exhausted{code}: {said}", retryable=False)
         case theirs.ModelRateLimitError():
-            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=error.retry_after)
+            wait = error.retry_after or retry_after(_headers(error))
+            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=wait, asks_to_wait=True)
         case theirs.ModelRequestRejectedError():
             return ToolError(f"{model}: the request was refused{code}: {said}", retryable=False)
         case _:
             pass
     refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425)
     return ToolError(
-        f"{model}: the provider failed{code}: {said}", retryable=not refused, retry_after=error.retry_after
+        f"{model}: the provider failed{code}: {said}",
+        retryable=not refused,
+        retry_after=error.retry_after,
+        asks_to_wait=isinstance(status, int) and asks_to_wait(status, error.retry_after),
     )
+
+
+def _headers(error: ModelAPIError) -> dict[str, str]:
+    return getattr(error, "headers", None) or {}
 
 
 def _message(error: Exception) -> str:

@@ -17,13 +17,9 @@ from vibe_prefect.llm.given import media_alone
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
 from vibe_prefect.llm.provider import ProviderClient
-from vibe_prefect.models import NodePolicy, WorkflowNodeType
-from vibe_prefect.tools.base import Tool, ToolCategory
+from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.tools.base import PAID_POLICY, Tool, ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
-
-MODEL_POLICY = NodePolicy(retries=3, retry_delay=2.0)
-"""How nodes on a model are executed unless the plan says otherwise. What is final, such as a bad key, a refused request
-or a gate that did not pass, is not tried again whatever a policy says."""
 
 GENERATED = (WorkflowNodeType.ANALYZE, WorkflowNodeType.GENERATE, WorkflowNodeType.TRANSFORM)
 JUDGED = (WorkflowNodeType.VALIDATE,)
@@ -42,7 +38,7 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
     verdicts = ModelLimits(models, models.config.judge or models.config.usual)
     made = (generate, judge, draft_tool(models, version), review_tool(models, version))
     for one in made:
-        one.default_policy = MODEL_POLICY
+        one.default_policy = PAID_POLICY
         one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
         one.uses_vibe = True
         one.node_check = partial(_node_lack, models)

@@ -42,8 +42,8 @@ async def run_offline(
         simulate: Which nodes the simulation stands in for.
         input_root: The only folder that tools may read from.
         output: The only folder that tools may write to.
-        budget_usd: US dollars that models may cost.
-        max_tokens: Tokens that models may use.
+        budget_usd: US dollars that models and paid tools may cost.
+        max_tokens: Tokens that they may use.
 
     Raises:
         PlanError: The plan cannot run as written.

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, run
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
 from vibe_prefect.errors import did_you_mean
+from vibe_prefect.models import NodePolicy
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
 from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
-    from vibe_prefect.budget import Budget
-    from vibe_prefect.models import NodePolicy, Vibe, WorkflowNodeType
+    from vibe_prefect.budget import Budget, Spending
+    from vibe_prefect.models import Vibe, WorkflowNodeType
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
@@ -43,6 +44,10 @@ No two nodes of a plan may name the same one, so a default holds the node's id, 
 
 OutputFolder = Annotated[str, Field(json_schema_extra={"format": OUTPUT_FOLDER})]
 """Likewise an input that names a folder which the tool fills with files of its own."""
+
+PAID_POLICY = NodePolicy(retries=3, retry_delay=2.0)
+"""How nodes on a model, or on a provider of pictures or speech, are executed unless the plan says otherwise. What is
+final, such as a bad key, a refused request or a gate that did not pass, is not tried again whatever a policy says."""
 
 
 class ToolCategory(StrEnum):
@@ -129,7 +134,7 @@ class ToolContext(TypedDict, total=False):
     """The wish that the plan was made from."""
 
     budget: Budget
-    """What the run may still spend on models; missing where it has no limit."""
+    """What the run may still spend; missing where it has no limit. `budget.paid_call` makes a call within it."""
 
     report_progress: Callable[[float | None, str], None]
     """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
@@ -181,6 +186,10 @@ class BaseTool(ABC):
 
     default_policy: NodePolicy | None = None
     """How its nodes are executed unless the caller, the plan or the node says otherwise."""
+
+    most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
+    """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
+    them is not filled in yet. `None` where a call costs nothing."""
 
     uses_vibe: bool = False
     """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""

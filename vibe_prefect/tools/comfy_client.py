@@ -21,9 +21,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
-from vibe_prefect.tools.http import RETRYABLE, retry_after
+from vibe_prefect.tools.http import RETRYABLE
 from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.tools.waits import asks_to_wait, patiently, retry_after
 
 MAX_MESSAGE = 64_000_000
 """The largest message of the websocket, in bytes: previews come that way."""
@@ -79,7 +81,13 @@ class Made:
     """How the run went."""
 
 
-async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | None, label: str) -> Made:
+async def execute(
+    server: ComfyServer,
+    workflow: Workflow,
+    outputs: list[str] | None,
+    label: str,
+    context: ToolContext | None = None,
+) -> Made:
     """Run a workflow and fetch what it saved.
 
     Args:
@@ -87,6 +95,7 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
         workflow: What runs.
         outputs: The ids of the nodes whose files are fetched; `None` for all.
         label: What the log calls it.
+        context: The tool's context, to report waits to that a proxy before the server asks for.
 
     Raises:
         ToolError: The server refused it, a node of it failed, it saved nothing, or the server was lost.
@@ -96,7 +105,7 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
     timeout = httpx.Timeout(60.0, read=min(server.seconds, 300.0))
     try:
         with anyio.fail_after(server.seconds):
-            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=timeout) as http:
+            async with _PatientClient(context, base_url=server.url, headers=headers, timeout=timeout) as http:
                 run = _Run(server, http, headers, workflow, label, key)
                 await run.follow()
                 files = [file for file in await run.files() if outputs is None or file.node in outputs]
@@ -105,6 +114,29 @@ async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | 
         raise ToolError(f"{NAME}: the workflow took longer than {server.seconds:g} s") from error
     except httpx.HTTPError as error:
         raise ToolError(f"{NAME}: {server.url} could not be reached: {type(error).__name__}: {error}") from error
+
+
+class _PatientClient(httpx.AsyncClient):
+    """A client that waits as it is asked to, request by request: a workflow under way goes on meanwhile."""
+
+    def __init__(self, context: ToolContext | None, **options: Any) -> None:
+        self._context = context
+        super().__init__(**options)
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, again where a proxy answers 429, or 503 with a time."""
+        send = super().send
+
+        async def once() -> httpx.Response:
+            response = await send(request, **options)
+            wait = retry_after(response.headers)
+            if asks_to_wait(response.status_code, wait):
+                await response.aclose()
+                reason = f"{NAME}: {request.url.path} answered {response.status_code}"
+                raise ToolError(reason, retry_after=wait, asks_to_wait=True)
+            return response
+
+        return await patiently(str(self.base_url), once, self._context)
 
 
 @dataclass(slots=True)

@@ -81,7 +81,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
         workspace.claim_folder(folder)
         filled = _filled(await run_sync(_workflow, workflow, workflow_file, workspace), inputs or {})
         _check_nodes(filled, server, outputs)
-        made = await execute(server, filled, outputs, context.get("node_id", ""))
+        made = await execute(server, filled, outputs, context.get("node_id", ""), context)
         return await run_sync(_write, made, folder, context)
 
     comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})

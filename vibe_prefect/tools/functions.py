@@ -55,6 +55,9 @@ class FunctionTool(BaseTool):
     model_limits: Any = None
     """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
 
+    price_setting: str | None = None
+    """The setting that says what one call costs; `None` where a call costs nothing, or a public list says it."""
+
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 

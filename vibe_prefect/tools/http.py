@@ -6,10 +6,8 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.message import Message
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -22,6 +20,7 @@ from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
 from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_beside
+from vibe_prefect.tools.waits import asks_to_wait, patiently, retry_after
 from vibe_prefect.tools.workspace import FileRef
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses after which trying again may help."""
-
-MAX_WAIT = 3_600.0
-"""The longest wait that a server's `Retry-After` is believed, in seconds."""
 
 VERSION = "1"
 
@@ -129,7 +125,7 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         """
         if path is not None:
             claim_with_sidecar(workspace_of(context, "http_fetch"), path)
-        found = await fetch(url, allowed)
+        found = await fetch(url, allowed, context=context)
         _check_hash(found, sha256)
         return _text(found) if path is None else await run_sync(_write, found, path, context)
 
@@ -138,18 +134,20 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
     return http_fetch
 
 
-async def fetch(url: str, config: FetchConfig, *, named: bool = True) -> Fetched:
-    """Fetch a URL: every hop is checked, sizes and time are bounded.
+async def fetch(url: str, config: FetchConfig, *, named: bool = True, context: ToolContext | None = None) -> Fetched:
+    """Fetch a URL: every hop is checked, sizes and time are bounded; a host that asks to come back later is waited for.
 
     Args:
         url: What to fetch.
         config: What the operator allows.
         named: Whether the plan named the URL; a server's is not shown whole, since it may hold a signature.
+        context: The tool's context, to report a wait to.
 
     Raises:
         ToolError: It may not be fetched, or could not be; `retryable` tells which.
     """
-    return await _follow(url, config, _whole, named=named)
+    host = str(read_target(url))
+    return await patiently(host, lambda: _follow(url, config, _whole, named=named), context)
 
 
 async def probe(url: str, config: FetchConfig) -> str:
@@ -232,41 +230,13 @@ def _joined(admission: Admission, location: str) -> httpx.URL:
 
 
 def _status_error(admission: Admission, response: httpx.Response) -> ToolError:
-    status = response.status_code
+    status, wait = response.status_code, retry_after(response.headers)
     return ToolError(
         f"fetch: {shorten(admission.shown, 100)} answered {status} {response.reason_phrase}".rstrip(),
         retryable=status in RETRYABLE,
-        retry_after=retry_after(response.headers),
+        retry_after=wait,
+        asks_to_wait=asks_to_wait(status, wait),
     )
-
-
-class Headers(Protocol):
-    """What holds an answer's headers, of any HTTP client."""
-
-    def get(self, key: str, /) -> str | None:
-        """Return a header."""
-        ...
-
-
-def retry_after(headers: Headers) -> float | None:
-    """Return how many seconds a server asks to wait, at most `MAX_WAIT`; `None` where it does not say so.
-
-    RFC 9110, section 10.2.3: a number of seconds, or a date.
-    """
-    stated = (headers.get("retry-after") or "").strip()
-    if not stated:
-        return None
-    try:
-        seconds = float(stated) if stated.isdigit() else _until(stated)
-    except (ValueError, OverflowError):  # neither a number nor a date: as if it had not been said
-        return None
-    return min(max(0.0, seconds), MAX_WAIT)
-
-
-def _until(date: str) -> float:
-    moment = parsedate_to_datetime(date)
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (aware - datetime.now(UTC)).total_seconds()
 
 
 def _content_type(response: httpx.Response) -> tuple[str, str]:
