@@ -22,7 +22,7 @@ from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.text import read_text, template_fill
 
 FEED = '<?xml version="1.0" encoding="{}"?><rss><title>Café</title></rss>'
-PAGE = "<!doctype html><html><head>{}</head><body>Café – “zwölf”</body></html>"
+PAGE = "<!doctype html><html><head>{}</head><body>Café — “zwölf”</body></html>"
 RSS, HTML, XHTML = "application/rss+xml", "text/html", "application/xhtml+xml"
 
 
@@ -76,7 +76,7 @@ def page(head: str, codec: str) -> bytes:
         (page("", "utf-8"), "", HTML, "“zwölf”"),
         (b"a \x81 b", "latin-1", HTML, "a \x81 b"),  # windows-1252 leaves it open
         (b'<?xml version="1.0" encoding="latin1"?>\x93', None, XHTML, "\x93"),  # XML means it by the letter
-        ('Put `<meta charset="latin-1">` – first'.encode(), None, "text/markdown", "` – first"),
+        ('Put `<meta charset="latin-1">` — first'.encode(), None, "text/markdown", "` — first"),
         ("Café".encode("latin-1"), "latin-1", "text/plain", "Café"),
         ("中文".encode("gb18030"), "GB2312", "text/plain", "中文"),
         ("한국".encode("cp949"), "ks_c_5601-1987", "text/plain", "한국"),
