@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
+
+from anyio.to_thread import run_sync
 
 from vibe_prefect.llm.calls import ModelLimits, Models
 from vibe_prefect.llm.config import MISSING, ModelConfig
@@ -16,6 +19,7 @@ from vibe_prefect.llm.provider import ProviderClient, provider_lack
 from vibe_prefect.models import NodePolicy, WorkflowNodeType
 from vibe_prefect.tools.base import ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
+from vibe_prefect.tools.preflight import PlannedCall, Preflight
 
 MODEL_POLICY = NodePolicy(retries=3, retry_delay=2.0)
 """How nodes on a model are executed unless the plan says otherwise. What is final, such as a bad key, a refused request
@@ -43,9 +47,19 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.uses_vibe = True
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
-            one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
+            one.preflight = _provider_check(partial(provider_lack, models.config, one.model_limits.usual))
             one.key_sources = models.config.key_sources(one.model_limits.usual)
     return made
+
+
+def _provider_check(lack: Callable[[], str | None]) -> Preflight:
+    """Return a preflight for what takes the import of a client library to find out."""
+
+    async def preflight(calls: Sequence[PlannedCall]) -> Sequence[str]:
+        found = await run_sync(lack)
+        return [found] if found is not None else []
+
+    return preflight
 
 
 def _version(config: ModelConfig) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -16,6 +16,7 @@ from pydantic.errors import PydanticUserError
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
     BaseTool,
+    InputProblem,
     ToolCategory,
     ToolContext,
     ToolResult,
@@ -25,6 +26,7 @@ from vibe_prefect.tools.base import (
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.keysources import KeySource
+    from vibe_prefect.tools.preflight import Preflight
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
@@ -50,8 +52,11 @@ class FunctionTool(BaseTool):
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 
-    late_check: Callable[[], str | None] | None = None
-    """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+    check_inputs: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = None
+    """Checks what the types of the inputs cannot say, as far as the plan has it: templates are not filled in."""
+
+    preflight: Preflight | None = None
+    """Finds out, when a run begins, why calls that it will make cannot succeed."""
 
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""
