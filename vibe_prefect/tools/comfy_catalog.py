@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -54,20 +55,11 @@ class PlannedWorkflow:
     workflow: Workflow
     """The workflow."""
 
-    inputs: object
+    inputs: Mapping[str, Any]
     """What is set in it."""
 
-    outputs: object
-    """Ids of the workflow's nodes whose outputs are wanted."""
-
-    def as_run(self) -> Workflow:
-        """Return the workflow with what is set."""
-        return filled(self.workflow, cast("dict[str, Any]", self.inputs) if isinstance(self.inputs, dict) else {})
-
-    def wanted(self) -> list[str]:
-        """Return the ids of the nodes whose outputs are wanted by name."""
-        named = cast("list[Any]", self.outputs) if isinstance(self.outputs, list) else []
-        return [str(id) for id in named if not is_template(id)]
+    outputs: Sequence[str]
+    """Ids of the workflow's nodes whose outputs are wanted; empty for all."""
 
 
 Catalog = Mapping[str, Mapping[str, Any] | None]
@@ -81,7 +73,7 @@ async def catalog_problems(server: ComfyServer, planned: Sequence[PlannedWorkflo
     """
     if not planned:
         return []
-    workflows = [(one, one.as_run()) for one in planned]
+    workflows = [(one, filled(one.workflow, one.inputs)) for one in planned]
     classes = {node["class_type"] for _, workflow in workflows for node in workflow.values()}
     try:
         with anyio.fail_after(SECONDS):
@@ -102,18 +94,7 @@ async def _ask(server: ComfyServer, classes: Collection[str]) -> tuple[Catalog, 
     key = await run_sync(server.key)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=SECONDS) as http:
-        catalog: dict[str, Mapping[str, Any] | None] = {}
-        slots = anyio.Semaphore(AT_ONCE)
-
-        async def ask(name: str) -> None:
-            async with slots:
-                found = await _get(http, f"/object_info/{quote(name, safe='')}")
-            if found is not None:
-                catalog[name] = found.get(name)
-
-        async with anyio.create_task_group() as group:
-            for name in sorted(classes):
-                group.start_soon(ask, name)
+        catalog = await _classes(http, classes)
         missing = [name for name, found in catalog.items() if found is None]
         replaced = await _get(http, "/node_replacements") if missing else None
         for name in missing:
@@ -123,6 +104,29 @@ async def _ask(server: ComfyServer, classes: Collection[str]) -> tuple[Catalog, 
         with anyio.move_on_after(HINT_SECONDS):
             known = (await _get(http, "/object_info") or {}) if None in catalog.values() else ()
         return catalog, known
+
+
+async def _classes(http: httpx.AsyncClient, names: Collection[str]) -> dict[str, Mapping[str, Any] | None]:
+    catalog: dict[str, Mapping[str, Any] | None] = {}
+    failures: list[Exception] = []
+    slots = anyio.Semaphore(AT_ONCE)
+
+    async def ask(name: str) -> None:
+        async with slots:
+            try:
+                found = None if failures else await _get(http, f"/object_info/{quote(name, safe='')}")
+            except (httpx.HTTPError, ToolError, ValueError) as error:  # raised below, outside a group of errors
+                failures.append(error)
+                return
+        if found is not None:
+            catalog[name] = found.get(name)
+
+    async with anyio.create_task_group() as group:
+        for name in sorted(names):
+            group.start_soon(ask, name)
+    if failures:
+        raise failures[0]
+    return catalog
 
 
 async def _get(http: httpx.AsyncClient, path: str) -> dict[str, Any] | None:
@@ -157,10 +161,10 @@ def _problems(one: PlannedWorkflow, workflow: Workflow, catalog: Catalog, known:
     if unknown:
         return unknown
     broken = _broken_outputs(workflow, catalog)
-    wanted = one.wanted()
-    refused = [id for id in broken if id in wanted] if wanted else list(broken)
-    if not wanted and len(broken) < len(_outputs(workflow, catalog)):
-        refused = []
+    if one.outputs:
+        refused = [id for id in broken if id in one.outputs]
+    else:  # with one that works the server takes the workflow
+        refused = list(broken) if len(broken) == len(_outputs(workflow, catalog)) else []
     for id in broken.keys() - refused:
         logger.warning("%s: the server will leave out node %s: %s", one.node, id, "; ".join(broken[id]))
     return list(dict.fromkeys(problem for id in refused for problem in broken[id]))
@@ -229,9 +233,9 @@ def _misspelt(given: Collection[str], known: Collection[str], absent: Collection
         if name in known or name.partition(".")[0] in known:
             continue
         others = [other for other in absent if _NUMBER.sub("", other) != _NUMBER.sub("", name)]
-        hint = re.search(r"'(.*)'", did_you_mean(name, others))
-        if hint is not None:
-            found[name] = hint[1]
+        close = get_close_matches(name, others, n=1)
+        if close:
+            found[name] = close[0]
     return found
 
 
@@ -241,7 +245,8 @@ def _is_dynamic(spec: object) -> bool:
 
 
 def _type_of(spec: object) -> object:
-    return cast("list[Any]", spec)[0] if isinstance(spec, list) and spec else None
+    parts = cast("list[Any]", spec) if isinstance(spec, list) else []
+    return parts[0] if parts else None
 
 
 def _choice_problem(place: str, name: str, value: object, spec: object) -> Iterator[str]:
@@ -261,6 +266,6 @@ def _choices(spec: object) -> list[Any]:
     options = cast("dict[str, Any]", parts[1]) if len(parts) > 1 and isinstance(parts[1], dict) else {}
     if any(options.get(word) for word in _ELSEWHERE):
         return []
-    kind = _type_of(spec)
+    kind = parts[0] if parts else None
     choices = options.get("options") if kind == "COMBO" else kind
     return cast("list[Any]", choices) if isinstance(choices, list) else []

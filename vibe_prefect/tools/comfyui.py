@@ -129,12 +129,18 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
 
 def _input_problems(server: ComfyServer, inputs: Mapping[str, Any]) -> list[InputProblem]:
     """Check a workflow that stands in the plan, and what is set in it."""
-    workflow, settings, outputs = (inputs.get(name) for name in ("workflow", "inputs", "outputs"))
+    workflow = inputs.get("workflow")
     if not isinstance(workflow, dict):
         return []
-    known = cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}
-    wanted = [id for id in cast("list[Any]", outputs) if isinstance(id, str)] if isinstance(outputs, list) else []
-    return workflow_problems(cast("Workflow", workflow), known, wanted, server.nodes)
+    return workflow_problems(cast("Workflow", workflow), *_as_written(inputs), server.nodes)
+
+
+def _as_written(inputs: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what is set, and which outputs are wanted, as far as the plan has them."""
+    settings, outputs = inputs.get("inputs"), inputs.get("outputs")
+    wanted = cast("list[Any]", outputs) if isinstance(outputs, list) else []
+    known = [id for id in wanted if isinstance(id, str) and not is_template(id)]
+    return (cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}), known
 
 
 async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[str]:
@@ -156,7 +162,7 @@ async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[
         found = _input_problems(server, inputs)
         problems += [f"node {call.node!r}: {problem.message}" for problem in found]
         if not found:
-            planned.append(PlannedWorkflow(call.node, inputs["workflow"], inputs.get("inputs"), inputs.get("outputs")))
+            planned.append(PlannedWorkflow(call.node, inputs["workflow"], *_as_written(inputs)))
     return problems + await catalog_problems(server, planned)
 
 
