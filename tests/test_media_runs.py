@@ -20,6 +20,7 @@ from vibe_prefect import (
     ExecutionResult,
     PlanError,
     ToolRegistry,
+    UsageError,
     WorkflowExecutor,
     WorkflowPlan,
     compile_plan,
@@ -226,6 +227,46 @@ async def test_a_nodes_timeout_stops_the_workflow_on_the_server(prefect_server: 
         result, _ = await run(subject, registry(media_tools(MediaConfig(comfyui=ComfyServer(server.url)))))
         assert len(server.interrupted) == 1
     assert "timeout" in str(result.node_results["art"].error)
+
+
+@pytest.mark.server
+async def test_a_run_is_refused_that_the_workflows_server_cannot_do(prefect_server: str, folder: Path) -> None:
+    loader = {**WORKFLOW, "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "v1-5.safetensors"}}}
+    loader["3"] = {"class_type": "KSampler", "inputs": {**WORKFLOW["3"]["inputs"], "model": ["4", 0]}}
+    subject = plan(
+        calling("first", "write_file", inputs={"path": "a.txt", "content": "x"}),
+        calling("art", "comfyui_run", inputs={"workflow": loader}, needs=["first"]),
+    )
+    with comfyui() as server:
+        executor = WorkflowExecutor(tool_registry=registry(media_tools(MediaConfig(comfyui=ComfyServer(server.url)))))
+        with pytest.raises(UsageError) as caught:
+            await executor.execute_plan(subject)
+        assert server.submitted == []
+    assert str(caught.value) == (
+        "nothing was run: the tool comfyui_run needs more: node 'art': node '4' (CheckpointLoaderSimple) of the "
+        "workflow: the server has no ckpt_name 'v1-5.safetensors'; did you mean 'v1-5-pruned.safetensors'?"
+    )
+    assert not list(folder.rglob("a.txt"))
+
+
+@pytest.mark.server
+async def test_a_resumed_run_asks_the_workflows_server_nothing_about_what_it_reuses(
+    prefect_server: str, folder: Path
+) -> None:
+    subject = plan(
+        calling("art", "comfyui_run", inputs={"workflow": WORKFLOW}),
+        calling("gate", "check_image", "validate", needs=["art"], inputs={"path": "{{ outputs.art.path }}"}),
+        policy={"retries": 0},
+    )
+    with comfyui() as server:
+        executor = WorkflowExecutor(tool_registry=registry(media_tools(MediaConfig(comfyui=ComfyServer(server.url)))))
+        first = await executor.execute_plan(subject)
+        assert first.ids("failed") == ("gate",)
+        assert executor.last_run is not None
+        server.classes = {}  # the server has lost its nodes meanwhile
+        again = await executor.execute_plan(subject, resume_from=executor.last_run.name)
+        assert len(server.submitted) == 1
+    assert again.ids("completed") == ("art",)
 
 
 @pytest.mark.server

@@ -374,16 +374,16 @@ async def test_a_packed_answer_is_unpacked(site: Site, config: FetchConfig) -> N
     ("inputs", "headers", "message"),
     [
         ({}, {"content_type": "image/png"}, "no text; give a `path`"),
-        ({}, {"content_type": "text/plain; charset=zip"}, "is not text in 'zip'"),
-        ({}, {"content_type": "text/plain; charset=none-such"}, "is not text in 'none-such'"),
-        ({}, {"content_type": "text/plain; charset=utf-8"}, "is not text in 'utf-8'"),
+        ({}, {"content_type": "text/plain; charset=zip"}, "is not utf-8 text: byte 0, in line 1"),
+        ({}, {"content_type": "text/plain; charset=none-such"}, "is not utf-8 text: byte 0, in line 1"),
+        ({}, {"content_type": "text/plain; charset=utf-8"}, "is not utf-8 text: byte 0, in line 1"),
         ({"sha256": "0" * 64}, {}, "expected 0000"),
     ],
 )
 async def test_what_is_not_as_expected_fails(
     site: Site, config: FetchConfig, context: ToolContext, inputs: dict[str, str], headers: dict[str, Any], message: str
 ) -> None:
-    url = site.put("/a", b"\xff\xfe\xfd", **headers)
+    url = site.put("/a", b"\xff\xd8\xff\xe0", **headers)
     with pytest.raises(ToolError, match=message) as caught:
         await fetch_tool(config).execute({"url": url, **inputs}, context)
     assert not caught.value.retryable

@@ -35,7 +35,7 @@ from vibe_prefect.engine.lineage import (
 )
 from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
-from vibe_prefect.engine.readiness import check_ready
+from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
@@ -229,6 +229,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
         await plant(options.seeds, setup.store, setup.lineage)
+        await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
         await feedback.publish(result, setup.store, setup.lineage)

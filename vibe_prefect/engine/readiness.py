@@ -1,16 +1,21 @@
-"""What only a run that begins can find out: whether Secret blocks are there, and client libraries know providers."""
+"""What only a run that begins can find out: whether Secret blocks are there, and what tools find in their preflight."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from anyio.to_thread import run_sync
+
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.engine.runner import RunSetup
+from vibe_prefect.engine.storage import record_path
 from vibe_prefect.errors import UsageError
+from vibe_prefect.handlers import tool_inputs
 from vibe_prefect.tools.keysources import key_sources, late_lacks
+from vibe_prefect.tools.preflight import PlannedCall, Preflight
 from vibe_prefect.tools.registry import ToolRegistry
 
 BLOCK_TYPE = "secret"
@@ -23,7 +28,7 @@ async def blocks_there(client: PrefectClient, names: Collection[str]) -> dict[st
 
 
 async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: ToolRegistry) -> None:
-    """Refuse a plan before its first node whose tools need a Secret block, or a library, that is not there.
+    """Refuse a plan before its first node whose tools need a Secret block that is not there.
 
     Args:
         client: The server's client.
@@ -37,6 +42,47 @@ async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: Tool
     lacks = await run_sync(late_lacks, tools, used)
     problems = await _missing_blocks(client, tools, used)
     problems += [f"{_tools(names)} more: {lack}" for lack, names in lacks.items()]
+    _refuse(problems)
+
+
+async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
+    """Refuse a run before its first node when tools find that calls which it will make cannot succeed.
+
+    Args:
+        compiled: The plan.
+        setup: The run; what it reuses makes no calls.
+
+    Raises:
+        UsageError: A call cannot succeed.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, calls in sorted((await _planned(compiled, setup)).items()):
+        preflight: Preflight = getattr(setup.tools.get(name), "preflight")  # noqa: B009 - of tools that have one
+        for problem in await preflight(calls):
+            found[problem] = (*found.get(problem, ()), name)
+    _refuse([f"{_tools(names)} more: {problem}" for problem, names in found.items()])
+
+
+async def _planned(compiled: CompiledPlan, setup: RunSetup) -> dict[str, list[PlannedCall]]:
+    """Return the calls that a run will make of the tools that have a preflight, by tool."""
+    calls: dict[str, list[PlannedCall]] = {}
+    for id, node in compiled.nodes.items():
+        tool = setup.tools.get(node.tool) if node.tool else None
+        if node.tool is None or getattr(tool, "preflight", None) is None:
+            continue
+        if (setup.selected is None or id in setup.selected) and not await _reused(node, setup):
+            call = PlannedCall(id, tool_inputs(node.node, node.tool, tool), setup.workspace)
+            calls.setdefault(node.tool, []).append(call)
+    return calls
+
+
+async def _reused(node: CompiledNode, setup: RunSetup) -> bool:
+    if not setup.goes_on or node.id in setup.refreshed:
+        return False
+    return await setup.store.aexists(record_path(setup.lineage, node.id, node.key))
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
         raise UsageError(f"nothing was run: {'; '.join(problems)}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -211,9 +211,14 @@ class InputProblem:
 
 
 def input_problems(tool: Tool, inputs: dict[str, Any]) -> list[InputProblem]:
-    """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit."""
+    """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit.
+
+    A tool may have a check of its own, `check_inputs`, for what the types of its inputs cannot say.
+    """
     model = cast("type[BaseModel] | None", getattr(tool, "input_model", None))
-    return _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+    own: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = getattr(tool, "check_inputs", None)
+    found = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+    return [*found, *(own(inputs) if own is not None else ())]
 
 
 def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
     BaseTool,
+    InputProblem,
     Tool,
     ToolCategory,
     ToolContext,
@@ -29,6 +30,7 @@ from vibe_prefect.tools.base import (
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.keysources import KeySource
+    from vibe_prefect.tools.preflight import Preflight
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
@@ -63,6 +65,12 @@ class FunctionTool(BaseTool):
 
     late_check: Callable[[], str | None] | None = None
     """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
+
+    check_inputs: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = None
+    """Checks what the types of the inputs cannot say, as far as the plan has it: templates are not filled in."""
+
+    preflight: Preflight | None = None
+    """Finds out, when a run begins, why calls that it will make cannot succeed."""
 
     node_check: NodeCheck | None = None
     """Tells before a run why it cannot work for one node; `None` where it can.

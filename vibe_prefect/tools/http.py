@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
+from vibe_prefect.tools.encodings import EncodingError, decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
@@ -77,8 +78,8 @@ class Fetched:
     mime: str
     """Media type, without parameters."""
 
-    charset: str
-    """How its bytes are text."""
+    charset: str | None
+    """How its bytes are text, as far as the server says."""
 
     content: bytes
     """Its bytes, unpacked."""
@@ -115,6 +116,15 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
             str | None,
             Field(pattern=r"^[0-9a-fA-F]{64}$", description="The hash that the content must have, hexadecimal."),
         ] = None,
+        encoding: Annotated[
+            str | None,
+            Field(
+                min_length=1,
+                max_length=100,
+                description="How its bytes become text, such as `windows-1252`; by default by its byte order mark, "
+                "the server's header or its own declaration, else UTF-8.",
+            ),
+        ] = None,
     ) -> FetchedText | FetchedFile:
         """Fetch a text, or a file, from a host that the operator allows; private addresses never.
 
@@ -127,7 +137,7 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
             claim_with_sidecar(workspace_of(context, "http_fetch"), path)
         found = await fetch(url, allowed, context=context)
         _check_hash(found, sha256)
-        return _text(found) if path is None else await run_sync(_write, found, path, context)
+        return _text(found, encoding) if path is None else await run_sync(_write, found, path, context)
 
     if not allowed.allow:
         http_fetch.missing_setting = f"no host may be fetched from; list those that may in {SETTING}"
@@ -239,12 +249,11 @@ def _status_error(admission: Admission, response: httpx.Response) -> ToolError:
     )
 
 
-def _content_type(response: httpx.Response) -> tuple[str, str]:
-    """Return the media type and the charset; what states none is bytes."""
+def _content_type(response: httpx.Response) -> tuple[str, str | None]:
+    """Return the media type and the charset, where one is stated; what states no type is bytes."""
     message = Message()
     message["content-type"] = response.headers.get("content-type", "application/octet-stream")
-    charset = message.get_content_charset("utf-8")
-    return message.get_content_type(), charset
+    return message.get_content_type(), message.get_content_charset()
 
 
 def _base_type(mime: str) -> str:
@@ -306,11 +315,11 @@ def _check_hash(found: Fetched, expected: str | None) -> None:
         raise ToolError(f"fetch: {found.url} has sha256 {actual}, expected {expected.lower()}", retryable=False)
 
 
-def _text(found: Fetched) -> FetchedText:
+def _text(found: Fetched, encoding: str | None) -> FetchedText:
     if not found.is_text:
         raise ToolError(f"fetch: {found.url} is {found.mime}, no text; give a `path` to write it to", retryable=False)
     return FetchedText(
-        text=_decoded(found),
+        text=_decoded(found, encoding),
         url=found.url,
         mime=found.mime,
         sha256=hashlib.sha256(found.content).hexdigest(),
@@ -318,13 +327,11 @@ def _text(found: Fetched) -> FetchedText:
     )
 
 
-def _decoded(found: Fetched) -> str:
+def _decoded(found: Fetched, encoding: str | None) -> str:
     try:
-        return found.content.decode(found.charset).removeprefix("\ufeff")
-    except (LookupError, UnicodeDecodeError) as error:
-        raise ToolError(
-            f"fetch: {found.url} is not text in {shorten(found.charset)}: {error}", retryable=False
-        ) from error
+        return decode_text(found.content, "fetch", found.url, given=encoding, charset=found.charset, mime=found.mime)
+    except EncodingError as error:
+        raise ToolError(str(error), retryable=False) from error
 
 
 def _write(found: Fetched, path: str, context: ToolContext) -> FetchedFile:

@@ -27,13 +27,13 @@ from vibe_prefect.tools.keysources import named_source, no_key
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.openai_endpoint import OPENAI, Answer, MediaCall, OpenAIEndpoint
 from vibe_prefect.tools.packed import is_address, packed_in, revised_prompt_in, unpacked
-from vibe_prefect.tools.pictures import (
+from vibe_prefect.tools.picture_files import (
     IMAGE_FORMATS,
-    Picture,
-    PictureError,
+    PictureFile,
+    PictureFileError,
     converted,
     kept_as_it_is,
-    read_picture,
+    read_picture_file,
 )
 from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_with_provenance
 from vibe_prefect.tools.sounds import AUDIO_FORMATS, AUDIO_TYPES, kind_of, sound_in
@@ -293,16 +293,16 @@ def _is_text(content: bytes) -> bool:
 def _write_picture(call: MediaCall, content: bytes, target: _Target, expected: str) -> tuple[ImageRef, dict[str, Any]]:
     """Write a picture, in the format that its path names where that loses nothing; return what was changed, too."""
     try:
-        picture = read_picture(content)
+        picture = read_picture_file(content)
         kept = None if picture.format == expected else kept_as_it_is(picture, expected)
         written = picture if kept or picture.format == expected else converted(picture, expected)
         ref = target.write(written.content, picture.suffix if kept else None, None)
-    except (PictureError, ToolError) as error:
+    except (PictureFileError, ToolError) as error:
         raise call.rejected(target.workspace, target.path, content, str(error), ".bin") from error
     return ImageRef(**ref, width=written.width, height=written.height), _changed(picture, written, ref, kept)
 
 
-def _changed(picture: Picture, written: Picture, ref: FileRef, kept: str | None) -> dict[str, Any]:
+def _changed(picture: PictureFile, written: PictureFile, ref: FileRef, kept: str | None) -> dict[str, Any]:
     if kept is not None:
         logger.warning("The server answered with a %s image; it is kept as %r: %s", picture.format, ref["path"], kept)
         return {"answered_format": picture.format, "kept_under_own_suffix": kept}

@@ -1,155 +1,139 @@
-"""Pictures that come from elsewhere: read them whole, and write them in the format that a plan's path names."""
+"""Images as people see them: upright, in eight bits a channel. What checks an image, or shows it small, looks here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
 
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image
 
 MAX_PIXELS = 80_000_000
-"""The largest picture that is taken, in pixels, all frames together: a little less than where Pillow begins to warn."""
+"""The largest image that is looked into, in pixels: a little less than where Pillow begins to warn."""
 
-IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""The format that a path asks for by its suffix, in Pillow's words."""
+_ORIENTATION = 0x0112
+"""The EXIF tag: EXIF 2.32, section 4.6.4."""
 
-_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif"}
-_XMP = "XML:com.adobe.xmp"
-_SIGNATURE = b"jumdc2pa"
-"""How the box of a C2PA manifest begins in any format: a JUMBF description box with the manifest store's identifier."""
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each orientation upright; 1 is upright already."""
 
-_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
-_DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+_BYTE, _WORD = 255.0, 65_535.0
+"""Full scale of 8 and of 16 bits."""
+
+_BRIGHT = 16.0
+"""Where floats end that may be light, of which 1 is white: a larger value is one of 8 bits, or has no known scale."""
 
 
 class PictureError(ValueError):
-    """Bytes that are no whole picture, or one that is too large."""
+    """A file that is no image, or one too large to be looked into; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture that was read whole."""
+    """An image, read."""
 
-    content: bytes
-    """The file."""
+    image: Image.Image
+    """What is shown of it: its first frame, upright, in mode RGB, or RGBA where it is transparent."""
 
     format: str
-    """Its format, in Pillow's words."""
+    """The file's format, such as `PNG`."""
 
-    width: int
-    """Pixels."""
+    mode: str
+    """How the file holds its pixels, in Pillow's words: `I;16` is grey of 16 bits."""
 
-    height: int
-    """Pixels."""
-
-    frames: int = 1
-    """Pictures in it: more than one where it moves."""
-
-    @property
-    def suffix(self) -> str:
-        """The end of a file name that fits."""
-        return _SUFFIXES.get(self.format, f".{self.format.lower()}")
-
-    @property
-    def is_signed(self) -> bool:
-        """Whether it carries Content Credentials (C2PA), which hold for these very bytes alone."""
-        return _SIGNATURE in self.content
+    def on_white(self) -> Image.Image:
+        """Return the image without transparency, as on a white page."""
+        if self.image.mode == "RGB":
+            return self.image
+        page = Image.new("RGB", self.image.size, "white")
+        page.paste(self.image, mask=self.image)
+        return page
 
 
-def read_picture(content: bytes) -> Picture:
-    """Read a picture whole.
+def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Picture:
+    """Read an image.
+
+    Values of more than eight bits are scaled to eight, not cut off. Orientation is that of EXIF; one that cannot be
+    read turns nothing.
+
+    Args:
+        source: The file, or its content.
+        max_pixels: How many pixels it may have.
+        side: Read a JPEG no larger than needed for a small picture with this longer side, in pixels.
 
     Raises:
-        PictureError: It is none, it is cut, or it is too large.
+        PictureError: It is no image, is damaged, or has too many pixels.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(BytesIO(content)) as image:
-            # An MPO is a JPEG that holds further views, which Pillow counts as frames.
-            known, frames = ("JPEG", 1) if image.format == "MPO" else (image.format, getattr(image, "n_frames", 1))
-            (width, height) = image.size
-            if width * height * frames > MAX_PIXELS:
-                moving = f" in {frames} frames" if frames > 1 else ""
-                raise PictureError(f"the image has {width} x {height} pixels{moving}; at most {MAX_PIXELS:,} are taken")
+        with Image.open(source) as image:
+            if image.width * image.height > max_pixels:
+                reason = f"it has {image.width} x {image.height} pixels; at most {max_pixels:,} are looked into"
+                raise PictureError(reason)
+            if side is not None:
+                image.draft("RGB", (side, side))
             image.load()
+            turn = _UPRIGHT.get(_orientation(image))
+            shown = _eight_bits(image)
+            return Picture(shown if turn is None else shown.transpose(turn), image.format or "unknown", image.mode)
     except PictureError:
         raise
-    except UnidentifiedImageError:
-        raise PictureError("the answer is no image that can be read: it is of no known format") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"the answer is no image that can be read: {error}") from error
-    return Picture(content, known or "", width, height, frames)
+    except Exception as error:  # each of Pillow's many readers has errors of its own
+        raise PictureError(str(error) or type(error).__name__) from error
 
 
-def kept_as_it_is(picture: Picture, format: str) -> str | None:  # noqa: A002
-    """Return why a picture is not converted to a format, since that would lose something; `None` where it can be."""
-    if picture.is_signed:
-        return "it carries Content Credentials, which hold for its own bytes alone"
-    if picture.frames > 1 and format == "JPEG":
-        return f"it moves, in {picture.frames} frames, and a JPEG cannot"
-    return None
-
-
-def converted(picture: Picture, format: str) -> Picture:  # noqa: A002
-    """Return a picture in another format, moving ones with all frames; what was transparent is white in a JPEG.
-
-    Colour profile, EXIF and XMP go along.
-
-    Raises:
-        PictureError: It cannot be written in that format.
-    """
-    from PIL import Image
-
-    file = BytesIO()
+def _orientation(image: Image.Image) -> int:
     try:
-        with Image.open(BytesIO(picture.content)) as image:
-            options = _options(image, format)
-            if picture.frames > 1:
-                image.save(file, format, save_all=True, **options)
-            else:
-                _fitted(image, format).save(file, format, **options)
-    except (OSError, ValueError) as error:
-        raise PictureError(f"the {picture.format} image cannot be written as {format}: {error}") from error
-    return Picture(file.getvalue(), format, picture.width, picture.height, picture.frames)
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - written by cameras, broken in every way: the picture itself is fine
+        return 1
 
 
-def _options(image: Image.Image, format: str) -> dict[str, Any]:  # noqa: A002
-    from PIL.PngImagePlugin import PngInfo
-
-    info = cast("dict[str, Any]", image.info)
-    options: dict[str, Any] = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(format, {})
-    exif = image.getexif().tobytes() if image.getexif() else None
-    profile = info.get("icc_profile") if image.mode != "CMYK" else None
-    options |= {name: value for name, value in (("exif", exif), ("icc_profile", profile)) if value}
-    xmp = info.get("xmp") or info.get(_XMP)
-    if xmp and format == "PNG":
-        text = PngInfo()
-        text.add_itxt(_XMP, xmp if isinstance(xmp, str) else cast("bytes", xmp).decode("utf-8", "replace"))
-        return options | {"pnginfo": text}
-    return options | ({"xmp": xmp.encode() if isinstance(xmp, str) else xmp} if xmp else {})
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if is_wide(image):
+        return scaled_grey(image).convert("RGB")
+    if image.mode == "LAB":  # Pillow would lose its opacity on a direct way
+        return image.convert("RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _fitted(image: Image.Image, format: str) -> Image.Image:  # noqa: A002
-    """Return a picture in a mode that the format can hold."""
-    from PIL import Image
-
-    if format == "PNG":
-        return image.convert("RGB") if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F") else image
-    if image.mode in _DEEP:
-        return cast("Any", image.convert("I")).point(_eight_bits).convert("L")
-    clear = image.mode in _ALPHA or "transparency" in image.info
-    if format == "WEBP":
-        return image.convert("RGBA" if clear else "RGB")
-    if not clear:
-        return image if image.mode in ("L", "RGB") else image.convert("RGB")
-    seen = image.convert("RGBA")
-    ground = Image.new("RGBA", seen.size, "white")
-    return Image.alpha_composite(ground, seen).convert("RGB")
+def is_wide(image: Image.Image) -> bool:
+    """Tell whether an image holds grey values of more than eight bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 
-def _eight_bits(value: Any) -> Any:
-    """Return a value of 16 bits in 8: `convert` alone would cut it off at 255."""
-    return value / 256
+def scaled_grey(image: Image.Image) -> Image.Image:
+    """Return a grey image of wide values in eight bits; Pillow's own conversion shows all above 255 as white."""
+    wide: Any = image if image.mode == "F" else image.convert("I")
+    low, high = (float(value) for value in cast("tuple[float, float]", wide.getextrema()))
+    black, white = _scale(image, low, high)
+    factor = _BYTE / (white - black)
+
+    def scaled(value: Any) -> Any:
+        return value * factor + (0.5 - black * factor)
+
+    grey: Image.Image = wide.point(scaled).convert("L")
+    grey.info.pop("transparency", None)  # a value of the wide scale
+    return grey
+
+
+def _scale(image: Image.Image, low: float, high: float) -> tuple[float, float]:
+    """Return which values are black and white; of what has no agreed scale, the least and the greatest that occur."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return 0.0, _WORD
+    if not (isfinite(low) and isfinite(high)):
+        return 0.0, 1.0
+    known = ((1.0, 0.0), (_BYTE, _BRIGHT)) if image.mode == "F" else ((_BYTE, 0.0), (_WORD, 0.0))
+    for full, above in known:
+        if low >= 0 and above <= high <= full:
+            return 0.0, full
+    return (min(0.0, low), high) if high > min(0.0, low) else (low, low + 1.0)
