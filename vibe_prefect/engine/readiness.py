@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from anyio.to_thread import run_sync
-
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 

@@ -72,7 +72,9 @@ def read_picture_file(content: bytes) -> PictureFile:
             (width, height) = image.size
             if width * height * frames > MAX_PIXELS:
                 moving = f" in {frames} frames" if frames > 1 else ""
-                raise PictureFileError(f"the image has {width} x {height} pixels{moving}; at most {MAX_PIXELS:,} are taken")
+                raise PictureFileError(
+                    f"the image has {width} x {height} pixels{moving}; at most {MAX_PIXELS:,} are taken"
+                )
             image.load()
     except PictureFileError:
         raise
