@@ -61,6 +61,7 @@ crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make te
 
 bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+	@$(BIN)/python -m benchmarks.embedded
 	@$(BIN)/python -m benchmarks.resume
 	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
