@@ -167,7 +167,8 @@ async def test_a_server_that_does_not_answer_is_a_word_in_the_log(
 ) -> None:
     monkeypatch.setattr("vibe_prefect.tools.comfy_catalog.SECONDS", 2.0)
     with comfyui(**server) as there:
-        made = comfyui_tool(ComfyServer(**({"url": there.url} | config)))
+        asked: dict[str, Any] = {"url": there.url} | config
+        made = comfyui_tool(ComfyServer(**asked))
         assert made.preflight is not None
         assert await made.preflight([PlannedCall("n", {"workflow": LOADER}, workspace)]) == []
         there.hangs = False
@@ -176,15 +177,15 @@ async def test_a_server_that_does_not_answer_is_a_word_in_the_log(
     assert any(one in said for one in word.split("|"))
 
 
-@pytest.mark.parametrize(
-    "classes",
-    [
-        None,
-        {name: {} for name in CLASSES},
-        {name: {"input": None} for name in CLASSES},
-        {name: {"input": {"required": {"seed": None, "text": [], "ckpt_name": [[]], "images": 5}}} for name in CLASSES},
-    ],
-)
+SHAPES: list[dict[str, Any] | None] = [
+    None,
+    {name: {} for name in CLASSES},
+    {name: {"input": None} for name in CLASSES},
+    {name: {"input": {"required": {"seed": None, "text": [], "ckpt_name": [[]], "images": 5}}} for name in CLASSES},
+]
+
+
+@pytest.mark.parametrize("classes", SHAPES)
 async def test_an_answer_of_another_shape_refuses_nothing_that_may_run(
     workspace: Workspace, classes: dict[str, Any] | None
 ) -> None:
