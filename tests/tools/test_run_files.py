@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,9 @@ def test_a_path_of_another_node_is_refused_before_anything_is_written(
 ) -> None:
     x, y = workspace.for_node("x"), workspace.for_node("y")
     x.write(first, b"x")
-    for take in (y.claim, lambda path: y.write(path, b"y")):
+    for take in (partial(y.claim, second), partial(y.write, second, b"y")):
         with pytest.raises(PathTakenError) as caught:
-            take(second)
+            take()
         assert str(caught.value).startswith(f"may not write {second!r}: {reason}; give each node a path of its own")
         assert (caught.value.owner, caught.value.retryable) == ("x", False)
     assert (workspace.output_root / first).read_bytes() == b"x"
