@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ def test_a_path_of_another_node_is_refused_before_anything_is_written(
 ) -> None:
     x, y = workspace.for_node("x"), workspace.for_node("y")
     x.write(first, b"x")
-    for take in (y.claim, lambda path: y.write(path, b"y")):
+    for take in (partial(y.claim, second), partial(y.write, second, b"y")):
         with pytest.raises(PathTakenError) as caught:
-            take(second)
+            take()
         assert str(caught.value).startswith(f"may not write {second!r}: {reason}; give each node a path of its own")
         assert (caught.value.owner, caught.value.retryable) == ("x", False)
     assert (workspace.output_root / first).read_bytes() == b"x"
@@ -71,24 +71,18 @@ def test_a_node_may_write_its_own_file_again_and_has_several(workspace: Workspac
 
 
 @pytest.mark.parametrize(
-    ("take", "clashes"),
-    [
-        (lambda view: view.claim_folder("shots"), True),
-        (lambda view: view.claim_folder("shots/more"), False),
-        (lambda view: view.claim("shots/title.png"), False),
-        (lambda view: view.claim("shots"), True),
-    ],
+    ("path", "folder", "clashes"),
+    [("shots", True, True), ("shots/more", True, False), ("shots/title.png", False, False), ("shots", False, True)],
 )
-def test_a_folder_is_filled_by_one_node(
-    workspace: Workspace, take: Callable[[Workspace], object], clashes: bool
-) -> None:
+def test_a_folder_is_filled_by_one_node(workspace: Workspace, path: str, folder: bool, clashes: bool) -> None:
     workspace.for_node("x").claim_folder("shots")
     view = workspace.for_node("y")
+    take = view.claim_folder if folder else view.claim
     if not clashes:
-        take(view)
+        assert take(path) == workspace.output_root / path
         return
     with pytest.raises(PathTakenError, match="node 'x' "):
-        take(view)
+        take(path)
 
 
 def test_a_file_stands_in_the_way_of_a_folder(workspace: Workspace) -> None:
