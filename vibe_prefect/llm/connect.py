@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, cast
 
-from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.errors import ToolError, did_you_mean
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, provider_of
+from vibe_prefect.llm.failures import MAX_SAID
 from vibe_prefect.tools.keysources import no_key
 from vibe_prefect.tools.secrets import scrubbed
 
@@ -91,7 +92,7 @@ def provider_lack(config: ModelConfig, name: str) -> str | None:
     except ToolError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - each provider's library has its own
-        return f"{name}: {scrubbed(shorten(str(error), 500))}"
+        return f"{name}: {scrubbed(str(error))[:MAX_SAID]}"
     return None
 
 
