@@ -257,7 +257,7 @@ def test_the_dry_run_says_which_shared_records_lost_their_files(tmp_path: Path, 
     plan = write_plan(tmp_path, [made, check("fits", "all of {{ outputs.note.path }}", dependencies=["note"])], "lost")
     first = on(prefect_server, "run", plan, "--reuse", "plan", "--json", cwd=tmp_path)
     assert first.code == 0, first.err
-    records = next(tmp_path.rglob(f"plan-{first.json['plan_id']}"))
+    records = next(tmp_path.rglob(f"plan-{first.json['summary']['plan_id']}"))
     dry = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", cwd=tmp_path)
     assert words(dry, "reuse") == ["note", "fits"], dry.out
     shutil.rmtree(records / "files")

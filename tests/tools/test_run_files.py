@@ -32,7 +32,7 @@ def workspace(tmp_path: Path) -> Workspace:
         ("link/a.png", "real/a.png", "node 'x' writes the file 'real/a.png'"),
         ("Cover.png", "cover.PNG", "node 'x' writes the file 'Cover.png'"),
         ("straße.txt", "STRASSE.txt", "node 'x' writes the file 'straße.txt'"),
-        ("caf\u00e9.md", "cafe\u0301.md", "node 'x' writes the file 'caf\u00e9.md'"),
+        ("\u00e9t\u00e9.md", "e\u0301te\u0301.md", "node 'x' writes the file '\u00e9t\u00e9.md'"),
         ("a", "a/b.txt", "node 'x' writes the file 'a'"),
         ("a/b.txt", "a", "node 'x' writes 'a/b.txt', so this is a folder"),
         ("a/b/c.txt", "A/b", "node 'x' writes 'a/b/c.txt', so this is a folder"),
