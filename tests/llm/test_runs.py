@@ -222,7 +222,7 @@ async def test_a_budget_in_dollars_needs_a_known_price(provider: OpenAIServer) -
     tools = registry(provider, prices=None)
     limited = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records", budget_usd=1.0)
     result = await limited.execute_plan(wide(2))
-    assert "the model's price is not known" in str(result.node_results["n0"].error)
+    assert "the call's price is not known" in str(result.node_results["n0"].error)
     assert not provider.calls
 
 
