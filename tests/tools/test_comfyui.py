@@ -239,7 +239,7 @@ async def test_history_is_waited_for_while_the_queue_holds_the_workflow(
         result: ToolResult = await run(server, context)
         assert len(server.submitted) == 1
         assert server.interrupted == []
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 async def test_a_success_without_history_is_given_up_after_a_while(
@@ -258,7 +258,7 @@ async def test_an_answer_that_the_next_may_mend_costs_no_workflow(context: ToolC
     with comfyui(drops_at="3", refuses_sockets=True, unloads=0.2, stumbles=2) as server:
         result: ToolResult = await run(server, context)
         assert (server.stumbles, len(server.submitted), server.interrupted) == (0, 1, [])
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 async def test_a_dropped_output_that_is_wanted_fails_and_stops_the_workflow(context: ToolContext) -> None:
@@ -335,7 +335,7 @@ async def test_texts_stand_beside_files(context: ToolContext) -> None:
     assert (both.output["text"], both.output["texts"], both.output["path"]) == (
         "A cat",
         {"3": ["A cat"]},
-        "comfyui/001-9.png",
+        "comfyui/node/001-9.png",
     )
     assert "text" not in one.output
 
@@ -347,7 +347,7 @@ async def test_previews_are_fetched_where_they_are_named(context: ToolContext) -
         assert "temp:p.png" in server.asked
         with pytest.raises(ToolError, match=r"saved no file; .*; outputs may name nodes that made previews: '3'"):
             await run(server, context)
-    assert result.output["path"] == "comfyui/001-3.png"
+    assert result.output["path"] == "comfyui/node/001-3.png"
 
 
 def saved(name: str, subfolder: str = "", kind: str = "output") -> dict[str, str]:
@@ -376,14 +376,14 @@ async def test_files_of_every_kind_are_fetched_each_once(
     with comfyui(outputs={"9": output}, files=content) as server:
         result: ToolResult = await run(server, context)
     paths = [ref["path"] for ref in result.output["files"]]
-    assert paths == [f"comfyui/{number:03}-9{suffix}" for number, suffix in enumerate(suffixes, start=1)]
+    assert paths == [f"comfyui/node/{number:03}-9{suffix}" for number, suffix in enumerate(suffixes, start=1)]
 
 
 async def test_what_a_node_unfolds_into_is_that_nodes(context: ToolContext) -> None:
     made = {"9.0.0.1": {"images": [saved("a.png")]}}
     with comfyui(outputs=made, meta={"9.0.0.1": {"display_node": "9"}}, files={"a.png": picture()}) as server:
         result: ToolResult = await run(server, context, {"workflow": WORKFLOW, "outputs": ["9"]})
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 async def test_images_that_come_over_the_websocket_are_outputs(context: ToolContext) -> None:
@@ -393,7 +393,7 @@ async def test_images_that_come_over_the_websocket_are_outputs(context: ToolCont
         result: ToolResult = await run(server, context, {"workflow": workflow, "outputs": ["9"]})
         with pytest.raises(ToolError, match="saved no file"):
             await run(server, context)  # of another class it is a preview
-    assert result.output["path"] == "comfyui/001-9.png"
+    assert result.output["path"] == "comfyui/node/001-9.png"
 
 
 @pytest.mark.parametrize(

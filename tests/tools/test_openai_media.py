@@ -273,7 +273,7 @@ async def test_a_picture_is_taken_in_every_form_that_servers_wrap_it_in(
 ) -> None:
     server.next = JSONResponse(body)
     result: ToolResult = await draw(server, context)
-    assert (result.output["path"], result.output["width"]) == ("image.png", 32)
+    assert (result.output["path"], result.output["width"]) == ("node.png", 32)
 
 
 async def test_a_picture_may_be_the_whole_answer(server: MediaServer, context: ToolContext) -> None:
@@ -399,8 +399,8 @@ async def test_an_error_with_status_200_keeps_its_message_and_costs_nothing(
 @pytest.mark.parametrize(
     ("content", "reason", "kept"),
     [
-        (b"AAAA", "no known format", "image.rejected.bin"),
-        (picture()[:-20], "not a whole PNG", "image.rejected.bin"),
+        (b"AAAA", "no known format", "node.rejected.bin"),
+        (picture()[:-20], "not a whole PNG", "node.rejected.bin"),
     ],
 )
 async def test_what_was_paid_for_and_cannot_be_used_is_kept_and_counts(

@@ -20,6 +20,9 @@ _REMOTE = b"dcterms:provenance"
 
 _JUMBF = b"jumb"
 _MANIFEST = b"c2pa"
+_STORE = b"jumdc2pa"
+"""How the box of a manifest store begins in any format, TIFF among them."""
+
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 """JPEG markers that have no length behind them."""
@@ -35,8 +38,8 @@ def has_credentials(content: bytes) -> bool:
     """Tell whether a file has Content Credentials, embedded or by the address of a manifest.
 
     Args:
-        content: The file's bytes: PNG, JPEG, WebP, WAV, AVI, MP3, MP4, AVIF or HEIF. Of any other format, and of a file
-            that is cut short, as much is looked at as can be read.
+        content: The file's bytes: PNG, JPEG, WebP, WAV, AVI, MP3, MP4, AVIF or HEIF. A file that is cut short is
+            looked at as far as it goes, and one of another format is searched as a whole.
     """
     return any(is_signed(kind, part) for parts, is_signed in (_reader(content),) for kind, part in parts(content))
 
@@ -53,11 +56,15 @@ def _reader(content: bytes) -> tuple[Callable[[bytes], Iterator[Part]], Callable
         return _id3_frames, _in_id3
     if content[4:8] == b"ftyp":
         return _boxes, _in_boxes
-    return _nothing, _in_png
+    return _whole, _in_any
 
 
-def _nothing(content: bytes) -> Iterator[Part]:
-    yield from ()
+def _whole(content: bytes) -> Iterator[Part]:
+    yield b"", content
+
+
+def _in_any(kind: bytes, part: bytes) -> bool:
+    return _STORE in part
 
 
 def _in_png(kind: bytes, part: bytes) -> bool:

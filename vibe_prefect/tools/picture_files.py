@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
+from vibe_prefect.tools.credentials import has_credentials
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -17,8 +19,6 @@ IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "TIFF": ".tif"}
 _XMP = "XML:com.adobe.xmp"
-_SIGNATURE = b"jumdc2pa"
-"""How the box of a C2PA manifest begins in any format: a JUMBF description box with the manifest store's identifier."""
 
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
@@ -54,7 +54,7 @@ class PictureFile:
     @property
     def is_signed(self) -> bool:
         """Whether it carries Content Credentials (C2PA), which hold for these very bytes alone."""
-        return _SIGNATURE in self.content
+        return has_credentials(self.content)
 
 
 def read_picture_file(content: bytes) -> PictureFile:
