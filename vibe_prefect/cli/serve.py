@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, flush, out
 from vibe_prefect.cli.environment import ask
-from vibe_prefect.cli.exits import ExitCode, tell, warn
-from vibe_prefect.cli.interrupt import SIGNALS
+from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
+from vibe_prefect.cli.interrupt import Ending, SignalWatch
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import schedule_of
 from vibe_prefect.cli.standing import standing_or_started, ui_address
@@ -112,8 +113,8 @@ async def _until_signalled(runner: Runner) -> None:
     while not (runner.started or running.done()):  # noqa: ASYNC110 - the runner tells nobody when it has started
         await asyncio.sleep(POLL_SECONDS)
     stopped = asyncio.Event()
-    for number in SIGNALS:  # only now: the runner sets a handler of its own when it starts
-        loop.add_signal_handler(number, stopped.set)
+    watch = SignalWatch(lambda: loop.call_soon_threadsafe(stopped.set), Ending(_end_at_once), grace=None)
+    watch.listen()  # only now: the runner sets a handler of its own when it starts
     signalled = loop.create_task(stopped.wait())
     await asyncio.wait([running, signalled], return_when=asyncio.FIRST_COMPLETED)
     if stopped.is_set():
@@ -121,3 +122,11 @@ async def _until_signalled(runner: Runner) -> None:
         await runner.astop()
     signalled.cancel()
     await running
+
+
+def _end_at_once() -> None:
+    """Kill the runs, and the server where it is ours."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    os.write(2, f"\n{PROGRAM}: ended at once\n".encode())

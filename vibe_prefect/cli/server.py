@@ -10,7 +10,8 @@ from rich.text import Text
 
 from vibe_prefect.cli.console import flush, out
 from vibe_prefect.cli.exits import StartError
-from vibe_prefect.cli.standing import answers, server_command, server_environment
+from vibe_prefect.cli.loopback import answers
+from vibe_prefect.cli.standing import server_command, server_environment
 from vibe_prefect.cli.text import columns
 from vibe_prefect.engine.server_settings import REASONS, SERVER_SETTINGS
 

@@ -6,14 +6,14 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vibe_prefect.cli.environment import API_VARIABLE, Server, configured_api_url, quieten
 from vibe_prefect.cli.exits import PROGRAM, StartError, warn
+from vibe_prefect.cli.home import check_home
+from vibe_prefect.cli.loopback import answers, bypass_proxies
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
 HOST = "127.0.0.1"
@@ -59,8 +59,7 @@ def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
         return
     starting()
     api_url = f"http://{HOST}:{PORT}/api"
-    log = _prefect_home() / "vibe-prefect-server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = check_home() / "vibe-prefect-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             server_command(HOST, PORT),
@@ -72,7 +71,7 @@ def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
         )
     try:
         _await(process, api_url, log)
-        yield _used(api_url)
+        yield _used_here(api_url)
     finally:
         _stop(process)
 
@@ -100,10 +99,16 @@ def _found() -> Server | None:
     if configured is not None:
         return _used(configured)
     local = f"http://{HOST}:{PORT}/api"
-    return _used(local) if answers(local) else None
+    return _used_here(local) if answers(local) else None
+
+
+def _used_here(api_url: str) -> Server:
+    bypass_proxies()
+    return _used(api_url)
 
 
 def _used(api_url: str) -> Server:
+    check_home()
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault(API_VARIABLE, api_url)
     if "prefect.context" in sys.modules:
@@ -112,19 +117,6 @@ def _used(api_url: str) -> Server:
         refresh_global_settings_context()
     quieten(warn)
     return Server(api_url, None)
-
-
-def answers(api_url: str) -> bool:
-    """Tell whether a Prefect server answers at an address."""
-    try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as answer:  # noqa: S310 - an http address
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def _prefect_home() -> Path:
-    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
 def _await(process: subprocess.Popen[bytes], api_url: str, log: Path) -> None:
