@@ -99,7 +99,7 @@ def flush() -> None:
 def _open_nothing(number: int, mode: str) -> IO[str]:
     null = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
     os.dup2(null, number)  # to itself, where it was the lowest that is free: that does no harm
-    os.set_inheritable(number, True)  # noqa: FBT003
+    os.set_inheritable(number, True)
     if null != number:
         os.close(null)
     return os.fdopen(number, mode, encoding="utf-8")

@@ -27,6 +27,9 @@ TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 90.0
 """Seconds; a first start makes the database, on a slow disk as well."""
 
+ORIGINS_VARIABLE = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"
+"""From where a browser may ask it: nothing but the server itself, whatever page is open meanwhile."""
+
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 5.0
@@ -128,7 +131,7 @@ class EmbeddedServer:
         number = self._socket.fileno()
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _PROGRAM, str(number), *EMBEDDED_DEFAULTS],
-            env={**SERVER_SETTINGS, **os.environ, **_FIXED},
+            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS_VARIABLE: f"http://127.0.0.1:{self._port}"},
             stdin=subprocess.PIPE,
             stdout=self._log or sys.stderr.fileno(),
             stderr=subprocess.STDOUT,

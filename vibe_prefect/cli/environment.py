@@ -72,7 +72,7 @@ def prefect_server(starting: Callable[[], object]) -> Server:
         return Server(configured, None)
     starting()
     bypass_proxies()
-    check_home()
+    check_home(written=True)
     embedded = EmbeddedServer()
     atexit.register(embedded.stop)
     try:

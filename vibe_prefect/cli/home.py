@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -18,24 +19,25 @@ def prefect_home() -> Path | None:
         return None
 
 
-def check_home() -> Path:
+def check_home(*, written: bool = False) -> Path:
     """Return Prefect's home, made where it is not there yet.
 
+    Args:
+        written: Whether something will be written there in any case, such as a database.
+
     Raises:
-        StartError: There is none, or nothing can be written there.
+        StartError: There is none, or it cannot be what it must be.
     """
     home = prefect_home()
     if home is None:
         raise StartError(f"there is no home folder: set {HOME_VARIABLE} to a folder that can be written")
     try:
         home.mkdir(parents=True, exist_ok=True)
+        if written and not os.access(home, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "it cannot be written")
     except OSError as error:
-        reason = error.strerror or error
         raise StartError(
-            f"Prefect's home {str(home)!r} cannot be made ({reason}): set {HOME_VARIABLE} to a folder that can be written"
+            f"Prefect's home {str(home)!r} cannot be used ({error.strerror or error}): set {HOME_VARIABLE} to a folder "
+            "that can be written"
         ) from error
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise StartError(
-            f"Prefect's home {str(home)!r} cannot be written: set {HOME_VARIABLE} to a folder that can be"
-        )
     return home

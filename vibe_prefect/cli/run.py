@@ -16,7 +16,7 @@ from rich.text import Text
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen, err, flush, out, write
 from vibe_prefect.cli.environment import Server, prefect_server, quieten, server_failures
-from vibe_prefect.cli.exits import PROGRAM, ExitCode, StartError, tell, warn
+from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.page import check_page, say_page, write_page

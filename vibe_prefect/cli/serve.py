@@ -18,7 +18,7 @@ from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import Ending, SignalWatch
 from vibe_prefect.cli.plans import ready
-from vibe_prefect.cli.schedules import schedule_of
+from vibe_prefect.cli.schedules import print_schedule, schedule_of
 from vibe_prefect.cli.standing import standing_or_started, ui_address
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import Simulate
@@ -28,7 +28,8 @@ from vibe_prefect.models import WorkflowPlan
 
 if TYPE_CHECKING:
     from prefect.runner import Runner
-    from prefect.schedules import Schedule
+
+    from vibe_prefect.engine.cron import CronReading
 
 POLL_SECONDS = 0.05
 STARTING = "starting a Prefect server (some seconds; more the first time) ..."
@@ -48,11 +49,11 @@ def serve(paths: Sequence[str], cron: str | None, timezone: str | None) -> int:
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     screen = out()
-    schedule = schedule_of(cron, timezone)
+    reading = schedule_of(cron, timezone)
     with ExitStack() as stack:
         server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
         screen.say(f"Prefect server  {ui_address() or server.api_url}")
-        ask(server, _serve(plans, screen, schedule))
+        ask(server, _serve(plans, screen, reading))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
@@ -72,21 +73,23 @@ def _checked(paths: Sequence[str]) -> list[Served]:
     return list(found.values())
 
 
-async def _serve(plans: Sequence[Served], screen: Screen, schedule: Schedule | None) -> None:
+async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading | None) -> None:
     from prefect.runner import Runner
 
     from vibe_prefect.engine.deployments import PlanDeployment
 
     await _warn_of_others([served.plan.id for served in plans])
+    schedule = reading.schedule if reading else None
     runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
     for served in plans:
         vibe = served.plan.source_vibe.description
         # By its path: an edit of the file counts from the next run on.
-        deployment = PlanDeployment(served.plan.id, vibe, str(served.path), schedule).build()
-        id = await runner.aadd_deployment(deployment)
+        deployment = PlanDeployment(served.plan.id, vibe, str(served.path), schedule)
+        id = await runner.aadd_deployment(deployment.build())
         address = ui_address(f"/deployments/deployment/{id}")
         screen.say(Text.assemble((served.plan.id, "bold"), f"  {one_line(vibe)}"))
         screen.say(f"  run it  {address or f'prefect deployment run run-plan/{served.plan.id}'}")
+    print_schedule(screen, reading)
     screen.say("serving; Ctrl-C ends it and cancels its runs, which can be resumed")
     flush()
     await _until_signalled(runner)

@@ -21,6 +21,12 @@ PORT = 4200
 UI_API = "PREFECT_UI_API_URL"
 """Where the UI in the browser finds the API. Prefect's default has port 4200 in it, whatever the server's own is."""
 
+ORIGINS = ("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
+"""The variables that say from which origins a browser may ask a server."""
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
+"""What stands for all addresses of a machine."""
+
 START_BOUND = 90.0
 """Seconds that a server may take until it answers; the first start makes the database."""
 
@@ -59,11 +65,11 @@ def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
         return
     starting()
     api_url = f"http://{HOST}:{PORT}/api"
-    log = check_home() / "vibe-prefect-server.log"
+    log = check_home(written=True) / "vibe-prefect-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             server_command(HOST, PORT),
-            env=server_environment(),
+            env=server_environment(HOST, PORT),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -81,9 +87,23 @@ def server_command(host: str, port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
 
 
-def server_environment() -> dict[str, str]:
-    """Return this process's environment with the settings that keep a server healthy; what is set there stays."""
-    return {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS, **os.environ}
+def server_environment(host: str, port: int) -> dict[str, str]:
+    """Return this process's environment with the settings that keep a server healthy; what is set there stays.
+
+    Args:
+        host: The address that the server listens at.
+        port: Its port.
+    """
+    added = {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS}
+    if not any(name in os.environ for name in ORIGINS):
+        added[ORIGINS[0]] = ",".join(own_origins(host, port))
+    return added | os.environ
+
+
+def own_origins(host: str, port: int) -> list[str]:
+    """Return the origins of a server's own pages: no page from elsewhere may ask it for anything in a browser."""
+    hosts = [HOST, "localhost", *([] if host in (*EVERYWHERE, HOST, "localhost") else [host])]
+    return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
 def ui_address(path: str = "") -> str | None:

@@ -32,6 +32,7 @@ from vibe_prefect.engine.lineage import (
     due_by_now,
     lineage_of,
     output_name,
+    server_order,
 )
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
@@ -300,20 +301,27 @@ async def read_runs(client: PrefectClient, limit: int | None = None) -> list[Kno
         client: The server's client.
         limit: How many of those that have begun or are due; without one all, also those that are scheduled for later.
     """
-    runs: dict[UUID, KnownRun] = {}
     plans: dict[frozenset[str], frozenset[str]] = {}
-    due = None if limit is None else due_by_now()
+    found: dict[UUID, tuple[datetime, KnownRun]] = {}
+    for among in (None,) if limit is None else await due_by_now(client):
+        async for run in _pages(client, among, limit):
+            found[run.id] = (server_order(run), known_run(run, plans))
+    newest = sorted(found.values(), key=lambda item: item[0], reverse=True)
+    return [run for _, run in newest[:limit]]
+
+
+async def _pages(client: PrefectClient, among: FlowRunFilter | None, limit: int | None) -> AsyncIterator[FlowRun]:
     offset = 0
-    while limit is None or len(runs) < limit:
-        size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - len(runs))
+    while limit is None or offset < limit:
+        size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - offset)
         page = await client.read_flow_runs(
-            flow_filter=_OUR_FLOW, flow_run_filter=due, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
+            flow_filter=_OUR_FLOW, flow_run_filter=among, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
         )
-        runs |= {run.id: known_run(run, plans) for run in page if run.id not in runs}
+        for run in page:
+            yield run
         if len(page) < size:
-            break
+            return
         offset += len(page)
-    return list(runs.values())
 
 
 async def _referred(client: PrefectClient, references: Sequence[str]) -> list[KnownRun]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -135,15 +136,20 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     left = [error]
     while left:
-        part = left.pop(0)
+        part: BaseException = left.pop(0)
         if id(part) in seen:
             continue
         seen.add(id(part))
         yield part
-        left += part.exceptions if isinstance(part, BaseExceptionGroup) else ()
+        left += _members(part)
         of_prefect = type(part).__module__.startswith("prefect.")
         earlier = part.__cause__ or (part.__context__ if of_prefect else None)
         left += [earlier] if earlier is not None else []
+
+
+def _members(error: BaseException) -> Sequence[BaseException]:
+    group = isinstance(error, BaseExceptionGroup)
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions if group else ()
 
 
 def _of_answer(error: httpx.HTTPStatusError) -> ServerFailure | None:

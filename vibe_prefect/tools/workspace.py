@@ -14,6 +14,17 @@ from typing_extensions import TypedDict
 from vibe_prefect.errors import OutsideRootError, ToolError
 
 
+def _new_file_mode() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+NEW_FILE = _new_file_mode()
+"""The mode of a file that `open` would make. Found out at import: the umask can only be read by setting it, and other
+threads may make files at any time."""
+
+
 class FileRef(TypedDict):
     """A file that a tool made, small enough to travel in records: the bytes stay in the workspace."""
 
@@ -99,7 +110,7 @@ def replace_file(target: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        Path(name).chmod(0o644)
+        Path(name).chmod(NEW_FILE)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
