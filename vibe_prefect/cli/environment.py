@@ -12,14 +12,14 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from vibe_prefect.cli.embedded import EmbeddedServer
 from vibe_prefect.cli.exits import StartError, debugging
-from vibe_prefect.cli.home import check_home, prefect_home
+from vibe_prefect.cli.home import check_home
 from vibe_prefect.cli.interrupt import sure_interrupt
 from vibe_prefect.cli.loopback import bypass_proxies
+from vibe_prefect.cli.settings_files import check_settings_files, may_set_prefect, settings_files, unknown_settings
 
 Answer = TypeVar("Answer")
 
@@ -98,9 +98,11 @@ def configured_api_url() -> str | None:
 
     Raises:
         StartError: There is none, and the embedded server is switched off.
+        UsageError: A file of settings cannot be read.
     """
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
+    check_settings_files()
     if not (_sets_ephemeral(os.environ) or any(map(may_set_prefect, settings_files()))):
         return None
     from prefect.settings import get_current_settings
@@ -117,24 +119,6 @@ def configured_api_url() -> str | None:
 def _sets_ephemeral(environment: Iterable[str]) -> bool:
     """Return whether the environment says whether there may be an embedded server."""
     return any(name.upper() in EPHEMERAL_VARIABLES for name in environment)
-
-
-def settings_files() -> list[Path]:
-    """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
-    home = prefect_home()
-    named = os.environ.get("PREFECT_PROFILES_PATH")
-    profiles = Path(named) if named else home / "profiles.toml" if home else None
-    files = [Path(name) for name in ("prefect.toml", "pyproject.toml", ".env")]
-    return files if profiles is None else [profiles, *files]
-
-
-def may_set_prefect(path: Path) -> bool:
-    """Return whether a file may hold settings of Prefect."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
 
 
 def _use(api_url: str) -> None:
@@ -202,6 +186,8 @@ def quieten(show: Callable[[str], object]) -> None:
     Args:
         show: Shows a warning that the user should see.
     """
+    for unknown in unknown_settings():
+        show(unknown)
     if debugging():
         return
     from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]

@@ -79,8 +79,22 @@ def _run(arguments: Sequence[str]) -> int:
         complain(str(error))
         return ExitCode.INTERNAL
     except Exception as error:  # noqa: BLE001 - the last line of defence
+        if problems := _settings_of_prefect(error):
+            complain(problems)
+            return ExitCode.USAGE
         complain_of_bug(error)
         return ExitCode.INTERNAL
+
+
+def _settings_of_prefect(error: Exception) -> str | None:
+    """Return what is wrong with settings of Prefect itself, without their values; `None` for any other error."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
+        return None
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"  {'.'.join(map(str, detail['loc']))}: {_cut(one_line(detail['msg']))}" for detail in details[:20]]
+    return "\n".join([f"Prefect's own settings cannot be used ({error.title}):", *lines])
 
 
 def tell(message: str) -> None:

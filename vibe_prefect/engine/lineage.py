@@ -255,8 +255,8 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
 def _not_over(run: FlowRun) -> str:
     return (
         f"the run {run.name!r} is {run.state_name}, and its records lie where no lock can be held, so nothing "
-        "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change its state to "
-        "Crashed in the Prefect UI"
+        "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change "
+        "its state to Crashed in the Prefect UI"
     )
 
 
