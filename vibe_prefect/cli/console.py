@@ -102,7 +102,7 @@ def _open_nothing(number: int, mode: str) -> IO[str]:
     os.set_inheritable(number, True)
     if null != number:
         os.close(null)
-    return os.fdopen(number, mode, encoding="utf-8")
+    return os.fdopen(number, mode, encoding="utf-8", closefd=False)
 
 
 def _forgiving(stream: TextIO) -> TextIO:

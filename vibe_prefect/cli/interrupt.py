@@ -54,9 +54,9 @@ class InterruptedRunError(Exception):
 
 
 class Ending:
-    """Ends the process at a time, from a thread of its own: neither the loop nor the main thread can prevent it.
+    """Ends the process at a time, from threads of its own: neither the loop nor the main thread can prevent it.
 
-    The thread is started beforehand, and is woken through a pipe: the code that a signal interrupts may hold any lock.
+    Its threads are started beforehand, and are woken through pipes: the code that a signal interrupts may hold any lock.
     """
 
     def __init__(self, last_words: Callable[[], object]) -> None:
@@ -68,7 +68,10 @@ class Ending:
         self._last_words: Callable[[], object] | None = last_words
         self._reader, self._writer = os.pipe()
         self._end: tuple[float, int] | None = None
+        self._bounded, self._bound = os.pipe()
+        self._exit_code = 0
         threading.Thread(target=self._watch, name="ending", daemon=True).start()
+        threading.Thread(target=self._bound_last_words, name="ended", daemon=True).start()
 
     def within(self, seconds: float, exit_code: int) -> None:
         """End the process in a while, unless it has ended by then or `cancel` is called."""
@@ -94,11 +97,18 @@ class Ending:
                 self._leave(end[1])
 
     def _leave(self, exit_code: int) -> None:
-        if self._last_words is not None:
-            speaker = threading.Thread(target=self._last_words, daemon=True)
-            speaker.start()
-            speaker.join(LAST_WORDS)
-        os._exit(exit_code)
+        self._exit_code = exit_code
+        os.write(self._bound, b".")
+        try:
+            if self._last_words is not None:
+                self._last_words()
+        finally:
+            os._exit(exit_code)
+
+    def _bound_last_words(self) -> None:
+        os.read(self._bounded, 1)
+        time.sleep(LAST_WORDS)
+        os._exit(self._exit_code)
 
 
 @dataclass
