@@ -13,7 +13,24 @@ from tests.plans import node, plan
 from vibe_prefect import PlanError, UsageError
 from vibe_prefect.engine.deployment_checks import check_content, check_folder, check_name, check_pool_name
 
-REFUSED = ["a/b", "a%b", "a&b", "a<b", "a>b", "", "  ", "''", "a\nb", "a\x7fb", "a\u2028b", "why?", "#1", ".", "..", "a\\b"]
+REFUSED = [
+    "a/b",
+    "a%b",
+    "a&b",
+    "a<b",
+    "a>b",
+    "",
+    "  ",
+    "''",
+    "a\nb",
+    "a\x7fb",
+    "a\u2028b",
+    "why?",
+    "#1",
+    ".",
+    "..",
+    "a\\b",
+]
 ALLOWED = ["nightly digest", "übung", "每日", "x" * 300, "a.b", "v1:2", "it's", "{{ name }}"]
 
 

@@ -48,5 +48,3 @@ def test_home_that_cannot_be_made_is_told(tmp_path: Path) -> None:
         assert f"Prefect's home '{home}' cannot be used (" in refused.err
         assert "set PREFECT_HOME to a folder that can be written" in refused.err
         assert call("validate", plan, cwd=tmp_path, extra=extra).code == 0
-
-

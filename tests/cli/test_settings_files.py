@@ -12,7 +12,7 @@ from vibe_prefect.cli.settings_files import PREFIX, check_settings_files, unknow
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.settings import load_settings
 
-SECRET = "sk-hush-hush-hush"
+SECRET = "sk-hush-hush-hush"  # noqa: S105 - of nothing
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,6 @@ from vibe_prefect.engine.lineage import (
     due_by_now,
     lineage_of,
     output_name,
-    server_order,
 )
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
@@ -301,27 +300,20 @@ async def read_runs(client: PrefectClient, limit: int | None = None) -> list[Kno
         client: The server's client.
         limit: How many of those that have begun or are due; without one all, also those that are scheduled for later.
     """
+    runs: dict[UUID, KnownRun] = {}
     plans: dict[frozenset[str], frozenset[str]] = {}
-    found: dict[UUID, tuple[datetime, KnownRun]] = {}
-    for among in (None,) if limit is None else await due_by_now(client):
-        async for run in _pages(client, among, limit):
-            found[run.id] = (server_order(run), known_run(run, plans))
-    newest = sorted(found.values(), key=lambda item: item[0], reverse=True)
-    return [run for _, run in newest[:limit]]
-
-
-async def _pages(client: PrefectClient, among: FlowRunFilter | None, limit: int | None) -> AsyncIterator[FlowRun]:
+    due = None if limit is None else await due_by_now(client)
     offset = 0
-    while limit is None or offset < limit:
-        size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - offset)
+    while limit is None or len(runs) < limit:
+        size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - len(runs))
         page = await client.read_flow_runs(
-            flow_filter=_OUR_FLOW, flow_run_filter=among, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
+            flow_filter=_OUR_FLOW, flow_run_filter=due, sort=FlowRunSort.START_TIME_DESC, limit=size, offset=offset
         )
-        for run in page:
-            yield run
+        runs |= {run.id: known_run(run, plans) for run in page if run.id not in runs}
         if len(page) < size:
-            return
+            break
         offset += len(page)
+    return list(runs.values())
 
 
 async def _referred(client: PrefectClient, references: Sequence[str]) -> list[KnownRun]:

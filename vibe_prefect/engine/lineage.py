@@ -7,7 +7,7 @@ import fcntl
 import logging
 import os
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -24,7 +24,6 @@ from prefect.client.schemas.filters import (
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
-    FlowRunFilterStateName,
     FlowRunFilterStateType,
     FlowRunFilterTags,
 )
@@ -58,12 +57,6 @@ _UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPER
 CLOCK_SKEW = timedelta(seconds=10)
 """How much later a run may be due that counts as about to begin."""
 
-SCHEDULED = StateType.SCHEDULED.value.capitalize()
-"""Name of the state of a run that waits for its time; one that is overdue is Late."""
-
-LATEST = 20
-"""How many of the runs that started last by their machines' clocks are compared by the server's clock."""
-
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
 
@@ -94,41 +87,20 @@ async def newest_run(client: PrefectClient) -> FlowRun:
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    newest = await _newest(client, await due_by_now(client))
-    if newest is None:
+    due, sort = await due_by_now(client), FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due, sort=sort, limit=1)
+    if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
-    return newest
+    return runs[0]
 
 
-async def due_by_now(client: PrefectClient) -> tuple[FlowRunFilter, FlowRunFilter]:
-    """Return filters for runs that have begun, and for those about to: not for what a schedule makes for days to come.
+async def due_by_now(client: PrefectClient) -> FlowRunFilter:
+    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come.
 
-    The time is the server's: the clock of this machine may differ from it.
+    All times of runs are the server's, which stamps each state that it is sent; so is the time they are compared with.
     """
     before = await _server_time(client) + CLOCK_SKEW
-    waits = FlowRunFilterState(name=FlowRunFilterStateName(any_=[SCHEDULED]))
-    begun = FlowRunFilterState(name=FlowRunFilterStateName(not_any_=[SCHEDULED]))
-    due = FlowRunFilterExpectedStartTime(before_=before)  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
-    return FlowRunFilter(state=begun), FlowRunFilter(state=waits, expected_start_time=due)
-
-
-def server_order(run: FlowRun) -> datetime:
-    """Return when a run was made by the server's clock; for a run of a deployment, when it was due, if that is later.
-
-    When a run started is the word of the machine that executes it, by that machine's clock.
-    """
-    due = run.expected_start_time if run.deployment_id is not None or run.state_name == SCHEDULED else None
-    return max(filter(None, (run.created, due)), default=datetime.min.replace(tzinfo=UTC))
-
-
-async def _newest(client: PrefectClient, among: Sequence[FlowRunFilter]) -> FlowRun | None:
-    sort = FlowRunSort.START_TIME_DESC
-    runs = [
-        run
-        for some in among
-        for run in await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=some, sort=sort, limit=LATEST)
-    ]
-    return max(runs, key=server_order, default=None)
+    return FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(before_=before))  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
 
 
 async def _server_time(client: PrefectClient) -> datetime:
@@ -150,8 +122,9 @@ async def earlier_try() -> str | None:
         return None
     made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
     client = cast("PrefectClient", context.client)
-    newest = await _newest(client, [made_by])
-    return str(newest.id) if newest else None
+    sort = FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=made_by, sort=sort, limit=1)
+    return str(runs[0].id) if runs else None
 
 
 async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
