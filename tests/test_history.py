@@ -18,7 +18,7 @@ from prefect.states import Completed, Running, Scheduled
 from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import WorkflowNode, WorkflowPlan
-from vibe_prefect.engine import lineage
+from vibe_prefect.engine import lineage as runs_module
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.history import (
     Ancestry,
@@ -425,7 +425,7 @@ async def test_newest_run_is_found_though_clocks_differ(
         def now(cls, tz: tzinfo | None = None) -> datetime:
             return datetime.now(tz) + skew
 
-    monkeypatch.setattr(lineage, "datetime", Skewed)
+    monkeypatch.setattr(runs_module, "datetime", Skewed)
     async with get_client() as client:
         later = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC) + DAY / 2))
         run = await client.create_flow_run(run_plan, state=Running(timestamp=datetime.now(UTC) + skew))

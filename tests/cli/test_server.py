@@ -74,16 +74,16 @@ EXEMPT: list[tuple[dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("set", "expected"), EXEMPT)
+@pytest.mark.parametrize(("before", "expected"), EXEMPT)
 def test_this_machine_is_exempt_from_proxies(
-    set: dict[str, str],
+    before: dict[str, str],
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-        if name in set:
-            monkeypatch.setenv(name, set[name])
+        if name in before:
+            monkeypatch.setenv(name, before[name])
     bypass_proxies()
     try:
         for name in ("no_proxy", "NO_PROXY"):

@@ -56,7 +56,7 @@ class InterruptedRunError(Exception):
 class Ending:
     """Ends the process at a time, from threads of its own: neither the loop nor the main thread can prevent it.
 
-    Its threads are started beforehand, and are woken through pipes: the code that a signal interrupts may hold any lock.
+    Its threads are started beforehand and woken through pipes: the code that a signal interrupts may hold any lock.
     """
 
     def __init__(self, last_words: Callable[[], object]) -> None:
