@@ -69,7 +69,7 @@ def test_the_dry_run_tells_it(folder: Path) -> None:
     assert line.startswith("costs  2 calls of llm_generate, at most ")
     assert line.endswith(" USD")
     assert "  the budget may not be enough; the run would stop before the call that could exceed it" in seen.lines
-    reason = "the Prefect server at http://127.0.0.1:9/api does not answer"
+    reason = "cannot reach the Prefect server at http://127.0.0.1:9/api"
     assert f"  estimated without earlier runs: {reason}" in seen.lines
     told = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings).json
     assert told["costs"]["calls"] == 2

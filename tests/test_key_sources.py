@@ -195,7 +195,7 @@ def test_the_dry_run_lists_the_keys_and_whether_they_are_there(prefect_server: s
 
         away = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings | {"PREFECT_API_URL": NOWHERE})
         assert away.json["tools"]["image_generate"]["keys"][0]["set"] is None
-        assert away.json["not_looked_up"] == f"the Prefect server at {NOWHERE} does not answer"
+        assert away.json["not_looked_up"] == f"cannot reach the Prefect server at {NOWHERE}"
 
         own = {name: value for name, value in settings.items() if name != f"{PREFIX}LLM_KEY"}
         told = call("run", path, "--dry-run", "--json", cwd=folder, extra=own)

@@ -6,14 +6,19 @@ are described in `tool_settings`.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, ValidationError
+from pydantic_settings import SettingsError as UnreadableError
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.wording import finding
+
+_PLAIN = re.compile(r"[+-]?[\d.]{1,12}|[a-z_]{1,8}|")
+"""Text that cannot be a secret: a number, or a word that is too short to be one."""
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""
@@ -77,6 +82,10 @@ def load_settings() -> VibePrefectSettings:
     except ValidationError as error:
         section = _section(error)
         raise SettingsError([_problem(section, dict(detail)) for detail in error.errors(include_url=False)]) from None
+    except UnreadableError as error:  # text that should be JSON: its message names the field without its section
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"the setting {field[1]!r}" if field else "a setting"
+        raise SettingsError([f'{name}: expected JSON, as in \'{{"quality": "high"}}\'']) from None
 
 
 def variable(*path: str) -> str:
@@ -95,4 +104,18 @@ def _problem(section: list[str], detail: dict[str, Any]) -> str:
     path = [*section, *(str(part) for part in detail["loc"])]
     if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
-    return f"{variable(*path)}: {finding(detail)}"
+    return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
+
+
+class _Hidden(str):
+    """Text that is described instead of shown."""
+
+    def __repr__(self) -> str:
+        return f"a text of {len(self)} characters"
+
+
+def _harmless(value: object) -> object:
+    """Return a value that may be shown: a number or a short word; whatever else there is may hold a secret."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else _Hidden(value)
+    return value if isinstance(value, bool | int | float) else _Hidden("x" * len(repr(value)))

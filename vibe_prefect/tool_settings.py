@@ -256,7 +256,11 @@ class LLMSettings(PrefectBaseSettings):
         if not models:
             return None
         if not re.match(MODEL_FORM, models[0]):
-            raise UsageError(f"the model {models[0]!r} is not named as provider:name, such as openai:gpt-5-mini")
+            # Not quoted: somebody may have put a key in its place.
+            raise UsageError(
+                f"the first model of {SHORT_VARIABLE} or LLM_MODELS is not named as provider:name, "
+                "such as openai:gpt-5-mini"
+            )
         return ModelConfig(
             models,
             self.url or environment_url(models[0]),

@@ -52,7 +52,7 @@ def test_settings_come_before_the_short_variable(monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_setting_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIBE_PREFECT_MODEL", "gpt")
-    with pytest.raises(UsageError, match="the model 'gpt' is not named as provider:name"):
+    with pytest.raises(UsageError, match="VIBE_PREFECT_MODEL or LLM_MODELS is not named as provider:name"):
         config()
     monkeypatch.setenv("VIBE_PREFECT_MODEL", "openai:tiny")
     monkeypatch.setenv(PREFIX + "INPUT_PRICE", "1")

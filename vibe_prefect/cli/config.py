@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,15 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, out, write
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.exits import ExitCode, warn
+from vibe_prefect.cli.settings_files import check_settings_files, unknown_settings
 from vibe_prefect.cli.text import columns, one_line
 
 DEFAULT = "default"
 ENVIRONMENT = "environment"
 ELSEWHERE = "profile or file"
+_LOGIN = re.compile(r"(://)[^/@\s]*@")
+"""The user and password in an address."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,11 @@ class Setting:
 
 def config(*, as_json: bool) -> int:
     """Print the settings."""
+    check_settings_files()
     from vibe_prefect.settings import load_settings
 
+    for unknown in unknown_settings():
+        warn(unknown)
     settings = list(settings_of(load_settings()))
     if as_json:
         found = {setting.name: _as_data(setting) for setting in settings}
@@ -77,7 +84,9 @@ def _shown(value: Any) -> Any:
     """Return a value as JSON data, without what it hides."""
     if isinstance(value, SecretStr | SecretBytes):
         return str(value)
-    return value if value is None or isinstance(value, bool | int | float | str) else json.loads(_as_json(value))
+    if isinstance(value, str):
+        return _LOGIN.sub(r"\1***@", value)
+    return value if value is None or isinstance(value, bool | int | float) else json.loads(_as_json(value))
 
 
 def _as_json(value: Any) -> str:

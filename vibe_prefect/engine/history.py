@@ -303,7 +303,7 @@ async def read_runs(client: PrefectClient, limit: int | None = None) -> list[Kno
     """
     runs: dict[UUID, KnownRun] = {}
     plans: dict[frozenset[str], frozenset[str]] = {}
-    due = None if limit is None else due_by_now()
+    due = None if limit is None else await due_by_now(client)
     offset = 0
     while limit is None or len(runs) < limit:
         size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - len(runs))

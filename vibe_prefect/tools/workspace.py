@@ -15,6 +15,17 @@ from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError
 from vibe_prefect.tools.run_files import RunFiles
 
 
+def _new_file_mode() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+NEW_FILE = _new_file_mode()
+"""The mode of a file that `open` would make. Found out at import: the umask can only be read by setting it, and other
+threads may make files at any time."""
+
+
 class FileRef(TypedDict):
     """A file that a tool made, small enough to travel in records: the bytes stay in the workspace."""
 
@@ -152,7 +163,7 @@ def replace_file(target: Path, content: bytes) -> None:
     try:
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor has no path
             file.write(content)
-        Path(name).chmod(0o644)
+        Path(name).chmod(NEW_FILE)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)
