@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import os
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
