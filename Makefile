@@ -10,7 +10,7 @@ NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser demo test test-slow crash-test lint format types layers check bench build constraints clean
+.PHONY: help venv browser services demo test test-slow crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 browser: ## Install Chromium, with which the tests look at pages, where there is none (Debian, as root)
 	@$(call need_chromium)
+
+services: ## Install PostgreSQL and Redis, on which the tests try the stack, where there are none (Debian, as root)
+	@$(call need_postgresql)
+	@$(call need_redis)
 
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
@@ -60,6 +64,7 @@ crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make te
 
 bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+	@$(BIN)/python -m benchmarks.embedded
 	@$(BIN)/python -m benchmarks.resume
 	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
@@ -105,6 +110,16 @@ endef
 define need_chromium
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
   $(call from_debian,chromium,the tests look at pages with it); }
+endef
+
+define need_postgresql
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+  $(call from_debian,postgresql,the tests run a plan on it); }
+endef
+
+define need_redis
+command -v redis-server >/dev/null || { \
+  $(call from_debian,redis-server,the tests send events through it); }
 endef
 
 # Root gets a package installed, since nothing else can go on; anyone else is told its name.

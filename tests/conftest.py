@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 
+from vibe_prefect.tools import waits
+
 pytest_plugins = ["vibe_prefect.testing.fixtures"]
 
 
@@ -20,6 +22,12 @@ def prefect_server(plan_server: str) -> Generator[str]:
     """The API address of one real Prefect server for the whole session; this process talks to it too, quietly."""
     with temporary_settings({PREFECT_LOGGING_LEVEL: "CRITICAL"}):
         yield plan_server
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that an endpoint asks to wait gives up at once."""
+    monkeypatch.setattr(waits, "MAX_WAITING", 0.0)
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ from pathlib import Path
 import pytest
 
 from vibe_prefect import PlanError, compile_plan, default_registry, load_plan
+from vibe_prefect.compiler import whole_error
 
 HEAD = """\
 id: p
 source_vibe: {description: d}
 root_nodes:
 """
+
+BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
 
 ID_RULE = "use letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
 
@@ -65,6 +68,7 @@ id: p
         """\
 id: p
 id: q
+source_vibe: {description: d}
 """,
         ["plan.yaml:2:1: the key 'id' stands here twice"],
     ),
@@ -401,6 +405,7 @@ root_nodes: []
         + "  - {id: a, type: generate, description: d, parameters: {tool: write_file, tool_inputs: {path: x, content: '{{ 1'}}}\n",
         [
             "plan.yaml:4:108: node 'a', parameters.tool_inputs.content: unexpected end of template, expected 'end of print statement', in the template '{{ 1'"
+            + BRACES
         ],
     ),
     "a template that names a node that is no dependency": (
@@ -438,6 +443,7 @@ root_nodes: []
         + "  - {id: a, type: generate, description: d, parameters: {tool: write_file, tool_inputs: {path: x, content: '{{ vib.style }}'}}}\n",
         [
             "plan.yaml:4:108: node 'a', parameters.tool_inputs.content: the template names 'vib', which is not defined; did you mean 'vibe'?"
+            + BRACES
         ],
     ),
     "many problems at once": (
@@ -459,8 +465,12 @@ root_nodes: []
 
 
 def compile_file(name: str) -> None:
-    loaded = load_plan(name)
-    compile_plan(loaded.plan, source=loaded.source, tools=default_registry())
+    tools = default_registry()
+    try:
+        loaded = load_plan(name)
+    except PlanError as error:
+        raise whole_error(error, tools=tools) from None
+    compile_plan(loaded.plan, source=loaded.source, tools=tools)
 
 
 @pytest.mark.parametrize("name", CASES)

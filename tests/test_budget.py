@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from vibe_prefect import UsageError
-from vibe_prefect.budget import Budget, Spending, estimate_tokens
+from vibe_prefect.budget import Budget, Spending, estimate_tokens, paid_call
 from vibe_prefect.errors import BudgetExceededError
 
 
@@ -71,3 +71,76 @@ async def test_a_call_of_unknown_cost_counts_as_reserved() -> None:
 def test_a_limit_is_a_number_above_zero(limit: float) -> None:
     with pytest.raises(UsageError, match="budget_usd is"):
         Budget(usd=limit)
+
+
+async def test_a_paid_call_settles_with_what_it_has_cost() -> None:
+    budget = Budget(usd=1.0)
+    async with paid_call(budget, Spending(usd=0.4)) as charge:
+        charge.used = Spending(7, 0.1)
+    async with paid_call(budget, Spending(usd=0.4)):
+        pass  # nobody knows what it cost
+    assert budget.spent == Spending(7, 0.5)
+
+
+async def unusable(budget: Budget) -> None:
+    async with paid_call(budget, Spending(usd=0.4)) as charge:
+        charge.used = Spending(usd=0.3)
+        raise ValueError("unusable")
+
+
+async def test_a_paid_call_that_fails_counts_only_if_it_was_paid() -> None:
+    budget = Budget(usd=1.0)
+    with pytest.raises(ValueError, match="refused"):
+        async with paid_call(budget, Spending(usd=0.4)):
+            raise ValueError("refused")
+    assert budget.spent == Spending()
+    with pytest.raises(ValueError, match="unusable"):
+        await unusable(budget)
+    assert budget.spent.usd == 0.3
+
+
+async def test_a_paid_call_that_is_cancelled_counts_with_all_that_was_reserved() -> None:
+    budget = Budget(usd=1.0)
+
+    async def call() -> None:
+        async with paid_call(budget, Spending(usd=0.4)):
+            await asyncio.Event().wait()
+
+    under_way = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    under_way.cancel()
+    await asyncio.wait([under_way])
+    assert budget.spent.usd == 0.4
+
+
+async def test_without_a_budget_a_paid_call_is_made() -> None:
+    async with paid_call(None, Spending(usd=None)) as charge:
+        charge.used = Spending(1, 1.0)
+
+
+async def test_calls_of_unknown_tokens_reserve_what_the_first_of_their_kind_took() -> None:
+    budget, under_way, most = Budget(tokens=100), 0, 0
+
+    async def call() -> None:
+        nonlocal under_way, most
+        async with paid_call(budget, Spending(), kind="picture") as charge:
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0)
+            under_way -= 1
+            charge.used = Spending(40, 0.0)
+
+    outcomes = await asyncio.gather(*(call() for _ in range(6)), return_exceptions=True)
+    assert budget.spent.tokens == 80
+    assert [type(outcome) for outcome in outcomes].count(BudgetExceededError) == 4
+
+
+async def test_a_first_call_that_was_refused_teaches_nothing() -> None:
+    budget = Budget(tokens=100)
+    with pytest.raises(ValueError, match="no"):
+        async with paid_call(budget, Spending(), kind="picture"):
+            raise ValueError("no")
+    async with paid_call(budget, Spending(), kind="picture") as charge:
+        charge.used = Spending(60, 0.0)
+    with pytest.raises(BudgetExceededError, match="could use 60"):
+        await budget.reserve(Spending(), kind="picture")

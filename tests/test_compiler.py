@@ -32,6 +32,7 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.compiler import MAX_RETRY_DELAY, resolve_policy
+from vibe_prefect.templates import LITERAL_BRACES
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(__file__).parent / "data"
@@ -406,7 +407,7 @@ def test_with_a_file_problems_come_in_the_order_of_its_lines(folder: Path) -> No
         "  - {id: a, type: generate, description: d, parameters: {tool: shot}}\n"
         "  - {id: b, type: analyze, description: d}\n"
         "  - {id: c, type: composite, description: d, dependencies: [nope]}\n"
-        "  - {id: c, type: composite, description: d, parameters: {x: .nan}}\n"
+        "  - {id: c, type: composite, description: d}\n"
     )
     loaded = load_plan("plan.yaml")
     places = [problem.split(": ")[:2] for problem in problems_of(loaded.plan, source=loaded.source)]
@@ -415,7 +416,6 @@ def test_with_a_file_problems_come_in_the_order_of_its_lines(folder: Path) -> No
         ["plan.yaml:5:5", "1 node has no tool, no handler and no model to run them"],
         ["plan.yaml:6:61", "node 'c', dependencies[0]"],
         ["plan.yaml:7:10", "node 'c', id"],
-        ["plan.yaml:7:58", "node 'c', parameters"],
     ]
 
 
@@ -434,7 +434,8 @@ def test_the_error_is_named_after_the_file_or_the_plan(folder: Path) -> None:
 def test_a_misspelt_filter_is_found_before_the_run() -> None:
     inputs = {"text": "{{ description | uppr }}"}
     assert problems_of(plan(node("a", parameters={"tool": "shout", "tool_inputs": inputs}))) == [
-        ("node 'a', parameters.tool_inputs.text: No filter named 'uppr', in the template '{{ description | uppr }}'")
+        "node 'a', parameters.tool_inputs.text: No filter named 'uppr', in the template '{{ description | uppr }}'"
+        + LITERAL_BRACES
     ]
 
 

@@ -24,8 +24,8 @@ DATA = Path(__file__).parent / "data"
 PLANS = ["sci-fi-trailer", "web-feature", "mixed-55"]
 SVG = "{http://www.w3.org/2000/svg}"
 
-MERMAID_NODE = re.compile(r'    (\w+)(?:\["(.*)"\]|\[\["(.*)"\]\]|\{\{"(.*)"\}\}):::(\w+)')
-MERMAID_EDGE = re.compile(r"    (\w+) (-->|-\.->|==>) (\w+)")
+MERMAID_NODE = re.compile(r'    ([\w-]+)(?:\["(.*)"\]|\[\["(.*)"\]\]|\{\{"(.*)"\}\}):::(\w+)')
+MERMAID_EDGE = re.compile(r"    ([\w-]+) (-->|-\.->|==>) ([\w-]+)")
 
 
 def graph_of(*nodes: WorkflowNode) -> PlanGraph:
@@ -79,13 +79,13 @@ def test_mermaid_kinds_of_edges_look_different() -> None:
 
 
 def test_mermaid_maps_ids_that_it_would_misread() -> None:
-    ids = ["end", "a-b", "a.b", "a_b", "9lives", "Graph", "n_a_b", "left_out", "x", "o"]
+    ids = ["end", "a-b", "a--b", "a.b", "a_b", "9lives", "Graph", "style-guide", "n_a_b", "left_out", "x", "o"]
     text = mermaid(graph_of(*(leaf(id) for id in ids)))
     found = [match for match in map(MERMAID_NODE.fullmatch, text.splitlines()) if match]
     names = [match[1] for match in found]
     assert len(set(names)) == len(ids)
-    assert not {"end", "Graph", "left_out"} & set(names)
-    assert all(re.fullmatch(r"[A-Za-z]\w*", name) for name in names)
+    assert not {"end", "Graph", "style-guide", "left_out"} & set(names)
+    assert all(re.fullmatch(r"[A-Za-z]\w*(-\w+)*", name) for name in names)
     assert [match[2].split("<br/>")[0] for match in found] == ids
 
 

@@ -27,7 +27,6 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.handlers import (
-    BUILTIN_HANDLERS,
     builtin_handler,
     fill_inputs,
     invoke,
@@ -360,10 +359,6 @@ def test_what_templates_can_name_is_plain_data() -> None:
     }
 
 
-def test_every_node_type_has_its_handler() -> None:
-    assert dict(BUILTIN_HANDLERS) == dict.fromkeys(WorkflowNodeType, builtin_handler)
-
-
 class ForeignCategory(Enum):
     """An enum that is not text."""
 
@@ -424,7 +419,9 @@ async def test_a_tool_written_for_the_reference_works_unchanged() -> None:
     foreign = ForeignTool()
     registry = ToolRegistry([foreign])
     subject = with_tool("foreign", {"text": "{{ outputs.b.text }}"}, needs=["b"])
-    compile_plan(plan(node("b", "composite"), subject), tools=registry)
+    compile_plan(
+        plan(node("b", parameters={"tool": "foreign", "tool_inputs": {"text": "cba"}}), subject), tools=registry
+    )
     result = await run(subject, registry, {"b": {"text": "abc"}})
     assert result == {
         "type": "tool_execution",
@@ -538,3 +535,8 @@ TWO: Callable[[WorkflowNode, NodeContext], str] = lambda node, context: context.
 def test_how_a_handler_is_called(handler: Callable[..., Any], context: bool, asynchronous: bool) -> None:
     assert takes_context(handler) is context
     assert is_async(handler) is asynchronous
+
+
+async def test_the_built_in_handler_needs_a_node_at_work() -> None:
+    with pytest.raises(RuntimeError, match="call it from a handler, or pass a NodeContext"):
+        await builtin_handler(node("a"))

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid4
@@ -17,6 +18,7 @@ from prefect.states import Completed, Running, Scheduled
 from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import WorkflowNode, WorkflowPlan
+from vibe_prefect.engine import lineage as runs_module
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.history import (
     Ancestry,
@@ -31,7 +33,7 @@ from vibe_prefect.engine.history import (
 from vibe_prefect.engine.lineage import LOCK_FILE, held, newest_run
 from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, lineages_in
 from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.handlers import NodeHandler
 
 DAY = timedelta(days=1)
@@ -409,6 +411,73 @@ async def test_what_is_scheduled_for_later_is_not_among_the_newest(prefect_serve
         finally:
             for run in (later, waiting):
                 await client.delete_flow_run(run.id)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("skew", [DAY, -DAY])
+async def test_newest_run_is_found_though_clocks_differ(
+    prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch, skew: timedelta
+) -> None:
+    class Skewed(datetime):
+        """The clock of a machine that is a day off."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + skew
+
+    monkeypatch.setattr(runs_module, "datetime", Skewed)
+    async with get_client() as client:
+        later = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC) + DAY / 2))
+        run = await client.create_flow_run(run_plan, state=Running(timestamp=datetime.now(UTC) + skew))
+        try:
+            assert (await newest_run(client)).id == run.id
+            assert [row.id for row in await list_runs(client, None, 1)] == [str(run.id)]
+        finally:
+            for made in (later, run):
+                await client.delete_flow_run(made.id)
+
+
+async def test_records_that_cannot_be_locked_are_told_and_do_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = await a_store(tmp_path)
+    for number in (errno.EROFS, errno.ENOSPC, errno.EACCES):
+        error = OSError(number, os.strerror(number))
+
+        def refuse(*_: object, error: OSError = error, **__: object) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "mkdir", refuse)
+            with held(store, "a") as alone:
+                assert not alone
+        said = caplog.messages[-1]
+        assert said.startswith(f"the folder of records {str(tmp_path)!r} cannot be written ({os.strerror(number)}): ")
+        assert said.endswith("set PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE to another folder")
+
+
+async def test_records_in_a_place_that_is_no_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store = await a_store(tmp_path / "file")
+    with (
+        pytest.raises(UsageError, match=r"records '.*file' cannot be written \(.*set PREFECT_.*_STORAGE to another"),
+        held(store, "a"),
+    ):
+        pass
+
+
+async def test_lock_is_held_though_its_owner_cannot_be_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = await a_store(tmp_path)
+    monkeypatch.setattr(os, "pwrite", full)
+    with held(store, "a") as alone:
+        assert alone
+        with pytest.raises(RunInUseError, match="another process"), held(store, "a"):
+            pass
 
 
 @pytest.mark.server

@@ -145,6 +145,7 @@ async def test_a_provider_that_cannot_be_used_stops_the_run_before_its_first_nod
     prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch, model: str, said: str
 ) -> None:
     note = node("note", parameters={"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}})
+    monkeypatch.setenv("GROQ_API_KEY", "sk-0123456789")
     executor = WorkflowExecutor(tool_registry=configured(monkeypatch, LLM_MODELS=model))
     with pytest.raises(UsageError) as caught:
         await executor.execute_plan(plan(note, node("text"), node("gate", "validate", needs=["text"])))
@@ -194,7 +195,7 @@ def test_the_dry_run_lists_the_keys_and_whether_they_are_there(prefect_server: s
 
         away = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings | {"PREFECT_API_URL": NOWHERE})
         assert away.json["tools"]["image_generate"]["keys"][0]["set"] is None
-        assert away.json["not_looked_up"] == f"the Prefect server at {NOWHERE} does not answer"
+        assert away.json["not_looked_up"] == f"cannot reach the Prefect server at {NOWHERE}"
 
         own = {name: value for name, value in settings.items() if name != f"{PREFIX}LLM_KEY"}
         told = call("run", path, "--dry-run", "--json", cwd=folder, extra=own)

@@ -248,3 +248,26 @@ async def test_a_flow_within_a_deployed_run_is_refused_before_its_first_node(
         run = await client.read_flow_run(state.state_details.flow_run_id)
         with pytest.raises(UsageError, match="is refused"):
             await given_plan("/etc/passwd", client, operator_roots(run))
+
+
+@pytest.mark.server
+async def test_every_problem_of_a_named_plan_file_has_its_line_and_no_content(
+    prefect_server: str, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What compiling finds besides is there as well; the same data in the form itself are quoted."""
+    monkeypatch.setenv(FLOW_RUN_VARIABLE, str(uuid4()))
+    nodes = [
+        f"  - {{id: a, type: {CONTENT}, description: x}}",
+        f"  - {{id: b, type: generate, description: x, parameters: {{tool: {CONTENT}}}}}",
+    ]
+    text = "\n".join(["id: p", "source_vibe: {description: x}", "root_nodes:", *nodes])
+    (inside / "odd.yaml").write_text(text)
+    said: dict[str, str] = {}
+    for given in ("odd.yaml", text):
+        state: Any = await cast("Any", run_plan)(given, return_state=True)
+        assert state.is_failed()
+        said[given] = state.message
+    assert "(line 4" in said["odd.yaml"]
+    assert "(line 5" in said["odd.yaml"]
+    assert CONTENT not in said["odd.yaml"]
+    assert said[text].count(CONTENT) >= 2

@@ -37,7 +37,8 @@ def test_statuses_are_the_contracts() -> None:
 
 def test_a_node_result_has_the_contracts_defaults_and_order() -> None:
     short = NodeResult("a", COMPLETED)
-    assert (short.result, short.error, short.duration, short.started_at) == (None, None, 0.0, None)
+    assert (short.result, short.error, short.duration) == (None, None, 0.0)
+    assert datetime.fromisoformat(str(short.started_at)).tzinfo is not None
     full = NodeResult("a", FAILED, {"x": 1}, "no", 1.5)
     assert (full.node_id, full.status, full.result, full.error, full.duration) == ("a", FAILED, {"x": 1}, "no", 1.5)
 

@@ -95,7 +95,14 @@ async def task_states(client: PrefectClient, run: UUID, expected: int) -> list[t
         await asyncio.sleep(0.2)
 
 
-async def test_retry_executes_only_what_had_not_finished(served: None, folder: Path) -> None:
+async def retry(client: PrefectClient, run: UUID, tries: int) -> None:
+    await client.set_flow_run_state(run, AwaitingRetry(), force=True)
+    retried = await ended(client, run, tries)
+    assert retried.state is not None
+    assert retried.state.is_completed(), retried.state.message
+
+
+async def test_retry_executes_only_what_had_not_finished_and_puts_files_back(served: None, folder: Path) -> None:
     async with get_client() as client:
         deployment = await deployment_id(client)
         run = (await client.create_flow_run_from_deployment(deployment, parameters={"plan": PLAN})).id
@@ -104,15 +111,18 @@ async def test_retry_executes_only_what_had_not_finished(served: None, folder: P
         assert failed.state.message is not None
         assert failed.state.message.startswith("plan 'retried': 1 of 3 nodes failed, 1 skipped")
         (first,) = folder.glob("outputs/retried/*/first.txt")
-        written = first.stat().st_mtime_ns
 
+        first.write_text("edited by hand meanwhile")
         (folder / "late.txt").write_text("here at last")
-        await client.set_flow_run_state(run, AwaitingRetry(), force=True)
-        retried = await ended(client, run, 2)
-        assert retried.state is not None
-        assert retried.state.is_completed(), retried.state.message
+        await retry(client, run, 2)
         states = await task_states(client, run, 6)
+        assert first.read_text() == "made once"
+
+        first.unlink()
+        await retry(client, run, 3)
+        again = await task_states(client, run, 9)
     assert states[:3] == [("first", "Completed"), ("late", "Failed"), ("last", "Skipped")]
     assert states[3:] == [("first", "Cached"), ("late", "Completed"), ("last", "Completed")]
-    assert first.stat().st_mtime_ns == written
+    assert again[6:] == [("first", "Cached"), ("late", "Cached"), ("last", "Cached")]
+    assert first.read_text() == "made once"
     assert first.with_name("last.txt").read_text() == "here at last"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import subprocess
@@ -15,7 +16,17 @@ import pytest_asyncio
 from prefect.filesystems import RemoteFileSystem
 
 from tests.plans import node, plan
-from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect import (
+    ExecutionStatus,
+    FileRef,
+    ToolContext,
+    ToolRegistry,
+    WorkflowExecutor,
+    WorkflowNode,
+    WorkflowNodeType,
+    WorkflowPlan,
+    tool,
+)
 from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
 from vibe_prefect.errors import RunInUseError
 
@@ -195,6 +206,33 @@ async def test_records_in_an_s3_bucket_serve_a_resume(folder: Path, bucket: str)
     second = await run(worker, bucket, first)
     assert worker.executed == ["b"]
     assert second.last_run is not None
+
+
+@leaves_sockets_open
+@pytest.mark.server
+async def test_files_of_records_in_an_s3_bucket_are_put_back_or_made_again(folder: Path, bucket: str) -> None:
+    made: list[str] = []
+
+    @tool(version="1")
+    def draw(context: ToolContext) -> FileRef:
+        """Draw something new each time."""
+        made.append(f"picture {len(made)}")
+        return context["workspace"].write("a.txt", made[-1].encode())  # pyright: ignore[reportTypedDictNotRequiredAccess]
+
+    subject = plan(node("a", parameters={"tool": "draw"}))
+    executor = WorkflowExecutor(tool_registry=ToolRegistry([draw]), storage=bucket)
+    await executor.execute_plan(subject)
+    assert executor.last_run is not None
+    target, id = executor.last_run.output_root / "a.txt", str(executor.last_run.flow_run_id)
+    target.write_text("edited")
+    await executor.execute_plan(subject, resume_from=id)
+    assert (target.read_text(), len(made)) == ("picture 0", 1)
+
+    storage: Any = (await open_store(bucket)).result_storage
+    await storage.write_path(f"{id}/files/{hashlib.sha256(b'picture 0').hexdigest()}", b"damaged")
+    target.unlink()
+    await executor.execute_plan(subject, resume_from=id)
+    assert (target.read_text(), len(made)) == ("picture 1", 2)
 
 
 @leaves_sockets_open

@@ -10,6 +10,7 @@ import pytest
 
 from vibe_prefect import Vibe
 from vibe_prefect.templates import (
+    LITERAL_BRACES,
     MAX_REPEATED,
     InvalidTemplateError,
     is_template,
@@ -28,7 +29,7 @@ from vibe_prefect.templates import (
         ("{ x }", False),
         ("{{ x }}", True),
         ("a {% if x %}b{% endif %}", True),
-        ("{# remark #}", True),
+        ("{# no remark #}", False),
         ("half {{", True),
         (7, False),
         (["{{ x }}"], False),
@@ -53,7 +54,7 @@ def test_a_template_is_text_that_jinja_would_change(value: object, expected: boo
         ("{{ outputs.a['b'] }}", ("a",)),
         ("{{ outputs[name] }}", ()),
         ("{{ other.outputs.a }}", ()),
-        ("{# {{ outputs.a }} #}", ()),
+        ("{# {{ outputs.a }} #}", ("a",)),
         ("{% raw %}{{ outputs.a }}{% endraw %}", ()),
     ],
 )
@@ -154,7 +155,9 @@ def test_an_inline_if_without_else_has_no_value_of_its_own() -> None:
         ("{% for one in outputs.dict['items'] %}{{ one }};{% endfor %}", "1;2;"),
         ("{% if flag %}yes{% endif %}", ""),
         ("a {{ title if flag }}b", "a b"),
-        ("{# remark #}", ""),
+        ("{# {{ title }} #}", "{# Say it #}"),
+        ("## Setup {#setup}\n{{ title }} {#x} and C# {C#} end", "## Setup {#setup}\nSay it {#x} and C# {C#} end"),
+        ("{#- {{ title }} -#}", "{#- Say it -#}"),
         ("line\n{{ title }}\n", "line\nSay it\n"),
         ("{% raw %}{{ title }}{% endraw %}", "{{ title }}"),
         ("<{{ '<b>' }}>", "<<b>>"),
@@ -364,7 +367,7 @@ def test_a_syntax_error_says_what_and_on_which_line(text: str, message: str) -> 
     for use in (references, rendered):
         with pytest.raises(InvalidTemplateError) as caught:
             use(text)
-        assert str(caught.value) == message
+        assert str(caught.value) == message + LITERAL_BRACES
 
 
 @pytest.mark.parametrize("name", ["self", "context", "environment", "result", "args", "kwargs", "loop", "undefined"])

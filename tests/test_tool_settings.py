@@ -32,6 +32,8 @@ def test_the_environment_sets_lists_with_commas(monkeypatch: pytest.MonkeyPatch)
         "MEDIA_IMAGES_MODELS": "m-1,m-2",
         "MEDIA_IMAGES_KEY": "env:IMAGES_KEY",
         "MEDIA_IMAGES_OPTIONS": '{"response_format": "b64_json"}',
+        "MEDIA_IMAGES_PRICE": '{"m-1": 0.17, "m-2": 0}',
+        "MEDIA_SPEECH_PRICE": "0.015",
         "MEDIA_SPEECH_MODELS": "s-1",
         "MEDIA_SPEECH_VOICE": "nova",
         "MEDIA_COMFYUI_URL": "http://127.0.0.1:8188",
@@ -51,7 +53,9 @@ def test_the_environment_sets_lists_with_commas(monkeypatch: pytest.MonkeyPatch)
     assert media.images.models == ("m-1", "m-2")
     assert media.images.options == {"response_format": "b64_json"}
     assert media.images.key() == "sk-1"
+    assert [media.images.price(model) for model in ("m-1", "m-2", "m-3")] == [0.17, 0.0, None]
     assert media.speech is not None
+    assert media.speech.price("s-1") == 0.015
     assert media.speech.key() is None
     assert media.voice == "nova"
     assert media.comfyui is not None

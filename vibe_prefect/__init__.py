@@ -21,10 +21,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vibe_prefect.budget import Spending, paid_call
 from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceManager
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
 from vibe_prefect.errors import (
     OutsideRootError,
+    PathTakenError,
     PlanError,
     PlanRunError,
     Position,
@@ -47,6 +49,8 @@ from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools import (
     BaseTool,
     FileRef,
+    OutputFolder,
+    OutputPath,
     TemplateText,
     ToolCategory,
     ToolContext,
@@ -58,6 +62,7 @@ from vibe_prefect.tools import (
     default_registry,
     tool,
 )
+from vibe_prefect.visualization import VisualizationFormat, WorkflowVisualizer
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import run_plan
@@ -81,7 +86,10 @@ __all__ = [
     "NodeHandler",
     "NodePolicy",
     "NodeResult",
+    "OutputFolder",
+    "OutputPath",
     "OutsideRootError",
+    "PathTakenError",
     "PlanError",
     "PlanGraph",
     "PlanLimits",
@@ -95,6 +103,7 @@ __all__ = [
     "RunObserver",
     "SelectionError",
     "Simulate",
+    "Spending",
     "TemplateText",
     "ToolCategory",
     "ToolContext",
@@ -106,17 +115,20 @@ __all__ = [
     "UsageError",
     "Vibe",
     "VibePrefectError",
+    "VisualizationFormat",
     "WorkflowCheckpoint",
     "WorkflowExecutor",
     "WorkflowNode",
     "WorkflowNodeType",
     "WorkflowPersistenceManager",
     "WorkflowPlan",
+    "WorkflowVisualizer",
     "Workspace",
     "build_graph",
     "compile_plan",
     "default_registry",
     "load_plan",
+    "paid_call",
     "run_plan",
     "tool",
 ]

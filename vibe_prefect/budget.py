@@ -1,14 +1,19 @@
-"""What a run may spend on models: each call is reserved before it is made, and settled with what it used.
+"""Limits on what a run spends: each paid call is reserved before it is made, and settled with what it used.
 
-A reservation is the most that a call can cost: its input, counted by `estimate_tokens`, and all the output that it may
-make. One that does not fit waits for the calls under way, which mostly use less than they reserved. When it does not
-fit and nothing is under way, the budget is closed, and no further call is made.
+A reservation is the most that a call can cost. For a model that is its input, counted by `estimate_tokens`, and all the
+output that it may make; for a picture or speech, the operator's price. A reservation that does not fit waits for the
+calls under way, which mostly use less than they reserved. When it does not fit and nothing is under way, the budget is
+closed, and no further call is made.
+
+Any tool that pays for something does the same with `paid_call`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from vibe_prefect.errors import BudgetExceededError, UsageError
@@ -17,10 +22,11 @@ from vibe_prefect.results import resume_command
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
 
-PRICE_IT = (
-    "set PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_INPUT_PRICE and _OUTPUT_PRICE, or limit tokens with max_tokens instead"
-)
-"""What to do about a price that is not known."""
+PRICE_IT = "set PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_INPUT_PRICE and _OUTPUT_PRICE"
+"""What to do about a model's price that is not known."""
+
+OR_TOKENS = ", or limit tokens with max_tokens instead"
+"""The other way to limit a run whose prices are not known."""
 
 USD_DIGITS = 6
 """Digits behind the point to which amounts are told."""
@@ -36,7 +42,7 @@ class Spending:
     """What was, or could be, spent."""
 
     tokens: int = 0
-    """Input and output together."""
+    """Input and output together; 0 where the other side counts none."""
 
     usd: float | None = 0.0
     """US dollars; `None` where the price is not known."""
@@ -76,6 +82,8 @@ class Budget:
         self._spent = spent or Spending()
         self._run = run
         self._open: list[Spending] = []
+        self._first: set[str] = set()
+        self._learned: dict[str, int] = {}
         self._closed = False
         self._changed = asyncio.Event()
 
@@ -84,29 +92,54 @@ class Budget:
         """What was spent so far, without the calls under way."""
         return self._spent
 
-    async def reserve(self, most: Spending) -> Reservation:
+    async def reserve(self, most: Spending, *, kind: str | None = None, price_it: str = PRICE_IT) -> Reservation:
         """Reserve the most that a call can cost; wait for calls under way where that is needed.
+
+        Args:
+            most: The most that the call can cost.
+            kind: For a call whose tokens nobody can tell before it, as those of a picture: a name for calls that use
+                about as many. Under a limit of tokens the first of a kind goes alone, and each later one also reserves
+                the most tokens that one of them has used.
+            price_it: What to do where `most` has no price, for the error.
 
         Raises:
             BudgetExceededError: The call does not fit, or an earlier one did not.
         """
         while not self._closed:
-            if self._fits(most):
-                self._open.append(most)
-                return Reservation(self, most)
-            if not self._open or self._unpriced(most):
-                self._closed = True
-                self._notify()
-                break
+            whole = self._whole(most, kind)
+            alone = self.tokens is not None and kind is not None and kind not in self._learned
+            if not (alone and kind in self._first):
+                if self._fits(whole):
+                    self._open.append(whole)
+                    self._first |= {kind} if alone and kind else set()
+                    return Reservation(self, whole, kind)
+                if not self._open or self._unpriced(whole):
+                    self._closed = True
+                    self._notify()
+                    break
             await self._changed.wait()
-        raise BudgetExceededError(self._refusal(most))
+        raise BudgetExceededError(self._refusal(self._whole(most, kind), price_it))
 
-    def settle(self, reserved: Spending, used: Spending) -> None:
-        """Exchange a reservation for what was used; where that has no known price, the reserved amount counts."""
+    def settle(self, reservation: Reservation, used: Spending | None) -> None:
+        """Exchange a reservation for what was used; where that has no known price, the reserved amount counts.
+
+        Args:
+            reservation: The reservation.
+            used: What the call has cost; `None` for one that was not paid, which teaches nothing about its kind.
+        """
+        reserved, kind = reservation.most, reservation.kind
         self._open.remove(reserved)
-        usd = reserved.usd if used.usd is None else used.usd
-        self._spent += Spending(used.tokens, usd if usd is not None else 0.0)
+        if used is not None:
+            usd = reserved.usd if used.usd is None else used.usd
+            self._spent += Spending(used.tokens, usd if usd is not None else 0.0)
+        if kind is not None:
+            self._first.discard(kind)
+            if used is not None:
+                self._learned[kind] = max(self._learned.get(kind, 0), used.tokens)
         self._notify()
+
+    def _whole(self, most: Spending, kind: str | None) -> Spending:
+        return Spending(max(most.tokens, self._learned.get(kind, 0) if kind else 0), most.usd)
 
     def _fits(self, most: Spending) -> bool:
         after = sum([*self._open, most], self._spent)
@@ -120,9 +153,9 @@ class Budget:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _refusal(self, most: Spending) -> str:
+    def _refusal(self, most: Spending, price_it: str) -> str:
         if self._unpriced(most):
-            return f"budget: the model's price is not known, so budget_usd cannot be kept; {PRICE_IT}"
+            return f"budget: the call's price is not known, so budget_usd cannot be kept; {price_it}{OR_TOKENS}"
         spent, options = self._spent, ""
         parts: list[str] = []
         if self.usd is not None and spent.usd is not None and most.usd is not None:
@@ -132,7 +165,7 @@ class Budget:
             parts.append(f"{spent.tokens:,} of {self.tokens:,} tokens are used, and it could use {most.tokens:,}")
             options += f" --max-tokens {max(2 * self.tokens, 2 * (spent.tokens + most.tokens))}"
         how = f"; go on with more: {resume_command(self._run)}{options}" if self._run else ""
-        return f"budget: stopped before the next call to a model: {'; '.join(parts)}{how}"
+        return f"budget: stopped before the next paid call: {'; '.join(parts)}{how}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +173,60 @@ class Reservation:
     """A call that may be made."""
 
     budget: Budget
-    """Whose it is."""
+    """The budget that it is a part of."""
 
     most: Spending
-    """What was reserved."""
+    """The amount that was reserved."""
 
-    def settle(self, used: Spending) -> None:
-        """Tell what the call used."""
-        self.budget.settle(self.most, used)
+    kind: str | None = None
+    """The kind of call; see `Budget.reserve`."""
+
+    def settle(self, used: Spending | None) -> None:
+        """Exchange it for what the call used; `None` for a call that was not paid."""
+        self.budget.settle(self, used)
+
+
+@dataclass(slots=True)
+class Charge:
+    """The cost of one call, filled in by who makes it."""
+
+    used: Spending | None = None
+    """What the call has cost; `None` as long as that is not known."""
+
+
+@asynccontextmanager
+async def paid_call(
+    budget: Budget | None, most: Spending, *, kind: str | None = None, price_it: str = PRICE_IT
+) -> AsyncGenerator[Charge]:
+    """Make one paid call within a budget: reserve before the block, settle after it.
+
+    Set `used` of the charge as soon as it is known what the call has cost, also when what came of it cannot be used.
+    Where it is not set, a block that ends well or is cancelled counts with all that was reserved, and one that raises
+    with nothing.
+
+        async with paid_call(context.get("budget"), Spending(usd=0.02)) as charge:
+            picture = await ask_for_picture(prompt)
+
+    Args:
+        budget: The run's budget, `context.get("budget")` of a tool; `None` where the run has none.
+        most: The most that the call can cost.
+        kind: A name for calls whose tokens nobody can tell before; see `Budget.reserve`.
+        price_it: What to do where `most` has no price: the setting to make.
+
+    Raises:
+        BudgetExceededError: The budget does not allow the call; the block was not entered.
+    """
+    reservation = None if budget is None else await budget.reserve(most, kind=kind, price_it=price_it)
+    charge = Charge()
+    unsaid: Spending | None = most
+    try:
+        yield charge
+    except Exception:
+        unsaid = None
+        raise
+    finally:
+        if reservation is not None:
+            reservation.settle(unsaid if charge.used is None else charge.used)
 
 
 def _usd(amount: float) -> str:

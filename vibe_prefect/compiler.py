@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, cast
 from uuid import uuid4
 
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.graph import DataPath, Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph, dotted
+from vibe_prefect.graph import (
+    NO_DOUBTS,
+    DataPath,
+    Doubts,
+    Edge,
+    GraphNode,
+    PlanGraph,
+    PlanLimits,
+    PlanSource,
+    check_graph,
+    dotted,
+)
 from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
-from vibe_prefect.templates import TEMPLATE_NAMES, InvalidTemplateError, references, walk_templates
-from vibe_prefect.tools.base import Tool, input_problems, tool_version
+from vibe_prefect.planfile import PlanShapeError
+from vibe_prefect.template_checks import StatedOutput, TemplateCheck
+from vibe_prefect.templates import is_template, references, walk_templates
+from vibe_prefect.tools.base import (
+    OUTPUT_FOLDER,
+    OUTPUT_PATH,
+    Tool,
+    default_outputs,
+    input_problems,
+    inputs_of_format,
+    tool_version,
+)
+from vibe_prefect.tools.functions import NodeCheck
 from vibe_prefect.tools.keysources import KeySource
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
+from vibe_prefect.tools.run_files import RunFiles, plain_path
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
@@ -134,7 +157,7 @@ class CompiledPlan:
 def compile_plan(
     plan: WorkflowPlan,
     *,
-    tools: ToolRegistry | None = None,
+    tools: ToolRegistry | ForeignRegistry | None = None,
     handled_types: Collection[WorkflowNodeType] = (),
     simulate: Simulate | str = Simulate.NEVER,
     type_policies: Mapping[WorkflowNodeType, NodePolicy] | None = None,
@@ -159,13 +182,42 @@ def compile_plan(
         from vibe_prefect.tools.registry import default_registry
 
         tools = default_registry()
+    tools = adapted(tools)
     graph, problems = check_graph(plan, source, limits)
     compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), dict(type_policies or {}), source)
-    problems += compiler.check_work(graph.nodes.values() if graph else _loose_nodes(plan, limits))
+    problems += compiler.check_work(list(graph.nodes.values() if graph else _loose_nodes(plan, limits)))
     if graph is None or problems:
         problems.sort(key=lambda problem: problem.position or _NOWHERE)
         raise PlanError(problems, source.name if source else plan.id)
     return compiler.compile(graph)
+
+
+def whole_error(
+    error: PlanError,
+    *,
+    tools: ToolRegistry,
+    handled_types: Collection[WorkflowNodeType] = (),
+    simulate: Simulate | str = Simulate.NEVER,
+    limits: PlanLimits | None = None,
+) -> PlanError:
+    """Return the error of a plan file with the problems that compiling what could be read of the plan shows besides.
+
+    Args:
+        error: What reading the plan raised; returned as it is when nothing of the plan could be read.
+        tools: The tools that its nodes may name.
+        handled_types: Node types for which the caller has a handler.
+        simulate: Which nodes the simulation stands in for.
+        limits: How large the plan may be.
+    """
+    part = error.part if isinstance(error, PlanShapeError) else None
+    if part is None:
+        return error
+    plan, doubts = part.repaired.plan, part.repaired.doubts
+    graph, found = check_graph(plan, part.source, limits, doubts)
+    compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), {}, part.source, doubts)
+    found += compiler.check_work(list(graph.nodes.values() if graph else _loose_nodes(plan, limits)))
+    problems = [*part.problems, *part.repaired.named(found)]
+    return PlanError(sorted(problems, key=lambda problem: problem.position or _NOWHERE), error.name)
 
 
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
@@ -220,8 +272,12 @@ class _Compiler:
         simulate: Simulate,
         type_policies: Mapping[WorkflowNodeType, NodePolicy],
         source: PlanSource | None,
+        doubts: Doubts = NO_DOUBTS,
     ) -> None:
         self._plan = plan
+        self._doubts = doubts
+        self._places: dict[str, GraphNode | _LooseNode] = {}
+        self._outputs: dict[str, StatedOutput | None] = {}
         self._tools = tools
         self._handled_types = handled_types
         self._simulate = simulate
@@ -230,14 +286,18 @@ class _Compiler:
         self._problems: list[Problem] = []
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
+        self._claims = RunFiles()
+        self._position_of_node: dict[str, Position | None] = {}
 
-    def check_work(self, nodes: Collection[GraphNode] | Iterator[_LooseNode]) -> list[Problem]:
+    def check_work(self, nodes: Sequence[GraphNode | _LooseNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
+        self._places = {place.node.id: place for place in nodes}
         unbacked: list[GraphNode | _LooseNode] = []
+        self._check_plan_json()
         for place in nodes:
             if self._check_json(place) and self._backing(place.node) is Backing.TOOL:
                 self._check_tool(place)
-            elif self._backing(place.node) is None:
+            elif self._backing(place.node) is None and place.node.id not in self._doubts.nodes:
                 unbacked.append(place)
         if unbacked:
             message = _unbacked_message([place.node.id for place in unbacked])
@@ -285,8 +345,17 @@ class _Compiler:
         work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
         if backing is Backing.TOOL and (_names_vibe(node) or getattr(self._tool(node), "uses_vibe", False)):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
+        if backing is Backing.TOOL and name and self._reads_otherwise(node, name):
+            work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if self._policy(node).cache == "default" else f"{work} anew {self._salt}"
+
+    def _reads_otherwise(self, node: WorkflowNode, name: str) -> bool:
+        """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
+        inputs = tool_inputs(node, name, self._tools.get(name))
+        written: Mapping[str, Any] = node.parameters.get("tool_inputs") or {}
+        task = None if "task" in written else inputs.get("task")
+        return is_template(task) or b"{#" in canonical_json(inputs)
 
     def _backing(self, node: WorkflowNode) -> Backing | None:
         if self._simulate is Simulate.ALL:
@@ -299,10 +368,18 @@ class _Compiler:
             return Backing.SIMULATION
         return Backing.COMPOSITE if node.type is WorkflowNodeType.COMPOSITE else None
 
-    def _check_json(self, place: GraphNode | _LooseNode) -> bool:
-        for field in ("description", "parameters"):
+    def _check_plan_json(self) -> None:
+        for field in ("source_vibe", "policy"):
             try:
-                canonical_json(getattr(place.node, field))
+                canonical_json(getattr(self._plan, field).model_dump())
+            except TypeError as error:
+                self._problems.append(Problem(f"JSON cannot hold this: {error}", None, field, self._position((field,))))
+
+    def _check_json(self, place: GraphNode | _LooseNode) -> bool:
+        for field in ("description", "parameters", "policy"):
+            value = getattr(place.node, field)
+            try:
+                canonical_json(value.model_dump() if isinstance(value, NodePolicy) else value)
             except TypeError as error:
                 self._problem(place, (field,), f"JSON cannot hold this: {error}")
                 return False
@@ -326,6 +403,18 @@ class _Compiler:
             if source.lack:
                 self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
         self._check_inputs(place, name, tool)
+        self._check_node(place, name, tool)
+
+    def _check_node(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
+        check: NodeCheck | None = getattr(tool, "node_check", None)
+        if check is None or not all(id in self._places for id in place.dependencies):
+            return
+        inputs = place.node.parameters.get("tool_inputs")
+        written: Mapping[str, Any] = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
+        problem = check(written, {id: self._tool(self._places[id].node) for id in place.dependencies})
+        if problem is not None:
+            field, message = problem
+            self._problem(place, field, f"{message} (tool {name!r})")
 
     def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
         written = place.node.parameters.get("tool_inputs")
@@ -333,31 +422,60 @@ class _Compiler:
             found = shorten(cast("object", written))
             self._problem(place, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {found}")
             return
-        inputs = tool_inputs(place.node, name)
+        inputs = tool_inputs(place.node, name, tool)
+        described = inputs.keys() - (written or {})
         raw = raw_inputs(tool)
+        doubtful = place.node.id in self._doubts.nodes
+        check = TemplateCheck(None if doubtful else place.dependencies, self._stated_output)
         templated: list[DataPath] = []
         for path, text in walk_templates(inputs):
-            self._check_template(place, path, text, raw=path[0] in raw)
+            for message in check.messages(text, raw=path[0] in raw):
+                self._problem(place, _field(path, described), message)
             if path[0] not in raw:
                 templated.append(path)
         for problem in input_problems(tool, inputs):
             if not any(problem.path[: len(path)] == path for path in templated):
-                message = f"{problem.message} (tool {name!r})"
-                self._problem(place, ("parameters", "tool_inputs", *problem.path), message)
+                self._problem(place, _field(problem.path, described), f"{problem.message} (tool {name!r})")
+        defaults = default_outputs(tool, place.node.id)
+        literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
+        self._claim_outputs(place, tool, literal, defaults)
 
-    def _check_template(self, place: GraphNode | _LooseNode, path: DataPath, text: str, *, raw: bool) -> None:
-        where = ("parameters", "tool_inputs", *path)
-        try:
-            found = references(text)
-        except InvalidTemplateError as error:
-            self._problem(place, where, str(error))
-            return
-        for name in found.outputs:
-            if name not in place.dependencies:
-                self._problem(place, where, _reference_message(name, found.subtracted.get(name), place.dependencies))
-        for name in sorted(found.names - TEMPLATE_NAMES) if not raw and not found.subtracted else ():
-            hint = did_you_mean(name, TEMPLATE_NAMES) or f"; a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
-            self._problem(place, where, f"the template names {name!r}, which is not defined{hint}")
+    def _claim_outputs(
+        self, place: GraphNode | _LooseNode, tool: Tool, literal: Mapping[str, Any], defaults: Mapping[str, str]
+    ) -> None:
+        """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
+        id, folders = place.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
+        for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
+            path = literal.get(name)
+            plain = plain_path(path) if isinstance(path, str) else None
+            clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
+            if clash is not None:
+                where = self._position_of_node.get(clash.owner)
+                hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
+                message = f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}; {hint}"
+                self._problem(place, ("parameters", "tool_inputs", name), message)
+        self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
+
+    def _stated_output(self, id: str) -> StatedOutput | None:
+        """Return what is known of a node's output; `None` for nothing."""
+        if id not in self._outputs:
+            place = self._places.get(id)
+            doubtful = place is None or id in self._doubts.nodes
+            self._outputs[id] = None if doubtful else self._output_of(cast("Any", place).node)
+        return self._outputs[id]
+
+    def _output_of(self, node: WorkflowNode) -> StatedOutput | None:
+        backing = self._backing(node)
+        if backing is Backing.COMPOSITE:
+            return StatedOutput({"type": "string"}, "a composite, whose children do the work")
+        name = tool_of(node, self._tools) if backing is Backing.TOOL else None
+        tool = self._tools.get(name) if name else None
+        if name is None or tool is None:
+            return None
+        written: object = node.parameters.get("tool_inputs") or {}
+        made: Callable[..., Any] | None = getattr(tool, "output_schema_for", None)
+        schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
+        return StatedOutput(schema, f"the tool {name!r}")
 
     def _problem(self, place: GraphNode | _LooseNode, field: DataPath, message: str) -> None:
         self._problems.append(Problem(message, place.node.id, dotted(field), self._position((*place.path, *field))))
@@ -368,15 +486,12 @@ class _Compiler:
 
 def _names_vibe(node: WorkflowNode) -> bool:
     inputs = node.parameters.get("tool_inputs")
-    return any("vibe" in references(text).names for _, text in walk_templates(inputs))
+    return any("vibe" in text and "vibe" in references(text).names for _, text in walk_templates(inputs))
 
 
-def _reference_message(name: str, meant: str | None, dependencies: tuple[str, ...]) -> str:
-    if meant in dependencies:
-        return f"the template reads outputs.{meant} as a subtraction; write outputs[{meant!r}]"
-    known = f"its dependencies are {', '.join(dependencies)}" if dependencies else "it has no dependencies"
-    hint = did_you_mean(name, dependencies)
-    return f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}{hint}"
+def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
+    """Return where the plan has what an input is made of: the description fills some of them."""
+    return ("description",) if path and path[0] in described else ("parameters", "tool_inputs", *path)
 
 
 def _unknown_message(name: str, tools: ToolRegistry) -> str:

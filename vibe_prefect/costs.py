@@ -1,8 +1,10 @@
-"""What the models of a run would cost: at most, by the rules of the budget, and probably, by what an earlier run paid.
+"""What a run would cost: at most, by the rules of the budget, and probably, by what an earlier run paid.
 
 Each node that runs on a model makes one call when nothing goes wrong. It reads at most what the operator allows for a
 call, and less where that can be told: a node whose prompt holds no template, and whose dependencies all run on models,
 reads its prompt and what those may write. It writes at most what the operator allows for an answer.
+
+A node on another paid tool costs what the tool's `most_cost` says; the tokens of a picture are only known afterwards.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from vibe_prefect.budget import Spending
+from vibe_prefect.budget import PRICE_IT, Spending
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.handlers import tool_inputs
 from vibe_prefect.llm.calls import ModelLimits
 from vibe_prefect.templates import walk_templates
+from vibe_prefect.tools.base import Tool
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -35,6 +38,12 @@ class CostForecast:
     likely: Spending
     """What those cost then."""
 
+    tools: tuple[str, ...] = ()
+    """The tools that make them, sorted."""
+
+    price_it: tuple[str, ...] = ()
+    """The settings to make where prices are not known."""
+
 
 def cost_forecast(
     compiled: CompiledPlan,
@@ -42,7 +51,7 @@ def cost_forecast(
     tools: ToolRegistry,
     earlier: Mapping[str, Spending] | None = None,
 ) -> CostForecast | None:
-    """Tell what the models of a run would cost; `None` where it calls none.
+    """Tell what a run would cost; `None` where it pays for nothing.
 
     Args:
         compiled: The plan.
@@ -50,24 +59,40 @@ def cost_forecast(
         tools: The tools it was compiled against.
         earlier: What nodes cost in earlier runs, by their ids.
     """
-    limits = _calling(compiled, runs, tools)
-    if not limits:
+    calls = {id: cost for id in runs if (cost := _most(compiled, compiled.nodes[id], tools)) is not None}
+    if not calls:
         return None
-    most, likely, known = Spending(), Spending(), 0
-    for id, limit in limits.items():
-        most += _most(compiled, compiled.nodes[id], limit, tools)
-        if earlier is not None and id in earlier:
-            likely, known = likely + earlier[id], known + 1
-    return CostForecast(len(limits), most, known, likely)
+    paid = earlier or {}
+    known = [paid[id] for id in calls if id in paid]
+    unpriced = {compiled.nodes[id].tool or "" for id, cost in calls.items() if cost.usd is None}
+    return CostForecast(
+        len(calls),
+        sum(calls.values(), Spending()),
+        len(known),
+        sum(known, Spending()),
+        tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
+        tuple(sorted({_price_it(tools.get(name)) for name in unpriced})),
+    )
 
 
-def calling_models(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> tuple[str, ...]:
-    """Return the nodes that would ask a model, of those that would run; see `cost_forecast`."""
-    return tuple(_calling(compiled, runs, tools))
+def paying_nodes(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> tuple[str, ...]:
+    """Return the nodes that would pay for something, of those that would run; see `cost_forecast`."""
+    return tuple(id for id in runs if _most(compiled, compiled.nodes[id], tools) is not None)
 
 
-def _calling(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> dict[str, ModelLimits]:
-    return {id: found for id in runs if (found := _limits(compiled.nodes[id], tools)) is not None}
+def _price_it(tool: Tool | None) -> str:
+    setting = getattr(tool, "price_setting", None)
+    return f"set {setting}" if setting else PRICE_IT
+
+
+def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
+    """Return the most that a node's call can cost; `None` where it pays for nothing."""
+    limits = _limits(node, tools)
+    if limits is not None:
+        return _most_of_model(compiled, node, limits, tools)
+    tool = tools.get(node.tool) if node.tool else None
+    most_cost = getattr(tool, "most_cost", None)
+    return most_cost(tool_inputs(node.node, node.tool or "", tool)) if most_cost is not None else None
 
 
 def _limits(node: CompiledNode, tools: ToolRegistry) -> ModelLimits | None:
@@ -75,8 +100,9 @@ def _limits(node: CompiledNode, tools: ToolRegistry) -> ModelLimits | None:
     return getattr(tool, "model_limits", None)
 
 
-def _most(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
-    inputs = tool_inputs(node.node, node.tool or "")
+def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
+    name = node.tool or ""
+    inputs = tool_inputs(node.node, name, tools.get(name))
     read = limits.context_tokens
     above = [_limits(compiled.nodes[id], tools) for id in node.dependencies]
     if all(above) and not any(True for _ in walk_templates(inputs)):

@@ -67,14 +67,14 @@ def _shown(graph: PlanGraph, max_nodes: int, max_edges: int) -> _Shown:
     return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(everything) - len(drawable))
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
     """Return text without the characters that XML and mermaid cannot hold, on one line."""
     return " ".join(_CONTROLS.sub(" ", text).split())
 
 
 # --- mermaid ---------------------------------------------------------------------------------
 
-_SAFE_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_SAFE_ID = re.compile(r"[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)*")
 _RESERVED = frozenset(
     {
         "call",
@@ -128,7 +128,7 @@ def mermaid(graph: PlanGraph, statuses: Statuses | None = None) -> str:
 
 
 def _flowchart(shown: _Shown, statuses: Statuses | None) -> str:
-    ids = _mermaid_ids([node.node.id for node in shown.nodes])
+    ids = mermaid_ids([node.node.id for node in shown.nodes])
     words = {node.node.id: _colour_word(node, statuses) for node in shown.nodes}
     lines = ["flowchart LR"]
     lines += [f"    {_mermaid_node(ids[node.node.id], node, statuses)}:::{words[node.node.id]}" for node in shown.nodes]
@@ -147,9 +147,9 @@ def _colour_word(node: GraphNode, statuses: Statuses | None) -> str:
     return statuses.get(node.node.id, ExecutionStatus.PENDING).value
 
 
-def _mermaid_ids(ids: Sequence[str]) -> dict[str, str]:
+def mermaid_ids(ids: Sequence[str]) -> dict[str, str]:
     """Return a name for each id that mermaid takes: the id itself where it is harmless."""
-    clean = {id for id in ids if _SAFE_ID.fullmatch(id) and id.lower() not in _RESERVED}
+    clean = {id for id in ids if _SAFE_ID.fullmatch(id) and _RESERVED.isdisjoint(id.lower().split("-"))}
     taken = clean | {"left_out"}
     names: dict[str, str] = {}
     for id in ids:
@@ -166,13 +166,13 @@ def _mermaid_ids(ids: Sequence[str]) -> dict[str, str]:
 def _mermaid_node(name: str, node: GraphNode, statuses: Statuses | None) -> str:
     opening, closing = _SHAPES.get(node.node.type, ("[", "]"))
     status = f", {_colour_word(node, statuses)}" if statuses is not None else ""
-    label = f"{_mermaid_text(node.node.id)}<br/><small>{node.node.type}{status}</small>"
+    label = f"{mermaid_text(node.node.id)}<br/><small>{node.node.type}{status}</small>"
     return f'{name}{opening}"{label}"{closing}'
 
 
-def _mermaid_text(text: str) -> str:
+def mermaid_text(text: str) -> str:
     """Escape for a quoted label: mermaid reads HTML entities written `#name;`."""
-    text = _plain(text).replace("#", "#35;").replace("&", "#amp;")
+    text = one_line(text).replace("#", "#35;").replace("&", "#amp;")
     return text.replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
 
 
@@ -240,7 +240,7 @@ def svg(
         links: Where a click on a node leads, by its id.
     """
     shown = _shown(graph, SVG_MAX_NODES, SVG_MAX_EDGES)
-    return _Svg(graph, shown, statuses, _plain(title), links or {}).document()
+    return _Svg(graph, shown, statuses, one_line(title), links or {}).document()
 
 
 class _Svg:
@@ -313,7 +313,7 @@ class _Svg:
         symbol = (
             f'<text class="status {status}" x="{width - 24:.1f}" y="28">{_SYMBOLS[status]}</text>' if status else ""
         )
-        hint = f"{id} ({kind}{f', {status}' if status else ''}): {_plain(node.node.description)}"
+        hint = f"{id} ({kind}{f', {status}' if status else ''}): {one_line(node.node.description)}"
         detail = f"{kind}{f' · {status}' if status else ''}"
         return (
             f'<g transform="translate({at.x:.1f} {at.y:.1f})"><title>{escape(hint[:300])}</title>'

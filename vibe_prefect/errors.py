@@ -147,15 +147,19 @@ class UnknownCheckpointError(UsageError, FileNotFoundError):
 
 
 class DamagedCheckpointError(UsageError, RuntimeError):
-    """A checkpoint whose file holds something else."""
+    """A checkpoint that cannot be read."""
 
 
-class CheckpointSchemaError(UsageError, ValueError):
+class CheckpointSchemaError(DamagedCheckpointError, ValueError):
     """A checkpoint of a schema version that this version does not read."""
 
 
 class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
+
+
+class CheckpointFileError(RunError, RuntimeError):
+    """A checkpoint that cannot be written or deleted."""
 
 
 class ResultTypeError(RunError, TypeError):
@@ -175,6 +179,10 @@ class ToolError(RunError, RuntimeError):
     retry_after: float | None = None
     """Seconds that the other side asks to wait before that; `None` where it says nothing."""
 
+    asks_to_wait: bool = False
+    """Whether the other side did nothing but ask to come back later, as by HTTP 429. `tools.waits.patiently` waits for
+    that within the attempt, so that it uses up none of the node's retries."""
+
     usage: Mapping[str, Any] | None = None
     """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
@@ -184,16 +192,25 @@ class ToolError(RunError, RuntimeError):
     evidence: tuple[str, ...] = ()
     """What it quoted for that."""
 
-    def __init__(self, message: str, *, retryable: bool = True, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after: float | None = None,
+        asks_to_wait: bool = False,
+    ) -> None:
         """Tell why a tool failed.
 
         Args:
             message: What was done, what came of it, and what to do next.
             retryable: Whether trying again may help.
             retry_after: Seconds to wait before that, where the other side says so.
+            asks_to_wait: Whether the other side did nothing but ask to come back later.
         """
         self.retryable = retryable
         self.retry_after = retry_after
+        self.asks_to_wait = asks_to_wait
         super().__init__(message)
 
 
@@ -207,6 +224,29 @@ class BudgetExceededError(ToolError):
             message: All of that.
         """
         super().__init__(message, retryable=False)
+
+
+class PathTakenError(ToolError):
+    """A path in the output folder that belongs to another node of the run; nothing was written."""
+
+    def __init__(self, path: str, owner: str, reason: str) -> None:
+        """Name the path, the node that has it, and what to do.
+
+        Args:
+            path: The path, as it was asked for.
+            owner: Id of the node that owns it.
+            reason: What the owner does there.
+        """
+        self.path = path
+        self.owner = owner
+        self.reason = reason
+        super().__init__(
+            f"may not write {path!r}: {reason}; give each node a path of its own, for example one with its id in it",
+            retryable=False,
+        )
+
+    def __reduce__(self) -> tuple[type[PathTakenError], tuple[str, str, str]]:
+        return type(self), (self.path, self.owner, self.reason)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from prefect.client.schemas.objects import State
 
-from vibe_prefect.checkpoints import CheckpointWriter, WorkflowPersistenceManager
+from vibe_prefect.checkpoint_writer import CheckpointWriter
+from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.engine.clients import shared_clients
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
 from vibe_prefect.engine.seeds import Seed, seeds_of
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.graph import PlanSource
-from vibe_prefect.handlers import BUILTIN_HANDLERS, NodeHandler
-from vibe_prefect.models import NodePolicy, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.handlers import NodeHandler, builtin_handler
+from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ logger = logging.getLogger(__name__)
 class WorkflowExecutor:
     """Runs plans, each as a Prefect flow run.
 
-    One executor may run several plans, also side by side.
+    One executor may run several plans, also side by side. What is set on its attributes takes effect at the next run.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class WorkflowExecutor:
         progress_callback: ProgressCallback | None = None,
         checkpoint_interval: int | None = None,
         checkpoint_dir: str | Path = ".vibe_checkpoints",
-        tool_registry: ToolRegistry | None = None,
+        tool_registry: ToolRegistry | ForeignRegistry | None = None,
         *,
         simulate: Simulate | str = Simulate.UNBACKED,
         concurrency: int | None = None,
@@ -57,11 +60,11 @@ class WorkflowExecutor:
 
         Args:
             progress_callback: Called with each `ProgressEvent`; when it raises, that is logged.
-            checkpoint_interval: After how many completed nodes the run's checkpoint is brought up to date, 1 or more,
-                and once more at the end; `None` for no checkpoint. What a run finished is persisted all the same.
+            checkpoint_interval: After how many completed nodes a checkpoint is written, 1 or more; one more is written
+                at the end. `None` for no checkpoint. What a run finished is persisted all the same.
             checkpoint_dir: Where checkpoints go.
-            tool_registry: The tools that nodes may name; the built-in and installed ones by default, and what the
-                settings configure.
+            tool_registry: The tools that nodes may name, in a registry of this package or another one; the built-in
+                and installed ones by default, and what the settings configure.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
             concurrency: How many nodes may run at once; `None` for no limit.
             type_policies: Execution defaults for each node type, below the plan's own policy.
@@ -73,23 +76,28 @@ class WorkflowExecutor:
             output: The folder for what runs make; each run has a folder of its own below it.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
-            budget_usd: US dollars that models may cost in a run, with what the nodes have cost that it keeps from
-                earlier ones; a call that could exceed it is not made. `None` for no limit.
+            budget_usd: US dollars that models and paid tools may cost in a run, with what the nodes have cost that it
+                keeps from earlier ones; a call that could exceed it is not made. `None` for no limit.
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
         """
-        self.node_handlers: dict[WorkflowNodeType, NodeHandler] = dict(BUILTIN_HANDLERS)
+        self.node_handlers: dict[WorkflowNodeType, NodeHandler] = {
+            kind: getattr(self, f"_execute_{kind.value}") for kind in WorkflowNodeType
+        }
         """What runs each node type; replace an entry to run that type yourself."""
+        self.progress_callback = progress_callback
+        """Called with each `ProgressEvent`; `None` for nobody."""
         self.last_run: RunHandle | None = None
         """The newest run that has begun."""
-        self.checkpoint_dir = Path(checkpoint_dir)
+        self.checkpoint_interval = checkpoint_interval
+        self.checkpoint_dir = checkpoint_dir
         """Where checkpoints go."""
+        self.tool_registry = tool_registry
+        """The tools that nodes may name; `None` for those of the settings."""
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
-        self._checkpoint_interval = _checked_interval(checkpoint_interval)
-        self._callback = progress_callback
-        self._tools = tool_registry
+        self._configured_tools: ToolRegistry | None = None
         self._simulate = Simulate(simulate)
         self._concurrency = concurrency
         self._type_policies = dict(type_policies or {})
@@ -104,11 +112,31 @@ class WorkflowExecutor:
         self._artifacts = artifacts
 
     @property
-    def tools(self) -> ToolRegistry:
-        """The tools that nodes may name."""
-        if self._tools is None:
-            self._tools = configured_registry()
-        return self._tools
+    def checkpoint_interval(self) -> int | None:
+        """After how many completed nodes a checkpoint is written; `None` for no checkpoints."""
+        return self._checkpoint_interval
+
+    @checkpoint_interval.setter
+    def checkpoint_interval(self, interval: int | None) -> None:
+        self._checkpoint_interval = _checked_interval(interval)
+
+    def _registry(self) -> ToolRegistry:
+        if self.tool_registry is not None:
+            return adapted(self.tool_registry)
+        if self._configured_tools is None:
+            self._configured_tools = configured_registry()
+        return self._configured_tools
+
+    async def _execute_builtin(self, node: WorkflowNode) -> dict[str, Any]:
+        """Run a node as this package does; for handlers and subclasses that hand over to it."""
+        return await builtin_handler(node)
+
+    # The names under which code written for the reference finds the handlers, to call or to override them.
+    _execute_analyze = _execute_builtin
+    _execute_generate = _execute_builtin
+    _execute_transform = _execute_builtin
+    _execute_validate = _execute_builtin
+    _execute_composite = _execute_builtin
 
     def compile(self, plan: WorkflowPlan, source: PlanSource | None = None) -> CompiledPlan:
         """Check a plan as `execute_plan` would, without running anything.
@@ -122,7 +150,7 @@ class WorkflowExecutor:
         """
         return compile_plan(
             plan,
-            tools=self.tools,
+            tools=self._registry(),
             handled_types=self._own_handlers().keys(),
             simulate=self._simulate,
             type_policies=self._type_policies,
@@ -132,7 +160,7 @@ class WorkflowExecutor:
     async def execute_plan(
         self,
         plan: WorkflowPlan,
-        resume_from_checkpoint: str | None = None,
+        resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
         *,
         resume_from: str | None = None,
         choice: Choice | None = None,
@@ -143,8 +171,9 @@ class WorkflowExecutor:
 
         Args:
             plan: The plan.
-            resume_from_checkpoint: Id of a checkpoint in `checkpoint_dir`: what it has as completed is not executed
-                again. Unlike `resume_from` this is a run of its own, and it needs nothing of the earlier one.
+            resume_from_checkpoint: A checkpoint, which need not have been saved, or the id of one in
+                `checkpoint_dir`: what it has as completed is not executed again. Unlike `resume_from` this is a run of
+                its own, and it needs nothing of the earlier one.
             resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
                 when the plan was edited since; only changed nodes, and what depends on their outputs, run anew.
             choice: Which nodes may be executed, and which are executed even where there is a record of them.
@@ -166,7 +195,7 @@ class WorkflowExecutor:
         self,
         compiled: CompiledPlan,
         *,
-        resume_from_checkpoint: str | None = None,
+        resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
         resume_from: str | None = None,
         choice: Choice | None = None,
     ) -> ExecutionResult:
@@ -176,25 +205,27 @@ class WorkflowExecutor:
         choice = choice or Choice()
         choice.check(compiled)
         handles: list[RunHandle] = []
-        writers = self._checkpoint_writers(compiled)
+        seeds, earlier = self._finished_in(resume_from_checkpoint, compiled)
+        writers = self._checkpoint_writers(compiled, earlier)
         options = RunOptions(
             compiled,
-            self.tools,
+            self._registry(),
             handlers=self._own_handlers(),
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
-            seeds=self._seeds(resume_from_checkpoint) if resume_from_checkpoint is not None else (),
+            seeds=seeds,
             announce=self._announcer(handles),
             artifacts=self._artifacts,
         )
-        try:
-            with run_options(options):
-                state = await self._call_flow(compiled.plan, resume_from, choice)
-        finally:
-            for writer in writers:
-                writer.flush()
-        outcome: Any = await state.aresult(raise_on_failure=False)
-        await self._settle(handles)
+        async with shared_clients():
+            try:
+                with run_options(options):
+                    state = await self._call_flow(compiled.plan, resume_from, choice)
+            finally:
+                for writer in writers:
+                    writer.close()
+            outcome: Any = await state.aresult(raise_on_failure=False)
+            await self._settle(handles)
         if isinstance(outcome, PlanRunError):
             return outcome.result
         if isinstance(outcome, BaseException):
@@ -219,28 +250,52 @@ class WorkflowExecutor:
         )
         return cast("State[Any]", await called)
 
-    def _checkpoint_writers(self, compiled: CompiledPlan) -> tuple[CheckpointWriter, ...]:
-        """Return what writes the run's checkpoint, if that is wanted."""
-        if self._checkpoint_interval is None:
+    def _checkpoint_writers(
+        self, compiled: CompiledPlan, earlier: ExecutionResult | None
+    ) -> tuple[CheckpointWriter, ...]:
+        """Return what writes the run's checkpoints, if they are wanted."""
+        if self.checkpoint_interval is None:
             return ()
-        manager = WorkflowPersistenceManager(self.checkpoint_dir)
         keys = {id: node.key for id, node in compiled.nodes.items()}
-        return (CheckpointWriter(manager, self._checkpoint_interval, node_keys=keys, written=self._note_checkpoint),)
+        return (
+            CheckpointWriter(
+                self.checkpoint_dir,
+                self.checkpoint_interval,
+                node_keys=keys,
+                earlier=earlier,
+                written=self._note_checkpoint,
+            ),
+        )
 
     def _note_checkpoint(self, checkpoint_id: str) -> None:
         self.last_checkpoint_id = checkpoint_id
 
-    def _seeds(self, checkpoint_id: str) -> tuple[Seed, ...]:
-        """Return what a checkpoint has as completed; where it has no keys, those that its plan would have here."""
-        checkpoint = WorkflowPersistenceManager(self.checkpoint_dir).load_checkpoint(checkpoint_id)
-        result, keys = checkpoint.execution_result, checkpoint.node_keys
-        if not keys.keys() >= set(result.ids(ExecutionStatus.COMPLETED)):
-            try:
-                own = self.compile(checkpoint.plan).nodes
-            except PlanError as error:
-                raise PlanError(error.problems, f"{checkpoint.plan.id} of the checkpoint {checkpoint_id}") from error
-            keys = {id: node.key for id, node in own.items()} | keys
-        return seeds_of(result, keys)
+    def _finished_in(
+        self, given: WorkflowCheckpoint | str | None, compiled: CompiledPlan
+    ) -> tuple[tuple[Seed, ...], ExecutionResult | None]:
+        """Return what a checkpoint has as completed, and the part of its result that a run of the plan reuses."""
+        if given is None:
+            return (), None
+        checkpoint = load_checkpoint(self.checkpoint_dir, given) if isinstance(given, str) else given
+        result = checkpoint.execution_result
+        seeds = seeds_of(result, self._keys_of(checkpoint))
+        keys = {id: node.key for id, node in compiled.nodes.items()}
+        reused = {seed.node_id for seed in seeds if keys.get(seed.node_id) == seed.key}
+        nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
+        feedback = {id: found for id, found in result.feedback_data.items() if id in reused}
+        return seeds, replace(result, node_results=nodes, feedback_data=feedback)
+
+    def _keys_of(self, checkpoint: WorkflowCheckpoint) -> dict[str, str]:
+        """Return the content keys of a checkpoint's nodes; where it has none, those that its plan would have here."""
+        keys = checkpoint.node_keys
+        if keys.keys() >= set(checkpoint.execution_result.ids(ExecutionStatus.COMPLETED)):
+            return keys
+        try:
+            own = self.compile(checkpoint.plan).nodes
+        except PlanError as error:
+            name = f"{checkpoint.plan.id} of the checkpoint {checkpoint.checkpoint_id}"
+            raise PlanError(error.problems, name) from error
+        return {id: node.key for id, node in own.items()} | keys
 
     def _announcer(self, handles: list[RunHandle]) -> Callable[[RunHandle], None]:
         def announce(handle: RunHandle) -> None:
@@ -263,14 +318,15 @@ class WorkflowExecutor:
                 )
 
     def _own_handlers(self) -> dict[WorkflowNodeType, NodeHandler]:
+        builtin = (builtin_handler, WorkflowExecutor._execute_builtin)
         return {
             WorkflowNodeType(kind): handler
             for kind, handler in self.node_handlers.items()
-            if handler is not BUILTIN_HANDLERS.get(kind)
+            if getattr(handler, "__func__", handler) not in builtin
         }
 
     def _all_observers(self) -> tuple[RunObserver, ...]:
-        own = (ProgressReporter(self._callback),) if self._callback is not None else ()
+        own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
         return (*own, *self._observers)
 
 

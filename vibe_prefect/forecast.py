@@ -110,6 +110,7 @@ def forecast(
     compiled: CompiledPlan,
     kept: Collection[str] = (),
     *,
+    lost: Mapping[str, str] | None = None,
     earlier: CompiledPlan | None = None,
     run: str | None = None,
     selected: frozenset[str] | None = None,
@@ -120,13 +121,27 @@ def forecast(
     Args:
         compiled: The plan.
         kept: Ids of the nodes of which a record with the plan's own key exists.
+        lost: Why a record that exists cannot be reused, by the node's id.
         earlier: The plan of the run to go on from, where it is known: what changed since is told against it.
         run: The name of that run.
         selected: The nodes that may run; all of them by default. What is kept is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
     """
     anew = refreshed if selected is None else refreshed & selected
-    return _Forecaster(compiled, frozenset(kept) - anew, earlier, run, selected, anew).forecast()
+    again = _again(compiled, frozenset(kept) - anew, lost or {}, selected)
+    return _Forecaster(compiled, frozenset(kept) - anew - again.keys(), again, earlier, run, selected, anew).forecast()
+
+
+def _again(
+    compiled: CompiledPlan, kept: frozenset[str], lost: Mapping[str, str], selected: frozenset[str] | None
+) -> dict[str, str]:
+    """Return why nodes run again that have a record: those whose files are lost, and what depends on their outputs."""
+    again = dict(lost)
+    for id in (id for group in compiled.groups for id in group if id in kept):
+        sources = [source for source in compiled.nodes[id].dependencies if source in again]
+        if sources and (selected is None or id in selected):
+            again[id] = f"depends on {sources[0]}, which runs again; reused if that makes the same"
+    return again
 
 
 class _Forecaster:
@@ -136,6 +151,7 @@ class _Forecaster:
         self,
         compiled: CompiledPlan,
         kept: frozenset[str],
+        again: Mapping[str, str],
         earlier: CompiledPlan | None,
         run: str | None,
         selected: frozenset[str] | None,
@@ -144,6 +160,7 @@ class _Forecaster:
         self._compiled = compiled
         self._graph = compiled.graph
         self._kept = kept
+        self._again = again
         self._earlier = earlier
         self._kept_reason = f"record from {run}" if run else "has a record"
         self._selected = selected
@@ -206,6 +223,8 @@ class _Forecaster:
     def _reason(self, id: str) -> str:
         if id in self._refreshed:
             return "refreshed"
+        if id in self._again:
+            return self._again[id]
         return reason_to_run(self._earlier, self._compiled, id, self._runs)
 
     def _tools(self) -> tuple[ToolUse, ...]:

@@ -42,6 +42,25 @@ class PlanLimits:
     """Levels of nesting; a root node is at level 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What is not known of a plan whose values do not all have a plan's shape; no check reports what may follow."""
+
+    ids: frozenset[str] | None = frozenset()
+    """Ids that nodes may have which could not be read; `None` when they may have any."""
+
+    nodes: frozenset[str] = frozenset()
+    """Ids of nodes of whose work, type or dependencies not all could be read."""
+
+    def may_exist(self, id: str) -> bool:
+        """Tell whether a node of that id may be among those that could not be read."""
+        return self.ids is None or id in self.ids
+
+
+NO_DOUBTS = Doubts()
+"""Everything could be read."""
+
+
 class EdgeKind(StrEnum):
     """Why one node waits for another."""
 
@@ -193,21 +212,25 @@ def build_graph(plan: WorkflowPlan, source: PlanSource | None = None, limits: Pl
 
 
 def check_graph(
-    plan: WorkflowPlan, source: PlanSource | None = None, limits: PlanLimits | None = None
+    plan: WorkflowPlan,
+    source: PlanSource | None = None,
+    limits: PlanLimits | None = None,
+    doubts: Doubts = NO_DOUBTS,
 ) -> tuple[PlanGraph | None, list[Problem]]:
-    """Check a plan's structure: the graph, or `None` with every problem."""
-    checker = _Checker(plan, source, limits or PlanLimits())
+    """Check a plan's structure: the graph, or `None` with every problem; see `build_graph` for the arguments."""
+    checker = _Checker(plan, source, limits or PlanLimits(), doubts)
     return checker.graph(), checker.problems
 
 
 class _Checker:
     """One pass over a plan; `problems` grows, and the graph is there when it stayed empty."""
 
-    def __init__(self, plan: WorkflowPlan, source: PlanSource | None, limits: PlanLimits) -> None:
+    def __init__(self, plan: WorkflowPlan, source: PlanSource | None, limits: PlanLimits, doubts: Doubts) -> None:
         self.problems: list[Problem] = []
         self._plan = plan
         self._source = source
         self._limits = limits
+        self._doubts = doubts
         self._nodes: dict[str, GraphNode] = {}
         self._refused: set[tuple[str, str]] = set()
 
@@ -219,7 +242,7 @@ class _Checker:
             self._check_dependencies(node)
         waits = self._waits()
         order = self._order(waits)
-        if self.problems:
+        if self.problems or self._refused:
             return None
         return PlanGraph(self._nodes, waits, _groups(self._nodes, waits, order))
 
@@ -271,6 +294,9 @@ class _Checker:
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for index, dependency in enumerate(node.node.dependencies):
+            if dependency not in self._nodes and self._doubts.may_exist(dependency):
+                self._refused.add((node.node.id, dependency))
+                continue
             message = self._dependency_problem(node, dependency)
             if message:
                 self._refused.add((node.node.id, dependency))

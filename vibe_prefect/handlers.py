@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -13,7 +15,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.templates import TEMPLATE_NAMES, render_all
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, inputs_of_format
 from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
@@ -75,7 +77,7 @@ class NodeContext:
     """The node's content key; empty where nothing was compiled."""
 
     budget: Budget | None = None
-    """What the run may still spend on models; `None` for no limit."""
+    """What the run may still spend; `None` for no limit."""
 
     report_progress: Callable[[float | None, str], None] | None = None
     """Tells how far the node's work has come; see `ToolContext`."""
@@ -141,23 +143,43 @@ def is_async(handler: NodeHandler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-async def builtin_handler(node: WorkflowNode, context: NodeContext) -> dict[str, Any]:
-    """Run a node by its tool, as a composite, or simulated."""
-    if context.simulated:
-        return await simulate(node)
-    name = tool_of(node, context.tools)
+_current: ContextVar[NodeContext | None] = ContextVar("vibe_prefect_node_context", default=None)
+
+
+@contextmanager
+def as_current(context: NodeContext) -> Generator[None]:
+    """Let the built-in handler find the context of the node at work when another handler calls it without one."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+async def builtin_handler(node: WorkflowNode, context: NodeContext | None = None) -> dict[str, Any]:
+    """Run a node by its tool, as a composite, or simulated.
+
+    Args:
+        node: The node.
+        context: Its run; by default that of the node at work, so that a handler of the caller's can hand over to this.
+
+    Raises:
+        RuntimeError: No context is given, and no node is at work.
+    """
+    context = context or _current.get()
+    if context is None:
+        raise RuntimeError("the built-in handler runs nodes of a plan; call it from a handler, or pass a NodeContext")
+    name = None if context.simulated else tool_of(node, context.tools)
     if name is not None:
         return await _run_tool(node, name, context)
+    if context.simulated or node.type is not WorkflowNodeType.COMPOSITE:
+        return await simulate(node)
     return {
         "type": RESULT_TYPES[node.type],
         "description": node.description,
         "result": f"{_SIMULATED_TEXT[WorkflowNodeType.COMPOSITE]}{node.description}",
         "child_count": len(node.children),
     }
-
-
-BUILTIN_HANDLERS: Mapping[WorkflowNodeType, NodeHandler] = dict.fromkeys(WorkflowNodeType, builtin_handler)
-"""What runs each node type unless a caller says otherwise."""
 
 
 async def simulate(node: WorkflowNode) -> dict[str, Any]:
@@ -188,25 +210,24 @@ def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     return LLM_TOOL if node.type is WorkflowNodeType.GENERATE and LLM_TOOL in tools else None
 
 
-def tool_inputs(node: WorkflowNode, tool: str) -> dict[str, Any]:
-    """Return a node's inputs for its tool as written; a model's prompt defaults to the description."""
+def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
+    """Return a node's inputs for its tool as written, and those that its description fills.
+
+    Args:
+        node: The node.
+        name: The tool's name. A model's prompt defaults to the description.
+        tool: The tool, which may have more inputs that default to it.
+    """
     inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
-    if tool == LLM_TOOL:
+    defaults: Callable[..., dict[str, Any]] | None = getattr(tool, "default_inputs", None)
+    if name == LLM_TOOL:
         inputs.setdefault("prompt", node.description)
-    return inputs
+    return inputs if defaults is None else defaults(node.description, inputs) | inputs
 
 
 def raw_inputs(tool: Tool) -> frozenset[str]:
     """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
-    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
-    return frozenset(name for name, schema in properties.items() if _is_raw(schema))
-
-
-def _is_raw(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    found = cast("dict[str, Any]", schema)
-    return found.get("format") == "jinja" or any(_is_raw(option) for option in found.get("anyOf", ()))
+    return inputs_of_format(tool, "jinja")
 
 
 def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,7 +277,7 @@ def _failure(outcome: ToolResult) -> ToolError:
 
 async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict[str, Any]:
     tool = context.tools.get(name)
-    inputs = tool_inputs(node, name)
+    inputs = tool_inputs(node, name, tool)
     if tool is not None:
         inputs = fill_inputs(tool, inputs, template_values(context))
     outcome = await invoke(name, inputs, context)

@@ -88,16 +88,19 @@ class PlanDiff:
         return not (self.plan or self.added or self.removed or self.changed or self.moved or self.executes)
 
 
-def diff_plans(a: CompiledPlan, b: CompiledPlan) -> PlanDiff:
+def diff_plans(a: CompiledPlan, b: CompiledPlan, lost: Mapping[str, str] | None = None) -> PlanDiff:
     """Compare two plans.
 
     Args:
         a: The earlier plan.
         b: The later one, compiled with the same tools and the same simulation as the earlier one.
+        lost: Why the record of a node of the earlier run cannot be reused, by the node's id.
     """
     both = [id for id in b.nodes if id in a.nodes]
     changes = {id: changed_fields(a, b, id) for id in both}
     executed = {id for id in b.nodes if id not in a.nodes or a.nodes[id].key != b.nodes[id].key}
+    again = {id: reason for id, reason in (lost or {}).items() if id in b.nodes and id not in executed}
+    reasons = {id: reason_to_run(a, b, id, executed) for id in executed} | again
     moves = {id: Move(a.graph.nodes[id].parent, b.graph.nodes[id].parent) for id in both}
     return PlanDiff(
         plan=_plan_changes(a, b),
@@ -106,7 +109,7 @@ def diff_plans(a: CompiledPlan, b: CompiledPlan) -> PlanDiff:
         changed={id: fields for id, fields in changes.items() if fields},
         moved={id: move for id, move in moves.items() if move.old != move.new},
         through=tuple(id for id in both if id in executed and not _is_cause(b, id, changes[id])),
-        executes={id: reason_to_run(a, b, id, executed) for id in b.nodes if id in executed},
+        executes={id: reasons[id] for id in b.nodes if id in reasons},
         total=len(b.nodes),
     )
 

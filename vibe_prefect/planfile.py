@@ -1,60 +1,57 @@
 """Plan files: YAML or JSON in, a `WorkflowPlan` and the places of its values out.
 
-YAML is read as a tree of nodes with their lines and columns, then turned into plain data: only text, numbers, booleans
-and null, so a date stays the text that was written. JSON is read directly; its places are looked up only when there is
-something to report.
+A text that is JSON is read as JSON whatever its name, any other as YAML; both obey the same rules. Only text, numbers,
+booleans and null come out, so a date stays the text that was written. What is wrong with single values is collected,
+and the rest of the plan is checked all the same.
 """
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan_repair import Repaired, owner_of, repair
+from vibe_prefect.plan_text import TOO_DEEP, Fault, TextError, Tree, compose_json, compose_yaml, read_tree
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.wording import finding
 
 MAX_FILE_BYTES = 50_000_000
 """The largest plan file that is read."""
 
-MAX_VALUES = 2_000_000
-"""How many values a file may hold once its YAML aliases are followed."""
-
-MAX_PATH = 500
-"""How many keys and indices may lead to a value."""
-
-TOO_DEEP = f"nested too deeply to be a plan; nodes may be nested {PlanLimits().max_depth} deep"
-
-_TAG = "tag:yaml.org,2002:"
-
 
 @dataclass(frozen=True)
 class PlanFile:
-    """A plan file's text and data."""
+    """A plan's text and data."""
 
     name: str
     """The path as it was given."""
 
     text: str
-    """Its content."""
+    """Its content; empty where there are data without a text."""
 
     data: Any = field(repr=False)
     """Its content as plain data."""
 
+    form: Literal["json", "yaml"] = "yaml"
+    """How the text is written."""
+
+    faults: tuple[Fault, ...] = ()
+    """Values that could not be read as they stand."""
+
     def position(self, path: DataPath) -> Position | None:
-        """Return where the value at a path stands, or the nearest value around it."""
+        """Return where the value at a path stands, or the nearest value around it; `None` without a text."""
+        if not self.text:
+            return None
         places = self._places
         while path and path not in places:
             path = path[:-1]
@@ -62,8 +59,8 @@ class PlanFile:
         return Position(self.name, line + 1, column + 1)
 
     @cached_property
-    def _places(self) -> dict[DataPath, tuple[int, int]]:
-        return _Reader(self.name, self.text).places()
+    def _places(self) -> Mapping[DataPath, tuple[int, int]]:
+        return read_tree(compose_json(self.text) if self.form == "json" else compose_yaml(self.text)).places
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,29 @@ class LoadedPlan:
     """Where its values stand."""
 
 
+@dataclass(frozen=True)
+class PlanPart:
+    """What could be read of a plan whose values do not all have a plan's shape."""
+
+    repaired: Repaired
+    """The plan with placeholders, and what they leave open."""
+
+    source: PlanFile
+    """Where its values stand."""
+
+    problems: tuple[Problem, ...]
+    """What is wrong with the shape of its values."""
+
+
+class PlanShapeError(PlanError):
+    """A plan whose values do not all have a plan's shape."""
+
+    part: PlanPart | None = None
+    """What could be read all the same; `vibe_prefect.compiler.whole_error` checks it further. Lost in pickling."""
+
+
 def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
-    """Read a plan file: `.json` as JSON, anything else as YAML.
+    """Read a plan file: `.json` as JSON, anything else as JSON or YAML.
 
     Args:
         path: The file.
@@ -89,33 +107,116 @@ def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
             then names the structural problems of the rest as well.
     """
     name = str(path)
-    text = _read(Path(path), name)
-    data = _json_data(name, text) if name.endswith(".json") else _Reader(name, text).data()
-    return parse_plan(PlanFile(name, text, data), limits)
+    return read_plan(name, _read(Path(path), name), limits)
 
 
 def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedPlan:
     """Turn a text, YAML or JSON, into a plan; see `load_plan` for errors.
 
     Args:
-        name: What messages call the text.
+        name: What messages call the text. A name that ends with `.json` makes it JSON in any case.
         text: The text.
         limits: How large the plan may be.
     """
-    return parse_plan(PlanFile(name, text, _Reader(name, text).data()), limits)
+    text = text.removeprefix("\ufeff")
+    try:
+        source = _json_file(name, text) or _yaml_file(name, text)
+    except TextError as error:
+        place = None if error.line is None else Position(name, error.line + 1, error.column + 1)
+        raise PlanError([Problem(error.message, None, None, place)], name) from None
+    except RecursionError:
+        raise _file_error(name, TOO_DEEP) from None
+    return parse_plan(source, limits)
+
+
+def plan_of_data(data: Mapping[str, Any], limits: PlanLimits | None = None) -> LoadedPlan:
+    """Turn a plan's data, as a form or a program gives them, into a plan; see `load_plan` for errors.
+
+    Args:
+        data: The data; there are no lines in messages on them.
+        limits: How large the plan may be.
+    """
+    id = data.get("id")
+    name = id if isinstance(id, str) else ""
+    faults: tuple[Fault, ...] = ()
+    values: Any = dict(data)
+    if not _is_regular(values):
+        try:
+            tree = read_tree(compose_json(json.dumps(values)))
+        except TextError as error:
+            raise _file_error(name, error.message) from None
+        except (TypeError, ValueError):  # values that no text holds, such as models: pydantic knows what to do
+            tree = Tree(values, {}, ())
+        values, faults = tree.data, tuple(Fault(fault.path, fault.message) for fault in tree.faults)
+    return parse_plan(PlanFile(name, "", values, "json", faults), limits)
 
 
 def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan:
     """Turn a plan file's data into a plan; see `load_plan` for errors."""
     limits = limits or PlanLimits()
     data = source.data
+    problems = [_fault_problem(source, fault) for fault in source.faults]
     if not isinstance(data, dict):
-        raise _file_error(source.name, f"expected a plan (a mapping with 'id'), found {_kind(data)}")
+        whole = Problem(f"expected a plan (a mapping with 'id'), found {_kind(data)}")
+        raise PlanError(problems or [whole], source.name)
     _check_depth(source, cast("dict[str, Any]", data), limits)
+    details: list[dict[str, Any]] = []
     try:
-        return LoadedPlan(WorkflowPlan.model_validate(data), source)
+        plan = WorkflowPlan.model_validate(data)
+        if not problems:
+            return LoadedPlan(plan, source)
     except ValidationError as error:
-        raise PlanError(_shape_problems(source, error, limits), source.name) from None
+        details = [dict(detail) for detail in error.errors(include_url=False)]
+    places = {fault.path for fault in source.faults}
+    shape = [_shape_problem(source, detail) for detail in details if not _follows(detail, places)]
+    raise _shape_error(source, [*problems, *shape], [detail["loc"] for detail in details], limits)
+
+
+def _is_regular(data: Any) -> bool:
+    """Tell whether JSON holds data as they are: numbers of 64 bits, finite, and no half characters."""
+    try:
+        written = orjson.dumps(data)
+    except TypeError:
+        return False
+    return b"null" not in written or orjson.loads(written) == data  # what is not finite is written as null
+
+
+def _json_file(name: str, text: str) -> PlanFile | None:
+    """Return a text that is JSON; `None` for one that is not and need not be."""
+    required = name.endswith(".json")
+    if not required and not text.lstrip().startswith("{"):
+        return None
+    twice: list[object] = []
+
+    def paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice.append(found)
+        return found
+
+    try:
+        data = json.loads(text, object_pairs_hook=paired)
+    except ValueError as error:
+        if required:
+            raise _not_json(text, error) from None
+        return None
+    if not twice and _is_regular(data):
+        return PlanFile(name, text, data, "json")
+    tree = read_tree(compose_json(text))
+    return PlanFile(name, text, tree.data, "json", tree.faults)
+
+
+def _not_json(text: str, error: ValueError) -> TextError:
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as found:  # its words are plainer
+        return TextError(f"not JSON: {found.msg}", found.lineno - 1, found.colno - 1)
+    return TextError(f"not JSON: {error}")
+
+
+def _yaml_file(name: str, text: str) -> PlanFile:
+    tree = read_tree(compose_yaml(text))
+    return PlanFile(name, text, tree.data, "yaml", tree.faults)
 
 
 def _read(path: Path, name: str) -> str:
@@ -128,19 +229,6 @@ def _read(path: Path, name: str) -> str:
         raise _file_error(name, f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
     except OSError as error:
         raise _file_error(name, f"cannot be read: {error.strerror or error}") from None
-
-
-def _json_data(name: str, text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        if any(word in str(error).lower() for word in ("recursion", "depth limit")):
-            raise _file_error(name, TOO_DEEP) from None
-        raise PlanError([Problem(f"not JSON: {error.msg}", None, None, _at(name, error.lineno, error.colno))], name)  # noqa: B904
-
-
-def _at(name: str, line: int, column: int) -> Position:
-    return Position(name, line, column)
 
 
 def _file_error(name: str, message: str) -> PlanError:
@@ -169,20 +257,43 @@ def _check_depth(source: PlanFile, data: Mapping[str, Any], limits: PlanLimits) 
                 stack.append((cast("Any", node).get("children"), depth + 1, (*path, index, "children")))
 
 
-def _shape_problems(source: PlanFile, error: ValidationError, limits: PlanLimits) -> list[Problem]:
-    problems = [_shape_problem(source, dict(detail)) for detail in error.errors(include_url=False)]
-    repaired = _repaired(source, error)
+def _fault_problem(source: PlanFile, fault: Fault) -> Problem:
+    node_id, field = _place(source, fault.path)
+    at = fault.at
+    position = source.position(fault.path) if at is None else Position(source.name, at[0] + 1, at[1] + 1)
+    return Problem(fault.message, node_id, None if fault.of_key else field, position)
+
+
+def _follows(detail: Mapping[str, Any], places: set[DataPath]) -> bool:
+    """Tell whether a misshapen value only follows from one that could not be read as it stands."""
+    path = cast("DataPath", detail["loc"])
+    merged = detail["type"] == "missing" and (*path[:-1], "<<") in places
+    return merged or any(path[:end] in places for end in range(len(path) + 1))
+
+
+def _shape_error(source: PlanFile, problems: list[Problem], misshapen: list[DataPath], limits: PlanLimits) -> PlanError:
+    repaired = repair(source.data, misshapen, source.faults)
+    found = problems
     if repaired is not None:
-        problems += check_graph(repaired, source, limits)[1]
-    return sorted(problems, key=lambda problem: problem.position or Position(source.name, 0, 0))
+        more = check_graph(repaired.plan, source, limits, repaired.doubts)[1]
+        found = [*problems, *repaired.named(more)]
+    error = PlanShapeError(sorted(found, key=lambda one: one.position or Position(source.name, 0, 0)), source.name)
+    if repaired is not None:
+        error.part = PlanPart(repaired, source, tuple(problems))
+    return error
 
 
 def _shape_problem(source: PlanFile, detail: dict[str, Any]) -> Problem:
     path = cast("DataPath", detail["loc"])
-    owner = _owner(path)
-    node_id = _id_of(source.data, path)
-    field = dotted(path[len(owner) :]) if node_id is not None and path != owner else dotted(path)
+    node_id, field = _place(source, path)
     return Problem(_shape_message(path, detail), node_id, field, source.position(path))
+
+
+def _place(source: PlanFile, path: DataPath) -> tuple[str | None, str]:
+    """Return the id of the node that a path leads into, and the field within it; else the field within the plan."""
+    owner = owner_of(path)
+    node_id = _id_of(source.data, path)
+    return node_id, dotted(path[len(owner) :]) if node_id is not None and path != owner else dotted(path)
 
 
 def _shape_message(path: DataPath, detail: dict[str, Any]) -> str:
@@ -210,150 +321,9 @@ def _model_at(path: DataPath) -> type[BaseModel]:
     return WorkflowNode if len(path) > 1 else WorkflowPlan
 
 
-def _owner(path: DataPath) -> DataPath:
-    """Return the path of the innermost node that a path leads into; empty for the plan itself."""
-    end = 0
-    while end + 1 < len(path) and path[end] in ("root_nodes", "children") and isinstance(path[end + 1], int):
-        end += 2
-    return path[:end]
-
-
 def _id_of(data: Any, path: DataPath) -> str | None:
-    owner = _owner(path)
+    owner = owner_of(path)
     for part in owner:
         data = data[part]
     found = cast("dict[str, Any]", data).get("id") if owner and isinstance(data, Mapping) else None
     return found if isinstance(found, str) else None
-
-
-def _repaired(source: PlanFile, error: ValidationError) -> WorkflowPlan | None:
-    """Return the plan with each misshapen value taken out or replaced, so that the rest can be checked too."""
-    data = orjson.loads(orjson.dumps(source.data, default=str))
-    for detail in error.errors(include_url=False):
-        _repair(data, detail["loc"])
-    try:
-        return WorkflowPlan.model_validate(data)
-    except ValidationError:
-        return None
-
-
-def _repair(data: Any, path: DataPath) -> None:
-    for part in path[:-1]:
-        try:
-            data = data[part]
-        except (KeyError, IndexError, TypeError):
-            return
-    last = path[-1]
-    if isinstance(data, dict):
-        values = cast("dict[str | int, Any]", data)
-        placeholders: dict[str | int, Any] = {
-            "type": "composite",
-            "description": "",
-            "source_vibe": {"description": ""},
-        }
-        values.pop(last, None)
-        if last in placeholders:
-            values[last] = placeholders[last]
-
-
-def _plain(kind: str, text: str) -> Any:
-    """Return the value of a YAML 1.2 scalar; anything but numbers, truth values and null stays text."""
-    match kind:
-        case "null":
-            return None
-        case "bool":
-            return text.lower() == "true"
-        case "int":
-            digits = text.replace("_", "")
-            return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(digits)
-        case "float":
-            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
-        case _:
-            return text
-
-
-class _Reader:
-    """A YAML text as plain data and places. The walk keeps its own stack, so depth costs none of Python's."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self._name = name
-        self._text = text
-        self._count = 0
-
-    def data(self) -> Any:
-        root = self._compose()
-        holder: list[Any] = [None]
-        self._walk(root, holder, {})
-        return holder[0]
-
-    def places(self) -> dict[DataPath, tuple[int, int]]:
-        places: dict[DataPath, tuple[int, int]] = {}
-        root = self._compose()
-        if root is not None:
-            self._walk(root, [None], places)
-        return places
-
-    def _compose(self) -> Any:
-        yaml = YAML(typ="safe", pure=True)
-        try:
-            return cast("Any", yaml).compose(io.StringIO(self._text))
-        except MarkedYAMLError as error:
-            raise self._marked(error) from None
-        except YAMLError as error:
-            raise _file_error(self._name, f"not YAML: {error}") from None
-        except RecursionError:
-            raise _file_error(self._name, TOO_DEEP) from None
-
-    def _marked(self, error: MarkedYAMLError) -> PlanError:
-        found = cast("Any", error)
-        mark = found.problem_mark or found.context_mark
-        words = " ".join(part for part in (found.context, found.problem) if part)
-        place = _at(self._name, mark.line + 1, mark.column + 1) if mark else None
-        return PlanError([Problem(f"not YAML: {words}", None, None, place)], self._name)
-
-    def _walk(self, root: Any, holder: Any, places: dict[DataPath, tuple[int, int]]) -> None:
-        stack: list[tuple[Any, Any, str | int, DataPath]] = [(root, holder, 0, ())]
-        while stack:
-            node, target, key, path = stack.pop()
-            self._count += 1
-            if len(path) > MAX_PATH:
-                raise self._error(node, f"{TOO_DEEP} (does an alias stand within what it names?)")
-            if self._count > MAX_VALUES:
-                raise self._error(node, f"more than {MAX_VALUES:,} values; do aliases (*name) multiply?")
-            places.setdefault(path, (node.start_mark.line, node.start_mark.column) if node is not None else (0, 0))
-            match node:
-                case MappingNode():
-                    target[key] = {}
-                    stack.extend(self._items(node, target[key], path))
-                case SequenceNode():
-                    target[key] = [None] * len(cast("Any", node).value)
-                    items = enumerate(cast("Any", node).value)
-                    stack.extend((item, target[key], index, (*path, index)) for index, item in items)
-                case _:
-                    target[key] = self._scalar(node)
-
-    def _items(self, node: Any, target: dict[str, Any], path: DataPath) -> list[tuple[Any, Any, str | int, DataPath]]:
-        items: list[tuple[Any, Any, str | int, DataPath]] = []
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, ScalarNode):
-                raise self._error(key_node, "a key must be plain text")
-            key = str(cast("Any", key_node).value)
-            if key == "<<":
-                raise self._error(key_node, "merge keys (<<) are not supported; write the values out")
-            if key in target:
-                raise self._error(key_node, f"the key {key!r} stands here twice")
-            target[key] = None
-            items.append((value_node, target, key, (*path, key)))
-        return items
-
-    def _scalar(self, node: Any) -> Any:
-        if node is None:
-            return None
-        try:
-            return _plain(str(node.tag).removeprefix(_TAG), node.value)
-        except ValueError:
-            raise self._error(node, f"not a number: {node.value!r}") from None
-
-    def _error(self, node: Any, message: str) -> PlanError:
-        mark = node.start_mark
-        return PlanError([Problem(message, None, None, _at(self._name, mark.line + 1, mark.column + 1))], self._name)

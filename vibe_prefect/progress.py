@@ -73,6 +73,9 @@ class RunObserver:
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node was complete already, in the run that this one goes on from."""
 
+    def feedback_recorded(self, node_id: str, feedback: dict[str, Any], suggestion: dict[str, Any] | None) -> None:
+        """A node's feedback is there, and a suggestion to replan where there is one; `node_finished` follows."""
+
     def run_finished(self, result: ExecutionResult) -> None:
         """The run has ended."""
 

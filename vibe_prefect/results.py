@@ -52,8 +52,8 @@ class NodeResult:
     duration: float = 0.0
     """Seconds that its own work took, all attempts together; waiting for a slot or a retry is not in it."""
 
-    started_at: str | None = None
-    """When its first attempt began, ISO 8601; `None` for a node that never ran."""
+    started_at: str | None = field(default_factory=now_iso)
+    """When its first attempt began, ISO 8601; for a skipped node, when it was skipped. `None` where nobody knows."""
 
     reused: bool = False
     """Whether it was kept from an earlier run."""

@@ -14,11 +14,15 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import from_json
 from pydantic_settings import NoDecode
+from pydantic_settings import SettingsError as UnreadableError
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.tools.secrets import remember, secrets_in_address
 from vibe_prefect.wording import finding
+
+_PLAIN = re.compile(r"[+-]?[\d.]{1,12}|[a-z_]{1,8}|")
+"""Text that cannot be a secret: a number, or a word that is too short to be one."""
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""
@@ -49,6 +53,15 @@ class VibePrefectSettings(PrefectBaseSettings):
             "By default Prefect's own default storage block, else a folder in Prefect's local result storage."
         ),
     ] = None
+
+    kept_file_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The largest file that is kept beside the record of the node that made it, in bytes, so that "
+            "it can be put back. A larger one must lie in the output folder unchanged, or its node runs again.",
+        ),
+    ] = 1_000_000_000
 
     output: Annotated[
         str, Field(description="The folder for what runs make; each run has a folder of its own below it.")
@@ -83,9 +96,6 @@ class VibePrefectSettings(PrefectBaseSettings):
     llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
 
 
-_HARMLESS = re.compile(r"[-+.0-9_eE]{0,20}|[A-Za-z]{1,8}")
-
-
 def load_settings() -> VibePrefectSettings:
     """Return the settings as they stand now.
 
@@ -97,6 +107,10 @@ def load_settings() -> VibePrefectSettings:
     except ValidationError as error:
         section = _section(error)
         raise SettingsError([_problem(section, dict(detail)) for detail in error.errors(include_url=False)]) from None
+    except UnreadableError as error:  # text that should be JSON: its message names the field without its section
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"the setting {field[1]!r}" if field else "a setting"
+        raise SettingsError([f'{name}: expected JSON, as in \'{{"quality": "high"}}\'']) from None
     for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
         remember(*secrets_in_address(address or ""))
     return settings
@@ -118,18 +132,18 @@ def _problem(section: list[str], detail: dict[str, Any]) -> str:
     path = [*section, *(str(part) for part in detail["loc"])]
     if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
-    return f"{variable(*path)}: {finding({**detail, 'input': _quotable(detail['input'])})}"
+    return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
 
 
-class _NotShown:
-    """Stands in messages for a value that may hold a secret."""
+class _Hidden(str):
+    """Text that is described instead of shown."""
 
     def __repr__(self) -> str:
-        return "a value that is not shown here"
+        return f"a text of {len(self)} characters"
 
 
-def _quotable(value: Any) -> Any:
-    """Return a value for a message: numbers, truth values and short words; any other may hold a password."""
+def _harmless(value: object) -> object:
+    """Return a value that may be shown: a number or a short word; whatever else there is may hold a secret."""
     if isinstance(value, str):
-        return value if _HARMLESS.fullmatch(value) else _NotShown()
-    return value if value is None or isinstance(value, bool | int | float) else _NotShown()
+        return value if _PLAIN.fullmatch(value) else _Hidden(value)
+    return value if value is None or isinstance(value, bool | int | float) else _Hidden(repr(value))

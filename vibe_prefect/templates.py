@@ -6,14 +6,14 @@ expression's own value (a list stays a list); any other text yields text.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
-from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -21,6 +21,12 @@ from vibe_prefect.errors import UsageError
 
 MAX_REPEATED = 1_000_000
 """The longest text or list that `*` may make in a template."""
+
+NO_COMMENTS = "\udfff"
+"""Stands for Jinja's comment marks, so that `{#` is text. No plan and no file can hold it: it is half a character."""
+
+LITERAL_BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
+"""Ends the messages on templates that may not have been meant as such."""
 
 TEMPLATE_NAMES = frozenset({"outputs", "vibe", "plan_id", "node_id", "description"})
 """What a template in a node's inputs can name."""
@@ -82,10 +88,31 @@ def _printed(value: Any) -> Any:
     return value if isinstance(value, Undefined) else _data(value)
 
 
-_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printed)
+_ENVIRONMENT = _Sandbox(
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    finalize=_printed,
+    comment_start_string=f"{{#{NO_COMMENTS}",
+    comment_end_string=f"{NO_COMMENTS}#}}",
+)
 # Random: the same inputs would not give the same result.
 _ENVIRONMENT.globals.pop("lipsum")
 _ENVIRONMENT.filters.pop("random")
+
+
+Step = str | int | None
+"""One step from an output to a part of it: a field, an index, or `None` for each item in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAccess:
+    """A part of a node's output that a template needs to be there."""
+
+    output: str
+    """The node's id."""
+
+    steps: tuple[Step, ...]
+    """The way from the output to the part; never empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +121,9 @@ class References:
 
     outputs: tuple[str, ...]
     """Ids of the nodes whose outputs it names literally, in the order of appearance."""
+
+    fields: tuple[FieldAccess, ...]
+    """Parts of these outputs, in the order of appearance; without those whose presence the template asks for."""
 
     subtracted: Mapping[str, str]
     """`outputs.blog-post` reads as `outputs.blog - post`: for such an id, what was probably meant."""
@@ -104,7 +134,7 @@ class References:
 
 def is_template(value: object) -> bool:
     """Tell whether a value is text that Jinja would change."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value or "{#" in value)
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 @lru_cache(maxsize=4096)
@@ -120,15 +150,111 @@ def references(text: str) -> References:
 
 
 def _references(tree: nodes.Template) -> References:
-    found: dict[str, None] = {}
+    walk = _OutputWalk()
+    walk.visit(tree, {})
     subtracted: dict[str, str] = {}
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        if (name := _output_name(node)) is not None:
-            found[name] = None
     for node in tree.find_all(nodes.Sub):
         subtracted = _subtraction(node) | subtracted  # the outermost comes first and knows the whole name
     names = find_undeclared_variables(tree) - {"outputs"}
-    return References(tuple(found), subtracted, frozenset(names))
+    shadowed = "outputs" in _assigned(tree)
+    return References(walk.outputs(), () if shadowed else walk.fields(), subtracted, frozenset(names))
+
+
+_Path = tuple[Step, ...]
+"""A way from `outputs`: a node's id and then the steps within its output."""
+
+
+class _OutputWalk:
+    """One walk over a template's tree that collects what it reads from `outputs`."""
+
+    def __init__(self) -> None:
+        self._read: dict[_Path, None] = {}
+        self._asked: set[_Path] = set()
+
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path[0] for path in self._read if isinstance(path[0], str)))
+
+    def fields(self) -> tuple[FieldAccess, ...]:
+        """Return the parts that are read, but for those in or below one whose presence is asked for anywhere."""
+        return tuple(
+            FieldAccess(path[0], path[1:])
+            for path in self._read
+            if len(path) > 1
+            and isinstance(path[0], str)
+            and not any(path[:end] in self._asked for end in range(1, len(path) + 1))
+        )
+
+    def visit(self, node: nodes.Node, aliases: Mapping[str, _Path]) -> None:
+        """Collect from a node and everything below it.
+
+        Args:
+            node: The node.
+            aliases: Loop variables that stand for parts of outputs.
+        """
+        match node:
+            case nodes.Getattr() | nodes.Getitem() | nodes.Name() if path := _path(node, aliases):
+                self._read[path] = None
+                return
+            case nodes.Call(node=nodes.Getattr(node=nodes.Name(name="outputs"), attr=name)) if hasattr(dict, name):
+                self._visit_all(node.iter_child_nodes(exclude=("node",)), aliases)
+                return
+            case nodes.Filter(name="default" | "d", node=nodes.Node() as subject):
+                self._ask(_path(subject, aliases))
+            case nodes.Test(name="defined" | "undefined", node=subject):
+                self._ask(_path(subject, aliases))
+            case nodes.Compare(
+                expr=nodes.Const(value=str() as name), ops=[nodes.Operand(op="in" | "notin", expr=inner)]
+            ):
+                base = _path(inner, aliases)
+                self._ask((*base, name) if base is not None else None)
+            case nodes.For():
+                self._visit_loop(node, aliases)
+                return
+            case _:
+                pass
+        self._visit_all(node.iter_child_nodes(), aliases)
+
+    def _visit_all(self, found: Iterable[nodes.Node], aliases: Mapping[str, _Path]) -> None:
+        for node in found:
+            self.visit(node, aliases)
+
+    def _visit_loop(self, loop: nodes.For, aliases: Mapping[str, _Path]) -> None:
+        self._visit_all((loop.iter, *loop.else_), aliases)
+        within = [*loop.body, *([loop.test] if loop.test is not None else [])]
+        inner = {name: path for name, path in aliases.items() if name not in _assigned(loop)}
+        path = _path(loop.iter, aliases)
+        if path and isinstance(loop.target, nodes.Name) and not loop.recursive:
+            name = loop.target.name
+            inner |= {} if any(name in _assigned(node) for node in within) else {name: (*path, None)}
+        self._visit_all(within, inner)
+
+    def _ask(self, path: _Path | None) -> None:
+        if path:
+            self._asked.add(path)
+
+
+def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
+    """Return the way from `outputs` that an expression spells out; `None` for any other expression."""
+    steps: list[Step] = []
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        match node:
+            case nodes.Getattr(attr=name):
+                steps.append(name)
+            case nodes.Getitem(arg=nodes.Const(value=str() | int() as value)) if not isinstance(value, bool):
+                steps.append(value)
+            case _:
+                return None
+        node = node.node
+    if not isinstance(node, nodes.Name):
+        return None
+    base = () if node.name == "outputs" else aliases.get(node.name)
+    return None if base is None else (*base, *reversed(steps))
+
+
+def _assigned(tree: nodes.Node) -> set[str]:
+    """Return the names that a part of a template gives a value to: in `set`, loops and the arguments of macros."""
+    own = {tree.name} if isinstance(tree, nodes.Name) and tree.ctx != "load" else set[str]()
+    return own | {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
 
 
 def render(text: str, values: Mapping[str, Any]) -> Any:
@@ -158,10 +284,11 @@ def _own_errors(text: str) -> Generator[None]:
     except (RecursionError, SyntaxError):  # Python's own compiler has limits too
         raise InvalidTemplateError(f"nested too deeply, in the template {_excerpt(text)}") from None
     except TemplateError as error:
+        hint = LITERAL_BRACES if isinstance(error, TemplateSyntaxError) else ""
         line = getattr(error, "lineno", None)
         place = f" (line {line} of the template)" if line and "\n" in text else ""
         message = (error.message or type(error).__name__).rstrip(".")
-        raise InvalidTemplateError(f"{message}{place}, in the template {_excerpt(text)}") from error
+        raise InvalidTemplateError(f"{message}{place}, in the template {_excerpt(text)}{hint}") from error
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in the template {_excerpt(text)}") from error
 
@@ -208,16 +335,6 @@ def _single_expression(text: str) -> str | None:
     return inner[1:].removesuffix("-") if inner[0] in "-+" else inner.removesuffix("-")
 
 
-def _output_name(node: nodes.Node) -> str | None:
-    match node:
-        case nodes.Getattr(node=nodes.Name(name="outputs")):
-            return node.attr
-        case nodes.Getitem(node=nodes.Name(name="outputs"), arg=nodes.Const(value=str() as name)):
-            return name
-        case _:
-            return None
-
-
 def _subtraction(node: nodes.Node) -> dict[str, str]:
     """Return `{"a": "a-b-c"}` for `outputs.a - b - c`."""
     parts: list[str] = []
@@ -229,8 +346,10 @@ def _subtraction(node: nodes.Node) -> dict[str, str]:
             return {}
         parts.append(right.name)
         node = node.left
-    name = _output_name(node)
-    return {name: "-".join([name, *reversed(parts)])} if name is not None else {}
+    path = _path(node, {})
+    if path is None or len(path) != 1 or not isinstance(name := path[0], str):
+        return {}
+    return {name: "-".join([name, *reversed(parts)])}
 
 
 def _excerpt(text: str) -> str:

@@ -50,6 +50,10 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 MODEL_FORM = r"^[a-z][a-z0-9_/-]*:[^\s*]+$"
 """`provider:name`."""
 
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ModelPrices = Price | dict[str, Price]
+"""US dollars: one price for all models, or as JSON one for each, such as `{"gpt-image-1": 0.17}`."""
+
 KeyPlace = Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|secret:[a-z0-9][a-z0-9-]*)$")]
 """`env:NAME` or `secret:name`."""
 
@@ -120,6 +124,14 @@ class MediaSettings(PrefectBaseSettings):
         ),
     ] = None
 
+    images_price: Annotated[
+        ModelPrices | None,
+        Field(
+            description="US dollars that a picture costs at most: a number, or as JSON one for each model, "
+            '`{"gpt-image-1": 0.17}`; 0 for a server of your own. Without it no budget in dollars can be kept.'
+        ),
+    ] = None
+
     speech_models: Annotated[
         Names, Field(description="Models that `speech_generate` may ask for, the usual one first. Empty: none.")
     ] = ()
@@ -127,6 +139,10 @@ class MediaSettings(PrefectBaseSettings):
     speech_key: Annotated[KeyPlace | None, Field(description="Where its key is: `env:NAME` or `secret:block`.")] = None
     speech_seconds: Annotated[float, Field(gt=0, description="How long one text may take.")] = 180.0
     speech_voice: Annotated[str, Field(description="Who speaks unless a plan says otherwise.")] = "alloy"
+
+    speech_price: Annotated[
+        ModelPrices | None, Field(description="Likewise, what 1,000 characters of text to speak cost.")
+    ] = None
 
     comfyui_url: Annotated[
         str | None, Field(pattern=r"^https?://", description="Where ComfyUI is, such as `http://127.0.0.1:8188`.")
@@ -155,6 +171,7 @@ class MediaSettings(PrefectBaseSettings):
             key_place=self.images_key,
             seconds=self.images_seconds,
             options=self.images_options or {},
+            prices=self.images_price,
         )
         speech = OpenAIEndpoint(
             self.speech_models,
@@ -162,6 +179,7 @@ class MediaSettings(PrefectBaseSettings):
             key=_reader(self.speech_key),
             key_place=self.speech_key,
             seconds=self.speech_seconds,
+            prices=self.speech_price,
         )
         return MediaConfig(
             images=images if images.models else None,
@@ -220,6 +238,13 @@ class LLMSettings(PrefectBaseSettings):
     structure: Annotated[
         Structure, Field(description="How a provider is told the JSON Schema of an answer; its profile says.")
     ] = "auto"
+    require_stream_end: Annotated[
+        bool,
+        Field(
+            description="Whether a stream that ends without a finish reason and without `[DONE]` is broken off; false "
+            "for servers that send neither."
+        ),
+    ] = True
 
     def config(self) -> ModelConfig | None:
         """Return what the tools need; `None` where no model is named. A key alone configures nothing.
@@ -231,7 +256,11 @@ class LLMSettings(PrefectBaseSettings):
         if not models:
             return None
         if not re.match(MODEL_FORM, models[0]):
-            raise UsageError(f"the model {models[0]!r} is not named as provider:name, such as openai:gpt-5-mini")
+            # Not quoted: somebody may have put a key in its place.
+            raise UsageError(
+                f"the first model of {SHORT_VARIABLE} or LLM_MODELS is not named as provider:name, "
+                "such as openai:gpt-5-mini"
+            )
         return ModelConfig(
             models,
             self.url or environment_url(models[0]),
@@ -244,6 +273,7 @@ class LLMSettings(PrefectBaseSettings):
             seconds=self.seconds,
             prices=self._prices(),
             structure=self.structure,
+            require_stream_end=self.require_stream_end,
         )
 
     def _prices(self) -> Prices | None:

@@ -109,7 +109,7 @@ def test_passwords_in_settings_do_not_show(tmp_path: Path) -> None:
         shown = call(*arguments, cwd=tmp_path, extra=extra)
         assert shown.code == 0, shown.err
         assert "canary" not in shown.out + shown.err
-        assert "https://user:***@example.org/v1" in shown.out
+        assert "https://***@example.org/v1" in shown.out
     assert shown.json["media.images_options"]["value"] == {"extra_headers": {"x-api-key": "***"}, "n": 1}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,8 @@ def test_json_of_a_dry_run(tmp_path: Path) -> None:
         },
         "groups": [["a"], ["b"]],
         "critical_path": {"nodes": ["a", "b"], "estimated_seconds": 2.0, "without_estimate": 1},
-        "models": None,
-        "tools": {"check_text": {"version": "1", "nodes": 2, "keys": []}},
+        "costs": None,
+        "tools": {"check_text": {"version": "1", "nodes": 2, "keys": [], "lack": None}},
         "not_looked_up": None,
     }
 
@@ -247,3 +248,24 @@ def test_lines_fit_a_terminal(tmp_path: Path, prefect_server: str, columns: int)
         assert child.exitstatus == 0
         start = 1 if command[0] == "diff" else 0  # the line that names two files as they were given
         assert max(len(line) for line in lines[start:]) <= columns
+
+
+@pytest.mark.server
+def test_the_dry_run_says_which_shared_records_lost_their_files(tmp_path: Path, prefect_server: str) -> None:
+    write = {"tool": "write_file", "tool_inputs": {"path": "note.md", "content": "x"}}
+    made = node("note", "transform", parameters=write)
+    plan = write_plan(tmp_path, [made, check("fits", "all of {{ outputs.note.path }}", dependencies=["note"])], "lost")
+    first = on(prefect_server, "run", plan, "--reuse", "plan", "--json", cwd=tmp_path)
+    assert first.code == 0, first.err
+    records = next(tmp_path.rglob(f"plan-{first.json['summary']['plan_id']}"))
+    dry = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", cwd=tmp_path)
+    assert words(dry, "reuse") == ["note", "fits"], dry.out
+    shutil.rmtree(records / "files")
+    Path(first.json["outputs"], "note.md").write_text("edited", encoding="utf-8")
+    lost = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", "--json", cwd=tmp_path)
+    assert {id: (one["action"], one["reason"]) for id, one in lost.json["nodes"].items()} == {
+        "note": ("run", "its file 'note.md' was changed, and the records hold no copy of it"),
+        "fits": ("run", "depends on note, which runs again; reused if that makes the same"),
+    }
+    compared = on(prefect_server, "diff", first.json["run_name"], plan, "--json", cwd=tmp_path)
+    assert list(compared.json["executes"]) == ["note"]

@@ -1,10 +1,12 @@
-"""Ctrl-C where libraries are at work."""
+"""Ctrl-C and its relatives, where libraries are at work, and whatever the loop does."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -34,3 +36,145 @@ def test_ctrl_c_gets_through_whatever_a_library_makes_of_it(library: Callable[[]
 def test_other_errors_pass() -> None:
     with pytest.raises(ValueError, match="mine"), sure_interrupt():
         raise ValueError("mine")
+
+
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
+
+def ready():
+    os.write(1, b"ready\\n")
+
+def stopping():
+    os.write(1, b"stopping\\n")
+
+def run(work, give_up=lambda: None):
+    try:
+        asyncio.run(Interruptible(stopping, give_up).run(work))
+    except InterruptedRunError as interrupted:
+        sys.exit(interrupted.exit_code)
+    print("completed")
+
+async def wait():
+    ready()
+    await asyncio.sleep(600)
+
+async def blocked():
+    ready()
+    time.sleep(600)
+
+async def busy():
+    ready()
+    while True:
+        pass
+
+async def stubborn():
+    ready()
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            continue
+
+async def locked():
+    with threading._active_limbo_lock:
+        ready()
+        time.sleep(600)
+
+async def threaded():
+    threading.Thread(target=time.sleep, args=[600]).start()
+    ready()
+    await asyncio.sleep(600)
+
+async def three_seconds():
+    ready()
+    for _ in range(30):
+        await asyncio.sleep(0.1)
+"""
+
+
+@contextmanager
+def started(script: str, *ignored: signal.Signals) -> Generator[subprocess.Popen[str]]:
+    """A process that has begun its work, with signals that are ignored from its start."""
+
+    def ignore() -> None:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRELUDE + script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=ignore,  # noqa: PLW1509 - no other thread of ours is at work
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == line
+
+
+@pytest.mark.parametrize("work", ["wait()", "threaded()"])
+def test_first_signal_stops_what_can_be_stopped(work: str) -> None:
+    with started(f"run({work})") as process:
+        process.send_signal(signal.SIGTERM)
+        wait_for(process, "stopping\n")
+        assert process.wait(60) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("work", ["blocked()", "busy()", "stubborn()", "locked()"])
+def test_second_signal_ends_the_process_whatever_the_loop_does(work: str) -> None:
+    with started(f"run({work})") as process:
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "stopping\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+
+
+def test_second_signal_ends_the_process_though_nobody_reads_its_last_words() -> None:
+    with started("run(stubborn(), give_up=lambda: time.sleep(600))") as process:
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "stopping\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+
+
+def test_second_ctrl_c_ends_an_import_that_swallows_the_first() -> None:
+    script = """
+from vibe_prefect.cli.interrupt import sure_interrupt
+with sure_interrupt():
+    ready()
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            os.write(1, b"swallowed\\n")
+"""
+    with started(script) as process:
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "swallowed\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
+
+
+@pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
+def test_signal_that_is_ignored_at_the_start_stays_ignored(ignored: signal.Signals) -> None:
+    with started("run(three_seconds())", ignored) as process:
+        process.send_signal(ignored)
+        assert process.communicate(timeout=60)[0] == "completed\n"
+        assert process.returncode == 0
+
+
+def test_other_signals_work_while_one_is_ignored() -> None:
+    with started("run(wait())", signal.SIGHUP) as process:
+        process.send_signal(signal.SIGINT)
+        wait_for(process, "stopping\n")
+        assert process.wait(60) == 128 + signal.SIGINT

@@ -155,6 +155,35 @@ def test_a_signal_ends_the_run_cleanly(tmp_path: Path, prefect_server: str, numb
     assert process.returncode == 128 + number
 
 
+@pytest.mark.server
+def test_signals_that_a_run_is_started_to_ignore_do_not_stop_it(tmp_path: Path, prefect_server: str) -> None:
+    chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(30)]
+
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = subprocess.Popen(
+        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate"],
+        cwd=tmp_path,
+        env=environment(tmp_path / "home", {"PREFECT_API_URL": prefect_server}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=ignore,  # noqa: PLW1509 - as nohup and a shell do for what runs in the background
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "start   n" in line:
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGINT)
+        if "done    n9 " in line:
+            break
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    assert "simulated run completed: 30 nodes" in out
+
+
 def test_a_server_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> None:
     outcome = run(FEATURE, "--simulate", cwd=tmp_path, server="http://127.0.0.1:9/api")
     assert outcome.code == 3

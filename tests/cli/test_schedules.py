@@ -13,6 +13,11 @@ WRONG = [
     ("61 * * * *", "UTC", "--cron '61 .* is no schedule"),
     ("0 6 * * 1", "Europe/Berln", "--timezone 'Europe/Berln' is no time zone; did you mean 'Europe/Berlin'"),
     ("0 6 * * 1", "", "--timezone '' is no time zone; expected a name such as"),
+    ("0 0 6 ? * MON", None, "is no schedule: .*; there is no field for seconds at the front"),
+    ("@reboot", None, "is no schedule: .*; of the words, @hourly, @daily, "),
+    ("0 0 30 2 *", None, "--cron '0 0 30 2 .*' never comes: there is no such date"),
+    ("0 0 31 4,6,9,11 *", None, "never comes"),
+    ("0 0 1 1 * 0 2020", None, "never comes"),
     (None, "Europe/Berlin", "--timezone 'Europe/Berlin' is of --cron, which is not given"),
 ]
 
@@ -28,4 +33,4 @@ def test_a_schedule_has_its_time_zone() -> None:
     for given, expected in ((None, "UTC"), ("Europe/Berlin", "Europe/Berlin")):
         made = schedule_of("0 6 * * 1", given)
         assert made is not None
-        assert (made.cron, made.timezone) == ("0 6 * * 1", expected)
+        assert (made.schedule.cron, made.schedule.timezone) == ("0 6 * * 1", expected)

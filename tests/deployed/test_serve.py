@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -137,6 +138,26 @@ async def test_a_schedule_fires_again_and_again_and_never_overlaps(
     assert len(set(texts)) == len(texts) >= 2, "each run makes its own"
 
 
+async def test_serving_and_working_go_on_after_a_hang_up_that_is_ignored(prefect_server: str, folder: Path) -> None:
+    write(folder, "hung-up")
+    write(folder, "at-work")
+    assert call(folder, prefect_server, "deploy", "at-work.json", "--pool", "hang-up").returncode == 0
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the processes inherit, as from nohup
+    try:
+        with (
+            process(folder, prefect_server, "serve", "hung-up.json", ready="serving;") as served,
+            process(folder, prefect_server, "worker", "start", "--pool", "hang-up", ready="started!") as worker,
+        ):
+            served.send_signal(signal.SIGHUP)
+            worker.send_signal(signal.SIGHUP)
+            async with get_client() as client:
+                for name in ("hung-up", "at-work"):
+                    assert (await ended(client, await trigger(client, name))).state_name == "Completed"
+            assert (served.poll(), worker.poll()) == (None, None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
     name = write(folder, "monday")
     by_the_clock = ["--cron", "0 6 * * 1", "--timezone", "Europe/Berlin", "--overlap", "skip", "--tag", "weekly"]
@@ -151,6 +172,10 @@ async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
 
 WRONG = [
     (["plan.json", "--cron", "at noon"], "--cron 'at noon' is no schedule: expected minute, hour, day"),
+    (["plan.json", "--cron", "0 0 30 2 *"], "--cron '0 0 30 2 *' never comes: there is no such date"),
+    (["plan.json", "--name", "a/b"], "--name 'a/b' cannot be a name: it may not have / in it"),
+    (["plan.json", "--pool", "Prefect-x"], "Prefect keeps those that begin with 'prefect'"),
+    (["plan.json", "--working-dir", "{{ name }}"], "has '{{' in it, where Prefect fills in a value"),
     (["never-stored"], "no plan is stored as 'never-stored'"),
     (["plan.json", "--working-dir", "nowhere"], "--working-dir 'nowhere' is not a folder"),
 ]
@@ -161,9 +186,18 @@ def test_what_cannot_be_deployed_is_refused(
     prefect_server: str, folder: Path, options: list[str], message: str
 ) -> None:
     write(folder, "plan")
+    (folder / "{{ name }}").mkdir()
     refused = call(folder, prefect_server, "deploy", *options)
     assert refused.returncode == 2
     assert message in " ".join(refused.stderr.split())
+
+
+def test_deployment_says_when_it_is_due_and_what_is_easily_misread(prefect_server: str, folder: Path) -> None:
+    write(folder, "timed")
+    said = call(folder, prefect_server, "deploy", "timed.json", "--cron", "*/45 * * * *", "--pool", "unusual pool ü")
+    assert said.returncode == 0, said.stderr
+    assert re.search(r"due      (\w{3} \d{4}-\d\d-\d\d \d\d:\d\d(, )?){3} \(UTC\)", said.stdout)
+    assert "'*/45' is not every 45 minutes: each hour starts again, at minute 0, 45" in said.stderr
 
 
 def test_plans_that_cannot_be_served_are_refused_at_once(prefect_server: str, folder: Path) -> None:

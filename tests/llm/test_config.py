@@ -52,7 +52,7 @@ def test_settings_come_before_the_short_variable(monkeypatch: pytest.MonkeyPatch
 
 def test_what_a_setting_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIBE_PREFECT_MODEL", "gpt")
-    with pytest.raises(UsageError, match="the model 'gpt' is not named as provider:name"):
+    with pytest.raises(UsageError, match="VIBE_PREFECT_MODEL or LLM_MODELS is not named as provider:name"):
         config()
     monkeypatch.setenv("VIBE_PREFECT_MODEL", "openai:tiny")
     monkeypatch.setenv(PREFIX + "INPUT_PRICE", "1")
@@ -76,10 +76,10 @@ def test_a_schema_that_is_none_is_told_before_the_run(monkeypatch: pytest.Monkey
         return plan(node("a", parameters={"tool": "llm_generate", "tool_inputs": inputs}))
 
     for bad, said in (
-        ("nonsense", "it is no JSON Schema: 'nonsense'"),
-        ("array", "expected a JSON Schema of type object"),
+        ("nonsense", ".type: not a JSON Schema: 'nonsense'"),
+        ("array", ": expected a JSON Schema of type object"),
     ):
-        with pytest.raises(PlanError, match=f"parameters.tool_inputs.output_schema: {said}"):
+        with pytest.raises(PlanError, match=f"parameters.tool_inputs.output_schema{said}"):
             compile_plan(asking(type=bad), tools=configured_registry())
     assert compile_plan(asking(type="{{ vibe.style }}"), tools=configured_registry()).nodes
 

@@ -114,3 +114,62 @@ async def test_the_judge_may_be_another_model() -> None:
     await judge(model, criteria=["a"])
     assert model.questions[0].model == "scripted:judge"
     assert json.loads(json.dumps(model.questions[0].schema))["required"] == ["criteria"]
+
+
+LONG = "The text says in its first sentence " + "at what heat water boils, " * 12 + "and it is true."
+
+
+def scored(*given: tuple[int | None, str]) -> str:
+    """A verdict by numbers and names as a model gives them; later criteria score lower."""
+    criteria = [
+        {"number": number, "name": name, "score": 1 - place / 10, "reason": "so it is", "quotes": ["Water boils at"]}
+        for place, (number, name) in enumerate(given)
+    ]
+    return json.dumps({"criteria": criteria})
+
+
+@pytest.mark.parametrize(
+    ("rubric", "answer", "scores"),
+    [
+        (["a", "b"], scored((1, "a"), (2, "b")), [1.0, 0.9]),
+        (["a", "b"], scored((2, "b"), (1, "a")), [0.9, 1.0]),
+        (["a", "b"], scored((0, "a"), (1, "b")), [1.0, 0.9]),
+        (["a", "b"], scored((1, "the first"), (2, "the second")), [1.0, 0.9]),
+        (["It\u2019s **warm**"], scored((None, "It's warm")), [1.0]),
+        ([LONG], scored((None, LONG)), [1.0]),
+        ([LONG], scored((None, LONG[:200])), [1.0]),
+        ([LONG, f"{LONG} Twice."], scored((1, LONG[:200]), (2, LONG[:200])), [1.0, 0.9]),
+    ],
+)
+async def test_scores_are_matched_by_name_and_by_number(rubric: list[str], answer: str, scores: list[float]) -> None:
+    result = await judge(answer, criteria=rubric)
+    assert [one["score"] for one in result.output["criteria"]] == scores
+
+
+@pytest.mark.parametrize("given", [(3, "c"), (None, "c"), (-1, "c"), (0, "")])
+async def test_a_score_for_no_criterion_counts_for_none(given: tuple[int | None, str]) -> None:
+    with pytest.raises(ToolError, match="no score for 'a'"):
+        await judge(scored(given, (2, "b")), criteria=["a", "b"])
+
+
+async def test_criteria_are_asked_for_by_number_and_name() -> None:
+    model = ScriptedModel(scored((1, "a")))
+    await judge(model, criteria=["a"])
+    asked: Any = model.questions[0].schema
+    assert asked["properties"]["criteria"]["items"]["required"][:2] == ["number", "name"]
+    assert "1. a: a" in model.questions[0].prompt
+
+
+async def test_names_that_differ_in_typography_alone_are_one() -> None:
+    with pytest.raises(ToolInputError, match="two criteria are named"):
+        await judge("x", criteria=["It's warm", "It\u2019s  WARM"])
+
+
+async def test_quotes_are_reported_as_they_stand_in_the_text() -> None:
+    result = await judge(verdict({"a": 1.0}, '"WATER  boils at"', "Ice melts at none"), criteria=["a"])
+    assert result.output["criteria"][0]["quotes"] == ["Water boils at", "Ice melts at none"]
+
+
+@pytest.mark.parametrize("around", ["```json\n{}\n```", "My verdict:\n{}", "<think>hm</think>\n{}"])
+async def test_a_verdict_is_read_as_any_json_answer(around: str) -> None:
+    assert (await judge(around.replace("{}", verdict({"a": 1.0}, "Water boils at")), criteria=["a"])).success

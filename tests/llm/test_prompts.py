@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from vibe_prefect import Vibe
 from vibe_prefect.budget import estimate_tokens
-from vibe_prefect.llm.prompts import Cut, marked, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.llm.prompts import Cut, marked, material_of, system_prompt, task_prompt
 
 
 def test_what_fits_is_not_cut() -> None:
@@ -60,11 +60,6 @@ def test_the_system_prompt_says_the_wish_and_what_its_type_does() -> None:
         assert part in prompt
     assert prompt.endswith("\n\nMore.")
     assert len({system_prompt(None, kind) for kind in ("analyze", "generate", "transform", "validate")}) == 4
-
-
-def test_outputs_without_a_text_are_shown_as_json() -> None:
-    outputs = {"a": {"text": "plain"}, "b": {"rows": [1]}, "c": "words", "d": None, "e": {"text": 3}}
-    assert texts_of(outputs) == {"a": "plain", "b": '{\n "rows": [\n  1\n ]\n}', "c": "words", "e": '{\n "text": 3\n}'}
 
 
 def test_a_task_without_material_stands_alone() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import traceback
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
@@ -18,6 +18,7 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Question
 from vibe_prefect.llm.provider import ProviderClient
+from vibe_prefect.llm.stream_end import watching_client
 
 TEXT = "A fine text, made for the test."
 
@@ -130,6 +131,7 @@ async def test_what_is_final_is_not_to_be_tried_again(provider: OpenAIServer, mo
     assert not error.retryable
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("model", "said"), PASSING)
 async def test_what_may_pass_is_to_be_tried_again(provider: OpenAIServer, model: str, said: str) -> None:
     error = await failure(provider, model)
@@ -138,6 +140,7 @@ async def test_what_may_pass_is_to_be_tried_again(provider: OpenAIServer, model:
     assert error.retry_after is None
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_rate_limit_says_when(provider: OpenAIServer) -> None:
     provider.retry_after = "7"
     error = await failure(provider, "busy")
@@ -212,17 +215,23 @@ async def test_progress_moves_with_the_stream(provider: OpenAIServer) -> None:
     assert seen[-1][1].endswith(" characters")
 
 
-async def test_calls_side_by_side_share_a_client_that_is_closed_after_them(provider: OpenAIServer) -> None:
+async def test_calls_side_by_side_share_a_client_that_is_closed_after_them(
+    provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+
+    def opening() -> Any:
+        opened.append(watching_client())
+        return opened[-1]
+
+    monkeypatch.setattr("vibe_prefect.llm.provider.watching_client", opening)
     client = ProviderClient(config(provider))
     provider.pause = 0.1
-    pieces: list[str] = []
     async with anyio.create_task_group() as group:
         for _ in range(20):
-            group.start_soon(client.ask, Question("openai:ok", "", "Write."), pieces.append)
+            group.start_soon(client.ask, Question("openai:ok", "", "Write."), print)
     assert provider.most_at_once > 1
-    (opened,) = client._models.values()  # pyright: ignore[reportPrivateUsage]
-    (model,) = opened.values()
-    assert cast("Any", model).client._client.is_closed
+    assert [one.is_closed for one in opened] == [True]
 
 
 async def test_material_that_does_not_fit_is_cut_and_told(

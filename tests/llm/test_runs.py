@@ -17,8 +17,8 @@ from tests.llm.models import COST, registry
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
-from vibe_prefect.engine import tasks
 from vibe_prefect.engine.account import account_of
+from vibe_prefect.tools import waits
 
 pytestmark = pytest.mark.server
 
@@ -158,7 +158,7 @@ async def test_a_failing_provider_is_given_more_time_with_each_try(provider: Ope
 async def test_what_a_provider_tells_to_wait_has_a_bound(
     provider: OpenAIServer, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
-    monkeypatch.setattr(tasks, "MAX_TOLD_WAIT", 0.3)
+    monkeypatch.setattr(waits, "MAX_WAITING", 0.3)
     provider.troubles, provider.retry_after = 1, told
     async with asyncio.timeout(60):
         result = await executor(provider, "busy").execute_plan(quick(wide(1)))
@@ -222,7 +222,7 @@ async def test_a_budget_in_dollars_needs_a_known_price(provider: OpenAIServer) -
     tools = registry(provider, prices=None)
     limited = WorkflowExecutor(tool_registry=tools, simulate="never", storage="records", budget_usd=1.0)
     result = await limited.execute_plan(wide(2))
-    assert "the model's price is not known" in str(result.node_results["n0"].error)
+    assert "the call's price is not known" in str(result.node_results["n0"].error)
     assert not provider.calls
 
 
@@ -249,7 +249,7 @@ async def test_a_gate_that_passes_tells_its_score_and_evidence(provider: OpenAIS
     assert result.status is ExecutionStatus.COMPLETED, result.node_results
     feedback = result.feedback_data["gate"]
     assert feedback["execution_quality"] == 0.8
-    assert feedback["evidence"] == ["clear: 0.8: as it reads ('water boils\\n when hot')"]
+    assert feedback["evidence"] == ["clear: 0.8: as it reads ('Water boils when hot')"]
     assert result.node_results["gate"].result["result"]["text"] == "Water boils when hot."
 
 
@@ -311,7 +311,7 @@ async def test_the_dry_run_of_an_edited_plan_knows_what_the_earlier_run_paid(
     command = ["run", edited, "--dry-run", "--resume", done.json["run_name"]]
     seen = call(*command, cwd=folder, extra=settings)
     assert "  in the earlier run they took 120 tokens, 0.0003 USD" in seen.lines
-    told = call(*command, "--json", cwd=folder, extra=settings).json["models"]
+    told = call(*command, "--json", cwd=folder, extra=settings).json["costs"]
     expected = {"calls": 1, "tokens": 120, "cost_usd": pytest.approx(COST), "run_names": [done.json["run_name"]]}
     assert told["earlier_runs"] == expected
     assert told["calls"] == 1
@@ -331,7 +331,7 @@ async def test_the_dry_run_of_a_plan_knows_what_its_last_runs_paid(
     edited = write_plan(folder, [raw("a", parameters={"tone": "calm"}), raw("b"), raw("c")], "often-run")
     seen = call("run", edited, "--dry-run", cwd=folder, extra=settings)
     assert f"  in earlier runs ({second}) 2 of them took 240 tokens, 0.0006 USD" in seen.lines
-    told = call("run", edited, "--dry-run", "--json", cwd=folder, extra=settings).json["models"]
+    told = call("run", edited, "--dry-run", "--json", cwd=folder, extra=settings).json["costs"]
     assert told["calls"] == 3
     assert told["earlier_runs"] == {
         "calls": 2,
@@ -342,7 +342,7 @@ async def test_the_dry_run_of_a_plan_knows_what_its_last_runs_paid(
     assert first != second
     assert len(provider.calls) == 3
     other = call("run", path, "--dry-run", "--json", cwd=folder, extra=settings | {f"{SETTING}TEMPERATURE": "1"})
-    assert other.json["models"]["earlier_runs"] is None
+    assert other.json["costs"]["earlier_runs"] is None
 
 
 async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budget(provider: OpenAIServer) -> None:

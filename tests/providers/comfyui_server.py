@@ -1,4 +1,8 @@
-"""A server on loopback that follows ComfyUI's documented API: queue, websocket messages, history, files."""
+"""A server on loopback that does what ComfyUI's code does: queue, websocket messages, history, files, node classes.
+
+At the end of a workflow it tells of success; then it unloads models, for which the queue still holds the workflow; then
+history and queue change at once; and only then it tells that nothing executes any more.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,31 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.providers.loopback import serving
 from tests.providers.media_server import picture
+
+CHOICES = ["sd_xl_base_1.0.safetensors", "v1-5-pruned.safetensors"]
+
+CLASSES: dict[str, Any] = {
+    "KSampler": {
+        "input": {
+            "required": {"seed": ["INT", {"min": 0}], "positive": ["CONDITIONING"]},
+            "optional": {"denoise": ["FLOAT", {}], "sampler_name": [["euler", "dpm_2"], {}]},
+        },
+        "output_node": False,
+    },
+    "CLIPTextEncode": {"input": {"required": {"text": ["STRING", {}]}}, "output_node": False},
+    "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [CHOICES, {}]}}, "output_node": False},
+    "SaveImage": {"input": {"required": {"images": ["IMAGE"]}, "hidden": {"prompt": "PROMPT"}}, "output_node": True},
+    "PreviewImage": {"input": {"required": {"images": ["IMAGE"]}}, "output_node": True},
+    "LoadImage": {"input": {"required": {"image": [["a.png"], {"image_upload": True}]}}, "output_node": False},
+    "ResizeImage": {
+        "input": {
+            "required": {"input": ["IMAGE"], "resize_type": ["COMFY_DYNAMICCOMBO_V3", {"options": []}]},
+            "optional": {"method": ["COMBO", {"options": ["lanczos", "nearest"]}]},
+        },
+        "output_node": False,
+    },
+}
+"""Of each class what the server tells, shortened."""
 
 WORKFLOW: dict[str, Any] = {
     "3": {"class_type": "KSampler", "inputs": {"seed": 1, "positive": ["6", 0]}},
@@ -51,13 +80,43 @@ class ComfyUI:
     """Whether another one's workflow runs, so that ours stays in the queue."""
 
     old: bool = False
-    """Whether the ids that clients propose are ignored."""
+    """Whether the ids that clients propose are ignored, and success is not told of: as before 2024."""
 
     silent: bool = False
     """Whether no message is sent at the end."""
 
+    unloads: float = 0.0
+    """Seconds between success and history."""
+
+    keeps_no_history: bool = False
+    """Whether the history is emptied at once."""
+
+    stumbles: int = 0
+    """How many times the queue and the history are answered with 503."""
+
+    node_errors: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What is wrong with outputs that are dropped from an accepted workflow."""
+
+    blocks: str | None = None
+    """The node that another one blocks, with a message, while the rest goes on."""
+
+    sends: bytes = b""
+    """What the last node sends over the websocket while it works."""
+
     files: dict[str, bytes] = field(default_factory=lambda: {"ComfyUI_00001_.png": picture()})
-    """What the workflow saves, by name."""
+    """What the workflow saves, by name, with its subfolder where there is one."""
+
+    outputs: dict[str, Any] | None = None
+    """What the nodes have made; by default the last one the files, and another one a preview."""
+
+    meta: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Which node of the workflow stands for those that it unfolds into."""
+
+    classes: dict[str, Any] | None = field(default_factory=lambda: CLASSES)
+    """The node classes; `None` for a server without that answer."""
+
+    hangs: bool = False
+    """Whether it never answers what it is asked about its classes."""
 
     asked: list[str] = field(default_factory=list[str])
     submitted: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -81,6 +140,9 @@ class ComfyUI:
                 Route("/interrupt", self._interrupt, methods=["POST"]),
                 Route("/history/{id}", self._history),
                 Route("/view", self._view),
+                Route("/object_info", self._object_info),
+                Route("/object_info/{name:path}", self._object_info),
+                Route("/node_replacements", self._replacements),
             ]
         )
 
@@ -123,35 +185,49 @@ class ComfyUI:
             task = asyncio.create_task(self._work(id, body["client_id"], workflow))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return JSONResponse({"prompt_id": id, "number": 1, "node_errors": {}})
+        return JSONResponse({"prompt_id": id, "number": 1, "node_errors": self.node_errors})
 
     async def _work(self, id: str, client: str, workflow: dict[str, Any]) -> None:
         messages: list[list[Any]] = []
 
-        async def tell(kind: str, **data: Any) -> None:
-            messages.append([kind, {"prompt_id": id, **data}])
+        async def tell(kind: str, *, kept: bool = True, **data: Any) -> None:
+            if kept:
+                messages.append([kind, {"prompt_id": id, **data}])
             if client in self.sockets:
                 await self.sockets[client].send_json({"type": kind, "data": {"prompt_id": id, **data}})
 
         await tell("execution_start")
         await tell("execution_cached", nodes=["6"])
         await self._foreign(client)
-        outputs: dict[str, Any] = {}
         for node in [node for node in workflow if node != "6"]:
-            await tell("executing", node=node)
+            await tell("executing", node=node, display_node=node)
             self.began.add(node)
             if node == self.drops_at:
                 await self._drop(client, id)
                 if self.forgets:
                     return
             if not await self._node(id, node, workflow, tell):
-                self._end(id, outputs, messages, "error")
+                self._end(id, {}, messages, "error")
                 return
-        outputs["9"] = {"images": [{"filename": name, "subfolder": "", "type": "output"} for name in self.files]}
-        outputs["3"] = {"images": [{"filename": "preview.png", "subfolder": "", "type": "temp"}]}
-        self._end(id, outputs, messages, "success")
-        if not self.silent:
+        if self.sends and client in self.sockets:
+            await self.sockets[client].send_bytes(self.sends)
+        await self._succeed(id, messages, tell)
+
+    async def _succeed(self, id: str, messages: list[Any], tell: Any) -> None:
+        if not self.silent and not self.old:
             await tell("execution_success")
+        await asyncio.sleep(self.unloads)
+        self._end(id, self._made(), messages, "success")
+        if not self.silent:
+            await tell("executing", node=None)
+
+    def _made(self) -> dict[str, Any]:
+        if self.outputs is not None:
+            return self.outputs
+        places = [name.rpartition("/")[::2] for name in self.files]
+        images = [{"filename": name, "subfolder": folder, "type": "output"} for folder, name in places]
+        preview = {"filename": "preview.png", "subfolder": "", "type": "temp"}
+        return {"9": {"images": images}, "3": {"images": [preview]}}
 
     async def _node(self, id: str, node: str, workflow: dict[str, Any], tell: Any) -> bool:
         kind = workflow[node]["class_type"]
@@ -172,7 +248,17 @@ class ComfyUI:
                 traceback=["..."],
             )
             return False
-        await tell("executed", node=node, output={})
+        if node == self.blocks:
+            await tell(
+                "execution_error",
+                kept=False,
+                node_id=node,
+                node_type=kind,
+                exception_type="ExecutionBlocked",
+                exception_message="Execution Blocked: no face was found",
+            )
+        else:
+            await tell("executed", node=node, output={})
         return True
 
     async def _foreign(self, client: str) -> None:
@@ -191,12 +277,21 @@ class ComfyUI:
     def _end(self, id: str, outputs: dict[str, Any], messages: list[Any], status: str) -> None:
         self.running.remove(id)
         done = {"status_str": status, "completed": status == "success", "messages": messages}
-        self.history[id] = {"outputs": outputs, "status": done}
+        if not self.keeps_no_history:
+            self.history[id] = {"outputs": outputs, "meta": self.meta, "status": done}
+
+    def _stumble(self) -> Response | None:
+        if not self.stumbles:
+            return None
+        self.stumbles -= 1
+        return Response("Bad gateway", status_code=503)
 
     async def _queue(self, request: Request) -> Response:
         if request.method == "POST":
             self.pending = [id for id in self.pending if id not in (await request.json())["delete"]]
             return Response()
+        if (stumbled := self._stumble()) is not None:
+            return stumbled
         running: list[Any] = [[0, id, {}, {}, []] for id in self.running]
         return JSONResponse({"queue_running": running, "queue_pending": [[1, id, {}, {}, []] for id in self.pending]})
 
@@ -207,11 +302,28 @@ class ComfyUI:
     async def _history(self, request: Request) -> Response:
         self.asked.append("/history")
         id = request.path_params["id"]
+        if (stumbled := self._stumble()) is not None:
+            return stumbled
         return JSONResponse({id: self.history[id]} if id in self.history else {})
 
     async def _view(self, request: Request) -> Response:
-        assert request.query_params["type"] == "output"
-        return Response(self.files[request.query_params["filename"]])
+        asked = request.query_params
+        path = "/".join(filter(None, (asked["subfolder"], asked["filename"])))
+        self.asked.append(f"{asked['type']}:{path}")
+        return Response(self.files[path]) if path in self.files else Response(status_code=404)
+
+    async def _object_info(self, request: Request) -> Response:
+        self.asked.append(request.url.path)
+        self.keys.add(request.headers.get("authorization"))
+        while self.hangs:  # noqa: ASYNC110 - a test's thread ends it
+            await asyncio.sleep(0.01)
+        if self.classes is None:
+            return Response(status_code=404)
+        name = request.path_params.get("name")
+        return JSONResponse({key: value for key, value in self.classes.items() if name in (None, key)})
+
+    async def _replacements(self, request: Request) -> Response:
+        return JSONResponse({"OldSampler": [{"new_node_id": "KSampler"}]})
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 import wave
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
@@ -40,6 +41,12 @@ def sound(seconds: float = 0.5, rate: int = 8_000, value: int = 8_000) -> bytes:
     return buffer.getvalue()
 
 
+def _rate_limited(seconds: float | None) -> Response:
+    headers = {} if seconds is None else {"retry-after-ms": str(int(seconds * 1_000))}
+    body = {"error": {"message": "too many images", "code": "rate_limit_exceeded"}}
+    return JSONResponse(body, status_code=429, headers=headers)
+
+
 class CutError(Exception):
     """Ends a connection in the middle of an answer."""
 
@@ -59,6 +66,19 @@ class MediaServer:
         self.next: Response | None = None
         self.image: dict[str, Any] = {"b64_json": base64.b64encode(picture()).decode()}
         self.audio = sound()
+        self.usage: dict[str, Any] | None = {
+            "input_tokens": 5,
+            "output_tokens": 100,
+            "total_tokens": 105,
+            "input_tokens_details": {"image_tokens": 0, "text_tokens": 5},
+        }
+        """What each answer says of tokens."""
+        self.limit: tuple[int, float] | None = None
+        """How many calls are answered in so many seconds; further ones are asked to wait."""
+        self.says_when = True
+        """Whether it is said then for how long."""
+        self.refused = 0
+        self._window = (0.0, 0)
         self.delay = 0.0
         self.cut = False
         """Whether the connection ends in the middle of an answer."""
@@ -94,17 +114,22 @@ class MediaServer:
             return StreamingResponse(_cut(), headers={"content-length": "1000"})
         if self.echoes:
             self.error(400, f"bad request with Authorization: {self.keys[-1]}")
+        if self._over_limit():
+            self.refused += 1
+            return _rate_limited(self.limit[1] if self.limit and self.says_when else None)
         if self.next is not None:
             return self.next
         if request.url.path.endswith("speech"):
             return Response(self.audio, media_type="audio/wav")
-        usage = {
-            "input_tokens": 5,
-            "output_tokens": 100,
-            "total_tokens": 105,
-            "input_tokens_details": {"image_tokens": 0, "text_tokens": 5},
-        }
-        return JSONResponse({"created": 1, "data": [self.image], "usage": usage})
+        usage = {} if self.usage is None else {"usage": self.usage}
+        return JSONResponse({"created": 1, "data": [self.image], **usage})
+
+    def _over_limit(self) -> bool:
+        if self.limit is None:
+            return False
+        (count, seconds), (begun, used), now = self.limit, self._window, time.monotonic()
+        self._window = (now, 1) if now - begun >= seconds else (begun, used + 1)
+        return self._window[1] > count
 
     async def _file(self, request: Request) -> Response:
         self.asked.append((request.url.path, {}))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +66,10 @@ class OpenAIServer:
     usage: bool = True
     """Whether answers say what they used."""
 
+    events: Sequence[str] | None = None
+    """What the server streams instead of a usual answer, as it stands, before it ends the response properly. Make it
+    with `chunk`, `counted` and `DONE`."""
+
     calls: list[Call] = field(default_factory=list[Call])
     most_at_once: int = 0
     answered: int = 0
@@ -76,7 +80,8 @@ class OpenAIServer:
     def __post_init__(self) -> None:
         self._now = 0
         self._troubled = 0
-        self.app = Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
+        chat = Route("/v1/chat/completions", self._chat, methods=["POST"])
+        self.app = Starlette(routes=[chat, Route("/v1/responses", self._responses, methods=["POST"])])
 
     @property
     def base_url(self) -> str:
@@ -90,9 +95,16 @@ class OpenAIServer:
         try:
             if self.pause:
                 await asyncio.sleep(self.pause)
-            return await self._answer(body)
+            return await self._answer(body) if self.events is None else _stream("".join(self.events))
         finally:
             self._now -= 1
+
+    async def _responses(self, request: Request) -> Response:
+        """Stream `events` on OpenAI's newer protocol; without any, this server knows nothing of it."""
+        body = await request.json()
+        self.calls.append(Call(body, dict(request.headers), time.monotonic()))
+        missing = _error(404, "Unknown request URL.", "unknown_url")
+        return missing if self.events is None else _stream("".join(self.events))
 
     async def _answer(self, body: dict[str, Any]) -> Response:
         model = body["model"]
@@ -165,6 +177,46 @@ class OpenAIServer:
             await asyncio.sleep(0.02)
         yield _chunk(body, {}, "stop")
         yield "data: [DONE]\n\n"
+
+
+DONE = "data: [DONE]\n\n"
+"""The end mark of a stream."""
+
+
+def event(data: Any) -> str:
+    """Return one server-sent event."""
+    return f"data: {json.dumps(data)}\n\n"
+
+
+def chunk(content: str | None = None, finish: str | None = None, **fields: Any) -> str:
+    """Return a chunk with a piece of text.
+
+    Args:
+        content: The piece.
+        finish: Why the answer ends with it.
+        **fields: More fields of its delta, such as `reasoning_content` or `tool_calls`; `usage` is the chunk's own.
+    """
+    usage = {"usage": fields.pop("usage")} if "usage" in fields else {}
+    delta = fields if content is None else {"content": content, **fields}
+    choice = {"index": 0, "delta": {"role": "assistant", **delta}, "finish_reason": finish}
+    return event({**_head({"model": "ok"}), "choices": [choice], **usage})
+
+
+def counted(read: int, written: int, **fields: Any) -> dict[str, Any]:
+    """Return a usage as chunks tell it."""
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written, **fields}
+
+
+def usage_chunk(usage: Any) -> str:
+    """Return a chunk that holds nothing but the usage."""
+    return event({**_head({"model": "ok"}), "choices": [], "usage": usage})
+
+
+def tool_call(name: str | None, arguments: str, index: int = 0) -> dict[str, Any]:
+    """Return a delta's fields for a piece of a tool call."""
+    function = {"arguments": arguments} if name is None else {"name": name, "arguments": arguments}
+    call = {"index": index, "type": "function", "function": function}
+    return {"tool_calls": [call if name is None else {"id": f"call-{index}", **call}]}
 
 
 def _stream(content: Any) -> Response:

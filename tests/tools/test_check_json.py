@@ -72,7 +72,7 @@ async def test_what_is_not_json_fails(text: str) -> None:
     ("inputs", "message"),
     [
         ({"data": {}}, "nothing to check"),
-        ({"data": {}, "schema": {"type": "thing"}}, r"schema.type: 'thing' is not valid"),
+        ({"data": {}, "schema": {"type": "thing"}}, r"schema.type: not a JSON Schema: 'thing' is not valid"),
         (
             {"data": {}, "schema": {"$ref": "http://169.254.169.254/schema"}},
             "refers to 'http://169.254.169.254/schema'",

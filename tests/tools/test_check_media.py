@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ async def test_all_problems_of_an_image_are_named_at_once(workspace: Workspace) 
 
 
 async def test_the_text_and_the_accent_of_a_card_are_seen_before_its_gradient(workspace: Workspace) -> None:
-    context = ToolContext(workspace=workspace)
+    context = ToolContext(workspace=workspace, node_id="card")
     await image_card.execute({"title": "Release 1.0"}, context)
     inputs = {"path": "card.png", "min_contrast": 7, "colours": ["#102a43", "#f0f4f8", "#f7b955"]}
     result = await check_image.execute(inputs, context)
@@ -225,9 +224,3 @@ async def test_what_is_no_sound_fails(workspace: Workspace, content: bytes) -> N
 async def test_the_level_of_other_formats_is_refused(workspace: Workspace) -> None:
     with pytest.raises(ToolInputError, match="min_peak is measured of WAV files"):
         await hear(workspace, flac(1), min_peak=-40)
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 3, 8_000, 0, "NONE", "NONE"))
-        file.writeframes(b"\0" * 300)
-    with pytest.raises(ToolInputError, match="found 24 bit"):
-        await hear(workspace, buffer.getvalue(), min_peak=-40)

@@ -154,6 +154,7 @@ async def test_a_path_outside_the_output_folder_is_refused_before_anything_is_fe
         (302, {}, False, None),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 async def test_a_status_is_an_error_that_says_whether_to_try_again(
     site: Site, config: FetchConfig, status: int, headers: dict[str, str], retryable: bool, wait: float | None
 ) -> None:
@@ -373,16 +374,16 @@ async def test_a_packed_answer_is_unpacked(site: Site, config: FetchConfig) -> N
     ("inputs", "headers", "message"),
     [
         ({}, {"content_type": "image/png"}, "no text; give a `path`"),
-        ({}, {"content_type": "text/plain; charset=zip"}, "is not text in 'zip'"),
-        ({}, {"content_type": "text/plain; charset=none-such"}, "is not text in 'none-such'"),
-        ({}, {"content_type": "text/plain; charset=utf-8"}, "is not text in 'utf-8'"),
+        ({}, {"content_type": "text/plain; charset=zip"}, "is not utf-8 text: byte 0, in line 1"),
+        ({}, {"content_type": "text/plain; charset=none-such"}, "is not utf-8 text: byte 0, in line 1"),
+        ({}, {"content_type": "text/plain; charset=utf-8"}, "is not utf-8 text: byte 0, in line 1"),
         ({"sha256": "0" * 64}, {}, "expected 0000"),
     ],
 )
 async def test_what_is_not_as_expected_fails(
     site: Site, config: FetchConfig, context: ToolContext, inputs: dict[str, str], headers: dict[str, Any], message: str
 ) -> None:
-    url = site.put("/a", b"\xff\xfe\xfd", **headers)
+    url = site.put("/a", b"\xff\xd8\xff\xe0", **headers)
     with pytest.raises(ToolError, match=message) as caught:
         await fetch_tool(config).execute({"url": url, **inputs}, context)
     assert not caught.value.retryable
@@ -443,3 +444,14 @@ async def test_proxies_of_the_environment_are_not_used(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     assert (await fetch(site.put("/a", b"direct"), config)).content == b"direct"
+
+
+async def test_a_host_that_asks_to_wait_is_waited_for(site: Site, config: FetchConfig) -> None:
+    url = site.put("/a", b"later", status=429, retry_after="1")
+    fetching = asyncio.create_task(fetch(url, config))
+    async with asyncio.timeout(60):
+        while not site.asked:  # noqa: ASYNC110 - it happens in the server's thread
+            await asyncio.sleep(0.01)
+    site.put("/a", b"now", content_type="text/plain")
+    assert (await fetching).content == b"now"
+    assert len(site.asked) == 2

@@ -22,7 +22,7 @@ BACKGROUND = (0, 0, 0)
 @pytest.fixture
 def context(tmp_path: Path) -> ToolContext:
     (tmp_path / "in").mkdir()
-    return ToolContext(workspace=Workspace(tmp_path / "in", tmp_path / "out"))
+    return ToolContext(workspace=Workspace(tmp_path / "in", tmp_path / "out"), node_id="card")
 
 
 async def draw(context: ToolContext, **inputs: Any) -> ToolResult:

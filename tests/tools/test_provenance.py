@@ -83,4 +83,4 @@ def test_what_a_tool_was_not_told_is_left_out() -> None:
 async def test_a_card_carries_it(tmp_path: Path) -> None:
     context = ToolContext(workspace=Workspace(tmp_path, tmp_path), plan_id="p", node_id="n", key="k")
     await image_card.execute({"title": "Hello"}, context)
-    assert read_stamp((tmp_path / "card.png").read_bytes()) == {**FACTS, "tool": "image_card", "version": "2"}
+    assert read_stamp((tmp_path / "n.png").read_bytes()) == {**FACTS, "tool": "image_card", "version": "2"}

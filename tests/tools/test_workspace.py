@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -148,3 +151,17 @@ def test_writers_at_the_same_time_never_mix(workspace: Workspace) -> None:
         list(pool.map(partial(workspace.write, "same"), contents * 4))
     assert (workspace.output_root / "same").read_bytes() in contents
     assert not [path for path in workspace.output_root.iterdir() if path.name.startswith(".same")]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o002, 0o664), (0o022, 0o644), (0o027, 0o640)])
+def test_files_follow_the_umask_of_the_process(tmp_path: Path, mask: int, mode: int) -> None:
+    script = (
+        "import os, sys\n"
+        f"os.umask({mask})\n"
+        "from pathlib import Path\n"
+        "from vibe_prefect.tools.workspace import replace_file\n"
+        "replace_file(Path('made.txt'), b'x')\n"
+        f"assert os.umask(0) == {mask}\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    assert stat.S_IMODE((tmp_path / "made.txt").stat().st_mode) == mode

@@ -141,7 +141,7 @@ def run(
     long as the command does.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
         dry_run: Run nothing: say which nodes would run, which would be reused, and why.
         resume: Go on from this run, by name or id: what finished there is not executed again.
@@ -154,7 +154,7 @@ def run(
         output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models may cost; a call that could exceed it is not made.
+        budget_usd: US dollars that models and paid tools may cost; a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.
@@ -211,7 +211,8 @@ def resume(
         refresh: Execute these even where there is a record of them.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models may cost, the kept nodes included; by default as much as the earlier run had.
+        budget_usd: US dollars that models and paid tools may cost, the kept nodes included; by default as much as the
+            earlier run had.
         max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
             '<run name>.html'.
@@ -320,7 +321,7 @@ def validate(
     """Check a plan without running it, and print every problem that it has.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
     """
     from vibe_prefect.cli.show import validate as command
@@ -340,7 +341,7 @@ def show(
     """Print a plan as a tree, or draw it.
 
     Args:
-        plan: The plan file: .json, or YAML under any other name.
+        plan: The plan file: .json, or JSON or YAML under any other name.
         mermaid: Draw it as a mermaid flowchart.
         svg: Draw it as an SVG picture.
         output: Write the drawing to this file instead of standard output.

@@ -12,9 +12,10 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, out, write
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.exits import ExitCode, warn
+from vibe_prefect.cli.settings_files import check_settings_files, unknown_settings
 from vibe_prefect.cli.text import columns, one_line
-from vibe_prefect.tools.secrets import HIDDEN, is_named_like_a_secret, scrubbed, without_passwords
+from vibe_prefect.tools.secrets import HIDDEN, is_named_like_a_secret, scrubbed, without_logins
 
 DEFAULT = "default"
 ENVIRONMENT = "environment"
@@ -43,8 +44,11 @@ class Setting:
 
 def config(*, as_json: bool) -> int:
     """Print the settings."""
+    check_settings_files()
     from vibe_prefect.settings import load_settings
 
+    for unknown in unknown_settings():
+        warn(unknown)
     settings = list(settings_of(load_settings()))
     if as_json:
         found = {setting.name: _as_data(setting) for setting in settings}
@@ -85,7 +89,7 @@ def _without_secrets(value: Any) -> Any:
     """Return JSON data without the passwords of its addresses, and without the values that are named like secrets."""
     match value:
         case str():
-            return scrubbed(without_passwords(value))
+            return scrubbed(without_logins(value))
         case list():
             return [_without_secrets(one) for one in cast("list[Any]", value)]
         case dict():

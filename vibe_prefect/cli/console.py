@@ -1,10 +1,11 @@
-"""Where the command line writes: consoles that neither interpret what a plan says nor fail on a closed pipe."""
+"""Where the command line writes: consoles that do not interpret what a plan says, on streams that never fail."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -27,11 +28,6 @@ class Screen(Console):
             emoji=False,
             highlight=False,
         )
-
-    def on_broken_pipe(self) -> None:
-        """Fall silent: nobody reads any more, and what is being run need not stop for that."""
-        self.quiet = True
-        silence(self.file)
 
     def say(self, text: str | Text = "", style: str = "") -> None:
         """Print one line, which is neither cut nor broken."""
@@ -60,35 +56,64 @@ def err() -> Screen:
 
 def write(text: str) -> None:
     """Write text to standard output as it is."""
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence(sys.stdout)
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
-def silence(stream: IO[Any]) -> None:
-    """Send the rest of a stream nowhere, so that flushing it at exit does not fail."""
-    try:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
-    except (OSError, ValueError):  # no file behind it
-        return
+class ForgivingFile(io.FileIO):
+    """A file that loses what cannot be written, as to a full disk, a closed pipe or a terminal that is gone.
+
+    What is being run, and whatever prints on the way, need not stop for that. Nothing is written from then on.
+    """
+
+    def write(self, data: Any) -> int | None:
+        """Write bytes, or lose them."""
+        try:
+            return super().write(data)
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return len(data)
 
 
 def prepare_streams() -> None:
-    """Make a character that the terminal's encoding lacks an escape instead of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+    """Make the standard streams safe to use, whatever is behind them.
+
+    One that is closed is opened on nothing, so that no file that is opened later takes its number. One that fails later
+    falls silent. A character that the terminal's encoding lacks becomes an escape instead of an error.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, _open_nothing(number, "r" if number == 0 else "w"))
+    sys.stdout = _forgiving(sys.stdout)
+    sys.stderr = _forgiving(sys.stderr)
 
 
 def flush() -> None:
-    """Write out what is buffered, whoever still reads it."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            silence(stream)
+    """Write out what is buffered."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _open_nothing(number: int, mode: str) -> IO[str]:
+    null = os.open(os.devnull, os.O_RDONLY if mode == "r" else os.O_WRONLY)
+    os.dup2(null, number)  # to itself, where it was the lowest that is free: that does no harm
+    os.set_inheritable(number, True)
+    if null != number:
+        os.close(null)
+    return os.fdopen(number, mode, encoding="utf-8", closefd=False)
+
+
+def _forgiving(stream: TextIO) -> TextIO:
+    """Return a stream that writes where another one does, and loses what it cannot write."""
+    if not isinstance(stream, io.TextIOWrapper):  # somebody has replaced it
+        return stream
+    stream.flush()
+    return io.TextIOWrapper(
+        io.BufferedWriter(ForgivingFile(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
-from vibe_prefect.cli.environment import settings_files
-
-PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
-TABLE = "vibe_prefect"
+from vibe_prefect.cli.settings_files import may_set_ours
 
 
 @dataclass(frozen=True)
@@ -31,21 +27,9 @@ def run_defaults() -> RunDefaults:
     Raises:
         SettingsError: One of them cannot be what it is set to.
     """
-    if not _may_be_set():
+    if not may_set_ours():
         return RunDefaults()
     from vibe_prefect.settings import load_settings
 
     settings = load_settings()
     return RunDefaults(settings.concurrency, settings.input_root, settings.output)
-
-
-def _may_be_set() -> bool:
-    if any(name.startswith(PREFIX) for name in os.environ):
-        return True
-    for path in settings_files():
-        try:
-            if TABLE in path.read_text(encoding="utf-8", errors="replace").lower():
-                return True
-        except OSError:
-            continue
-    return False

@@ -11,15 +11,14 @@ from vibe_prefect.cli.console import Screen, out
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.plans import ready
-from vibe_prefect.cli.schedules import DEFAULT_ZONE, schedule_of
+from vibe_prefect.cli.schedules import DEFAULT_ZONE, print_schedule, schedule_of
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
 
 if TYPE_CHECKING:
-    from prefect.schedules import Schedule
-
+    from vibe_prefect.engine.cron import CronReading
     from vibe_prefect.engine.deployments import Overlap, PlanDeployment
 
 _STORED = re.compile(r"[a-z0-9-]+")
@@ -47,15 +46,23 @@ def deploy(request: DeployRequest) -> int:
     """Make or renew the deployment."""
     if not request.folder.is_dir():
         raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
+    from vibe_prefect.engine.deployment_checks import check_content, check_folder, check_name, check_pool_name
+
+    check_folder("--working-dir", request.folder.resolve())
+    check_pool_name("--pool", request.pool)
+    if request.name is not None:
+        check_name("--name", request.name)
     local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER).compiled.plan
-    schedule = schedule_of(request.cron, request.timezone)
+    if local is not None:
+        check_content(local)
+    reading = schedule_of(request.cron, request.timezone)
     server = standing_server()
-    ask(server, _deploy(request, local, schedule, out()))
+    ask(server, _deploy(request, local, reading, out()))
     return ExitCode.COMPLETED
 
 
 async def _deploy(
-    request: DeployRequest, local: WorkflowPlan | None, schedule: Schedule | None, screen: Screen
+    request: DeployRequest, local: WorkflowPlan | None, reading: CronReading | None, screen: Screen
 ) -> None:
     from prefect.client.orchestration import get_client
 
@@ -63,34 +70,39 @@ async def _deploy(
 
     async with get_client() as client:
         plan = local or await _stored(client, request.plan)
-        deployment = _deployment(request, plan, schedule, by_name=local is None)
+        deployment = _deployment(request, plan, reading, by_name=local is None)
         if await ensure_pool(client, request.pool):
             screen.say(f"made the work pool {request.pool!r}, of type process")
         built = deployment.build_for(request.pool, request.folder.resolve())
         id = await built.aapply()
     _print(screen, request, deployment, str(id))
+    print_schedule(screen, reading)
 
 
 async def _stored(client: Any, name: str) -> WorkflowPlan:
-    from vibe_prefect.compiler import compile_plan
+    from vibe_prefect.compiler import compile_plan, whole_error
     from vibe_prefect.engine.blocks import stored_plan
     from vibe_prefect.engine.toolbox import configured_registry
 
-    loaded = await stored_plan(client, name)
-    compile_plan(loaded.plan, tools=configured_registry(), simulate=Simulate.NEVER, source=loaded.source)
+    tools = configured_registry()
+    try:
+        loaded = await stored_plan(client, name)
+    except PlanError as error:
+        raise whole_error(error, tools=tools) from None
+    compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source)
     return loaded.plan
 
 
 def _deployment(
-    request: DeployRequest, plan: WorkflowPlan, schedule: Schedule | None, *, by_name: bool
+    request: DeployRequest, plan: WorkflowPlan, reading: CronReading | None, *, by_name: bool
 ) -> PlanDeployment:
     from vibe_prefect.engine.deployments import PlanDeployment
 
     return PlanDeployment(
-        name=request.name or plan.id,
+        name=plan.id if request.name is None else request.name,
         description=plan.source_vibe.description,
         plan=request.plan if by_name else plan.model_dump(mode="json", exclude_unset=True),
-        schedule=schedule,
+        schedule=reading.schedule if reading else None,
         tags=request.tags,
         overlap=request.overlap,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ class Side:
     compiled: CompiledPlan
     """The plan."""
 
+    lost: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of a run: why the record of a node cannot be reused any more, by the node's id."""
+
 
 class _Finder:
     """The Prefect server, found when the first run is asked for."""
@@ -56,7 +59,7 @@ def diff(a: str, b: str, *, as_json: bool) -> int:
     """Print what makes one plan another; returns the exit code."""
     finder = _Finder(err())
     old, new = (_side(argument, finder) for argument in (a, b))
-    found = diff_plans(old.compiled, new.compiled)
+    found = diff_plans(old.compiled, new.compiled, old.lost)
     if as_json:
         write(json.dumps(_as_data(found, old, new), indent=2, ensure_ascii=False) + "\n")
     else:
@@ -72,12 +75,13 @@ def _side(argument: str, finder: _Finder) -> Side:
     """
     if Path(argument).is_file() or Path(argument).suffix in PLAN_SUFFIXES:
         return Side(argument, ready(argument, Simulate.ALL).compiled)
-    from vibe_prefect.engine.outlook import earlier_run
+    from vibe_prefect.engine.outlook import earlier_run, lost_files
 
     run = ask(finder.server(), earlier_run(argument))
     if run.plan is None:
         raise UnknownRunError(f"the run {run.name!r} has no plan among its parameters")
-    return Side(run.name, compile_plan(run.plan, tools=command_registry(), simulate=Simulate.ALL))
+    compiled = compile_plan(run.plan, tools=command_registry(), simulate=Simulate.ALL)
+    return Side(run.name, compiled, ask(finder.server(), lost_files(argument)))
 
 
 def _print(screen: Screen, found: PlanDiff, old: Side, new: Side) -> None:
@@ -120,12 +124,12 @@ def _named_work(compiled: CompiledPlan, id: str) -> str:
 
 
 def _fields(fields: tuple[FieldChange, ...]) -> Iterator[Text]:
-    for field in fields[:MAX_FIELDS]:
-        yield Text(f"    {one_line(field.path)}")
-        if field.old is not None:
-            yield Text.assemble(("      - ", "red"), one_line(field.old))
-        if field.new is not None:
-            yield Text.assemble(("      + ", "green"), one_line(field.new))
+    for change in fields[:MAX_FIELDS]:
+        yield Text(f"    {one_line(change.path)}")
+        if change.old is not None:
+            yield Text.assemble(("      - ", "red"), one_line(change.old))
+        if change.new is not None:
+            yield Text.assemble(("      + ", "green"), one_line(change.new))
     if len(fields) > MAX_FIELDS:
         yield Text(f"    and {counted(len(fields) - MAX_FIELDS, 'more field', 'more fields')}", "dim")
 

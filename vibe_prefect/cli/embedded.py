@@ -7,6 +7,7 @@ Prefect, and it ends with us even when we are killed: it reads a pipe whose othe
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import socket
@@ -14,25 +15,29 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from typing import IO
 
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, StartError, debugging
+from vibe_prefect.cli.loopback import answers
 from vibe_prefect.cli.text import one_line
-from vibe_prefect.engine.server_settings import SERVER_SETTINGS
+from vibe_prefect.engine.server_settings import EMBEDDED_DEFAULTS, SERVER_SETTINGS
+from vibe_prefect.errors import UsageError
 
 TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 90.0
 """Seconds; a first start makes the database, on a slow disk as well."""
 
+ORIGINS_VARIABLE = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"
+"""From where a browser may ask it: nothing but the server itself, whatever page is open meanwhile."""
+
 POLL_SECONDS = 0.05
+ANSWER_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 _ERROR_LINE = re.compile(r"^[\w.]+(?:Error|Exception|Exit): .+$", re.MULTILINE)
 _FIXED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 _PROGRAM = """
-import os, signal, socket, sys, threading
+import asyncio, fcntl, os, signal, socket, sys, threading
 
 def follow():
     os.read(0, 1)
@@ -40,11 +45,29 @@ def follow():
 
 threading.Thread(target=follow, daemon=True).start()
 import uvicorn
+import prefect.settings
+
+class Server(uvicorn.Server):
+    async def startup(self, sockets=None):
+        home = prefect.settings.get_current_settings().home
+        home.mkdir(parents=True, exist_ok=True)
+        with open(home / "vibe-prefect-embedded.lock", "w") as lock:
+            while not self.should_exit:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0.1)
+            await super().startup(sockets)
+
 config = uvicorn.Config(
     "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
 )
-uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+defaults = {getattr(prefect.settings, name) for name in sys.argv[2:]}
+with prefect.settings.temporary_settings(restore_defaults=defaults):
+    Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 """
+"""The lock is for the first start of several at once: each would make the tables of the same database."""
 
 
 class EmbeddedServer:
@@ -68,9 +91,9 @@ class EmbeddedServer:
         Raises:
             StartError: It ended, or did not answer in time.
         """
-        timeout = float(os.environ.get(TIMEOUT_VARIABLE) or DEFAULT_TIMEOUT)
+        timeout = _startup_timeout()
         end = time.monotonic() + timeout
-        while not self._answers():
+        while not answers(self.api_url, ANSWER_SECONDS):
             if self._process.poll() is not None:
                 raise StartError(f"Prefect's embedded server did not start{self._last_words()}")
             if time.monotonic() > end:
@@ -92,6 +115,14 @@ class EmbeddedServer:
         if self._log is not None:
             self._log.close()
 
+    @property
+    def ended(self) -> str | None:
+        """How its process ended; `None` while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
@@ -99,21 +130,14 @@ class EmbeddedServer:
     def _spawn(self) -> subprocess.Popen[bytes]:
         number = self._socket.fileno()
         return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _PROGRAM, str(number)],
-            env={**SERVER_SETTINGS, **os.environ, **_FIXED},
+            [sys.executable, "-P", "-c", _PROGRAM, str(number), *EMBEDDED_DEFAULTS],
+            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS_VARIABLE: f"http://127.0.0.1:{self._port}"},
             stdin=subprocess.PIPE,
             stdout=self._log or sys.stderr.fileno(),
             stderr=subprocess.STDOUT,
             pass_fds=[number],
             start_new_session=True,
         )
-
-    def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.api_url}/health", timeout=5) as answer:  # noqa: S310
-                return bool(answer.status == 200)
-        except (OSError, urllib.error.URLError):
-            return False
 
     def _last_words(self) -> str:
         """Return the last exception that it wrote of."""
@@ -123,3 +147,19 @@ class EmbeddedServer:
         errors = _ERROR_LINE.findall(self._log.read().decode(errors="replace"))
         hint = f"; {DEBUG_VARIABLE}=1 shows its log"
         return (f": {one_line(errors[-1])}" if errors else "") + hint
+
+
+def _startup_timeout() -> float:
+    """Return how many seconds the server may take to answer.
+
+    Raises:
+        UsageError: The variable that sets it holds no such number.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE, "")
+    try:
+        seconds = float(text or DEFAULT_TIMEOUT)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{TIMEOUT_VARIABLE}: expected a number of seconds, found {text!r}")
+    return seconds

@@ -8,19 +8,23 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, TypeVar
 
 from vibe_prefect.cli.embedded import EmbeddedServer
 from vibe_prefect.cli.exits import StartError, debugging
+from vibe_prefect.cli.home import check_home
 from vibe_prefect.cli.interrupt import sure_interrupt
+from vibe_prefect.cli.loopback import bypass_proxies
+from vibe_prefect.cli.settings_files import check_settings_files, may_set_prefect, settings_files, unknown_settings
 
 Answer = TypeVar("Answer")
 
 API_VARIABLE = "PREFECT_API_URL"
+EPHEMERAL_VARIABLES = ("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED")
 QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
 """Their messages are Prefect's business; its API log handler still takes a run's log to the server."""
 
@@ -63,9 +67,12 @@ def prefect_server(starting: Callable[[], object]) -> Server:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     configured = configured_api_url()
     if configured is not None:
+        check_home()
         _import_prefect()
         return Server(configured, None)
     starting()
+    bypass_proxies()
+    check_home(written=True)
     embedded = EmbeddedServer()
     atexit.register(embedded.stop)
     try:
@@ -91,10 +98,12 @@ def configured_api_url() -> str | None:
 
     Raises:
         StartError: There is none, and the embedded server is switched off.
+        UsageError: A file of settings cannot be read.
     """
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
-    if not any(map(may_set_prefect, settings_files())):
+    check_settings_files()
+    if not (_sets_ephemeral(os.environ) or any(map(may_set_prefect, settings_files()))):
         return None
     from prefect.settings import get_current_settings
 
@@ -107,21 +116,9 @@ def configured_api_url() -> str | None:
     return settings.api.url
 
 
-def settings_files() -> list[Path]:
-    """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
-    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
-    profiles = os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml"
-    names = ("prefect.toml", "pyproject.toml", ".env")
-    return [Path(profiles).expanduser(), *(Path(name) for name in names)]
-
-
-def may_set_prefect(path: Path) -> bool:
-    """Return whether a file may hold settings of Prefect."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-    return "PREFECT_" in text or "[tool.prefect" in text or path.name == "prefect.toml"
+def _sets_ephemeral(environment: Iterable[str]) -> bool:
+    """Return whether the environment says whether there may be an embedded server."""
+    return any(name.upper() in EPHEMERAL_VARIABLES for name in environment)
 
 
 def _use(api_url: str) -> None:
@@ -133,37 +130,32 @@ def _use(api_url: str) -> None:
         refresh_global_settings_context()
 
 
-def is_unreachable(error: BaseException) -> bool:
-    """Tell whether an error means that Prefect's API did not answer."""
-    import httpx
+@contextmanager
+def server_failures(server: Server) -> Generator[None]:
+    """Turn failures of a Prefect server into one line for people.
 
-    return isinstance(error, httpx.TransportError) or str(error).startswith("Failed to reach API at")
+    Raises:
+        StartError: The server does not answer, is none, wants a login, fails, or is too old.
+    """
+    try:
+        yield
+    except Exception as error:
+        from vibe_prefect.engine.server_failures import explain
+
+        explained = explain(error, server.api_url)
+        if explained is None:
+            raise
+        raise StartError(explained) from error
 
 
 def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
     """Ask a Prefect server.
 
     Raises:
-        StartError: It does not answer, or is none.
+        StartError: It does not answer as it should; see `server_failures`.
     """
-    try:
+    with server_failures(server):
         return asyncio.run(question)
-    except Exception as error:
-        if is_unreachable(error):
-            raise StartError(f"cannot reach the Prefect server at {server.api_url}") from error
-        if _is_elsewhere(error):
-            raise StartError(
-                f"what answers at {server.api_url} is not the API of a Prefect server, whose address ends with /api, "
-                "as in http://127.0.0.1:4200/api"
-            ) from error
-        raise
-
-
-def _is_elsewhere(error: BaseException) -> bool:
-    """Tell whether an error means that the address has no such route; a missing object is another error."""
-    from prefect.exceptions import PrefectHTTPStatusError
-
-    return isinstance(error, PrefectHTTPStatusError) and error.response.text == '{"detail":"Not Found"}'
 
 
 class MessageHandler(logging.Handler):
@@ -194,6 +186,8 @@ def quieten(show: Callable[[str], object]) -> None:
     Args:
         show: Shows a warning that the user should see.
     """
+    for unknown in unknown_settings():
+        show(unknown)
     if debugging():
         return
     from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]

@@ -16,6 +16,9 @@ from vibe_prefect.errors import PlanError, UsageError
 PROGRAM = "vibe-prefect"
 DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
 
+MAX_UNEXPECTED = 300
+"""Characters of an unexpected error's message that are shown."""
+
 
 class ExitCode(IntEnum):
     """What the exit code says."""
@@ -51,7 +54,8 @@ def run_guarded(arguments: Sequence[str]) -> int:
     finally:
         flush()
         # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
-        signal.signal(signal.SIGINT, _leave)
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, _leave)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -75,8 +79,22 @@ def _run(arguments: Sequence[str]) -> int:
         complain(str(error))
         return ExitCode.INTERNAL
     except Exception as error:  # noqa: BLE001 - the last line of defence
+        if problems := _settings_of_prefect(error):
+            complain(problems)
+            return ExitCode.USAGE
         complain_of_bug(error)
         return ExitCode.INTERNAL
+
+
+def _settings_of_prefect(error: Exception) -> str | None:
+    """Return what is wrong with settings of Prefect itself, without their values; `None` for any other error."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
+        return None
+    details = error.errors(include_url=False, include_input=False, include_context=False)
+    lines = [f"  {'.'.join(map(str, detail['loc']))}: {_cut(one_line(detail['msg']))}" for detail in details[:20]]
+    return "\n".join([f"Prefect's own settings cannot be used ({error.title}):", *lines])
 
 
 def tell(message: str) -> None:
@@ -113,6 +131,10 @@ def complain_of_usage(error: UsageError) -> None:
 
 def complain_of_bug(error: BaseException) -> None:
     """Print an unexpected error on one line, and how to learn more."""
-    text = one_line(str(error)) or "no message"
+    text = _cut(one_line(str(error))) or "no message"
     hint = "" if debugging() else f" ({DEBUG_VARIABLE}=1 shows where)"
     complain(f"unexpected {type(error).__name__}: {text}{hint}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_UNEXPECTED else f"{text[:MAX_UNEXPECTED]}... ({len(text):,} characters)"

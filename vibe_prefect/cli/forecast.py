@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from vibe_prefect.budget import PRICE_IT, Spending
+from vibe_prefect.budget import OR_TOKENS, Spending
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
@@ -19,12 +20,12 @@ from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_h
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.costs import CostForecast, calling_models, cost_forecast
+from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
-from vibe_prefect.tools.keysources import KeySource, key_sources
+from vibe_prefect.tools.keysources import KeySource, key_sources, late_lacks
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import EarlierRun
+    from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
 
 MAX_TREE = 60
 """Nodes up to which those that are reused are listed, too."""
@@ -34,6 +35,8 @@ MIN_WIDTH_FOR_WORK = 100
 
 MAX_STEPS = 20
 """Nodes of the critical path that are named."""
+
+UNNEEDED = "not set, and may not be needed"
 
 _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
 
@@ -51,6 +54,9 @@ class DryRun:
     max_tokens: int | None = None
     keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
     """Where the keys are that it needs, each with the tools."""
+
+    lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What would stop the run before its first node, such as a provider's missing library, each with the tools."""
 
     lookup: Lookup = field(default_factory=Lookup)
     """What the server told."""
@@ -82,16 +88,24 @@ def forecast_run(request: RunRequest) -> int:
 def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
     if request.resume_from is None:
-        outlook = forecast(compiled, selected=request.choice.selected(compiled))
+        found = asyncio.run(_kept(request, plan, None)) if request.reuse == "plan" else None
+        outlook = forecast(
+            compiled,
+            found.ids if found else (),
+            lost=found.lost if found else None,
+            selected=request.choice.selected(compiled),
+            refreshed=request.choice.refreshed(compiled) if found else frozenset(),
+        )
         runs = outlook.ids(Action.RUN)
         keys = _keys(plan, outlook)
-        lookup = look_up(plan, calling_models(compiled, runs, plan.tools), _blocks(keys))
+        lookup = look_up(plan, paying_nodes(compiled, runs, plan.tools), _blocks(keys))
         return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
     server = find_server(screen, quiet=request.quiet)
-    earlier, kept, paid = ask(server, _records(request.resume_from, plan))
+    earlier, kept, paid = ask(server, _records(request, plan, request.resume_from))
     outlook = forecast(
         compiled,
-        kept,
+        kept.ids,
+        lost=kept.lost,
         earlier=as_today(earlier, plan),
         run=earlier.name,
         selected=request.choice.selected(compiled),
@@ -105,7 +119,8 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
 
 def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
     costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, look.lookup.paid)
-    return replace(look, costs=costs, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
+    lacks = late_lacks(plan.tools, {tool.name for tool in look.outlook.tools})
+    return replace(look, costs=costs, lacks=lacks, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
 
 
 def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
@@ -116,15 +131,30 @@ def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(source.block for source in keys if source.block))
 
 
-async def _records(reference: str, plan: ReadyPlan) -> tuple[EarlierRun, frozenset[str], dict[str, Spending]]:
+async def _records(
+    request: RunRequest, plan: ReadyPlan, reference: str
+) -> tuple[EarlierRun, KeptNodes, dict[str, Spending]]:
     from vibe_prefect.engine.budget import costs_before
-    from vibe_prefect.engine.outlook import earlier_run, kept_nodes
+    from vibe_prefect.engine.outlook import earlier_run
     from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
     before = as_today(earlier, plan)
     paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
-    return earlier, await kept_nodes(plan.compiled, earlier.lineage), paid
+    return earlier, await _kept(request, plan, earlier), paid
+
+
+async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None) -> KeptNodes:
+    """Return what the run would find: its plan's shared records, or those of the run that it resumes."""
+    from vibe_prefect.engine.lineage import SHARED_FOLDER, SHARED_PREFIX
+    from vibe_prefect.engine.outlook import kept_nodes
+
+    plan_id = plan.compiled.plan.id
+    if earlier is None or request.reuse == "plan":
+        namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
+    else:
+        namespace, name = earlier.lineage, earlier.output_name or earlier.id
+    return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
 
 
 def _print(screen: Screen, look: DryRun) -> None:
@@ -192,14 +222,18 @@ def _facts(outlook: Forecast) -> list[Text]:
 
 
 def _cost_facts(look: DryRun) -> list[Text]:
-    """Return what the models would cost, and whether a budget may not be enough."""
+    """Return what models and paid tools would cost, and whether a budget may not be enough."""
     costs = look.costs
     if costs is None:
         return []
-    lines = [_fact("models", f"{counted(costs.calls, 'call')}, at most {_spending(costs.most)}")]
+    calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
+    lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
     if look.budget_usd is not None and costs.most.usd is None:
-        lines.append(Text(f"  a budget in dollars needs prices: the run would stop before its first call; {PRICE_IT}"))
+        price_it = "; ".join(costs.price_it)
+        lines.append(
+            Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
+        )
     tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
     tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
     if tight_usd or tight_tokens:
@@ -222,7 +256,9 @@ def _history(costs: CostForecast, look: DryRun) -> str:
 def _key_facts(look: DryRun) -> list[Text]:
     """Return where the keys are that the run needs, and whether they are there; never what they are."""
     keys = [_key(source, tools, look) for source, tools in look.keys.items()]
-    return [_fact("keys", one_line("; ".join(keys)))] if keys else []
+    lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in look.lacks.items()]
+    facts = {"keys": keys, "missing": lacks}
+    return [_fact(label, one_line("; ".join(lines))) for label, lines in facts.items() if lines]
 
 
 def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
@@ -230,7 +266,7 @@ def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
         case True:
             word = "set"
         case False:
-            word = f"not set; {source.remedy}" if source.needed else "not set, and may not be needed"
+            word = f"not set; {source.lack or source.remedy}" if source.lack or source.needed else UNNEEDED
         case None:
             word = f"not looked up, since {look.lookup.unanswered}"
     return f"{source.place} for {', '.join(tools)}: {word}"
@@ -285,9 +321,14 @@ def _as_data(look: DryRun) -> dict[str, Any]:
             "estimated_seconds": path.seconds,
             "without_estimate": path.unestimated,
         },
-        "models": _cost_data(look),
+        "costs": _cost_data(look),
         "tools": {
-            tool.name: {"version": tool.version, "nodes": tool.nodes, "keys": _key_data(look, tool.name)}
+            tool.name: {
+                "version": tool.version,
+                "nodes": tool.nodes,
+                "keys": _key_data(look, tool.name),
+                "lack": next((lack for lack, tools in look.lacks.items() if tool.name in tools), None),
+            }
             for tool in outlook.tools
         },
         "not_looked_up": look.lookup.unanswered,
@@ -314,6 +355,7 @@ def _cost_data(look: DryRun) -> dict[str, Any] | None:
     }
     return {
         "calls": costs.calls,
+        "tools": list(costs.tools),
         "most_tokens": costs.most.tokens,
         "most_cost_usd": costs.most.usd,
         "earlier_runs": earlier if costs.known else None,

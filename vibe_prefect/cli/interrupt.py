@@ -1,14 +1,17 @@
-"""Ctrl-C and its relatives: the first asks the run to stop, the second ends the process."""
+"""Ctrl-C and its relatives: the first asks a command to stop, the second ends the process."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -16,12 +19,25 @@ T = TypeVar("T")
 GRACE = 10.0
 """Seconds that a run has for stopping: a tool that blocks its thread cannot be told to."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EXIT_OFFSET = 128
 """A process that a signal ended has this plus the signal's number as its exit code."""
 
 LEAVE = 3.0
 """Seconds for the process to end after that: Prefect sends its last events, and a blocked thread is waited for."""
+
+LAST_WORDS = 1.0
+"""Seconds for what is said and done right before the process ends: whoever reads that may have stopped reading."""
+
+
+def _heeded() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a command, without those that the process was started to ignore, as by `nohup`."""
+    ignorable = (signal.SIGINT, signal.SIGHUP)
+    heeded = [number for number in ignorable if signal.getsignal(number) is not signal.SIG_IGN]
+    return (*heeded, signal.SIGTERM)
+
+
+SIGNALS = _heeded()
+"""The signals that end a command. Found out when this is imported, which is before Prefect sets handlers of its own."""
 
 
 class InterruptedRunError(Exception):
@@ -37,19 +53,120 @@ class InterruptedRunError(Exception):
         self.exit_code = EXIT_OFFSET + number
 
 
+class Ending:
+    """Ends the process at a time, from threads of its own: neither the loop nor the main thread can prevent it.
+
+    Its threads are started beforehand and woken through pipes: the code that a signal interrupts may hold any lock.
+    """
+
+    def __init__(self, last_words: Callable[[], object]) -> None:
+        """Start the thread.
+
+        Args:
+            last_words: Called right before the process ends; it has `LAST_WORDS` seconds.
+        """
+        self._last_words: Callable[[], object] | None = last_words
+        self._reader, self._writer = os.pipe()
+        self._end: tuple[float, int] | None = None
+        self._bounded, self._bound = os.pipe()
+        self._exit_code = 0
+        threading.Thread(target=self._watch, name="ending", daemon=True).start()
+        threading.Thread(target=self._bound_last_words, name="ended", daemon=True).start()
+
+    def within(self, seconds: float, exit_code: int) -> None:
+        """End the process in a while, unless it has ended by then or `cancel` is called."""
+        self._end = (time.monotonic() + seconds, exit_code)
+        os.write(self._writer, b".")
+
+    def cancel(self) -> None:
+        """Let the process live on."""
+        self._end = None
+        os.write(self._writer, b".")
+
+    def be_silent(self) -> None:
+        """Leave out the last words from now on."""
+        self._last_words = None
+
+    def _watch(self) -> None:
+        while True:
+            end = self._end
+            left = None if end is None else max(0.0, end[0] - time.monotonic())
+            if select.select([self._reader], [], [], left)[0]:
+                os.read(self._reader, 1)
+            elif end is not None and end is self._end:
+                self._leave(end[1])
+
+    def _leave(self, exit_code: int) -> None:
+        self._exit_code = exit_code
+        os.write(self._bound, b".")
+        try:
+            if self._last_words is not None:
+                self._last_words()
+        finally:
+            os._exit(exit_code)
+
+    def _bound_last_words(self) -> None:
+        os.read(self._bounded, 1)
+        time.sleep(LAST_WORDS)
+        os._exit(self._exit_code)
+
+
 @dataclass
+class SignalWatch:
+    """Reacts to the signals that end a command, at the first by asking it to stop, at the second by ending it."""
+
+    stop: Callable[[], object]
+    """Asks the command to stop. Called in the main thread, between any two instructions of whatever it does."""
+
+    ending: Ending
+    """Ends the process."""
+
+    grace: float | None = GRACE
+    """Seconds that stopping may take; `None` for no limit."""
+
+    received: int | None = field(default=None, init=False)
+    """The first signal that came."""
+
+    def listen(self) -> None:
+        """React to signals.
+
+        To be called again when a library has set handlers of its own, as Prefect does for SIGTERM when a flow begins.
+        """
+        for number in SIGNALS:
+            signal.signal(number, self._receive)
+
+    def release(self) -> None:
+        """Give the signals their usual effect again."""
+        for number in SIGNALS:
+            usual = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        code = EXIT_OFFSET + number
+        if self.received is not None:
+            self.ending.within(0, code)
+            return
+        self.received = number
+        if self.grace is not None:
+            self.ending.within(self.grace, code)
+        self.stop()
+
+
 class Interruptible:
-    """Runs a coroutine that signals can stop."""
+    """Runs a coroutine that signals, or this process itself, can stop."""
 
-    stopping: Callable[[], object]
-    """Called at the first signal."""
+    def __init__(self, stopping: Callable[[], object], give_up: Callable[[], object]) -> None:
+        """Make one; nothing runs yet.
 
-    give_up: Callable[[], object]
-    """Called at the second, or when stopping takes too long, right before the process ends."""
-
-    _task: asyncio.Task[Any] | None = None
-    _received: int | None = None
-    _returned: bool = False
+        Args:
+            stopping: Called at the first signal.
+            give_up: Called at the second, or when stopping takes too long, right before the process ends.
+        """
+        self._stopping = stopping
+        self._give_up = give_up
+        self._watch: SignalWatch | None = None
+        self._cancel: Callable[[], object] = lambda: None
+        self._abandoned: int | None = None
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Await the work.
@@ -58,56 +175,60 @@ class Interruptible:
             InterruptedRunError: A signal came while it ran.
         """
         loop = asyncio.get_running_loop()
-        self._task = task = loop.create_task(work)
-        self.listen()
+        task = loop.create_task(work)
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._watch = watch = SignalWatch(self._stop, Ending(self._give_up))
+        watch.listen()
         try:
             return await task
         except BaseException:
-            if self._received is not None:
-                raise InterruptedRunError(self._received) from None
+            if watch.received is not None:
+                raise InterruptedRunError(watch.received) from None
             raise
         finally:
-            for number in SIGNALS:
-                loop.remove_signal_handler(number)
-            if self._received is not None:
-                self._returned = True
-                _after(LEAVE, self._end, self._received)
+            watch.ending.be_silent()
+            code = self._abandoned if watch.received is None else EXIT_OFFSET + watch.received
+            if code is None:
+                watch.ending.cancel()
+                watch.release()
+            else:
+                watch.ending.within(LEAVE, code)
 
     def listen(self) -> None:
-        """Have signals stop the work.
+        """Have signals stop the work. To be called again once a flow has begun."""
+        if self._watch is not None:
+            self._watch.listen()
 
-        To be called again once a flow has begun: Prefect then raises an exception at SIGTERM, wherever the process is.
-        """
-        loop = asyncio.get_running_loop()
-        for number in SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number)
+    def abandon(self, exit_code: int) -> None:
+        """Stop the work without a signal; the process ends with the exit code when that takes too long."""
+        assert self._watch is not None
+        self._abandoned = exit_code
+        self._watch.ending.within(GRACE, exit_code)
+        self._cancel()
 
-    def _signalled(self, number: int) -> None:
-        if self._received is not None:
-            self._end(number)
-        self._received = number
-        self.stopping()
-        assert self._task is not None
-        self._task.cancel()
-        _after(GRACE, self._end, number)
-
-    def _end(self, number: int) -> None:
-        if not self._returned:
-            self.give_up()
-        os._exit(EXIT_OFFSET + number)
+    def _stop(self) -> None:
+        self._stopping()
+        self._cancel()
 
 
 @contextmanager
 def sure_interrupt() -> Generator[None]:
     """Let Ctrl-C end the block even where a library makes an error of it, or swallows it, as pydantic's core does.
 
+    The second ends the process at once. Where the process was started to ignore it, nothing changes.
+
     Raises:
         KeyboardInterrupt: It was pressed.
     """
+    if signal.SIGINT not in SIGNALS:
+        yield
+        return
     pressed = False
 
     def press(number: int, frame: object) -> None:
         nonlocal pressed
+        if pressed:
+            os._exit(EXIT_OFFSET + number)
         pressed = True
         raise KeyboardInterrupt
 
@@ -121,10 +242,3 @@ def sure_interrupt() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
-
-
-def _after(seconds: float, action: Callable[[int], object], number: int) -> None:
-    """Act in a while, unless the process has ended by then."""
-    timer = threading.Timer(seconds, action, [number])
-    timer.daemon = True
-    timer.start()

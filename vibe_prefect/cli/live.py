@@ -23,6 +23,7 @@ from vibe_prefect.cli.text import columns, counted, one_line, rough, seconds
 from vibe_prefect.cli.tree import SYMBOLS, guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.reporting.eta import NodeTime, seconds_left
+from vibe_prefect.reporting.report import RAN
 from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10
@@ -132,7 +133,7 @@ class LiveView:
             expected = self._compiled.nodes[id].node.estimated_duration
             return elapsed if expected is None else f"{elapsed} of {seconds(expected)}"
         result = board.finished.get(id)
-        return seconds(result.duration) if result is not None and result.started_at else ""
+        return seconds(result.duration) if result is not None and result.status in RAN else ""
 
     def _remark(self, id: str) -> Text:
         result = self._board.finished.get(id)

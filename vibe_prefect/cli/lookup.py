@@ -44,7 +44,7 @@ def look_up(plan: ReadyPlan, calling: Collection[str], blocks: Collection[str]) 
 
     Args:
         plan: The plan.
-        calling: Ids of the nodes that would ask a model.
+        calling: Ids of the nodes that would pay for something.
         blocks: Names of the Secret blocks that it needs.
     """
     if not calling and not blocks:
@@ -53,17 +53,12 @@ def look_up(plan: ReadyPlan, calling: Collection[str], blocks: Collection[str]) 
         server = standing_server()
     except StartError:
         return Lookup(unanswered=f"{API_VARIABLE} names no Prefect server, and none answers on this machine")
-    from httpx import HTTPStatusError
-
     try:
         return ask(server, asyncio.wait_for(_look_up(plan, calling, blocks), SECONDS))
-    except StartError:
-        return Lookup(unanswered=f"the Prefect server at {server.api_url} does not answer")
+    except StartError as error:
+        return Lookup(unanswered=str(error))
     except TimeoutError:
         return Lookup(unanswered=f"the Prefect server at {server.api_url} did not answer within {SECONDS:g} s")
-    except HTTPStatusError as error:
-        status = error.response.status_code
-        return Lookup(unanswered=f"the Prefect server at {server.api_url} answered {status}")
 
 
 async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vibe_prefect.cli.toolbox import command_registry
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
+from vibe_prefect.errors import PlanError
 from vibe_prefect.planfile import load_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -24,8 +25,11 @@ def ready(path: str, simulate: Simulate) -> ReadyPlan:
     Raises:
         UsageError: The file is no plan, or the plan cannot run as written.
     """
-    loaded = load_plan(path)
     tools = command_registry()
+    try:
+        loaded = load_plan(path)
+    except PlanError as error:
+        raise whole_error(error, tools=tools, simulate=simulate) from None
     compiled = compile_plan(loaded.plan, tools=tools, simulate=simulate, source=loaded.source)
     return ReadyPlan(compiled, tools)
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen, err, flush, out, write
-from vibe_prefect.cli.environment import Server, is_unreachable, prefect_server, quieten
-from vibe_prefect.cli.exits import PROGRAM, ExitCode, StartError, tell, warn
+from vibe_prefect.cli.environment import Server, prefect_server, quieten, server_failures
+from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.page import check_page, say_page, write_page
@@ -42,6 +42,13 @@ if TYPE_CHECKING:
 STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
 DRAFT_TOOL = "llm_or_template"
+
+SERVER_POLL_SECONDS = 1.0
+"""How often it is looked whether the embedded server still runs."""
+
+
+class LostServerError(Exception):
+    """The run was stopped since its embedded server had ended."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ def reported(perform: Callable[[Screen], RunReport], *, as_json: bool) -> int:
             report = perform(err() if as_json else out())
         except InterruptedRunError as interrupted:
             return interrupted.exit_code
+        except LostServerError:
+            return ExitCode.INTERNAL
     if as_json:
         write(report.as_json())
     failed = report.result.status is ExecutionStatus.FAILED
@@ -163,17 +172,21 @@ class _Run:
 
         Raises:
             InterruptedRunError: A signal stopped it; that has been told.
-            StartError: The server cannot be reached.
+            LostServerError: The embedded server ended; that has been told.
+            StartError: The server does not answer as it should.
         """
         try:
-            result = self._show_run()
+            with server_failures(self._server):
+                result = self._show_run()
         except InterruptedRunError:
-            self._print_interrupted()
+            self._print_stopped("interrupted", "Cancelled")
             raise
-        except Exception as error:
-            if is_unreachable(error):
-                raise StartError(f"cannot reach the Prefect server at {self._server.api_url}") from error
-            raise
+        except BaseException as error:
+            lost = self._lost_server()
+            if lost is None:
+                raise
+            self._print_stopped(lost, "Crashed")
+            raise LostServerError from error
         report = self._report(result)
         self._print_result(report)
         self._write_page(report.result, _ended(report.result))
@@ -209,7 +222,24 @@ class _Run:
             return asyncio.run(self._execute())
 
     async def _execute(self) -> ExecutionResult:
-        return await self._interruptible.run(self._execute_compiled())
+        watching = asyncio.create_task(self._watch_server())
+        try:
+            return await self._interruptible.run(self._execute_compiled())
+        finally:
+            watching.cancel()
+
+    async def _watch_server(self) -> None:
+        """Stop the run when its embedded server has ended: nothing would be recorded, and Prefect would ask on."""
+        while self._lost_server() is None:  # noqa: ASYNC110 - a process tells nobody of its end
+            await asyncio.sleep(SERVER_POLL_SECONDS)
+        self._interruptible.abandon(ExitCode.INTERNAL)
+
+    def _lost_server(self) -> str | None:
+        """Return how the embedded server ended; `None` where it has not, or the server is another one."""
+        embedded = self._server.embedded
+        if embedded is None or embedded.ended is None:
+            return None
+        return f"Prefect's embedded server {embedded.ended}, so the run was stopped"
 
     async def _execute_compiled(self) -> ExecutionResult:
         request = self._request
@@ -222,11 +252,15 @@ class _Run:
             self._view.note = "stopping (Ctrl-C again to end at once)"
 
     def _give_up(self) -> None:
+        lost = self._lost_server()
         self._server.kill()
         if self._view is not None:
             self._screen.show_cursor(show=True)
         flush()
-        os.write(2, f"\n{PROGRAM}: ended at once\n".encode())
+        if lost is None:
+            os.write(2, f"\n{PROGRAM}: ended at once\n".encode())
+        else:
+            self._print_stopped(lost, "Crashed")
 
     def _begun(self) -> None:
         self._interruptible.listen()
@@ -249,15 +283,15 @@ class _Run:
             self._screen.say()
         print_report(self._screen, report)
 
-    def _print_interrupted(self) -> None:
+    def _print_stopped(self, reason: str, state: str) -> None:
         done = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
-        tell(f"interrupted; {done}, and what they made is kept")
+        tell(f"{reason}; {done}, and what they made is kept")
         if self._executor.last_run is None:
             return
         if self._handle.output_root.is_dir():
             self._screen.say(f"outputs  {self._handle.output_root}")
         print_resume_hint(self._screen, self._handle)
-        self._write_page(self._board.result(self._compiled.plan.id), "Cancelled")
+        self._write_page(self._board.result(self._compiled.plan.id), state)
 
     def _account(self, result: ExecutionResult, state: str) -> Account:
         handle = self._handle

@@ -6,20 +6,26 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from vibe_prefect.cli.environment import API_VARIABLE, Server, configured_api_url, quieten
 from vibe_prefect.cli.exits import PROGRAM, StartError, warn
+from vibe_prefect.cli.home import check_home
+from vibe_prefect.cli.loopback import answers, bypass_proxies
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
 HOST = "127.0.0.1"
 PORT = 4200
 UI_API = "PREFECT_UI_API_URL"
 """Where the UI in the browser finds the API. Prefect's default has port 4200 in it, whatever the server's own is."""
+
+ORIGINS = ("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
+"""The variables that say from which origins a browser may ask a server."""
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
+"""What stands for all addresses of a machine."""
 
 START_BOUND = 90.0
 """Seconds that a server may take until it answers; the first start makes the database."""
@@ -59,12 +65,11 @@ def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
         return
     starting()
     api_url = f"http://{HOST}:{PORT}/api"
-    log = _prefect_home() / "vibe-prefect-server.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
+    log = check_home(written=True) / "vibe-prefect-server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603
             server_command(HOST, PORT),
-            env=server_environment(),
+            env=server_environment(HOST, PORT),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -72,7 +77,7 @@ def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
         )
     try:
         _await(process, api_url, log)
-        yield _used(api_url)
+        yield _used_here(api_url)
     finally:
         _stop(process)
 
@@ -82,9 +87,23 @@ def server_command(host: str, port: int) -> list[str]:
     return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
 
 
-def server_environment() -> dict[str, str]:
-    """Return this process's environment with the settings that keep a server healthy; what is set there stays."""
-    return {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS, **os.environ}
+def server_environment(host: str, port: int) -> dict[str, str]:
+    """Return this process's environment with the settings that keep a server healthy; what is set there stays.
+
+    Args:
+        host: The address that the server listens at.
+        port: Its port.
+    """
+    added = {"DO_NOT_TRACK": "1", UI_API: "/api", **SERVER_SETTINGS}
+    if not any(name in os.environ for name in ORIGINS):
+        added[ORIGINS[0]] = ",".join(own_origins(host, port))
+    return added | os.environ
+
+
+def own_origins(host: str, port: int) -> list[str]:
+    """Return the origins of a server's own pages: no page from elsewhere may ask it for anything in a browser."""
+    hosts = [HOST, "localhost", *([] if host in (*EVERYWHERE, HOST, "localhost") else [host])]
+    return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
 def ui_address(path: str = "") -> str | None:
@@ -100,10 +119,16 @@ def _found() -> Server | None:
     if configured is not None:
         return _used(configured)
     local = f"http://{HOST}:{PORT}/api"
-    return _used(local) if answers(local) else None
+    return _used_here(local) if answers(local) else None
+
+
+def _used_here(api_url: str) -> Server:
+    bypass_proxies()
+    return _used(api_url)
 
 
 def _used(api_url: str) -> Server:
+    check_home()
     os.environ.setdefault("DO_NOT_TRACK", "1")
     os.environ.setdefault(API_VARIABLE, api_url)
     if "prefect.context" in sys.modules:
@@ -112,19 +137,6 @@ def _used(api_url: str) -> Server:
         refresh_global_settings_context()
     quieten(warn)
     return Server(api_url, None)
-
-
-def answers(api_url: str) -> bool:
-    """Tell whether a Prefect server answers at an address."""
-    try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as answer:  # noqa: S310 - an http address
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
-
-
-def _prefect_home() -> Path:
-    return Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
 
 
 def _await(process: subprocess.Popen[bytes], api_url: str, log: Path) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen, err, out
-from vibe_prefect.cli.environment import Server, ask, is_unreachable
+from vibe_prefect.cli.environment import Server, ask
 from vibe_prefect.cli.exits import ExitCode, tell
 from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.plain import PlainLines
@@ -131,6 +131,8 @@ class _Watch:
 
     async def _next(self, client: PrefectClient, id: UUID) -> FlowRun:
         """Return the run as it is after a while; a server that is away meanwhile is waited for."""
+        from vibe_prefect.engine.server_failures import WORTH_WAITING, classify
+
         await asyncio.sleep(max(POLL_SECONDS, self._asked_in * (1 / MAX_SHARE - 1)))
         end = time.monotonic() + PATIENCE
         while True:
@@ -138,7 +140,8 @@ class _Watch:
             try:
                 flow_run = await client.read_flow_run(id)
             except Exception as error:
-                if not is_unreachable(error) or time.monotonic() > end:
+                failure = classify(error)
+                if failure is None or failure.kind not in WORTH_WAITING or time.monotonic() > end:
                     raise
                 await asyncio.sleep(POLL_SECONDS)
                 continue

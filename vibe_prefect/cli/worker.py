@@ -35,6 +35,9 @@ WORKER_GRACE = 15.0
 
 def start(pool: str, limit: int | None) -> int:
     """Run a worker until a signal or the worker itself ends it."""
+    from vibe_prefect.engine.deployment_checks import check_pool_name
+
+    check_pool_name("--pool", pool)
     server = standing_server()
     if not ask(server, _there_is(pool)):
         warn(f"there is no work pool {pool!r} yet: one for processes is made, and nothing is deployed to it so far")

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
-from zoneinfo import available_timezones
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner.storage import LocalStorage
@@ -20,7 +18,6 @@ from prefect.types.entrypoint import EntrypointType
 
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.operator_roots import roots_environment
-from vibe_prefect.errors import UsageError, did_you_mean
 
 Overlap = Literal["wait", "skip", "allow"]
 """What becomes of a run whose deployment is running already."""
@@ -87,24 +84,6 @@ class PlanDeployment:
         if roots := roots_environment():
             built.job_variables = {"env": roots}
         return built
-
-
-def cron_schedule(cron: str, timezone: str) -> Schedule:
-    """Return a schedule by a cron expression.
-
-    Raises:
-        UsageError: The expression or the time zone is none.
-    """
-    if timezone not in available_timezones():
-        hint = did_you_mean(timezone, available_timezones()) or "; expected a name such as 'Europe/Berlin'"
-        raise UsageError(f"--timezone {timezone!r} is no time zone{hint}")
-    try:
-        CronSchedule(cron=cron, timezone=timezone)
-    except ValueError:
-        raise UsageError(
-            f"--cron {cron!r} is no schedule: expected minute, hour, day, month and weekday, as in '0 6 * * 1'"
-        ) from None
-    return Schedule(cron=cron, timezone=timezone)
 
 
 async def ensure_pool(client: PrefectClient, name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -18,7 +19,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 
 from vibe_prefect.budget import Budget
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.followup import Outlets, RunFeedback
@@ -33,15 +34,15 @@ from vibe_prefect.engine.lineage import (
     output_name,
     root_of,
 )
-from vibe_prefect.engine.operator_roots import operator_roots
+from vibe_prefect.engine.operator_roots import OperatorRoots, Root, operator_roots
 from vibe_prefect.engine.parameters import DEFAULTS
-from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
-from vibe_prefect.engine.readiness import check_ready
+from vibe_prefect.engine.plan_parameter import given_plan
+from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
@@ -150,8 +151,8 @@ async def _run_plan(
         input_root: The only folder that tools may read from. In a deployed run it lies in that of the setting.
         output: The folder for what the run makes; each run has a folder of its own below it. In a deployed run it lies
             in that of the setting.
-        budget_usd: US dollars that models may cost, the nodes included that are kept from earlier runs; a call that
-            could exceed it is not made.
+        budget_usd: US dollars that models and paid tools may cost, the nodes included that are kept from earlier runs;
+            a call that could exceed it is not made.
         max_tokens: Likewise for tokens, input and output together.
 
     Returns:
@@ -163,7 +164,7 @@ async def _run_plan(
         request = _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
         options = _options.get()
         if options is None:
-            options, request = await _bounded(plan, request, simulate=simulate)
+            options, request = await _bounded(plan, request, Simulate.ALL if simulate else Simulate.NEVER)
         result = await _run(options, request)
     except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
         return Failed(message=str(error), data=error)
@@ -234,6 +235,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
         await plant(options.seeds, setup.store, setup.lineage)
+        await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
         await feedback.publish(result, setup.store, setup.lineage)
@@ -251,7 +253,7 @@ async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id:
 
 
 async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:
-    """Return the run's limits for models, less what the nodes that it keeps have cost."""
+    """Return the run's limits, less what the nodes that it keeps have cost."""
     if request.budget_usd is None and request.max_tokens is None:
         return None
     spent = await spent_before(options.compiled, await open_store(options.storage), lineage)
@@ -266,7 +268,12 @@ def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
     return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
 
 
-async def _bounded(plan: object, request: _Request, *, simulate: bool) -> tuple[RunOptions, _Request]:
+def _folders(roots: OperatorRoots, request: _Request) -> dict[str, str]:
+    named: tuple[tuple[Root, str], ...] = (("input_root", request.input_root), ("output", request.output))
+    return {name: roots.folder(name, value) for name, value in named}
+
+
+async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple[RunOptions, _Request]:
     """Return the run's options and its request, of a deployed run within the operator's folders.
 
     What was looked up takes its place among the run's parameters, for a resume and for whoever looks for its files.
@@ -276,23 +283,19 @@ async def _bounded(plan: object, request: _Request, *, simulate: bool) -> tuple[
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     roots = operator_roots(flow_run)
-    found: dict[str, Any] = {}
-    if roots is not None:
-        input_root, output = roots.folder("input_root", request.input_root), roots.folder("output", request.output)
-        request = replace(request, input_root=input_root, output=output)
-        found = {"input_root": input_root, "output": output}
-    given = await given_plan(plan, client, roots)
+    found: dict[str, Any] = _folders(roots, request) if roots else {}
+    tools = configured_registry()
+    whole = partial(whole_error, tools=tools, simulate=simulate)
+    try:
+        given = await given_plan(plan, client, roots, whole)
+    except PlanError as error:
+        raise whole(error) from None
+    request = replace(request, **found)
     if given.origin is not None:
         get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
         found["plan"] = given.plan.model_dump(mode="json", exclude_unset=True)
     if any(flow_run.parameters.get(name) != value for name, value in found.items()):
         flow_run.parameters = {**flow_run.parameters, **found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
-    return _own_options(given, simulate=simulate), request
-
-
-def _own_options(given: GivenPlan, *, simulate: bool) -> RunOptions:
-    tools = configured_registry()
-    mode = Simulate.ALL if simulate else Simulate.NEVER
-    compiled = compile_plan(given.plan, tools=tools, simulate=mode, source=given.source)
-    return RunOptions(compiled, tools)
+    compiled = compile_plan(given.plan, tools=tools, simulate=simulate, source=given.source)
+    return RunOptions(compiled, tools), request

@@ -33,6 +33,7 @@ from vibe_prefect.engine.lineage import (
     lineage_of,
     output_name,
 )
+from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
 from vibe_prefect.settings import load_settings
@@ -94,7 +95,7 @@ class Records:
     """What lies in a lineage's folder."""
 
     bytes: int = 0
-    """Size of the records; the lock is none."""
+    """Size of the records and of the files that they keep; the lock is none."""
 
     newest: float | None = None
     """When the newest of them was written, seconds since 1970."""
@@ -302,7 +303,7 @@ async def read_runs(client: PrefectClient, limit: int | None = None) -> list[Kno
     """
     runs: dict[UUID, KnownRun] = {}
     plans: dict[frozenset[str], frozenset[str]] = {}
-    due = None if limit is None else due_by_now()
+    due = None if limit is None else await due_by_now(client)
     offset = 0
     while limit is None or len(runs) < limit:
         size = RUNS_PAGE if limit is None else min(RUNS_PAGE, limit - len(runs))
@@ -400,18 +401,28 @@ def read_records(folder: Path) -> Records | None:
         return None
     total, newest, written = 0, None, dict[str, float]()
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name == LOCK_FILE or not entry.is_file(follow_symlinks=False):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                total += status.st_size
-                newest = max(newest or 0.0, status.st_mtime)
-                if id := _node_of(entry.name):
-                    written[id] = min(written.get(id, status.st_mtime), status.st_mtime)
+        for entry in _files_in(folder):
+            if entry.name == LOCK_FILE:
+                continue
+            status = entry.stat(follow_symlinks=False)
+            total += status.st_size
+            newest = max(newest or 0.0, status.st_mtime)
+            if id := _node_of(entry.name):
+                written[id] = min(written.get(id, status.st_mtime), status.st_mtime)
     except OSError:
         return None
     return Records(total, newest, written)
+
+
+def _files_in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield the files of a namespace: its records, and those that they keep."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield entry
+            elif entry.name == FILES_FOLDER and entry.is_dir(follow_symlinks=False):
+                with os.scandir(entry.path) as kept:
+                    yield from (file for file in kept if file.is_file(follow_symlinks=False))
 
 
 def _node_of(record: str) -> str | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -28,10 +31,14 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
 from prefect.states import Crashed
 
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
-from vibe_prefect.errors import RunInUseError, UnknownRunError
+from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError
+from vibe_prefect.settings import variable
+
+logger = logging.getLogger(__name__)
 
 FLOW_NAME = "run-plan"
 LOCK_FILE = ".lock"
@@ -42,8 +49,13 @@ SHARED_FOLDER = "shared"
 CLAIM_PREFIX = "vibe-prefect-lineage:"
 """How the tag of a run begins that keeps its records in a storage block."""
 
+STORAGE_VARIABLE = variable("storage")
+
+_UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+"""What the operating system says where a folder is all right, but cannot be written."""
+
 CLOCK_SKEW = timedelta(seconds=10)
-"""How far the server's clock may be ahead of this one."""
+"""How much later a run may be due that counts as about to begin."""
 
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
@@ -75,17 +87,29 @@ async def newest_run(client: PrefectClient) -> FlowRun:
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    sort = FlowRunSort.START_TIME_DESC
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due_by_now(), sort=sort, limit=1)
+    due, sort = await due_by_now(client), FlowRunSort.START_TIME_DESC
+    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due, sort=sort, limit=1)
     if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
     return runs[0]
 
 
-def due_by_now() -> FlowRunFilter:
-    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come."""
-    before = datetime.now(UTC) + CLOCK_SKEW
+async def due_by_now(client: PrefectClient) -> FlowRunFilter:
+    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come.
+
+    All times of runs are the server's, which stamps each state that it is sent; so is the time they are compared with.
+    """
+    before = await _server_time(client) + CLOCK_SKEW
     return FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(before_=before))  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
+
+
+async def _server_time(client: PrefectClient) -> datetime:
+    """Return the time by the server's clock, to a second; by this machine's where the server does not say."""
+    sent = (await client.hello()).headers.get("date")
+    try:
+        return parsedate_to_datetime(sent or "")
+    except ValueError:
+        return datetime.now(UTC)
 
 
 async def earlier_try() -> str | None:
@@ -145,20 +169,23 @@ def held(store: RecordStore, lineage: str) -> Generator[bool]:
     The hold is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
 
     Yields:
-        Whether it is sure that nobody else executes the lineage; not so for records in a storage block.
+        Whether it is sure that nobody else executes the lineage; not so for records in a storage block, or in a folder
+        that cannot be written.
 
     Raises:
         RunInUseError: Another process holds it.
+        UsageError: The folder of the records cannot be a folder.
     """
     files = store.result_storage
     if not isinstance(files, RecordFolder):
         yield False
         return
-    lock = _locked(files.root / lineage / LOCK_FILE, lineage)
+    lock = _lock_or_warn(files.root, lineage)
     try:
-        yield True
+        yield lock is not None
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 async def claim(client: PrefectClient, flow_run: FlowRun, lineage: str) -> None:
@@ -200,10 +227,26 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
 
 def _not_over(run: FlowRun) -> str:
     return (
-        f"the run {run.name!r} is {run.state_name}, and its records are in a storage block, so nothing tells whether a "
-        "process still executes it; wait for it to end, or cancel it; if its process is dead, change its state to "
-        "Crashed in the Prefect UI"
+        f"the run {run.name!r} is {run.state_name}, and its records lie where no lock can be held, so nothing "
+        "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change "
+        "its state to Crashed in the Prefect UI"
     )
+
+
+def _lock_or_warn(root: Path, lineage: str) -> int | None:
+    """Return the open file that holds the lock; `None` where the folder of records cannot be written."""
+    path = root / lineage / LOCK_FILE
+    try:
+        return _locked(path, lineage)
+    except OSError as error:
+        place = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
+        if error.errno not in _UNWRITABLE:
+            raise UsageError(f"{place}: set {STORAGE_VARIABLE} to another folder") from error
+    message = f"{place}: a resumed run repeats what nodes have made; set {STORAGE_VARIABLE} to another folder"
+    logger.warning(message)
+    if FlowRunContext.get() is not None:
+        get_run_logger().warning(message)
+    return None
 
 
 def _locked(path: Path, lineage: str) -> int:
@@ -211,9 +254,11 @@ def _locked(path: Path, lineage: str) -> int:
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # the folder was removed just now
             continue
+        except OSError:
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # of an earlier run, where nothing can be written now
         try:
             _take(lock, path, lineage)
             if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
@@ -231,8 +276,9 @@ def _take(lock: int, path: Path, lineage: str) -> None:
         holder = path.read_text(errors="replace").strip() or "another process"
         message = f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
         raise RunInUseError(message) from None
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+    with suppress(OSError):  # whose lock it is only helps the reader of a message
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
 async def _runs_named(client: PrefectClient, name: str) -> list[FlowRun]:

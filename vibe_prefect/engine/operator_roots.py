@@ -8,7 +8,7 @@ what it passes means what it says.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,18 @@ FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 Root = Literal["input_root", "output"]
 """A parameter that names a folder, and the setting that bounds it."""
 
+Whole = Callable[[PlanError], PlanError]
+"""Returns an error about a plan with every problem of the plan."""
+
 _DEFAULTS = {name: VibePrefectSettings.model_fields[name].default for name in ("input_root", "output", "plan_roots")}
 
 _KINDS = ("not YAML", "not JSON", "not UTF-8 text", "cannot be read", "nested too deeply")
 """How messages begin that say what is wrong with a file before they quote it."""
+
+
+def as_it_is(error: PlanError) -> PlanError:
+    """Return an error without adding to it."""
+    return error
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,14 @@ class OperatorRoots:
             )
         return str(found)
 
-    def load_plan(self, path: str) -> LoadedPlan:
+    def load_plan(self, path: str, whole: Whole = as_it_is) -> LoadedPlan:
         """Read the plan file that a parameter names.
 
         Where the setting names a folder, messages about a file in it quote nothing: it may be no plan at all.
+
+        Args:
+            path: The file.
+            whole: Adds to an error what compiling shows besides.
 
         Raises:
             UsageError: It does not lie where plan files may lie.
@@ -81,7 +93,7 @@ class OperatorRoots:
         except PlanError as error:
             if found in roots:  # the operator says that this very file is a plan
                 raise
-            raise PlanError([_without_content(problem, path) for problem in error.problems], path) from None
+            raise PlanError([_without_content(problem, path) for problem in whole(error).problems], path) from None
 
 
 def roots_environment(plan_files: Sequence[Path] = ()) -> dict[str, str]:

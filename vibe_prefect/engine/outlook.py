@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import ValidationError
 
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, root_of
+from vibe_prefect.engine.account import see_run
+from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, output_name, root_of
 from vibe_prefect.engine.storage import open_store, record_path
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
 """How many earlier runs of a plan are looked at for what it costs."""
@@ -43,6 +46,9 @@ class EarlierRun:
     simulated: bool
     """Whether every node was simulated."""
 
+    output_name: str | None = None
+    """Name of its output folder; `None` where nobody looked."""
+
 
 async def earlier_run(reference: str) -> EarlierRun:
     """Look up a run.
@@ -56,7 +62,8 @@ async def earlier_run(reference: str) -> EarlierRun:
     async with get_client() as client:
         run = await find_run(client, reference)
         root = await root_of(client, run)
-    return _seen(run, str(root.id))
+    due = root.expected_start_time or root.created
+    return replace(_seen(run, str(root.id)), output_name=output_name(root.id, due) if due else None)
 
 
 async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRun]:
@@ -99,14 +106,51 @@ def _seen(run: FlowRun, lineage: str) -> EarlierRun:
     return EarlierRun(str(run.id), run.name, lineage, plan, bool(run.parameters.get("simulate")))
 
 
-async def kept_nodes(compiled: CompiledPlan, lineage: str, storage: str | Path | None = None) -> frozenset[str]:
-    """Return the ids of the nodes whose record exists.
+@dataclass(frozen=True)
+class KeptNodes:
+    """The nodes of a plan of which a run finds a record."""
+
+    ids: frozenset[str]
+    """Those whose record would be reused."""
+
+    lost: Mapping[str, str]
+    """Why a record would not be reused for its files, by the node's id."""
+
+
+async def kept_nodes(
+    compiled: CompiledPlan, lineage: str, output_root: Path, storage: str | Path | None = None
+) -> KeptNodes:
+    """Look for the records of a plan's nodes and for their files, and change nothing.
 
     Args:
         compiled: The plan; its keys decide.
         lineage: Under which the records are kept.
+        output_root: The run's own output folder.
         storage: Where they are kept; see `open_store`.
     """
-    store = await open_store(storage)
-    paths = {id: record_path(lineage, id, node.key) for id, node in compiled.nodes.items()}
-    return frozenset([id for id, path in paths.items() if await store.aexists(path)])
+    store = (await open_store(storage)).for_workspace(Workspace(Path.cwd(), output_root), restores=False)
+    kept: set[str] = set()
+    lost: dict[str, str] = {}
+    for id in (id for group in compiled.groups for id in group):
+        path = record_path(lineage, id, compiled.nodes[id].key)
+        record = await store.read_record(path)
+        problem = await store.file_problem(path, record) if record is not None else None
+        if problem is not None:
+            lost[id] = problem
+        elif record is not None:
+            kept.add(id)
+    return KeptNodes(frozenset(kept), lost)
+
+
+async def lost_files(reference: str) -> Mapping[str, str]:
+    """Return why records of a run cannot be reused for their files, by the ids of the nodes.
+
+    Args:
+        reference: The run's name or id.
+
+    Raises:
+        UnknownRunError: The Prefect server does not know it, or it has no plan.
+    """
+    async with get_client() as client:
+        seen = await see_run(client, await find_run(client, reference))
+    return (await kept_nodes(seen.compiled, seen.lineage, seen.output_root)).lost

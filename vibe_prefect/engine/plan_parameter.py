@@ -16,11 +16,11 @@ from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from vibe_prefect.engine.blocks import WorkflowPlanBlock, stored_plan
-from vibe_prefect.engine.operator_roots import OperatorRoots
-from vibe_prefect.errors import PlanError, Position, Problem
-from vibe_prefect.graph import DataPath, PlanSource
+from vibe_prefect.engine.operator_roots import OperatorRoots, Whole, as_it_is
+from vibe_prefect.errors import PlanError, Problem
+from vibe_prefect.graph import PlanSource
 from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.planfile import LoadedPlan, PlanFile, load_plan, parse_plan, read_plan
+from vibe_prefect.planfile import LoadedPlan, load_plan, plan_of_data, read_plan
 
 _STORED = re.compile(r"[a-z0-9-]+")
 """How Prefect lets a block be named; a path of a plan file has a dot or a slash."""
@@ -61,13 +61,16 @@ class GivenPlan:
     """Where it was looked up, for people; `None` when the parameter is the plan itself."""
 
 
-async def given_plan(value: object, client: PrefectClient, roots: OperatorRoots | None = None) -> GivenPlan:
+async def given_plan(
+    value: object, client: PrefectClient, roots: OperatorRoots | None = None, whole: Whole = as_it_is
+) -> GivenPlan:
     """Return the plan that a parameter stands for.
 
     Args:
         value: A plan, its data, its text, the path of its file, or the name under which it is stored.
         client: The Prefect server that stores plans.
         roots: Where a plan file may lie; `None` for anywhere.
+        whole: Adds to an error about a plan file what compiling shows besides, before anything is hidden in it.
 
     Raises:
         UsageError: It is the path of a file that lies elsewhere.
@@ -80,37 +83,24 @@ async def given_plan(value: object, client: PrefectClient, roots: OperatorRoots 
         case WorkflowPlanBlock():
             return _found(value.loaded("block"), "a stored plan")
         case str():
-            return await _referred(value.strip(), client, roots)
+            return await _referred(value.strip(), client, roots, whole)
         case Mapping():
-            return GivenPlan(parse_plan(_data(dict(cast("Mapping[str, Any]", value)))).plan)
+            return GivenPlan(plan_of_data(cast("Mapping[str, Any]", value)).plan)
         case _:
             problem = "expected a plan, the path of a plan file, or the name of a stored plan, found"
             raise PlanError([Problem(f"{problem} {'nothing' if value is None else type(value).__name__}")])
 
 
-async def _referred(text: str, client: PrefectClient, roots: OperatorRoots | None) -> GivenPlan:
+async def _referred(text: str, client: PrefectClient, roots: OperatorRoots | None, whole: Whole) -> GivenPlan:
     if "\n" in text or text.startswith("{"):
         return _found(read_plan("plan", text), "a text")
     if _STORED.fullmatch(text):
         return _found(await stored_plan(client, text), f"the stored plan {text!r}")
     if not text:
         raise PlanError([Problem("expected the path of a plan file or the name of a stored plan, found nothing")])
-    loaded = load_plan(text) if roots is None else roots.load_plan(text)
+    loaded = load_plan(text) if roots is None else roots.load_plan(text, whole)
     return _found(loaded, f"the file {text!r}")
 
 
 def _found(loaded: LoadedPlan, origin: str | None) -> GivenPlan:
     return GivenPlan(loaded.plan, loaded.source, origin)
-
-
-def _data(data: dict[str, Any]) -> PlanFile:
-    id = data.get("id")
-    return _PlanData(id if isinstance(id, str) else "", "", data)
-
-
-class _PlanData(PlanFile):
-    """A plan's data without a text that they stand in."""
-
-    def position(self, path: DataPath) -> Position | None:
-        """Return `None`: there are no lines."""
-        return None

@@ -15,6 +15,7 @@ from prefect.client.orchestration import PrefectClient
 
 from vibe_prefect.engine.history import Ancestry, KnownRun, OutputFolder, Records, outputs_of, read_records, read_runs
 from vibe_prefect.engine.lineage import LOCK_FILE, SHARED_PREFIX, held
+from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.graph import ID_FORM
@@ -177,9 +178,17 @@ def _strange(folder: Path) -> str | None:
         return "its folder is a link"
     if (folder / LOCK_FILE).is_symlink():
         return "its lock is a link"
-    if folder.is_dir() and any(path.is_dir() and not path.is_symlink() for path in folder.iterdir()):
+    if any(path.name != FILES_FOLDER for path in _folders_in(folder)):
         return "there is a folder among its records"
+    if any(_folders_in(folder / FILES_FOLDER)):
+        return "there is a folder among the files of its records"
     return None
+
+
+def _folders_in(folder: Path) -> Iterator[Path]:
+    """Yield the folders in a folder; a link is none, and nothing is in one."""
+    if folder.is_dir() and not folder.is_symlink():
+        yield from (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def _is_held(lock: Path) -> bool:
@@ -206,7 +215,14 @@ def _delete_held(folder: Path, remains: Remains) -> str | None:
 
 
 def _delete_records(folder: Path) -> None:
-    """Delete a lineage's files, the lock last, and the folder itself."""
+    """Delete a lineage's records with the files that they keep, the lock last, and the folder itself."""
+    for kept in _folders_in(folder):
+        _delete_files(kept)
+    _delete_files(folder)
+
+
+def _delete_files(folder: Path) -> None:
+    """Delete the files in a folder, the lock last, and the folder itself."""
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == LOCK_FILE)
     here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:

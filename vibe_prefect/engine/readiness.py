@@ -1,17 +1,22 @@
-"""What only a run that begins can find out: whether Secret blocks are there, and client libraries know providers."""
+"""What only a run that begins can find out: whether Secret blocks are there, and what tools find in their preflight."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 
 from anyio.to_thread import run_sync
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
-from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.engine.runner import RunSetup
+from vibe_prefect.engine.storage import record_path
 from vibe_prefect.errors import UsageError
-from vibe_prefect.tools.keysources import key_sources
+from vibe_prefect.handlers import tool_inputs
+from vibe_prefect.tools.keysources import key_sources, late_lacks
+from vibe_prefect.tools.preflight import PlannedCall, Preflight
 from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.secrets import scrubbed
 
 BLOCK_TYPE = "secret"
 """Prefect's name of the type."""
@@ -23,7 +28,7 @@ async def blocks_there(client: PrefectClient, names: Collection[str]) -> dict[st
 
 
 async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: ToolRegistry) -> None:
-    """Refuse a plan before its first node whose tools need a Secret block, or a library, that is not there.
+    """Refuse a plan before its first node whose tools need a Secret block that is not there.
 
     Args:
         client: The server's client.
@@ -34,9 +39,52 @@ async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: Tool
         UsageError: Something is missing.
     """
     used = sorted({node.tool for node in compiled.nodes.values() if node.tool})
-    problems = [*await _missing_blocks(client, tools, used), *await run_sync(_late_lacks, tools, used)]
+    lacks = await run_sync(late_lacks, tools, used)
+    problems = await _missing_blocks(client, tools, used)
+    problems += [f"{_tools(names)} more: {lack}" for lack, names in lacks.items()]
+    _refuse(problems)
+
+
+async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
+    """Refuse a run before its first node when tools find that calls which it will make cannot succeed.
+
+    Args:
+        compiled: The plan.
+        setup: The run; what it reuses makes no calls.
+
+    Raises:
+        UsageError: A call cannot succeed.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, calls in sorted((await _planned(compiled, setup)).items()):
+        preflight: Preflight = getattr(setup.tools.get(name), "preflight")  # noqa: B009 - of tools that have one
+        for problem in await preflight(calls):
+            found[problem] = (*found.get(problem, ()), name)
+    _refuse([f"{_tools(names)} more: {problem}" for problem, names in found.items()])
+
+
+async def _planned(compiled: CompiledPlan, setup: RunSetup) -> dict[str, list[PlannedCall]]:
+    """Return the calls that a run will make of the tools that have a preflight, by tool."""
+    calls: dict[str, list[PlannedCall]] = {}
+    for id, node in compiled.nodes.items():
+        tool = setup.tools.get(node.tool) if node.tool else None
+        if node.tool is None or getattr(tool, "preflight", None) is None:
+            continue
+        if (setup.selected is None or id in setup.selected) and not await _reused(node, setup):
+            call = PlannedCall(id, tool_inputs(node.node, node.tool, tool), setup.workspace)
+            calls.setdefault(node.tool, []).append(call)
+    return calls
+
+
+async def _reused(node: CompiledNode, setup: RunSetup) -> bool:
+    if not setup.goes_on or node.id in setup.refreshed:
+        return False
+    return await setup.store.aexists(record_path(setup.lineage, node.id, node.key))
+
+
+def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        raise UsageError(f"nothing was run: {'; '.join(problems)}")
+        raise UsageError(f"nothing was run: {scrubbed('; '.join(problems))}")
 
 
 async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Collection[str]) -> list[str]:
@@ -47,17 +95,6 @@ async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Coll
         for source, names in sources.items()
         if source.block and not there[source.block]
     ]
-
-
-def _late_lacks(tools: ToolRegistry, used: Collection[str]) -> list[str]:
-    """Return what tools lack that takes the import of a library to find out, each once."""
-    found: dict[str, tuple[str, ...]] = {}
-    for name in used:
-        check: Callable[[], str | None] | None = getattr(tools.get(name), "late_check", None)
-        lack = check() if check is not None else None
-        if lack is not None:
-            found[lack] = (*found.get(lack, ()), name)
-    return [f"{_tools(names)} more: {lack}" for lack, names in found.items()]
 
 
 def _tools(names: Collection[str]) -> str:

@@ -22,8 +22,9 @@ from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.reuse import ReusableRecords
 from vibe_prefect.engine.scheduler import run_in_order
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain, record_path
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
 from vibe_prefect.engine.tasks import (
     CANCELLED,
     NodeJob,
@@ -45,7 +46,16 @@ from vibe_prefect.feedback import (
     success_feedback,
     usage_in,
 )
-from vibe_prefect.handlers import NodeContext, NodeHandler, builtin_handler, invoke, is_async, output_of, takes_context
+from vibe_prefect.handlers import (
+    NodeContext,
+    NodeHandler,
+    as_current,
+    builtin_handler,
+    invoke,
+    is_async,
+    output_of,
+    takes_context,
+)
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.outputs import bytes_of
@@ -61,9 +71,6 @@ NOT_BEGUN = "The run was cancelled before this node began"
 
 CANCEL_SECONDS = 5.0
 """How long a cancelled run takes to record what it did not get to; Prefect kills its process after 30 s."""
-
-READ_AT_ONCE = 64
-"""How many records are read side by side, where they are not in a folder."""
 
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
@@ -104,7 +111,7 @@ class RunSetup:
     """How many nodes may run at once."""
 
     budget: Budget | None = None
-    """What the run may spend on models; `None` for no limit."""
+    """What the run may spend; `None` for no limit."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
@@ -115,6 +122,7 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     """
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
+    setup = replace(setup, store=setup.store.for_workspace(setup.workspace))
     with context.model_copy(update={"result_store": setup.store}):
         run = _PlanRun(compiled, setup)
         return await run.execute(), run.task_runs
@@ -131,7 +139,7 @@ class _PlanRun:
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
         self._begun: set[str] = set()
-        self._kept: dict[str, NodeRecord] = {}
+        self._reusable = ReusableRecords(compiled, setup.store, setup.lineage)
         self._task_run_ids: dict[str, UUID] = {}
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
@@ -144,8 +152,9 @@ class _PlanRun:
         """Run every node that can run, and return the result."""
         begun = time.perf_counter()
         result = self._result
-        await self._read_kept()
-        reused = len(self._kept)
+        if self._setup.goes_on:
+            await self._reusable.read(lambda id: not self._refreshes(id))
+        reused = len(self._reusable)
         result.status = ExecutionStatus.RUNNING
         for observer in self._setup.observers:
             observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
@@ -164,18 +173,6 @@ class _PlanRun:
             observer.run_finished(result)
         return result
 
-    async def _read_kept(self) -> None:
-        """Read the record of each node that has one and need not run, once."""
-        if not self._setup.goes_on:
-            return
-        nodes = [node for node in self._compiled.nodes.values() if not self._refreshes(node.id)]
-        for batch in (nodes[start : start + READ_AT_ONCE] for start in range(0, len(nodes), READ_AT_ONCE)):
-            records = await asyncio.gather(*map(self._read, batch))
-            self._kept |= {node.id: record for node, record in zip(batch, records, strict=True) if record}
-
-    async def _read(self, node: CompiledNode) -> NodeRecord | None:
-        return await self._setup.store.read_record(record_path(self._setup.lineage, node.id, node.key))
-
     def _selected(self, id: str) -> bool:
         return self._setup.selected is None or id in self._setup.selected
 
@@ -189,13 +186,16 @@ class _PlanRun:
         if causes:
             await self._skip(id, _unsatisfied_message(causes))
             return
-        if id in self._kept:
+        if self._selected(id):
+            await self._reusable.refuse_outdated(id)
+        if id in self._reusable:
             self._keep(node)
             return
         if not self._selected(id):
             await self._skip(id, NOT_SELECTED)
             return
-        job = NodeJob(node, self._setup.lineage, self._work, refresh=self._refreshes(id))
+        refresh = self._refreshes(id) or self._reusable.is_refused(id)
+        job = NodeJob(node, self._setup.lineage, self._work, refresh=refresh)
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
@@ -228,7 +228,7 @@ class _PlanRun:
         upstream = [self._task_run_ids[source] for source in self._upstream[node.id] if source in self._task_run_ids]
         self._begun.add(node.id)
         self._note(node.id, *show_kept(node, upstream))
-        self._complete(node, self._kept.pop(node.id), reused=True)
+        self._complete(node, self._reusable.pop(node.id), reused=True)
 
     def _status(self, id: str) -> ExecutionStatus:
         return self._result.node_results[id].status
@@ -278,7 +278,9 @@ class _PlanRun:
             started_at=record["started_at"],
             reused=reused,
         )
-        self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        output = self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        if not reused:
+            self._reusable.note_executed(node.id, output)
         self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage_of_record(record)))
         self._finish(node.node, result, reused=reused)
 
@@ -289,7 +291,7 @@ class _PlanRun:
             ExecutionStatus.FAILED,
             error=failure.message,
             duration=job.meter.duration,
-            started_at=job.meter.started_at,
+            started_at=job.meter.started_at or now_iso(),
         )
         self._learn(node.id, failure_feedback(result, failure, node.node.estimated_duration, job.meter.usage))
         self._finish(node.node, result)
@@ -299,6 +301,9 @@ class _PlanRun:
         suggestion = replan_suggestion(id, feedback)
         if suggestion is not None:
             self._result.suggest_replan(suggestion)
+        added = self._result.replan_suggestions[-1] if suggestion is not None else None
+        for observer in self._setup.observers:
+            observer.feedback_recorded(id, feedback, added)
 
     def _finish(self, node: WorkflowNode, result: NodeResult, *, reused: bool = False) -> None:
         self._result.add_node_result(result)
@@ -322,6 +327,7 @@ class _PlanRun:
             cpu_time=meter.cpu_time,
             memory_usage=meter.memory_usage,
             cpu_scope=meter.usage.scope,
+            files=await self._setup.store.files.made_by(node.id, result),
         )
         if meter.calls:
             used = meter.usage
@@ -348,10 +354,11 @@ class _PlanRun:
         handler: NodeHandler = own or builtin_handler
         context = self._context(node, meter)
         arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
-        if is_async(handler):
-            return await handler(*arguments)
-        returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
-        return await returned if inspect.isawaitable(returned) else returned
+        with as_current(context):
+            if is_async(handler):
+                return await handler(*arguments)
+            returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
+            return await returned if inspect.isawaitable(returned) else returned
 
     def _context(self, node: CompiledNode, meter: Meter) -> NodeContext:
         async def call(name: str, inputs: dict[str, Any]) -> ToolResult:
@@ -369,7 +376,7 @@ class _PlanRun:
             node=node.node,
             vibe=self._compiled.plan.source_vibe,
             previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
-            workspace=self._setup.workspace,
+            workspace=self._setup.workspace.for_node(node.id),
             tools=self._setup.tools,
             simulated=node.backing is Backing.SIMULATION,
             caller=call,

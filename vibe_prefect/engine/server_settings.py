@@ -23,6 +23,26 @@ REASONS: Mapping[str, str] = {
 }
 """Why each of them is set, in a few words."""
 
+EMBEDDED_DEFAULTS = (
+    "PREFECT_SERVER_API_AUTH_STRING",
+    "PREFECT_SERVER_API_BASE_PATH",
+    "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED",
+    "PREFECT_SERVER_API_DEFAULT_LIMIT",
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START",
+    "PREFECT_SERVER_DOCKET_URL",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING",
+    "PREFECT_SERVER_EVENTS_MESSAGING_BROKER",
+    "PREFECT_SERVER_EVENTS_MESSAGING_CACHE",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED",
+)
+"""Settings for which an embedded server keeps Prefect's defaults, whatever the environment, a profile or a file says.
+
+What is set there is for another server, which has a login, an address of its own, a message broker, or services in
+other processes.
+"""
+
 CLIENT_SETTINGS: Mapping[str, str] = {
     "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",

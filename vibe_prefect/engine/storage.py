@@ -1,10 +1,10 @@
-"""Where records are kept: Prefect's result persistence, addressed `<lineage>/<node id>-<key>`."""
+"""Where records are kept: Prefect's result persistence, addressed `<lineage>/<node id>-<key>`, files beside them."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
@@ -22,9 +22,10 @@ from prefect.settings import get_current_settings
 from pydantic import PrivateAttr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
+from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store
 from vibe_prefect.errors import ResultTypeError
 from vibe_prefect.settings import load_settings
-from vibe_prefect.tools.workspace import replace_file
+from vibe_prefect.tools.workspace import Workspace, replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,9 @@ class NodeRecord(TypedDict):
     usage: NotRequired[Mapping[str, Any]]
     """What calls to models used together, under `MODEL_KEYS`; missing where none was asked, and in older records."""
 
+    files: NotRequired[Sequence[RecordFile]]
+    """The files that the node made; in older records they are known from the result alone."""
+
 
 class RecordFolder(LocalFileSystem):
     """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""
@@ -138,6 +142,26 @@ class RecordStore(ResultStore):
     """A result store of node records, which tells when one cannot be read or written instead of passing over it."""
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
+    _files: RecordFiles | None = PrivateAttr(default=None)
+
+    @property
+    def files(self) -> RecordFiles:
+        """The files of a run's records; only in a store that `for_workspace` returned."""
+        assert self._files is not None, "the store is bound to no workspace"
+        return self._files
+
+    def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:
+        """Return this store for a run: it keeps the files of its records, and reuses no record without them.
+
+        Args:
+            workspace: The run's folders.
+            restores: Whether files that are missing or were changed are put back; else it is looked whether they could.
+        """
+        storage = self.result_storage
+        kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
+        store = self.model_copy()
+        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)
+        return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
         """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning."""
@@ -150,9 +174,19 @@ class RecordStore(ResultStore):
             self._tell(key, f"The record {key} cannot be used, so its node runs again: {_reason(error)}")
             return None
 
+    async def file_problem(self, key: str, record: NodeRecord) -> str | None:
+        """Return why a record cannot be reused for its files; `None` when each of them is in place, perhaps again."""
+        if self._files is None:
+            return None
+        problem = await self._files.problem(*_namespace_and_node(key), record)
+        if problem is not None and self._files.restores:
+            self._tell(key, f"The record {key} is not reused, so its node runs again: {problem}")
+        return problem
+
     async def _aexists(self, key: str) -> bool:
-        """Tell whether a record can be used."""
-        return await self.read_record(key) is not None
+        """Tell whether a record can be used, its files included."""
+        record = await self.read_record(key)
+        return record is not None and await self.file_problem(key, record) is None
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
@@ -161,12 +195,25 @@ class RecordStore(ResultStore):
         """
         if not isinstance(result_record.result, Sealed):
             return
+        await self._keep_files(str(result_record.metadata.storage_key), result_record.result.value)
         try:
             await super()._apersist_result_record(result_record, holder)  # pyright: ignore[reportPrivateUsage]
         except Exception as error:  # noqa: BLE001 - each kind of storage has its own
             key = str(result_record.metadata.storage_key)
             reason = f"{type(error).__name__}: {error}"
             self._tell(key, f"The record {key} could not be written, so a resumed run repeats its node: {reason}")
+
+    async def _keep_files(self, key: str, record: NodeRecord) -> None:
+        """Keep the files of a record before it is written; without a copy they count as long as they are in place."""
+        if self._files is None:
+            return
+        try:
+            await self._files.keep(_namespace_and_node(key)[0], record)
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            reason = f"{type(error).__name__}: {error}"
+            self._tell(
+                f"{key} files", f"The files of the record {key} are not kept, so nothing can restore them: {reason}"
+            )
 
     async def _content(self, key: str) -> bytes | None:
         assert self.result_storage is not None
@@ -222,6 +269,12 @@ def _folder_of(storage: str | Path | None) -> str:
 def record_path(lineage: str, node_id: str, key: str) -> str:
     """Return where a node's record lies in the storage."""
     return f"{lineage}/{node_id}-{key}"
+
+
+def _namespace_and_node(key: str) -> tuple[str, str]:
+    """Return what `record_path` made a key of; a storage may put its own folder before it."""
+    namespace, name = key.replace("\\", "/").split("/")[-2:]
+    return namespace, name.rpartition("-")[0]
 
 
 def jsonable(node_id: str, result: Any) -> bytes:

@@ -28,13 +28,15 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.waits import attempt_clock
 
 Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
 MAX_TOLD_WAIT = 600.0
-"""Seconds that a retry waits at the most because the other side says so."""
+"""Seconds that a retry waits at the most because a tool's error says so; a rate limit is waited for within the
+attempt, see `tools.waits`."""
 
 SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
@@ -129,7 +131,6 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
         retry_delay_seconds=list(policy.retry_delays) or None,
         retry_jitter_factor=policy.retry_jitter or None,
         retry_condition_fn=_may_retry if policy.retries else None,
-        timeout_seconds=policy.timeout,
         cache_policy=RecordPolicy() if keep else NO_CACHE,
         cache_result_in_memory=False,
         persist_result=keep,
@@ -193,6 +194,12 @@ _job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
 async def _run_node(job: NodeJob) -> Sealed | State[Any]:
     _tag(job.node)
     job.failure = None
+    # Not Prefect's own timeout: that one cannot stand still while an endpoint makes the node wait.
+    with attempt_clock(job.node.policy.timeout):
+        return await _attempt(job)
+
+
+async def _attempt(job: NodeJob) -> Sealed | State[Any]:
     try:
         return Sealed(await job.work(job))
     except asyncio.CancelledError:

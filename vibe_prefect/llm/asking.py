@@ -57,6 +57,9 @@ class Answer:
     cost_usd: float | None = None
     """US dollars; `None` where the price or the tokens are not known."""
 
+    cached_tokens: int = 0
+    """Those of the tokens read that came from the provider's cache."""
+
 
 class Asker(Protocol):
     """Who answers."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vibe_prefect.budget import Budget, Reservation, Spending, estimate_tokens
+from vibe_prefect.budget import Spending, estimate_tokens, paid_call
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Asker, Question
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
@@ -17,6 +17,7 @@ from vibe_prefect.llm.provider import ProviderClient, usage_of
 from vibe_prefect.models import Vibe, WorkflowNode
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.functions import ToolInputError
+from vibe_prefect.tools.waits import patiently
 
 RUBRIC_TOKENS = 800
 """Room for what a judge is told besides the rubric and the text, and for marks around parameters."""
@@ -57,21 +58,23 @@ class Models:
             ToolError: There is no whole answer. Its `usage` holds what the call has cost, where that is known.
         """
         listener = _Listener(question, context.get("report_progress"))
-        reservation = await _reserved(context.get("budget"), self.most(question))
-        used = Spending()
-        try:
-            answer = await self.asker.ask(question, listener.heard)
-            used = self._used(question, answer)
+        async with paid_call(context.get("budget"), self.most(question)) as charge:
+            try:
+                answer = await patiently(
+                    self._endpoint(question), lambda: self.asker.ask(question, listener.heard), context
+                )
+            except ToolError as error:
+                charge.used = self._lost(question, error, listener)
+                raise
+            except BaseException:  # cancelled or timed out in the middle: it may have been paid for
+                charge.used = self._broken(question, listener)
+                raise
+            charge.used = self._used(question, answer)
             return answer, usage_of(answer, question.model)
-        except ToolError as error:
-            used = self._lost(question, error, listener)
-            raise
-        except BaseException:  # cancelled or timed out in the middle: it may have been paid for
-            used = self._broken(question, listener)
-            raise
-        finally:
-            if reservation is not None:
-                reservation.settle(used)
+
+    def _endpoint(self, question: Question) -> str:
+        own = self.config.base_url if self.config.is_own(question.model) else None
+        return f"{own or ''} {question.model}".strip()
 
     def _used(self, question: Question, answer: Answer) -> Spending:
         if answer.input_tokens is None or answer.output_tokens is None:
@@ -128,10 +131,6 @@ class ModelLimits:
         """Return what a call costs that reads and writes so many tokens, by a model."""
         most = min(written or self.max_tokens, self.max_tokens)
         return Spending(read + most, self.models.asker.price(model or self.usual, read, most))
-
-
-async def _reserved(budget: Budget | None, most: Spending) -> Reservation | None:
-    return None if budget is None else await budget.reserve(most)
 
 
 class _Listener:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
+from itertools import chain
 from typing import Literal
 
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.tools.functions import ToolInputError
-from vibe_prefect.tools.keysources import KeySource, named_source, no_key
+from vibe_prefect.tools.keysources import KeySource, checked_key, named_source, no_key, obtained
 
 MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-prefect[llm]'"
 """The command that installs what a model needs; `None` when it is here. It is imported by the first call."""
@@ -28,8 +29,33 @@ DEFAULT_SECONDS = 180.0
 DEFAULT_MAX_TOKENS = 4_096
 DEFAULT_CONTEXT_TOKENS = 24_000
 
-_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
-"""The providers' own variables for a key. Servers that speak OpenAI's protocol elsewhere may ask for none."""
+_KEYS = {
+    "alibaba": ("ALIBABA_API_KEY", "DASHSCOPE_API_KEY"),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY",),
+    "cerebras": ("CEREBRAS_API_KEY",),
+    "cohere": ("CO_API_KEY",),
+    "deepseek": ("DEEPSEEK_API_KEY",),
+    "fireworks": ("FIREWORKS_API_KEY",),
+    "github": ("GITHUB_API_KEY",),
+    "google": ("GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    "groq": ("GROQ_API_KEY",),
+    "heroku": ("HEROKU_INFERENCE_KEY",),
+    "huggingface": ("HF_TOKEN",),
+    "mistral": ("MISTRAL_API_KEY",),
+    "moonshotai": ("MOONSHOTAI_API_KEY",),
+    "nebius": ("NEBIUS_API_KEY",),
+    "openai": ("OPENAI_API_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+    "ovhcloud": ("OVHCLOUD_API_KEY",),
+    "sambanova": ("SAMBANOVA_API_KEY",),
+    "together": ("TOGETHER_API_KEY",),
+    "vercel": ("VERCEL_AI_GATEWAY_API_KEY", "VERCEL_OIDC_TOKEN"),
+    "xai": ("XAI_API_KEY",),
+    "zai": ("ZAI_API_KEY",),
+}
+"""The providers' own variables for a key, the first that holds one counts. Servers that speak OpenAI's protocol
+elsewhere may ask for none; of other providers, making their client says what they lack."""
 
 _URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama": "OLLAMA_BASE_URL"}
 """The providers' own variables for another address."""
@@ -84,6 +110,9 @@ class ModelConfig:
     structure: Structure = "auto"
     """How a provider is told the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
 
+    require_stream_end: bool = True
+    """Whether a stream counts as broken off that ends without a finish reason and without its end mark."""
+
     key_place: str | None = None
     """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
 
@@ -97,9 +126,9 @@ class ModelConfig:
         if self.is_own(model) and (self.key_place is not None or self.key is not no_key):
             return named_source(self.key_place, KEY_VARIABLE)
         provider = provider_of(model)
-        variable = _KEYS.get(provider)
-        if variable is None:
+        if provider not in _KEYS:
             return ()
+        variable = _set_variable(provider) or _KEYS[provider][0]
         remedy = f"set {variable}, the key for {model}"
         if self.is_own(model):
             remedy += f", or say in {KEY_VARIABLE} where it is"
@@ -129,14 +158,35 @@ class ModelConfig:
         return provider_of(model) == provider_of(self.usual)
 
 
+def model_key(config: ModelConfig, model: str) -> str | None:
+    """Return the key to send: the operator's, else that of the provider's own variable. It may take time.
+
+    Raises:
+        ToolError: It is not where the operator says, or is not a key.
+    """
+    own = obtained(config.key, config.base_url) if config.is_own(model) else None
+    return own or environment_key(model)
+
+
 def unused_keys() -> tuple[str, ...]:
     """Return the variables that hold a provider's key or address, which by themselves configure no model."""
-    return tuple(name for name in sorted({*_KEYS.values(), *_URLS.values()}) if os.environ.get(name))
+    return tuple(
+        name for name in sorted({*chain.from_iterable(_KEYS.values()), *_URLS.values()}) if os.environ.get(name)
+    )
 
 
 def environment_key(model: str) -> str | None:
-    """Return the key of a model's provider as the provider's own variable has it; `None` where that is not set."""
-    return os.environ.get(_KEYS.get(provider_of(model), "")) or None
+    """Return the key of a model's provider as the provider's own variable has it; `None` where that is not set.
+
+    Raises:
+        ToolError: What the variable holds is not a key.
+    """
+    variable = _set_variable(provider_of(model))
+    return None if variable is None else checked_key(os.environ[variable], f"environment variable {variable}")
+
+
+def _set_variable(provider: str) -> str | None:
+    return next((name for name in _KEYS.get(provider, ()) if os.environ.get(name, "").strip()), None)
 
 
 def environment_url(model: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vibe_prefect.llm.calls import Models
 from vibe_prefect.llm.generate import generate_tool
-from vibe_prefect.llm.judge import judge_tool
+from vibe_prefect.llm.judge import Verdict, judge_tool
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.drafts import (
     DraftPrompt,
@@ -15,6 +15,7 @@ from vibe_prefect.tools.drafts import (
     ReviewThreshold,
 )
 from vibe_prefect.tools.functions import FunctionTool, tool
+from vibe_prefect.tools.text import Text
 
 
 def draft_tool(models: Models, version: str) -> FunctionTool:
@@ -29,7 +30,7 @@ def draft_tool(models: Models, version: str) -> FunctionTool:
     @tool(name="llm_or_template", category=ToolCategory.TEXT, version=f"model {version}")
     async def llm_or_template(
         context: ToolContext, prompt: DraftPrompt, template: DraftTemplate, values: DraftValues = None
-    ) -> ToolResult:
+    ) -> Text | ToolResult:
         """Write a text with the configured language model, and fill in a template where none is configured.
 
         Raises:
@@ -55,7 +56,7 @@ def review_tool(models: Models, version: str) -> FunctionTool:
     @tool(name="judge_or_pass", category=ToolCategory.ANALYSIS, version=f"model {version}")
     async def judge_or_pass(
         context: ToolContext, text: ReviewedText, criteria: ReviewCriteria, threshold: ReviewThreshold = 0.7
-    ) -> ToolResult:
+    ) -> Verdict | ToolResult:
         """Judge a text by a rubric with the configured language model; pass it on unjudged where none is configured.
 
         Raises:

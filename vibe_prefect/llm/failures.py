@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.tools.waits import asks_to_wait, retry_after
 
 if TYPE_CHECKING:
     from pydantic_ai.exceptions import ModelAPIError
@@ -14,7 +15,7 @@ MAX_SAID = 500
 """Characters of a provider's own message that are repeated."""
 
 
-def tool_error(error: Exception, model: str, seconds: float, keys: tuple[str | None, ...] = ()) -> ToolError:
+def tool_error(error: Exception, model: str, seconds: float) -> ToolError:
     """Return what a failed call becomes.
 
     A refused key or request is final, as is an exhausted account. A rate limit waits as the provider says. Timeouts,
@@ -24,11 +25,10 @@ def tool_error(error: Exception, model: str, seconds: float, keys: tuple[str | N
         error: What the client library raised.
         model: The model that was asked.
         seconds: How long the call may take.
-        keys: Keys that must not show.
     """
     from pydantic_ai import exceptions as theirs
 
-    said = shorten(scrubbed(_message(error), keys), MAX_SAID)
+    said = shorten(scrubbed(_message(error)), MAX_SAID)
     match error:
         case TimeoutError() | theirs.ModelTimeoutError() | theirs.ModelRequestTimeout():
             return ToolError(f"{model}: timeout: no whole answer within {seconds:g} s")
@@ -57,15 +57,23 @@ def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
         case theirs.ModelQuotaExceededError():
             return ToolError(f"{model}: the account is exhausted{code}: {said}", retryable=False)
         case theirs.ModelRateLimitError():
-            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=error.retry_after)
+            wait = error.retry_after or retry_after(_headers(error))
+            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=wait, asks_to_wait=True)
         case theirs.ModelRequestRejectedError():
             return ToolError(f"{model}: the request was refused{code}: {said}", retryable=False)
         case _:
             pass
     refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425)
     return ToolError(
-        f"{model}: the provider failed{code}: {said}", retryable=not refused, retry_after=error.retry_after
+        f"{model}: the provider failed{code}: {said}",
+        retryable=not refused,
+        retry_after=error.retry_after,
+        asks_to_wait=isinstance(status, int) and asks_to_wait(status, error.retry_after),
     )
+
+
+def _headers(error: ModelAPIError) -> dict[str, str]:
+    return getattr(error, "headers", None) or {}
 
 
 def _message(error: Exception) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired, cast
 
-import jsonschema
+from anyio.to_thread import run_sync
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt, texts_of
+from vibe_prefect.llm.given import given_to, own_parameters
+from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
+from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt
+from vibe_prefect.schema_keywords import SchemaError
+from vibe_prefect.schemas import mismatches, sound_schema
 from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, tool
@@ -25,24 +29,15 @@ logger = logging.getLogger(__name__)
 MAX_PROMPT = 400_000
 """The longest prompt, in characters."""
 
-OWN_PARAMETERS = "this node's parameters"
-"""The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
 
-
-def _checked_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse what is no schema of an object, also before a run; one with templates is looked at once they are filled.
+def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuse a schema of anything but an object; one with templates is looked at again once they are filled in.
 
     Raises:
-        PydanticCustomError: It is none.
+        PydanticCustomError: It is of another type.
     """
-    if schema is None or any(True for _ in walk_templates(schema)):
-        return schema
-    try:
-        jsonschema.Draft202012Validator.check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise PydanticCustomError("json_schema", "It is no JSON Schema: {why}", {"why": error.message}) from None
-    if schema.get("type") != "object":
-        raise PydanticCustomError("json_schema", "Expected a JSON Schema of type object")
+    if schema is not None and schema.get("type") != "object" and not any(True for _ in walk_templates(schema)):
+        raise PydanticCustomError("object_schema", "Expected a JSON Schema of type object")
     return schema
 
 
@@ -56,11 +51,22 @@ MaxTokens = Annotated[int | None, Field(ge=1, description="Output tokens, at mos
 Temperature = Annotated[float | None, Field(ge=0, le=2, description="How much answers vary.")]
 Schema = Annotated[
     dict[str, Any] | None,
-    AfterValidator(_checked_schema),
+    AfterValidator(sound_schema),
+    AfterValidator(_object_schema),
     Field(description="JSON Schema of an object: the answer is data that fits it, in `data`, and as JSON in `text`."),
 ]
 Dependencies = Annotated[bool, Field(description="Whether the model is given the outputs of the dependencies.")]
 System = Annotated[str | None, Field(max_length=MAX_PROMPT, description="More on how to work.")]
+
+
+class Generated(TypedDict):
+    """Output of `llm_generate`."""
+
+    text: str
+    """The model's text."""
+
+    data: NotRequired[Any]
+    """The text as data, where an `output_schema` was given."""
 
 
 def generate_tool(models: Models, version: str) -> FunctionTool:
@@ -81,12 +87,13 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         temperature: Temperature = None,
         max_tokens: MaxTokens = None,
         dependencies: Dependencies = True,
-    ) -> ToolResult:
+    ) -> Generated | ToolResult:
         """Write a text, or data by a JSON Schema, with the language model that the operator chose.
 
         Raises:
             ToolInputError: The model is not allowed, or the schema is none.
-            ToolError: The provider refused or failed, or the answer does not fit the schema.
+            ToolError: The provider refused or failed, the answer does not fit the schema, or there is nothing to work
+                on but files that a model cannot see.
             BudgetExceededError: The run's budget does not allow the call.
         """
         config = models.config
@@ -98,19 +105,35 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
             min(max_tokens or config.max_tokens, config.max_tokens),
             config.temperature if temperature is None else temperature,
         )
-        question, material = with_material(bare, given_texts(context) if dependencies else {}, config.context_tokens)
+        texts, unseen = _material_texts(context) if dependencies else ({}, ())
+        question, material = with_material(bare, texts, config.context_tokens)
         answer, usage = await models.ask(question, context)
         told = {"usage": usage, "model": answer.model, **cut_told(material, context)}
-        return ToolResult(True, output_of_answer(answer, output_schema, usage), told)
+        told |= {"unseen": list(unseen)} if unseen else {}
+        output = await run_sync(output_of_answer, answer, output_schema, usage)
+        return ToolResult(True, output, told)
 
+    llm_generate.output_schema_for = _stated_output
     return llm_generate
 
 
-def given_texts(context: ToolContext) -> dict[str, str]:
-    """Return what a node is given to work on: the outputs of its dependencies, and its own parameters."""
-    texts = texts_of(context.get("previous_outputs", {}))
-    parameters = context.get("parameters")
-    return texts | ({OWN_PARAMETERS: json.dumps(parameters, ensure_ascii=False)} if parameters else {})
+def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON Schema of the output: `data` is what the plan's own schema says, and only where it has one."""
+    given = inputs.get("output_schema")
+    fields: dict[str, Any] = {"text": {"type": "string"}}
+    if given is not None:
+        known = isinstance(given, dict) and not any(True for _ in walk_templates(given))
+        # An `$id` makes it a root of its own, from which its references start.
+        fields["data"] = {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", given)} if known else {}
+    return {"type": "object", "properties": fields, "additionalProperties": False}
+
+
+def _material_texts(context: ToolContext) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the texts that a node works on, and the ids of the dependencies whose files a model cannot see."""
+    given = given_to(context)
+    given.check()
+    notes = {id: f"({kind}, which is not shown to you)" for id, kind in given.unseen.items()}
+    return {**given.texts, **notes, **own_parameters(context)}, tuple(given.unseen)
 
 
 def with_material(question: Question, texts: Mapping[str, str], room: int) -> tuple[Question, Material]:
@@ -147,21 +170,25 @@ def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[
     """Return a node's output: `text`, and `data` where a schema was given.
 
     Raises:
-        ToolError: The answer is no JSON, or does not fit the schema; it may be asked again.
+        ToolError: The answer is no JSON, or does not fit the schema: it may be asked again; or checking it is too much
+            work, which asking again does not change.
     """
     if schema is None:
         return {"text": answer.text}
     try:
-        data = json.loads(answer.text)
-        jsonschema.Draft202012Validator(schema).validate(data)  # pyright: ignore[reportUnknownMemberType]
-    except ValueError as error:
+        read = read_json_answer(answer.text)
+    except AnswerJSONError as error:
         raise _misfit(f"the answer is no JSON: {error}; it begins with {shorten(answer.text)}", usage) from None
-    except jsonschema.ValidationError as error:
-        raise _misfit(f"the answer does not fit output_schema at {error.json_path}: {error.message}", usage) from None
-    return {"text": answer.text, "data": data}
+    try:
+        found = mismatches(schema, read.data)
+    except SchemaError as error:
+        raise _misfit(f"the answer cannot be checked by output_schema: {error}", usage, retryable=False) from None
+    if found:
+        raise _misfit(f"the answer does not fit output_schema at {found[0]}", usage)
+    return {"text": read.text, "data": read.data}
 
 
-def _misfit(reason: str, usage: dict[str, Any]) -> ToolError:
-    error = ToolError(reason)
+def _misfit(reason: str, usage: dict[str, Any], *, retryable: bool = True) -> ToolError:
+    error = ToolError(reason, retryable=retryable)
     error.usage = usage
     return error

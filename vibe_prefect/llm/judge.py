@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,8 +11,11 @@ from typing_extensions import TypedDict
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Question
 from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.generate import ModelName, given_texts
-from vibe_prefect.llm.prompts import marked, system_prompt, texts_of
+from vibe_prefect.llm.generate import ModelName
+from vibe_prefect.llm.given import given_to, own_parameters
+from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
+from vibe_prefect.llm.prompts import marked, system_prompt
+from vibe_prefect.llm.quotes import FoldedText, fold, folded
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 
@@ -23,13 +24,13 @@ DEFAULT_THRESHOLD = 0.7
 
 MAX_CRITERIA = 30
 MAX_TEXT = 1_000_000
-MIN_QUOTE = 8
-"""Characters that a quote has at least, unless the judged text is shorter: a word or two prove nothing."""
+MAX_NAME = 200
+"""Characters of a criterion's name; a longer criterion is named by its beginning."""
 
 _MANNER = (
     "You are a strict judge. Score each criterion from 0 (not met at all) to 1 (fully met), give the reason in a "
     "sentence, and quote the passages that your score rests on, word for word as they stand in the judged text. A "
-    "score above 0 needs at least one quote."
+    "score above 0 needs at least one quote. Give each criterion's number and name as they are listed."
 )
 
 
@@ -57,7 +58,7 @@ class CriterionScore(TypedDict):
     """Why, in the model's words."""
 
     quotes: list[str]
-    """What it rests on: each occurs in the judged text."""
+    """Passages that it rests on, as they stand in the judged text."""
 
 
 class Verdict(TypedDict):
@@ -80,6 +81,7 @@ class Verdict(TypedDict):
 
 
 class _Score(BaseModel):
+    number: int | None = None
     name: str
     score: float = Field(ge=0, le=1)
     reason: str
@@ -100,8 +102,9 @@ _SCORES_SCHEMA: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["name", "score", "reason", "quotes"],
+                "required": ["number", "name", "score", "reason", "quotes"],
                 "properties": {
+                    "number": {"type": "integer"},
                     "name": {"type": "string"},
                     "score": {"type": "number"},
                     "reason": {"type": "string"},
@@ -125,6 +128,12 @@ Criteria = Annotated[
         "description and what the vibe says must hold.",
     ),
 ]
+Task = Annotated[
+    str | None,
+    Field(
+        min_length=1, max_length=4_000, description="What is judged where there is no rubric; the node's description."
+    ),
+]
 Threshold = Annotated[float, Field(ge=0, le=1, description="The weighted mean score that the text needs.")]
 
 
@@ -143,16 +152,18 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         criteria: Criteria = None,
         threshold: Threshold = DEFAULT_THRESHOLD,
         model: ModelName = None,
+        task: Task = None,
     ) -> Verdict | ToolResult:
         """Judge a text by a rubric, with evidence quoted from it; below the threshold the node fails.
 
         Raises:
             ToolInputError: Two criteria have one name, there is nothing to judge, or the model is not allowed.
-            ToolError: The provider refused or failed, or the verdict rests on quotes that are not in the text.
+            ToolError: The provider refused or failed, the verdict rests on quotes that are not in the text, or there
+                is nothing to judge but files that a model cannot see.
             BudgetExceededError: The run's budget does not allow the call.
         """
         judged = _judged_text(text, context)
-        rubric = _rubric(criteria, context)
+        rubric = _rubric(criteria, task or context.get("node_description", "good"), context)
         question = _question(models, context, rubric, judged, model)
         answer, usage = await models.ask(question, context)
         try:
@@ -162,15 +173,25 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
             raise
         return _result(rubric, scores, threshold, judged, {"usage": usage, "model": answer.model} | rejected)
 
+    judge.default_inputs = _task_of
     return judge
 
 
+def _task_of(description: str, written: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if written.get("criteria") is not None else {"task": description}
+
+
 def _judged_text(text: str | None, context: ToolContext) -> str:
-    texts = texts_of(context.get("previous_outputs", {})) or given_texts(context)
-    judged = text if text is not None else _together(texts)
+    judged = _together(_given_texts(context)) if text is None else text
     if not judged.strip():
         raise ToolInputError("judge: there is nothing to judge; give it a text, or let the node depend on one")
     return judged
+
+
+def _given_texts(context: ToolContext) -> Mapping[str, str]:
+    given = given_to(context)
+    given.check()
+    return given.texts or own_parameters(context)
 
 
 def _together(texts: Mapping[str, str]) -> str:
@@ -179,15 +200,17 @@ def _together(texts: Mapping[str, str]) -> str:
     return "\n\n".join(f"{name}:\n{text}" for name, text in texts.items())
 
 
-def _rubric(criteria: Sequence[Criterion | str] | None, context: ToolContext) -> list[Criterion]:
+def _rubric(criteria: Sequence[Criterion | str] | None, task: str, context: ToolContext) -> list[Criterion]:
     vibe = context.get("vibe")
-    default = [context.get("node_description", "good"), *(vibe.constraints if vibe else [])]
+    default = [task, *(vibe.constraints if vibe else [])]
     given = default if criteria is None else criteria
-    rubric = [Criterion(name=one[:200], description=one) if isinstance(one, str) else one for one in given]
-    names = [one.name for one in rubric]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise ToolInputError(f"judge: two criteria are named {double!r}")
+    rubric = [Criterion(name=one[:MAX_NAME], description=one) if isinstance(one, str) else one for one in given]
+    seen: set[tuple[str, str]] = set()
+    for one in rubric:
+        same = (fold(one.name), fold(one.description) if len(one.name) == MAX_NAME else "")
+        if same in seen:
+            raise ToolInputError(f"judge: two criteria are named {one.name!r}")
+        seen.add(same)
     return rubric
 
 
@@ -215,17 +238,6 @@ def _question(
     return question
 
 
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    """What counts as a quote of a text: it occurs there, give or take white space."""
-
-    text: str
-
-    def has(self, quote: str) -> bool:
-        needle = _plain(quote)
-        return needle in self.text and len(needle) >= min(MIN_QUOTE, len(self.text))
-
-
 def checked_scores(
     answer: str, rubric: Sequence[Criterion], judged: str
 ) -> tuple[list[CriterionScore], dict[str, Any]]:
@@ -239,37 +251,46 @@ def checked_scores(
     Raises:
         ToolError: It is no verdict on each criterion, or one above 0 rests on no true quote; it may be asked again.
     """
-    found = _parsed(answer)
-    evidence = _Evidence(_plain(judged))
+    found = _matched(_parsed(answer), rubric)
+    evidence = folded(judged)
     rejected: list[str] = []
-    scores = [_score(criterion, found, evidence, rejected) for criterion in rubric]
+    scores = [_score(criterion, found.get(place), evidence, rejected) for place, criterion in enumerate(rubric)]
     return scores, ({"rejected_quotes": rejected} if rejected else {})
 
 
-def _parsed(answer: str) -> dict[str, _Score]:
+def _parsed(answer: str) -> list[_Score]:
     try:
-        scores = _Scores.model_validate(json.loads(answer)).criteria
-    except (ValueError, ValidationError) as error:
+        return _Scores.model_validate(read_json_answer(answer).data).criteria
+    except (AnswerJSONError, ValidationError) as error:
         raise ToolError(f"judge: the answer is no verdict: {shorten(str(error), 200)}") from None
-    return {_plain(score.name): score for score in scores}
 
 
-def _score(
-    criterion: Criterion, found: Mapping[str, _Score], evidence: _Evidence, rejected: list[str]
-) -> CriterionScore:
-    score = found.get(_plain(criterion.name))
+def _matched(scores: Sequence[_Score], rubric: Sequence[Criterion]) -> dict[int, _Score]:
+    """Return the scores by the places of their criteria: by name or whole text where that is clear, else by number."""
+    places: dict[str, set[int]] = {}
+    for place, criterion in enumerate(rubric):
+        for words in filter(None, (fold(criterion.name), fold(criterion.description))):
+            places.setdefault(words, set()).add(place)
+    found: dict[int, _Score] = {}
+    for score in scores:
+        named = places.get(fold(score.name), set())
+        by_number = score.number - 1 if score.number is not None and 0 < score.number <= len(rubric) else None
+        place = by_number if len(named) != 1 else next(iter(named))
+        if place is not None:
+            found[place] = score
+    return found
+
+
+def _score(criterion: Criterion, score: _Score | None, evidence: FoldedText, rejected: list[str]) -> CriterionScore:
     if score is None:
         raise ToolError(f"judge: the verdict has no score for {criterion.name!r}")
-    quotes = [quote for quote in score.quotes if evidence.has(quote)]
-    rejected += [quote for quote in score.quotes if quote not in quotes]
+    passages = {quote: evidence.passage(quote) for quote in score.quotes}
+    quotes = list(dict.fromkeys(passage for passage in passages.values() if passage is not None))
+    rejected += [quote for quote, passage in passages.items() if passage is None]
     if score.score > 0 and not quotes:
         said = f"; it quotes {shorten(score.quotes[0])}, which is too short or not in the text" if score.quotes else ""
         raise ToolError(f"judge: the score {score.score:g} for {criterion.name!r} rests on no quote{said}")
     return CriterionScore(name=criterion.name, score=score.score, reason=score.reason, quotes=quotes)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
 
 
 def _result(

@@ -9,15 +9,13 @@ left out.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
 
 from vibe_prefect.budget import BYTES_PER_TOKEN, estimate_tokens
 from vibe_prefect.models import Vibe
 
-PROMPTS_VERSION = "1"
+PROMPTS_VERSION = "2"
 """Raised whenever other words are sent for the same node, so that records of the old words are not taken."""
 
 TAG_LENGTH = 12
@@ -88,17 +86,6 @@ def _wish(vibe: Vibe) -> list[str]:
 def task_prompt(prompt: str, material: Material) -> str:
     """Return the task, and the material for it."""
     return f"{material.text}\n\nTask: {prompt}" if material.text else f"Task: {prompt}"
-
-
-def texts_of(outputs: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the outputs of dependencies say: their `text` where they have one, else the output as JSON."""
-    return {id: _text_of(output) for id, output in outputs.items() if output not in (None, "", {}, [])}
-
-
-def _text_of(output: Any) -> str:
-    if isinstance(output, dict) and isinstance(text := cast("dict[str, Any]", output).get("text"), str):
-        return text
-    return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, indent=1, default=str)
 
 
 def material_of(texts: Mapping[str, str], tokens: int) -> Material:

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from anyio.to_thread import run_sync
 
-from vibe_prefect.errors import ToolError, did_you_mean
+from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, environment_key, provider_of
+from vibe_prefect.llm.config import ModelConfig, model_key
+from vibe_prefect.llm.connect import connect
 from vibe_prefect.llm.failures import tool_error
 from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.tools.keysources import obtained
+from vibe_prefect.llm.received import ANSWER_TOOL, THINKING_TAGS, Received, Usage, answer_text, incomplete, well_formed
+from vibe_prefect.llm.stream_end import CURRENT, StreamNotes, watching_client
 from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:
-    from pydantic_ai.messages import ModelResponse
+    import httpx2
+    from pydantic_ai.messages import ModelResponse, ToolCallPart
     from pydantic_ai.models import Model, ModelRequestParameters
     from pydantic_ai.settings import ModelSettings
-
-COMMON_PROVIDERS = ("anthropic", "azure", "bedrock", "google", "groq", "mistral", "ollama", "openai", "openrouter")
-"""What a misspelt provider may have been meant to be; pydantic-ai knows more."""
 
 MAX_TOKEN_CHARACTERS = 32
 """Characters that a token has at most on average; an answer with more of them does not keep to its tokens."""
 
-_ANSWER_TOOL = "answer"
+_NO_TAGS = ("\0thinking", "\0/thinking")
+"""Tags that no answer holds: thinking is taken out of the whole answer, not of pieces as they happen to be cut."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    """A model's client, shared by the calls that are under way."""
+
+    model: Model
+    """The client library's model."""
+
+    http: httpx2.AsyncClient
+    """The HTTP client, where the provider takes one."""
+
+    tags: tuple[tuple[str, str], ...]
+    """Tags of the model's thinking."""
+
+    users: int = 0
+    """Calls that are under way."""
 
 
 class ProviderClient:
@@ -45,7 +65,7 @@ class ProviderClient:
             config: The operator's configuration.
         """
         self._config = config
-        self._models: WeakKeyDictionary[Any, dict[tuple[str, str | None], Model]] = WeakKeyDictionary()
+        self._connections: WeakKeyDictionary[Any, dict[tuple[str, str | None], _Connection]] = WeakKeyDictionary()
 
     def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
         """Return what tokens cost in US dollars; `None` where that is not known."""
@@ -53,23 +73,22 @@ class ProviderClient:
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
         """Answer a question over the network; see `Asker.ask`."""
-        key = await run_sync(self._key, question.model)
+        key = await run_sync(model_key, self._config, question.model)
+        notes = StreamNotes()
+        CURRENT.set(notes)
         try:
-            model = self._model(question.model, key)
-            async with model, asyncio.timeout(self._config.seconds):
-                response = await _streamed(model, question, heard, self._settings(question), self._config.structure)
+            async with self._connected(question.model, key) as connection, asyncio.timeout(self._config.seconds):
+                response = await _streamed(
+                    connection.model, question, heard, self._settings(question), self._config.structure
+                )
         except ToolError:
             raise
         except Exception as error:  # noqa: BLE001 - each provider's library has its own
             # Not `from error`: what the library raised may hold the key, and a traceback would show it.
-            raise tool_error(error, question.model, self._config.seconds, (key,)) from None
-        return self._answer(question, response, key)
-
-    def _key(self, model: str) -> str | None:
-        """Return the key to send: the operator's, else that of the provider's own variable."""
-        own = self._config.is_own(model)
-        key = obtained(self._config.key, self._config.base_url) if own else None
-        return key or obtained(lambda: environment_key(model))
+            failure = tool_error(error, question.model, self._config.seconds)
+            failure.usage = failure.usage or self._lost(question, notes)
+            raise failure from None
+        return self._answer(question, received(response, notes), response.model_name, connection.tags)
 
     def _settings(self, question: Question) -> ModelSettings:
         settings: ModelSettings = {
@@ -81,27 +100,86 @@ class ProviderClient:
             settings["temperature"] = question.temperature
         return settings
 
-    def _model(self, name: str, key: str | None) -> Model:
-        known = self._models.setdefault(asyncio.get_running_loop(), {})
+    @asynccontextmanager
+    async def _connected(self, name: str, key: str | None) -> AsyncGenerator[_Connection]:
+        """Share a model's client with the other calls; the last of them closes it."""
+        known = self._connections.setdefault(asyncio.get_running_loop(), {})
         if (name, key) not in known:
-            known[name, key] = connect(name, self._config.base_url if self._config.is_own(name) else None, key)
-        return known[name, key]
+            known[name, key] = self._connection(name, key)
+        connection = known[name, key]
+        connection.users += 1
+        try:
+            async with connection.model:
+                yield connection
+        finally:
+            connection.users -= 1
+            if not connection.users:
+                known.pop((name, key), None)
+                await connection.http.aclose()
 
-    def _answer(self, question: Question, response: ModelResponse, key: str | None) -> Answer:
-        usage = response.usage
-        counted = usage.input_tokens + usage.output_tokens > 0
+    def _connection(self, name: str, key: str | None) -> _Connection:
+        http = watching_client()
+        model = connect(name, self._config.base_url if self._config.is_own(name) else None, key, http)
+        profile = cast("dict[str, Any]", model.profile)
+        own = cast("tuple[str, str]", profile.get("thinking_tags", THINKING_TAGS[0]))
+        profile["thinking_tags"] = _NO_TAGS
+        return _Connection(model, http, tuple(dict.fromkeys((own, *THINKING_TAGS))))
+
+    def _answer(
+        self, question: Question, sent: Received, model_name: str | None, tags: tuple[tuple[str, str], ...]
+    ) -> Answer:
+        text = scrubbed(answer_text(sent, question, tags))
+        usage = sent.usage
         answer = Answer(
-            scrubbed(_text_of(response), (key,)),
-            scrubbed(response.model_name or question.model, (key,)),
-            usage.input_tokens if counted else None,
-            usage.output_tokens if counted else None,
-            self.price(question.model, usage.input_tokens, usage.output_tokens) if counted else None,
+            text,
+            well_formed(model_name or question.model),
+            usage.input_tokens if usage else None,
+            usage.output_tokens if usage else None,
+            self._cost(question, usage),
+            usage.cached_tokens if usage else 0,
         )
-        problem = _incomplete(response, answer, question)
+        problem = incomplete(sent, text, question, end_required=self._config.require_stream_end)
         if problem is not None:
             problem.usage = usage_of(answer, question.model)
             raise problem
         return answer
+
+    def _cost(self, question: Question, usage: Usage | None) -> float | None:
+        if usage is None:
+            return None
+        counts = usage.input_tokens, usage.output_tokens, usage.cached_tokens
+        return cost_usd(self._config, question.model, *counts)
+
+    def _lost(self, question: Question, notes: StreamNotes) -> dict[str, Any] | None:
+        """Return the usage of a call that failed after its stream had said what it used."""
+        usage = notes.usage
+        if usage is None or not usage.output_tokens:
+            return None
+        counts = usage.input_tokens, usage.output_tokens, self._cost(question, usage), usage.cached_tokens
+        return usage_of(Answer("", question.model, *counts), question.model)
+
+
+def received(response: ModelResponse, notes: StreamNotes) -> Received:
+    """Return what a provider sent, of the client library's response and the notes on its stream."""
+    from pydantic_ai.messages import TextPart, ToolCallPart
+
+    usage = response.usage
+    counted = Usage(usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
+    word = (response.provider_details or {}).get("finish_reason")
+    broken_off = response.state in ("incomplete", "interrupted")
+    return Received(
+        [part.content for part in response.parts if isinstance(part, TextPart)],
+        [(part.tool_name, _arguments(part)) for part in response.parts if isinstance(part, ToolCallPart)],
+        None if broken_off else response.finish_reason,
+        word if isinstance(word, str) else None,
+        notes.ended if notes.watched else None,
+        notes.usage or (counted if counted.input_tokens + counted.output_tokens > 0 else None),
+    )
+
+
+def _arguments(call: ToolCallPart) -> str:
+    """Return a call's arguments as the model wrote them, also where they are no JSON."""
+    return call.args if isinstance(call.args, str) else call.args_as_json_str()
 
 
 def usage_of(answer: Answer, model: str) -> dict[str, Any]:
@@ -112,69 +190,8 @@ def usage_of(answer: Answer, model: str) -> dict[str, Any]:
         "cost_usd": answer.cost_usd,
         "model": model,
         "requests": 1,
+        **({"cached_tokens": answer.cached_tokens} if answer.cached_tokens else {}),
     }
-
-
-def connect(name: str, base_url: str | None, key: str | None) -> Model:
-    """Return pydantic-ai's model.
-
-    At another address than its own, `openai` means chat completions, which compatible servers speak.
-
-    Raises:
-        ToolError: pydantic-ai does not know the provider, or it cannot be reached by an address or a key.
-    """
-    from pydantic_ai.models import infer_model
-    from pydantic_ai.providers import Provider, infer_provider_class
-
-    given = {name: value for name, value in (("base_url", base_url), ("api_key", key)) if value is not None}
-
-    def provider(kind: str) -> Provider[Any]:
-        try:
-            return cast("Any", infer_provider_class(kind))(**given)
-        except TypeError:
-            raise ToolError(
-                f"{name}: its provider takes no {' or '.join(given)}; leave that out of the settings", retryable=False
-            ) from None
-
-    try:
-        return infer_model(_wire_name(name, base_url), provider)
-    except ValueError:
-        raise ToolError(_unknown(name), retryable=False) from None
-
-
-class _KnownError(Exception):
-    """The provider's class was found."""
-
-
-def provider_lack(config: ModelConfig, name: str) -> str | None:
-    """Return why a model's provider cannot be used at all: it is unknown, or its library is missing; else `None`."""
-    from pydantic_ai.models import infer_model
-    from pydantic_ai.providers import Provider, infer_provider_class
-
-    def found(kind: str) -> Provider[Any]:
-        infer_provider_class(kind)
-        raise _KnownError
-
-    try:
-        infer_model(_wire_name(name, config.base_url if config.is_own(name) else None), found)
-    except _KnownError:
-        return None
-    except ValueError:
-        return _unknown(name)
-    except ImportError as error:
-        return f"{name}: {error}"
-    return None
-
-
-def _unknown(name: str) -> str:
-    provider = provider_of(name)
-    hint = did_you_mean(provider, COMMON_PROVIDERS)
-    return f"{name}: pydantic-ai knows no provider {provider!r}{hint}; {HOW_TO_CONFIGURE}"
-
-
-def _wire_name(name: str, base_url: str | None) -> str:
-    elsewhere = base_url is not None and name.startswith("openai:")
-    return f"openai-chat:{name.partition(':')[2]}" if elsewhere else name
 
 
 async def _streamed(
@@ -227,32 +244,8 @@ def _parameters(model: Model, question: Question, structure: str) -> ModelReques
     mode: Any = ("native" if native else "tool") if structure == "auto" else structure
     if mode == "tool":
         answer = ToolDefinition(
-            name=_ANSWER_TOOL, parameters_json_schema=question.schema, description="Give the answer."
+            name=ANSWER_TOOL, parameters_json_schema=question.schema, description="Give the answer."
         )
         return ModelRequestParameters(output_mode="tool", output_tools=[answer], allow_text_output=False)
-    definition = OutputObjectDefinition(json_schema=question.schema, name=_ANSWER_TOOL)
+    definition = OutputObjectDefinition(json_schema=question.schema, name=ANSWER_TOOL)
     return ModelRequestParameters(output_mode=mode, output_object=definition)
-
-
-def _text_of(response: ModelResponse) -> str:
-    from pydantic_ai.messages import TextPart, ToolCallPart
-
-    called = [part.args_as_json_str() for part in response.parts if isinstance(part, ToolCallPart)]
-    return called[0] if called else "".join(part.content for part in response.parts if isinstance(part, TextPart))
-
-
-def _incomplete(response: ModelResponse, answer: Answer, question: Question) -> ToolError | None:
-    """Return why an answer is not whole, if it is not."""
-    model = question.model
-    match response.finish_reason:
-        case "length":
-            reason = f"the answer was cut at {question.max_tokens:,} tokens; allow more in max_tokens"
-            return ToolError(f"{model}: {reason}", retryable=False)
-        case "content_filter":
-            return ToolError(f"{model}: the provider's content filter stopped the answer", retryable=False)
-        case None:
-            return ToolError(f"{model}: the connection ended in the middle of the answer")
-        case _ if not answer.text.strip():
-            return ToolError(f"{model}: the answer is empty")
-        case _:
-            return None

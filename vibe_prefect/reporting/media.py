@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,7 +16,7 @@ from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.units import size
 
 if TYPE_CHECKING or find_spec("PIL") is not None:
-    from PIL import Image
+    from vibe_prefect.tools.pictures import PictureError, read_picture
 
     _HAS_PILLOW = True
 else:
@@ -160,19 +159,14 @@ def _small(path: Path, mime: str) -> tuple[str, bytes, str]:
         return mime, b"", f"{size(volume)}: too large for this page"
     try:
         content = _thumbnail(path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except PictureError:
         return mime, b"", f"{size(volume)}: too large for this page, and not a picture that can be made smaller"
     return "image/webp", content, f"made smaller from {size(volume)}"
 
 
 def _thumbnail(path: Path) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise ValueError(f"{picture.width} x {picture.height} pixels")
-            picture.thumbnail(THUMBNAIL)
-            shown = picture if picture.mode in ("RGB", "RGBA") else picture.convert("RGBA")
-            target = BytesIO()
-            shown.save(target, "WEBP", quality=80)
+    image = read_picture(path, max_pixels=MAX_PIXELS, side=max(THUMBNAIL)).image
+    image.thumbnail(THUMBNAIL)
+    target = BytesIO()
+    image.save(target, "WEBP", quality=80)
     return target.getvalue()

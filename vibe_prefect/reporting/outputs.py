@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -40,18 +41,20 @@ class OutputFile:
     """Size of the content; `None` when unknown."""
 
 
-def output_files(output: Any) -> tuple[OutputFile, ...]:
+def output_files(output: Any, *, everywhere: bool = False) -> tuple[OutputFile, ...]:
     """Return the files that an output refers to, each once, in the order in which they stand in it.
 
     Args:
         output: JSON data; a reference is a mapping with `path`, `mime`, `sha256` and `bytes`, at any place in it.
+        everywhere: Whether all of the output is looked at, however large it is, rather than what a report shows.
     """
+    most, visited, depth = (sys.maxsize,) * 3 if everywhere else (MAX_FILES, MAX_VISITED, MAX_DEPTH)
     found: dict[OutputFile, None] = {}
-    for mapping in _mappings(output):
+    for mapping in _mappings(output, visited, depth):
         file = _file(mapping)
         if file is not None:
             found[file] = None
-        if len(found) == MAX_FILES:
+        if len(found) == most:
             break
     return tuple(found)
 
@@ -109,24 +112,21 @@ def _text(output: Any) -> str:
     return json.dumps(output, indent=2, ensure_ascii=False, default=str)
 
 
-def _mappings(output: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings in an output in order, never more than the bounds allow."""
-    stack: list[tuple[Any, int]] = [(output, 0)]
-    for _ in range(MAX_VISITED):
+def _mappings(output: Any, visited: int, depth: int) -> Iterator[Mapping[str, Any]]:
+    """Yield the mappings in an output in order, among so many values and down to so many levels."""
+    stack: list[tuple[Any, int]] = [(output, depth)]
+    for _ in range(visited):
         if not stack:
             return
-        value, depth = stack.pop()
+        value, levels = stack.pop()
         if isinstance(value, Mapping):
             mapping = cast("Mapping[str, Any]", value)
             yield mapping
-            stack.extend(_below(list(mapping.values()), depth))
-        elif isinstance(value, list | tuple):
-            stack.extend(_below(cast("Sequence[Any]", value), depth))
-
-
-def _below(values: Sequence[Any], depth: int) -> Iterator[tuple[Any, int]]:
-    if depth < MAX_DEPTH:
-        yield from ((value, depth + 1) for value in reversed(values[:MAX_VISITED]))
+            values: Sequence[Any] = list(mapping.values())
+        else:
+            values = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+        if levels:
+            stack.extend((part, levels - 1) for part in reversed(values[:visited]))
 
 
 def _file(mapping: Mapping[str, Any]) -> OutputFile | None:

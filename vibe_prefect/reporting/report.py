@@ -27,6 +27,9 @@ SCHEMA = 1
 RAN = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """The statuses of a node whose work has been done, well or not."""
 
+BEGUN = RAN | {ExecutionStatus.RUNNING}
+"""The statuses of a node whose work has begun."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
@@ -381,7 +384,7 @@ def _node(
         dependencies=place.dependencies,
         status=result.status,
         reused=result.reused,
-        started_at=result.started_at,
+        started_at=result.started_at if result.status in BEGUN else None,
         duration=result.duration if result.status in RAN else None,
         expected=expected,
         quality=feedback.get("execution_quality"),

@@ -18,13 +18,13 @@ from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.base import ToolResult
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.tools.workspace import Workspace
 
 
 async def run_offline(
     plan: WorkflowPlan,
-    tools: ToolRegistry | None = None,
+    tools: ToolRegistry | ForeignRegistry | None = None,
     *,
     simulate: Simulate | str = Simulate.NEVER,
     input_root: str | Path = ".",
@@ -42,13 +42,13 @@ async def run_offline(
         simulate: Which nodes the simulation stands in for.
         input_root: The only folder that tools may read from.
         output: The only folder that tools may write to.
-        budget_usd: US dollars that models may cost.
-        max_tokens: Tokens that models may use.
+        budget_usd: US dollars that models and paid tools may cost.
+        max_tokens: Tokens that they may use.
 
     Raises:
         PlanError: The plan cannot run as written.
     """
-    tools = tools or equipped_registry()
+    tools = adapted(tools) if tools is not None else equipped_registry()
     compiled = compile_plan(plan, tools=tools, simulate=simulate)
     limited = budget_usd is not None or max_tokens is not None
     budget = Budget(usd=budget_usd, tokens=max_tokens) if limited else None
@@ -126,7 +126,7 @@ class _OfflineRun:
             node=node.node,
             vibe=self._compiled.plan.source_vibe,
             previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
-            workspace=self._workspace,
+            workspace=self._workspace.for_node(node.id),
             tools=self._tools,
             simulated=node.backing is Backing.SIMULATION,
             caller=call,

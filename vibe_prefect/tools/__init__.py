@@ -21,6 +21,8 @@ more than a function derives from `BaseTool`.
 
 from vibe_prefect.tools.base import (
     BaseTool,
+    OutputFolder,
+    OutputPath,
     TemplateText,
     Tool,
     ToolCategory,
@@ -36,6 +38,8 @@ __all__ = [
     "BaseTool",
     "FileRef",
     "FunctionTool",
+    "OutputFolder",
+    "OutputPath",
     "TemplateText",
     "Tool",
     "ToolCategory",

@@ -9,25 +9,45 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, runtime_checkable
 
-import jsonschema
-from pydantic import BaseModel, ValidationError, WithJsonSchema
+from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
 from vibe_prefect.errors import did_you_mean
+from vibe_prefect.models import NodePolicy
+from vibe_prefect.schema_keywords import SchemaError
+from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
 from vibe_prefect.wording import finding
 
 if TYPE_CHECKING:
-    from vibe_prefect.budget import Budget
-    from vibe_prefect.models import NodePolicy, Vibe, WorkflowNodeType
+    from vibe_prefect.budget import Budget, Spending
+    from vibe_prefect.models import Vibe, WorkflowNodeType
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
 """An input that is itself a template: it reaches the tool as written instead of being rendered before the call."""
+
+OUTPUT_PATH = "output-path"
+OUTPUT_FOLDER = "output-folder"
+NODE_ID = "{{ node_id }}"
+"""Stands for the node's id in the default of an output path."""
+
+OutputPath = Annotated[str, Field(json_schema_extra={"format": OUTPUT_PATH})]
+"""An input that names the file which the tool writes, below the run's output folder.
+
+No two nodes of a plan may name the same one, so a default holds the node's id, such as `"{{ node_id }}.png"`.
+"""
+
+OutputFolder = Annotated[str, Field(json_schema_extra={"format": OUTPUT_FOLDER})]
+"""Likewise an input that names a folder which the tool fills with files of its own."""
+
+PAID_POLICY = NodePolicy(retries=3, retry_delay=2.0)
+"""How nodes on a model, or on a provider of pictures or speech, are executed unless the plan says otherwise. What is
+final, such as a bad key, a refused request or a gate that did not pass, is not tried again whatever a policy says."""
 
 
 class ToolCategory(StrEnum):
@@ -114,7 +134,7 @@ class ToolContext(TypedDict, total=False):
     """The wish that the plan was made from."""
 
     budget: Budget
-    """What the run may still spend on models; missing where it has no limit."""
+    """What the run may still spend; missing where it has no limit. `budget.paid_call` makes a call within it."""
 
     report_progress: Callable[[float | None, str], None]
     """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
@@ -167,6 +187,10 @@ class BaseTool(ABC):
     default_policy: NodePolicy | None = None
     """How its nodes are executed unless the caller, the plan or the node says otherwise."""
 
+    most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
+    """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
+    them is not filled in yet. `None` where a call costs nothing."""
+
     uses_vibe: bool = False
     """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""
 
@@ -187,9 +211,35 @@ class InputProblem:
 
 
 def input_problems(tool: Tool, inputs: dict[str, Any]) -> list[InputProblem]:
-    """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit."""
+    """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit.
+
+    A tool may have a check of its own, `check_inputs`, for what the types of its inputs cannot say.
+    """
     model = cast("type[BaseModel] | None", getattr(tool, "input_model", None))
-    return _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+    own: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = getattr(tool, "check_inputs", None)
+    found = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+    return [*found, *(own(inputs) if own is not None else ())]
+
+
+def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
+    """Return the names of the inputs whose schema has a `format`, also where they may be something else instead."""
+    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
+    return frozenset(key for key, schema in properties.items() if _has_format(schema, name))
+
+
+def _has_format(schema: Any, name: str) -> bool:
+    if not isinstance(schema, dict):
+        return False
+    found = cast("dict[str, Any]", schema)
+    return found.get("format") == name or any(_has_format(option, name) for option in found.get("anyOf", ()))
+
+
+def default_outputs(tool: Tool, node_id: str) -> dict[str, str]:
+    """Return where a tool writes when its node does not say: the defaults of its output paths, by input."""
+    properties = cast("dict[str, dict[str, Any]]", tool.spec.input_schema.get("properties", {}))
+    outputs = inputs_of_format(tool, OUTPUT_PATH) | inputs_of_format(tool, OUTPUT_FOLDER)
+    defaults = {name: properties[name].get("default") for name in properties if name in outputs}
+    return {name: path.replace(NODE_ID, node_id) for name, path in defaults.items() if isinstance(path, str)}
 
 
 def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[InputProblem]:
@@ -202,6 +252,8 @@ def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[Inpu
 
 def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProblem:
     path = cast("tuple[str | int, ...]", detail["loc"])
+    if detail["type"] == SCHEMA_PROBLEM:
+        return InputProblem((*path, *detail["ctx"]["path"]), detail["ctx"]["message"])
     if detail["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), model.model_fields)
         known = ", ".join(sorted(model.model_fields)) or "none"
@@ -212,9 +264,10 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:
-    validator = jsonschema.Draft202012Validator(schema)
-    errors = cast("list[jsonschema.ValidationError]", list(validator.iter_errors(inputs)))  # pyright: ignore[reportUnknownMemberType]
-    return [InputProblem(tuple(error.absolute_path), error.message) for error in errors]
+    try:
+        return [InputProblem(found.path, found.message) for found in mismatches(schema, inputs)]
+    except SchemaError as error:
+        return [InputProblem((), f"its inputs cannot be checked against the tool's input_schema: {error}")]
 
 
 def tool_version(tool: Tool) -> str:

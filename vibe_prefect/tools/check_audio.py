@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import wave
-from array import array
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import log10
@@ -16,17 +14,15 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.verdicts import Check, Report, bounds, check, verdict
+from vibe_prefect.tools.wav import Wav, WavError, is_wav, peak, read_wav
 
 _MISSING = None if find_spec("mutagen") is not None else "pip install 'vibe-prefect[media]'"
 
 MAX_WAV = 1_000_000_000
 """The largest WAV file whose level is measured, in bytes."""
 
-BLOCK = 65_536
-"""How many frames of a WAV file are read at a time."""
-
-_SAMPLES = {1: "B", 2: "h", 4: "i"}
-"""Python's word for a sample of so many bytes."""
+SILENCE = -120.0
+"""The lowest level that is told apart from silence, in dB below full scale."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[int, Field(ge=1)]
@@ -59,6 +55,7 @@ class _Heard:
     seconds: float
     sample_rate: int
     channels: int
+    wav: Wav | None = None
 
 
 @tool(name="check_audio", category=ToolCategory.ANALYSIS, version="1")
@@ -72,7 +69,11 @@ def check_audio(
     formats: Annotated[list[str] | None, Field(min_length=1, description="Allowed ones, such as `WAV`, `MP3`.")] = None,
     min_peak: Annotated[
         float | None,
-        Field(ge=-120, le=0, description="The loudest sample, in dB below full scale, such as -40. Only for PCM WAV."),
+        Field(
+            ge=-120,
+            le=0,
+            description="The loudest sample, in dB below full scale, such as -40. Only for WAV.",
+        ),
     ] = None,
 ) -> AudioReport | ToolResult:
     """Check a sound's length, rate, channels and level; say what was found and what was expected.
@@ -83,7 +84,7 @@ def check_audio(
         The report; as a failed `ToolResult` that carries it when a check did not pass.
 
     Raises:
-        ToolInputError: There is nothing to check, the level of another format than WAV was asked for, or the extra
+        ToolInputError: The level of another format than WAV, or of packed samples, was asked for, or the extra
             `media` is needed and not installed.
         ToolError: There is no such file.
         OutsideRootError: The path leaves the output folder.
@@ -120,21 +121,13 @@ def _listen(source: Path) -> _Heard | str:
     """Return what a file's headers say, or why they cannot be read."""
     with source.open("rb") as file:
         start = file.read(12)
-    if start[:4] == b"RIFF" and start[8:] == b"WAVE":
-        try:
-            return _wav(source)
-        except (wave.Error, EOFError) as error:  # not PCM, or damaged
-            if _MISSING is not None:
-                return str(error)
-    return _tagged(source)
-
-
-def _wav(source: Path) -> _Heard:
-    """Read a WAV's header; one that was streamed claims more frames than the file can hold."""
-    with wave.open(str(source), "rb") as file:
-        frame = max(1, file.getnchannels() * file.getsampwidth())
-        frames = min(file.getnframes(), source.stat().st_size // frame)
-        return _Heard("WAV", round(frames / file.getframerate(), 3), file.getframerate(), file.getnchannels())
+    if not is_wav(start):
+        return _tagged(source)
+    try:
+        wav = read_wav(source)
+    except WavError as error:
+        return str(error)
+    return _Heard("WAV", round(wav.seconds, 3), wav.sample_rate, wav.channels, wav)
 
 
 def _tagged(source: Path) -> _Heard | str:
@@ -162,24 +155,11 @@ def _one_of(name: str, found: str, allowed: list[str]) -> Check:
 
 
 def _peak_check(source: Path, heard: _Heard, least: float) -> Check:
-    if heard.format != "WAV" or source.stat().st_size > MAX_WAV:
+    if heard.wav is None or heard.wav.size > MAX_WAV:
         raise ToolInputError(f"check_audio: min_peak is measured of WAV files up to {MAX_WAV:,} bytes only")
-    peak = _peak(source)
-    level = 20 * log10(peak) if peak else -120.0
+    try:
+        loudest = peak(source, heard.wav)
+    except WavError as error:
+        raise ToolInputError(f"check_audio: min_peak cannot be measured: {error}") from error
+    level = max(SILENCE, 20 * log10(loudest)) if loudest else SILENCE
     return check("min_peak", level >= least, f"the loudest sample is at {level:.1f} dB, at least {least:g} expected")
-
-
-def _peak(source: Path) -> float:
-    """Return the loudest sample, 1 for full scale."""
-    with wave.open(str(source), "rb") as file:
-        width = file.getsampwidth()
-        if width not in _SAMPLES:
-            raise ToolInputError(
-                f"check_audio: min_peak is measured of 8, 16 and 32 bit samples, found {width * 8} bit"
-            )
-        full, middle = 2 ** (8 * width - 1), 128 if width == 1 else 0
-        loudest = 0
-        while block := file.readframes(BLOCK):
-            samples = array(_SAMPLES[width], block[: len(block) // width * width])
-            loudest = max(loudest, abs(max(samples) - middle), abs(min(samples) - middle))
-    return min(1.0, loudest / full)

@@ -14,17 +14,16 @@ from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.colours import RGB, contrast, difference, hexadecimal
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
-from vibe_prefect.tools.verdicts import Check, Report, bounds, check, number, verdict
+from vibe_prefect.tools.verdicts import Check, Report, bounds, check, verdict
 
 if TYPE_CHECKING or find_spec("PIL") is not None:
     from PIL import Image, ImageColor, ImageStat
 
+    from vibe_prefect.tools.pictures import Picture, PictureError, read_picture
+
     _MISSING: str | None = None
 else:
     _MISSING = "pip install 'vibe-prefect[images]'"
-
-MAX_PIXELS = 80_000_000
-"""The largest image that is looked into, in pixels: a little less than where Pillow begins to warn."""
 
 DOMINANT = 16
 """How many colours an image is reduced to."""
@@ -49,10 +48,10 @@ class ImageReport(Report):
     """The image, relative to the run's output folder."""
 
     width: int
-    """Pixels."""
+    """Pixels, as the image is shown: EXIF orientation is obeyed."""
 
     height: int
-    """Pixels."""
+    """Pixels, likewise."""
 
     format: str
     """Such as `PNG`."""
@@ -64,7 +63,7 @@ class ImageReport(Report):
     """Its dominant colours as `#rrggbb`, the most frequent first."""
 
 
-@tool(name="check_image", category=ToolCategory.ANALYSIS, version="1")
+@tool(name="check_image", category=ToolCategory.ANALYSIS, version="2")
 def check_image(
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="An image that this run has made.")],
     context: ToolContext,
@@ -96,6 +95,9 @@ def check_image(
     not_blank: Annotated[bool, Field(description="Whether an image of one colour fails.")] = True,
 ) -> ImageReport | ToolResult:
     """Check an image's size, shape, format and colours; say what was found and what was expected.
+
+    What is measured is what is shown: the first frame, turned as its EXIF orientation says, in eight bits a channel,
+    on white where it is transparent.
 
     Returns:
         The report; as a failed `ToolResult` that carries it when a check did not pass.
@@ -177,23 +179,17 @@ def _colour(place: str, value: str) -> RGB:
 def _look(source: Path) -> _Seen | str:
     """Return what an image shows, or why it cannot be read."""
     try:
-        with Image.open(source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return f"it has {image.width} x {image.height} pixels; at most {number(MAX_PIXELS)} are looked into"
-            image.load()
-            return _seen(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        return _seen(read_picture(source))
+    except PictureError as error:
         return str(error)
 
 
-def _seen(image: Image.Image) -> _Seen:
-    # Transparent parts are seen on white, as on a page.
-    page = Image.new("RGBA", image.size, "white")
-    page.alpha_composite(image.convert("RGBA"))
-    flat = page.convert("RGB")
+def _seen(picture: Picture) -> _Seen:
+    flat = picture.on_white()
+    width, height = flat.size
     spread = max(ImageStat.Stat(flat).stddev)
     flat.thumbnail((SAMPLE, SAMPLE), Image.Resampling.NEAREST)  # any other would mix colours that are not there
-    return _Seen(image.width, image.height, image.format or "unknown", image.mode, _dominant(flat), spread)
+    return _Seen(width, height, picture.format, picture.mode, _dominant(flat), spread)
 
 
 def _dominant(image: Image.Image) -> dict[RGB, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from vibe_prefect.errors import OutsideRootError, ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.links import Link, Page, read_page
@@ -115,10 +117,8 @@ def _content(text: str | None, path: str | None, folder: str, workspace: Workspa
 def _read(source: Path, path: str) -> str:
     if source.stat().st_size > MAX_CHARS:
         raise ToolInputError(f"check_links: {path!r} has more than {MAX_CHARS:,} bytes")
-    try:
-        return source.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ToolInputError(f"check_links: {path!r} is not UTF-8 text: {error}") from error
+    mime = mimetypes.guess_type(source.name)[0] or ""
+    return decode_text(source.read_bytes(), "check_links", path, mime=mime)
 
 
 class _Checker:

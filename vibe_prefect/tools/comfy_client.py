@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import AsyncGenerator, Iterator
+import struct
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,16 +21,25 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.comfy_outputs import Outputs, SavedFile, read_outputs
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
-from vibe_prefect.tools.http import RETRYABLE, retry_after
+from vibe_prefect.tools.http import RETRYABLE
 from vibe_prefect.tools.keysources import obtained
 from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.tools.waits import asks_to_wait, patiently, retry_after
 
 MAX_MESSAGE = 64_000_000
 """The largest message of the websocket, in bytes: previews come that way."""
 
+FIRST_PAUSE = 0.05
+"""Seconds after the first look at a server; the time doubles from look to look."""
+
 PAUSE = 0.5
-"""Seconds between two looks at a server whose websocket was lost."""
+"""Seconds between two looks at most."""
+
+GRACE = 10.0
+"""How long a workflow that succeeded may be in neither queue nor history, in seconds."""
 
 PATIENCE = 60
 """How many looks in a row may fail before the server counts as lost."""
@@ -40,33 +49,16 @@ WITHDRAWAL = 5.0
 
 BAD_REQUEST = 400
 
+SENDS_IMAGES = "SaveImageWebsocket"
+"""The node class whose images come over the websocket and are saved nowhere."""
+
 logger = logging.getLogger(__name__)
 
-_SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
+_PNG_MESSAGE = struct.pack(">II", 1, 2)
+"""How a message with an image in PNG begins: event 1, format 2."""
 
-
-@dataclass(frozen=True, slots=True)
-class SavedFile:
-    """A file that a workflow saved, on the server."""
-
-    node: str
-    """The id of the workflow's node that saved it."""
-
-    name: str
-    """Its name there."""
-
-    subfolder: str
-    """Its folder there."""
-
-    kind: str
-    """Whether it is an `output`, an `input` or `temp`."""
-
-    @property
-    def suffix(self) -> str:
-        """The end of its name, as far as it is a plain one: nothing else of the name becomes part of a path."""
-        dot, end = self.name.rpartition(".")[1:]
-        suffix = f"{dot}{end}".lower()
-        return suffix if _SUFFIX.fullmatch(suffix) else ".bin"
+_BLOCKED = "ExecutionBlocked"
+"""The exception of a node that a node before it blocks, while the others go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +68,73 @@ class Made:
     files: list[tuple[SavedFile, bytes]]
     """The files with their content, by node in the workflow's order."""
 
+    texts: Mapping[str, list[str]]
+    """The texts that its nodes show, by node."""
+
     facts: dict[str, Any]
     """How the run went."""
 
 
-async def execute(server: ComfyServer, workflow: Workflow, outputs: list[str] | None, label: str) -> Made:
-    """Run a workflow and fetch what it saved.
+class _BusyError(ToolError):
+    """An answer such as 503, after which the next may be a right one."""
+
+
+async def execute(
+    server: ComfyServer,
+    workflow: Workflow,
+    outputs: list[str] | None,
+    label: str,
+    context: ToolContext | None = None,
+) -> Made:
+    """Run a workflow and fetch what it made.
 
     Args:
         server: Where it runs.
         workflow: What runs.
-        outputs: The ids of the nodes whose files are fetched; `None` for all.
+        outputs: The ids of the nodes whose files and texts are wanted, previews included; each must have made
+            something. `None` for all that is saved, and all texts.
         label: What the log calls it.
+        context: The tool's context, to report waits to that a proxy before the server asks for.
 
     Raises:
-        ToolError: The server refused it, a node of it failed, it saved nothing, or the server was lost.
+        ToolError: The server refused it, or dropped an output that is wanted; a node of it failed; it made nothing;
+            or the server was lost.
     """
     key = await run_sync(obtained, server.key, server.url)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     timeout = httpx.Timeout(60.0, read=min(server.seconds, 300.0))
     try:
         with anyio.fail_after(server.seconds):
-            async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=timeout) as http:
-                run = _Run(server, http, headers, workflow, label, key)
-                await run.follow()
-                files = [file for file in await run.files() if outputs is None or file.node in outputs]
-                return Made(await run.fetch(files), run.facts())
+            async with _PatientClient(context, base_url=server.url, headers=headers, timeout=timeout) as http:
+                run = _Run(server, http, headers, workflow, outputs, label)
+                return await run.made(await run.follow())
     except TimeoutError as error:
         raise ToolError(f"{NAME}: the workflow took longer than {server.seconds:g} s") from error
     except httpx.HTTPError as error:
         raise ToolError(f"{NAME}: {server.url} could not be reached: {type(error).__name__}: {error}") from error
+
+
+class _PatientClient(httpx.AsyncClient):
+    """A client that waits as it is asked to, request by request: a workflow under way goes on meanwhile."""
+
+    def __init__(self, context: ToolContext | None, **options: Any) -> None:
+        self._context = context
+        super().__init__(**options)
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, again where a proxy answers 429, or 503 with a time."""
+        send = super().send
+
+        async def once() -> httpx.Response:
+            response = await send(request, **options)
+            wait = retry_after(response.headers)
+            if asks_to_wait(response.status_code, wait):
+                await response.aclose()
+                reason = f"{NAME}: {request.url.path} answered {response.status_code}"
+                raise ToolError(reason, retry_after=wait, asks_to_wait=True)
+            return response
+
+        return await patiently(str(self.base_url), once, self._context)
 
 
 @dataclass(slots=True)
@@ -116,25 +145,29 @@ class _Run:
     http: httpx.AsyncClient
     headers: dict[str, str]
     workflow: Workflow
+    wanted: list[str] | None
     label: str
-    key: str | None
     id: str = field(default_factory=lambda: str(uuid4()))
     client: str = field(default_factory=lambda: uuid4().hex)
     over: bool = False
+    entry: dict[str, Any] | None = None
+    missed: float | None = None
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+    received: list[tuple[SavedFile, bytes]] = field(default_factory=list[tuple[SavedFile, bytes]])
     cached: list[str] = field(default_factory=list[str])
     executed: list[str] = field(default_factory=list[str])
     steps: int = 0
     reconnects: int = 0
 
-    async def follow(self) -> None:
-        """Submit the workflow and wait for its end; it is withdrawn when that is given up."""
+    async def follow(self) -> Outputs:
+        """Submit the workflow, wait for its end, and return what it made; it is withdrawn when that is given up."""
         submitted = False
         try:
             async with self._socket() as socket:
                 submitted = True
                 await self._submit()
                 await self._listen(socket)
-            await self._look_again()
+            return read_outputs(await self._settled(), self.workflow)
         except (OSError, WebSocketException) as error:
             raise ToolError(f"{NAME}: the websocket of {self.server.url} could not be opened: {error}") from error
         finally:
@@ -153,16 +186,33 @@ class _Run:
         response = await self.http.post("/prompt", json=body)
         if response.status_code == BAD_REQUEST:
             self.over = True
-            reason = _refusal(self._said(response.text))
+            reason = _refusal(scrubbed(response.text))
             raise ToolError(f"{NAME}: the server refuses the workflow: {reason}", retryable=False)
-        self.id = str(self._data(response).get("prompt_id", self.id))
+        answer = self._data(response)
+        self.id = str(answer.get("prompt_id", self.id))
+        self._leave_out(_dropped(answer.get("node_errors")))
+
+    def _leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Note outputs that the server leaves out of an accepted workflow.
+
+        Raises:
+            ToolError: One of them is wanted.
+        """
+        self.left_out |= reasons
+        for node, reason in reasons.items():
+            logger.warning("%s: the server leaves out node %s: %s", self.label, node, reason)
+        missing = [reason for node, reason in reasons.items() if node in (self.wanted or ())]
+        if missing:
+            raise ToolError(f"{NAME}: the server drops what outputs name: {'; '.join(missing)}", retryable=False)
 
     async def _listen(self, socket: ClientConnection) -> None:
         """Read messages until the workflow is over, or the connection."""
         try:
             async for message in socket:
-                if isinstance(message, str):  # bytes are previews
-                    self._note(_message(self._said(message)))
+                if isinstance(message, str):
+                    self._note(_message(scrubbed(message)))
+                else:
+                    self._receive(message)
                 if self.over:
                     return
         except ConnectionClosed:
@@ -176,19 +226,34 @@ class _Run:
             case "execution_cached":
                 self.cached = [str(node) for node in cast("list[Any]", data.get("nodes") or ())]
             case "executing" if data.get("node") is not None:
-                self._begin(str(data["node"]))
+                self._begin(str(data.get("display_node") or data["node"]))
             case "progress":
                 self.steps += 1
                 logger.debug("%s: node %s, step %s of %s", self.label, *map(data.get, ("node", "value", "max")))
             case "execution_success" | "executing":
                 self.over = True
+            case "execution_error" if data.get("exception_type") == _BLOCKED:
+                node = str(data.get("node_id"))
+                self._leave_out({node: f"node {node!r} ({self._class(node)}): {data.get('exception_message')}"})
             case "execution_error" | "execution_interrupted" as kind:
                 self.over = True
                 raise self._failure(kind, data)
             case _:
                 pass
 
+    def _receive(self, message: bytes) -> None:
+        """Keep an image that is an output; others are previews of a node's progress."""
+        node = self.executed[-1] if self.executed else ""
+        if self._class(node) != SENDS_IMAGES or not message.startswith(_PNG_MESSAGE):
+            return
+        image = message[len(_PNG_MESSAGE) :]
+        self.received.append((SavedFile(node, "image.png", "", "websocket"), image))
+        if sum(len(content) for _, content in self.received) > self.server.max_bytes:
+            raise self._too_large()
+
     def _begin(self, node: str) -> None:
+        if node in self.executed[-1:]:  # a node that waits for something is begun again
+            return
         self.executed.append(node)
         done, total = len({*self.cached, *self.executed}), len(self.workflow)
         logger.info("%s: node %s (%s), %d of %d", self.label, node, self._class(node), done, total)
@@ -204,21 +269,26 @@ class _Run:
         reason = f"{data.get('exception_type')}: {data.get('exception_message')}".strip()
         return ToolError(f"{NAME}: {place} failed: {shorten(reason, 500)}")
 
-    async def _look_again(self) -> None:
-        """Wait for the end without a websocket, or with another one."""
-        failures = 0
-        while not self.over:
+    async def _settled(self) -> dict[str, Any]:
+        """Return the history's entry once it is there: some time after the server tells of success.
+
+        Where there is no websocket any more, another one is opened meanwhile.
+        """
+        failures, pause = 0, FIRST_PAUSE
+        while self.entry is None:
             try:
                 await self._look()
                 failures = 0
                 if not self.over:
                     await self._listen_again()
-            except (httpx.TransportError, OSError, WebSocketException) as error:
+            except (httpx.TransportError, OSError, WebSocketException, _BusyError) as error:
                 failures += 1
                 if failures >= PATIENCE:
                     raise ToolError(f"{NAME}: {self.server.url} was lost: {error}") from error
-            if not self.over:
-                await anyio.sleep(PAUSE)
+            if self.entry is None:
+                await anyio.sleep(pause)
+                pause = min(PAUSE, 2 * pause)
+        return self.entry
 
     async def _listen_again(self) -> None:
         async with self._socket() as socket:
@@ -228,15 +298,21 @@ class _Run:
                 await self._listen(socket)
 
     async def _look(self) -> None:
-        """Look whether the workflow is over.
+        """Look whether the history has the workflow, or else a queue.
 
         Raises:
             ToolError: It failed, or the server no longer knows it.
         """
         if await self._ended() or await self._place() or await self._ended():
+            self.missed = None
             return
-        self.over = True
-        raise ToolError(f"{NAME}: the server no longer knows the workflow; it was restarted or its queue was cleared")
+        if not self.over:
+            self.over = True
+            reason = "the server no longer knows the workflow; it was restarted or its queue was cleared"
+            raise ToolError(f"{NAME}: {reason}")
+        self.missed = anyio.current_time() if self.missed is None else self.missed
+        if anyio.current_time() - self.missed > GRACE:
+            raise ToolError(f"{NAME}: the workflow ended, and the server has no history of it")
 
     async def _ended(self) -> bool:
         entry = await self._history()
@@ -247,6 +323,9 @@ class _Run:
         for kind, data in cast("list[Any]", status.get("messages") or ()):
             if kind in ("execution_error", "execution_interrupted"):
                 raise self._failure(kind, data)
+        if status.get("status_str") == "error":
+            raise ToolError(f"{NAME}: the workflow failed on the server, which does not say why")
+        self.entry = entry
         return True
 
     async def _history(self) -> dict[str, Any] | None:
@@ -260,14 +339,10 @@ class _Run:
                 return name
         return None
 
-    def _said(self, text: str) -> str:
-        """Return what the server says without the key, before anything cuts it, shows it or keeps it."""
-        return scrubbed(text, (self.key,))
-
     def _data(self, response: httpx.Response) -> dict[str, Any]:
         _check_status(response)
         try:
-            found = json.loads(self._said(response.text))
+            found = json.loads(scrubbed(response.text))
         except ValueError as error:
             raise ToolError(f"{NAME}: {response.url.path} answered with what is no JSON: {error}") from error
         if not isinstance(found, dict):
@@ -284,31 +359,38 @@ class _Run:
             except (httpx.HTTPError, ToolError) as error:
                 logger.warning("%s: workflow %s could not be withdrawn: %s", self.label, self.id, error)
 
-    async def files(self) -> list[SavedFile]:
-        """Return the files that the workflow saved.
+    async def made(self, outputs: Outputs) -> Made:
+        """Fetch what is wanted of what was made.
 
         Raises:
-            ToolError: The server has no record of it.
+            ToolError: A node that is wanted made nothing, nothing was made at all, or there are too many bytes.
         """
-        entry = await self._history()
-        if entry is None:
-            raise ToolError(f"{NAME}: the workflow ended, and the server has no history of it")
-        outputs = cast("dict[str, Any]", entry.get("outputs") or {})
-        found = [file for node in self.workflow if node in outputs for file in _files(node, outputs[node])]
-        return [file for file in found if file.kind == "output"]
+        found = outputs.of(self.wanted)
+        sent = [one for one in self.received if self.wanted is None or one[0].node in self.wanted]
+        there = {*found.nodes, *(file.node for file, _ in sent)}
+        for node in self.wanted or ():
+            if node not in there:
+                raise self._nothing(f"node {node!r} ({self._class(node)}), which outputs name, made nothing")
+        if not there:
+            previews = ", ".join(dict.fromkeys(repr(file.node) for file in outputs.files))
+            hint = f"; outputs may name nodes that made previews: {previews}" if previews else ""
+            raise self._nothing(f"the workflow saved no file; it needs a node such as SaveImage{hint}")
+        order = {node: place for place, node in enumerate(self.workflow)}
+        files = [*sent, *await self._fetched(found.files)]
+        files.sort(key=lambda one: order.get(one[0].node, len(order)))
+        return Made(files, found.texts, self._facts())
 
-    async def fetch(self, files: list[SavedFile]) -> list[tuple[SavedFile, bytes]]:
-        """Fetch files.
+    def _nothing(self, reason: str) -> ToolError:
+        left_out = "; ".join(self.left_out.values())
+        return ToolError(f"{NAME}: {reason}{f'; left out: {left_out}' if left_out else ''}", retryable=False)
 
-        Raises:
-            ToolError: There are none, or too many bytes.
-        """
-        if not files:
-            raise ToolError(f"{NAME}: the workflow saved no file; it needs a node such as SaveImage", retryable=False)
-        left = self.server.max_bytes
+    async def _fetched(self, files: tuple[SavedFile, ...]) -> list[tuple[SavedFile, bytes]]:
+        left = self.server.max_bytes - sum(len(content) for _, content in self.received)
         fetched: list[tuple[SavedFile, bytes]] = []
         for file in files:
             content = await self._fetch(file, left)
+            if not content:
+                raise ToolError(f"{NAME}: the file {file.name!r} of node {file.node!r} has no bytes on the server")
             left -= len(content)
             fetched.append((file, content))
         return fetched
@@ -321,18 +403,21 @@ class _Run:
             async for part in response.aiter_bytes():
                 content += part
                 if len(content) > limit:
-                    reason = f"the files have more than {self.server.max_bytes:,} bytes, the operator's limit"
-                    raise ToolError(f"{NAME}: {reason}", retryable=False)
+                    raise self._too_large()
         return bytes(content)
 
-    def facts(self) -> dict[str, Any]:
-        """Return how the run went."""
+    def _too_large(self) -> ToolError:
+        limit = f"{self.server.max_bytes:,} bytes, the operator's limit"
+        return ToolError(f"{NAME}: the files have more than {limit}", retryable=False)
+
+    def _facts(self) -> dict[str, Any]:
         return {
             "prompt_id": self.id,
             "executed": self.executed,
             "cached": self.cached,
             "progress_steps": self.steps,
             "reconnects": self.reconnects,
+            **({"left_out": self.left_out} if self.left_out else {}),
         }
 
 
@@ -345,36 +430,37 @@ def _message(text: str) -> dict[str, Any]:
 
 
 def _check_status(response: httpx.Response) -> None:
-    if not response.is_success:
-        raise ToolError(
-            f"{NAME}: {response.url.path} answered {response.status_code}",
-            retryable=response.status_code in RETRYABLE,
-            retry_after=retry_after(response.headers),
-        )
+    if response.is_success:
+        return
+    message = f"{NAME}: {response.url.path} answered {response.status_code}"
+    if response.status_code in RETRYABLE:
+        raise _BusyError(message, retry_after=retry_after(response.headers))
+    raise ToolError(message, retryable=False)
 
 
 def _refusal(text: str) -> str:
     """Return what the server finds wrong with a workflow: the whole, then node by node."""
     try:
         found = cast("dict[str, Any]", json.loads(text))
-        error, nodes = found.get("error"), cast("dict[str, Any]", found.get("node_errors") or {})
-        parts = [
-            f"node {id!r} ({node.get('class_type')}): {problem.get('message')} ({problem.get('details')})"
-            for id, node in nodes.items()
-            for problem in node.get("errors", ())
-        ]
-        return "; ".join([str(cast("Any", error)["message"]), *parts])[:2_000]
+        parts = [reason for _, reason in _reasons(found.get("node_errors"))]
+        return "; ".join([str(found["error"]["message"]), *parts])[:2_000]
     except (ValueError, AttributeError, LookupError, TypeError):  # not as documented: shown as it is
         return shorten(text, 500)
 
 
-def _files(node: str, output: Any) -> Iterator[SavedFile]:
-    """Yield the files in a node's output: `{"images": [{"filename": ..., "subfolder": ..., "type": ...}], ...}`."""
-    lists = cast("dict[str, Any]", output).values() if isinstance(output, dict) else ()
-    for entries in lists:
-        for entry in cast("list[Any]", entries) if isinstance(entries, list) else ():
-            if isinstance(entry, dict) and isinstance(cast("dict[str, Any]", entry).get("filename"), str):
-                found = cast("dict[str, Any]", entry)
-                yield SavedFile(
-                    node, found["filename"], str(found.get("subfolder", "")), str(found.get("type", "output"))
-                )
+def _dropped(errors: object) -> dict[str, str]:
+    """Return the outputs that an accepted workflow is executed without, with the reasons."""
+    found: dict[str, str] = {}
+    for node, reason in _reasons(errors):
+        stated = cast("dict[str, Any]", errors)[node].get("dependent_outputs") or [node]
+        for output in map(str, cast("list[Any]", stated)):
+            found[output] = f"{found[output]}; {reason}" if output in found else reason
+    return found
+
+
+def _reasons(errors: object) -> Iterator[tuple[str, str]]:
+    """Yield what the server finds wrong, by node: `{"12": {"class_type": ..., "errors": [{"message": ...}]}}`."""
+    for node, found in cast("dict[str, Any]", errors).items() if isinstance(errors, dict) else ():
+        for problem in cast("dict[str, Any]", found).get("errors", ()):
+            details = f"{problem.get('message')} ({problem.get('details')})"
+            yield str(node), f"node {str(node)!r} ({found.get('class_type')}): {details}"

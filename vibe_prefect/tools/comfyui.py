@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from anyio.to_thread import run_sync
 from pydantic import Field
+from typing_extensions import TypedDict
 
-from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.templates import is_template
+from vibe_prefect.tools.base import InputProblem, OutputFolder, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
+from vibe_prefect.tools.comfy_workflow import filled, workflow_problems
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.keysources import named_source
+from vibe_prefect.tools.preflight import PlannedCall
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
@@ -30,11 +34,29 @@ MAX_WORKFLOW = 5_000_000
 """The largest workflow file, in bytes."""
 
 
-class ComfyFiles(FileRef):
-    """What `comfyui_run` makes: the first file, and all of them."""
+class ComfyOutput(TypedDict, total=False):
+    """What `comfyui_run` makes: the first file, all files, and the texts that the workflow's nodes show."""
+
+    path: str
+    """The first file, relative to the run's output folder; missing, as the three below, where there are only texts."""
+
+    mime: str
+    """Its media type, such as `image/png`."""
+
+    sha256: str
+    """Hash of its content, hexadecimal."""
+
+    bytes: int
+    """Size of its content."""
 
     files: list[FileRef]
-    """All files, by node in the workflow's order."""
+    """All files, by node in the workflow's order; empty where there are only texts."""
+
+    text: str
+    """All texts, with a blank line between each; missing where there are none."""
+
+    texts: dict[str, list[str]]
+    """The texts by the workflow's node; missing where there are none."""
 
 
 def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
@@ -56,49 +78,104 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
         ] = None,
         inputs: Annotated[
             dict[str, Any] | None,
-            Field(description="What to set in it, by node id and input: `{'6.text': 'a lighthouse', '3.seed': 7}`."),
+            Field(
+                description="What to set in it, by node id and input: `{'6.text': 'a lighthouse', '3.seed': 7}`, or "
+                "`{'6': {'text': 'a lighthouse'}}`."
+            ),
         ] = None,
         outputs: Annotated[
-            list[str] | None, Field(min_length=1, description="The ids of the nodes whose files are fetched; else all.")
+            list[str] | None,
+            Field(
+                min_length=1,
+                description="The ids of the nodes whose files and texts are wanted, previews included; each must make "
+                "something. By default all that is saved, and all texts.",
+            ),
         ] = None,
         folder: Annotated[
-            str, Field(min_length=1, max_length=500, description="Where to write, below the run's output folder.")
-        ] = "comfyui",
-    ) -> ComfyFiles | ToolResult:
-        """Run a ComfyUI workflow and fetch the files that it saves.
+            OutputFolder,
+            Field(min_length=1, max_length=500, description="Where to write, below the run's output folder."),
+        ] = "comfyui/{{ node_id }}",
+    ) -> ComfyOutput | ToolResult:
+        """Run a ComfyUI workflow and fetch the files and texts that it makes.
 
         Raises:
             ToolInputError: There is not one workflow, or it lacks what `inputs` and `outputs` name.
-            ToolError: The server refused it, a node of it failed, or the server was lost.
+            ToolError: The server refused it, or drops an output that is wanted; a node of it failed or made nothing; or
+                the server was lost.
             OutsideRootError: A path leaves its folder.
+            PathTakenError: Another node of the run fills the folder.
         """
         from vibe_prefect.tools.comfy_client import execute
 
         if server is None:
             raise ToolError(f"{NAME}: the operator has named no ComfyUI server", retryable=False)
         workspace = workspace_of(context, NAME)
-        workspace.output_path(folder)
-        filled = _filled(await run_sync(_workflow, workflow, workflow_file, workspace), inputs or {})
-        _check_nodes(filled, server, outputs)
-        made = await execute(server, filled, outputs, context.get("node_id", ""))
+        workspace.claim_folder(folder)
+        given = await run_sync(_workflow, workflow, workflow_file, workspace)
+        place = "workflow" if workflow_file is None else f"workflow_file {workflow_file!r}"
+        problems = workflow_problems(given, inputs or {}, outputs or (), server.nodes, place)
+        if problems:
+            raise ToolInputError(f"{NAME}: {'; '.join(problem.message for problem in problems)}")
+        made = await execute(server, filled(given, inputs or {}), outputs, context.get("node_id", ""), context)
         return await run_sync(_write, made, folder, context)
 
     comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})
     if server is None:
         comfyui_run.missing_setting = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
     else:
+        comfyui_run.check_inputs = partial(_input_problems, server)
+        comfyui_run.preflight = partial(_preflight, server)
         setting = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_KEY"
         comfyui_run.key_sources = named_source(server.key_place, setting)
     return comfyui_run
 
 
-def _workflow(given: Workflow | None, path: str | None, workspace: Workspace) -> Workflow:
+def _input_problems(server: ComfyServer, inputs: Mapping[str, Any]) -> list[InputProblem]:
+    """Check a workflow that stands in the plan, and what is set in it."""
+    workflow = inputs.get("workflow")
+    if not isinstance(workflow, dict):
+        return []
+    return workflow_problems(cast("Workflow", workflow), *_as_written(inputs), server.nodes)
+
+
+def _as_written(inputs: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """Return what is set, and which outputs are wanted, as far as the plan has them."""
+    settings, outputs = inputs.get("inputs"), inputs.get("outputs")
+    wanted = cast("list[Any]", outputs) if isinstance(outputs, list) else []
+    known = [id for id in wanted if isinstance(id, str) and not is_template(id)]
+    return (cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}), known
+
+
+async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[str]:
+    """Compare the workflows of a run with the nodes that the server has."""
+    from vibe_prefect.tools.comfy_catalog import PlannedWorkflow, catalog_problems
+
+    planned: list[PlannedWorkflow] = []
+    problems: list[str] = []
+    for call in calls:
+        inputs = dict(call.inputs)
+        path = inputs.get("workflow_file")
+        if isinstance(path, str) and not is_template(path) and "workflow" not in inputs:
+            try:
+                inputs["workflow"] = await run_sync(_read, path, call.workspace)
+            except (ToolInputError, OutsideRootError):
+                continue  # an earlier node may make it; the node itself says what is wrong with it
+        if not isinstance(inputs.get("workflow"), dict):
+            continue
+        found = _input_problems(server, inputs)
+        problems += [f"node {call.node!r}: {problem.message}" for problem in found]
+        if not found:
+            planned.append(PlannedWorkflow(call.node, inputs["workflow"], *_as_written(inputs)))
+    return problems + await catalog_problems(server, planned)
+
+
+def _workflow(given: Workflow | None, path: str | None, workspace: Workspace) -> Any:
     if (given is None) == (path is None):
         raise ToolInputError(f"{NAME}: give either workflow or workflow_file")
     return given if given is not None else _read(cast("str", path), workspace)
 
 
-def _read(path: str, workspace: Workspace) -> Workflow:
+def _read(path: str, workspace: Workspace) -> Any:
     source = workspace.input_path(path)
     try:
         content = read_regular(source, MAX_WORKFLOW)
@@ -109,51 +186,7 @@ def _read(path: str, workspace: Workspace) -> Workflow:
         if isinstance(error, ToolInputError):
             raise
         raise ToolInputError(f"{NAME}: workflow_file {path!r} cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise ToolInputError(f"{NAME}: workflow_file {path!r} holds no workflow but {shorten(found)}")
-    return cast("Workflow", found)
-
-
-def _filled(workflow: Workflow, inputs: Mapping[str, Any]) -> Workflow:
-    """Return a copy of the workflow with inputs set."""
-    filled = deepcopy(workflow)
-    for id, node in filled.items():
-        if not _is_node(node):
-            hint = "; export it by 'Export (API)'" if id in ("nodes", "links", "last_node_id") else ""
-            raise ToolInputError(f"{NAME}: node {id!r} of the workflow has no class_type and inputs{hint}")
-    for name, value in inputs.items():
-        id, _, field = name.rpartition(".")
-        _known(id, filled, f"inputs: {name!r} names node {id!r}")
-        known = cast("dict[str, Any]", filled[id]["inputs"])
-        _known(field, known, f"inputs: {name!r} names input {field!r}")
-        known[field] = value
-    if not filled:
-        raise ToolInputError(f"{NAME}: the workflow has no nodes")
-    return filled
-
-
-def _is_node(node: Any) -> bool:
-    if not isinstance(node, dict):
-        return False
-    found = cast("dict[str, Any]", node)
-    return isinstance(found.get("class_type"), str) and isinstance(found.get("inputs"), dict)
-
-
-def _known(name: str, known: Mapping[str, Any], what: str) -> None:
-    if name not in known:
-        hint = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
-        raise ToolInputError(f"{NAME}: {what}, which the workflow does not have{hint}")
-
-
-def _check_nodes(workflow: Workflow, server: ComfyServer, outputs: list[str] | None) -> None:
-    for id in outputs or ():
-        _known(id, workflow, f"outputs name node {id!r}")
-    for id, node in workflow.items():
-        if server.nodes is not None and node["class_type"] not in server.nodes:
-            allowed = ", ".join(server.nodes)
-            raise ToolInputError(
-                f"{NAME}: node {id!r} is a {node['class_type']}; the operator allows {allowed or 'no class at all'}"
-            )
+    return found
 
 
 def _write(made: Made, folder: str, context: ToolContext) -> ToolResult:
@@ -164,4 +197,8 @@ def _write(made: Made, folder: str, context: ToolContext) -> ToolResult:
         path = f"{folder}/{number:03}-{node}{file.suffix}"
         facts = provenance_of(context, NAME, VERSION, workflow_node=file.node)
         refs.append(write_with_provenance(workspace, path, content, None, facts))
-    return ToolResult(True, ComfyFiles(**refs[0], files=refs), metadata=made.facts)
+    output = ComfyOutput(**refs[0], files=refs) if refs else ComfyOutput(files=[])
+    if made.texts:
+        texts = [text for texts in made.texts.values() for text in texts]
+        output |= ComfyOutput(text="\n\n".join(texts), texts=dict(made.texts))
+    return ToolResult(True, output, metadata=made.facts)

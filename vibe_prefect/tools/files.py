@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from vibe_prefect.tools.base import ToolCategory, ToolContext
+from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
@@ -27,12 +27,12 @@ def workspace_of(context: ToolContext, name: str) -> Workspace:
 @tool(name="write_file", category=ToolCategory.UTILITY, version="1")
 def write_file(
     path: Annotated[
-        str,
+        OutputPath,
         Field(
             min_length=1,
             max_length=1_000,
             description="Where to write, below the run's output folder, such as `posts/blog.md`. "
-            "Folders are made; an existing file is replaced.",
+            "Folders are made; a file that no other node of the run has written is replaced.",
         ),
     ],
     content: Annotated[
@@ -53,6 +53,7 @@ def write_file(
     Raises:
         ToolInputError: The path names a folder, or the content is not Unicode text or JSON data.
         OutsideRootError: The path leaves the output folder.
+        PathTakenError: Another node of the run has written the file.
         OSError: The file could not be written.
     """
     if path.endswith("/"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -12,22 +12,32 @@ from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_ty
 from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from vibe_prefect.errors import ToolDefinitionError, UsageError
 from vibe_prefect.tools.base import (
     BaseTool,
+    InputProblem,
+    Tool,
     ToolCategory,
     ToolContext,
     ToolResult,
     ToolSpec,
+    default_outputs,
     input_problems,
 )
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.keysources import KeySource
+    from vibe_prefect.tools.preflight import Preflight
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
+
+
+NodeCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], tuple[tuple[str, ...], str] | None]
+"""See `FunctionTool.node_check`."""
 
 
 class ToolInputError(UsageError, ValueError):
@@ -47,14 +57,37 @@ class FunctionTool(BaseTool):
     model_limits: Any = None
     """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
 
+    price_setting: str | None = None
+    """The setting that says what one call costs; `None` where a call costs nothing, or a public list says it."""
+
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 
     late_check: Callable[[], str | None] | None = None
     """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
 
+    check_inputs: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = None
+    """Checks what the types of the inputs cannot say, as far as the plan has it: templates are not filled in."""
+
+    preflight: Preflight | None = None
+    """Finds out, when a run begins, why calls that it will make cannot succeed."""
+
+    node_check: NodeCheck | None = None
+    """Tells before a run why it cannot work for one node; `None` where it can.
+
+    It is given the inputs as written, and the tools that run the dependencies by their ids (`None` where no tool runs
+    one). It returns the field of the node that is at fault, and what is wrong with it.
+    """
+
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""
+
+    output_schema_for: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds the JSON Schema of its output from the inputs as written; `None` where these do not change it."""
+
+    default_inputs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds inputs from the node's description and the inputs as written; it is a template where it becomes one.
+    `None` where the description fills no input."""
 
     def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
         self.source_object = function
@@ -78,9 +111,10 @@ class FunctionTool(BaseTool):
             ToolInputError: The inputs do not fit the function's arguments.
             Exception: Whatever the function raises.
         """
-        arguments = self._arguments(inputs)
+        context = context or ToolContext()
+        arguments = self._arguments({**default_outputs(self, context.get("node_id", self._spec.name)), **inputs})
         if self._wants_context:
-            arguments[CONTEXT] = context or ToolContext()
+            arguments[CONTEXT] = context
         output = await self._call(arguments)
         return output if isinstance(output, ToolResult) else ToolResult(success=True, output=output)
 
@@ -194,10 +228,35 @@ def _function_spec(
     )
 
 
+class _StatedOutput(GenerateJsonSchema):
+    """JSON Schemas of what is returned: a class with named fields has these and no others.
+
+    A class that has subclasses stays open, since an instance of one of them may be returned.
+    """
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> JsonSchemaValue:
+        """Describe a `TypedDict`."""
+        return {"additionalProperties": False, **super().typed_dict_schema(schema)}
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        """Describe a pydantic model."""
+        return self._closed(super().model_schema(schema), schema["cls"])
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> JsonSchemaValue:
+        """Describe a dataclass."""
+        return self._closed(super().dataclass_schema(schema), schema["cls"])
+
+    def _closed(self, found: JsonSchemaValue, cls: type[Any]) -> JsonSchemaValue:
+        closes = found.get("type") == "object" and "properties" in found and not cls.__subclasses__()
+        return {"additionalProperties": False, **found} if closes else found
+
+
 def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
     returned = _without_result(get_type_hints(function, include_extras=True).get("return", Any))
+    if returned is ToolResult:
+        return {}
     try:
-        return {} if returned is ToolResult else TypeAdapter(returned).json_schema()
+        return TypeAdapter(returned).json_schema(mode="serialization", schema_generator=_StatedOutput)
     except PydanticUserError:  # a type pydantic cannot describe says nothing about the output
         return {}
 

@@ -6,10 +6,8 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email.message import Message
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Annotated, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -17,11 +15,13 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.tools.base import ToolCategory, ToolContext
+from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
+from vibe_prefect.tools.encodings import EncodingError, decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
-from vibe_prefect.tools.provenance import provenance_of, write_beside
+from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_beside
+from vibe_prefect.tools.waits import asks_to_wait, patiently, retry_after
 from vibe_prefect.tools.workspace import FileRef
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 """The statuses after which trying again may help."""
-
-MAX_WAIT = 3_600.0
-"""The longest wait that a server's `Retry-After` is believed, in seconds."""
 
 VERSION = "1"
 
@@ -81,8 +78,8 @@ class Fetched:
     mime: str
     """Media type, without parameters."""
 
-    charset: str
-    """How its bytes are text."""
+    charset: str | None
+    """How its bytes are text, as far as the server says."""
 
     content: bytes
     """Its bytes, unpacked."""
@@ -108,7 +105,7 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         ],
         context: ToolContext,
         path: Annotated[
-            str | None,
+            OutputPath | None,
             Field(
                 min_length=1,
                 max_length=1_000,
@@ -119,36 +116,48 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
             str | None,
             Field(pattern=r"^[0-9a-fA-F]{64}$", description="The hash that the content must have, hexadecimal."),
         ] = None,
+        encoding: Annotated[
+            str | None,
+            Field(
+                min_length=1,
+                max_length=100,
+                description="How its bytes become text, such as `windows-1252`; by default by its byte order mark, "
+                "the server's header or its own declaration, else UTF-8.",
+            ),
+        ] = None,
     ) -> FetchedText | FetchedFile:
         """Fetch a text, or a file, from a host that the operator allows; private addresses never.
 
         Raises:
             ToolError: It may not be fetched, or could not be.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
         if path is not None:
-            workspace_of(context, "http_fetch").output_path(path)
-        found = await fetch(url, allowed)
+            claim_with_sidecar(workspace_of(context, "http_fetch"), path)
+        found = await fetch(url, allowed, context=context)
         _check_hash(found, sha256)
-        return _text(found) if path is None else await run_sync(_write, found, path, context)
+        return _text(found, encoding) if path is None else await run_sync(_write, found, path, context)
 
     if not allowed.allow:
         http_fetch.missing_setting = f"no host may be fetched from; list those that may in {SETTING}"
     return http_fetch
 
 
-async def fetch(url: str, config: FetchConfig, *, named: bool = True) -> Fetched:
-    """Fetch a URL: every hop is checked, sizes and time are bounded.
+async def fetch(url: str, config: FetchConfig, *, named: bool = True, context: ToolContext | None = None) -> Fetched:
+    """Fetch a URL: every hop is checked, sizes and time are bounded; a host that asks to come back later is waited for.
 
     Args:
         url: What to fetch.
         config: What the operator allows.
         named: Whether the plan named the URL; a server's is not shown whole, since it may hold a signature.
+        context: The tool's context, to report a wait to.
 
     Raises:
         ToolError: It may not be fetched, or could not be; `retryable` tells which.
     """
-    return await _follow(url, config, _whole, named=named)
+    host = str(read_target(url))
+    return await patiently(host, lambda: _follow(url, config, _whole, named=named), context)
 
 
 async def probe(url: str, config: FetchConfig) -> str:
@@ -231,49 +240,20 @@ def _joined(admission: Admission, location: str) -> httpx.URL:
 
 
 def _status_error(admission: Admission, response: httpx.Response) -> ToolError:
-    status = response.status_code
+    status, wait = response.status_code, retry_after(response.headers)
     return ToolError(
         f"fetch: {shorten(admission.shown, 100)} answered {status} {response.reason_phrase}".rstrip(),
         retryable=status in RETRYABLE,
-        retry_after=retry_after(response.headers),
+        retry_after=wait,
+        asks_to_wait=asks_to_wait(status, wait),
     )
 
 
-class Headers(Protocol):
-    """What holds an answer's headers, of any HTTP client."""
-
-    def get(self, key: str, /) -> str | None:
-        """Return a header."""
-        ...
-
-
-def retry_after(headers: Headers) -> float | None:
-    """Return how many seconds a server asks to wait, at most `MAX_WAIT`; `None` where it does not say so.
-
-    RFC 9110, section 10.2.3: a number of seconds, or a date.
-    """
-    stated = (headers.get("retry-after") or "").strip()
-    if not stated:
-        return None
-    try:
-        seconds = float(stated) if stated.isdigit() else _until(stated)
-    except (ValueError, OverflowError):  # neither a number nor a date: as if it had not been said
-        return None
-    return min(max(0.0, seconds), MAX_WAIT)
-
-
-def _until(date: str) -> float:
-    moment = parsedate_to_datetime(date)
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (aware - datetime.now(UTC)).total_seconds()
-
-
-def _content_type(response: httpx.Response) -> tuple[str, str]:
-    """Return the media type and the charset; what states none is bytes."""
+def _content_type(response: httpx.Response) -> tuple[str, str | None]:
+    """Return the media type and the charset, where one is stated; what states no type is bytes."""
     message = Message()
     message["content-type"] = response.headers.get("content-type", "application/octet-stream")
-    charset = message.get_content_charset("utf-8")
-    return message.get_content_type(), charset
+    return message.get_content_type(), message.get_content_charset()
 
 
 def _base_type(mime: str) -> str:
@@ -335,11 +315,11 @@ def _check_hash(found: Fetched, expected: str | None) -> None:
         raise ToolError(f"fetch: {found.url} has sha256 {actual}, expected {expected.lower()}", retryable=False)
 
 
-def _text(found: Fetched) -> FetchedText:
+def _text(found: Fetched, encoding: str | None) -> FetchedText:
     if not found.is_text:
         raise ToolError(f"fetch: {found.url} is {found.mime}, no text; give a `path` to write it to", retryable=False)
     return FetchedText(
-        text=_decoded(found),
+        text=_decoded(found, encoding),
         url=found.url,
         mime=found.mime,
         sha256=hashlib.sha256(found.content).hexdigest(),
@@ -347,13 +327,11 @@ def _text(found: Fetched) -> FetchedText:
     )
 
 
-def _decoded(found: Fetched) -> str:
+def _decoded(found: Fetched, encoding: str | None) -> str:
     try:
-        return found.content.decode(found.charset).removeprefix("\ufeff")
-    except (LookupError, UnicodeDecodeError) as error:
-        raise ToolError(
-            f"fetch: {found.url} is not text in {shorten(found.charset)}: {error}", retryable=False
-        ) from error
+        return decode_text(found.content, "fetch", found.url, given=encoding, charset=found.charset, mime=found.mime)
+    except EncodingError as error:
+        raise ToolError(str(error), retryable=False) from error
 
 
 def _write(found: Fetched, path: str, context: ToolContext) -> FetchedFile:

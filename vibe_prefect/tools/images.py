@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from pydantic import Field
 
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
@@ -88,8 +88,9 @@ def image_card(
     foreground: Annotated[Colour, Field(description="Colour of the text.")] = "#f0f4f8",
     accent: Annotated[Colour, Field(description="Colour of the bar.")] = "#f7b955",
     path: Annotated[
-        str, Field(max_length=1_000, description="Where to write, below the run's output folder; ends with `.png`.")
-    ] = "card.png",
+        OutputPath,
+        Field(max_length=1_000, description="Where to write, below the run's output folder; ends with `.png`."),
+    ] = "{{ node_id }}.png",
     font: Annotated[
         str | None,
         Field(
@@ -107,13 +108,14 @@ def image_card(
         ToolInputError: Pillow is not installed, a colour is not one, the card is too large, the
             path is not a PNG's, or the font lacks letters that have no plain form.
         OutsideRootError: The path leaves the output folder, or the font's the input folder.
+        PathTakenError: Another node of the run has written the file.
         OSError: The file could not be written.
     """
     if _MISSING is not None:
         raise ToolInputError(f"image_card needs Pillow, which is not installed: {_MISSING}")
     workspace = workspace_of(context, "image_card")
     _refuse_size(width, height, path)
-    workspace.output_path(path)
+    workspace.claim(path)
     palette = _palette(background, foreground, accent)
     face = _Typeface(workspace, font)
     texts = {"title": title, "subtitle": subtitle, "footer": footer}

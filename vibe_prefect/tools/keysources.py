@@ -81,13 +81,24 @@ class KeySource:
 
     @property
     def is_set(self) -> bool | None:
-        """Whether the variable holds anything; `None` for a block, of which only the Prefect server knows."""
-        return None if self.block else bool(os.environ.get(self.place.removeprefix(f"{ENV}:"), "").strip())
+        """Whether the variable holds anything but white space; `None` for a block, which only the server knows."""
+        return None if self.block else bool((self._value or "").strip())
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether the variable is there and holds nothing but white space, which clients would send as a key."""
+        return self.is_set is False and self._value is not None
 
     @property
     def lack(self) -> str | None:
         """What to do before a tool can run; `None` where nothing is known to be missing."""
+        if self.is_blank:
+            return f"{self.remedy}; that variable is there, but it is empty"
         return self.remedy if self.needed and self.is_set is False else None
+
+    @property
+    def _value(self) -> str | None:
+        return None if self.block else os.environ.get(self.place.removeprefix(f"{ENV}:"))
 
 
 def named_source(place: str | None, setting: str) -> tuple[KeySource, ...]:
@@ -115,4 +126,20 @@ def key_sources(tools: ToolRegistry, names: Collection[str]) -> Mapping[KeySourc
     for name in sorted(names):
         for source in getattr(tools.get(name), "key_sources", ()):
             found[source] = (*found.get(source, ()), name)
+    return found
+
+
+def late_lacks(tools: ToolRegistry, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
+    """Return what tools lack that takes the import of a library to find out, each with the names of the tools.
+
+    Args:
+        tools: The tools there are.
+        names: Those that are used.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name in sorted(names):
+        check: Callable[[], str | None] | None = getattr(tools.get(name), "late_check", None)
+        lack = check() if check is not None else None
+        if lack is not None:
+            found[lack] = (*found.get(lack, ()), name)
     return found

@@ -1,34 +1,48 @@
-"""Images and speech from any endpoint that speaks OpenAI's protocol, through the `openai` client (extra `media`)."""
+"""Images and speech from any endpoint that speaks OpenAI's protocol, through the `openai` client (extra `media`).
+
+A picture that was paid for is taken in whatever form it comes. One of another format than the path names is converted;
+where that would lose something, it is kept under a name that fits. An answer that cannot be used is kept, too.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
-from io import BytesIO
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import anyio
 from anyio.to_thread import run_sync
 from pydantic import Field
 
-from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.budget import Spending
+from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.templates import walk_templates
+from vibe_prefect.tools.base import PAID_POLICY, OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
-from vibe_prefect.tools.http import RETRYABLE, fetch, retry_after
-from vibe_prefect.tools.keysources import named_source, no_key, obtained
+from vibe_prefect.tools.http import fetch
+from vibe_prefect.tools.keysources import named_source, no_key
 from vibe_prefect.tools.net import FetchConfig
-from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
-from vibe_prefect.tools.secrets import scrubbed
-from vibe_prefect.tools.workspace import FileRef
+from vibe_prefect.tools.openai_endpoint import OPENAI, Answer, MediaCall, OpenAIEndpoint
+from vibe_prefect.tools.packed import is_address, packed_in, revised_prompt_in, unpacked
+from vibe_prefect.tools.picture_files import (
+    IMAGE_FORMATS,
+    PictureFile,
+    PictureFileError,
+    converted,
+    kept_as_it_is,
+    read_picture_file,
+)
+from vibe_prefect.tools.provenance import claim_with_sidecar, provenance_of, write_with_provenance
+from vibe_prefect.tools.sounds import AUDIO_FORMATS, AUDIO_TYPES, kind_of, sound_in
+from vibe_prefect.tools.workspace import FileRef, Workspace
 
 if TYPE_CHECKING:
     import openai
+
+__all__ = ["OPENAI", "OpenAIEndpoint", "image_tool", "speech_tool"]
 
 _INSTALLED = find_spec("openai") is not None and find_spec("PIL") is not None
 MISSING = None if _INSTALLED else "pip install 'vibe-prefect[media]'"
@@ -37,81 +51,19 @@ MISSING = None if _INSTALLED else "pip install 'vibe-prefect[media]'"
 VERSION = "1"
 """Changes when what the tools make of the same answer does."""
 
-MAX_PIXELS = 80_000_000
-"""The largest image that is taken, in pixels: a little less than where Pillow begins to warn."""
-
 MAX_TEXT = 32_000
 """The longest prompt or text to speak, in characters."""
 
-IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-"""Which format a file name asks for, in Pillow's words."""
-
-_AUDIO_SIGNS: dict[str, tuple[str, str, re.Pattern[bytes]]] = {
-    ".mp3": ("mp3", "audio/mpeg", re.compile(rb"ID3|\xff[\xe2-\xff]")),
-    ".wav": ("wav", "audio/wav", re.compile(rb"RIFF.{4}WAVE", re.DOTALL)),
-    ".flac": ("flac", "audio/flac", re.compile(rb"fLaC")),
-    ".opus": ("opus", "audio/ogg", re.compile(rb"OggS")),
-    ".ogg": ("opus", "audio/ogg", re.compile(rb"OggS")),
-    ".aac": ("aac", "audio/aac", re.compile(rb"\xff[\xf0-\xf9]")),
-}
-"""By suffix: the protocol's word for the format, the media type, and how such a file begins."""
-
-_SPENT = "insufficient_quota"
-
-OPENAI = "https://api.openai.com/v1"
-"""Where OpenAI's own protocol begins."""
+PRICED_CHARACTERS = 1_000
+"""Characters of speech that a price is for."""
 
 _PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_"
+_IMAGES, _SPEECH = f"{_PREFIX}IMAGES", f"{_PREFIX}SPEECH"
 
-Path = Annotated[str, Field(min_length=1, max_length=1_000)]
+Path = Annotated[OutputPath, Field(min_length=1, max_length=1_000)]
 Model = Annotated[str, Field(min_length=1, max_length=200)]
 
-
-@dataclass(frozen=True, slots=True)
-class OpenAIEndpoint:
-    """A server that speaks OpenAI's protocol, as the operator names it."""
-
-    models: tuple[str, ...]
-    """Models that may be asked for; the first one is asked unless a plan names another of them."""
-
-    base_url: str = OPENAI
-    """Where the protocol begins."""
-
-    key: Callable[[], str | None] = no_key
-    """Returns the key; asked at each call, in a thread, so that no key is held, kept or shown."""
-
-    key_place: str | None = None
-    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
-
-    seconds: float = 180.0
-    """How long one call may take."""
-
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What else to send with each call, such as `{"response_format": "b64_json"}` for models that would otherwise
-    answer with an address."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call of a tool: how its errors are worded."""
-
-    tool: str
-    endpoint: OpenAIEndpoint
-
-    def error(self, reason: str, *, retryable: bool = True, wait: float | None = None) -> ToolError:
-        return ToolError(f"{self.tool}: {reason}", retryable=retryable, retry_after=wait)
-
-    def model(self, asked: str | None) -> str:
-        """Return the model to ask.
-
-        Raises:
-            ToolInputError: It is none of the operator's.
-        """
-        known = self.endpoint.models
-        if asked is None or asked in known:
-            return asked or known[0]
-        hint = did_you_mean(asked, known) or f"; allowed: {', '.join(known)}"
-        raise ToolInputError(f"{self.tool}: model {asked!r} is not one that the operator allows{hint}")
+logger = logging.getLogger(__name__)
 
 
 class ImageRef(FileRef):
@@ -144,7 +96,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
                 description="Where to write, below the run's output folder; ends with `.png`, `.jpg`, `.jpeg` or "
                 "`.webp`."
             ),
-        ] = "image.png",
+        ] = "{{ node_id }}.png",
         size: Annotated[
             str | None,
             Field(pattern=r"^(auto|\d{2,4}x\d{2,4})$", description="Such as `1024x1024`; the model decides."),
@@ -158,23 +110,28 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
             ToolInputError: The path has another suffix, or the model is not allowed.
             ToolError: The server refused, failed, or answered with something else than such an image.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
-        call = _Call("image_generate", _configured(endpoint, "image_generate"))
+        call = MediaCall("image_generate", _configured(endpoint, "image_generate"), f"{_IMAGES}_PRICE")
         suffix = _suffix(path, IMAGE_FORMATS, call.tool)
         workspace = workspace_of(context, call.tool)
-        workspace.output_path(path)
+        claim_with_sidecar(workspace, path)
         chosen = call.model(model)
         asked = {"prompt": prompt, "model": chosen, **_given(size=size, quality=quality)}
         if suffix != ".png":
             asked["output_format"] = IMAGE_FORMATS[suffix].lower()
-        image, metadata = await _ask_for_image(call, asked)
-        content = await _image_bytes(call, image, fetching)
-        width, height = _checked_image(call, content, IMAGE_FORMATS[suffix])
-        facts = provenance_of(context, call.tool, VERSION, model=chosen)
-        ref = await run_sync(write_with_provenance, workspace, path, content, None, facts)
-        return ToolResult(True, ImageRef(**ref, width=width, height=height), metadata=metadata)
+        async with call.paid(context, asked, 1, _draw) as answer:
+            content = await _image_bytes(call, answer, _Target(workspace, path), fetching, context)
+            facts = provenance_of(context, call.tool, VERSION, model=chosen)
+            kept = _Target(workspace, path, facts)
+            ref, more = await run_sync(_write_picture, call, content, kept, IMAGE_FORMATS[suffix])
+        return ToolResult(True, ref, metadata=_metadata(answer) | more)
 
-    return _told(image_generate, endpoint, f"{_PREFIX}IMAGES")
+    def most_cost(inputs: Mapping[str, Any]) -> Spending:
+        return Spending(0, _price(endpoint, inputs, 1))
+
+    image_generate.most_cost = most_cost
+    return _equipped(image_generate, endpoint, _IMAGES)
 
 
 def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> FunctionTool:
@@ -195,7 +152,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
                 description="Where to write, below the run's output folder; its suffix is the format: `.mp3`, `.wav`, "
                 "`.flac`, `.opus`, `.ogg` (Opus too) or `.aac`."
             ),
-        ] = "speech.mp3",
+        ] = "{{ node_id }}.mp3",
         voice: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$", description="Who speaks.")] = voice,
         speed: Annotated[float | None, Field(ge=0.25, le=4.0, description="1 is the voice's own.")] = None,
         instructions: Annotated[str | None, Field(max_length=4_000, description="How to say it.")] = None,
@@ -207,19 +164,28 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
             ToolInputError: The path has another suffix, or the model is not allowed.
             ToolError: The server refused, failed, or answered with something else than such audio.
             OutsideRootError: The path leaves the output folder.
+            PathTakenError: Another node of the run has written the file.
         """
-        call = _Call("speech_generate", _configured(endpoint, "speech_generate"))
-        kind, mime, sign = _AUDIO_SIGNS[_suffix(path, _AUDIO_SIGNS, call.tool)]
+        call = MediaCall("speech_generate", _configured(endpoint, "speech_generate"), f"{_SPEECH}_PRICE")
+        kind = AUDIO_FORMATS[_suffix(path, AUDIO_FORMATS, call.tool)]
         workspace = workspace_of(context, call.tool)
-        workspace.output_path(path)
+        claim_with_sidecar(workspace, path)
         chosen = call.model(model)
         asked = {"input": text, "model": chosen, "voice": voice, "response_format": kind}
-        content = await _ask_for_speech(call, asked | _given(speed=speed, instructions=instructions), sign)
-        facts = provenance_of(context, call.tool, VERSION, model=chosen, voice=voice)
-        ref = await run_sync(write_with_provenance, workspace, path, content, mime, facts)
-        return ToolResult(True, ref, metadata={"model": chosen, "voice": voice, "characters": len(text)})
+        asked |= _given(speed=speed, instructions=instructions)
+        async with call.paid(context, asked, len(text) / PRICED_CHARACTERS, _speak) as answer:
+            facts = provenance_of(context, call.tool, VERSION, model=chosen, voice=voice)
+            ref, more = await run_sync(_write_sound, call, answer, _Target(workspace, path, facts), kind)
+        known = {"model": chosen, "voice": voice, "characters": len(text), "usage": answer.usage}
+        return ToolResult(True, ref, metadata=known | more)
 
-    return _told(speech_generate, endpoint, f"{_PREFIX}SPEECH")
+    def most_cost(inputs: Mapping[str, Any]) -> Spending:
+        text = inputs.get("text")
+        known = isinstance(text, str) and not any(True for _ in walk_templates(text))
+        return Spending(0, _price(endpoint, inputs, (len(str(text)) if known else MAX_TEXT) / PRICED_CHARACTERS))
+
+    speech_generate.most_cost = most_cost
+    return _equipped(speech_generate, endpoint, _SPEECH)
 
 
 def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
@@ -227,8 +193,16 @@ def _version(endpoint: OpenAIEndpoint | None, *others: str) -> str:
     return " ".join([VERSION, *(endpoint.models[:1] if endpoint else ()), *others])
 
 
-def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
-    """Return a tool that says what it lacks.
+def _price(endpoint: OpenAIEndpoint | None, inputs: Mapping[str, Any], amount: float) -> float | None:
+    """Return what so much of it costs by the model that the inputs name; `None` where the price is not known."""
+    if endpoint is None:
+        return None
+    price = endpoint.price(str(inputs.get("model") or endpoint.models[0]))
+    return None if price is None else price * amount
+
+
+def _equipped(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
+    """Return a tool that says what it lacks, with the policy of paid calls.
 
     Args:
         made: The tool.
@@ -236,6 +210,8 @@ def _told(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) ->
         settings: How the environment variables of its settings begin.
     """
     made.missing_extra = MISSING
+    made.default_policy = PAID_POLICY
+    made.price_setting = f"{settings}_PRICE"
     if endpoint is None:
         made.missing_setting = f"name the models that may be used in {settings}_MODELS"
     elif endpoint.key is no_key and endpoint.base_url.rstrip("/") == OPENAI:
@@ -264,112 +240,96 @@ def _given(**inputs: Any) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value is not None}
 
 
-async def _ask_for_image(call: _Call, asked: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return the image, as the protocol has it, and what is told about it."""
-    async with _client(call) as (client, key):
-        answer = cast("Any", await client.images.generate(**{**asked, **call.endpoint.options}))
-    images = cast("Any", getattr(answer, "data", None))  # of an answer that is no JSON the client makes text
-    if not (images and isinstance(images, list)):
-        raise call.error(f"the answer holds no image: {shorten(scrubbed(str(answer), (key,)))}")
-    return cast("Any", images[0]), _metadata(asked["model"], answer, key)
+async def _draw(client: openai.AsyncOpenAI, asked: dict[str, Any]) -> Any:
+    return await cast("Any", client.images.with_raw_response).generate(**asked)
 
 
-async def _image_bytes(call: _Call, image: Any, fetching: FetchConfig) -> bytes:
-    packed, url = getattr(image, "b64_json", None), getattr(image, "url", None)
-    if isinstance(packed, str):
-        try:
-            return base64.b64decode(packed, validate=True)
-        except binascii.Error as error:
-            raise call.error(f"the answer's image is no base64: {error}") from error
-    if isinstance(url, str):
-        return (await fetch(url, fetching, named=False)).content
-    raise call.error("the answer holds neither an image nor its address")
+async def _speak(client: openai.AsyncOpenAI, asked: dict[str, Any]) -> Any:
+    return await cast("Any", client.audio.speech.with_raw_response).create(**asked)
 
 
-def _checked_image(call: _Call, content: bytes, expected: str) -> tuple[int, int]:
-    """Return the width and height of an image that is whole and of the format expected."""
-    from PIL import Image
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a file goes."""
 
-    try:
-        with Image.open(BytesIO(content)) as image:
-            found, (width, height) = image.format, image.size
-            if width * height > MAX_PIXELS:
-                raise call.error(f"the image has {width} x {height} pixels; at most {MAX_PIXELS:,} are taken")
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise call.error(f"the answer is no image that can be read: {error}") from error
-    if found != expected:
-        reason = f"the answer is a {found} image, and the path asks for {expected}; name the file by the model's format"
-        raise call.error(reason, retryable=False)
-    return width, height
+    workspace: Workspace
+    path: str
+    facts: Mapping[str, str] | None = None
+
+    def write(self, content: bytes, suffix: str | None, mime: str | None) -> FileRef:
+        """Write a file with its provenance; with another suffix where one is given."""
+        path = str(PurePosixPath(self.path).with_suffix(suffix)) if suffix else self.path
+        return write_with_provenance(self.workspace, path, content, mime, self.facts or {})
 
 
-def _metadata(model: str, answer: Any, key: str | None) -> dict[str, Any]:
-    usage, revised = getattr(answer, "usage", None), getattr(answer.data[0], "revised_prompt", None)
-    facts: dict[str, Any] = {"model": model}
-    if usage is not None:
-        facts["usage"] = usage.model_dump(mode="json", exclude_none=True)
-    if isinstance(revised, str):
-        facts["revised_prompt"] = scrubbed(revised, (key,))
-    return facts
-
-
-async def _ask_for_speech(call: _Call, asked: dict[str, Any], sign: re.Pattern[bytes]) -> bytes:
-    """Return the audio; one that does not begin as it must is an error."""
-    async with _client(call) as (client, key):
-        answer = await client.audio.speech.create(**{**asked, **call.endpoint.options})
-    if sign.match(answer.content):
+async def _image_bytes(
+    call: MediaCall, answer: Answer, target: _Target, fetching: FetchConfig, context: ToolContext
+) -> bytes:
+    """Return the picture in an answer: packed in its JSON, at the address that stands there, or the answer itself."""
+    body = answer.body
+    if body is None and not _is_text(answer.content):
         return answer.content
-    # Hidden before it is cut: a cut in the middle of the key would leave a part that is not found any more.
-    said = scrubbed(answer.content[:MAX_TEXT].decode("latin-1"), (key,)).encode("latin-1")
-    raise call.error(f"the answer is no {asked['response_format']} file; it begins with {shorten(said[:40])}")
-
-
-@asynccontextmanager
-async def _client(call: _Call) -> AsyncGenerator[tuple[openai.AsyncOpenAI, str | None]]:
-    """Yield a client for one call with its key, and turn what goes wrong into a `ToolError` without the key.
-
-    It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key away.
-    """
-    import openai
-
-    key = await run_sync(obtained, call.endpoint.key, call.endpoint.base_url)
+    packed = packed_in(body)
+    if packed is None:
+        what = "is no JSON, and " if body is None else ""
+        raise call.error(f"the answer {what}holds no image: {shorten(answer.content.decode(errors='replace'))}")
+    if is_address(packed):
+        return (await fetch(packed.strip(), fetching, named=False, context=context)).content
     try:
-        with anyio.fail_after(call.endpoint.seconds):
-            async with openai.AsyncOpenAI(
-                api_key=key or "none",
-                base_url=call.endpoint.base_url,
-                max_retries=0,
-                timeout=call.endpoint.seconds,
-                http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
-            ) as client:
-                yield client, key
-    except (TimeoutError, openai.OpenAIError, ValueError) as error:
-        # Not `from error`: the client's own text may hold the key, and a traceback would show it.
-        raise _tool_error(call, error, key) from None
+        return unpacked(packed)
+    except ValueError as error:
+        reason = f"the answer's image cannot be unpacked: {error}"
+        raise call.rejected(target.workspace, target.path, packed.encode(), reason, ".txt") from error
 
 
-def _tool_error(call: _Call, error: Exception, key: str | None) -> ToolError:
-    import openai
-
-    match error:
-        case openai.APITimeoutError() | TimeoutError():
-            return call.error(f"no answer within {call.endpoint.seconds:g} s")
-        case openai.APIConnectionError():
-            cause = scrubbed(str(error.__cause__ or error), (key,))
-            return call.error(f"{call.endpoint.base_url} could not be reached: {cause}")
-        case openai.APIStatusError():
-            return _status_error(call, error, key)
-        case ValueError():
-            return call.error(f"the answer is no JSON as it should be: {scrubbed(str(error), (key,))}")
-        case _:
-            return call.error(scrubbed(str(error), (key,)))
+def _is_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _status_error(call: _Call, error: openai.APIStatusError, key: str | None) -> ToolError:
-    status = error.status_code
-    retryable = (status in RETRYABLE or status >= 500) and error.code != _SPENT
-    # Hidden before it is cut: a cut in the middle of the key would leave a part that is not found any more.
-    said = shorten(scrubbed(error.message, (key,)), 500)
-    wait = retry_after(cast("Any", error.response.headers))
-    return call.error(f"the server answered {status}: {said}", retryable=retryable, wait=wait)
+def _write_picture(call: MediaCall, content: bytes, target: _Target, expected: str) -> tuple[ImageRef, dict[str, Any]]:
+    """Write a picture, in the format that its path names where that loses nothing; return what was changed, too."""
+    try:
+        picture = read_picture_file(content)
+        kept = None if picture.format == expected else kept_as_it_is(picture, expected)
+        written = picture if kept or picture.format == expected else converted(picture, expected)
+        ref = target.write(written.content, picture.suffix if kept else None, None)
+    except (PictureFileError, ToolError) as error:
+        raise call.rejected(target.workspace, target.path, content, str(error), ".bin") from error
+    return ImageRef(**ref, width=written.width, height=written.height), _changed(picture, written, ref, kept)
+
+
+def _changed(picture: PictureFile, written: PictureFile, ref: FileRef, kept: str | None) -> dict[str, Any]:
+    if kept is not None:
+        logger.warning("The server answered with a %s image; it is kept as %r: %s", picture.format, ref["path"], kept)
+        return {"answered_format": picture.format, "kept_under_own_suffix": kept}
+    if written is not picture:
+        logger.info("The server answered with a %s image; it was converted for %r", picture.format, ref["path"])
+        return {"answered_format": picture.format, "converted_to": written.format}
+    return {}
+
+
+def _write_sound(call: MediaCall, answer: Answer, target: _Target, expected: str) -> tuple[FileRef, dict[str, Any]]:
+    """Write a sound; one of another format than its path names is kept under a suffix that fits."""
+    content = sound_in(answer.content)
+    if content is None:
+        begin = shorten(answer.content[:40])
+        reason = f"the answer is no {expected} file, nor another that is known; it begins with {begin}"
+        raise call.rejected(target.workspace, target.path, answer.content, reason, ".bin")
+    kind = kind_of(content)
+    assert kind is not None
+    if kind == expected:
+        return target.write(content, None, AUDIO_TYPES[kind]), {}
+    ref = target.write(content, f".{kind}", AUDIO_TYPES[kind])
+    logger.warning("The server answered with %s in place of %s; it is kept as %r", kind, expected, ref["path"])
+    reason = f"the server answered with {kind} in place of {expected}, which is not converted"
+    return ref, {"answered_format": kind, "kept_under_own_suffix": reason}
+
+
+def _metadata(answer: Answer) -> dict[str, Any]:
+    facts: dict[str, Any] = {"model": answer.usage["model"], "usage": answer.usage}
+    revised = revised_prompt_in(answer.body)
+    return facts | ({"revised_prompt": revised} if revised else {})

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 SIDE = 320
 """The longer side of a preview, in pixels."""
 
-MAX_PIXELS = 80_000_000
-"""The largest image that is made a preview of, in pixels: a little less than where Pillow begins to warn."""
-
 QUALITY = 75
 """Of the preview's JPEG; a photograph of `SIDE` pixels then has about 20 kB."""
 
@@ -32,24 +29,18 @@ def preview(path: Path, side: int = SIDE) -> str | None:
     """
     if find_spec("PIL") is None:
         return None
-    from PIL import Image
+    from vibe_prefect.tools.pictures import PictureError, read_picture
 
     content = path.read_bytes()
     try:
-        with Image.open(BytesIO(content)) as image:
-            return _uri(image, side) if image.width * image.height <= MAX_PIXELS else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        picture = read_picture(BytesIO(content), side=side)
+    except PictureError:
         return None  # no image, as far as a preview goes; the file itself is there for whoever wants to know more
+    return _uri(picture.on_white(), side)
 
 
 def _uri(image: Image.Image, side: int) -> str:
-    from PIL import Image
-
-    image.draft("RGB", (side, side))
-    small = image.convert("RGBA")
-    small.thumbnail((side, side))
-    page = Image.new("RGB", small.size, "white")
-    page.paste(small, mask=small)
+    image.thumbnail((side, side))
     buffer = BytesIO()
-    page.save(buffer, "JPEG", quality=QUALITY)
+    image.save(buffer, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

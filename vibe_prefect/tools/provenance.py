@@ -1,7 +1,7 @@
 """Where a file came from, written into it or beside it: plan, node, key and tool.
 
-A PNG carries it in a text chunk; any other file has a sidecar, `<file>.provenance.json`. No moment and no secret is in
-it, so the same work gives the same bytes.
+A PNG carries it in a text chunk; any other file has a sidecar, `<file>.provenance.json`, and so has a PNG with Content
+Credentials, whose signature covers its bytes. No moment and no secret is in it, so the same work gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.credentials import has_credentials
 from vibe_prefect.tools.secrets import file_holds_secret
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
@@ -43,18 +45,30 @@ def provenance_of(context: ToolContext, tool: str, version: str, **facts: str) -
     return {**known, "tool": tool, "version": version, **facts}
 
 
-def write_with_provenance(
-    workspace: Workspace, path: str, content: bytes, mime: str | None, provenance: Provenance
-) -> FileRef:
-    """Write a file that carries its provenance: within for a PNG, beside it for any other.
+def claim_with_sidecar(workspace: Workspace, path: str) -> None:
+    """Make the node the owner of a file and of its sidecar, before anything is paid for the file.
 
     Raises:
         OutsideRootError: The path leaves the output folder.
+        PathTakenError: Another node of the run owns one of them.
+    """
+    workspace.claim(path)
+    workspace.claim(f"{path}{SIDECAR}")
+
+
+def write_with_provenance(
+    workspace: Workspace, path: str, content: bytes, mime: str | None, provenance: Provenance
+) -> FileRef:
+    """Write a file that carries its provenance: within for a PNG, beside it for any other and for what is signed.
+
+    Raises:
+        OutsideRootError: The path leaves the output folder.
+        PathTakenError: Another node of the run owns the path.
         OSError: The file could not be written.
         ToolError: What begins as a PNG is not a whole one, or the content holds a key.
     """
     _check_content(content)
-    if content.startswith(PNG_SIGNATURE):
+    if content.startswith(PNG_SIGNATURE) and not has_credentials(content):
         return workspace.write(path, stamped(content, provenance), mime)
     return write_beside(workspace, path, content, mime, provenance)
 
@@ -64,12 +78,16 @@ def write_beside(workspace: Workspace, path: str, content: bytes, mime: str | No
 
     Raises:
         OutsideRootError: The path leaves the output folder.
+        PathTakenError: Another node of the run owns the path.
         OSError: The file could not be written.
         ToolError: The content holds a key.
     """
     _check_content(content)
+    claim_with_sidecar(workspace, path)
     ref = workspace.write(path, content, mime)
     facts = {**provenance, "sha256": ref["sha256"]}
+    if has_credentials(content):
+        facts["content_credentials"] = "c2pa"
     workspace.write(f"{path}{SIDECAR}", f"{json.dumps(facts, indent=2, sort_keys=True)}\n".encode(), "application/json")
     return ref
 
@@ -90,12 +108,30 @@ def stamped(png: bytes, provenance: Provenance) -> bytes:
     return b"".join([PNG_SIGNATURE, header[1], _text_chunk(provenance), *kept])
 
 
-def read_stamp(png: bytes) -> dict[str, str] | None:
-    """Return the provenance that a PNG carries, if it does.
+def read_stamp(file: bytes | Path) -> dict[str, str] | None:
+    """Return a file's provenance, if it has one.
+
+    Args:
+        file: The file, whose sidecar counts before what is in it; or the bytes of a PNG.
 
     Raises:
-        ToolError: The bytes are not a whole PNG.
+        ToolError: The bytes are not a whole PNG, or the sidecar holds something else.
+        OSError: There is no such file.
     """
+    if isinstance(file, bytes):
+        return _stamp_in(file)
+    sidecar = file.with_name(f"{file.name}{SIDECAR}")
+    if not sidecar.exists():
+        content = file.read_bytes()
+        return _stamp_in(content) if content.startswith(PNG_SIGNATURE) else None
+    try:
+        facts = json.loads(sidecar.read_bytes())
+    except ValueError as error:
+        raise ToolError(f"{sidecar} holds no provenance: {error}", retryable=False) from error
+    return cast("dict[str, str]", facts)
+
+
+def _stamp_in(png: bytes) -> dict[str, str] | None:
     for kind, chunk in _chunks(png):
         if _is_ours(kind, chunk):
             text = chunk[8:-4].split(b"\0", 5)[-1]

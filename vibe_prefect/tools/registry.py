@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, Protocol
 
 from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools.base import Tool, ToolCategory, ToolSpec
@@ -64,6 +64,51 @@ class ToolRegistry:
 
     def __len__(self) -> int:
         return len(self._tools)
+
+
+class ForeignRegistry(Protocol):
+    """A registry of another package, such as the reference's."""
+
+    def get(self, name: str) -> Any:
+        """Return the tool of that name, or `None`."""
+        ...
+
+    def list_tools(self) -> Iterable[Any]:
+        """Return the specs of all tools."""
+        ...
+
+
+class _AdaptedRegistry(ToolRegistry):
+    """A registry of another package with the methods of ours; tools are still looked up there."""
+
+    def __init__(self, foreign: ForeignRegistry) -> None:
+        super().__init__(foreign.get(spec.name) for spec in foreign.list_tools())
+        self._foreign = foreign
+
+    def get(self, name: str) -> Tool | None:
+        try:
+            return self._foreign.get(name)
+        except KeyError:
+            return None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+
+def adapted(registry: ToolRegistry | ForeignRegistry) -> ToolRegistry:
+    """Return a registry as one of ours.
+
+    Args:
+        registry: One of ours, which is returned itself, or one of another package.
+
+    Raises:
+        ToolDefinitionError: It has no `get` or no `list_tools`.
+    """
+    if isinstance(registry, ToolRegistry):
+        return registry
+    if not all(callable(getattr(registry, name, None)) for name in ("get", "list_tools")):
+        raise ToolDefinitionError(f"{registry!r} is not a registry of tools: it needs `get` and `list_tools`")
+    return _AdaptedRegistry(registry)
 
 
 def default_registry() -> ToolRegistry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
@@ -40,7 +40,9 @@ _MIN_PART = 12
 _MAX_PART = 20
 _EDGE = 4
 
-_NAMED_LIKE_A_SECRET = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTH_STRING)$", re.IGNORECASE)
+_NAMED_LIKE_A_SECRET = re.compile(
+    r"(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|AUTH_STRING|BEARER_TOKEN_BEDROCK)$", re.IGNORECASE
+)
 _USER_IN_ADDRESS = re.compile(r"(?<=://)([^\s/?#@]+)(?=@)")
 _SECRET_IN_QUERY = re.compile(
     r"(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig)=)([^&#\s]+)", re.IGNORECASE
@@ -91,11 +93,11 @@ def secrets_in_address(text: str) -> set[str]:
     return {secret for secret in found if len(secret) >= MIN_KEY}
 
 
-def without_passwords(text: str) -> str:
-    """Return a text in which the passwords of addresses are hidden, whatever they are."""
+def without_logins(text: str) -> str:
+    """Return a text in which the logins and keys of addresses are hidden, whatever they are."""
     if "://" not in text:
         return text
-    return _SECRET_IN_QUERY.sub(rf"\g<1>{HIDDEN}", _USER_IN_ADDRESS.sub(_without_password, text))
+    return _SECRET_IN_QUERY.sub(rf"\g<1>{HIDDEN}", _USER_IN_ADDRESS.sub(HIDDEN, text))
 
 
 def is_named_like_a_secret(name: str) -> bool:
@@ -103,18 +105,13 @@ def is_named_like_a_secret(name: str) -> bool:
     return _NAMED_LIKE_A_SECRET.search(name) is not None
 
 
-def scrubbed(text: str, keys: Iterable[str | None] = ()) -> str:
+def scrubbed(text: str) -> str:
     """Return a text without secrets.
 
     A secret is found as it is, escaped for JSON, HTML or an address, in Base64 at any alignment (so also as the
     password of Basic authentication), broken over lines, and cut. The cost is linear in the text, for each secret.
-
-    Args:
-        text: The text.
-        keys: Secrets besides those that are known.
     """
-    given = {key.strip() for key in keys if key and key.strip()}
-    spans = sorted({span for secret in known_secrets() | given for span in _spans(text, secret)})
+    spans = sorted({span for secret in known_secrets() for span in _spans(text, secret)})
     if not spans:
         return text
     parts: list[str] = []
@@ -131,11 +128,31 @@ def holds_secret(text: str) -> bool:
     return any(True for secret in known_secrets() for _ in _spans(text, secret))
 
 
+def scrubbed_bytes(content: bytes) -> bytes:
+    """Return what a server sent without secrets: a text of up to `MAX_SEARCHED` bytes as `scrubbed` does.
+
+    In a longer one, and in what is no text, a secret is hidden as it is and in no other form.
+    """
+    try:
+        if len(content) <= MAX_SEARCHED:
+            return scrubbed(content.decode()).encode()
+    except UnicodeDecodeError:
+        pass
+    for secret in _long_secrets():
+        content = content.replace(secret.encode(), HIDDEN.encode())
+    return content
+
+
 def file_holds_secret(content: bytes) -> bool:
     """Tell whether a file holds a secret: as it is, and in a file of up to `MAX_SEARCHED` bytes in any other form."""
-    if any(secret.encode() in content for secret in known_secrets() if len(secret) >= MIN_LENGTH):
+    if any(secret.encode() in content for secret in _long_secrets()):
         return True
     return len(content) <= MAX_SEARCHED and holds_secret(content.decode("latin-1"))
+
+
+def _long_secrets() -> list[str]:
+    """Return the secrets that are long enough not to stand in a file by chance, the longest first."""
+    return sorted((secret for secret in known_secrets() if len(secret) >= MIN_LENGTH), key=len, reverse=True)
 
 
 def held_back(text: str) -> str:
@@ -147,11 +164,6 @@ def held_back(text: str) -> str:
                 most = max(most, secret[:length], key=len)
                 break
     return most
-
-
-def _without_password(found: re.Match[str]) -> str:
-    user, colon, _ = found[1].partition(":")
-    return f"{user}:{HIDDEN}" if colon else HIDDEN
 
 
 def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from vibe_prefect.errors import did_you_mean, shorten
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.templates import render
 from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
+from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import Workspace
@@ -96,7 +98,15 @@ def read_text(
         ),
     ],
     context: ToolContext,
-    encoding: Annotated[str, Field(description="How the bytes become text, such as `utf-8` or `latin-1`.")] = "utf-8",
+    encoding: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=100,
+            description="How the bytes become text, such as `utf-8` or `latin-1`; by default by each file's byte "
+            "order mark or its own declaration (XML, HTML), else UTF-8.",
+        ),
+    ] = None,
     separator: Annotated[str, Field(description="Stands between the files in the joined text.")] = "\n\n",
     max_bytes: Annotated[
         int, Field(ge=1, description="How many bytes may be read, all files together.")
@@ -248,7 +258,7 @@ def _nothing_found(path: str, target: Path, root: Path) -> str:
     return f"there is no file {path!r} in {root}{did_you_mean(target.name, siblings)}"
 
 
-def _read_all(workspace: Workspace, names: Iterable[str], encoding: str, max_bytes: int) -> Iterator[FileText]:
+def _read_all(workspace: Workspace, names: Iterable[str], encoding: str | None, max_bytes: int) -> Iterator[FileText]:
     left = max_bytes
     for name in names:
         content = _content(workspace, name, left)
@@ -258,7 +268,7 @@ def _read_all(workspace: Workspace, names: Iterable[str], encoding: str, max_byt
                 "narrow the path or raise max_bytes"
             )
         left -= len(content)
-        yield FileText(path=name, text=_decoded(content, name, encoding), bytes=len(content))
+        yield FileText(path=name, text=_decoded(content, "read_text", name, encoding), bytes=len(content))
 
 
 def _content(workspace: Workspace, name: str, limit: int) -> bytes:
@@ -266,18 +276,11 @@ def _content(workspace: Workspace, name: str, limit: int) -> bytes:
     return read_regular(workspace.input_path(name), limit)
 
 
-def _decoded(content: bytes, name: str, encoding: str) -> str:
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ToolInputError(
-            f"read_text: {name!r} is not {encoding} text: byte {error.start:,}, in line {line}, "
-            f"does not decode ({error.reason}); give its `encoding`, or leave the file out"
-        ) from error
-    except (LookupError, UnicodeError, ValueError) as error:
-        raise ToolInputError(f"read_text: encoding {encoding!r}: {error}") from error
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+def _decoded(content: bytes, tool: str, name: str, encoding: str | None = None) -> str:
+    """Return a file's text with line feeds alone at the ends of lines."""
+    mime = mimetypes.guess_type(name)[0] or ""
+    text = decode_text(content, tool, name, given=encoding, mime=mime)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +354,7 @@ def _template_file(workspace: Workspace, name: str) -> str:
     content = _content(workspace, name, DEFAULT_MAX_BYTES)
     if len(content) > DEFAULT_MAX_BYTES:
         raise ToolInputError(f"template_fill: template_file {name!r} is over {DEFAULT_MAX_BYTES:,} bytes")
-    return _decoded(content, name, "utf-8")
+    return _decoded(content, "template_fill", name)
 
 
 def _names(context: ToolContext) -> dict[str, Any]:

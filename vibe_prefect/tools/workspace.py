@@ -6,12 +6,25 @@ import hashlib
 import mimetypes
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeGuard, cast
 
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import OutsideRootError, ToolError
+from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError
+from vibe_prefect.tools.run_files import RunFiles
+
+
+def _new_file_mode() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+NEW_FILE = _new_file_mode()
+"""The mode of a file that `open` would make. Found out at import: the umask can only be read by setting it, and other
+threads may make files at any time."""
 
 
 class FileRef(TypedDict):
@@ -30,6 +43,15 @@ class FileRef(TypedDict):
     """Size of the content."""
 
 
+def is_file_ref(value: object) -> TypeGuard[FileRef]:
+    """Tell whether a value refers to a file: it has a `FileRef`'s fields, perhaps with more beside them."""
+    if not isinstance(value, dict):
+        return False
+    facts = cast("dict[str, Any]", value)
+    texts = all(isinstance(facts.get(name), str) for name in ("path", "mime", "sha256"))
+    return texts and isinstance(facts.get("bytes"), int)
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """Where tools read and write. Every path that comes from a plan is resolved against one of the two roots."""
@@ -39,6 +61,17 @@ class Workspace:
 
     output_root: Path
     """The only folder that tools may write to; made when the first file is written."""
+
+    node: str | None = None
+    """Id of the node that this view is for, which owns what is written by it; `None` for nobody's."""
+
+    files: RunFiles = field(default_factory=RunFiles, compare=False, repr=False)
+    """Owners and hashes of the files below the output folder, shared by all views of a run."""
+
+    def for_node(self, node: str) -> Workspace:
+        """Return the view of the workspace for an attempt at a node: it owns the paths that it claims and writes."""
+        self.files.begin_attempt(node)
+        return replace(self, node=node)
 
     def input_path(self, path: str) -> Path:
         """Return a path below the input root.
@@ -55,6 +88,24 @@ class Workspace:
             OutsideRootError: The path leaves the root, also through a symbolic link.
         """
         return _inside(self.output_root, path, "write")
+
+    def claim(self, path: str) -> Path:
+        """Return a path below the output root, and make the node its owner, before work is put into the file.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            PathTakenError: Another node of the run owns it.
+        """
+        return self._claimed(path, folder=False)
+
+    def claim_folder(self, path: str) -> Path:
+        """Return a folder below the output root that the node alone fills; others may put single files there.
+
+        Raises:
+            OutsideRootError: The path leaves the root, also through a symbolic link.
+            PathTakenError: Another node of the run fills it, or has a file of that name.
+        """
+        return self._claimed(path, folder=True)
 
     def made(self, path: str) -> Path:
         """Return a file below the output root that this run has made.
@@ -78,28 +129,42 @@ class Workspace:
 
         Raises:
             OutsideRootError: The path leaves the root.
+            PathTakenError: Another node of the run owns it.
             OSError: The file could not be written.
         """
-        target = self.output_path(path)
+        target = self.claim(path)
         if target.is_dir() or target == self.output_root.resolve():
             raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)
+        written, sha256 = self.relative(target), hashlib.sha256(content).hexdigest()
+        self.files.note_written(self.node, written, target, sha256)
         return FileRef(
-            path=target.relative_to(self.output_root.resolve()).as_posix(),
+            path=written,
             mime=mime or mimetypes.guess_type(target.name)[0] or "application/octet-stream",
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=sha256,
             bytes=len(content),
         )
+
+    def relative(self, target: Path) -> str:
+        """Return a resolved path below the output root as references and owners spell it."""
+        return target.relative_to(self.output_root.resolve()).as_posix()
+
+    def _claimed(self, path: str, *, folder: bool) -> Path:
+        target = self.output_path(path)
+        clash = self.node and self.files.claim(self.relative(target), self.node, folder=folder)
+        if clash:
+            raise PathTakenError(path, clash.owner, clash.reason)
+        return target
 
 
 def replace_file(target: Path, content: bytes) -> None:
     """Write a file by way of a temporary one beside it, so that it appears whole or not at all."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor has no path
             file.write(content)
-        Path(name).chmod(0o644)
+        Path(name).chmod(NEW_FILE)
         Path(name).replace(target)
     except BaseException:
         Path(name).unlink(missing_ok=True)

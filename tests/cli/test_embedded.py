@@ -1,0 +1,97 @@
+"""Prefect's embedded server: what it must not inherit, several at once, and one that is killed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cli.command import FEATURE, PROGRAM, call, environment, node, write_plan
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+OF_OTHER_SERVERS = {
+    "PREFECT_SERVER_API_AUTH_STRING": "a:b",
+    "PREFECT_SERVER_API_BASE_PATH": "/prefect/api",
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    "PREFECT_SERVER_API_DEFAULT_LIMIT": "5",
+    "PREFECT_MESSAGING_BROKER": "prefect_redis.messaging",
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect_redis.ordering",
+    "PREFECT_SERVER_DOCKET_URL": "redis://127.0.0.1:9/0",
+    "PREFECT_API_SERVICES_TASK_RUN_RECORDER_ENABLED": "false",
+}
+PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "no_proxy": "example.org"}
+SOCKS = {"ALL_PROXY": "socks5h://127.0.0.1:9", "https_proxy": "socks5://127.0.0.1:9"}
+
+
+@pytest.mark.parametrize("extra", [OF_OTHER_SERVERS | PROXIES, SOCKS])
+def test_embedded_server_inherits_nothing_that_breaks_it(tmp_path: Path, extra: dict[str, str]) -> None:
+    outcome = call("run", FEATURE, "--simulate", "--json", cwd=tmp_path, extra=extra)
+    assert outcome.code == 0, outcome.err
+    assert outcome.json["task_runs"] == {"expected": 6, "recorded": 6}
+
+
+def test_embedded_server_inherits_nothing_from_a_profile_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "prefect-home").mkdir()
+    (tmp_path / "prefect-home" / "profiles.toml").write_text(
+        'active = "mine"\n[profiles.mine]\nPREFECT_SERVER_API_AUTH_STRING = "a:b"\n'
+        'PREFECT_SERVER_EPHEMERAL_ENABLED = "true"\n'
+    )
+    (tmp_path / "prefect.toml").write_text('[server.api]\nbase_path = "/prefect/api"\n')
+    outcome = call("run", FEATURE, "--simulate", "--quiet", cwd=tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED"])
+def test_embedded_server_can_be_switched_off_by_the_environment(tmp_path: Path, name: str) -> None:
+    refused = call("run", FEATURE, "--simulate", "--quiet", cwd=tmp_path, extra={name: "false"})
+    assert refused.code == 3
+    assert "the embedded one is switched off: set PREFECT_API_URL" in refused.err
+
+
+def test_first_starts_at_once_all_work(tmp_path: Path) -> None:
+    env = environment(tmp_path / "home")
+    runs = [
+        subprocess.Popen(
+            [PROGRAM, "run", FEATURE, "--simulate", "--quiet"],
+            cwd=tmp_path,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    ended = [run.communicate(timeout=240) for run in runs]
+    assert [(run.returncode, err) for run, (_, err) in zip(runs, ended, strict=True)] == [(0, "")] * 3
+
+
+def test_killed_embedded_server_is_told_with_what_is_kept(tmp_path: Path) -> None:
+    chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(500)]
+    run = subprocess.Popen(
+        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate"],
+        cwd=tmp_path,
+        env=environment(tmp_path / "home"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert run.stdout is not None
+    for line in run.stdout:
+        if "done    n1 " in line:
+            break
+    children = psutil.Process(run.pid).children()
+    server = next(child for child in children if "uvicorn" in " ".join(child.cmdline()))
+    server.send_signal(signal.SIGKILL)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 3
+    said = re.search(r"embedded server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
+    assert said is not None, err
+    assert int(said[1]) >= 2
+    assert re.search(r"to go on with what is left:\n  vibe-prefect resume long-\S+\n", out)
+    assert "Traceback" not in err  # Prefect says in its own words that it could not send its log

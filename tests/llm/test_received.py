@@ -1,0 +1,104 @@
+"""The rules by which a provider's response becomes an answer, without a client or a server."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vibe_prefect.llm.asking import Question
+from vibe_prefect.llm.received import Finish, Received, Usage, incomplete, meaning, well_formed, without_thinking
+from vibe_prefect.llm.stream_end import StreamNotes
+
+QUESTION = Question("openai:ok", "", "Write.", max_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>a</think>b", "b"),
+        ("\n <think>a</think>\n\n  indented\nmore", "  indented\nmore"),
+        ("<thinking>a <think> b</thinking>\r\n\r\nc", "c"),
+        ("a\n</think>\nb", "b"),
+        ("</think>\n\nb", "b"),
+        ("a</think>\n\nb", "b"),
+        ("a\n</think>", ""),
+        ("<think>a", ""),
+        ("a </think> b", "a </think> b"),
+        ("See:\n```\n</think>\n```\n", "See:\n```\n</think>\n```\n"),
+        ("See:\n\n    </think>\n\nb", "See:\n\n    </think>\n\nb"),
+        ("a <think>b</think>\nc", "a <think>b</think>\nc"),
+        ("<thinker>a</thinker>", "<thinker>a</thinker>"),
+        ("  a\n", "  a\n"),
+    ],
+)
+def test_thinking_is_taken_out_at_the_beginning_alone(text: str, expected: str) -> None:
+    assert without_thinking(text) == expected
+
+
+def test_thinking_by_a_models_own_tags() -> None:
+    assert without_thinking("[THINK]a[/THINK]\nb", [("[THINK]", "[/THINK]")]) == "b"
+
+
+@given(st.text())
+def test_a_text_without_tags_stays_as_it_is(text: str) -> None:
+    assert without_thinking(text) == text
+    assert well_formed(text) == text
+
+
+@given(st.lists(st.integers(0, 0x10FFFF).map(chr)).map("".join))
+def test_any_text_becomes_one_that_utf8_holds(text: str) -> None:
+    assert well_formed(text).encode().decode() == well_formed(text)
+
+
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        (Received(finish="stop"), "stop"),
+        (Received(finish="tool_call", finish_word="tool_calls"), "tool_call"),
+        (Received(finish_word="eos"), "stop"),
+        (Received(finish="stop", ended=False), None),
+        (Received(finish="stop", finish_word="", ended=False), None),
+        (Received(finish="stop", finish_word="stop", ended=False), "stop"),
+        (Received(ended=True), "stop"),
+        (Received(), None),
+        (Received(finish_word="Max_Tokens"), "length"),
+        (Received(finish="content_filter", ended=False), "content_filter"),
+        (Received(finish_word="network_error", ended=True), "error"),
+    ],
+)
+def test_why_an_answer_ended(received: Received, expected: Finish | None) -> None:
+    assert meaning(received) == expected
+
+
+def test_an_empty_answer_is_none_even_where_no_end_is_required() -> None:
+    problem = incomplete(Received(ended=False), " \n", QUESTION, end_required=False)
+    assert "the answer is empty" in str(problem)
+
+
+EVENTS = (
+    b': note\r\n\r\ndata: {"choices": [{"text": "data: [DONE] \\"usage\\": 9"}]}\r\n\r\n'
+    b'data: {"usage": {"prompt_tokens": 30, "completion_tokens": 9, "prompt_cache_hit_tokens": 7, "cost": 0.1}}\n\n'
+    b'data: {"usage": {"prompt_tokens": 30, "completion_tokens": 10, "queue": null}}\n\ndata: {"usage": [1]}\n\n'
+    b"data: [DONE]"
+)
+
+
+@given(st.lists(st.integers(0, len(EVENTS)), max_size=40))
+def test_a_stream_is_read_alike_however_its_bytes_are_cut(places: list[int]) -> None:
+    cuts = [0, *sorted(places), len(EVENTS)]
+    notes = StreamNotes()
+    for start, end in pairwise(cuts):
+        notes.feed(EVENTS[start:end])
+    assert not notes.ended
+    notes.close()
+    assert (notes.ended, notes.usage) == (True, Usage(30, 10, 7))
+
+
+def test_words_of_the_model_are_no_end_mark() -> None:
+    notes = StreamNotes()
+    notes.feed(b'data: {"choices": [{"delta": {"content": "data: [DONE]"}}]}\n\nevent: [DONE]\n\n')
+    notes.close()
+    assert (notes.ended, notes.usage) == (False, None)

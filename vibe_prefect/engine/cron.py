@@ -1,0 +1,103 @@
+"""Cron expressions: when they come next, and where they mean something else than they seem to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.schedules import Schedule
+
+from vibe_prefect.errors import UsageError, did_you_mean, shorten
+
+_croniter: Any = import_module("prefect._vendor.croniter.croniter")
+"""The reader of cron expressions that Prefect's server has; it comes without types."""
+
+SHOWN = 3
+"""How many of the next times are worked out."""
+
+FIELDS = 5
+_EXPECTED = "expected minute, hour, day, month and weekday, as in '0 6 * * 1'"
+_STEP = re.compile(r"(?:\*|0-59|0-23)/(\d+)")
+_ANY = ("*", "?")
+_SIZES = ((0, "minute", "hour", 60), (1, "hour", "day", 24))
+"""Index of a field, what it counts, within what it starts again, and how many of them there are."""
+
+
+@dataclass(frozen=True)
+class CronReading:
+    """A cron expression as Prefect's server understands it."""
+
+    schedule: Schedule
+    """The schedule for a deployment."""
+
+    times: tuple[datetime, ...]
+    """The next times, in the schedule's zone."""
+
+    remarks: tuple[str, ...]
+    """What is easily taken for something else, one sentence each."""
+
+
+def read_cron(cron: str, timezone: str, now: datetime | None = None) -> CronReading:
+    """Read a cron expression.
+
+    Args:
+        cron: The expression: five fields, or a word such as `@daily`.
+        timezone: The IANA name of its time zone.
+        now: After when the next times are; now by default.
+
+    Raises:
+        UsageError: The expression or the time zone is not valid, or the expression matches no date.
+    """
+    if timezone not in available_timezones():
+        hint = did_you_mean(timezone, available_timezones()) or "; expected a name such as 'Europe/Berlin'"
+        raise UsageError(f"--timezone {shorten(timezone)} is no time zone{hint}")
+    try:
+        CronSchedule(cron=cron, timezone=timezone)
+    except ValueError:
+        raise UsageError(f"--cron {shorten(cron)} is no schedule: {_EXPECTED}{_hint(cron)}") from None
+    zone = ZoneInfo(timezone)
+    start = (now or datetime.now(zone)).astimezone(zone).replace(tzinfo=None)
+    dates = _croniter.croniter(cron, start)
+    try:
+        times: tuple[datetime, ...] = tuple(dates.get_next(datetime).replace(tzinfo=zone) for _ in range(SHOWN))
+    except _croniter.CroniterBadDateError:
+        message = f"--cron {shorten(cron)} never comes: there is no such date; {_EXPECTED}"
+        raise UsageError(message) from None
+    return CronReading(Schedule(cron=cron, timezone=timezone), times, tuple(_remarks(cron.split())))
+
+
+def _hint(cron: str) -> str:
+    if cron.strip().startswith("@"):
+        return "; of the words, @hourly, @daily, @weekly, @monthly and @yearly are understood"
+    if len(cron.split()) > FIELDS:
+        return "; there is no field for seconds at the front"
+    return ""
+
+
+def _remarks(fields: list[str]) -> Iterator[str]:
+    if len(fields) < FIELDS:  # a word such as @daily
+        return
+    if len(fields) > FIELDS:
+        yield f"{len(fields)} fields: the first is the minute, and the sixth the second, not the other way round"
+    for index, unit, whole, size in _SIZES:
+        step = _STEP.fullmatch(fields[index])
+        if step and size % int(step[1]):
+            starts = ", ".join(map(str, range(0, size, int(step[1]))))
+            yield f"{fields[index]!r} is not every {step[1]} {unit}s: each {whole} starts again, at {unit} {starts}"
+        elif step and int(step[1]) >= size:
+            yield f"{fields[index]!r} is once in each {whole}, at {unit} 0: a step does not reach beyond the {whole}"
+    minute, hour, day, _, weekday = fields[:FIELDS]
+    if minute == "*" and hour not in _ANY:
+        yield f"'*' as the minute runs it every minute of the hour {hour}; for once in the hour, write 0"
+    if step := re.fullmatch(r"(?:\*|1-31)/(\d+)", day):
+        yield f"{day!r} is not every {step[1]} days across months: each month starts again on its first day"
+    if day not in _ANY and weekday not in _ANY:
+        yield f"it comes on each day that either the day {day!r} or the weekday {weekday!r} names, not both alone"
+    if re.fullmatch(r"29|30|31", day) and weekday in _ANY:
+        yield f"a month without a day {day} is left out; 'L' is the last day of each month"

@@ -1,0 +1,173 @@
+"""What a node on a model is given to work on: the texts of its dependencies, and which of their files it cannot see.
+
+A model here reads text alone. A picture is never passed as the JSON of its reference: a model would judge the file's
+name, and invent the rest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vibe_prefect.errors import ToolError
+from vibe_prefect.tools.base import Tool, ToolCategory, ToolContext
+from vibe_prefect.tools.workspace import FileRef, Workspace, is_file_ref
+
+OWN_PARAMETERS = "this node's parameters"
+"""The name under which a model is given what a node's parameters hold besides `tool` and `tool_inputs`."""
+
+MAX_FILE = 1_000_000
+"""Bytes of a text file that are read, at most."""
+
+_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
+_KINDS = {"image": "a picture", "audio": "a sound", "video": "a video"}
+_MEDIA = {ToolCategory.IMAGE: "a picture", ToolCategory.AUDIO: "a sound", ToolCategory.VIDEO: "a video"}
+_FILE_FIELDS = frozenset({"path", "mime", "sha256", "bytes"})
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Outputs of a node's dependencies, as far as a model can read them."""
+
+    texts: Mapping[str, str]
+    """Texts by the ids of the dependencies."""
+
+    unseen: Mapping[str, str]
+    """What the other dependencies made, such as `a picture`, by their ids."""
+
+    def check(self) -> None:
+        """Refuse to ask a model about files alone.
+
+        Raises:
+            ToolError: There are files and no text; final.
+        """
+        if self.unseen and not self.texts:
+            raise ToolError(unseen_message(self.unseen), retryable=False)
+
+
+def given_by(outputs: Mapping[str, Any], workspace: Workspace | None = None) -> Given:
+    """Return what the outputs of dependencies say: their `text` where they have one, else the output as JSON.
+
+    Of a text file that a node wrote, the content is its text. Other files are left out.
+
+    Args:
+        outputs: The outputs by the ids of the dependencies.
+        workspace: Where the files are; without one, no file is read.
+
+    Raises:
+        ToolError: A text file is gone, or too large.
+    """
+    texts: dict[str, str] = {}
+    unseen: dict[str, str] = {}
+    for id, output in outputs.items():
+        if output in (None, "", {}, []):
+            continue
+        text = _text_of(output, workspace)
+        if text is None:
+            unseen[id] = _kind(output)
+        else:
+            texts[id] = text
+    return Given(texts, unseen)
+
+
+def given_to(context: ToolContext) -> Given:
+    """Return what a node's dependencies give it."""
+    return given_by(context.get("previous_outputs", {}), context.get("workspace"))
+
+
+def own_parameters(context: ToolContext) -> dict[str, str]:
+    """Return a node's own parameters as material; empty where it has none."""
+    parameters = context.get("parameters")
+    return {OWN_PARAMETERS: json.dumps(parameters, ensure_ascii=False)} if parameters else {}
+
+
+def unseen_message(unseen: Mapping[str, str]) -> str:
+    """Say which dependencies a model cannot see, and what to do."""
+    made = " and ".join(f"{id!r} made {kind} and no text" for id, kind in unseen.items())
+    it = "it" if len(unseen) == 1 else "them"
+    return (
+        f"{made}; the model cannot see {it}: let the node depend on a text that says what is in {it}, check {it} with "
+        "a tool such as check_image or check_audio, or set `dependencies: false` in a generating node that does not "
+        f"need {it}"
+    )
+
+
+def media_alone(makers: Mapping[str, Tool | None]) -> str | None:
+    """Return why a model could read nothing of what a node depends on, where its tools say so before the run.
+
+    Args:
+        makers: The tools of the dependencies by their ids; `None` where no tool runs one.
+    """
+    kinds = {id: _stated_kind(maker) for id, maker in makers.items()}
+    unseen = {id: kind for id, kind in kinds.items() if kind is not None}
+    return unseen_message(unseen) if unseen and len(unseen) == len(makers) else None
+
+
+def _stated_kind(maker: Tool | None) -> str | None:
+    """Return what a tool says that it makes, where that is a media file and no text; else `None`."""
+    if maker is None or not _is_file_schema(maker.spec.output_schema):
+        return None
+    return _MEDIA.get(maker.spec.category)
+
+
+def _is_file_schema(schema: Mapping[str, Any]) -> bool:
+    fields = cast("Mapping[str, Any]", schema.get("properties", {}))
+    return fields.keys() >= _FILE_FIELDS and "text" not in fields
+
+
+def _text_of(output: Any, workspace: Workspace | None) -> str | None:
+    """Return an output's text; `None` where it is nothing but files that are no text."""
+    if isinstance(output, str):
+        return output
+    facts = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+    if isinstance(text := facts.get("text"), str):
+        return text
+    if is_file_ref(facts) and facts["mime"].startswith(_TEXT_TYPES) and workspace is not None:
+        return _content(facts, workspace)
+    rest = _without_files(output)
+    return None if rest is _NOTHING else json.dumps(rest, ensure_ascii=False, indent=1, default=str)
+
+
+def _content(file: FileRef, workspace: Workspace) -> str:
+    path = workspace.made(file["path"])
+    if path.stat().st_size > MAX_FILE:
+        raise ToolError(f"{file['path']!r} is larger than the {MAX_FILE:,} bytes that a model may read of a file")
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+_NOTHING = object()
+
+
+def _without_files(output: Any) -> Any:
+    """Return JSON data without the references to files in it; `_NOTHING` where it holds nothing else."""
+    if is_file_ref(output):
+        return _NOTHING
+    if isinstance(output, dict):
+        facts = cast("dict[str, Any]", output)
+        kept: dict[str, Any] = {name: _without_files(value) for name, value in facts.items()}
+        kept = {name: value for name, value in kept.items() if value is not _NOTHING}
+        return kept if kept or not facts else _NOTHING
+    if isinstance(output, list | tuple):
+        values = cast("list[Any]", output)
+        rest = [kept for kept in map(_without_files, values) if kept is not _NOTHING]
+        return rest if rest or not values else _NOTHING
+    return output
+
+
+def _kind(output: Any) -> str:
+    files = _files(output)
+    kinds = {_KINDS.get(file["mime"].partition("/")[0], f"a file ({file['mime']})") for file in files}
+    return next(iter(kinds)) if len(kinds) == 1 and len(files) == 1 else f"{len(files)} files"
+
+
+def _files(output: Any) -> list[FileRef]:
+    if is_file_ref(output):
+        return [output]
+    values: list[Any] = []
+    if isinstance(output, dict):
+        values = list(cast("dict[str, Any]", output).values())
+    elif isinstance(output, list | tuple):
+        values = list(cast("list[Any]", output))
+    return [file for value in values for file in _files(value)]

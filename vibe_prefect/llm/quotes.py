@@ -1,0 +1,108 @@
+"""Finding a quote in a text, though a model writes quotation marks, dashes and white space in its own way."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MIN_QUOTE = 8
+"""Characters that a quote has at least, unless the judged text is shorter: a word or two prove nothing."""
+
+_QUOTATION_MARKS = frozenset(
+    "'\"\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\u2035\u2036\u300c\u300d\u300e\u300f\u301d\u301e\u301f"
+)
+_DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e3a\u2e3b\ufe58\ufe63\uff0d")
+_EMPHASIS = frozenset("*_~`")
+_IGNORED_CATEGORIES = ("Cf", "Cc")
+"""Soft hyphens, zero-width characters, marks of direction and other controls; line ends count as white space before."""
+
+_CLUSTER = re.compile(r"[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+")
+_EDGES = "'. "
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedText:
+    """A text as it is compared, and where each of its characters comes from."""
+
+    original: str
+    """The text as it stands."""
+
+    text: str
+    """The text as it is compared: no typography, no emphasis, no case, single spaces."""
+
+    spans: tuple[tuple[int, int], ...]
+    """Beginning and end in the original, for each character of `text`."""
+
+    def passage(self, quote: str) -> str | None:
+        """Return the passage that a quote means, as it stands in the original; `None` where it is not there.
+
+        A quote that is too short, or only punctuation, means none. Quotation marks and ellipses around the whole are
+        not part of it, where it is not found with them.
+        """
+        needle = fold(quote)
+        for candidate in dict.fromkeys((needle, needle.strip(_EDGES))):
+            start = self.text.find(candidate) if self._proves(candidate) else -1
+            if start >= 0:
+                return self.original[self.spans[start][0] : self.spans[start + len(candidate) - 1][1]]
+        return None
+
+    def _proves(self, needle: str) -> bool:
+        long_enough = len(needle) >= min(MIN_QUOTE, max(1, len(self.text)))
+        return long_enough and any(map(str.isalnum, needle))
+
+
+def folded(text: str) -> FoldedText:
+    """Return a text as quotes are looked for in it."""
+    pieces: list[str] = []
+    spans: list[tuple[int, int]] = []
+    for piece, start, end in _joined(text):
+        pieces.append(piece)
+        spans += [(start, end)] * len(piece)
+    return FoldedText(text, "".join(pieces), tuple(spans))
+
+
+def fold(text: str) -> str:
+    """Return a text without typography, emphasis and case, for comparison."""
+    return "".join(piece for piece, _, _ in _joined(text))
+
+
+def _joined(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield pieces without doubled spaces, marks and dashes, and without spaces around dashes and at both ends."""
+    space: tuple[str, int, int] | None = None
+    last = ""
+    for piece, start, end in _pieces(text):
+        if piece == " ":
+            space = space or (piece, start, end)
+            continue
+        if space is not None and last not in ("", "-") and piece != "-":
+            yield space
+            last = " "
+        space = None
+        if piece in ("-", "'") and piece == last:
+            continue
+        yield piece, start, end
+        last = piece
+
+
+def _pieces(text: str) -> Iterator[tuple[str, int, int]]:
+    for cluster in _CLUSTER.finditer(text):
+        piece = _piece(cluster.group())
+        for part in piece.split(" ") if len(piece) > 1 and " " in piece else [piece]:
+            if part:
+                yield part, cluster.start(), cluster.end()
+
+
+def _piece(cluster: str) -> str:
+    """Return what stands for a character and the marks on it; nothing where it does not count."""
+    if cluster in _QUOTATION_MARKS:
+        return "'"
+    if cluster in _DASHES:
+        return "-"
+    if cluster.isspace():
+        return " "
+    if cluster in _EMPHASIS or unicodedata.category(cluster[0]) in _IGNORED_CATEGORIES:
+        return ""
+    plain = unicodedata.normalize("NFKC", cluster)
+    return " " if plain.isspace() else unicodedata.normalize("NFKC", plain.casefold())

@@ -1,0 +1,81 @@
+"""What is wrong with the templates of a node's inputs, as far as it can be told before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_prefect.errors import did_you_mean
+from vibe_prefect.output_fields import missing_part
+from vibe_prefect.templates import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError, References, Step, references
+
+
+@dataclass(frozen=True, slots=True)
+class StatedOutput:
+    """What is known of a node's output before it has run."""
+
+    schema: Any
+    """Its JSON Schema."""
+
+    maker: str
+    """What makes it, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateCheck:
+    """What the templates of one node may read."""
+
+    dependencies: Collection[str] | None
+    """Ids of its dependencies; `None` where they could not be read."""
+
+    stated: Callable[[str], StatedOutput | None]
+    """Looks up what is known of the output of a node, by its id."""
+
+    def messages(self, text: str, *, raw: bool) -> Iterator[str]:
+        """Yield what is wrong with a template.
+
+        Args:
+            text: The template.
+            raw: Whether the tool itself fills it in, so that it may have more names.
+        """
+        try:
+            found = references(text)
+        except InvalidTemplateError as error:
+            yield str(error)
+            return
+        for name in found.outputs:
+            yield from self._output(name, found)
+        if not raw and not found.subtracted:
+            yield from map(_unknown_name, sorted(found.names - TEMPLATE_NAMES))
+
+    def _output(self, name: str, found: References) -> Iterator[str]:
+        if self.dependencies is None or name in self.dependencies:
+            parts = dict.fromkeys(field.steps for field in found.fields if field.output == name)
+            yield from dict.fromkeys(message for steps in parts if (message := self._missing(name, steps)))
+            return
+        meant = found.subtracted.get(name)
+        if meant in self.dependencies:
+            yield f"the template reads outputs.{meant} as a subtraction; write outputs[{meant!r}]"
+            return
+        known = (
+            f"its dependencies are {', '.join(self.dependencies)}" if self.dependencies else "it has no dependencies"
+        )
+        hint = did_you_mean(name, self.dependencies)
+        yield f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}{hint}"
+
+    def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
+        stated = self.stated(name)
+        if stated is None:
+            return None
+        missing = missing_part(stated.schema, _output_name(name), steps)
+        return f"{missing} (the output of {stated.maker})" if missing else None
+
+
+def _output_name(id: str) -> str:
+    return f"outputs.{id}" if id.isidentifier() else f"outputs[{id!r}]"
+
+
+def _unknown_name(name: str) -> str:
+    hint = did_you_mean(name, TEMPLATE_NAMES) or f"; a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
+    return f"the template names {name!r}, which is not defined{hint}{LITERAL_BRACES}"

@@ -1,0 +1,139 @@
+"""Images as people see them: upright, in eight bits a channel. What checks an image, or shows it small, looks here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
+
+from PIL import Image
+
+MAX_PIXELS = 80_000_000
+"""The largest image that is looked into, in pixels: a little less than where Pillow begins to warn."""
+
+_ORIENTATION = 0x0112
+"""The EXIF tag: EXIF 2.32, section 4.6.4."""
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns an image of each orientation upright; 1 is upright already."""
+
+_BYTE, _WORD = 255.0, 65_535.0
+"""Full scale of 8 and of 16 bits."""
+
+_BRIGHT = 16.0
+"""Where floats end that may be light, of which 1 is white: a larger value is one of 8 bits, or has no known scale."""
+
+
+class PictureError(ValueError):
+    """A file that is no image, or one too large to be looked into; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image, read."""
+
+    image: Image.Image
+    """What is shown of it: its first frame, upright, in mode RGB, or RGBA where it is transparent."""
+
+    format: str
+    """The file's format, such as `PNG`."""
+
+    mode: str
+    """How the file holds its pixels, in Pillow's words: `I;16` is grey of 16 bits."""
+
+    def on_white(self) -> Image.Image:
+        """Return the image without transparency, as on a white page."""
+        if self.image.mode == "RGB":
+            return self.image
+        page = Image.new("RGB", self.image.size, "white")
+        page.paste(self.image, mask=self.image)
+        return page
+
+
+def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Picture:
+    """Read an image.
+
+    Values of more than eight bits are scaled to eight, not cut off. Orientation is that of EXIF; one that cannot be
+    read turns nothing.
+
+    Args:
+        source: The file, or its content.
+        max_pixels: How many pixels it may have.
+        side: Read a JPEG no larger than needed for a small picture with this longer side, in pixels.
+
+    Raises:
+        PictureError: It is no image, is damaged, or has too many pixels.
+    """
+    try:
+        with Image.open(source) as image:
+            if image.width * image.height > max_pixels:
+                reason = f"it has {image.width} x {image.height} pixels; at most {max_pixels:,} are looked into"
+                raise PictureError(reason)
+            if side is not None:
+                image.draft("RGB", (side, side))
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image))
+            shown = _eight_bits(image)
+            return Picture(shown if turn is None else shown.transpose(turn), image.format or "unknown", image.mode)
+    except PictureError:
+        raise
+    except Exception as error:  # each of Pillow's many readers has errors of its own
+        raise PictureError(str(error) or type(error).__name__) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # noqa: BLE001 - written by cameras, broken in every way: the picture itself is fine
+        return 1
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if is_wide(image):
+        return scaled_grey(image).convert("RGB")
+    if image.mode == "LAB":  # Pillow would lose its opacity on a direct way
+        return image.convert("RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def is_wide(image: Image.Image) -> bool:
+    """Tell whether an image holds grey values of more than eight bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def scaled_grey(image: Image.Image) -> Image.Image:
+    """Return a grey image of wide values in eight bits; Pillow's own conversion shows all above 255 as white."""
+    wide: Any = image if image.mode == "F" else image.convert("I")
+    low, high = (float(value) for value in cast("tuple[float, float]", wide.getextrema()))
+    black, white = _scale(image, low, high)
+    factor = _BYTE / (white - black)
+
+    def scaled(value: Any) -> Any:
+        return value * factor + (0.5 - black * factor)
+
+    grey: Image.Image = wide.point(scaled).convert("L")
+    grey.info.pop("transparency", None)  # a value of the wide scale
+    return grey
+
+
+def _scale(image: Image.Image, low: float, high: float) -> tuple[float, float]:
+    """Return which values are black and white; of what has no agreed scale, the least and the greatest that occur."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return 0.0, _WORD
+    if not (isfinite(low) and isfinite(high)):
+        return 0.0, 1.0
+    known = ((1.0, 0.0), (_BYTE, _BRIGHT)) if image.mode == "F" else ((_BYTE, 0.0), (_WORD, 0.0))
+    for full, above in known:
+        if low >= 0 and above <= high <= full:
+            return 0.0, full
+    return (min(0.0, low), high) if high > min(0.0, low) else (low, low + 1.0)

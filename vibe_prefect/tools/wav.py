@@ -1,0 +1,229 @@
+"""WAV files: what their headers say, and how loud they are. RIFF, RF64 and BW64; integers and floats of 8 to 64 bits.
+
+Python's own `wave` reads neither floats nor extensible formats before 3.12, and believes any size that a header states.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from struct import unpack
+from typing import BinaryIO
+
+from vibe_prefect.tools.functions import ToolInputError
+
+BLOCK = 65_536
+"""How many samples are read at a time."""
+
+MAX_CHUNKS = 10_000
+"""How many chunks a file may have before its samples."""
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_HEADS = (b"RIFF", b"RF64", b"BW64")
+_INTEGERS = {2: "h", 4: "i", 8: "q"}
+_FLOATS = {4: "f", 8: "d"}
+
+
+class WavError(ToolInputError):
+    """A file that is no WAV, or one whose level cannot be measured; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wav:
+    """What the headers of a WAV file say, as far as the file itself bears it out."""
+
+    format: int
+    """1 is integer samples, 3 floats; any other is packed."""
+
+    channels: int
+    """1 is mono, 2 stereo."""
+
+    sample_rate: int
+    """Samples a second, of each channel."""
+
+    width: int
+    """Bytes of a sample; 0 where it is packed."""
+
+    start: int
+    """Where the samples begin, in bytes from the file's start."""
+
+    size: int
+    """How many bytes of samples there are."""
+
+    seconds: float
+    """How long it is."""
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """The chunks that matter, as they were found."""
+
+    layout: bytes = b""
+    stated_frames: int | None = None
+    long_size: int = 0
+    start: int = 0
+    size: int | None = None
+
+
+def is_wav(head: bytes) -> bool:
+    """Tell whether a file that begins so is a WAV; 12 bytes are enough."""
+    return head[:4] in _HEADS and head[8:12] == b"WAVE"
+
+
+def read_wav(source: Path) -> Wav:
+    """Read the headers of a WAV file.
+
+    What streams wrote, which knew no size when they began, ends with the file.
+
+    Raises:
+        WavError: It is none, or lacks what it takes to know its length.
+    """
+    with source.open("rb") as file:
+        end = file.seek(0, 2)
+        file.seek(0)
+        if not is_wav(file.read(12)):
+            raise WavError("it does not begin as a WAV file")
+        return _wav(_chunks(file, end))
+
+
+def peak(source: Path, wav: Wav) -> float:
+    """Return the loudest sample, 1 for full scale; floats may be louder. What is no number does not count.
+
+    Raises:
+        WavError: The samples are packed, or of a width that no player reads.
+    """
+    loudest = 0.0
+    blocks = _blocks(source, wav)
+    if wav.format == _FLOAT and wav.width in _FLOATS:
+        for block in blocks:
+            here = max(map(abs, filter(isfinite, _array(_FLOATS[wav.width], block))), default=0.0)
+            loudest = max(loudest, here)
+        return loudest
+    if wav.format != _PCM or not 1 <= wav.width <= 8:
+        raise WavError(f"its samples are of format {wav.format:#06x}, {wav.width * 8} bit, which are not measured")
+    if wav.width == 1:  # the only width without a sign
+        return max((max(max(block) - 128, 128 - min(block)) / 128 for block in blocks), default=0.0)
+    width = next(known for known in _INTEGERS if known >= wav.width)
+    full = 2 ** (8 * width - 1)
+    for block in blocks:
+        samples = _array(_INTEGERS[width], _widened(block, wav.width, width))
+        loudest = max(loudest, max(samples) / full, -min(samples) / full)
+    return loudest
+
+
+def _chunks(file: BinaryIO, end: int) -> _Chunks:
+    """Walk over the chunks until layout and samples are known."""
+    found = _Chunks()
+    place = 12
+    for _ in range(MAX_CHUNKS):
+        file.seek(place)
+        head = file.read(8)
+        if len(head) < 8 or (found.layout and found.size is not None):
+            break
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        if name == b"data":
+            size = _data_size(file, size, end - place - 8, found.long_size)
+        size = min(size, end - place - 8)
+        _note(found, name, file, place + 8, size)
+        place = _next(file, place + 8 + size, odd=bool(size % 2))
+    return found
+
+
+def _note(found: _Chunks, name: bytes, file: BinaryIO, start: int, size: int) -> None:
+    match name:
+        case b"fmt ":
+            file.seek(start)
+            found.layout = file.read(min(size, 40))
+        case b"ds64" if size >= 24:
+            file.seek(start)
+            found.long_size = int.from_bytes(file.read(16)[8:], "little")
+        case b"fact" if size >= 4:
+            file.seek(start)
+            found.stated_frames = int.from_bytes(file.read(4), "little")
+        case b"data" if found.size is None:
+            found.start, found.size = start, size
+        case _:
+            pass
+
+
+def _data_size(file: BinaryIO, stated: int, left: int, long_size: int) -> int:
+    """Return how many bytes of samples there are; a stream writes no size, or the greatest."""
+    if stated == _UNKNOWN_SIZE:
+        return long_size or left
+    if stated == 0 and left > 0 and not _begins_chunk(file.read(8), left):
+        return left
+    return stated
+
+
+def _begins_chunk(head: bytes, left: int) -> bool:
+    name, size = head[:4], int.from_bytes(head[4:], "little")
+    return len(head) == 8 and all(0x20 <= byte <= 0x7E for byte in name) and size <= left - 8
+
+
+def _next(file: BinaryIO, place: int, *, odd: bool) -> int:
+    """Return where the next chunk begins: after an odd one stands a zero, which some programs forget."""
+    if not odd:
+        return place
+    file.seek(place)
+    return place + (file.read(1) == b"\0")
+
+
+def _wav(found: _Chunks) -> Wav:
+    if len(found.layout) < 16:
+        raise WavError("it has no `fmt ` chunk, which says how its samples are to be read")
+    if found.size is None:
+        raise WavError("it has no `data` chunk, in which samples are")
+    form, channels, rate, byte_rate, block, bits = unpack("<HHIIHH", found.layout[:16])
+    if form == _EXTENSIBLE and len(found.layout) >= 26:
+        form = int.from_bytes(found.layout[24:26], "little")
+    if not channels or not rate:
+        raise WavError(f"it states {channels} channels and {rate} samples a second")
+    if form not in (_PCM, _FLOAT):
+        seconds = _packed_seconds(found.stated_frames, rate, found.size, byte_rate)
+        return Wav(form, channels, rate, 0, found.start, found.size, seconds)
+    width = block // channels if block and block % channels == 0 and block * 8 >= bits * channels else (bits + 7) // 8
+    if not width:
+        raise WavError(f"it states samples of {bits} bit")
+    size = found.size - found.size % (width * channels)
+    return Wav(form, channels, rate, width, found.start, size, size / (width * channels) / rate)
+
+
+def _packed_seconds(frames: int | None, rate: int, size: int, byte_rate: int) -> float:
+    if frames and frames != _UNKNOWN_SIZE:
+        return frames / rate
+    if not byte_rate:
+        raise WavError("it is packed, and states neither how many samples it has nor how many bytes a second")
+    return size / byte_rate
+
+
+def _blocks(source: Path, wav: Wav) -> Iterator[bytes]:
+    left = wav.size
+    with source.open("rb") as file:
+        file.seek(wav.start)
+        while left > 0 and (block := file.read(min(left, BLOCK * max(1, wav.width)))):
+            left -= len(block)
+            whole = len(block) - len(block) % max(1, wav.width)
+            if whole:
+                yield block[:whole]
+
+
+def _widened(block: bytes, width: int, target: int) -> bytes:
+    """Return little-endian samples with zeros below, so that each has as many bytes as the machine's numbers."""
+    if width == target:
+        return block
+    wide = bytearray(len(block) // width * target)
+    for byte in range(width):
+        wide[target - width + byte :: target] = block[byte::width]
+    return bytes(wide)
+
+
+def _array(kind: str, block: bytes) -> array[int] | array[float]:
+    samples = array(kind, block)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples
