@@ -228,6 +228,20 @@ def test_hostile_parameters_name_no_output_folder(tmp_path: Path, plan_id: str, 
     assert outputs_of(run, run) is None
 
 
+@pytest.mark.parametrize("deployed", [{"deployment_id": uuid4()}, {"parent_task_run_id": uuid4()}])
+def test_the_output_folder_of_a_deployed_run_is_within_the_operators(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deployed: dict[str, Any]
+) -> None:
+    """Somebody who fills in a form names no folder that pruning deletes, or that a report reads."""
+    plan_id, output = "p", tmp_path / "out"
+    given = {"plan": {"id": plan_id, "root_nodes": []}, "output": str(output), "reuse": "plan"}
+    run = flow_run(parameters=given, **deployed)
+    (output / plan_id / "shared").mkdir(parents=True)
+    assert outputs_of(known_run(run), known_run(run)) is None
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT", str(tmp_path))
+    assert outputs_of(known_run(run), known_run(run)) is not None
+
+
 async def test_pruning_deletes_a_lineage_and_nothing_beside_it(tmp_path: Path) -> None:
     store = await a_store(tmp_path / "records")
     root = folder_of(store).root

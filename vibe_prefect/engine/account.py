@@ -24,6 +24,7 @@ from vibe_prefect.compiler import (
 from vibe_prefect.engine.documents import read_document
 from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
+from vibe_prefect.engine.operator_roots import recorded_output
 from vibe_prefect.engine.runner import usage_of_record
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
@@ -66,7 +67,8 @@ class SeenRun:
         due = self.root.expected_start_time or self.root.created
         own = output_name(self.root.id, due) if due is not None else str(self.root.id)
         name = SHARED_FOLDER if parameters.get("reuse") == "plan" else own
-        return Path(parameters.get("output") or load_settings().output).resolve() / self.compiled.plan.id / name
+        output = recorded_output(self.flow_run) or load_settings().output
+        return Path(output).resolve() / self.compiled.plan.id / name
 
 
 async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:

@@ -33,10 +33,10 @@ from vibe_prefect.engine.lineage import (
     lineage_of,
     output_name,
 )
+from vibe_prefect.engine.operator_roots import recorded_output
 from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.storage import RecordFolder
 from vibe_prefect.graph import ID_FORM
-from vibe_prefect.settings import load_settings
 
 PAGE = 200
 """How many task runs one answer of the server holds at most."""
@@ -126,7 +126,7 @@ class KnownRun:
     """Ids of the plan's nodes."""
 
     output: str | None
-    """The folder below which its own lies."""
+    """The folder below which its own lies; `None` for what no operator allows."""
 
     due: datetime | None = None
     """When it was to start."""
@@ -345,7 +345,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
     plan_id, nodes = _plan_of(parameters.get("plan"))
     if nodes is not None and plans is not None:
         nodes = plans.setdefault(nodes, nodes)
-    reference, output = parameters.get("resume_from"), parameters.get("output", load_settings().output)
+    reference = parameters.get("resume_from")
     return KnownRun(
         id=run.id,
         name=run.name,
@@ -359,7 +359,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         goes_on_from=str(reference) if reference else None,
         plan_id=plan_id,
         nodes=nodes,
-        output=output if isinstance(output, str) else None,
+        output=recorded_output(run),
         shares=parameters.get("reuse") == "plan",
     )
 

@@ -132,6 +132,23 @@ def recorded_roots(flow_run: FlowRun) -> OperatorRoots | None:
     return None if alone else OperatorRoots(load_settings())
 
 
+def recorded_output(flow_run: FlowRun) -> str | None:
+    """Return the folder in which a run that the server has on record has its output folder.
+
+    Returns:
+        `None` where the run has a deployment and the folder is not within the operator's: somebody may have named one
+        in a form whose content is none of theirs.
+    """
+    output = flow_run.parameters.get("output") or load_settings().output
+    if not isinstance(output, str):
+        return None
+    roots = recorded_roots(flow_run)
+    try:
+        return output if roots is None else roots.folder("output", output)
+    except UsageError:
+        return None
+
+
 def _resolved(path: str) -> Path | None:
     """Return where a path leads in the end; `None` for what no path can be."""
     try:
