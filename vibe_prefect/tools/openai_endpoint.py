@@ -57,11 +57,11 @@ class OpenAIEndpoint:
     seconds: float = 180.0
     """How long one call may take."""
 
-    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """What else to send with each call, such as `{"response_format": "b64_json"}` for models that would otherwise
     answer with an address."""
 
-    prices: Prices | None = None
+    prices: Prices | None = field(default=None, hash=False)
     """US dollars for a picture, or for 1,000 characters of speech; `None` where the operator has not said it."""
 
     def price(self, model: str) -> float | None:
