@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,7 +11,9 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import OutsideRootError, ToolError
+from vibe_prefect.json_text import read_json
 from vibe_prefect.templates import is_template
 from vibe_prefect.tools.base import InputProblem, OutputFolder, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
@@ -181,12 +182,11 @@ def _read(path: str, workspace: Workspace) -> Any:
             content = file.read(MAX_WORKFLOW + 1)
         if len(content) > MAX_WORKFLOW:
             raise ToolInputError(f"{NAME}: workflow_file {path!r} has more than {MAX_WORKFLOW:,} bytes")
-        found = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(decode_text(content, NAME, path, mime="application/json")).data
+    except (OSError, ValueError) as error:
         if isinstance(error, ToolInputError):
             raise
         raise ToolInputError(f"{NAME}: workflow_file {path!r} cannot be read: {error}") from error
-    return found
 
 
 def _write(made: Made, folder: str, context: ToolContext) -> ToolResult:

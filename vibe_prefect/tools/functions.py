@@ -15,7 +15,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from vibe_prefect.errors import ToolDefinitionError, UsageError
+from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
     BaseTool,
     InputProblem,
@@ -38,10 +38,6 @@ CONTEXT = "context"
 
 NodeCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], tuple[tuple[str, ...], str] | None]
 """See `FunctionTool.node_check`."""
-
-
-class ToolInputError(UsageError, ValueError):
-    """Inputs that a tool cannot work with; the message names the input, what was found and what was expected."""
 
 
 class FunctionTool(BaseTool):

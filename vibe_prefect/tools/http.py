@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
-from vibe_prefect.tools.encodings import EncodingError, decode_text
+from vibe_prefect.encodings import EncodingError, decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
