@@ -11,6 +11,9 @@ from vibe_prefect.errors import ToolInputError
 MAX_PROLOGUE = 4_096
 """How many bytes at the start of a document are searched for a declaration."""
 
+TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
+"""What the media types of texts begin with, once `base_type` has made them plain."""
+
 _MARKS = (  # UTF-32 first: its little-endian mark begins as that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -111,6 +114,19 @@ def decode_text(
         except ValueError as error:  # a UnicodeDecodeError; some codecs have errors of their own
             failures.append(error)
     raise _undecodable(content, f"{tool}: {name!r}", candidates[0], failures[0]) from failures[0]
+
+
+def base_type(mime: str) -> str:
+    """Return the plain type of a media type with a suffix: `application/xml` for `application/rss+xml`."""
+    for suffix in ("json", "xml"):
+        if mime.endswith(f"+{suffix}") and not mime.startswith("image/"):
+            return f"application/{suffix}"
+    return mime
+
+
+def is_text_type(mime: str) -> bool:
+    """Tell whether what has a media type is meant to be read as text."""
+    return base_type(mime).startswith(TEXT_TYPES)
 
 
 def marked_codec(start: bytes) -> str | None:
