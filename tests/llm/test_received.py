@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibe_prefect.llm.asking import Question
 from vibe_prefect.encodings import well_formed
+from vibe_prefect.llm.asking import Question
 from vibe_prefect.llm.received import Finish, Received, Usage, incomplete, meaning, without_thinking
 from vibe_prefect.llm.stream_end import StreamNotes
 

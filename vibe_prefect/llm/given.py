@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from vibe_prefect.encodings import EncodingError, decode_text, is_text_type
 from vibe_prefect.errors import ToolError
-from vibe_prefect.tools.base import Tool, ToolCategory, ToolContext
+from vibe_prefect.tools.base import Dependency, Tool, ToolCategory, ToolContext
 from vibe_prefect.tools.workspace import FileRef, Workspace, is_file_ref
 
 OWN_PARAMETERS = "this node's parameters"
@@ -94,15 +94,22 @@ def unseen_message(unseen: Mapping[str, str]) -> str:
     )
 
 
-def media_alone(makers: Mapping[str, Tool | None]) -> str | None:
-    """Return why a model could read nothing of what a node depends on, where its tools say so before the run.
+def nothing_to_read(dependencies: Mapping[str, Dependency], *, judges: bool) -> str | None:
+    """Return why a model could read nothing of what a node depends on, where that is certain before the run.
 
     Args:
-        makers: The tools of the dependencies by their ids; `None` where no tool runs one.
+        dependencies: What is known of the dependencies, by id.
+        judges: Whether the model is to judge: a node that writes may depend on a composite for the order alone.
     """
-    kinds = {id: _stated_kind(maker) for id, maker in makers.items()}
+    kinds = {id: _stated_kind(one.tool) for id, one in dependencies.items()}
     unseen = {id: kind for id, kind in kinds.items() if kind is not None}
-    return unseen_message(unseen) if unseen and len(unseen) == len(makers) else None
+    composites = [id for id, one in dependencies.items() if one.is_composite] if judges else []
+    if not dependencies or len(unseen) + len(composites) < len(dependencies):
+        return None
+    if unseen:
+        return unseen_message(unseen)
+    named = " and ".join(map(repr, composites))
+    return f"there is nothing to judge: {named} only holds other nodes; depend on those whose texts are meant"
 
 
 def _stated_kind(maker: Tool | None) -> str | None:

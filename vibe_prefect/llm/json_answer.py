@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.json_text import RefusedJSONError, read_json, read_json_at
+from vibe_prefect.json_text import JSONText, RefusedJSONError, read_json, read_json_at
 from vibe_prefect.llm.received import without_thinking
 
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*[ \t]*")
@@ -70,9 +70,15 @@ def _parsed(text: str) -> JSONAnswer:
         read = read_json(text, lenient=True)
     except json.JSONDecodeError as error:
         raise AnswerJSONError(str(error)) from None
-    if not isinstance(read.data, dict):
+    answer = _object(read)
+    if answer is None:
         raise AnswerJSONError(f"expected an object, found {shorten(text, 100)}")
-    return JSONAnswer(read.text, read.data)
+    return answer
+
+
+def _object(read: JSONText) -> JSONAnswer | None:
+    data: object = read.data
+    return JSONAnswer(read.text, cast("dict[str, Any]", data)) if isinstance(data, dict) else None
 
 
 def _is_json(text: str) -> bool:
@@ -108,5 +114,6 @@ def _objects(text: str) -> Iterator[JSONAnswer]:
         except json.JSONDecodeError as error:
             place = max(error.pos, start.end())
         else:
-            if isinstance(read.data, dict):
-                yield JSONAnswer(read.text, read.data)
+            answer = _object(read)
+            if answer is not None:
+                yield answer

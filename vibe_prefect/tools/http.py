@@ -14,9 +14,9 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from vibe_prefect.encodings import EncodingError, base_type, decode_text, is_text_type
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
-from vibe_prefect.encodings import EncodingError, base_type, decode_text, is_text_type
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
