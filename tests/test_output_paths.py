@@ -208,6 +208,11 @@ def test_what_does_not_meet_for_sure_is_not_refused_for_it(nodes: list[WorkflowN
     assert not [problem for problem in problems(*nodes, tools=own_tools()) if "is taken" in problem]
 
 
+def test_a_path_that_leaves_any_folder_is_refused_before_the_run() -> None:
+    (found,) = problems(writes("a", "x/../../out-of-it"), writes("b", "/else/where"), writes("c", "{{ '..' }}/x"))
+    assert "'x/../../out-of-it' lies outside the run's output folder" in found
+
+
 def test_a_simulated_plan_writes_nothing_and_may_name_one_path_twice() -> None:
     assert compile_plan(plan(writes("a", "x"), writes("b", "x")), simulate=Simulate.ALL, tools=default_registry())
 

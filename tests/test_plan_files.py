@@ -144,6 +144,15 @@ def test_json_is_read_as_json_under_any_name(name: str, ensure_ascii: bool) -> N
         assert plan.model_dump(exclude_unset=True, mode="json") == data
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["plan.yaml", "plan.json"])
+def test_a_plan_file_is_read_by_its_byte_order_mark(folder: Path, name: str, encoding: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""  # its codec writes none
+    text = '{"id": "p", "source_vibe": {"description": "Gr\xfc\xdfe"}, "root_nodes": []}'
+    (folder / name).write_bytes(f"{mark}{text}".encode(encoding))
+    assert load_plan(folder / name).plan.source_vibe.description == "Gr\xfc\xdfe"
+
+
 def test_halves_of_a_character_are_joined_in_yaml() -> None:
     text = 'id: p\nsource_vibe: {description: "Tea \\ud83c\\udf75", metadata: {"\\ud83c\\udf75": x}}\nroot_nodes: []\n'
     vibe = read_plan("plan.yaml", text).plan.source_vibe

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 from collections.abc import Callable, Generator
+from datetime import date
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -27,8 +28,8 @@ from vibe_prefect import (
     WorkflowPlan,
     tool,
 )
-from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
-from vibe_prefect.errors import RunInUseError
+from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, jsonable, open_store, plain, record_path
+from vibe_prefect.errors import ResultTypeError, RunInUseError
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 
@@ -86,6 +87,17 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         "",
     ),
 }
+
+
+def test_a_result_with_half_a_character_is_kept_and_any_other_misfit_is_refused() -> None:
+    made = {"text": "a \ud83d\ude00 and \ud83d", "when": date(2026, 1, 2), "path": Path("a/b")}
+    assert plain(jsonable("n", made)) == {
+        "text": "a \U0001f600 and \ufffd",
+        "when": "2026-01-02",
+        "path": "a/b",
+    }
+    with pytest.raises(ResultTypeError, match="node 'n' returned a dict that JSON cannot hold"):
+        jsonable("n", {"text": "\ud83d", "made": object()})
 
 
 @pytest.mark.server

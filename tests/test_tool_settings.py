@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.settings import VibePrefectSettings
 from vibe_prefect.tool_settings import FetchSettings, MediaSettings, read_key
+from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
 
@@ -61,6 +62,7 @@ def test_the_environment_sets_lists_with_commas(monkeypatch: pytest.MonkeyPatch)
     assert media.comfyui is not None
     assert media.comfyui.nodes == ("KSampler", "SaveImage")
     assert "sk-1" not in repr((settings, fetch, media))
+    assert {"image_generate", "speech_generate", "comfyui_run"} <= set(equipped_registry(fetch, media))
 
 
 def test_a_file_sets_lists_as_lists(folder: Path) -> None:

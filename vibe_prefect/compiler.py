@@ -2,75 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from uuid import uuid4
 
-from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.graph import (
-    NO_DOUBTS,
-    DataPath,
-    Doubts,
-    Edge,
-    GraphNode,
-    PlanGraph,
-    PlanLimits,
-    PlanSource,
-    check_graph,
-    dotted,
-)
-from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.backing import Backing, Backings, Simulate
+from vibe_prefect.errors import PlanError, Position, Problem
+from vibe_prefect.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
+from vibe_prefect.handlers import tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.planfile import PlanShapeError
-from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.templates import is_template, references, walk_templates
-from vibe_prefect.tools.base import (
-    OUTPUT_FOLDER,
-    OUTPUT_PATH,
-    Tool,
-    default_outputs,
-    input_problems,
-    inputs_of_format,
-    tool_version,
-)
-from vibe_prefect.tools.functions import NodeCheck
-from vibe_prefect.tools.keysources import KeySource
+from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-from vibe_prefect.tools.run_files import RunFiles, plain_path
+from vibe_prefect.work_checks import CheckedNode, WorkChecks, loose_nodes
+
+__all__ = [
+    "MAX_RETRY_DELAY",
+    "Backing",
+    "CompiledNode",
+    "CompiledPlan",
+    "ExecutionPolicy",
+    "Simulate",
+    "compile_plan",
+    "resolve_policy",
+    "whole_error",
+]
 
 MAX_RETRY_DELAY = 600.0
 """Seconds that no delay before a retry exceeds."""
-
-_NOWHERE = Position("", 0, 0)
-
-MAX_NAMED = 20
-"""How many nodes a message names before it only counts."""
-
-
-class Simulate(StrEnum):
-    """Which nodes the contract's simulation stands in for."""
-
-    NEVER = "never"
-    """None: a node that nothing runs is a problem of the plan."""
-
-    UNBACKED = "unbacked"
-    """Those that no tool and no handler of the caller's runs."""
-
-    ALL = "all"
-    """Every node: no tool and no handler is called, nothing is spent or written."""
-
-
-class Backing(StrEnum):
-    """What runs a node."""
-
-    TOOL = "tool"
-    HANDLER = "handler"
-    COMPOSITE = "composite"
-    SIMULATION = "simulation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +146,11 @@ def compile_plan(
         tools = default_registry()
     tools = adapted(tools)
     graph, problems = check_graph(plan, source, limits)
-    compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), dict(type_policies or {}), source)
-    problems += compiler.check_work(list(graph.nodes.values() if graph else _loose_nodes(plan, limits)))
+    backings = Backings(tools, frozenset(handled_types), Simulate(simulate))
+    problems += WorkChecks(plan, backings, source).problems(_nodes_of(plan, graph, limits))
     if graph is None or problems:
-        problems.sort(key=lambda problem: problem.position or _NOWHERE)
-        raise PlanError(problems, source.name if source else plan.id)
-    return compiler.compile(graph)
+        raise PlanError(_sorted(problems), source.name if source else plan.id)
+    return _Compiler(plan, backings, dict(type_policies or {})).compile(graph)
 
 
 def whole_error(
@@ -214,10 +175,18 @@ def whole_error(
         return error
     plan, doubts = part.repaired.plan, part.repaired.doubts
     graph, found = check_graph(plan, part.source, limits, doubts)
-    compiler = _Compiler(plan, tools, frozenset(handled_types), Simulate(simulate), {}, part.source, doubts)
-    found += compiler.check_work(list(graph.nodes.values() if graph else _loose_nodes(plan, limits)))
-    problems = [*part.problems, *part.repaired.named(found)]
-    return PlanError(sorted(problems, key=lambda problem: problem.position or _NOWHERE), error.name)
+    backings = Backings(tools, frozenset(handled_types), Simulate(simulate))
+    found += WorkChecks(plan, backings, part.source, doubts).problems(_nodes_of(plan, graph, limits))
+    return PlanError(_sorted([*part.problems, *part.repaired.named(found)]), error.name)
+
+
+def _nodes_of(plan: WorkflowPlan, graph: PlanGraph | None, limits: PlanLimits | None) -> list[CheckedNode]:
+    return list(graph.nodes.values() if graph else loose_nodes(plan, limits))
+
+
+def _sorted(problems: Iterable[Problem]) -> list[Problem]:
+    nowhere = Position("", 0, 0)
+    return sorted(problems, key=lambda problem: problem.position or nowhere)
 
 
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
@@ -239,75 +208,27 @@ def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _LooseNode:
-    """A node of a plan whose structure does not hold: enough to check its own work."""
-
-    node: WorkflowNode
-    path: DataPath
-    dependencies: tuple[str, ...]
-
-
-def _loose_nodes(plan: WorkflowPlan, limits: PlanLimits | None) -> Iterator[_LooseNode]:
-    limits = limits or PlanLimits()
-    stack: list[tuple[WorkflowNode, DataPath]] = [
-        (node, ("root_nodes", index)) for index, node in reversed(list(enumerate(plan.root_nodes)))
-    ]
-    for _ in range(limits.max_nodes):
-        if not stack:
-            return
-        node, path = stack.pop()
-        yield _LooseNode(node, path, tuple(node.dependencies))
-        stack += [(child, (*path, "children", index)) for index, child in reversed(list(enumerate(node.children)))]
-
-
 class _Compiler:
     """One plan's way through the compiler."""
 
     def __init__(
         self,
         plan: WorkflowPlan,
-        tools: ToolRegistry,
-        handled_types: frozenset[WorkflowNodeType],
-        simulate: Simulate,
+        backings: Backings,
         type_policies: Mapping[WorkflowNodeType, NodePolicy],
-        source: PlanSource | None,
-        doubts: Doubts = NO_DOUBTS,
     ) -> None:
         self._plan = plan
-        self._doubts = doubts
-        self._places: dict[str, GraphNode | _LooseNode] = {}
-        self._outputs: dict[str, StatedOutput | None] = {}
-        self._tools = tools
-        self._handled_types = handled_types
-        self._simulate = simulate
+        self._backings = backings
         self._type_policies = type_policies
-        self._source = source
-        self._problems: list[Problem] = []
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
-        self._claims = RunFiles()
-        self._position_of_node: dict[str, Position | None] = {}
-
-    def check_work(self, nodes: Sequence[GraphNode | _LooseNode]) -> list[Problem]:
-        """Return what is wrong with the nodes' own work."""
-        self._places = {place.node.id: place for place in nodes}
-        unbacked: list[GraphNode | _LooseNode] = []
-        self._check_plan_json()
-        for place in nodes:
-            if self._check_json(place) and self._backing(place.node) is Backing.TOOL:
-                self._check_tool(place)
-            elif self._backing(place.node) is None and place.node.id not in self._doubts.nodes:
-                unbacked.append(place)
-        if unbacked:
-            message = _unbacked_message([place.node.id for place in unbacked])
-            self._problems.append(Problem(message, position=self._position(unbacked[0].path)))
-        return self._problems
 
     def compile(self, graph: PlanGraph) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked."""
-        used = {tool_of(place.node, self._tools) for place in graph.nodes.values()}
-        versions = {name: tool_version(tool) for name in sorted(filter(None, used)) if (tool := self._tools.get(name))}
+        used = {tool_of(place.node, self._backings.tools) for place in graph.nodes.values()}
+        versions = {
+            name: tool_version(tool) for name in sorted(filter(None, used)) if (tool := self._backings.tools.get(name))
+        }
         keys: dict[str, str] = {}
         for id in (id for group in graph.groups for id in group):
             place = graph.nodes[id]
@@ -317,13 +238,12 @@ class _Compiler:
         return CompiledPlan(self._plan, graph, nodes, versions)
 
     def _compiled(self, place: GraphNode, key: str) -> CompiledNode:
-        backing = self._backing(place.node)
+        node, backing = place.node, self._backings.of(place.node)
         assert backing is not None
-        tool = tool_of(place.node, self._tools) if backing is Backing.TOOL else None
-        return CompiledNode(place.node, key, backing, tool, self._policy(place.node), place.dependencies)
+        return CompiledNode(node, key, backing, self._backings.tool_name(node), self._policy(node), place.dependencies)
 
     def _policy(self, node: WorkflowNode) -> ExecutionPolicy:
-        tool = self._tool(node)
+        tool = self._backings.tool(node)
         own: NodePolicy | None = getattr(tool, "default_policy", None)
         layer = (node.type, node.policy, own)
         if layer not in self._policies:
@@ -331,19 +251,14 @@ class _Compiler:
             self._policies[layer] = resolve_policy(own or NodePolicy(), defaults, self._plan.policy, node.policy)
         return self._policies[layer]
 
-    def _tool(self, node: WorkflowNode) -> Tool | None:
-        """Return the tool that runs a node, when one does."""
-        name = tool_of(node, self._tools) if self._backing(node) is Backing.TOOL else None
-        return self._tools.get(name) if name else None
-
     def _variation(self, place: GraphNode) -> str | int | None:
         return self._plan.policy.variation if place.node.policy.variation is None else place.node.policy.variation
 
     def _work(self, node: WorkflowNode, versions: Mapping[str, str]) -> str:
-        backing = self._backing(node)
-        name = tool_of(node, self._tools)
+        backing = self._backings.of(node)
+        name = tool_of(node, self._backings.tools)
         work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
-        if backing is Backing.TOOL and (_names_vibe(node) or getattr(self._tool(node), "uses_vibe", False)):
+        if backing is Backing.TOOL and (_names_vibe(node) or getattr(self._backings.tool(node), "uses_vibe", False)):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         if backing is Backing.TOOL and name and self._reads_otherwise(node, name):
             work = f"{work} (templates 2)"
@@ -352,160 +267,12 @@ class _Compiler:
 
     def _reads_otherwise(self, node: WorkflowNode, name: str) -> bool:
         """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
-        inputs = tool_inputs(node, name, self._tools.get(name))
+        inputs = tool_inputs(node, name, self._backings.tools.get(name))
         written: Mapping[str, Any] = node.parameters.get("tool_inputs") or {}
         task = None if "task" in written else inputs.get("task")
         return is_template(task) or b"{#" in canonical_json(inputs)
-
-    def _backing(self, node: WorkflowNode) -> Backing | None:
-        if self._simulate is Simulate.ALL:
-            return Backing.SIMULATION
-        if node.type in self._handled_types:
-            return Backing.HANDLER
-        if tool_of(node, self._tools) is not None:
-            return Backing.TOOL
-        if self._simulate is Simulate.UNBACKED:
-            return Backing.SIMULATION
-        return Backing.COMPOSITE if node.type is WorkflowNodeType.COMPOSITE else None
-
-    def _check_plan_json(self) -> None:
-        for field in ("source_vibe", "policy"):
-            try:
-                canonical_json(getattr(self._plan, field).model_dump())
-            except TypeError as error:
-                self._problems.append(Problem(f"JSON cannot hold this: {error}", None, field, self._position((field,))))
-
-    def _check_json(self, place: GraphNode | _LooseNode) -> bool:
-        for field in ("description", "parameters", "policy"):
-            value = getattr(place.node, field)
-            try:
-                canonical_json(value.model_dump() if isinstance(value, NodePolicy) else value)
-            except TypeError as error:
-                self._problem(place, (field,), f"JSON cannot hold this: {error}")
-                return False
-        return True
-
-    def _check_tool(self, place: GraphNode | _LooseNode) -> None:
-        named: Any = place.node.parameters.get("tool")
-        if named is not None and not isinstance(named, str):
-            self._problem(place, ("parameters", "tool"), f"expected a tool's name, found {shorten(named)}")
-            return
-        name = tool_of(place.node, self._tools)
-        tool = self._tools.get(name) if name else None
-        if name is None or tool is None:
-            self._problem(place, ("parameters", "tool"), _unknown_message(str(name), self._tools))
-            return
-        for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
-            missing = getattr(tool, lack, None)
-            if missing:
-                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs {words}: {missing}")
-        for source in cast("tuple[KeySource, ...]", getattr(tool, "key_sources", ())):
-            if source.lack:
-                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
-        self._check_inputs(place, name, tool)
-        self._check_node(place, name, tool)
-
-    def _check_node(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
-        check: NodeCheck | None = getattr(tool, "node_check", None)
-        if check is None or not all(id in self._places for id in place.dependencies):
-            return
-        inputs = place.node.parameters.get("tool_inputs")
-        written: Mapping[str, Any] = cast("Mapping[str, Any]", inputs) if isinstance(inputs, Mapping) else {}
-        problem = check(written, {id: self._tool(self._places[id].node) for id in place.dependencies})
-        if problem is not None:
-            field, message = problem
-            self._problem(place, field, f"{message} (tool {name!r})")
-
-    def _check_inputs(self, place: GraphNode | _LooseNode, name: str, tool: Tool) -> None:
-        written = place.node.parameters.get("tool_inputs")
-        if written is not None and not isinstance(written, Mapping):
-            found = shorten(cast("object", written))
-            self._problem(place, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {found}")
-            return
-        inputs = tool_inputs(place.node, name, tool)
-        described = inputs.keys() - (written or {})
-        raw = raw_inputs(tool)
-        doubtful = place.node.id in self._doubts.nodes
-        check = TemplateCheck(None if doubtful else place.dependencies, self._stated_output)
-        templated: list[DataPath] = []
-        for path, text in walk_templates(inputs):
-            for message in check.messages(text, raw=path[0] in raw):
-                self._problem(place, _field(path, described), message)
-            if path[0] not in raw:
-                templated.append(path)
-        for problem in input_problems(tool, inputs):
-            if not any(problem.path[: len(path)] == path for path in templated):
-                self._problem(place, _field(problem.path, described), f"{problem.message} (tool {name!r})")
-        defaults = default_outputs(tool, place.node.id)
-        literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
-        self._claim_outputs(place, tool, literal, defaults)
-
-    def _claim_outputs(
-        self, place: GraphNode | _LooseNode, tool: Tool, literal: Mapping[str, Any], defaults: Mapping[str, str]
-    ) -> None:
-        """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
-        id, folders = place.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
-        for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
-            path = literal.get(name)
-            plain = plain_path(path) if isinstance(path, str) else None
-            clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
-            if clash is not None:
-                where = self._position_of_node.get(clash.owner)
-                hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
-                message = f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}; {hint}"
-                self._problem(place, ("parameters", "tool_inputs", name), message)
-        self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
-
-    def _stated_output(self, id: str) -> StatedOutput | None:
-        """Return what is known of a node's output; `None` for nothing."""
-        if id not in self._outputs:
-            place = self._places.get(id)
-            doubtful = place is None or id in self._doubts.nodes
-            self._outputs[id] = None if doubtful else self._output_of(cast("Any", place).node)
-        return self._outputs[id]
-
-    def _output_of(self, node: WorkflowNode) -> StatedOutput | None:
-        backing = self._backing(node)
-        if backing is Backing.COMPOSITE:
-            return StatedOutput({"type": "string"}, "a composite, whose children do the work")
-        name = tool_of(node, self._tools) if backing is Backing.TOOL else None
-        tool = self._tools.get(name) if name else None
-        if name is None or tool is None:
-            return None
-        written: object = node.parameters.get("tool_inputs") or {}
-        made: Callable[..., Any] | None = getattr(tool, "output_schema_for", None)
-        schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
-        return StatedOutput(schema, f"the tool {name!r}")
-
-    def _problem(self, place: GraphNode | _LooseNode, field: DataPath, message: str) -> None:
-        self._problems.append(Problem(message, place.node.id, dotted(field), self._position((*place.path, *field))))
-
-    def _position(self, path: DataPath) -> Position | None:
-        return self._source.position(path) if self._source else None
 
 
 def _names_vibe(node: WorkflowNode) -> bool:
     inputs = node.parameters.get("tool_inputs")
     return any("vibe" in text and "vibe" in references(text).names for _, text in walk_templates(inputs))
-
-
-def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
-    """Return where the plan has what an input is made of: the description fills some of them."""
-    return ("description",) if path and path[0] in described else ("parameters", "tool_inputs", *path)
-
-
-def _unknown_message(name: str, tools: ToolRegistry) -> str:
-    if name in MODEL_TOOLS:
-        return f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}"
-    hint = did_you_mean(name, tools) or f"; registered tools: {', '.join(tools) or 'none'}"
-    return f"unknown tool {name!r}{hint}"
-
-
-def _unbacked_message(ids: list[str]) -> str:
-    named = ", ".join(repr(id) for id in ids[:MAX_NAMED])
-    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
-    verb = "node has" if len(ids) == 1 else "nodes have"
-    return (
-        f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}; "
-        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
-    )

@@ -91,6 +91,10 @@ class ToolDefinitionError(UsageError, TypeError):
     """A tool that is not shaped like one: a missing name, an input without a type, a broken entry point."""
 
 
+class ToolInputError(UsageError, ValueError):
+    """Inputs that a tool cannot work with; the message names the input, what was found and what was expected."""
+
+
 class SettingsError(UsageError, ValueError):
     """Settings of this package that cannot be what they are set to."""
 

@@ -17,6 +17,7 @@ from typing import Any, Literal, cast
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from vibe_prefect.encodings import marked_codec
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
@@ -107,7 +108,7 @@ def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
             then names the structural problems of the rest as well.
     """
     name = str(path)
-    return read_plan(name, _read(Path(path), name), limits)
+    return read_plan(name, read_text(Path(path), name), limits)
 
 
 def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedPlan:
@@ -219,14 +220,21 @@ def _yaml_file(name: str, text: str) -> PlanFile:
     return PlanFile(name, text, tree.data, "yaml", tree.faults)
 
 
-def _read(path: Path, name: str) -> str:
+def read_text(path: Path, name: str) -> str:
+    """Return the text of a plan file: UTF-8, or what its byte order mark says.
+
+    Raises:
+        PlanError: It cannot be read, is too large, or is not text.
+    """
     try:
         content = read_regular(path, MAX_FILE_BYTES)
         if len(content) > MAX_FILE_BYTES:
             raise _file_error(name, f"{path.stat().st_size:,} bytes; a plan file holds at most {MAX_FILE_BYTES:,}")
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text = content.decode(marked_codec(content[:4]) or "utf-8").removeprefix("\ufeff")
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        raise _file_error(name, f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
+        place = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise _file_error(name, f"not {error.encoding.upper()} text: {place}") from None
     except OSError as error:
         raise _file_error(name, f"cannot be read: {error.strerror or error}") from None
 

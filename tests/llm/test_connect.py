@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.config import ModelConfig
 from vibe_prefect.llm.connect import connect, provider_lack
+from vibe_prefect.preflight import call_problems
+from vibe_prefect.tools.workspace import Workspace
 
 VALUE = "sk-canary-0c44a1d2"
 LIBRARIES = {
@@ -146,3 +149,21 @@ def test_the_key_of_a_model_that_a_node_names_is_looked_for_too(monkeypatch: pyt
         compile_plan(one, tools=configured_registry())
     monkeypatch.setenv("OPENROUTER_API_KEY", VALUE)
     assert compile_plan(one, tools=configured_registry()).nodes
+    inputs["model"] = "openrouter-typo:*"
+    with pytest.raises(PlanError, match=r"tool_inputs.model: model 'openrouter-typo:\*' is not one that the op"):
+        compile_plan(one.model_copy(deep=True), tools=configured_registry())
+
+
+async def test_the_preflight_of_a_run_asks_the_providers_of_all_models_that_it_will_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS", "openai:a,ollama:*")
+    monkeypatch.setenv("OPENAI_API_KEY", VALUE)
+    tools = configured_registry()
+    named = {"tool": "llm_generate", "tool_inputs": {"prompt": "Write.", "model": "ollama:b"}}
+    compiled = compile_plan(plan(node("a", "generate"), node("b", parameters=named)), tools=tools)
+    workspace = Workspace(tmp_path, tmp_path)
+    assert not await call_problems(compiled, ["a"], tools, workspace)
+    ((lack, names),) = (await call_problems(compiled, ["a", "b"], tools, workspace)).items()
+    assert "OLLAMA_BASE_URL" in lack
+    assert names == ("llm_generate",)

@@ -94,6 +94,26 @@ def test_a_node_that_depends_on_a_picture_alone_is_refused_before_the_run(kind: 
     assert f"'last', dependencies: 'card' made a picture and no text; {SEES_NOT}" in str(caught.value)
 
 
+def test_a_written_file_is_read_by_its_own_encoding(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path, tmp_path)
+    feed = '<?xml version="1.0" encoding="ISO-8859-1"?><title>Caf\xe9</title>'
+    ref = workspace.write("feed.xml", feed.encode("latin-1"), "application/rss+xml")
+    assert given_by({"file": ref}, workspace).texts == {"file": feed}
+    ref = workspace.write("odd.txt", b"Caf\xe9", "text/plain")
+    with pytest.raises(ToolError, match=r"the model: 'odd.txt' is not utf-8 text: byte 3") as caught:
+        given_by({"file": ref}, workspace)
+    assert not caught.value.retryable
+
+
+def test_a_gate_over_a_composite_has_nothing_to_judge_and_a_text_after_one_is_fine() -> None:
+    parts = node("parts", "composite", children=[node("text", parameters={"tool": "llm_generate"})])
+    tools = ScriptedModel().registry
+    with pytest.raises(PlanError, match="'last', dependencies: there is nothing to judge: 'parts' only holds other n"):
+        compile_plan(plan(parts, node("last", "validate", needs=["parts"])), tools=tools)
+    for kind, needs in (("generate", ["parts"]), ("validate", ["parts", "text"])):
+        assert compile_plan(plan(parts, node("last", kind, needs=needs)), tools=tools)
+
+
 def test_two_pictures_are_named_together() -> None:
     card = {"tool": "image_card", "tool_inputs": {"title": "Tea"}}
     two = plan(node("a", parameters=card), node("b", parameters=card | {"tool_inputs": {"title": "T"}}))

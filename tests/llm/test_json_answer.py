@@ -74,6 +74,17 @@ def test_what_is_not_one_clear_object_is_refused(answer: str, said: str) -> None
         read_json_answer(answer)
 
 
+def test_line_ends_as_they_are_in_a_text_are_read_and_written_as_json() -> None:
+    read = read_json_answer('Here:\n{"text": "One\n\ttwo"}')
+    assert read.data == {"text": "One\n\ttwo"}
+    assert json.loads(read.text) == read.data
+
+
+def test_keys_that_become_alike_are_refused() -> None:
+    with pytest.raises(AnswerJSONError, match="stands in one object twice"):
+        read_json_answer('{"\\ud83d": 1, "\\ud83e": 2}')
+
+
 def test_half_a_character_is_replaced_in_data_and_text() -> None:
     read = read_json_answer('{"k\\ud83d": ["a\\ude00", "\\ud83d\\ude00"]}')
     assert read.data == {"k\ufffd": ["a\ufffd", "\U0001f600"]}

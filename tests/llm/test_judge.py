@@ -91,6 +91,14 @@ async def test_the_dependencies_are_judged_by_default() -> None:
     assert (await tool.execute({"criteria": ["a"]}, context)).output["text"] == "Snow is white."
 
 
+async def test_a_verdict_says_what_the_judge_could_not_see() -> None:
+    tool: Any = ScriptedModel(verdict({"a": 1.0}, "Snow is white")).registry.get("judge")
+    card = {"path": "card.png", "mime": "image/png", "sha256": "0" * 64, "bytes": 7}
+    context = ToolContext(previous_outputs={"n": {"text": "Snow is white."}, "card": card})
+    result = await tool.execute({"criteria": ["a"]}, context)
+    assert (result.output["text"], result.metadata["unseen"]) == ("Snow is white.", ["card"])
+
+
 async def test_nothing_to_judge_and_two_of_a_name_are_refused_before_a_call() -> None:
     model = ScriptedModel("x")
     tool: Any = model.registry.get("judge")

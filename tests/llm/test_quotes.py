@@ -43,6 +43,35 @@ def test_a_quote_is_found_and_is_the_passage_as_it_stands(quote: str, passage: s
 
 
 @pytest.mark.parametrize(
+    ("text", "quote", "passage"),
+    [
+        ("We \u2764\ufe0f tea here", "We \u2764 tea", "We \u2764\ufe0f tea"),
+        ("Ask 5 \\* 3 guests", "5 * 3 guests", "5 \\* 3 guests"),
+        ('He said "hello there".', 'He said \\"hello there\\"', 'He said "hello there"'),
+        ("See [our guide](https://a.example/b) now", "See our guide now", "See [our guide](https://a.example/b) now"),
+        ("Tom &amp; Jerry&#39;s&nbsp;tea", "Tom & Jerry's tea", "Tom &amp; Jerry&#39;s&nbsp;tea"),
+        (
+            "\u8336\u306f\u71b1\u3044\u3002\u7518\u304f\u306a\u3044\u3002",
+            "\u8336\u306f\u71b1\u3044",
+            "\u8336\u306f\u71b1\u3044",
+        ),
+        (
+            "The tea is hot and sweet, served in cups.",
+            "The tea is hot ... served in cups",
+            "The tea is hot [...] served in cups",
+        ),
+        ("The tea is hot and sweet, served in cups.", "served in cups ... The tea is hot", None),
+        ("The tea is hot and sweet, served in cups.", "The tea is hot ... served in mugs", None),
+        ("The tea is hot and sweet, served in cups.", "The tea is hot ... cups", None),
+    ],
+)
+def test_a_quote_is_found_through_markup_glyphs_and_what_it_leaves_out(
+    text: str, quote: str, passage: str | None
+) -> None:
+    assert folded(text).passage(quote) == passage
+
+
+@pytest.mark.parametrize(
     "quote",
     [
         "the best tea in the world",

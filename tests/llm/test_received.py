@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vibe_prefect.encodings import well_formed
 from vibe_prefect.llm.asking import Question
-from vibe_prefect.llm.received import Finish, Received, Usage, incomplete, meaning, well_formed, without_thinking
+from vibe_prefect.llm.received import Finish, Received, Usage, incomplete, meaning, without_thinking
 from vibe_prefect.llm.stream_end import StreamNotes
 
 QUESTION = Question("openai:ok", "", "Write.", max_tokens=100)
@@ -76,6 +77,28 @@ def test_why_an_answer_ended(received: Received, expected: Finish | None) -> Non
 def test_an_empty_answer_is_none_even_where_no_end_is_required() -> None:
     problem = incomplete(Received(ended=False), " \n", QUESTION, end_required=False)
     assert "the answer is empty" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<THINK>a</think>\n\nTea.",
+        "[THINK]a[/THINK]Tea.",
+        "\u25c1think\u25b7a\u25c1/think\u25b7Tea.",
+        "<thought>a</thought>\nTea.",
+        "<seed:think>a</seed:think>Tea.",
+        "a\n</Think>\n\nTea.",
+    ],
+)
+def test_thinking_is_taken_out_between_the_tags_of_any_model(answer: str) -> None:
+    assert without_thinking(answer) == "Tea."
+
+
+def test_counts_that_are_written_as_other_numbers_count_and_what_is_no_count_does_not() -> None:
+    notes = StreamNotes()
+    notes.feed(b'data: {"usage": {"prompt_tokens": 30.0, "completion_tokens": 9.0, "total_tokens": true}}\n\n')
+    notes.feed(b'data: {"usage": {"prompt_tokens": NaN, "completion_tokens": true}}\n\n')
+    assert notes.usage == Usage(30, 9)
 
 
 EVENTS = (

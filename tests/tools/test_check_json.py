@@ -43,6 +43,26 @@ async def test_data_that_fit_are_handed_on() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('{"a": 1, "a": 2}', "the key 'a' stands in one object twice"),
+        ('{"a": 1e400}', "larger than a number in JSON may be"),
+        ('{"a": 18446744073709551616}', "larger than 64 bits hold"),
+        ('{"a": "x\ny"}', "Invalid control character"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+async def test_json_on_which_readers_differ_does_not_pass(data: str, said: str) -> None:
+    result = await check(data=data)
+    assert not result.success
+    assert said in str(result.error)
+
+
+async def test_half_a_character_in_json_is_replaced() -> None:
+    assert (await check(data='["\\ud83d", "\\ud83d\\ude00"]')).output["data"] == ["\ufffd", "\U0001f600"]
+
+
 async def test_every_place_that_does_not_fit_is_named() -> None:
     data = {"tags": ["ok", "NOT", 3], "published": "tomorrow", "extra": 1}
     result = await check(data=data, schema=SCHEMA)

@@ -509,6 +509,8 @@ def test_all_mistakes_are_named_at_once_and_templates_are_let_be() -> None:
         ({}, ToolInputError, "give either workflow or workflow_file"),
         ({"workflow": WORKFLOW, "workflow_file": "x"}, ToolInputError, "give either workflow or workflow_file"),
         ({"workflow_file": "none.json"}, ToolInputError, "workflow_file 'none.json' cannot be read"),
+        ({"workflow_file": "twice.json"}, ToolInputError, "'twice.json' cannot be read: the key '3' stands in one obj"),
+        ({"workflow_file": "nan.json"}, ToolInputError, "'nan.json' cannot be read: NaN is not a JSON value"),
         ({"workflow_file": "../flow.json"}, OutsideRootError, "outside"),
         ({"workflow": WORKFLOW, "folder": "../x"}, OutsideRootError, "outside"),
         ({"workflow": {}}, ToolInputError, "the workflow has no nodes"),
@@ -522,6 +524,10 @@ def test_all_mistakes_are_named_at_once_and_templates_are_let_be() -> None:
 async def test_what_cannot_run_is_refused_before_it_is_submitted(
     context: ToolContext, inputs: dict[str, Any], error: type[Exception], message: str
 ) -> None:
+    read = context.get("workspace")
+    assert read is not None
+    (read.input_root / "twice.json").write_text('{"3": {}, "3": {}}')
+    (read.input_root / "nan.json").write_text('{"3": {"class_type": "A", "inputs": {"seed": NaN}}}')
     with comfyui() as server:
         with pytest.raises(error, match=message):
             await run(server, context, inputs, nodes=("KSampler", "CLIPTextEncode", "SaveImage"))

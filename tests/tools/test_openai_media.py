@@ -334,9 +334,10 @@ async def test_a_converted_picture_keeps_its_profile_and_its_orientation(
     exif = Image.Exif()
     exif[0x0112] = 6
     server.image = {"b64_json": encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif, icc_profile=b"a profile")}
-    await draw(server, context, {"path": "cat.png"})
+    result: ToolResult = await draw(server, context, {"path": "cat.png"})
     with Image.open(tmp_path / "out/cat.png") as found:
         assert (found.info["icc_profile"], found.getexif()[0x0112]) == (b"a profile", 6)
+    assert (result.output["width"], result.output["height"]) == (4, 8)  # as it is shown
 
 
 def moving() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vibe_prefect.errors import OutsideRootError
+from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import Workspace
 from vibe_prefect.tools.workspace import replace_file
 
@@ -119,6 +119,13 @@ def test_a_folder_is_not_written_over(workspace: Workspace, path: str) -> None:
     with pytest.raises(IsADirectoryError, match="it is a folder; name a file"):
         workspace.write(path, b"x")
     assert sorted(workspace.output_root.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", ["sub", "x" * 256 + ".png", "\xe9" * 128 + "/a.png"])
+def test_a_path_that_no_file_can_have_is_refused_before_work_is_put_into_it(workspace: Workspace, path: str) -> None:
+    (workspace.output_root / "sub").mkdir()
+    with pytest.raises((IsADirectoryError, ToolError), match=r"it is a folder|has more than 255 bytes"):
+        workspace.claim(path)
 
 
 def test_a_refused_write_touches_nothing(workspace: Workspace) -> None:

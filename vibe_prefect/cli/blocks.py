@@ -13,6 +13,7 @@ from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import UsageError
+from vibe_prefect.planfile import read_text
 
 _NAME = re.compile(r"[a-z0-9-]+")
 
@@ -36,7 +37,7 @@ def save(name: str, plan: str) -> int:
         raise UsageError(f"a stored plan cannot be named {name!r}: use lower-case letters, digits and '-'")
     ready(plan, Simulate.NEVER)
     server = standing_server()
-    new = ask(server, _save(name, Path(plan).read_text(encoding="utf-8-sig")))
+    new = ask(server, _save(name, read_text(Path(plan), plan)))
     out().say(f"{'stored' if new else 'replaced'} the plan {name!r} on {server.api_url}; runs name it by plan={name}")
     return ExitCode.COMPLETED
 

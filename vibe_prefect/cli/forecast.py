@@ -22,7 +22,9 @@ from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
-from vibe_prefect.tools.keysources import KeySource, key_sources, late_lacks
+from vibe_prefect.preflight import call_problems
+from vibe_prefect.tools.keysources import KeySource, key_sources
+from vibe_prefect.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
@@ -56,7 +58,8 @@ class DryRun:
     """Where the keys are that it needs, each with the tools."""
 
     lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """What would stop the run before its first node, such as a provider's missing library, each with the tools."""
+    """What would stop the run before its first node, such as a provider's missing library or a node that the ComfyUI
+    server does not have, each with the tools."""
 
     lookup: Lookup = field(default_factory=Lookup)
     """What the server told."""
@@ -118,8 +121,10 @@ def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
 
 
 def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
-    costs = cost_forecast(plan.compiled, look.outlook.ids(Action.RUN), plan.tools, look.lookup.paid)
-    lacks = late_lacks(plan.tools, {tool.name for tool in look.outlook.tools})
+    runs = look.outlook.ids(Action.RUN)
+    workspace = Workspace(request.input_root.resolve(), request.output.resolve())
+    lacks = asyncio.run(call_problems(plan.compiled, runs, plan.tools, workspace))
+    costs = cost_forecast(plan.compiled, runs, plan.tools, look.lookup.paid)
     return replace(look, costs=costs, lacks=lacks, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from anyio.to_thread import run_sync
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
@@ -12,9 +11,8 @@ from vibe_prefect.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.engine.runner import RunSetup
 from vibe_prefect.engine.storage import record_path
 from vibe_prefect.errors import UsageError
-from vibe_prefect.handlers import tool_inputs
-from vibe_prefect.tools.keysources import key_sources, late_lacks
-from vibe_prefect.tools.preflight import PlannedCall, Preflight
+from vibe_prefect.preflight import call_problems
+from vibe_prefect.tools.keysources import key_sources
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrets import scrubbed
 
@@ -39,10 +37,7 @@ async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: Tool
         UsageError: Something is missing.
     """
     used = sorted({node.tool for node in compiled.nodes.values() if node.tool})
-    lacks = await run_sync(late_lacks, tools, used)
-    problems = await _missing_blocks(client, tools, used)
-    problems += [f"{_tools(names)} more: {lack}" for lack, names in lacks.items()]
-    _refuse(problems)
+    _refuse(await _missing_blocks(client, tools, used))
 
 
 async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
@@ -55,25 +50,10 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
     Raises:
         UsageError: A call cannot succeed.
     """
-    found: dict[str, tuple[str, ...]] = {}
-    for name, calls in sorted((await _planned(compiled, setup)).items()):
-        preflight: Preflight = getattr(setup.tools.get(name), "preflight")  # noqa: B009 - of tools that have one
-        for problem in await preflight(calls):
-            found[problem] = (*found.get(problem, ()), name)
+    ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
+    runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
+    found = await call_problems(compiled, runs, setup.tools, setup.workspace)
     _refuse([f"{_tools(names)} more: {problem}" for problem, names in found.items()])
-
-
-async def _planned(compiled: CompiledPlan, setup: RunSetup) -> dict[str, list[PlannedCall]]:
-    """Return the calls that a run will make of the tools that have a preflight, by tool."""
-    calls: dict[str, list[PlannedCall]] = {}
-    for id, node in compiled.nodes.items():
-        tool = setup.tools.get(node.tool) if node.tool else None
-        if node.tool is None or getattr(tool, "preflight", None) is None:
-            continue
-        if (setup.selected is None or id in setup.selected) and not await _reused(node, setup):
-            call = PlannedCall(id, tool_inputs(node.node, node.tool, tool), setup.workspace)
-            calls.setdefault(node.tool, []).append(call)
-    return calls
 
 
 async def _reused(node: CompiledNode, setup: RunSetup) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol, TypedDict
 from anyio.to_thread import run_sync
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 
-from vibe_prefect.errors import OutsideRootError, PathTakenError
+from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.reporting.outputs import output_files
 from vibe_prefect.tools.run_files import RunFiles
 from vibe_prefect.tools.workspace import Workspace, replace_file
@@ -248,7 +248,7 @@ class RecordFiles:
         for file in files:
             try:
                 view.claim(file["path"])
-            except (OutsideRootError, PathTakenError) as error:
+            except (OutsideRootError, ToolError, IsADirectoryError) as error:
                 return str(error)
         return None
 

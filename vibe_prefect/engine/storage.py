@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,9 @@ from prefect.results import (
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 from pydantic import PrivateAttr, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
+from vibe_prefect.encodings import well_formed
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store
 from vibe_prefect.errors import ResultTypeError
 from vibe_prefect.settings import load_settings
@@ -280,11 +282,17 @@ def _namespace_and_node(key: str) -> tuple[str, str]:
 def jsonable(node_id: str, result: Any) -> bytes:
     """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
 
+    Texts become well-formed: half an emoji in what a server answered must not cost the whole answer.
+
     Raises:
         ResultTypeError: The result holds something that JSON cannot, with the node and the type.
     """
     try:
-        return to_json(result)
+        try:
+            return to_json(result)
+        except (PydanticSerializationError, ValueError):
+            written = json.dumps(to_jsonable_python(result), ensure_ascii=False)
+            return to_json(json.loads(well_formed(written)))
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(
             f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from vibe_prefect.encodings import EncodingError, decode_text, is_text_type
 from vibe_prefect.errors import ToolError
-from vibe_prefect.tools.base import Tool, ToolCategory, ToolContext
+from vibe_prefect.tools.base import Dependency, Tool, ToolCategory, ToolContext
 from vibe_prefect.tools.workspace import FileRef, Workspace, is_file_ref
 
 OWN_PARAMETERS = "this node's parameters"
@@ -21,7 +22,6 @@ OWN_PARAMETERS = "this node's parameters"
 MAX_FILE = 1_000_000
 """Bytes of a text file that are read, at most."""
 
-_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
 _KINDS = {"image": "a picture", "audio": "a sound", "video": "a video"}
 _MEDIA = {ToolCategory.IMAGE: "a picture", ToolCategory.AUDIO: "a sound", ToolCategory.VIDEO: "a video"}
 _FILE_FIELDS = frozenset({"path", "mime", "sha256", "bytes"})
@@ -57,7 +57,7 @@ def given_by(outputs: Mapping[str, Any], workspace: Workspace | None = None) -> 
         workspace: Where the files are; without one, no file is read.
 
     Raises:
-        ToolError: A text file is gone, or too large.
+        ToolError: A text file is gone, too large, or in an encoding that it does not declare.
     """
     texts: dict[str, str] = {}
     unseen: dict[str, str] = {}
@@ -94,15 +94,22 @@ def unseen_message(unseen: Mapping[str, str]) -> str:
     )
 
 
-def media_alone(makers: Mapping[str, Tool | None]) -> str | None:
-    """Return why a model could read nothing of what a node depends on, where its tools say so before the run.
+def nothing_to_read(dependencies: Mapping[str, Dependency], *, judges: bool) -> str | None:
+    """Return why a model could read nothing of what a node depends on, where that is certain before the run.
 
     Args:
-        makers: The tools of the dependencies by their ids; `None` where no tool runs one.
+        dependencies: What is known of the dependencies, by id.
+        judges: Whether the model is to judge: a node that writes may depend on a composite for the order alone.
     """
-    kinds = {id: _stated_kind(maker) for id, maker in makers.items()}
+    kinds = {id: _stated_kind(one.tool) for id, one in dependencies.items()}
     unseen = {id: kind for id, kind in kinds.items() if kind is not None}
-    return unseen_message(unseen) if unseen and len(unseen) == len(makers) else None
+    composites = [id for id, one in dependencies.items() if one.is_composite] if judges else []
+    if not dependencies or len(unseen) + len(composites) < len(dependencies):
+        return None
+    if unseen:
+        return unseen_message(unseen)
+    named = " and ".join(map(repr, composites))
+    return f"there is nothing to judge: {named} only holds other nodes; depend on those whose texts are meant"
 
 
 def _stated_kind(maker: Tool | None) -> str | None:
@@ -124,7 +131,7 @@ def _text_of(output: Any, workspace: Workspace | None) -> str | None:
     facts = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
     if isinstance(text := facts.get("text"), str):
         return text
-    if is_file_ref(facts) and facts["mime"].startswith(_TEXT_TYPES) and workspace is not None:
+    if is_file_ref(facts) and is_text_type(facts["mime"]) and workspace is not None:
         return _content(facts, workspace)
     rest = _without_files(output)
     return None if rest is _NOTHING else json.dumps(rest, ensure_ascii=False, indent=1, default=str)
@@ -133,8 +140,12 @@ def _text_of(output: Any, workspace: Workspace | None) -> str | None:
 def _content(file: FileRef, workspace: Workspace) -> str:
     path = workspace.made(file["path"])
     if path.stat().st_size > MAX_FILE:
-        raise ToolError(f"{file['path']!r} is larger than the {MAX_FILE:,} bytes that a model may read of a file")
-    return path.read_text(encoding="utf-8", errors="replace")
+        reason = f"{file['path']!r} is larger than the {MAX_FILE:,} bytes that a model may read of a file"
+        raise ToolError(reason, retryable=False)
+    try:
+        return decode_text(path.read_bytes(), "the model", file["path"], mime=file["mime"])
+    except EncodingError as error:
+        raise ToolError(str(error), retryable=False) from error
 
 
 _NOTHING = object()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.llm.received import well_formed, without_thinking
-
-MAX_INTEGER = 2**63 - 1
-"""Greatest magnitude of an integer: what databases and other JSON readers hold without loss."""
+from vibe_prefect.json_text import JSONText, RefusedJSONError, read_json, read_json_at
+from vibe_prefect.llm.received import without_thinking
 
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*[ \t]*")
 _START = re.compile(r"""\{(?=\s*["}])|\[""")
@@ -26,16 +23,13 @@ class AnswerJSONError(ValueError):
     """An answer is not one JSON object; the message says why."""
 
 
-class _RefusedError(AnswerJSONError):
-    """It is JSON, but holds what must not be guessed at, so that no other reading is tried."""
-
-
 @dataclass(frozen=True, slots=True)
 class JSONAnswer:
     """An answer's JSON object."""
 
     text: str
-    """The JSON itself, as the model wrote it; written again where a text in it was not well-formed."""
+    """The JSON itself, as the model wrote it; written again where a text in it was not well-formed, or held raw line
+    ends."""
 
     data: dict[str, Any]
     """The data."""
@@ -53,9 +47,14 @@ def read_json_answer(answer: str) -> JSONAnswer:
     """
     text = without_thinking(answer.strip("\ufeff \t\r\n")).strip()
     try:
+        return _found_in(text)
+    except RefusedJSONError as error:  # it must not be guessed at, so no other reading is tried
+        raise AnswerJSONError(str(error)) from None
+
+
+def _found_in(text: str) -> JSONAnswer:
+    try:
         return _parsed(text)
-    except _RefusedError:
-        raise
     except AnswerJSONError as error:
         inner = _without_fence(text)
         found = [_parsed(inner)] if inner is not None and _is_json(inner) else list(_objects(text))
@@ -68,27 +67,23 @@ def read_json_answer(answer: str) -> JSONAnswer:
 
 def _parsed(text: str) -> JSONAnswer:
     try:
-        value = _DECODER.decode(text)
+        read = read_json(text, lenient=True)
     except json.JSONDecodeError as error:
         raise AnswerJSONError(str(error)) from None
-    except RecursionError:
-        raise _RefusedError("it is nested too deeply") from None
-    if not isinstance(value, dict):
+    answer = _object(read)
+    if answer is None:
         raise AnswerJSONError(f"expected an object, found {shorten(text, 100)}")
-    return _mended(text, cast("dict[str, Any]", value))
+    return answer
 
 
-def _mended(text: str, data: dict[str, Any]) -> JSONAnswer:
-    written = json.dumps(data, ensure_ascii=False)
-    clean = well_formed(written)
-    return JSONAnswer(text, data) if clean == written else JSONAnswer(clean, json.loads(clean))
+def _object(read: JSONText) -> JSONAnswer | None:
+    data: object = read.data
+    return JSONAnswer(read.text, cast("dict[str, Any]", data)) if isinstance(data, dict) else None
 
 
 def _is_json(text: str) -> bool:
     try:
         _parsed(text)
-    except _RefusedError:
-        raise
     except AnswerJSONError:
         return False
     return True
@@ -115,43 +110,10 @@ def _objects(text: str) -> Iterator[JSONAnswer]:
         if start is None:
             return
         try:
-            value, place = _DECODER.raw_decode(text, start.start())
+            read, place = read_json_at(text, start.start(), lenient=True)
         except json.JSONDecodeError as error:
             place = max(error.pos, start.end())
-        except RecursionError:
-            raise _RefusedError("it is nested too deeply") from None
         else:
-            if isinstance(value, dict):
-                yield _mended(text[start.start() : place], cast("dict[str, Any]", value))
-
-
-def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in made:
-            raise _RefusedError(f"the key {shorten(key, 100)} stands in one object twice")
-        made[key] = value
-    return made
-
-
-def _integer(digits: str) -> int:
-    value = int(digits) if len(digits) < 30 else None
-    if value is None or abs(value) > MAX_INTEGER:
-        raise _RefusedError(f"the number {shorten(digits, 40)} is larger than 64 bits hold; ask for it as text")
-    return value
-
-
-def _number(digits: str) -> float:
-    value = float(digits)
-    if math.isinf(value):
-        raise _RefusedError(f"the number {shorten(digits, 40)} is larger than a number in JSON may be")
-    return value
-
-
-def _no_constant(word: str) -> Any:
-    raise _RefusedError(f"{word} is not a JSON value; write null instead")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_no_doubles, parse_int=_integer, parse_float=_number, parse_constant=_no_constant
-)
+            answer = _object(read)
+            if answer is not None:
+                yield answer

@@ -162,7 +162,9 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
                 is nothing to judge but files that a model cannot see.
             BudgetExceededError: The run's budget does not allow the call.
         """
-        judged = _judged_text(text, context)
+        judged, unseen = (text, ()) if text is not None else _given_text(context)
+        if not judged.strip():
+            raise ToolInputError("judge: there is nothing to judge; give it a text, or let the node depend on one")
         rubric = _rubric(criteria, task or context.get("node_description", "good"), context)
         question = _question(models, context, rubric, judged, model)
         answer, usage = await models.ask(question, context)
@@ -171,7 +173,8 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         except ToolError as error:
             error.usage = usage
             raise
-        return _result(rubric, scores, threshold, judged, {"usage": usage, "model": answer.model} | rejected)
+        told = {"usage": usage, "model": answer.model, **rejected, **({"unseen": list(unseen)} if unseen else {})}
+        return _result(rubric, scores, threshold, judged, told)
 
     judge.default_inputs = _task_of
     return judge
@@ -181,17 +184,11 @@ def _task_of(description: str, written: Mapping[str, Any]) -> dict[str, Any]:
     return {} if written.get("criteria") is not None else {"task": description}
 
 
-def _judged_text(text: str | None, context: ToolContext) -> str:
-    judged = _together(_given_texts(context)) if text is None else text
-    if not judged.strip():
-        raise ToolInputError("judge: there is nothing to judge; give it a text, or let the node depend on one")
-    return judged
-
-
-def _given_texts(context: ToolContext) -> Mapping[str, str]:
+def _given_text(context: ToolContext) -> tuple[str, tuple[str, ...]]:
+    """Return the text that a node's dependencies give, and the ids of those whose files a model cannot see."""
     given = given_to(context)
     given.check()
-    return given.texts or own_parameters(context)
+    return _together(given.texts or own_parameters(context)), tuple(given.unseen)
 
 
 def _together(texts: Mapping[str, str]) -> str:

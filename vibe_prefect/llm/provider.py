@@ -11,13 +11,14 @@ from weakref import WeakKeyDictionary
 
 from anyio.to_thread import run_sync
 
+from vibe_prefect.encodings import well_formed
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.config import ModelConfig, model_key
 from vibe_prefect.llm.connect import connect
 from vibe_prefect.llm.failures import tool_error
 from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.llm.received import ANSWER_TOOL, THINKING_TAGS, Received, Usage, answer_text, incomplete, well_formed
+from vibe_prefect.llm.received import ANSWER_TOOL, THINKING_TAGS, Received, Usage, answer_text, incomplete
 from vibe_prefect.llm.stream_end import CURRENT, StreamNotes, watching_client
 from vibe_prefect.tools.secrets import scrubbed
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 MIN_QUOTE = 8
-"""Characters that a quote has at least, unless the judged text is shorter: a word or two prove nothing."""
+"""Columns that a quote has at least, unless the judged text is shorter: a word or two prove nothing. Characters that
+take two columns, such as Chinese ones, say as much in half as many."""
+
+OMISSION = " [...] "
+"""Stands between the parts of a passage that a quote cuts short by an ellipsis."""
 
 _QUOTATION_MARKS = frozenset(
     "'\"\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a\u2032\u2033\u2035\u2036\u300c\u300d\u300e\u300f\u301d\u301e\u301f"
 )
 _DASHES = frozenset("-\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u2e3a\u2e3b\ufe58\ufe63\uff0d")
-_EMPHASIS = frozenset("*_~`")
+_MARKUP = frozenset("*_~`[]\\")
 _IGNORED_CATEGORIES = ("Cf", "Cc")
 """Soft hyphens, zero-width characters, marks of direction and other controls; line ends count as white space before."""
 
-_CLUSTER = re.compile(r"[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+")
+_LINK_TARGET = r"(?<=\])\([^()\s]*\)"
+_ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"
+_CLUSTER = re.compile(rf"{_LINK_TARGET}|{_ENTITY}|[\ufe00-\ufe0f]|[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+")
+_ELLIPSIS = re.compile(r"\.{3,}")
 _EDGES = "'. "
 
 
@@ -30,7 +38,7 @@ class FoldedText:
     """The text as it stands."""
 
     text: str
-    """The text as it is compared: no typography, no emphasis, no case, single spaces."""
+    """The text as it is compared: no typography, no markup, no case, single spaces."""
 
     spans: tuple[tuple[int, int], ...]
     """Beginning and end in the original, for each character of `text`."""
@@ -39,17 +47,29 @@ class FoldedText:
         """Return the passage that a quote means, as it stands in the original; `None` where it is not there.
 
         A quote that is too short, or only punctuation, means none. Quotation marks and ellipses around the whole are
-        not part of it, where it is not found with them.
+        not part of it, where it is not found with them. An ellipsis within it leaves something out: each part has to
+        be there, in this order, and long enough by itself.
         """
         needle = fold(quote)
-        for candidate in dict.fromkeys((needle, needle.strip(_EDGES))):
-            start = self.text.find(candidate) if self._proves(candidate) else -1
-            if start >= 0:
-                return self.original[self.spans[start][0] : self.spans[start + len(candidate) - 1][1]]
-        return None
+        bare = needle.strip(_EDGES)
+        parts = [part.strip(_EDGES) for part in _ELLIPSIS.split(bare)]
+        found = self._places([needle]) or self._places([bare]) or self._places(parts)
+        return OMISSION.join(self.original[start:end] for start, end in found) if found else None
+
+    def _places(self, needles: list[str]) -> list[tuple[int, int]]:
+        """Return where in the original the needles stand, one after another; empty where one of them does not."""
+        found: list[tuple[int, int]] = []
+        place = 0
+        for needle in needles:
+            start = self.text.find(needle, place) if self._proves(needle) else -1
+            if start < 0:
+                return []
+            place = start + len(needle)
+            found.append((self.spans[start][0], self.spans[place - 1][1]))
+        return found
 
     def _proves(self, needle: str) -> bool:
-        long_enough = len(needle) >= min(MIN_QUOTE, max(1, len(self.text)))
+        long_enough = _columns(needle) >= min(MIN_QUOTE, max(1, _columns(self.text[:MIN_QUOTE])))
         return long_enough and any(map(str.isalnum, needle))
 
 
@@ -64,7 +84,7 @@ def folded(text: str) -> FoldedText:
 
 
 def fold(text: str) -> str:
-    """Return a text without typography, emphasis and case, for comparison."""
+    """Return a text without typography, markup and case, for comparison."""
     return "".join(piece for piece, _, _ in _joined(text))
 
 
@@ -102,7 +122,19 @@ def _piece(cluster: str) -> str:
         return "-"
     if cluster.isspace():
         return " "
-    if cluster in _EMPHASIS or unicodedata.category(cluster[0]) in _IGNORED_CATEGORIES:
+    if cluster in _MARKUP or _is_silent(cluster):
         return ""
+    if cluster[0] == "&" and len(cluster) > 1 and (meant := html.unescape(cluster)) != cluster:
+        return fold(meant) or (" " if meant.isspace() else meant)
     plain = unicodedata.normalize("NFKC", cluster)
     return " " if plain.isspace() else unicodedata.normalize("NFKC", plain.casefold())
+
+
+def _is_silent(cluster: str) -> bool:
+    """Tell whether nothing of a piece is read: a link's address, a choice of glyphs, a control character."""
+    is_target = len(cluster) > 1 and cluster[0] == "(" and cluster[-1] == ")"
+    return is_target or "\ufe00" <= cluster <= "\ufe0f" or unicodedata.category(cluster[0]) in _IGNORED_CATEGORIES
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from vibe_prefect.encodings import well_formed
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.asking import Question
 from vibe_prefect.tools.secrets import scrubbed
@@ -18,8 +19,15 @@ from vibe_prefect.tools.secrets import scrubbed
 ANSWER_TOOL = "answer"
 """Name of the tool that a model calls to give data; a call of any other tool is no answer."""
 
-THINKING_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
-"""Tags between which models put their thinking, when no parser of their server takes it out."""
+THINKING_TAGS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
+)
+"""Tags between which models put their thinking, when no parser of their server takes it out; in any case."""
 
 MAX_THOUGHTS = 50
 """Parts of thinking, one after another, that are taken out of one answer."""
@@ -176,13 +184,19 @@ def _after_thinking(text: str, tags: Sequence[tuple[str, str]]) -> str | None:
     """Return what follows the thinking that a text begins with; `None` where it begins with none."""
     start = text.lstrip("\ufeff \t\r\n")
     for opening, closing in tags:
-        if start.startswith(opening):
-            return start.partition(closing)[2]
+        if start[: len(opening)].lower() == opening.lower():
+            return _parted(start, closing)[1] or ""
     for opening, closing in tags:
-        before, found, after = text.partition(closing)
-        if found and opening not in before and _stands_apart(before, after):
+        before, after = _parted(text, closing)
+        if after is not None and opening.lower() not in before.lower() and _stands_apart(before, after):
             return after
     return None
+
+
+def _parted(text: str, tag: str) -> tuple[str, str | None]:
+    """Return what stands before and after a tag in any case; `None` for the latter where it is not there."""
+    found = re.search(re.escape(tag), text, re.IGNORECASE)
+    return (text, None) if found is None else (text[: found.start()], text[found.end() :])
 
 
 def _stands_apart(before: str, after: str) -> bool:
@@ -199,11 +213,6 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def well_formed(text: str) -> str:
-    """Return a text whose surrogate halves are joined; one without its other half becomes U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _nothing_said(received: Received) -> str:

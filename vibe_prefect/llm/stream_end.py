@@ -76,8 +76,10 @@ class StreamNotes:
 
     def _keep_greatest(self, usage: Mapping[str, Any]) -> None:
         for name, value in usage.items():
-            if isinstance(value, int):
-                self.counts[name] = max(self.counts.get(name, 0), value)
+            if (
+                isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1
+            ):  # 300.0 is a count
+                self.counts[name] = max(self.counts.get(name, 0), int(value))
 
 
 def _usages(event: object) -> list[dict[str, Any]]:

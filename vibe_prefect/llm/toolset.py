@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from anyio.to_thread import run_sync
+
+from vibe_prefect.errors import ToolInputError
 from vibe_prefect.llm.calls import ModelLimits, Models
 from vibe_prefect.llm.config import MISSING, ModelConfig
 from vibe_prefect.llm.connect import provider_lack
 from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
-from vibe_prefect.llm.given import media_alone
+from vibe_prefect.llm.given import nothing_to_read
 from vibe_prefect.llm.judge import judge_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
 from vibe_prefect.llm.provider import ProviderClient
 from vibe_prefect.models import WorkflowNodeType
-from vibe_prefect.tools.base import PAID_POLICY, Tool, ToolCategory
+from vibe_prefect.templates import is_template
+from vibe_prefect.tools.base import PAID_POLICY, Dependency, InputProblem, ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
+from vibe_prefect.tools.preflight import PlannedCall
 
 GENERATED = (WorkflowNodeType.ANALYZE, WorkflowNodeType.GENERATE, WorkflowNodeType.TRANSFORM)
 JUDGED = (WorkflowNodeType.VALIDATE,)
@@ -41,29 +46,50 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         one.default_policy = PAID_POLICY
         one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
         one.uses_vibe = True
-        one.node_check = partial(_node_lack, models)
+        one.check_plan = partial(_plan_problems, models, one.spec.category is not ToolCategory.TEXT)
         if isinstance(models.asker, ProviderClient):
             one.missing_extra = MISSING
-            one.late_check = partial(provider_lack, models.config, one.model_limits.usual)
+            one.preflight = partial(_preflight, models.config, one.model_limits.usual)
             one.key_sources = models.config.key_sources(one.model_limits.usual)
     return made
 
 
-def _node_lack(
-    models: Models, inputs: Mapping[str, Any], makers: Mapping[str, Tool | None]
-) -> tuple[tuple[str, ...], str] | None:
-    """Return why a model cannot work for a node, where that is certain before the run; see `FunctionTool.node_check`.
+def _plan_problems(
+    models: Models, judges: bool, inputs: Mapping[str, Any], dependencies: Mapping[str, Dependency]
+) -> list[InputProblem]:
+    """Find why a model cannot work for a node; see `PlanCheck`.
 
-    Either it could read nothing of what the node depends on, or the model that the node names has no key.
+    The operator does not allow the model that the node names, or it has no key; or there is nothing for it to read.
     """
+    problems: list[InputProblem] = []
     named = inputs.get("model")
-    if isinstance(named, str) and isinstance(models.asker, ProviderClient):
-        lack = next((source.lack for source in models.config.key_sources(named) if source.lack), None)
-        if lack is not None:
-            return ("parameters", "tool_inputs", "model"), f"the model needs a key: {lack}"
+    lack = _model_lack(models, named) if isinstance(named, str) and not is_template(named) else None
+    if lack is not None:
+        problems.append(InputProblem(("model",), lack))
     apart = inputs.get("text") is not None or inputs.get("dependencies", True) is not True
-    blind = None if apart else media_alone(makers)
-    return None if blind is None else (("dependencies",), blind)
+    blind = None if apart else nothing_to_read(dependencies, judges=judges)
+    if blind is not None:
+        problems.append(InputProblem((), blind, of_dependencies=True))
+    return problems
+
+
+def _model_lack(models: Models, named: str) -> str | None:
+    try:
+        models.config.chosen(named)
+    except ToolInputError as error:
+        return str(error)
+    if not isinstance(models.asker, ProviderClient):
+        return None
+    lack = next((source.lack for source in models.config.key_sources(named) if source.lack), None)
+    return None if lack is None else f"the model needs a key: {lack}"
+
+
+async def _preflight(config: ModelConfig, default: str, calls: Sequence[PlannedCall]) -> list[str]:
+    """Find what the providers of the models lack that a run will ask."""
+    named = (call.inputs.get("model") or default for call in calls)
+    models = dict.fromkeys(model for model in named if isinstance(model, str) and not is_template(model))
+    lacks = await run_sync(lambda: [provider_lack(config, model) for model in models])
+    return [lack for lack in lacks if lack is not None]
 
 
 def _version(config: ModelConfig) -> str:

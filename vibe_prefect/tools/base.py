@@ -209,16 +209,43 @@ class InputProblem:
     message: str
     """What was found and what was expected."""
 
+    of_dependencies: bool = False
+    """Whether what the node depends on is at fault rather than an input; the path is empty then."""
 
-def input_problems(tool: Tool, inputs: dict[str, Any]) -> list[InputProblem]:
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """What is known before a run of a node that another one depends on."""
+
+    tool: Tool | None
+    """The tool that runs it; `None` where no tool does, or it is not known."""
+
+    is_composite: bool = False
+    """Whether its children do the work, so that it makes nothing itself."""
+
+
+PlanCheck = Callable[[Mapping[str, Any], Mapping[str, Dependency]], Sequence[InputProblem]]
+"""Finds what is certain from a plan alone: why a tool cannot work with a node's inputs, or on what it depends on.
+
+It is given the inputs as far as the plan has them, templates not filled in, and the node's dependencies by id. At the
+call it is given the filled-in inputs of a call that did not fit, and no dependencies.
+"""
+
+
+def input_problems(
+    tool: Tool, inputs: dict[str, Any], dependencies: Mapping[str, Dependency] | None = None
+) -> list[InputProblem]:
     """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit.
 
-    A tool may have a check of its own, `check_inputs`, for what the types of its inputs cannot say.
+    Args:
+        tool: The tool; it may have a check of its own, see `PlanCheck`.
+        inputs: The inputs.
+        dependencies: What the node depends on, by id, where the check is made before a run.
     """
     model = cast("type[BaseModel] | None", getattr(tool, "input_model", None))
-    own: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = getattr(tool, "check_inputs", None)
+    own: PlanCheck | None = getattr(tool, "check_plan", None)
     found = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
-    return [*found, *(own(inputs) if own is not None else ())]
+    return [*found, *(own(inputs, dependencies or {}) if own is not None else ())]
 
 
 def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:

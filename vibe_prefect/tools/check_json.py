@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
 from vibe_prefect.errors import shorten
+from vibe_prefect.json_text import read_json
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import mismatches, sound_schema
 from vibe_prefect.tools.base import ToolCategory, ToolResult
@@ -25,7 +25,7 @@ class JsonReport(Report):
     """The data, read where they were text, so that a node after this one gets them."""
 
 
-@tool(name="check_json", category=ToolCategory.ANALYSIS, version="1")
+@tool(name="check_json", category=ToolCategory.ANALYSIS, version="2")
 def check_json(
     data: Annotated[Any, Field(description="Data, or text that is JSON.")],
     schema: Annotated[
@@ -38,6 +38,7 @@ def check_json(
 ) -> JsonReport | ToolResult:
     """Check that a text is JSON, and that data fit a JSON Schema; name every place that does not.
 
+    JSON with a key twice in one object, or with a number of more than 64 bits, does not pass: readers differ on it.
     A schema refers to nothing outside itself, and the time that its patterns and references take is bounded.
 
     Returns:
@@ -68,14 +69,9 @@ def _read(text: str) -> tuple[Any, Check]:
     if len(text) > MAX_CHARS:
         raise ToolInputError(f"check_json: the text has {len(text):,} characters; at most {MAX_CHARS:,} are read")
     try:
-        found = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return None, check("json", False, f"{shorten(text)} is not JSON: {error}")
-    return found, check("json", True, "the text is JSON")
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON")
+        return read_json(text).data, check("json", True, "the text is JSON")
+    except ValueError as error:
+        return None, check("json", False, f"{shorten(text)} is not JSON that can be relied on: {error}")
 
 
 def _schema_checks(data: Any, schema: dict[str, Any]) -> list[Check]:

@@ -12,9 +12,9 @@ import anyio
 from anyio.to_thread import run_sync
 from pydantic import Field
 
+from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import OutsideRootError, ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
-from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
 from vibe_prefect.tools.links import Link, Page, read_page

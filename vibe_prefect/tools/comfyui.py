@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -12,10 +11,12 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import OutsideRootError, ToolError
+from vibe_prefect.json_text import read_json
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.templates import is_template
-from vibe_prefect.tools.base import InputProblem, OutputFolder, ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.base import Dependency, InputProblem, OutputFolder, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.comfy_server import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.comfy_workflow import filled, workflow_problems
 from vibe_prefect.tools.files import workspace_of
@@ -123,14 +124,16 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
     if server is None:
         comfyui_run.missing_setting = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
     else:
-        comfyui_run.check_inputs = partial(_input_problems, server)
+        comfyui_run.check_plan = partial(_plan_problems, server)
         comfyui_run.preflight = partial(_preflight, server)
         setting = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_KEY"
         comfyui_run.key_sources = named_source(server.key_place, setting)
     return comfyui_run
 
 
-def _input_problems(server: ComfyServer, inputs: Mapping[str, Any]) -> list[InputProblem]:
+def _plan_problems(
+    server: ComfyServer, inputs: Mapping[str, Any], dependencies: Mapping[str, Dependency]
+) -> list[InputProblem]:
     """Check a workflow that stands in the plan, and what is set in it."""
     workflow = inputs.get("workflow")
     if not isinstance(workflow, dict):
@@ -162,7 +165,7 @@ async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[
                 continue  # an earlier node may make it; the node itself says what is wrong with it
         if not isinstance(inputs.get("workflow"), dict):
             continue
-        found = _input_problems(server, inputs)
+        found = _plan_problems(server, inputs, {})
         problems += [f"node {call.node!r}: {problem.message}" for problem in found]
         if not found:
             planned.append(PlannedWorkflow(call.node, inputs["workflow"], *_as_written(inputs)))
@@ -181,12 +184,11 @@ def _read(path: str, workspace: Workspace) -> Any:
         content = read_regular(source, MAX_WORKFLOW)
         if len(content) > MAX_WORKFLOW:
             raise ToolInputError(f"{NAME}: workflow_file {path!r} has more than {MAX_WORKFLOW:,} bytes")
-        found = json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(decode_text(content, NAME, path, mime="application/json")).data
+    except (OSError, ValueError) as error:
         if isinstance(error, ToolInputError):
             raise
         raise ToolInputError(f"{NAME}: workflow_file {path!r} cannot be read: {error}") from error
-    return found
 
 
 def _write(made: Made, folder: str, context: ToolContext) -> ToolResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -15,11 +15,10 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from vibe_prefect.errors import ToolDefinitionError, UsageError
+from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
     BaseTool,
-    InputProblem,
-    Tool,
+    PlanCheck,
     ToolCategory,
     ToolContext,
     ToolResult,
@@ -34,14 +33,6 @@ if TYPE_CHECKING:
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
-
-
-NodeCheck = Callable[[Mapping[str, Any], Mapping[str, Tool | None]], tuple[tuple[str, ...], str] | None]
-"""See `FunctionTool.node_check`."""
-
-
-class ToolInputError(UsageError, ValueError):
-    """Inputs that a tool cannot work with; the message names the input, what was found and what was expected."""
 
 
 class FunctionTool(BaseTool):
@@ -63,21 +54,11 @@ class FunctionTool(BaseTool):
     missing_setting: str | None = None
     """What its operator has to set before it can run; `None` when it can."""
 
-    late_check: Callable[[], str | None] | None = None
-    """Tells what it lacks that takes the import of a library to find out; asked when a run begins."""
-
-    check_inputs: Callable[[Mapping[str, Any]], Sequence[InputProblem]] | None = None
-    """Checks what the types of the inputs cannot say, as far as the plan has it: templates are not filled in."""
+    check_plan: PlanCheck | None = None
+    """Finds what the types of the inputs cannot say, and what is certain from the plan alone."""
 
     preflight: Preflight | None = None
-    """Finds out, when a run begins, why calls that it will make cannot succeed."""
-
-    node_check: NodeCheck | None = None
-    """Tells before a run why it cannot work for one node; `None` where it can.
-
-    It is given the inputs as written, and the tools that run the dependencies by their ids (`None` where no tool runs
-    one). It returns the field of the node that is at fault, and what is wrong with it.
-    """
+    """Finds what takes a library or a server to find out, when a run begins: why calls that it will make must fail."""
 
     key_sources: tuple[KeySource, ...] = ()
     """Where the keys are that it works with."""

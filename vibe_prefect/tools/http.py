@@ -14,9 +14,9 @@ from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from vibe_prefect.encodings import EncodingError, base_type, decode_text, is_text_type
 from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
-from vibe_prefect.tools.encodings import EncodingError, decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, tool
 from vibe_prefect.tools.net import SETTING, Admission, FetchConfig, admit, read_target
@@ -33,7 +33,6 @@ RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 VERSION = "1"
 
-_TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
 _UNPACKED = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # zlib's names for the formats
 
 
@@ -87,7 +86,7 @@ class Fetched:
     @property
     def is_text(self) -> bool:
         """Whether it is meant to be read as text."""
-        return _base_type(self.mime).startswith(_TEXT_TYPES)
+        return is_text_type(self.mime)
 
 
 def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
@@ -256,15 +255,8 @@ def _content_type(response: httpx.Response) -> tuple[str, str | None]:
     return message.get_content_type(), message.get_content_charset()
 
 
-def _base_type(mime: str) -> str:
-    for suffix in ("json", "xml"):
-        if mime.endswith(f"+{suffix}") and not mime.startswith("image/"):
-            return f"application/{suffix}"
-    return mime
-
-
 def _check_type(admission: Admission, mime: str, config: FetchConfig) -> None:
-    if not _base_type(mime).startswith(config.types):
+    if not base_type(mime).startswith(config.types):
         raise ToolError(
             f"fetch: {shorten(admission.shown, 100)} is {mime}; allowed is {', '.join(config.types)}",
             retryable=False,

@@ -6,7 +6,7 @@ Wherever a key is read, `obtained` reads it: it is checked, and from then on hid
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from vibe_prefect.errors import ToolError
@@ -126,20 +126,4 @@ def key_sources(tools: ToolRegistry, names: Collection[str]) -> Mapping[KeySourc
     for name in sorted(names):
         for source in getattr(tools.get(name), "key_sources", ()):
             found[source] = (*found.get(source, ()), name)
-    return found
-
-
-def late_lacks(tools: ToolRegistry, names: Collection[str]) -> Mapping[str, tuple[str, ...]]:
-    """Return what tools lack that takes the import of a library to find out, each with the names of the tools.
-
-    Args:
-        tools: The tools there are.
-        names: Those that are used.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for name in sorted(names):
-        check: Callable[[], str | None] | None = getattr(tools.get(name), "late_check", None)
-        lack = check() if check is not None else None
-        if lack is not None:
-            found[lack] = (*found.get(lack, ()), name)
     return found

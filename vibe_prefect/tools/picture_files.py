@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MAX_PIXELS = 80_000_000
-"""The largest picture that is taken, in pixels, all frames together: a little less than where Pillow begins to warn."""
+"""The largest picture that is taken or looked into, in pixels, all frames together: a little less than where Pillow
+begins to warn."""
 
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """The format that a path asks for by its suffix, in Pillow's words."""
@@ -38,10 +39,10 @@ class PictureFile:
     """Its format, in Pillow's words."""
 
     width: int
-    """Pixels."""
+    """Pixels, as it is shown: EXIF orientation is obeyed."""
 
     height: int
-    """Pixels."""
+    """Pixels, likewise."""
 
     frames: int = 1
     """Pictures in it: more than one where it moves."""
@@ -65,11 +66,13 @@ def read_picture_file(content: bytes) -> PictureFile:
     """
     from PIL import Image, UnidentifiedImageError
 
+    from vibe_prefect.tools.pictures import shown_size
+
     try:
         with Image.open(BytesIO(content)) as image:
             # An MPO is a JPEG that holds further views, which Pillow counts as frames.
             known, frames = ("JPEG", 1) if image.format == "MPO" else (image.format, getattr(image, "n_frames", 1))
-            (width, height) = image.size
+            (width, height) = shown_size(image)
             if width * height * frames > MAX_PIXELS:
                 moving = f" in {frames} frames" if frames > 1 else ""
                 raise PictureFileError(

@@ -10,8 +10,7 @@ from typing import Any, cast
 
 from PIL import Image
 
-MAX_PIXELS = 80_000_000
-"""The largest image that is looked into, in pixels: a little less than where Pillow begins to warn."""
+from vibe_prefect.tools.picture_files import MAX_PIXELS
 
 _ORIENTATION = 0x0112
 """The EXIF tag: EXIF 2.32, section 4.6.4."""
@@ -26,6 +25,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns an image of each orientation upright; 1 is upright already."""
+
+_ON_ITS_SIDE = frozenset({5, 6, 7, 8})
+"""Orientations that swap width and height."""
 
 _BYTE, _WORD = 255.0, 65_535.0
 """Full scale of 8 and of 16 bits."""
@@ -89,6 +91,12 @@ def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: 
         raise
     except Exception as error:  # each of Pillow's many readers has errors of its own
         raise PictureError(str(error) or type(error).__name__) from error
+
+
+def shown_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height of an image as it is shown: EXIF may turn it on its side."""
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ON_ITS_SIDE else (width, height)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -137,8 +137,14 @@ class RunFiles:
 def plain_path(path: str) -> str | None:
     """Return a relative path in its shortest spelling; `None` where it names nothing below the folder it is read in."""
     shortest = posixpath.normpath(path)
-    outside = shortest in (".", "..") or shortest.startswith(("/", "../")) or "\0" in shortest
+    outside = shortest == "." or shortest.startswith("/") or leaves_folder(path) or "\0" in shortest
     return None if outside else shortest
+
+
+def leaves_folder(path: str) -> bool:
+    """Tell whether a relative path leaves the folder that it is read in, whichever that is."""
+    shortest = posixpath.normpath(path)
+    return shortest == ".." or shortest.startswith("../")
 
 
 def _place(path: str) -> str:

@@ -12,11 +12,11 @@ from typing import Annotated, Any, cast
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
+from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import did_you_mean, shorten
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.templates import render
 from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
-from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import Workspace

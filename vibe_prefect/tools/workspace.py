@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, cast
 
 from typing_extensions import TypedDict
 
-from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError
+from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError, shorten
 from vibe_prefect.tools.run_files import RunFiles
 
 
@@ -25,6 +25,10 @@ def _new_file_mode() -> int:
 NEW_FILE = _new_file_mode()
 """The mode of a file that `open` would make. Found out at import: the umask can only be read by setting it, and other
 threads may make files at any time."""
+
+
+MAX_NAME = 255
+"""Bytes of a file's or a folder's name: what the file systems of all common machines allow."""
 
 
 class FileRef(TypedDict):
@@ -93,6 +97,8 @@ class Workspace:
         """Return a path below the output root, and make the node its owner, before work is put into the file.
 
         Raises:
+            ToolError: A name in it is too long for a file system.
+            IsADirectoryError: It is a folder.
             OutsideRootError: The path leaves the root, also through a symbolic link.
             PathTakenError: Another node of the run owns it.
         """
@@ -133,8 +139,6 @@ class Workspace:
             OSError: The file could not be written.
         """
         target = self.claim(path)
-        if target.is_dir() or target == self.output_root.resolve():
-            raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)
         written, sha256 = self.relative(target), hashlib.sha256(content).hexdigest()
@@ -152,6 +156,11 @@ class Workspace:
 
     def _claimed(self, path: str, *, folder: bool) -> Path:
         target = self.output_path(path)
+        if any(len(os.fsencode(part)) > MAX_NAME for part in target.parts):
+            reason = f"a name in it has more than {MAX_NAME} bytes"
+            raise ToolError(f"may not write {shorten(path, 100)}: {reason}; name it shorter", retryable=False)
+        if not folder and (target.is_dir() or target == self.output_root.resolve()):
+            raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         clash = self.node and self.files.claim(self.relative(target), self.node, folder=folder)
         if clash:
             raise PathTakenError(path, clash.owner, clash.reason)

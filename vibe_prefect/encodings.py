@@ -1,4 +1,4 @@
-"""Bytes to text, for every tool that reads text: by mark, given name, HTTP header or the document's own declaration."""
+"""Bytes to text, for all that reads text: by mark, given name, HTTP header or the document's own declaration."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from vibe_prefect.tools.functions import ToolInputError
+from vibe_prefect.errors import ToolInputError
 
 MAX_PROLOGUE = 4_096
 """How many bytes at the start of a document are searched for a declaration."""
+
+TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
+"""What the media types of texts begin with, once `base_type` has made them plain."""
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins as that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -97,9 +100,9 @@ def decode_text(
     Raises:
         EncodingError: `given` is not an encoding, or the bytes are not text in the one that decides.
     """
-    mark = next(((mark, codec) for mark, codec in _MARKS if content.startswith(mark)), None)
-    if mark is not None:
-        candidates = [mark[1]]
+    marked = marked_codec(content)
+    if marked is not None:
+        candidates = [marked]
     elif given is not None:
         candidates = [_given(given, content, tool)]
     else:
@@ -111,6 +114,29 @@ def decode_text(
         except ValueError as error:  # a UnicodeDecodeError; some codecs have errors of their own
             failures.append(error)
     raise _undecodable(content, f"{tool}: {name!r}", candidates[0], failures[0]) from failures[0]
+
+
+def base_type(mime: str) -> str:
+    """Return the plain type of a media type with a suffix: `application/xml` for `application/rss+xml`."""
+    for suffix in ("json", "xml"):
+        if mime.endswith(f"+{suffix}") and not mime.startswith("image/"):
+            return f"application/{suffix}"
+    return mime
+
+
+def is_text_type(mime: str) -> bool:
+    """Tell whether what has a media type is meant to be read as text."""
+    return base_type(mime).startswith(TEXT_TYPES)
+
+
+def marked_codec(start: bytes) -> str | None:
+    """Return the codec whose byte order mark a document begins with; `None` where it has none."""
+    return next((codec for mark, codec in _MARKS if start.startswith(mark)), None)
+
+
+def well_formed(text: str) -> str:
+    """Return a text whose surrogate halves are joined; one without its other half becomes U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _given(label: str, content: bytes, tool: str) -> str:

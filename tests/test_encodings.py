@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from tests.providers.loopback import serving
 from tests.tools.test_http import Site
+from vibe_prefect.encodings import EncodingError, decode_text
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, Workspace
 from vibe_prefect.tools.check_links import links_tool
-from vibe_prefect.tools.encodings import EncodingError, decode_text
 from vibe_prefect.tools.http import fetch_tool
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.text import read_text, template_fill

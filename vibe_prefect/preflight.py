@@ -1,0 +1,44 @@
+"""The calls that a run will make, and why some of them cannot succeed, before its first node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.handlers import tool_inputs
+from vibe_prefect.tools.preflight import PlannedCall, Preflight
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.workspace import Workspace
+
+
+async def call_problems(
+    compiled: CompiledPlan, ids: Iterable[str], tools: ToolRegistry, workspace: Workspace
+) -> Mapping[str, tuple[str, ...]]:
+    """Return what tools find wrong with the calls that a run will make, each with the names of the tools.
+
+    Args:
+        compiled: The plan.
+        ids: The nodes that will run.
+        tools: The tools of the run.
+        workspace: Its folders.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name, calls in sorted(_planned_calls(compiled, ids, tools, workspace).items()):
+        preflight: Preflight = getattr(tools.get(name), "preflight")  # noqa: B009 - of tools that have one
+        for problem in await preflight(calls):
+            found[problem] = (*found.get(problem, ()), name)
+    return found
+
+
+def _planned_calls(
+    compiled: CompiledPlan, ids: Iterable[str], tools: ToolRegistry, workspace: Workspace
+) -> Mapping[str, Sequence[PlannedCall]]:
+    """Return the calls of the tools that have a preflight, by tool."""
+    calls: dict[str, list[PlannedCall]] = {}
+    for id in ids:
+        node = compiled.nodes[id]
+        tool = tools.get(node.tool) if node.tool else None
+        if node.tool is not None and getattr(tool, "preflight", None) is not None:
+            call = PlannedCall(id, tool_inputs(node.node, node.tool, tool), workspace)
+            calls.setdefault(node.tool, []).append(call)
+    return calls

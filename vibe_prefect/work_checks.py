@@ -1,0 +1,241 @@
+"""The checks of what each node is to do, before anything runs: its tool, its inputs, its templates, what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vibe_prefect.backing import Backing, Backings
+from vibe_prefect.errors import Position, Problem, did_you_mean, shorten
+from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanLimits, PlanSource, dotted
+from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.keys import canonical_json
+from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
+from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowPlan
+from vibe_prefect.template_checks import StatedOutput, TemplateCheck
+from vibe_prefect.templates import walk_templates
+from vibe_prefect.tools.base import (
+    OUTPUT_FOLDER,
+    OUTPUT_PATH,
+    Dependency,
+    Tool,
+    default_outputs,
+    input_problems,
+    inputs_of_format,
+)
+from vibe_prefect.tools.keysources import KeySource
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.run_files import RunFiles, leaves_folder, plain_path
+
+MAX_NAMED = 20
+"""How many nodes a message names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class LooseNode:
+    """A node of a plan whose structure does not hold: enough to check its own work."""
+
+    node: WorkflowNode
+    """The node as written."""
+
+    path: DataPath
+    """Where it stands in the plan's data."""
+
+    dependencies: tuple[str, ...]
+    """Ids of the nodes that it depends on, as written."""
+
+
+CheckedNode = GraphNode | LooseNode
+"""A node of a plan, whose structure holds or does not."""
+
+
+def loose_nodes(plan: WorkflowPlan, limits: PlanLimits | None) -> Iterator[LooseNode]:
+    """Yield the nodes of a plan whose structure does not hold, up to as many as a plan may have."""
+    limits = limits or PlanLimits()
+    stack: list[tuple[WorkflowNode, DataPath]] = [
+        (node, ("root_nodes", index)) for index, node in reversed(list(enumerate(plan.root_nodes)))
+    ]
+    for _ in range(limits.max_nodes):
+        if not stack:
+            return
+        node, path = stack.pop()
+        yield LooseNode(node, path, tuple(node.dependencies))
+        stack += [(child, (*path, "children", index)) for index, child in reversed(list(enumerate(node.children)))]
+
+
+class WorkChecks:
+    """One pass over the work of a plan's nodes."""
+
+    def __init__(
+        self, plan: WorkflowPlan, backings: Backings, source: PlanSource | None, doubts: Doubts = NO_DOUBTS
+    ) -> None:
+        """Begin a pass.
+
+        Args:
+            plan: The plan.
+            backings: What there is to run its nodes.
+            source: Where the plan's data stand in a file, for the places in messages.
+            doubts: What is not as it was written, where the file could not be read whole.
+        """
+        self._plan = plan
+        self._backings = backings
+        self._source = source
+        self._doubts = doubts
+        self._places: dict[str, CheckedNode] = {}
+        self._outputs: dict[str, StatedOutput | None] = {}
+        self._problems: list[Problem] = []
+        self._claims = RunFiles()
+        self._position_of_node: dict[str, Position | None] = {}
+
+    def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
+        """Return what is wrong with the nodes' own work."""
+        self._places = {place.node.id: place for place in nodes}
+        unbacked: list[CheckedNode] = []
+        self._check_plan_json()
+        for place in nodes:
+            if self._check_json(place) and self._backings.of(place.node) is Backing.TOOL:
+                self._check_tool(place)
+            elif self._backings.of(place.node) is None and place.node.id not in self._doubts.nodes:
+                unbacked.append(place)
+        if unbacked:
+            message = _unbacked_message([place.node.id for place in unbacked])
+            self._problems.append(Problem(message, position=self._position(unbacked[0].path)))
+        return self._problems
+
+    def _check_plan_json(self) -> None:
+        for field in ("source_vibe", "policy"):
+            try:
+                canonical_json(getattr(self._plan, field).model_dump())
+            except TypeError as error:
+                self._problems.append(Problem(f"JSON cannot hold this: {error}", None, field, self._position((field,))))
+
+    def _check_json(self, place: CheckedNode) -> bool:
+        for field in ("description", "parameters", "policy"):
+            value = getattr(place.node, field)
+            try:
+                canonical_json(value.model_dump() if isinstance(value, NodePolicy) else value)
+            except TypeError as error:
+                self._problem(place, (field,), f"JSON cannot hold this: {error}")
+                return False
+        return True
+
+    def _check_tool(self, place: CheckedNode) -> None:
+        named: Any = place.node.parameters.get("tool")
+        if named is not None and not isinstance(named, str):
+            self._problem(place, ("parameters", "tool"), f"expected a tool's name, found {shorten(named)}")
+            return
+        name = tool_of(place.node, self._backings.tools)
+        tool = self._backings.tools.get(name) if name else None
+        if name is None or tool is None:
+            self._problem(place, ("parameters", "tool"), _unknown_message(str(name), self._backings.tools))
+            return
+        for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
+            missing = getattr(tool, lack, None)
+            if missing:
+                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs {words}: {missing}")
+        for source in cast("tuple[KeySource, ...]", getattr(tool, "key_sources", ())):
+            if source.lack:
+                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
+        self._check_inputs(place, name, tool)
+
+    def _check_inputs(self, place: CheckedNode, name: str, tool: Tool) -> None:
+        written = place.node.parameters.get("tool_inputs")
+        if written is not None and not isinstance(written, Mapping):
+            found = shorten(cast("object", written))
+            self._problem(place, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {found}")
+            return
+        inputs = tool_inputs(place.node, name, tool)
+        described = inputs.keys() - (written or {})
+        raw = raw_inputs(tool)
+        doubtful = place.node.id in self._doubts.nodes
+        check = TemplateCheck(None if doubtful else place.dependencies, self._stated_output)
+        templated: list[DataPath] = []
+        for path, text in walk_templates(inputs):
+            for message in check.messages(text, raw=path[0] in raw):
+                self._problem(place, _field(path, described), message)
+            if path[0] not in raw:
+                templated.append(path)
+        for problem in input_problems(tool, inputs, self._dependencies(place)):
+            message = f"{problem.message} (tool {name!r})"
+            if problem.of_dependencies:
+                self._problem(place, ("dependencies",), message)
+            elif not any(problem.path[: len(path)] == path for path in templated):
+                self._problem(place, _field(problem.path, described), message)
+        defaults = default_outputs(tool, place.node.id)
+        literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
+        self._claim_outputs(place, tool, literal, defaults)
+
+    def _claim_outputs(
+        self, place: CheckedNode, tool: Tool, literal: Mapping[str, Any], defaults: Mapping[str, str]
+    ) -> None:
+        """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
+        id, folders = place.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
+        for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
+            path = literal.get(name)
+            if isinstance(path, str) and leaves_folder(path):
+                message = f"{path!r} lies outside the run's output folder; use a path below it"
+                self._problem(place, ("parameters", "tool_inputs", name), message)
+            plain = plain_path(path) if isinstance(path, str) else None
+            clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
+            if clash is not None:
+                where = self._position_of_node.get(clash.owner)
+                hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
+                message = f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}; {hint}"
+                self._problem(place, ("parameters", "tool_inputs", name), message)
+        self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
+
+    def _dependencies(self, place: CheckedNode) -> dict[str, Dependency]:
+        found = {id: self._places[id].node for id in place.dependencies if id in self._places}
+        known = {id: Dependency(self._backings.tool(node), self._is_composite(node)) for id, node in found.items()}
+        return {id: known.get(id, Dependency(None)) for id in place.dependencies}
+
+    def _is_composite(self, node: WorkflowNode) -> bool:
+        return self._backings.of(node) is Backing.COMPOSITE
+
+    def _stated_output(self, id: str) -> StatedOutput | None:
+        """Return what is known of a node's output; `None` for nothing."""
+        if id not in self._outputs:
+            place = self._places.get(id)
+            doubtful = place is None or id in self._doubts.nodes
+            self._outputs[id] = None if doubtful else self._output_of(cast("Any", place).node)
+        return self._outputs[id]
+
+    def _output_of(self, node: WorkflowNode) -> StatedOutput | None:
+        if self._is_composite(node):
+            return StatedOutput({"type": "string"}, "a composite, whose children do the work")
+        name, tool = self._backings.tool_name(node), self._backings.tool(node)
+        if name is None or tool is None:
+            return None
+        written: object = node.parameters.get("tool_inputs") or {}
+        made: Callable[..., Any] | None = getattr(tool, "output_schema_for", None)
+        schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
+        return StatedOutput(schema, f"the tool {name!r}")
+
+    def _problem(self, place: CheckedNode, field: DataPath, message: str) -> None:
+        self._problems.append(Problem(message, place.node.id, dotted(field), self._position((*place.path, *field))))
+
+    def _position(self, path: DataPath) -> Position | None:
+        return self._source.position(path) if self._source else None
+
+
+def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
+    """Return where the plan has what an input is made of: the description fills some of them."""
+    return ("description",) if path and path[0] in described else ("parameters", "tool_inputs", *path)
+
+
+def _unknown_message(name: str, tools: ToolRegistry) -> str:
+    if name in MODEL_TOOLS:
+        return f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}"
+    hint = did_you_mean(name, tools) or f"; registered tools: {', '.join(tools) or 'none'}"
+    return f"unknown tool {name!r}{hint}"
+
+
+def _unbacked_message(ids: list[str]) -> str:
+    named = ", ".join(repr(id) for id in ids[:MAX_NAMED])
+    more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
+    verb = "node has" if len(ids) == 1 else "nodes have"
+    return (
+        f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}; "
+        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
+    )
