@@ -170,6 +170,24 @@ class OutsideRootError(RunError, PermissionError):
     """A path that leaves the folder a tool is allowed to touch."""
 
 
+class UserExitError(RunError):
+    """A tool, handler or callback that raised `SystemExit` or another BaseException that is no real signal."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Name what was raised.
+
+        Args:
+            kind: The class of what was raised, such as `SystemExit`.
+            text: Its text; may be empty.
+        """
+        self.kind = kind
+        self.text = text
+        super().__init__(f"{kind}: {text}" if text else kind)
+
+    def __reduce__(self) -> tuple[type[UserExitError], tuple[str, str]]:
+        return type(self), (self.kind, self.text)
+
+
 class ToolError(RunError, RuntimeError):
     """A tool's own failure."""
 

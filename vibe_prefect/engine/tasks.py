@@ -24,11 +24,12 @@ from prefect.utilities.annotations import quote
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
-from vibe_prefect.errors import ToolError
+from vibe_prefect.errors import ToolError, UserExitError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import attempt_clock
+from vibe_prefect.user_code import contained
 
 Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
@@ -221,6 +222,8 @@ def failure_of(error: Exception) -> Failure:
 
 def _type_of(error: Exception) -> str:
     """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    if isinstance(error, UserExitError):
+        return error.kind
     return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
 
 
@@ -248,7 +251,8 @@ def _tag(node: CompiledNode) -> None:
 
 
 async def _run_tool(job: ToolJob) -> Sealed:
-    return Sealed(await job.call())
+    with contained():
+        return Sealed(await job.call())
 
 
 async def _skip(job: SkipJob) -> State[Any]:
