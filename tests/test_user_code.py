@@ -55,12 +55,19 @@ ESCAPES: list[tuple[Callable[[], BaseException], str]] = [
 ]
 
 
+def done(node: WorkflowNode) -> str:
+    return "done"
+
+
 def number_of(escape: Callable[[], BaseException]) -> int:
     return [one for one, _ in ESCAPES].index(escape)
 
 
 def sync_handler(escape: Callable[[], BaseException]) -> Callable[..., Any]:
-    return lambda node: leave_by(escape())
+    def handler(node: WorkflowNode) -> None:
+        leave_by(escape())
+
+    return handler
 
 
 def async_handler(escape: Callable[[], BaseException]) -> Callable[..., Any]:
@@ -171,9 +178,7 @@ async def test_observers_that_leave_change_nothing(error: BaseException) -> None
         seen.append(event.event_type)
         leave_by(error)
 
-    runner = executor(
-        lambda node: "done", observers=[LeavingObserver(error)], progress_callback=callback, checkpoint_interval=1
-    )
+    runner = executor(done, observers=[LeavingObserver(error)], progress_callback=callback, checkpoint_interval=1)
     result = await runner.execute_plan(plan(node("a"), node("b", needs=["a"])))
     assert result.status is COMPLETED
     assert (seen[0], seen[-1]) == ("workflow_started", "workflow_completed")
@@ -187,7 +192,7 @@ async def test_slow_observer_does_not_use_up_the_timeout_of_a_node() -> None:
         if event.event_type == "node_started":
             time.sleep(1.5)  # the slowness is what is tested
 
-    runner = executor(lambda node: "done", progress_callback=slow)
+    runner = executor(done, progress_callback=slow)
     result = await runner.execute_plan(plan(node("a", policy={"timeout": 1})))
     assert result.node_results["a"].error is None
 

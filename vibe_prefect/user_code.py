@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from vibe_prefect.errors import UserExitError
@@ -113,7 +113,8 @@ def _current_task() -> asyncio.Task[Any] | None:
 def _is_signal(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
     """Tell whether a BaseException is meant for the run and not for the code that happened to be at work."""
     if isinstance(error, BaseExceptionGroup):
-        return any(_is_signal(part, task) for part in error.exceptions if not isinstance(part, Exception))
+        parts = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return any(_is_signal(part, task) for part in parts if not isinstance(part, Exception))
     if isinstance(error, asyncio.CancelledError):
         return task is None or task.cancelling() > 0
     if isinstance(error, GeneratorExit):  # also what closes a coroutine that is thrown away

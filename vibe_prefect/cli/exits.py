@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from enum import IntEnum
@@ -18,6 +20,10 @@ DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
 
 MAX_UNEXPECTED = 300
 """Characters of an unexpected error's message that are shown."""
+
+
+EXIT_SECONDS = 10.0
+"""Seconds for the process to end after its command has: Prefect sends its last events and log lines meanwhile."""
 
 
 class ExitCode(IntEnum):
@@ -50,12 +56,24 @@ def run_guarded(arguments: Sequence[str]) -> int:
     """Run a command; whatever it raises becomes a message and an exit code."""
     prepare_streams()
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        _end_process_soon(code)
+        return code
     finally:
         flush()
         # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _leave)
+
+
+def _end_process_soon(code: int) -> None:
+    """End the process after a while with an exit code, also where a server or a thread would keep it."""
+
+    def end() -> None:
+        time.sleep(EXIT_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def _leave(number: int, frame: object) -> None:

@@ -68,11 +68,17 @@ class RunHandle:
     """How many task runs Prefect was given."""
 
     recorded: int | None = None
-    """How many of them the server had on record at last; `None` when nobody waited for it."""
+    """How many of them the server had on record at last; `None` when nobody waited for it, or it could not be asked."""
+
+    result: ExecutionResult | None = None
+    """The result; `None` until every node has ended."""
+
+    reported: bool = True
+    """Whether Prefect could be told how the run ended."""
 
 
 def _ignore(handle: RunHandle) -> None:
-    """Do nothing with a run that has begun."""
+    """Do nothing with a run."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,9 @@ class RunOptions:
 
     announce: Callable[[RunHandle], None] = _ignore
     """Called when the flow run has begun."""
+
+    executed: Callable[[RunHandle], None] = _ignore
+    """Called when every node has ended, and Prefect will not try the whole run again."""
 
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
@@ -232,8 +241,16 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
+        if result.status is ExecutionStatus.COMPLETED or not _retries_left(flow_run):
+            handle.result = result
+            options.executed(handle)
         await feedback.publish(result, setup.store, setup.lineage)
     return result
+
+
+def _retries_left(flow_run: FlowRun) -> bool:
+    """Return whether Prefect would run the whole flow again after a failure."""
+    return flow_run.run_count <= (flow_run.empirical_policy.retries or 0)
 
 
 async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:

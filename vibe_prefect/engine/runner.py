@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -17,6 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.logging import get_run_logger
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
@@ -68,8 +68,6 @@ from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
 from vibe_prefect.user_code import call_in_thread, contained
-
-logger = logging.getLogger(__name__)
 
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
 
@@ -199,7 +197,8 @@ class _PlanRun:
         except Exception as error:
             if id in self._result.node_results:
                 raise
-            logger.warning("The node %r failed around its work", id, exc_info=True)
+            get_run_logger().warning("The node %r failed before or after its work", id, exc_info=True)
+            self._start(job.node, job.meter)
             self._fail(job, job.failure or failure_of(error))
 
     async def _run_node(self, job: NodeJob) -> None:
