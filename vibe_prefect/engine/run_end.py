@@ -19,7 +19,7 @@ from vibe_prefect.results import ExecutionResult, resume_command
 
 logger = logging.getLogger(__name__)
 
-END_SECONDS = 45.0
+END_SECONDS = 40.0
 """Seconds from the last node's end until Prefect has the run's report, artifacts and final state."""
 
 STOP_SECONDS = 5.0
@@ -104,9 +104,11 @@ def _forget(calling: asyncio.Task[State[Any]]) -> None:
 
 
 def _warn(handle: RunHandle, error: Exception) -> None:
-    reason = (
-        explain(error, get_current_settings().api.url or "") or f"{type(error).__name__}: {shorten(str(error), 300)}"
-    )
+    api_url = get_current_settings().api.url or ""
+    if isinstance(error, _NoAnswerError):
+        reason = f"the Prefect server at {without_login(api_url)} did not answer, or answered to come back later"
+    else:
+        reason = explain(error, api_url) or f"{type(error).__name__}: {shorten(str(error), 300)}"
     logger.warning(
         "every node has ended, but Prefect could not be told so: %s. The result and all records are kept; "
         "the run may look unfinished in Prefect's UI until `%s` ends it, which reuses what finished",
