@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_LISTED = 20
 """How many failed nodes an error names before it only counts."""
 
+MAX_REASON = 300
+"""Characters of each failed node's error in an error about the run."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -232,6 +235,26 @@ class ToolError(RunError, RuntimeError):
         super().__init__(message)
 
 
+class ShownError(ToolError):
+    """Stands for an error whose own text cannot be sent to a server: too long, or with characters that break it."""
+
+    original: Exception | None
+    """The error that it stands for; `None` in another process."""
+
+    def __init__(self, message: str, original: Exception | None = None) -> None:
+        """Show an error.
+
+        Args:
+            message: Its class and what can be sent of its text.
+            original: The error itself.
+        """
+        super().__init__(message)
+        self.original = original
+
+    def __reduce__(self) -> tuple[type[ShownError], tuple[str]]:
+        return type(self), (str(self),)
+
+
 class BudgetExceededError(ToolError):
     """A call that was not made, since it could have cost more than the run's budget has left."""
 
@@ -294,11 +317,16 @@ class PlanRunError(RunError):
 
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
-        lines = [f"  {id}: {self.result.node_results[id].error}" for id in self.failed[:MAX_LISTED]]
+        lines = [f"  {id}: {self._reason(id)}" for id in self.failed[:MAX_LISTED]]
         more = len(self.failed) - MAX_LISTED
         lines += [f"  and {more} more"] if more > 0 else []
         head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
         return "\n".join([head, *lines])
+
+    def _reason(self, id: str) -> str:
+        """Return the beginning of a failed node's error: this text becomes the state of the flow run."""
+        error = self.result.node_results[id].error or ""
+        return error if len(error) <= MAX_REASON else f"{error[:MAX_REASON]}... ({len(error):,} characters)"
 
     def __reduce__(self) -> tuple[type[PlanRunError], tuple[ExecutionResult]]:
         return type(self), (self.result,)

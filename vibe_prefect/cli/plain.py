@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import counted, one_line, seconds
+from vibe_prefect.cli.text import brief, counted, seconds
 from vibe_prefect.cli.tree import work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
@@ -73,7 +73,7 @@ class PlainLines(RunObserver):
 
 
 def _ending(result: NodeResult) -> str:
-    error = one_line(result.error or "no message")
+    error = brief(result.error or "no message")
     if result.status is ExecutionStatus.FAILED:
         return f" after {seconds(result.duration)}: {error}"
     if result.status is ExecutionStatus.SKIPPED:
