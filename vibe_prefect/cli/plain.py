@@ -42,7 +42,7 @@ class PlainLines(RunObserver):
         self._screen = screen
         self._compiled = compiled
         self._total = len(compiled.nodes)
-        self._finished = 0
+        self._finished: set[str] = set()
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Say how much is done already."""
@@ -55,19 +55,19 @@ class PlainLines(RunObserver):
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Print the end."""
-        self._finished += 1
+        self._finished.add(node.id)
         self._print(_WORDS[result.status], node, _ending(result))
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Count it; the start has said so."""
-        self._finished += 1
+        self._finished.add(node.id)
 
     def run_finished(self, result: ExecutionResult) -> None:
         """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""
         asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
-        percent = 100 * self._finished // self._total
+        percent = 100 * len(self._finished) // self._total
         what = f"{node.id} ({work(self._compiled.nodes[node.id])})"
         self._screen.say(f"[{percent:3} %] {word:<7} {what}{ending}")
 

@@ -170,19 +170,30 @@ async def _run_plan(
         result = await _run(
             options, _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
         )
-    except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
-        return Failed(message=str(error), data=error)
+    except UsageError as error:
+        return _failed(error, str(error))
     if result.status is ExecutionStatus.FAILED:
         failure = PlanRunError(result)
-        return Failed(message=f"{failure}\nto go on with what is left: {_resume_command()}", data=failure)
+        return _failed(failure, f"{failure}\nto go on with what is left: {resume_command(_flow_run().name)}")
     return result
 
 
-def _resume_command() -> str:
+def _failed(error: Exception, message: str) -> State[Any]:
+    """Return a Failed state: the reader needs the message, not our traceback.
+
+    Raises:
+        Exception: The error, where Prefect is to run the flow again, which it does only for what is raised.
+    """
+    if _retries_left(_flow_run()):
+        raise error
+    return Failed(message=message, data=error)
+
+
+def _flow_run() -> FlowRun:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    return resume_command(context.flow_run.name)
+    return context.flow_run
 
 
 run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)
@@ -230,6 +241,8 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         handlers=options.handlers,
         observers=(*feedback.observers, *options.observers),
         concurrency=request.concurrency,
+        first_attempt=flow_run.run_count <= 1,
+        last_attempt=not _retries_left(flow_run),
         budget=await _budget(options, request, lineage, flow_run.name),
     )
     with held(setup.store, setup.lineage) as alone:
@@ -241,7 +254,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
-        if result.status is ExecutionStatus.COMPLETED or not _retries_left(flow_run):
+        if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
             handle.result = result
             options.executed(handle)
         await feedback.publish(result, setup.store, setup.lineage)

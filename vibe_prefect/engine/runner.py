@@ -114,6 +114,12 @@ class RunSetup:
     concurrency: int | None = None
     """How many nodes may run at once."""
 
+    first_attempt: bool = True
+    """Whether Prefect runs the flow for the first time; observers are told once that the run begins."""
+
+    last_attempt: bool = True
+    """Whether Prefect will not run the flow again when nodes fail; observers are told once that the run ends."""
+
     budget: Budget | None = None
     """What the run may spend; `None` for no limit."""
 
@@ -161,7 +167,8 @@ class _PlanRun:
         reused = len(self._reusable)
         result.status = ExecutionStatus.RUNNING
         compiled = self._compiled
-        self._notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
+        if self._setup.first_attempt:
+            self._notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
         try:
             with watched_loop(self._compiled.nodes):
                 await run_in_order(self._graph.waits, self._run)
@@ -174,7 +181,8 @@ class _PlanRun:
         result.total_duration = time.perf_counter() - begun
         result.completed_at = now_iso()
         result.parallel_efficiency = result.calculate_parallel_efficiency()
-        self._notify(lambda it: it.run_finished(result))
+        if not failed or self._setup.last_attempt:
+            self._notify(lambda it: it.run_finished(result))
         return result
 
     def _notify(self, call: Callable[[RunObserver], object]) -> None:
