@@ -11,11 +11,15 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from vibe_prefect.errors import UserExitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 MAX_THREADS = 64
 """Blocking calls at once within one event loop. Abandoned ones do not count: they may never return."""
@@ -82,6 +86,27 @@ async def call_in_thread(function: Callable[..., Any], *args: Any) -> Any:
     if error is not None:
         raise error
     return returned
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """The default executor of an event loop that is to end although a thread of `asyncio.to_thread` never returns."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a daemon thread of its own."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 - it is raised where the caller waits
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name=f"call of {fn!r:.60}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for nothing."""
 
 
 def _outcome(

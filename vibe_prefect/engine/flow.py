@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +50,7 @@ from vibe_prefect.selection import Choice
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
+from vibe_prefect.user_code import DaemonExecutor
 
 
 @dataclass
@@ -307,6 +309,9 @@ async def _looked_up(plan: object) -> GivenPlan:
 
 
 async def _own_options(plan: object, simulate: Simulate) -> RunOptions:
+    """Return the options of a run that nobody else gave any, as one of a deployment, which has a process of its own."""
+    if _flow_run().deployment_id is not None:
+        asyncio.get_running_loop().set_default_executor(DaemonExecutor())
     tools = configured_registry()
     try:
         given = await _looked_up(plan)
