@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_LISTED = 20
 """How many failed nodes an error names before it only counts."""
 
+MAX_REASON = 300
+"""Characters of each failed node's error in an error about the run."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -174,6 +177,24 @@ class OutsideRootError(RunError, PermissionError):
     """A path that leaves the folder a tool is allowed to touch."""
 
 
+class UserExitError(RunError):
+    """A tool, handler or callback that raised `SystemExit` or another BaseException that is no real signal."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Name what was raised.
+
+        Args:
+            kind: The class of what was raised, such as `SystemExit`.
+            text: Its text; may be empty.
+        """
+        self.kind = kind
+        self.text = text
+        super().__init__(f"{kind}: {text}" if text else kind)
+
+    def __reduce__(self) -> tuple[type[UserExitError], tuple[str, str]]:
+        return type(self), (self.kind, self.text)
+
+
 class ToolError(RunError, RuntimeError):
     """A tool's own failure."""
 
@@ -216,6 +237,26 @@ class ToolError(RunError, RuntimeError):
         self.retry_after = retry_after
         self.asks_to_wait = asks_to_wait
         super().__init__(message)
+
+
+class ShownError(ToolError):
+    """Stands for an error whose own text cannot be sent to a server: too long, or with characters that break it."""
+
+    original: Exception | None
+    """The error that it stands for; `None` in another process."""
+
+    def __init__(self, message: str, original: Exception | None = None) -> None:
+        """Show an error.
+
+        Args:
+            message: Its class and what can be sent of its text.
+            original: The error itself.
+        """
+        super().__init__(message)
+        self.original = original
+
+    def __reduce__(self) -> tuple[type[ShownError], tuple[str]]:
+        return type(self), (str(self),)
 
 
 class BudgetExceededError(ToolError):
@@ -280,11 +321,16 @@ class PlanRunError(RunError):
 
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
-        lines = [f"  {id}: {self.result.node_results[id].error}" for id in self.failed[:MAX_LISTED]]
+        lines = [f"  {id}: {self._reason(id)}" for id in self.failed[:MAX_LISTED]]
         more = len(self.failed) - MAX_LISTED
         lines += [f"  and {more} more"] if more > 0 else []
         head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
         return "\n".join([head, *lines])
+
+    def _reason(self, id: str) -> str:
+        """Return the beginning of a failed node's error: this text becomes the state of the flow run."""
+        error = self.result.node_results[id].error or ""
+        return error if len(error) <= MAX_REASON else f"{error[:MAX_REASON]}... ({len(error):,} characters)"
 
     def __reduce__(self) -> tuple[type[PlanRunError], tuple[ExecutionResult]]:
         return type(self), (self.result,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -16,9 +16,10 @@ from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
+from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.seeds import Seed, seeds_of
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanError, PlanRunError, UsageError
+from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.graph import PlanSource
 from vibe_prefect.handlers import NodeHandler, builtin_handler
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
@@ -204,7 +205,7 @@ class WorkflowExecutor:
             raise UsageError("a run goes on from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
         choice.check(compiled)
-        handles: list[RunHandle] = []
+        end = RunEnd()
         seeds, earlier = self._finished_in(resume_from_checkpoint, compiled)
         writers = self._checkpoint_writers(compiled, earlier)
         options = RunOptions(
@@ -214,23 +215,20 @@ class WorkflowExecutor:
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
             seeds=seeds,
-            announce=self._announcer(handles),
+            announce=self._announce,
+            executed=end.begin,
             artifacts=self._artifacts,
         )
         async with shared_clients():
             try:
                 with run_options(options):
-                    state = await self._call_flow(compiled.plan, resume_from, choice)
+                    result = await end.outcome(self._call_flow(compiled.plan, resume_from, choice))
             finally:
                 for writer in writers:
                     writer.close()
-            outcome: Any = await state.aresult(raise_on_failure=False)
-            await self._settle(handles)
-        if isinstance(outcome, PlanRunError):
-            return outcome.result
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return cast("ExecutionResult", outcome)
+            if end.handle is not None:
+                await self._settle(end.handle)
+        return result
 
     async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
         called: Any = run_plan(
@@ -297,25 +295,22 @@ class WorkflowExecutor:
             raise PlanError(error.problems, name) from error
         return {id: node.key for id, node in own.items()} | keys
 
-    def _announcer(self, handles: list[RunHandle]) -> Callable[[RunHandle], None]:
-        def announce(handle: RunHandle) -> None:
-            handles.append(handle)
-            self.last_run = handle
+    def _announce(self, handle: RunHandle) -> None:
+        self.last_run = handle
 
-        return announce
-
-    async def _settle(self, handles: list[RunHandle]) -> None:
+    async def _settle(self, handle: RunHandle) -> None:
+        """Wait until the server has the run's task runs on record, where that is wanted and the server answers."""
         wanted = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
-        for handle in handles if wanted else ():
-            recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
-            handle.recorded = recorded
-            if recorded < handle.task_runs:
-                logger.warning(
-                    "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI",
-                    recorded,
-                    handle.task_runs,
-                    handle.name,
-                )
+        if not wanted or not handle.reported:
+            return
+        handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
+        if handle.recorded is not None and handle.recorded < handle.task_runs:
+            logger.warning(
+                "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI",
+                handle.recorded,
+                handle.task_runs,
+                handle.name,
+            )
 
     def _own_handlers(self) -> dict[WorkflowNodeType, NodeHandler]:
         builtin = (builtin_handler, WorkflowExecutor._execute_builtin)

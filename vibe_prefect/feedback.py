@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any, TypeGuard, cast
 
 from vibe_prefect.results import NodeResult
+from vibe_prefect.sendable import MAX_STATE, sendable
 
 REPLANNABLE_TYPES = frozenset({"TimeoutError", "ConnectionError", "HTTPError", "MemoryError", "RuntimeError"})
 LOW_QUALITY = 0.3
@@ -166,7 +167,7 @@ def failure_feedback(
         "execution_quality": 0.0 if failure.quality is None else failure.quality,
         **({"evidence": list(failure.evidence)} if failure.evidence else {}),
         "error_type": failure.error_type,
-        "error_message": failure.message,
+        "error_message": sendable(failure.message, MAX_STATE),
         "replannable": is_replannable(failure),
         "resource_usage": {**asdict(usage), "efficiency_ratio": efficiency(estimated, result.duration)},
         "performance_metrics": {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.user_code import isolated
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,18 @@ class RunObserver:
 
     def run_finished(self, result: ExecutionResult) -> None:
         """The run has ended."""
+
+
+def notify(observers: Iterable[RunObserver], call: Callable[[RunObserver], object]) -> None:
+    """Call each observer; what one of them raises is logged, and hurts neither the run nor the others.
+
+    Args:
+        observers: The observers, in order.
+        call: Calls the method of one observer.
+    """
+    for observer in observers:
+        with isolated(logger, f"The observer {type(observer).__name__} raised"):
+            call(observer)
 
 
 class ProgressReporter(RunObserver):
@@ -159,7 +172,5 @@ class ProgressReporter(RunObserver):
         metadata: dict[str, Any] | None = None,
     ) -> None:
         event = ProgressEvent(event_type, node_id, self._percent(event_type), message, metadata or {})
-        try:
+        with isolated(logger, f"The progress callback raised at {event_type}"):
             self._callback(event)
-        except Exception:
-            logger.exception("The progress callback raised at %s; the run goes on", event_type)

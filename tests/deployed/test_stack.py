@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -144,3 +145,35 @@ def keys(port: int) -> list[str]:
     """What a Redis server holds."""
     command = ["redis-cli", "-p", str(port), "keys", "*"]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=BOUND).stdout.split()
+
+
+FAILS = """
+from vibe_prefect import tool
+
+@tool(version="1")
+def fail(text: str) -> None:
+    raise RuntimeError(text.encode().decode("unicode_escape"))
+"""
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_error_with_a_nul_fails_its_node_alone_on_postgresql(database: str, tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAILS)
+    (tmp_path / "failing-1.dist-info").mkdir()
+    (tmp_path / "failing-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: failing\nVersion: 1\n")
+    (tmp_path / "failing-1.dist-info/entry_points.txt").write_text("[vibe_prefect.tools]\nfail = failing:fail\n")
+    bad = {"tool": "fail", "tool_inputs": {"text": "a\\x00b"}}
+    good = {"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}}
+    nodes = [
+        {"id": id, "type": "transform", "description": "d", "parameters": parameters}
+        for id, parameters in (("bad", bad), ("good", good))
+    ]
+    plan = {"id": "nul", "source_vibe": {"description": "x"}, "root_nodes": nodes}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with running_server(tmp_path / "server", settings={"PREFECT_API_DATABASE_CONNECTION_URL": database}) as api:
+        ran = call(tmp_path, api, "run", "plan.json", "--json", PYTHONPATH=str(tmp_path))
+    assert ran.returncode == 1, ran.stderr
+    document = json.loads(ran.stdout)
+    assert document["nodes"]["bad"]["error"] == "a\\x00b"
+    assert document["task_runs"] == {"expected": 2, "recorded": 2}

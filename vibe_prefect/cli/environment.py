@@ -197,4 +197,5 @@ def quieten(show: Callable[[str], object]) -> None:
         for handler in list(logger.handlers):
             if isinstance(handler, (PrefectConsoleHandler, _SafeStreamHandler)):
                 logger.removeHandler(handler)
+                logger.addHandler(logging.NullHandler())  # else Python prints what no handler takes
     logging.getLogger().addHandler(MessageHandler(show))

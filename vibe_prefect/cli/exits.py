@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from enum import IntEnum
 
 from vibe_prefect.cli.console import err, flush, prepare_streams
-from vibe_prefect.cli.text import clean, one_line
+from vibe_prefect.cli.text import brief, clean, one_line
 from vibe_prefect.errors import PlanError, UsageError
 
 PROGRAM = "vibe-prefect"
 DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
 
-MAX_UNEXPECTED = 300
-"""Characters of an unexpected error's message that are shown."""
+
+EXIT_SECONDS = 10.0
+"""Seconds for the process to end after its command has: Prefect sends its last events and log lines meanwhile."""
 
 
 class ExitCode(IntEnum):
@@ -50,12 +53,24 @@ def run_guarded(arguments: Sequence[str]) -> int:
     """Run a command; whatever it raises becomes a message and an exit code."""
     prepare_streams()
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        _end_process_soon(code)
+        return code
     finally:
         flush()
         # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _leave)
+
+
+def _end_process_soon(code: int) -> None:
+    """End the process after a while with an exit code, also where a server or a thread would keep it."""
+
+    def end() -> None:
+        time.sleep(EXIT_SECONDS)
+        os._exit(code)
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
 
 def _leave(number: int, frame: object) -> None:
@@ -93,7 +108,7 @@ def _settings_of_prefect(error: Exception) -> str | None:
     if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
         return None
     details = error.errors(include_url=False, include_input=False, include_context=False)
-    lines = [f"  {'.'.join(map(str, detail['loc']))}: {_cut(one_line(detail['msg']))}" for detail in details[:20]]
+    lines = [f"  {'.'.join(map(str, detail['loc']))}: {brief(detail['msg'])}" for detail in details[:20]]
     return "\n".join([f"Prefect's own settings cannot be used ({error.title}):", *lines])
 
 
@@ -131,10 +146,6 @@ def complain_of_usage(error: UsageError) -> None:
 
 def complain_of_bug(error: BaseException) -> None:
     """Print an unexpected error on one line, and how to learn more."""
-    text = _cut(one_line(str(error))) or "no message"
+    text = brief(str(error)) or "no message"
     hint = "" if debugging() else f" ({DEBUG_VARIABLE}=1 shows where)"
     complain(f"unexpected {type(error).__name__}: {text}{hint}")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_UNEXPECTED else f"{text[:MAX_UNEXPECTED]}... ({len(text):,} characters)"

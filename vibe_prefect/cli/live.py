@@ -19,7 +19,7 @@ from rich.text import Text
 
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import columns, counted, one_line, rough, seconds
+from vibe_prefect.cli.text import brief, columns, counted, one_line, rough, seconds
 from vibe_prefect.cli.tree import SYMBOLS, guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.reporting.eta import NodeTime, seconds_left
@@ -143,7 +143,7 @@ class LiveView:
             return Text()
         if result.status is ExecutionStatus.SKIPPED:
             return Text("skipped", "yellow")
-        return Text(one_line(result.error or "failed"), "red")
+        return Text(brief(result.error or "failed"), "red")
 
     def _foot(self, width: int) -> Table:
         board = self._board

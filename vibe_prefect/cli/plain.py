@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import counted, one_line, seconds
+from vibe_prefect.cli.text import brief, counted, seconds
 from vibe_prefect.cli.tree import work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
@@ -42,7 +42,7 @@ class PlainLines(RunObserver):
         self._screen = screen
         self._compiled = compiled
         self._total = len(compiled.nodes)
-        self._finished = 0
+        self._finished: set[str] = set()
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Say how much is done already."""
@@ -55,25 +55,25 @@ class PlainLines(RunObserver):
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Print the end."""
-        self._finished += 1
+        self._finished.add(node.id)
         self._print(_WORDS[result.status], node, _ending(result))
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Count it; the start has said so."""
-        self._finished += 1
+        self._finished.add(node.id)
 
     def run_finished(self, result: ExecutionResult) -> None:
         """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""
         asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
-        percent = 100 * self._finished // self._total
+        percent = 100 * len(self._finished) // self._total
         what = f"{node.id} ({work(self._compiled.nodes[node.id])})"
         self._screen.say(f"[{percent:3} %] {word:<7} {what}{ending}")
 
 
 def _ending(result: NodeResult) -> str:
-    error = one_line(result.error or "no message")
+    error = brief(result.error or "no message")
     if result.status is ExecutionStatus.FAILED:
         return f" after {seconds(result.duration)}: {error}"
     if result.status is ExecutionStatus.SKIPPED:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import clean, columns, counted, one_line, seconds, size
+from vibe_prefect.cli.text import columns, counted, error_lines, one_line, seconds, size
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
@@ -23,7 +23,6 @@ MAX_FAILED = 20
 LABEL = 9
 """Columns of the words before the facts."""
 
-MAX_ERROR_LINES = 4
 UI_ADDRESS = "http://127.0.0.1:4200"
 """Where `vibe-prefect server start` serves its UI, unless told otherwise."""
 
@@ -133,9 +132,9 @@ def _verdict(report: RunReport) -> Text:
 def _failures(result: ExecutionResult) -> Iterator[Text]:
     failed = result.ids(ExecutionStatus.FAILED)
     for id in failed[:MAX_FAILED]:
-        first, *rest = clean(result.node_results[id].error or "no message").splitlines() or [""]
+        first, *rest = error_lines(result.node_results[id].error)
         yield Text.assemble("  ", (id, "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in rest[: MAX_ERROR_LINES - 1])
+        yield from (Text(f"      {line}") for line in rest)
     if len(failed) > MAX_FAILED:
         yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
 

@@ -34,6 +34,7 @@ from vibe_prefect.reporting.report import RunIdentity, report_of
 from vibe_prefect.reporting.report import RunReport as Account
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.user_code import DaemonExecutor
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
@@ -222,6 +223,7 @@ class _Run:
             return asyncio.run(self._execute())
 
     async def _execute(self) -> ExecutionResult:
+        asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         watching = asyncio.create_task(self._watch_server())
         try:
             return await self._interruptible.run(self._execute_compiled())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.text import clean, columns, one_line
+from vibe_prefect.cli.text import brief, columns, error_lines, one_line
 from vibe_prefect.cli.tree import SYMBOLS, guides
 from vibe_prefect.graph import build_graph
 from vibe_prefect.reporting.report import NodeReport, RunReport
@@ -22,7 +22,6 @@ MAX_ROWS = 20
 """Nodes that are shown of a larger one: those that failed, then those that took longest."""
 
 MAX_FAILED = 20
-MAX_ERROR_LINES = 4
 _STATUS_STYLES = {
     ExecutionStatus.COMPLETED: "green",
     ExecutionStatus.FAILED: "red",
@@ -95,7 +94,7 @@ def _row(report: RunReport, node: NodeReport, lead: str, used: list[_Column]) ->
         Text(_work(report, node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),
-        Text(one_line(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
+        Text(brief(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
     ]
 
 
@@ -113,8 +112,8 @@ def _work(report: RunReport, node: NodeReport) -> str:
 def _failures(report: RunReport) -> Iterator[Text]:
     failed = report.having(ExecutionStatus.FAILED)
     for node in failed[:MAX_FAILED]:
-        first, *rest = clean(node.error or "no message").splitlines() or [""]
+        first, *rest = error_lines(node.error)
         yield Text.assemble("  ", (one_line(node.id), "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in rest[: MAX_ERROR_LINES - 1])
+        yield from (Text(f"      {line}") for line in rest)
     if len(failed) > MAX_FAILED:
         yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")

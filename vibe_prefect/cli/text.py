@@ -10,10 +10,29 @@ from rich.text import Text
 
 from vibe_prefect.units import counted, seconds, size
 
-__all__ = ["MIN_COLUMN", "SEPARATOR", "clean", "columns", "counted", "fit", "one_line", "rough", "seconds", "size"]
+__all__ = [
+    "MIN_COLUMN",
+    "SEPARATOR",
+    "brief",
+    "clean",
+    "columns",
+    "counted",
+    "error_lines",
+    "fit",
+    "one_line",
+    "rough",
+    "seconds",
+    "size",
+]
 
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 """Control characters but tab and newline, those that turn the direction of writing, and lone surrogates."""
+
+MAX_BRIEF = 300
+"""Characters of an error's text on a terminal."""
+
+MAX_ERROR_LINES = 4
+"""Lines of an error on a terminal."""
 
 MIN_COLUMN = 6
 SEPARATOR = "  "
@@ -33,6 +52,19 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text on one line, harmless for a terminal."""
     return clean(" ".join(text.split()))
+
+
+def brief(text: str) -> str:
+    """Return the beginning of a text on one line, harmless for a terminal; where it is cut, its length is told."""
+    shown = one_line(text[: 8 * MAX_BRIEF])
+    whole = len(shown) <= MAX_BRIEF and len(text) <= 8 * MAX_BRIEF
+    return shown if whole else f"{shown[:MAX_BRIEF]}... ({len(text):,} characters)"
+
+
+def error_lines(error: str | None) -> list[str]:
+    """Return the first lines of an error, one at least, each cut and harmless for a terminal."""
+    lines = clean((error or "no message")[: 8 * MAX_ERROR_LINES * MAX_BRIEF]).splitlines()[:MAX_ERROR_LINES]
+    return [line if len(line) <= MAX_BRIEF else f"{line[:MAX_BRIEF]}..." for line in lines] or [""]
 
 
 def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:

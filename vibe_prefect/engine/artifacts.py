@@ -19,7 +19,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from vibe_prefect.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.models import WorkflowNode
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.escape import markdown
 from vibe_prefect.reporting.markdown import markdown_summary
@@ -76,23 +76,19 @@ async def tolerate(what: str, work: Awaitable[object]) -> None:
 class ProgressBoard(RunObserver):
     """How far a run has come, as a Prefect progress artifact that is updated while the run goes on."""
 
-    def __init__(self, client: PrefectClient, flow_run_id: UUID, plan_id: str) -> None:
+    def __init__(self, client: PrefectClient, flow_run_id: UUID, plan_id: str, total: int) -> None:
         """Make a board; nothing is sent before `following`."""
         self._client = client
         self._flow_run_id = flow_run_id
         self._key = artifact_key(plan_id, "progress")
         self._id: UUID | None = None
-        self._total = 0
+        self._total = total
         self._running: dict[str, None] = {}
         self._failed: list[str] = []
         self._done = 0
         self._reused = 0
         self._shown: str | None = None
         self._follower: asyncio.Task[None] | None = None
-
-    def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
-        """Note the size of the run."""
-        self._total = total
 
     def node_started(self, node: WorkflowNode) -> None:
         """Note that a node is at work."""

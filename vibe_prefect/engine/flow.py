@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,6 +53,7 @@ from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.redaction import redact_logs
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
+from vibe_prefect.user_code import DaemonExecutor
 
 
 @dataclass
@@ -71,11 +73,17 @@ class RunHandle:
     """How many task runs Prefect was given."""
 
     recorded: int | None = None
-    """How many of them the server had on record at last; `None` when nobody waited for it."""
+    """How many of them the server had on record at last; `None` when nobody waited for it, or it could not be asked."""
+
+    result: ExecutionResult | None = None
+    """The result; `None` until every node has ended."""
+
+    reported: bool = True
+    """Whether Prefect could be told how the run ended."""
 
 
 def _ignore(handle: RunHandle) -> None:
-    """Do nothing with a run that has begun."""
+    """Do nothing with a run."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +110,9 @@ class RunOptions:
 
     announce: Callable[[RunHandle], None] = _ignore
     """Called when the flow run has begun."""
+
+    executed: Callable[[RunHandle], None] = _ignore
+    """Called when every node has ended, and Prefect will not try the whole run again."""
 
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
@@ -166,19 +177,30 @@ async def _run_plan(
         if options is None:
             options, request = await _bounded(plan, request, Simulate.ALL if simulate else Simulate.NEVER)
         result = await _run(options, request)
-    except UsageError as error:  # returned and not raised: the reader needs the message, not our traceback
-        return Failed(message=str(error), data=error)
+    except UsageError as error:
+        return _failed(error, str(error))
     if result.status is ExecutionStatus.FAILED:
         failure = PlanRunError(result)
-        return Failed(message=f"{failure}\nto go on with what is left: {_resume_command()}", data=failure)
+        return _failed(failure, f"{failure}\nto go on with what is left: {resume_command(_flow_run().name)}")
     return result
 
 
-def _resume_command() -> str:
+def _failed(error: Exception, message: str) -> State[Any]:
+    """Return a Failed state: the reader needs the message, not our traceback.
+
+    Raises:
+        Exception: The error, where Prefect is to run the flow again, which it does only for what is raised.
+    """
+    if _retries_left(_flow_run()):
+        raise error
+    return Failed(message=message, data=error)
+
+
+def _flow_run() -> FlowRun:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    return resume_command(context.flow_run.name)
+    return context.flow_run
 
 
 run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)
@@ -227,6 +249,8 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         handlers=options.handlers,
         observers=(*feedback.observers, *options.observers),
         concurrency=request.concurrency,
+        first_attempt=flow_run.run_count <= 1,
+        last_attempt=not _retries_left(flow_run),
         budget=await _budget(options, request, lineage, flow_run.name),
     )
     with held(setup.store, setup.lineage) as alone:
@@ -238,8 +262,16 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
+        if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
+            handle.result = result
+            options.executed(handle)
         await feedback.publish(result, setup.store, setup.lineage)
     return result
+
+
+def _retries_left(flow_run: FlowRun) -> bool:
+    """Return whether Prefect would run the whole flow again after a failure."""
+    return flow_run.run_count <= (flow_run.empirical_policy.retries or 0)
 
 
 async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
@@ -280,8 +312,9 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
     """
     context = FlowRunContext.get()
     assert context is not None
-    assert context.flow_run is not None
-    client, flow_run = cast("PrefectClient", context.client), context.flow_run
+    client, flow_run = cast("PrefectClient", context.client), _flow_run()
+    if flow_run.deployment_id is not None:  # such a run has a process of its own
+        asyncio.get_running_loop().set_default_executor(DaemonExecutor())
     roots = operator_roots(flow_run)
     found: dict[str, Any] = _folders(roots, request) if roots else {}
     tools = configured_registry()

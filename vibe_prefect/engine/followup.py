@@ -47,7 +47,9 @@ class RunFeedback:
         self._compiled = compiled
         self._output_root = output_root
         self._outlets = outlets
-        self._board = ProgressBoard(client, flow_run.id, compiled.plan.id) if outlets.artifacts else None
+        self._board = (
+            ProgressBoard(client, flow_run.id, compiled.plan.id, len(compiled.nodes)) if outlets.artifacts else None
+        )
 
     @property
     def observers(self) -> tuple[RunObserver, ...]:

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from prefect.concurrency.asyncio import concurrency
-
-DEFAULT_THREADS = 64
-"""How many sync handlers run at once in a run without a limit of its own."""
 
 
 class RunLimits:
@@ -25,7 +19,6 @@ class RunLimits:
             concurrency: How many nodes may run at once; `None` for no limit.
         """
         self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else None
-        self._threads = CapacityLimiter(concurrency or DEFAULT_THREADS)
 
     @asynccontextmanager
     async def slot(self) -> AsyncGenerator[None]:
@@ -35,10 +28,6 @@ class RunLimits:
             return
         async with self._slots:
             yield
-
-    async def in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread. When the caller is cancelled or timed out, the thread is left to end alone."""
-        return await run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
 
 
 @asynccontextmanager

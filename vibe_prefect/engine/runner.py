@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,11 +16,13 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.logging import get_run_logger
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
+from vibe_prefect.engine.loop_watch import watched_loop
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.reuse import ReusableRecords
 from vibe_prefect.engine.scheduler import run_in_order
@@ -31,6 +33,7 @@ from vibe_prefect.engine.tasks import (
     SkipJob,
     Ticket,
     ToolJob,
+    failure_of,
     run_node,
     run_tool,
     skip_node,
@@ -57,13 +60,15 @@ from vibe_prefect.handlers import (
     takes_context,
 )
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType
-from vibe_prefect.progress import RunObserver
+from vibe_prefect.progress import RunObserver, notify
 from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.redaction import PiecewiseText, redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
+from vibe_prefect.user_code import call_in_thread, contained
 
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
 
@@ -109,6 +114,12 @@ class RunSetup:
 
     concurrency: int | None = None
     """How many nodes may run at once."""
+
+    first_attempt: bool = True
+    """Whether Prefect runs the flow for the first time; observers are told once that the run begins."""
+
+    last_attempt: bool = True
+    """Whether Prefect will not run the flow again when nodes fail; observers are told once that the run ends."""
 
     budget: Budget | None = None
     """What the run may spend; `None` for no limit."""
@@ -156,10 +167,12 @@ class _PlanRun:
             await self._reusable.read(lambda id: not self._refreshes(id))
         reused = len(self._reusable)
         result.status = ExecutionStatus.RUNNING
-        for observer in self._setup.observers:
-            observer.run_started(self._compiled.plan, self._compiled.groups, len(self._compiled.nodes), reused)
+        compiled = self._compiled
+        if self._setup.first_attempt:
+            self._notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
         try:
-            await run_in_order(self._graph.waits, self._run)
+            with watched_loop(self._compiled.nodes):
+                await run_in_order(self._graph.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             await self._cancel_rest()
             raise
@@ -169,9 +182,14 @@ class _PlanRun:
         result.total_duration = time.perf_counter() - begun
         result.completed_at = now_iso()
         result.parallel_efficiency = result.calculate_parallel_efficiency()
-        for observer in self._setup.observers:
-            observer.run_finished(result)
+        if not failed or self._setup.last_attempt:
+            self._notify(lambda it: it.run_finished(result))
         return result
+
+    def _notify(self, call: Callable[[RunObserver], object]) -> None:
+        """Call the observers; their time is not that of the node that may be at work."""
+        with paused_clock():
+            notify(self._setup.observers, call)
 
     def _selected(self, id: str) -> bool:
         return self._setup.selected is None or id in self._setup.selected
@@ -181,7 +199,19 @@ class _PlanRun:
         return self._selected(id) and id in self._setup.refreshed
 
     async def _run(self, id: str) -> None:
-        node = self._compiled.nodes[id]
+        """Bring a node to its end; what goes wrong around its work fails this node and no other."""
+        job = NodeJob(self._compiled.nodes[id], self._setup.lineage, self._work)
+        try:
+            await self._run_node(job)
+        except Exception as error:
+            if id in self._result.node_results:
+                raise
+            get_run_logger().warning("The node %r failed before or after its work", id, exc_info=True)
+            self._start(job.node, job.meter)
+            self._fail(job, job.failure or failure_of(error))
+
+    async def _run_node(self, job: NodeJob) -> None:
+        node, id = job.node, job.node.id
         causes = list(dict.fromkeys(self._unsatisfied(id)))
         if causes:
             await self._skip(id, _unsatisfied_message(causes))
@@ -194,8 +224,7 @@ class _PlanRun:
         if not self._selected(id):
             await self._skip(id, NOT_SELECTED)
             return
-        refresh = self._refreshes(id) or self._reusable.is_refused(id)
-        job = NodeJob(node, self._setup.lineage, self._work, refresh=refresh)
+        job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
@@ -209,7 +238,7 @@ class _PlanRun:
             sealed = await state.aresult()
             self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
         else:
-            self._fail(node, job, state)
+            self._fail(job, _failure(job, state))
 
     def _upstream_runs(self, id: str) -> list[Ticket]:
         return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]
@@ -284,8 +313,8 @@ class _PlanRun:
         self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage_of_record(record)))
         self._finish(node.node, result, reused=reused)
 
-    def _fail(self, node: CompiledNode, job: NodeJob, state: State[Any]) -> None:
-        failure = _failure(node, job, state)
+    def _fail(self, job: NodeJob, failure: Failure) -> None:
+        node = job.node
         result = NodeResult(
             node.id,
             ExecutionStatus.FAILED,
@@ -302,13 +331,11 @@ class _PlanRun:
         if suggestion is not None:
             self._result.suggest_replan(suggestion)
         added = self._result.replan_suggestions[-1] if suggestion is not None else None
-        for observer in self._setup.observers:
-            observer.feedback_recorded(id, feedback, added)
+        self._notify(lambda it: it.feedback_recorded(id, feedback, added))
 
     def _finish(self, node: WorkflowNode, result: NodeResult, *, reused: bool = False) -> None:
         self._result.add_node_result(result)
-        for observer in self._setup.observers:
-            (observer.node_reused if reused else observer.node_finished)(node, result)
+        self._notify(lambda it: (it.node_reused if reused else it.node_finished)(node, result))
 
     async def _work(self, job: NodeJob) -> NodeRecord:
         """Do one attempt at a node."""
@@ -341,23 +368,22 @@ class _PlanRun:
             raise error
 
     def _start(self, node: CompiledNode, meter: Meter) -> None:
-        for observer in () if meter.attempts else self._setup.observers:
-            observer.node_started(node.node)
+        if not meter.attempts:
+            self._notify(lambda it: it.node_started(node.node))
 
     def _report(self, node: WorkflowNode, shown: PiecewiseText, fraction: float | None, message: str) -> None:
         text = shown.next(message)
-        for observer in self._setup.observers:
-            observer.node_progressed(node, fraction, text)
+        self._notify(lambda it: it.node_progressed(node, fraction, text))
 
     async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
         own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
         handler: NodeHandler = own or builtin_handler
         context = self._context(node, meter)
         arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
-        with as_current(context):
+        with contained(), as_current(context):
             if is_async(handler):
                 return await handler(*arguments)
-            returned = await self._limits.in_thread(meter.in_thread, handler, *arguments)
+            returned = await call_in_thread(meter.in_thread, handler, *arguments)
             return await returned if inspect.isawaitable(returned) else returned
 
     def _context(self, node: CompiledNode, meter: Meter) -> NodeContext:
@@ -407,9 +433,9 @@ def _stop_if_cancelled() -> None:
         raise asyncio.CancelledError
 
 
-def _failure(node: CompiledNode, job: NodeJob, state: State[Any]) -> Failure:
+def _failure(job: NodeJob, state: State[Any]) -> Failure:
     if job.failure is not None:
         return job.failure
     if state.name == "TimedOut":
-        return Failure("TimeoutError", f"timeout: the node took longer than its {node.policy.timeout:g} s")
+        return Failure("TimeoutError", f"timeout: the node took longer than its {job.node.policy.timeout:g} s")
     return Failure(state.name or state.type.value.title(), state.message or "the task run ended without a result")

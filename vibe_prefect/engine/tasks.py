@@ -24,11 +24,13 @@ from prefect.utilities.annotations import quote
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
-from vibe_prefect.errors import ToolError
+from vibe_prefect.errors import ShownError, ToolError, UserExitError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.sendable import MAX_ERROR, sendable, shown, text_of
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import attempt_clock
+from vibe_prefect.user_code import contained
 
 Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
@@ -146,7 +148,10 @@ async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
 
 async def run_tool(job: ToolJob) -> ToolResult:
     """Make a tool call as a task of its own within the node's task."""
-    sealed: Sealed = await tool_task()(quote(job))
+    try:
+        sealed: Sealed = await tool_task()(quote(job))
+    except ShownError as error:  # the handler that called the tool gets what the tool raised
+        raise error.original or error from None
     return sealed.value
 
 
@@ -208,12 +213,15 @@ async def _attempt(job: NodeJob) -> Sealed | State[Any]:
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
         job.failure = failure_of(error)
-        raise
+        made = shown(error)
+        if made is error:
+            raise
+        raise made from None
 
 
 def failure_of(error: Exception) -> Failure:
     """Return why a node failed that raised an error."""
-    text = str(error) or repr(error)
+    text = sendable(text_of(error), MAX_ERROR)
     if isinstance(error, ToolError):
         return Failure(_type_of(error), text, error.quality, error.evidence)
     return Failure(_type_of(error), text)
@@ -221,6 +229,8 @@ def failure_of(error: Exception) -> Failure:
 
 def _type_of(error: Exception) -> str:
     """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    if isinstance(error, UserExitError):
+        return error.kind
     return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
 
 
@@ -248,7 +258,14 @@ def _tag(node: CompiledNode) -> None:
 
 
 async def _run_tool(job: ToolJob) -> Sealed:
-    return Sealed(await job.call())
+    try:
+        with contained():
+            return Sealed(await job.call())
+    except Exception as error:
+        made = shown(error)
+        if made is error:
+            raise
+        raise made from None
 
 
 async def _skip(job: SkipJob) -> State[Any]:

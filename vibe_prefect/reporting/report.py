@@ -19,6 +19,7 @@ from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.sendable import MAX_ERROR
 from vibe_prefect.wording import finding
 
 SCHEMA = 1
@@ -398,7 +399,7 @@ def _node(
         input_tokens=usage.get("input_tokens"),
         output_tokens=usage.get("output_tokens"),
         cost_usd=usage.get("cost_usd"),
-        error=cut(result.error, MAX_PREVIEW) if result.error is not None else None,
+        error=cut(result.error, MAX_ERROR) if result.error is not None else None,
         error_type=feedback.get("error_type"),
         evidence=_texts(feedback.get("evidence")),
         indicators=_texts(feedback.get("replan_indicators")),

@@ -20,6 +20,7 @@ from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.tools.workspace import Workspace
+from vibe_prefect.user_code import contained
 
 
 async def run_offline(
@@ -111,7 +112,8 @@ class _OfflineRun:
     async def _tried(self, node: CompiledNode) -> Any:
         for left in range(node.policy.retries, -1, -1):
             try:
-                return plain(jsonable(node.id, await builtin_handler(node.node, self._context(node))))
+                with contained():
+                    return plain(jsonable(node.id, await builtin_handler(node.node, self._context(node))))
             except Exception as error:
                 if not left or (isinstance(error, ToolError) and not error.retryable):
                     raise

@@ -9,7 +9,6 @@ from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
 
-from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -26,6 +25,7 @@ from vibe_prefect.tools.base import (
     default_outputs,
     input_problems,
 )
+from vibe_prefect.user_code import call_in_thread
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.keysources import KeySource
@@ -115,7 +115,7 @@ class FunctionTool(BaseTool):
     async def _call(self, arguments: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self._function):
             return await self._function(**arguments)
-        return await run_sync(partial(self._function, **arguments), abandon_on_cancel=True)
+        return await call_in_thread(partial(self._function, **arguments))
 
 
 @overload

@@ -6,7 +6,7 @@ Wherever a key is read, `obtained` reads it: it is checked, and from then on hid
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from vibe_prefect.errors import ToolError

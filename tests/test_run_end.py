@@ -1,0 +1,110 @@
+"""What comes after the last node is bounded, and never replaces the result."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Generator
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tests.executors import executor
+from tests.faulty_server import FaultyServer
+from tests.plans import node, plan
+from vibe_prefect import ExecutionStatus, RunObserver, WorkflowNode
+from vibe_prefect.engine import drain, run_end
+from vibe_prefect.results import ExecutionResult
+
+pytestmark = pytest.mark.server
+
+MINUTE = 60.0
+
+
+@pytest.fixture
+def server(prefect_server: str, folder: object) -> Generator[FaultyServer]:
+    with FaultyServer(prefect_server).running() as faulty, temporary_settings({PREFECT_API_URL: faulty.api_url}):
+        yield faulty
+
+
+def done(node: WorkflowNode) -> str:
+    if node.id == "bad":
+        raise ValueError("bad")
+    return "done"
+
+
+class AtTheEnd(RunObserver):
+    """Does something right after the last node."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def run_finished(self, result: ExecutionResult) -> None:
+        self._act()
+
+
+FAULTS: list[tuple[str, Callable[[FaultyServer], object], str]] = [
+    ("500", lambda server: server.fail(500), "failed (500 for "),
+    ("503", lambda server: server.fail(503), "did not answer, or answered to come back later"),
+    ("401", lambda server: server.fail(401), "wants a login (401 for "),
+    ("gone", lambda server: server.vanish(), "did not answer, or answered to come back later"),
+]
+
+
+@pytest.mark.parametrize(("act", "said"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
+@pytest.mark.parametrize("last", ["fine", "bad"])
+async def test_run_returns_its_result_when_the_server_fails_at_the_end(
+    act: Callable[[FaultyServer], object],
+    said: str,
+    last: str,
+    server: FaultyServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(run_end, "END_SECONDS", 2.0)
+    begun = time.monotonic()
+    runner = executor(done, observers=[AtTheEnd(lambda: act(server))], wait_recorded=True)
+    with caplog.at_level(logging.WARNING, logger="vibe_prefect"):
+        result = await runner.execute_plan(plan(node("a"), node(last, needs=["a"])))
+    assert time.monotonic() - begun < MINUTE
+    assert result.status is (ExecutionStatus.FAILED if last == "bad" else ExecutionStatus.COMPLETED)
+    assert runner.last_run is not None
+    assert runner.last_run.recorded is None
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == run_end.__name__]
+    assert said in warning
+    assert f"`vibe-prefect resume {runner.last_run.name}`" in warning
+
+
+async def test_nodes_go_on_when_the_server_vanishes_and_resuming_reuses_them(
+    server: FaultyServer, prefect_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_end, "END_SECONDS", 2.0)
+    executed: list[str] = []
+
+    async def handler(node: WorkflowNode) -> str:
+        if not executed:
+            server.vanish()
+        executed.append(node.id)
+        return "done"
+
+    nodes = plan(node("a"), node("b", needs=["a"]), node("c", needs=["b"]))
+    runner = executor(handler)
+    assert (await runner.execute_plan(nodes)).status is ExecutionStatus.COMPLETED
+    assert runner.last_run is not None
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        resumed = await runner.execute_plan(nodes, resume_from=runner.last_run.name)
+    assert resumed.status is ExecutionStatus.COMPLETED
+    assert executed == ["a", "b", "c"]
+
+
+async def test_count_of_task_runs_that_the_server_refuses_is_left_out(
+    server: FaultyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    runner = executor(done)
+    await runner.execute_plan(plan(node("a")))
+    assert runner.last_run is not None
+    server.fail(422)
+    with caplog.at_level(logging.WARNING, logger=drain.__name__):
+        assert await drain.wait_recorded(runner.last_run.flow_run_id, 1) is None
+    (warning,) = [record.getMessage() for record in caplog.records if record.name == drain.__name__]
+    assert warning.startswith("the task runs on record could not be counted: ")

@@ -1,0 +1,117 @@
+"""The end of a run: what comes after its last node is bounded, and never replaces its result."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import AsyncClientContext
+from prefect.settings import get_current_settings
+
+from vibe_prefect.engine.flow import RunHandle
+from vibe_prefect.engine.server_failures import explain, without_login
+from vibe_prefect.errors import PlanRunError, UsageError, shorten
+from vibe_prefect.results import ExecutionResult, resume_command
+
+logger = logging.getLogger(__name__)
+
+END_SECONDS = 40.0
+"""Seconds from the last node's end until Prefect has the run's report, artifacts and final state."""
+
+STOP_SECONDS = 5.0
+"""Seconds for Prefect to give up after that."""
+
+
+class _NoAnswerError(Exception):
+    """The end of a run that took Prefect too long."""
+
+
+class RunEnd:
+    """Waits for a flow call: as long as its nodes take, and then a bounded time."""
+
+    def __init__(self) -> None:
+        """Make one; no node has ended."""
+        self.handle: RunHandle | None = None
+        """The run whose nodes have all ended, with its result; `None` before."""
+
+        self._begun = asyncio.Event()
+
+    def begin(self, handle: RunHandle) -> None:
+        """Note that every node has ended."""
+        self.handle = handle
+        self._begun.set()
+
+    async def outcome(self, call: Coroutine[Any, Any, State[Any]]) -> ExecutionResult:
+        """Await the call of the flow and return its result, also where Prefect could not be told about it.
+
+        Raises:
+            Exception: The run failed before its nodes had ended, or it could not begin.
+        """
+        try:
+            state = await self._bounded(call)
+            outcome: Any = await state.aresult(raise_on_failure=False)
+            if isinstance(outcome, PlanRunError):
+                return outcome.result
+            if isinstance(outcome, BaseException):
+                raise outcome
+        except UsageError:
+            raise
+        except Exception as error:
+            if self.handle is None or self.handle.result is None:
+                raise
+            _warn(self.handle, error)
+            self.handle.reported = False
+            return self.handle.result
+        return outcome
+
+    async def _bounded(self, call: Coroutine[Any, Any, State[Any]]) -> State[Any]:
+        calling = asyncio.create_task(call)
+        begun = asyncio.create_task(self._begun.wait())
+        try:
+            await asyncio.wait([calling, begun], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([calling], timeout=END_SECONDS)
+            if not done:
+                await _give_up(calling)
+                raise _NoAnswerError
+            return calling.result()
+        except asyncio.CancelledError:
+            calling.cancel()
+            await asyncio.wait([calling])
+            raise
+        finally:
+            begun.cancel()
+
+
+async def _give_up(calling: asyncio.Task[State[Any]]) -> None:
+    """Stop a flow call that tries to reach the server: Prefect's client would try again for minutes."""
+    context = AsyncClientContext.get()
+    if context is not None:
+        with suppress(Exception):
+            await asyncio.wait_for(context.client._client.aclose(), STOP_SECONDS)  # pyright: ignore[reportPrivateUsage] - the only way to have the shielded last request fail now
+    calling.cancel()
+    calling.add_done_callback(_forget)
+    await asyncio.wait([calling], timeout=STOP_SECONDS)
+
+
+def _forget(calling: asyncio.Task[State[Any]]) -> None:
+    """Take notice of how a stopped call ended, so that asyncio does not report it."""
+    if not calling.cancelled():
+        calling.exception()
+
+
+def _warn(handle: RunHandle, error: Exception) -> None:
+    api_url = get_current_settings().api.url or ""
+    if isinstance(error, _NoAnswerError):
+        reason = f"the Prefect server at {without_login(api_url)} did not answer, or answered to come back later"
+    else:
+        reason = explain(error, api_url) or f"{type(error).__name__}: {shorten(str(error), 300)}"
+    logger.warning(
+        "every node has ended, but Prefect could not be told so: %s. The result and all records are kept; "
+        "the run may look unfinished in Prefect's UI until `%s` ends it, which reuses what finished",
+        reason,
+        resume_command(handle.name),
+    )

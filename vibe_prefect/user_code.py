@@ -1,0 +1,148 @@
+"""The border to code that is not ours: tools, handlers, callbacks. Whatever it raises stays an error of its own.
+
+A `SystemExit` that reached the event loop would end the whole process, and a thread that never returns would keep it
+alive. Here the first becomes an ordinary error, and blocking code runs in daemon threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+from vibe_prefect.errors import UserExitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 64
+"""Blocking calls at once within one event loop. Abandoned ones do not count: they may never return."""
+
+_slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+@contextmanager
+def contained() -> Generator[None]:
+    """Turn a `SystemExit`, or any other BaseException, of the code in the block into an error.
+
+    Real signals pass: `KeyboardInterrupt`, those of Prefect, and the cancellation of the task that runs the block.
+
+    Raises:
+        UserExitError: The code raised a BaseException that is not a signal.
+    """
+    task = _current_task()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if _is_signal(error, task):
+            raise
+        raise UserExitError(type(error).__name__, str(error)) from error
+
+
+@contextmanager
+def isolated(logger: logging.Logger, what: str) -> Generator[None]:
+    """Log whatever the code in the block raises, real signals apart, and go on.
+
+    Args:
+        logger: Where to log it.
+        what: What happened, for the log line, such as `The progress callback raised`.
+    """
+    try:
+        with contained():
+            yield
+    except Exception:
+        logger.exception("%s; the run goes on", what)
+
+
+async def call_in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Call blocking code in a daemon thread, with the caller's context variables.
+
+    When the caller is cancelled or timed out, the thread is abandoned: it ends when it ends, or with the process.
+
+    Raises:
+        UserExitError: The code raised `SystemExit` or another BaseException.
+        Exception: Whatever else the code raises.
+    """
+    loop = asyncio.get_running_loop()
+    async with _slots.setdefault(loop, asyncio.Semaphore(MAX_THREADS)):
+        ended: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            outcome = _outcome(context, function, args)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle, ended, outcome)
+
+        threading.Thread(target=work, name=f"call of {function!r:.60}", daemon=True).start()
+        returned, error = await ended
+    if error is not None:
+        raise error
+    return returned
+
+
+class DaemonExecutor(ThreadPoolExecutor):
+    """The default executor of an event loop that is to end although a thread of `asyncio.to_thread` never returns."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in a daemon thread of its own."""
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:  # noqa: BLE001 - it is raised where the caller waits
+                    future.set_exception(error)
+
+        threading.Thread(target=work, name=f"call of {fn!r:.60}", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for nothing."""
+
+
+def _outcome(
+    context: contextvars.Context, function: Callable[..., Any], args: tuple[Any, ...]
+) -> tuple[Any, Exception | None]:
+    """Return what a function returned, or what it raised; no signal reaches a thread, so nothing else can escape."""
+    try:
+        return context.run(function, *args), None
+    except Exception as error:  # noqa: BLE001 - it is raised where the caller waits
+        return None, error
+    except BaseException as error:  # noqa: BLE001 - likewise
+        exited = UserExitError(type(error).__name__, str(error))
+        exited.__cause__ = error
+        return None, exited
+
+
+def _settle(ended: asyncio.Future[tuple[Any, Exception | None]], outcome: tuple[Any, Exception | None]) -> None:
+    if not ended.done():
+        ended.set_result(outcome)
+
+
+def _current_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
+
+
+def _is_signal(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
+    """Tell whether a BaseException is meant for the run and not for the code that happened to be at work."""
+    if isinstance(error, BaseExceptionGroup):
+        parts = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        return any(_is_signal(part, task) for part in parts if not isinstance(part, Exception))
+    if isinstance(error, asyncio.CancelledError):
+        return task is None or task.cancelling() > 0
+    if isinstance(error, GeneratorExit):  # also what closes a coroutine that is thrown away
+        return task is not _current_task()
+    # Prefect's signals pause, abort or terminate a run; this layer does not import them.
+    return isinstance(error, KeyboardInterrupt) or type(error).__module__ == "prefect.exceptions"
