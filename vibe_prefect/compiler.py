@@ -27,7 +27,8 @@ from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.planfile import PlanShapeError
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
-from vibe_prefect.templates import is_template, references, walk_templates
+from vibe_prefect.template_names import references
+from vibe_prefect.templates import is_template, walk_templates
 from vibe_prefect.tools.base import (
     OUTPUT_FOLDER,
     OUTPUT_PATH,
