@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from anyio.to_thread import run_sync
+
 from vibe_prefect.graph import dotted
 from vibe_prefect.template_names import references
 from vibe_prefect.template_processes import render_bounded
 from vibe_prefect.template_weight import is_light
 from vibe_prefect.templates import InvalidTemplateError, is_template, render
+
+MAX_READ_HERE = 10_000
+"""The longest template that is read on the event loop, in characters; reading it takes some 10 ms at most, once."""
 
 
 async def fill_in(text: str, values: Mapping[str, Any]) -> Any:
@@ -26,9 +31,11 @@ async def fill_in(text: str, values: Mapping[str, Any]) -> Any:
         InvalidTemplateError: A name is not defined, the sandbox refuses an operation, or the template takes too long or
             too much memory; trying again cannot help.
     """
-    if is_light(text, values):
-        return render(text, values)
-    return await render_bounded(text, _read_by(text, values))
+    if len(text) <= MAX_READ_HERE:
+        light, read = _examine(text, values)
+    else:
+        light, read = await run_sync(_examine, text, values)
+    return render(text, values) if light else await render_bounded(text, read)
 
 
 async def fill_in_all(value: Any, values: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> Any:
@@ -60,6 +67,11 @@ async def _fill_in_place(text: str, values: Mapping[str, Any], place: tuple[str 
         if not place:
             raise
         raise InvalidTemplateError(f"{dotted(place)}: {error}") from error
+
+
+def _examine(text: str, values: Mapping[str, Any]) -> tuple[bool, Mapping[str, Any]]:
+    light = is_light(text, values)
+    return light, values if light else _read_by(text, values)
 
 
 def _read_by(text: str, values: Mapping[str, Any]) -> dict[str, Any]:

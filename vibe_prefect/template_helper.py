@@ -11,7 +11,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -27,9 +27,16 @@ MEMORY = 256_000_000
 MAX_RESULT = 10_000_000
 """The longest result, written as JSON, in bytes."""
 
+MAX_KEPT = 64_000_000
+"""Memory that a helper may keep from one template to the next, in bytes; one that kept more is replaced."""
+
 RESULT = b"r"
 ERROR = b"e"
 """What an answer begins with."""
+
+MORE = b"+"
+LAST = b"."
+"""What comes next in an answer: whether the helper takes another request, or ends."""
 
 _LENGTH = struct.Struct(">Q")
 
@@ -52,33 +59,38 @@ def write_message(stream: BinaryIO, content: bytes) -> None:
 
 
 def serve() -> None:
-    """Answer requests until the pipe ends."""
+    """Answer requests until the pipe ends, or the process has grown."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    most = _memory_used() + MAX_KEPT
     while (request := read_message(sys.stdin.buffer)) is not None:
-        text, values = json.loads(request)
-        del request
-        write_message(sys.stdout.buffer, _answer(text, values))
+        kind, content = _answer(request)
+        request = b""
+        follows = MORE if _memory_used() <= most + len(content) else LAST
+        write_message(sys.stdout.buffer, kind + follows + content)
+        if follows == LAST:
+            return
 
 
-def _answer(text: str, values: Mapping[str, Any]) -> bytes:
+def _answer(request: bytes) -> tuple[bytes, bytes]:
     """Fill in a template; return `RESULT` and the JSON of what it yields, or `ERROR` and a message."""
+    text, values = cast("tuple[str, dict[str, Any]]", json.loads(request))
     try:
         with _bounds():
             result = render(text, values)
             _check_keys(result)
             written = json.dumps(result).encode()
     except InvalidTemplateError as error:
-        return ERROR + str(error).encode(errors="backslashreplace")
+        return ERROR, str(error).encode(errors="backslashreplace")
     except MemoryError:
         message = f"needs more than {MEMORY // 1_000_000} MB"
     except (TypeError, ValueError, RecursionError) as error:
         message = f"the template yields what JSON cannot hold: {error}"
     else:
         if len(written) <= MAX_RESULT:
-            return RESULT + written
+            return RESULT, written
         message = f"yields more than {MAX_RESULT // 1_000_000} MB"
-    return ERROR + f"{message}, in {excerpt(text)}".encode(errors="backslashreplace")
+    return ERROR, f"{message}, in {excerpt(text)}".encode(errors="backslashreplace")
 
 
 @contextmanager

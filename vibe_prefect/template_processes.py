@@ -20,7 +20,7 @@ from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.template_helper import RESULT, SECONDS, read_message, write_message
+from vibe_prefect.template_helper import MORE, RESULT, SECONDS, read_message, write_message
 from vibe_prefect.templates import InvalidTemplateError, excerpt
 
 MAX_HELPERS = min(4, os.cpu_count() or 1)
@@ -149,9 +149,10 @@ class _Call:
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidTemplateError(f"JSON cannot hold its values: {error}, in {excerpt(self._text)}") from None
         answer = self._ask(request)
-        if answer.startswith(RESULT):
-            return json.loads(answer[1:])
-        raise InvalidTemplateError(answer[1:].decode())
+        kind, content = answer[:1], answer[2:]
+        if kind == RESULT:
+            return json.loads(content)
+        raise InvalidTemplateError(content.decode())
 
     def stop(self) -> None:
         """End the work; its thread then ends soon."""
@@ -169,10 +170,12 @@ class _Call:
             answer = None if self._stopped else helper.ask(request)
             with self._lock:
                 self._helper = None
-            if answer is not None:
+            if answer is not None and answer[1:2] == MORE:
                 _POOL.give_back(helper)
                 return answer
             code = helper.close()
+            if answer is not None:
+                return answer
             if code == -signal.SIGPROF:
                 raise InvalidTemplateError(f"took longer than {SECONDS} s, in {excerpt(self._text)}")
             if self._stopped:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from math import inf
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
 from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
 from jinja2.ext import Extension
-from jinja2.lexer import Token, TokenStream
+from jinja2.lexer import TOKEN_FLOAT, Token, TokenStream
 from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -66,14 +67,16 @@ class _Names(_Unfolded, TrackingCodeGenerator):
     """Finds the names that a template does not define itself."""
 
 
-class _TokenLimit(Extension):
-    """Refuses templates that would take long to read."""
+class _TokenCheck(Extension):
+    """Refuses templates that would take long to read, and numbers that Python reads as infinite."""
 
     def filter_stream(self, stream: TokenStream) -> Iterator[Token]:  # pyright: ignore[reportIncompatibleMethodOverride] - Jinja takes either
         """Pass the first `MAX_TOKENS` tokens on."""
         for count, token in enumerate(stream):
             if count == MAX_TOKENS:
                 raise TemplateSyntaxError(f"the template has more than {MAX_TOKENS:,} parts", token.lineno)
+            if token.type == TOKEN_FLOAT and float(token.value) == inf:
+                raise TemplateSyntaxError("a number is too large", token.lineno)
             yield token
 
 
@@ -135,7 +138,7 @@ _ENVIRONMENT = _Sandbox(
     keep_trailing_newline=True,
     finalize=_printed,
     optimized=False,
-    extensions=[_TokenLimit],
+    extensions=[_TokenCheck],
     comment_start_string=f"{{#{NO_COMMENTS}",
     comment_end_string=f"{NO_COMMENTS}#}}",
 )

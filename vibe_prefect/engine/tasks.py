@@ -27,6 +27,7 @@ from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
 from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import attempt_clock
 
@@ -227,6 +228,8 @@ def _type_of(error: Exception) -> str:
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
     error = state.data
+    if isinstance(error, InvalidTemplateError):  # its inputs are the same in each attempt
+        return False
     if not isinstance(error, ToolError):
         return True
     if error.retryable and error.retry_after:
