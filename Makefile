@@ -68,6 +68,7 @@ bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a dep
 	@$(BIN)/python -m benchmarks.resume
 	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
+	@$(BIN)/python -m benchmarks.templates
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist

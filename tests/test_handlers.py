@@ -340,11 +340,11 @@ async def test_a_template_without_its_output_fails_the_node() -> None:
         await run(with_tool("shout", {"text": "{{ outputs.digest }}"}))
 
 
-def test_an_input_that_is_a_template_itself_reaches_the_tool_as_written() -> None:
+async def test_an_input_that_is_a_template_itself_reaches_the_tool_as_written() -> None:
     assert raw_inputs(fill) == {"template"}
     context = context_for(node("a"))
     inputs = {"template": "{{ title }}", "title": "{{ description }}"}
-    assert fill_inputs(fill, inputs, template_values(context)) == {"template": "{{ title }}", "title": "do a"}
+    assert await fill_inputs(fill, inputs, template_values(context)) == {"template": "{{ title }}", "title": "do a"}
     assert inputs["title"] == "{{ description }}"
 
 

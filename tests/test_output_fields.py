@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vibe_prefect.output_fields import missing_part
-from vibe_prefect.templates import Step
+from vibe_prefect.template_names import Step
 
 TEXT = {"type": "string"}
 FILE = {"type": "object", "properties": {"path": TEXT, "bytes": {"type": "integer"}}, "additionalProperties": False}

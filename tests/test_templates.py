@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from vibe_prefect import Vibe
+from vibe_prefect.template_filling import fill_in_all
+from vibe_prefect.template_names import references
 from vibe_prefect.templates import (
     LITERAL_BRACES,
     MAX_REPEATED,
     InvalidTemplateError,
     is_template,
-    references,
     render,
-    render_all,
     walk_templates,
 )
 
@@ -386,7 +386,7 @@ def test_jinjas_own_self_is_no_data() -> None:
             render(text, {"self": "own"})
 
 
-def test_templates_are_filled_in_at_any_depth_and_the_rest_stays() -> None:
+async def test_templates_are_filled_in_at_any_depth_and_the_rest_stays() -> None:
     value = {
         "title": "{{ title }}",
         "plain": "no template",
@@ -395,7 +395,7 @@ def test_templates_are_filled_in_at_any_depth_and_the_rest_stays() -> None:
         "{{ title }}": "keys stay",
     }
     before = copy.deepcopy(value)
-    assert render_all(value, VALUES) == {
+    assert await fill_in_all(value, VALUES) == {
         "title": "Say it",
         "plain": "no template",
         "list": [[1, {"a": 2}], {"deep": "7 Say it"}, 5, None, True],
@@ -405,9 +405,9 @@ def test_templates_are_filled_in_at_any_depth_and_the_rest_stays() -> None:
     assert value == before
 
 
-def test_what_a_template_yields_is_not_rendered_again() -> None:
+async def test_what_a_template_yields_is_not_rendered_again() -> None:
     values = {"x": "{{ y }}", "y": "secret"}
-    assert render_all({"a": "{{ x }}", "b": "> {{ x }}"}, values) == {"a": "{{ y }}", "b": "> {{ y }}"}
+    assert await fill_in_all({"a": "{{ x }}", "b": "> {{ x }}"}, values) == {"a": "{{ y }}", "b": "> {{ y }}"}
 
 
 def test_what_a_template_yields_shares_nothing_with_the_values() -> None:

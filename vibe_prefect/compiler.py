@@ -14,7 +14,8 @@ from vibe_prefect.handlers import tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.planfile import PlanShapeError
-from vibe_prefect.templates import is_template, references, walk_templates
+from vibe_prefect.template_names import references
+from vibe_prefect.templates import is_template, walk_templates
 from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.work_checks import CheckedNode, WorkChecks, loose_nodes

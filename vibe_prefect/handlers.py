@@ -14,7 +14,8 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
-from vibe_prefect.templates import TEMPLATE_NAMES, render_all
+from vibe_prefect.template_filling import fill_in_all
+from vibe_prefect.templates import TEMPLATE_NAMES
 from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, inputs_of_format
 from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import ToolRegistry
@@ -230,10 +231,17 @@ def raw_inputs(tool: Tool) -> frozenset[str]:
     return inputs_of_format(tool, "jinja")
 
 
-def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the templates in a tool's inputs."""
+async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the templates in a tool's inputs.
+
+    Raises:
+        InvalidTemplateError: One cannot be filled in; the message names the input.
+    """
     raw = raw_inputs(tool)
-    return {name: value if name in raw else render_all(value, values) for name, value in inputs.items()}
+    return {
+        name: value if name in raw else await fill_in_all(value, values, ("tool_inputs", name))
+        for name, value in inputs.items()
+    }
 
 
 def template_values(context: NodeContext) -> dict[str, Any]:
@@ -279,7 +287,7 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
     tool = context.tools.get(name)
     inputs = tool_inputs(node, name, tool)
     if tool is not None:
-        inputs = fill_inputs(tool, inputs, template_values(context))
+        inputs = await fill_inputs(tool, inputs, template_values(context))
     outcome = await invoke(name, inputs, context)
     named = node.parameters.get("tool") is not None
     return {

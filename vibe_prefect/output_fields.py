@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import did_you_mean
-from vibe_prefect.templates import Step
+from vibe_prefect.template_names import Step
 
 MAX_ALTERNATIVES = 64
 """How many combinations of `anyOf` are told apart; beyond that a schema counts as less strict than it is."""

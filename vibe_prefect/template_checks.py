@@ -8,7 +8,8 @@ from typing import Any
 
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.output_fields import missing_part
-from vibe_prefect.templates import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError, References, Step, references
+from vibe_prefect.template_names import References, Step, references
+from vibe_prefect.templates import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,25 +2,33 @@
 
 A name that is not defined is an error, never an empty string. A text that is one single expression yields that
 expression's own value (a list stays a list); any other text yields text.
+
+Reading a template evaluates nothing. `render` is not bounded: `template_filling` is what bounds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
+from math import inf
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
+from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import SecurityError, TemplateSyntaxError, UndefinedError
-from jinja2.meta import find_undeclared_variables
+from jinja2.ext import Extension
+from jinja2.lexer import TOKEN_FLOAT, Token, TokenStream
+from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vibe_prefect.errors import UsageError
 
 MAX_REPEATED = 1_000_000
 """The longest text or list that `*` may make in a template."""
+
+MAX_TOKENS = 20_000
+"""The longest template, in the tokens that Jinja reads it as; a text between two expressions is one."""
 
 NO_COMMENTS = "\udfff"
 """Stands for Jinja's comment marks, so that `{#` is text. No plan and no file can hold it: it is half a character."""
@@ -36,7 +44,44 @@ class InvalidTemplateError(UsageError, ValueError):
     """A template that does not parse, names what is not there, or asks for what the sandbox refuses."""
 
 
+class _Unfolded(CodeGenerator):
+    """Writes a template's code without evaluating constants: Jinja's own folds them, however large they become."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.optimizer = None
+
+    def _output_child_to_const(self, node: nodes.Expr, frame: Any, finalize: Any) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible
+        return super()._output_child_to_const(node, frame, finalize)
+
+    def visit_EvalContextModifier(self, node: nodes.EvalContextModifier, frame: Any) -> None:  # noqa: N802 - Jinja's
+        """Write the code of `{% autoescape %}`, whose value Jinja would look up here."""
+        if not all(isinstance(option.value, nodes.Const) for option in node.options):
+            self.fail("autoescape takes true or false", node.lineno)
+        super().visit_EvalContextModifier(node, frame)
+
+
+class _Names(_Unfolded, TrackingCodeGenerator):
+    """Finds the names that a template does not define itself."""
+
+
+class _TokenCheck(Extension):
+    """Refuses templates that would take long to read, and numbers that Python reads as infinite."""
+
+    def filter_stream(self, stream: TokenStream) -> Iterator[Token]:  # pyright: ignore[reportIncompatibleMethodOverride] - Jinja takes either
+        """Pass the first `MAX_TOKENS` tokens on."""
+        for count, token in enumerate(stream):
+            if count == MAX_TOKENS:
+                raise TemplateSyntaxError(f"the template has more than {MAX_TOKENS:,} parts", token.lineno)
+            if token.type == TOKEN_FLOAT and float(token.value) == inf:
+                raise TemplateSyntaxError("a number is too large", token.lineno)
+            yield token
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
+    code_generator_class = _Unfolded
     intercepted_binops = frozenset({"*", "**"})
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -92,6 +137,8 @@ _ENVIRONMENT = _Sandbox(
     undefined=StrictUndefined,
     keep_trailing_newline=True,
     finalize=_printed,
+    optimized=False,
+    extensions=[_TokenCheck],
     comment_start_string=f"{{#{NO_COMMENTS}",
     comment_end_string=f"{NO_COMMENTS}#}}",
 )
@@ -100,165 +147,34 @@ _ENVIRONMENT.globals.pop("lipsum")
 _ENVIRONMENT.filters.pop("random")
 
 
-Step = str | int | None
-"""One step from an output to a part of it: a field, an index, or `None` for each item in turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldAccess:
-    """A part of a node's output that a template needs to be there."""
-
-    output: str
-    """The node's id."""
-
-    steps: tuple[Step, ...]
-    """The way from the output to the part; never empty."""
-
-
-@dataclass(frozen=True, slots=True)
-class References:
-    """What a template names."""
-
-    outputs: tuple[str, ...]
-    """Ids of the nodes whose outputs it names literally, in the order of appearance."""
-
-    fields: tuple[FieldAccess, ...]
-    """Parts of these outputs, in the order of appearance; without those whose presence the template asks for."""
-
-    subtracted: Mapping[str, str]
-    """`outputs.blog-post` reads as `outputs.blog - post`: for such an id, what was probably meant."""
-
-    names: frozenset[str]
-    """All other names at the top level that it expects to be given."""
-
-
 def is_template(value: object) -> bool:
     """Tell whether a value is text that Jinja would change."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
-@lru_cache(maxsize=4096)
-def references(text: str) -> References:
-    """Return what a template names.
+def parse(text: str) -> nodes.Template:
+    """Read a template; nothing in it is evaluated.
 
     Raises:
-        InvalidTemplateError: The template does not parse, or names a filter that does not exist; the message names
-            the line within it.
+        InvalidTemplateError: The template does not parse; the message names the line within it.
     """
-    with _own_errors(text):
-        return _references(_ENVIRONMENT.parse(text))
+    with template_errors(text):
+        return _ENVIRONMENT.parse(text)
 
 
-def _references(tree: nodes.Template) -> References:
-    walk = _OutputWalk()
-    walk.visit(tree, {})
-    subtracted: dict[str, str] = {}
-    for node in tree.find_all(nodes.Sub):
-        subtracted = _subtraction(node) | subtracted  # the outermost comes first and knows the whole name
-    names = find_undeclared_variables(tree) - {"outputs"}
-    shadowed = "outputs" in _assigned(tree)
-    return References(walk.outputs(), () if shadowed else walk.fields(), subtracted, frozenset(names))
+def undeclared_names(tree: nodes.Template) -> frozenset[str]:
+    """Return the names that a template expects to be given.
 
-
-_Path = tuple[Step, ...]
-"""A way from `outputs`: a node's id and then the steps within its output."""
-
-
-class _OutputWalk:
-    """One walk over a template's tree that collects what it reads from `outputs`."""
-
-    def __init__(self) -> None:
-        self._read: dict[_Path, None] = {}
-        self._asked: set[_Path] = set()
-
-    def outputs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(path[0] for path in self._read if isinstance(path[0], str)))
-
-    def fields(self) -> tuple[FieldAccess, ...]:
-        """Return the parts that are read, but for those in or below one whose presence is asked for anywhere."""
-        return tuple(
-            FieldAccess(path[0], path[1:])
-            for path in self._read
-            if len(path) > 1
-            and isinstance(path[0], str)
-            and not any(path[:end] in self._asked for end in range(1, len(path) + 1))
-        )
-
-    def visit(self, node: nodes.Node, aliases: Mapping[str, _Path]) -> None:
-        """Collect from a node and everything below it.
-
-        Args:
-            node: The node.
-            aliases: Loop variables that stand for parts of outputs.
-        """
-        match node:
-            case nodes.Getattr() | nodes.Getitem() | nodes.Name() if path := _path(node, aliases):
-                self._read[path] = None
-                return
-            case nodes.Call(node=nodes.Getattr(node=nodes.Name(name="outputs"), attr=name)) if hasattr(dict, name):
-                self._visit_all(node.iter_child_nodes(exclude=("node",)), aliases)
-                return
-            case nodes.Filter(name="default" | "d", node=nodes.Node() as subject):
-                self._ask(_path(subject, aliases))
-            case nodes.Test(name="defined" | "undefined", node=subject):
-                self._ask(_path(subject, aliases))
-            case nodes.Compare(
-                expr=nodes.Const(value=str() as name), ops=[nodes.Operand(op="in" | "notin", expr=inner)]
-            ):
-                base = _path(inner, aliases)
-                self._ask((*base, name) if base is not None else None)
-            case nodes.For():
-                self._visit_loop(node, aliases)
-                return
-            case _:
-                pass
-        self._visit_all(node.iter_child_nodes(), aliases)
-
-    def _visit_all(self, found: Iterable[nodes.Node], aliases: Mapping[str, _Path]) -> None:
-        for node in found:
-            self.visit(node, aliases)
-
-    def _visit_loop(self, loop: nodes.For, aliases: Mapping[str, _Path]) -> None:
-        self._visit_all((loop.iter, *loop.else_), aliases)
-        within = [*loop.body, *([loop.test] if loop.test is not None else [])]
-        inner = {name: path for name, path in aliases.items() if name not in _assigned(loop)}
-        path = _path(loop.iter, aliases)
-        if path and isinstance(loop.target, nodes.Name) and not loop.recursive:
-            name = loop.target.name
-            inner |= {} if any(name in _assigned(node) for node in within) else {name: (*path, None)}
-        self._visit_all(within, inner)
-
-    def _ask(self, path: _Path | None) -> None:
-        if path:
-            self._asked.add(path)
-
-
-def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
-    """Return the way from `outputs` that an expression spells out; `None` for any other expression."""
-    steps: list[Step] = []
-    while isinstance(node, nodes.Getattr | nodes.Getitem):
-        match node:
-            case nodes.Getattr(attr=name):
-                steps.append(name)
-            case nodes.Getitem(arg=nodes.Const(value=str() | int() as value)) if not isinstance(value, bool):
-                steps.append(value)
-            case _:
-                return None
-        node = node.node
-    if not isinstance(node, nodes.Name):
-        return None
-    base = () if node.name == "outputs" else aliases.get(node.name)
-    return None if base is None else (*base, *reversed(steps))
-
-
-def _assigned(tree: nodes.Node) -> set[str]:
-    """Return the names that a part of a template gives a value to: in `set`, loops and the arguments of macros."""
-    own = {tree.name} if isinstance(tree, nodes.Name) and tree.ctx != "load" else set[str]()
-    return own | {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    Raises:
+        TemplateError: The template names a filter or a test that does not exist.
+    """
+    generator = _Names(_ENVIRONMENT)
+    generator.visit(tree)
+    return frozenset(generator.undeclared_identifiers)
 
 
 def render(text: str, values: Mapping[str, Any]) -> Any:
-    """Fill a template in.
+    """Fill a template in, in this thread and however long it takes.
 
     Args:
         text: The template.
@@ -269,39 +185,33 @@ def render(text: str, values: Mapping[str, Any]) -> Any:
 
     Raises:
         InvalidTemplateError: A name is not defined, or the sandbox refuses an operation.
+        MemoryError: There was not enough memory.
     """
-    with _own_errors(text):
-        expression = _single_expression(text)
-        if expression is None:
-            return _template(text).render(values)
-        return _data(_ENVIRONMENT.compile_expression(expression, undefined_to_none=False)(dict(values)))
+    with template_errors(text):
+        return _compiled(text)(values)
 
 
 @contextmanager
-def _own_errors(text: str) -> Generator[None]:
+def template_errors(text: str) -> Generator[None]:
+    """Make an `InvalidTemplateError` of what Jinja and Python raise on a template, with an excerpt of it."""
     try:
         yield
+    except InvalidTemplateError:
+        raise
     except (RecursionError, SyntaxError):  # Python's own compiler has limits too
-        raise InvalidTemplateError(f"nested too deeply, in the template {_excerpt(text)}") from None
+        raise InvalidTemplateError(f"nested too deeply, in {excerpt(text)}") from None
+    except MemoryError as error:
+        if not error.args:
+            raise
+        raise InvalidTemplateError(f"nested too deeply, in {excerpt(text)}") from None  # its parser says it this way
     except TemplateError as error:
         hint = LITERAL_BRACES if isinstance(error, TemplateSyntaxError) else ""
         line = getattr(error, "lineno", None)
         place = f" (line {line} of the template)" if line and "\n" in text else ""
         message = (error.message or type(error).__name__).rstrip(".")
-        raise InvalidTemplateError(f"{message}{place}, in the template {_excerpt(text)}{hint}") from error
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise InvalidTemplateError(f"{type(error).__name__}: {error}, in the template {_excerpt(text)}") from error
-
-
-def render_all(value: Any, values: Mapping[str, Any]) -> Any:
-    """Fill in every template within nested dicts and lists; the value itself is not changed."""
-    if isinstance(value, str):
-        return render(value, values) if is_template(value) else value
-    if isinstance(value, Mapping):
-        return {key: render_all(item, values) for key, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [render_all(item, values) for item in cast("list[Any]", value)]
-    return value
+        raise InvalidTemplateError(f"{message}{place}, in {excerpt(text)}{hint}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise InvalidTemplateError(f"{type(error).__name__}: {error}, in {excerpt(text)}") from error
 
 
 def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -318,11 +228,14 @@ def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tup
 
 
 @lru_cache(maxsize=1024)
-def _template(text: str) -> Any:
-    return _ENVIRONMENT.from_string(text)
+def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
+    expression = _single_expression(text)
+    if expression is None:
+        return _ENVIRONMENT.from_string(text).render
+    evaluate = _ENVIRONMENT.compile_expression(expression, undefined_to_none=False)
+    return lambda values: _data(evaluate(dict(values)))
 
 
-@lru_cache(maxsize=4096)
 def _single_expression(text: str) -> str | None:
     stripped = text.strip()
     if not (stripped.startswith("{{") and stripped.endswith("}}")):
@@ -335,23 +248,7 @@ def _single_expression(text: str) -> str | None:
     return inner[1:].removesuffix("-") if inner[0] in "-+" else inner.removesuffix("-")
 
 
-def _subtraction(node: nodes.Node) -> dict[str, str]:
-    """Return `{"a": "a-b-c"}` for `outputs.a - b - c`."""
-    parts: list[str] = []
-    while isinstance(node, nodes.Sub):
-        right = node.right
-        while isinstance(right, nodes.Getattr):
-            right = right.node
-        if not isinstance(right, nodes.Name):
-            return {}
-        parts.append(right.name)
-        node = node.left
-    path = _path(node, {})
-    if path is None or len(path) != 1 or not isinstance(name := path[0], str):
-        return {}
-    return {name: "-".join([name, *reversed(parts)])}
-
-
-def _excerpt(text: str) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= 60 else f"{line[:57]}...")
+def excerpt(text: str) -> str:
+    """Return what a message calls a template."""
+    line = " ".join(text[:1_000].split())
+    return f"the template {line if len(line) <= 60 else f'{line[:57]}...'!r}"

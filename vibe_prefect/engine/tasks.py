@@ -28,6 +28,7 @@ from vibe_prefect.errors import ShownError, ToolError, UserExitError
 from vibe_prefect.feedback import Failure
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.sendable import MAX_ERROR, sendable, shown, text_of
+from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import attempt_clock
 from vibe_prefect.user_code import contained
@@ -237,6 +238,8 @@ def _type_of(error: Exception) -> str:
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
     error = state.data
+    if isinstance(error, InvalidTemplateError):  # its inputs are the same in each attempt
+        return False
     if not isinstance(error, ToolError):
         return True
     if error.retryable and error.retry_after:

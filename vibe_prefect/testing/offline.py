@@ -11,11 +11,11 @@ from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, Simulate,
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import jsonable, plain
 from vibe_prefect.engine.tasks import failure_of
-from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.handlers import NodeContext, builtin_handler, invoke, output_of
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
@@ -115,7 +115,8 @@ class _OfflineRun:
                 with contained():
                     return plain(jsonable(node.id, await builtin_handler(node.node, self._context(node))))
             except Exception as error:
-                if not left or (isinstance(error, ToolError) and not error.retryable):
+                final = isinstance(error, InvalidTemplateError) or not getattr(error, "retryable", True)
+                if final or not left:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 

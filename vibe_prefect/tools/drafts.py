@@ -25,7 +25,7 @@ ReviewThreshold = Annotated[float, Field(ge=0, le=1, description="The score from
 
 
 @tool(name="llm_or_template", category=ToolCategory.TEXT, version="1")
-def llm_or_template(
+async def llm_or_template(
     context: ToolContext, prompt: DraftPrompt, template: DraftTemplate, values: DraftValues = None
 ) -> Text | ToolResult:
     """Write a text with the configured language model, and fill in a template where none is configured.
@@ -33,7 +33,7 @@ def llm_or_template(
     Raises:
         InvalidTemplateError: A name in the template is not defined, or the sandbox refuses an operation.
     """
-    text: Text = template_fill(context, template, values=values)
+    text: Text = await template_fill(context, template, values=values)
     return ToolResult(success=True, output=text, metadata={"written_by": "template"})
 
 

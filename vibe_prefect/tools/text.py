@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
+from anyio.to_thread import run_sync
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import did_you_mean, shorten
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.templates import render
+from vibe_prefect.template_filling import fill_in
 from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
@@ -138,7 +139,7 @@ def read_text(
 
 
 @tool(name="template_fill", category=ToolCategory.TEXT, version="1")
-def template_fill(
+async def template_fill(
     context: ToolContext,
     template: Annotated[
         TemplateText,
@@ -161,13 +162,16 @@ def template_fill(
     Raises:
         ToolInputError: Both or neither of `template` and `template_file` are given, or the file
             cannot be read as text.
-        InvalidTemplateError: A name is not defined, or the sandbox refuses an operation.
+        InvalidTemplateError: A name is not defined, the sandbox refuses an operation, or the template takes too long or
+            too much memory.
         OutsideRootError: The template file lies outside the input folder.
     """
     if bool(template) == bool(template_file):
         raise ToolInputError("template_fill: give either `template` or `template_file`")
-    source = template or _template_file(workspace_of(context, "template_fill"), template_file or "")
-    return Text(text=str(render(source, _names(context) | (values or {}))))
+    source = template
+    if template_file:
+        source = await run_sync(_template_file, workspace_of(context, "template_fill"), template_file)
+    return Text(text=str(await fill_in(source, _names(context) | (values or {}))))
 
 
 @tool(name="combine", category=ToolCategory.TRANSFORM, version="1")
