@@ -134,6 +134,10 @@ class UnknownRunError(UsageError, LookupError):
     """A run that is to be gone on from, and that the Prefect server does not know."""
 
 
+class KeptPlanError(UnknownRunError):
+    """A run whose plan is kept beside its records, where it is no longer, or not the same."""
+
+
 class RunInUseError(UsageError):
     """A run that is to be gone on from, while another process still executes it."""
 

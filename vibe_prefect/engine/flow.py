@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
@@ -34,7 +33,9 @@ from vibe_prefect.engine.lineage import (
     root_of,
 )
 from vibe_prefect.engine.parameters import DEFAULTS
+from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.plan_parameter import GivenPlan, given_plan
+from vibe_prefect.engine.plan_store import plan_parameter
 from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
@@ -176,7 +177,13 @@ def _resume_command() -> str:
     return resume_command(context.flow_run.name)
 
 
-run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)
+def _storage() -> str | Path | None:
+    options = _options.get()
+    return options.storage if options else None
+
+
+run_plan = PlanFlow(_run_plan, name=FLOW_NAME, persist_result=False)
+run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
 
 
@@ -271,7 +278,8 @@ async def _looked_up(plan: object) -> GivenPlan:
     given = await given_plan(plan, client)
     if given.origin is not None:
         get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
-        flow_run.parameters = {**flow_run.parameters, "plan": given.plan.model_dump(mode="json", exclude_unset=True)}
+        found = await plan_parameter(given.plan, await open_store(None), client)
+        flow_run.parameters = {**flow_run.parameters, "plan": found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     return given
 
