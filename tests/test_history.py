@@ -39,6 +39,7 @@ from vibe_prefect.handlers import NodeHandler
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = "0" * 64
+IN_A_BLOCK = RecordStore(result_storage=LocalFileSystem(basepath="block"), serializer=SealedJSON())
 
 
 def flow_run(**fields: Any) -> FlowRun:
@@ -350,9 +351,9 @@ def chain(changed: str | None = None) -> WorkflowPlan:
 
 
 async def rows_of(*ids: str, storage: str = "records") -> list[RunRow]:
-    files = folder_of(await a_store(Path(storage)))
+    store = await a_store(Path(storage))
     async with get_client() as client:
-        found = {row.id: row for row in await list_runs(client, files, 200)}
+        found = {row.id: row for row in await list_runs(client, store, 200)}
     return [found[id] for id in ids]
 
 
@@ -409,7 +410,7 @@ async def test_the_head_of_a_chain_is_found_beyond_the_limit(prefect_server: str
     first = await ran(Failing("c"), chain())
     second = await ran(Failing("c"), chain(), first)
     async with get_client() as client:
-        rows = await list_runs(client, None, 1)
+        rows = await list_runs(client, IN_A_BLOCK, 1)
     assert [(row.id, row.lineage, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
 
 
@@ -420,7 +421,7 @@ async def test_what_is_scheduled_for_later_is_not_among_the_newest(prefect_serve
         later = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC) + DAY))
         waiting = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC)))
         try:
-            assert [row.id for row in await list_runs(client, None, 2)] == [str(waiting.id), ended]
+            assert [row.id for row in await list_runs(client, IN_A_BLOCK, 2)] == [str(waiting.id), ended]
             assert (await newest_run(client)).id == waiting.id
         finally:
             for run in (later, waiting):
@@ -445,7 +446,7 @@ async def test_newest_run_is_found_though_clocks_differ(
         run = await client.create_flow_run(run_plan, state=Running(timestamp=datetime.now(UTC) + skew))
         try:
             assert (await newest_run(client)).id == run.id
-            assert [row.id for row in await list_runs(client, None, 1)] == [str(run.id)]
+            assert [row.id for row in await list_runs(client, IN_A_BLOCK, 1)] == [str(run.id)]
         finally:
             for made in (later, run):
                 await client.delete_flow_run(made.id)

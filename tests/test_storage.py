@@ -67,24 +67,38 @@ def record_of(executor: WorkflowExecutor, id: str, storage: Path) -> Path:
     return found
 
 
-def rewritten(content: bytes, **changes: Any) -> bytes:
+def rewritten(content: bytes, without: str | None = None, **changes: Any) -> bytes:
     """A record's file with other values in the record itself."""
     outer = json.loads(content)
-    outer["result"] = json.dumps(json.loads(outer["result"]) | changes)
+    record = json.loads(outer["result"]) | changes
+    outer["result"] = json.dumps({name: value for name, value in record.items() if name != without})
     return json.dumps(outer).encode()
 
 
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut short": (lambda content: content[: len(content) // 2], "Invalid JSON"),
-    "empty": (lambda _: b"", "Invalid JSON"),
-    "not a record": (lambda _: b"[]", "Input should be"),
+    "cut short": (lambda content: content[: len(content) // 2], "it is not JSON: EOF while parsing"),
+    "empty": (lambda _: b"", "it is not JSON: EOF while parsing"),
+    "not a record": (lambda _: b"[]", "expected a record's file as a mapping, found list"),
+    "without metadata": (lambda content: b'{"result": "{}"}', "expected its metadata as a mapping, found NoneType"),
+    "with a result that is no text": (
+        lambda content: json.dumps(json.loads(content) | {"result": {"schema": 1}}).encode(),
+        "its result is no text",
+    ),
+    "without a result": (lambda content: rewritten(content, without="result"), "it has no result"),
+    "without a duration": (lambda content: rewritten(content, without="duration"), "its 'duration' is None"),
+    "with usage of another shape": (lambda content: rewritten(content, usage=[1]), "its 'usage' is [1]"),
+    "with a file of another shape": (
+        lambda content: rewritten(content, files=[{"path": "a", "sha256": "../../b", "bytes": 1}]),
+        "it names a file as {'path': 'a', 'sha256': '../../b', 'bytes': 1}",
+    ),
+    "nested too deeply": (lambda _: b"[" * 100_000, "it is not JSON: recursion limit exceeded"),
     "of another schema": (
         lambda content: rewritten(content, schema=7),
         f"it has the schema 7, and this version reads {RECORD_SCHEMA}",
     ),
     "of an unknown serializer": (
         lambda content: content.replace(b"vibe-prefect-json", b"somebody-elses"),
-        "",
+        "it names the serializer 'somebody-elses', and records are written by 'vibe-prefect-json' alone",
     ),
 }
 

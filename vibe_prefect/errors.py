@@ -20,6 +20,14 @@ MAX_LISTED = 20
 
 MAX_REASON = 300
 """Characters of each failed node's error in an error about the run."""
+MAX_PROBLEMS = 50
+"""How many problems of a plan the text of its error lists; `PlanError.problems` has them all."""
+
+MAX_PROBLEM = 800
+"""Characters of one of them there."""
+
+MAX_TEXT = 8_000
+"""Characters of all of them there."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,9 +90,18 @@ class PlanError(UsageError, ValueError):
 
     def _text(self) -> str:
         count = len(self.problems)
-        subject = f"plan {self.name!r}" if self.name else "the plan"
-        lines = "\n".join(f"  {problem}" for problem in self.problems)
-        return f"{subject} has {count} problem{'s' if count != 1 else ''}:\n{lines}"
+        subject = f"plan {shorten(self.name, MAX_PROBLEM)}" if self.name else "the plan"
+        lines: list[str] = []
+        room = MAX_TEXT
+        for problem in self.problems[:MAX_PROBLEMS]:
+            line = f"  {printable(str(problem), MAX_PROBLEM)}"
+            room -= len(line)
+            if room < 0 and lines:
+                break
+            lines.append(line)
+        more = count - len(lines)
+        lines += [f"  and {more:,} more"] if more else []
+        return "\n".join([f"{subject} has {count:,} problem{'s' if count != 1 else ''}:", *lines])
 
     def __reduce__(self) -> tuple[type[PlanError], tuple[tuple[Problem, ...], str | None]]:
         return type(self), (self.problems, self.name)
@@ -121,6 +138,10 @@ class UnknownPlanError(UsageError, LookupError):
 
 class UnknownRunError(UsageError, LookupError):
     """A run that is to be gone on from, and that the Prefect server does not know."""
+
+
+class KeptPlanError(UnknownRunError):
+    """A run whose plan is kept beside its records, where it is no longer, or not the same."""
 
 
 class RunInUseError(UsageError):
@@ -301,9 +322,23 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def shorten(value: object, width: int = 60) -> str:
-    """Return `repr(value)`, cut to a width."""
-    text = repr(value)
+    """Return `repr(value)`, cut to a width; of a large value no more is written than that needs."""
+    if isinstance(value, str):
+        value = value[: width + 1]
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def printable(text: str, width: int) -> str:
+    """Return a text on one line that a terminal, a log and a database can hold: cut to a width, controls escaped."""
+    if len(text) > width:
+        text = f"{text[: width - 3]}..."
+    if text.isprintable():
+        return text
+    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
 
 
 class PlanRunError(RunError):

@@ -67,10 +67,13 @@ async def _deploy(
     from prefect.client.orchestration import get_client
 
     from vibe_prefect.engine.deployments import ensure_pool
+    from vibe_prefect.engine.plan_store import plan_parameter
+    from vibe_prefect.engine.storage import open_store
 
     async with get_client() as client:
         plan = local or await _stored(client, request.plan)
-        deployment = _deployment(request, plan, reading, by_name=local is None)
+        parameter = request.plan if local is None else await plan_parameter(local, await open_store(None), client)
+        deployment = _deployment(request, plan, reading, parameter)
         if await ensure_pool(client, request.pool):
             screen.say(f"made the work pool {request.pool!r}, of type process")
         built = deployment.build_for(request.pool, request.folder.resolve())
@@ -94,14 +97,14 @@ async def _stored(client: Any, name: str) -> WorkflowPlan:
 
 
 def _deployment(
-    request: DeployRequest, plan: WorkflowPlan, reading: CronReading | None, *, by_name: bool
+    request: DeployRequest, plan: WorkflowPlan, reading: CronReading | None, parameter: object
 ) -> PlanDeployment:
     from vibe_prefect.engine.deployments import PlanDeployment
 
     return PlanDeployment(
         name=plan.id if request.name is None else request.name,
         description=plan.source_vibe.description,
-        plan=request.plan if by_name else plan.model_dump(mode="json", exclude_unset=True),
+        plan=parameter,
         schedule=reading.schedule if reading else None,
         tags=request.tags,
         overlap=request.overlap,
@@ -109,10 +112,16 @@ def _deployment(
 
 
 def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, id: str) -> None:
+    from vibe_prefect.engine.plan_store import kept_plan
+    from vibe_prefect.settings import variable
+
     when = f", at '{request.cron}' in {request.timezone or DEFAULT_ZONE}" if request.cron else ""
     screen.say(f"deployed run-plan/{deployment.name}{when}; it runs in {request.folder.resolve()}")
     if address := ui_address(f"/deployments/deployment/{id}"):
         screen.say(f"run it   {address}")
     else:
         screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")
+    if kept := kept_plan(deployment.plan):
+        where = f"{kept.path} in the storage of records, which the worker must share"
+        screen.say(f"plan     it is large, so it is kept as {where} ({variable('storage')})")
     screen.say(f"worker   {PROGRAM} worker start --pool {request.pool}")

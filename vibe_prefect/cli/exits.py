@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 
 from vibe_prefect.cli.console import err, flush, prepare_streams
-from vibe_prefect.cli.text import brief, clean, one_line
-from vibe_prefect.errors import PlanError, UsageError
+from vibe_prefect.cli.text import brief, clean
+from vibe_prefect.errors import UsageError
 
 PROGRAM = "vibe-prefect"
 DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
@@ -136,12 +136,8 @@ def _say(message: str, word: str = "", style: str = "") -> None:
 
 
 def complain_of_usage(error: UsageError) -> None:
-    """Print a bad plan's problems, one a line; any other error as it is."""
-    if not isinstance(error, PlanError):
-        complain(str(error))
-        return
-    head, *_ = str(error).split("\n", 1)
-    complain("\n".join([one_line(head), *(f"  {one_line(str(p))}" for p in error.problems)]))
+    """Print an error about what was asked for."""
+    complain(str(error))
 
 
 def complain_of_bug(error: BaseException) -> None:

@@ -19,6 +19,7 @@ from vibe_prefect.cli.text import columns, counted, one_line, size
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.history import RunRow
+    from vibe_prefect.engine.plan_pruning import UnusedPlan
     from vibe_prefect.engine.pruning import Kept, Remains
 
 SHARED = "shared"
@@ -50,10 +51,13 @@ class Pruned:
     failures: Sequence[str]
     """What could not be deleted, and why."""
 
+    plans: Sequence[UnusedPlan] = ()
+    """Kept plans that nothing needs any more, deleted too."""
+
     @property
     def bytes(self) -> int:
         """Size of all that was deleted, or would be."""
-        return sum(remains.bytes for remains in self.deleted)
+        return sum(remains.bytes for remains in self.deleted) + sum(plan.bytes for plan in self.plans)
 
 
 def runs(limit: int, *, as_json: bool) -> int:
@@ -89,16 +93,17 @@ async def _list(limit: int) -> list[RunRow]:
     from prefect.client.orchestration import get_client
 
     from vibe_prefect.engine.history import list_runs
-    from vibe_prefect.engine.storage import RecordFolder, open_store
+    from vibe_prefect.engine.storage import open_store
 
-    files = (await open_store(None)).result_storage
+    store = await open_store(None)
     async with get_client() as client:
-        return await list_runs(client, files if isinstance(files, RecordFolder) else None, limit)
+        return await list_runs(client, store, limit)
 
 
 async def _prune(request: PruneRequest) -> Pruned:
     from prefect.client.orchestration import get_client
 
+    from vibe_prefect.engine.plan_pruning import unused_plans
     from vibe_prefect.engine.pruning import delete, find_remains, folder_of
     from vibe_prefect.engine.storage import open_store
 
@@ -107,8 +112,9 @@ async def _prune(request: PruneRequest) -> Pruned:
     before = datetime.now(UTC) - request.older_than
     async with get_client() as client:
         found, kept = await find_remains(client, files, before, outputs=request.outputs)
+        plans = await unused_plans(client, files, before, {remains.lineage for remains in found})
     if request.dry_run:
-        return Pruned(found, kept, ())
+        return Pruned(found, kept, (), plans)
     deleted: list[Remains] = []
     failures: list[str] = []
     for remains in found:
@@ -121,7 +127,18 @@ async def _prune(request: PruneRequest) -> Pruned:
             deleted.append(remains)
         else:
             kept.append(stays)
-    return Pruned(deleted, kept, failures)
+    stay = {remains.lineage for remains in found} - {remains.lineage for remains in deleted}
+    return Pruned(deleted, kept, failures, [] if stay else _deleted(plans, failures))
+
+
+def _deleted(plans: Sequence[UnusedPlan], failures: list[str]) -> list[UnusedPlan]:
+    deleted: list[UnusedPlan] = []
+    for plan in plans:
+        try:
+            deleted += [plan] if plan.delete() else []
+        except OSError as error:
+            failures.append(f"cannot delete the kept plan {plan.path}: {error}")
+    return deleted
 
 
 def _json(value: object) -> str:
@@ -207,6 +224,7 @@ def _pruned_data(pruned: Pruned, request: PruneRequest) -> dict[str, Any]:
         "older_than": request.older_than.total_seconds(),
         "deleted": [_remains_data(remains) for remains in pruned.deleted],
         "kept": [{"lineage": kept.lineage, "runs": list(kept.runs), "reason": kept.reason} for kept in pruned.kept],
+        "plans": [{"path": str(plan.path), "bytes": plan.bytes} for plan in pruned.plans],
         "failures": list(pruned.failures),
         "bytes": pruned.bytes,
     }
@@ -229,13 +247,19 @@ def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_t
         screen.say(line)
     for kept in pruned.kept:
         screen.say(Text(f"kept  {_named(kept.runs, kept.lineage)}: {one_line(kept.reason)}", "yellow"))
-    if not pruned.deleted:
+    verb = "would delete" if request.dry_run else "deleted"
+    if pruned.plans:
+        plans = size(sum(plan.bytes for plan in pruned.plans))
+        screen.say(f"{verb} {counted(len(pruned.plans), 'kept plan')} that nothing needs any more: {plans}")
+    if not pruned.deleted and not pruned.plans:
         screen.say(f"nothing to prune that is older than {older_than}", "dim")
         return
-    verb = "would delete" if request.dry_run else "deleted"
+    if not pruned.deleted:
+        return
     what = "records and outputs" if request.outputs else "records"
+    taken = sum(remains.bytes for remains in pruned.deleted)
     runs_ = sum(max(1, len(remains.runs)) for remains in pruned.deleted)
-    screen.say(f"{verb} the {what} of {counted(runs_, 'run')} older than {older_than}: {size(pruned.bytes)}")
+    screen.say(f"{verb} the {what} of {counted(runs_, 'run')} older than {older_than}: {size(taken)}")
 
 
 def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:

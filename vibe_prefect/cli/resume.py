@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.page import check_page
@@ -16,7 +14,7 @@ from vibe_prefect.cli.report import RunReport
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.cli.toolbox import command_registry
-from vibe_prefect.compiler import compile_plan
+from vibe_prefect.compiler import Simulate, compile_plan
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.selection import EVERYTHING, Choice
@@ -54,7 +52,8 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     server = find_server(screen, quiet=request.quiet)
     earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
-    plan = ready(request.plan, mode(simulate=run.simulate)) if request.plan else _own_plan(earlier, run)
+    simulate = mode(simulate=run.simulate)
+    plan = ready(request.plan, simulate) if request.plan else _ready(earlier, ask(server, _own_plan(earlier)), simulate)
     run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)
@@ -108,12 +107,16 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
     )
 
 
-def _own_plan(earlier: FlowRun, run: RunRequest) -> ReadyPlan:
-    """Return the earlier run's own plan."""
-    try:
-        plan = WorkflowPlan.model_validate(earlier.parameters.get("plan"))
-    except ValidationError:
-        message = f"the run {earlier.name!r} has no plan among its parameters; give one with --plan"
-        raise UnknownRunError(message) from None
+async def _own_plan(earlier: FlowRun) -> WorkflowPlan | None:
+    from vibe_prefect.engine.plan_store import recorded_plan
+    from vibe_prefect.engine.storage import open_store
+
+    return await recorded_plan(earlier, await open_store(None))
+
+
+def _ready(earlier: FlowRun, plan: WorkflowPlan | None, simulate: Simulate) -> ReadyPlan:
+    """Return the earlier run's own plan, compiled."""
+    if plan is None:
+        raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
     tools = command_registry()
-    return ReadyPlan(compile_plan(plan, tools=tools, simulate=mode(simulate=run.simulate)), tools)
+    return ReadyPlan(compile_plan(plan, tools=tools, simulate=simulate), tools)

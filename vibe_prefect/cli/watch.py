@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from vibe_prefect.engine.account import SeenRun
     from vibe_prefect.engine.observed import NodeSight
+    from vibe_prefect.engine.storage import RecordStore
     from vibe_prefect.reporting.report import RunReport
 
 POLL_SECONDS = 1.0
@@ -80,21 +81,23 @@ class _Watch:
         from prefect.client.orchestration import get_client
 
         from vibe_prefect.engine.account import account_of, see_run, wanted_run
+        from vibe_prefect.engine.storage import open_store
 
+        store = await open_store(None)
         async with get_client() as client:
             found = await wanted_run(client, reference)
-            begun = await self._begun(client, found)
-            seen = await see_run(client, begun)
+            begun = await self._begun(client, found, store)
+            seen = await see_run(client, begun, store)
             self._say_found(seen)
             await self._show(client, seen)
         return await account_of(str(found.id))
 
-    async def _begun(self, client: PrefectClient, flow_run: FlowRun) -> FlowRun:
+    async def _begun(self, client: PrefectClient, flow_run: FlowRun, store: RecordStore) -> FlowRun:
         """Return the run once it has begun, which is when its plan stands among its parameters."""
-        from vibe_prefect.engine.account import plan_of
+        from vibe_prefect.engine.plan_store import recorded_plan
 
         told = ""
-        while _waits(flow_run) or (not _is_over(flow_run) and plan_of(flow_run) is None):
+        while _waits(flow_run) or (not _is_over(flow_run) and await recorded_plan(flow_run, store) is None):
             state = flow_run.state_name or "Unknown"
             if state != told:
                 self._screen.say(f"waiting for {one_line(flow_run.name)} to begin: it is {state}", "dim")

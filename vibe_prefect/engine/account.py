@@ -11,7 +11,6 @@ from typing import Any, cast
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
-from pydantic import ValidationError
 
 from vibe_prefect.compiler import (
     Backing,
@@ -25,6 +24,7 @@ from vibe_prefect.engine.documents import read_document
 from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
 from vibe_prefect.engine.operator_roots import recorded_output
+from vibe_prefect.engine.plan_store import recorded_plan
 from vibe_prefect.engine.runner import usage_of_record
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
@@ -83,7 +83,7 @@ async def account_of(reference: str | None, storage: str | Path | None = None) -
     """
     store = await open_store(storage)
     async with get_client() as client:
-        seen = await see_run(client, await wanted_run(client, reference))
+        seen = await see_run(client, await wanted_run(client, reference), store)
         return await _left_behind(seen, store) or await report_on(client, seen, store)
 
 
@@ -109,13 +109,19 @@ async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:
     return await newest_run(client) if reference is None else await find_run(client, reference)
 
 
-async def see_run(client: PrefectClient, flow_run: FlowRun) -> SeenRun:
+async def see_run(client: PrefectClient, flow_run: FlowRun, store: RecordStore) -> SeenRun:
     """Return a run with its plan.
 
+    Args:
+        client: The server's client.
+        flow_run: The run.
+        store: Where its records are.
+
     Raises:
-        UnknownRunError: It has no plan, or the server no longer knows a run that it goes on from.
+        UnknownRunError: It has no plan, its plan is not with its records, or the server no longer knows a run that it
+            goes on from.
     """
-    plan = plan_of(flow_run)
+    plan = await recorded_plan(flow_run, store)
     if plan is None:
         message = flow_run.state.message if flow_run.state else None
         state = f"it is {flow_run.state_name}{f': {message}' if message else ''}"
@@ -134,14 +140,6 @@ async def report_on(client: PrefectClient, seen: SeenRun, store: RecordStore) ->
     """
     sights = await see_nodes(client, seen.flow_run.id)
     return report_of(seen.compiled, await _result(seen, sights, store), identity_of(seen))
-
-
-def plan_of(flow_run: FlowRun) -> WorkflowPlan | None:
-    """Return a run's plan; `None` where its parameters hold none, or hold only the name of one."""
-    try:
-        return WorkflowPlan.model_validate(flow_run.parameters.get("plan"))
-    except ValidationError:
-        return None
 
 
 def compiled_here(plan: WorkflowPlan, *, simulated: bool) -> CompiledPlan:

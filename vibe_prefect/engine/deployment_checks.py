@@ -8,6 +8,7 @@ from typing import cast
 
 from prefect.types.names import BANNED_CHARACTERS
 
+from vibe_prefect.engine.plan_store import slim_data
 from vibe_prefect.errors import PlanError, Problem, UsageError, shorten
 from vibe_prefect.graph import DataPath, dotted
 from vibe_prefect.models import WorkflowPlan
@@ -63,7 +64,7 @@ def check_content(plan: WorkflowPlan) -> None:
     Raises:
         PlanError: A mapping in it has the key `__prefect_kind`.
     """
-    places = _kinds(plan.model_dump(mode="json", exclude_unset=True), ())
+    places = _kinds(slim_data(plan), ())
     message = (
         f"the key {KIND_KEY!r} is Prefect's own, and its server would put another value in place of the mapping; store "
         "the plan with 'vibe-prefect blocks save NAME' and deploy it by that name"

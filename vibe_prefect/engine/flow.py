@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from uuid import UUID
 
-from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
@@ -37,7 +36,9 @@ from vibe_prefect.engine.lineage import (
 )
 from vibe_prefect.engine.operator_roots import OperatorRoots, Root, operator_roots
 from vibe_prefect.engine.parameters import DEFAULTS
+from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.plan_parameter import given_plan
+from vibe_prefect.engine.plan_store import plan_parameter
 from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
@@ -203,7 +204,13 @@ def _flow_run() -> FlowRun:
     return context.flow_run
 
 
-run_plan = flow(name=FLOW_NAME, persist_result=False)(_run_plan)
+def _storage() -> str | Path | None:
+    options = _options.get()
+    return options.storage if options else None
+
+
+run_plan = PlanFlow(_run_plan, name=FLOW_NAME, persist_result=False)
+run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
 
 
@@ -326,7 +333,7 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
     request = replace(request, **found)
     if given.origin is not None:
         get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
-        found["plan"] = given.plan.model_dump(mode="json", exclude_unset=True)
+        found["plan"] = await plan_parameter(given.plan, await open_store(None), client)
     if any(flow_run.parameters.get(name) != value for name, value in found.items()):
         flow_run.parameters = {**flow_run.parameters, **found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -34,9 +35,13 @@ from vibe_prefect.engine.lineage import (
     output_name,
 )
 from vibe_prefect.engine.operator_roots import recorded_output
+from vibe_prefect.engine.plan_store import kept_plan, recorded_data
 from vibe_prefect.engine.record_files import FILES_FOLDER
-from vibe_prefect.engine.storage import RecordFolder
+from vibe_prefect.engine.storage import RecordFolder, RecordStore
+from vibe_prefect.errors import KeptPlanError
 from vibe_prefect.graph import ID_FORM
+
+logger = logging.getLogger(__name__)
 
 PAGE = 200
 """How many task runs one answer of the server holds at most."""
@@ -131,6 +136,9 @@ class KnownRun:
     due: datetime | None = None
     """When it was to start."""
 
+    kept_plan: str | None = None
+    """The reference to its plan, where that is kept beside the records."""
+
     shares: bool = False
     """Whether it shares its records with the plan's other runs."""
 
@@ -200,15 +208,16 @@ class Ancestry:
         return max(named, key=lambda other: other.created, default=None)
 
 
-async def list_runs(client: PrefectClient, files: RecordFolder | None, limit: int) -> list[RunRow]:
+async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> list[RunRow]:
     """Return the newest runs of plans, newest first.
 
     Args:
         client: The server's client.
-        files: Where records are; `None` when they are not in a folder.
+        store: Where records are.
         limit: How many runs at most.
     """
-    runs = await read_runs(client, limit)
+    files = store.result_storage if isinstance(store.result_storage, RecordFolder) else None
+    runs = await _with_kept_plans(await read_runs(client, limit), store)
     ancestry = Ancestry()
     ancestry.add(runs)
     await ancestry.complete(client)
@@ -230,6 +239,17 @@ async def list_runs(client: PrefectClient, files: RecordFolder | None, limit: in
     return [
         _row(run, ancestry, records[ancestry.lineage(run)], done[run.id], in_folder=files is not None) for run in runs
     ]
+
+
+async def _with_kept_plans(runs: Sequence[KnownRun], store: RecordStore) -> list[KnownRun]:
+    """Return runs with the nodes of the plans that are kept beside the records, as far as they are there."""
+    nodes: dict[str, frozenset[str] | None] = {}
+    for reference in {run.kept_plan for run in runs if run.kept_plan}:
+        try:
+            nodes[reference] = _plan_of(await recorded_data(reference, store))[1]
+        except KeptPlanError as error:
+            logger.debug("%s", error)
+    return [replace(run, nodes=nodes.get(run.kept_plan)) if run.kept_plan else run for run in runs]
 
 
 def total_bytes(rows: Iterable[RunRow]) -> tuple[int, int]:
@@ -342,7 +362,8 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         plans: The nodes of plans seen before: runs of one plan share them.
     """
     parameters: dict[str, Any] = run.parameters
-    plan_id, nodes = _plan_of(parameters.get("plan"))
+    kept = kept_plan(parameters.get("plan"))
+    plan_id, nodes = (kept.plan_id, None) if kept else _plan_of(parameters.get("plan"))
     if nodes is not None and plans is not None:
         nodes = plans.setdefault(nodes, nodes)
     reference = parameters.get("resume_from")
@@ -360,6 +381,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         plan_id=plan_id,
         nodes=nodes,
         output=recorded_output(run),
+        kept_plan=str(kept) if kept else None,
         shares=parameters.get("reuse") == "plan",
     )
 

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import socket
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -34,8 +35,9 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 
+from vibe_prefect.engine.record_files import refuse_links
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
-from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError
+from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError, printable
 from vibe_prefect.settings import variable
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,9 @@ CLAIM_PREFIX = "vibe-prefect-lineage:"
 """How the tag of a run begins that keeps its records in a storage block."""
 
 STORAGE_VARIABLE = variable("storage")
+
+MAX_HOLDER = 200
+"""Bytes of a lock's text that a message shows."""
 
 _UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
 """What the operating system says where a folder is all right, but cannot be written."""
@@ -237,6 +242,7 @@ def _lock_or_warn(root: Path, lineage: str) -> int | None:
     """Return the open file that holds the lock; `None` where the folder of records cannot be written."""
     path = root / lineage / LOCK_FILE
     try:
+        refuse_links(root, path.parent)
         return _locked(path, lineage)
     except OSError as error:
         place = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
@@ -253,6 +259,7 @@ def _locked(path: Path, lineage: str) -> int:
     """Return the open file that holds a lock, not one that was removed between its opening and its locking."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_foreign(path)
         try:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except FileNotFoundError:  # the folder was removed just now
@@ -269,11 +276,30 @@ def _locked(path: Path, lineage: str) -> int:
         os.close(lock)
 
 
+def _remove_foreign(path: Path) -> None:
+    """Remove what stands in the place of a lock and could lead out of the folder: writing to it may touch other files.
+
+    Raises:
+        UsageError: It is a folder.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"the lock {str(path)!r} is a folder: remove it, and run again")
+    logger.warning("The lock %s is a link or no regular file: it is removed, and another one made", path)
+    path.unlink(missing_ok=True)
+
+
 def _take(lock: int, path: Path, lineage: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = path.read_text(errors="replace").strip() or "another process"
+        written = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
+        holder = printable(written, MAX_HOLDER) or "another process"
         message = f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
         raise RunInUseError(message) from None
     with suppress(OSError):  # whose lock it is only helps the reader of a message

@@ -10,13 +10,13 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
-from pydantic import ValidationError
 
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.engine.account import see_run
 from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, output_name, root_of
-from vibe_prefect.engine.storage import open_store, record_path
-from vibe_prefect.errors import UnknownRunError
+from vibe_prefect.engine.plan_store import recorded_plan
+from vibe_prefect.engine.storage import RecordStore, open_store, record_path
+from vibe_prefect.errors import KeptPlanError, UnknownRunError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.tools.workspace import Workspace
 
@@ -57,13 +57,15 @@ async def earlier_run(reference: str) -> EarlierRun:
         reference: Its name or id.
 
     Raises:
-        UnknownRunError: The Prefect server does not know it, or one that it goes on from.
+        UnknownRunError: The Prefect server does not know it, or one that it goes on from, or its plan is not with its
+            records.
     """
     async with get_client() as client:
         run = await find_run(client, reference)
         root = await root_of(client, run)
     due = root.expected_start_time or root.created
-    return replace(_seen(run, str(root.id)), output_name=output_name(root.id, due) if due else None)
+    seen = _seen(run, str(root.id), await recorded_plan(run, await open_store(None)))
+    return replace(seen, output_name=output_name(root.id, due) if due else None)
 
 
 async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRun]:
@@ -76,18 +78,23 @@ async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRu
     named = FlowRunFilter(name=FlowRunFilterName(like_=f"{plan_id}-"))  # `run_plan` puts the plan's id before each name
     ours, newest = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME])), FlowRunSort.START_TIME_DESC
     found: list[EarlierRun] = []
+    store = await open_store(None)
     async with get_client() as client:
         runs = await client.read_flow_runs(flow_filter=ours, flow_run_filter=named, sort=newest, limit=MAX_READ)
         for run in runs:
             if len(found) == limit:
                 break
-            seen = await _of_plan(client, run, plan_id)
+            seen = await _of_plan(client, run, plan_id, store)
             found += [seen] if seen is not None else []
     return found
 
 
-async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str) -> EarlierRun | None:
-    seen = _seen(run, lineage_of(run.id, plan_id, shared=True))
+async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str, store: RecordStore) -> EarlierRun | None:
+    try:
+        plan = await recorded_plan(run, store)
+    except KeptPlanError:
+        return None
+    seen = _seen(run, lineage_of(run.id, plan_id, shared=True), plan)
     if seen.plan is None or seen.plan.id != plan_id or seen.simulated:
         return None
     if run.parameters.get("reuse") == "plan":
@@ -98,11 +105,7 @@ async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str) -> Earlier
         return None
 
 
-def _seen(run: FlowRun, lineage: str) -> EarlierRun:
-    try:
-        plan = WorkflowPlan.model_validate(run.parameters.get("plan"))
-    except ValidationError:
-        plan = None
+def _seen(run: FlowRun, lineage: str, plan: WorkflowPlan | None) -> EarlierRun:
     return EarlierRun(str(run.id), run.name, lineage, plan, bool(run.parameters.get("simulate")))
 
 
@@ -152,5 +155,5 @@ async def lost_files(reference: str) -> Mapping[str, str]:
         UnknownRunError: The Prefect server does not know it, or it has no plan.
     """
     async with get_client() as client:
-        seen = await see_run(client, await find_run(client, reference))
+        seen = await see_run(client, await find_run(client, reference), await open_store(None))
     return (await kept_nodes(seen.compiled, seen.lineage, seen.output_root)).lost

@@ -17,6 +17,8 @@ from pydantic_core import CoreSchema, core_schema
 
 from vibe_prefect.engine.blocks import WorkflowPlanBlock, stored_plan
 from vibe_prefect.engine.operator_roots import OperatorRoots, Whole, as_it_is
+from vibe_prefect.engine.plan_store import kept_plan, recorded_data
+from vibe_prefect.engine.storage import open_store
 from vibe_prefect.errors import PlanError, Problem
 from vibe_prefect.graph import PlanSource
 from vibe_prefect.models import WorkflowPlan
@@ -67,16 +69,20 @@ async def given_plan(
     """Return the plan that a parameter stands for.
 
     Args:
-        value: A plan, its data, its text, the path of its file, or the name under which it is stored.
+        value: A plan, its data, its text, the path of its file, the name under which it is stored, or the reference
+            to a plan that is kept with the records.
         client: The Prefect server that stores plans.
         roots: Where a plan file may lie; `None` for anywhere.
         whole: Adds to an error about a plan file what compiling shows besides, before anything is hidden in it.
 
     Raises:
         UsageError: It is the path of a file that lies elsewhere.
+        KeptPlanError: The plan is not with the records.
         PlanError: It is no plan.
         UnknownPlanError: No plan is stored under that name.
     """
+    if kept_plan(value):
+        value = await recorded_data(value, await open_store(None))
     match value:
         case WorkflowPlan():
             return GivenPlan(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypedDict
+from typing import Any, BinaryIO, Protocol, TypedDict, cast
 
 from anyio.to_thread import run_sync
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
@@ -45,6 +46,29 @@ class RecordFile(TypedDict):
     """Size of the content."""
 
 
+def is_record_file(value: Any) -> bool:
+    """Tell whether data are those of a `RecordFile`."""
+    if not isinstance(value, dict):
+        return False
+    path, sha256, size = (cast("dict[str, Any]", value).get(name) for name in ("path", "sha256", "bytes"))
+    return (
+        isinstance(path, str) and isinstance(size, int) and isinstance(sha256, str) and bool(_SHA256.fullmatch(sha256))
+    )
+
+
+def refuse_links(root: Path, target: Path) -> None:
+    """Refuse a path below the folder of records on which a link stands, since that may lead out of the folder.
+
+    Raises:
+        OSError: A link stands there.
+    """
+    parts = target.relative_to(root).parts
+    for end in range(1, len(parts) + 1):
+        path = root.joinpath(*parts[:end])
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, f"{'/'.join(parts[:end])} is a link, and records hold none", str(path))
+
+
 class FileStore(Protocol):
     """Keeps the bytes of files by their hash, for each namespace of records."""
 
@@ -75,6 +99,7 @@ class FolderFileStore:
     async def keep(self, namespace: str, sha256: str, source: Path) -> None:
         """Keep the bytes of a file."""
         target = self._root / namespace / FILES_FOLDER / sha256
+        refuse_links(self._root, target.parent)
         if not target.exists():
             await run_sync(_copy, source, target)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
@@ -20,12 +22,13 @@ from prefect.results import (
 )
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
-from pydantic import PrivateAttr, ValidationError
+from pydantic import PrivateAttr
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from vibe_prefect.encodings import well_formed
-from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store
-from vibe_prefect.errors import ResultTypeError
+from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
+from vibe_prefect.errors import ResultTypeError, shorten
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
@@ -33,6 +36,24 @@ logger = logging.getLogger(__name__)
 
 RECORD_SCHEMA: Literal[1] = 1
 """Raised whenever a record's meaning changes; records of another one are not read."""
+
+SERIALIZER = "vibe-prefect-json"
+"""The serializer that each record's file names; a file that names another one is no record."""
+
+MAX_RECORD_BYTES = 256_000_000
+"""The largest record that is read; media are files beside the records."""
+
+_SHAPE: Mapping[str, tuple[type, ...]] = {
+    "duration": (float, int),
+    "started_at": (str,),
+    "attempts": (int,),
+    "cpu_time": (float, int),
+    "memory_usage": (int,),
+    "cpu_scope": (str,),
+    "usage": (dict, NoneType),
+    "files": (list, NoneType),
+}
+"""What the parts of a record are."""
 
 
 class Sealed:
@@ -51,7 +72,7 @@ class Sealed:
 class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
     """Sealed data as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
 
-    type: str = "vibe-prefect-json"
+    type: str = SERIALIZER
 
     def dumps(self, obj: Sealed) -> bytes:
         """Return the data as JSON."""
@@ -63,12 +84,11 @@ class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Pr
         Raises:
             ValueError: It is not JSON, or not a record that this version reads.
         """
-        record = from_json(blob)
-        if not isinstance(record, dict):
-            raise ValueError("it holds no record")
-        schema = cast("dict[str, Any]", record).get("schema")
+        record = _mapping(_json(blob), "a record")
+        schema = record.get("schema")
         if schema != RECORD_SCHEMA:
-            raise ValueError(f"it has the schema {schema!r}, and this version reads {RECORD_SCHEMA}")
+            raise ValueError(f"it has the schema {shorten(schema)}, and this version reads {RECORD_SCHEMA}")
+        _check_shape(record)
         return Sealed(record)
 
 
@@ -126,12 +146,22 @@ class RecordFolder(LocalFileSystem):
         return Path(full)
 
     async def aread_path(self, path: str) -> bytes:
-        """Return a record's bytes; a missing one raises `FileNotFoundError`."""
-        return self._resolve_path(path).read_bytes()
+        """Return a record's bytes; a missing one raises `FileNotFoundError`.
+
+        Raises:
+            OSError: It is no regular file of this folder, or larger than `MAX_RECORD_BYTES`.
+        """
+        target = self._resolve_path(path)
+        refuse_links(self.root, target)
+        content = read_regular(target, MAX_RECORD_BYTES)
+        if len(content) > MAX_RECORD_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_RECORD_BYTES:,} bytes", str(target))
+        return content
 
     async def awrite_path(self, path: str, content: bytes) -> str:
         """Write a record atomically."""
         target = self._resolve_path(path)
+        refuse_links(self.root, target.parent)
         try:
             replace_file(target, content)
         except FileNotFoundError:  # the first record of a run, or somebody removed the folder
@@ -167,13 +197,12 @@ class RecordStore(ResultStore):
 
     async def read_record(self, key: str) -> NodeRecord | None:
         """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning."""
-        content = await self._content(key)
-        if content is None:
-            return None
         try:
-            return cast("Sealed", ResultRecord[Any].deserialize(content).result).value
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it
-            self._tell(key, f"The record {key} cannot be used, so its node runs again: {_reason(error)}")
+            content = await self._content(key)
+            return None if content is None else record_in(content)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._tell(key, f"The record {key} cannot be used, so its node runs again: {reason or error}")
             return None
 
     async def file_problem(self, key: str, record: NodeRecord) -> str | None:
@@ -189,6 +218,14 @@ class RecordStore(ResultStore):
         """Tell whether a record can be used, its files included."""
         record = await self.read_record(key)
         return record is not None and await self.file_problem(key, record) is None
+
+    async def _aread(self, key: str, holder: str) -> ResultRecord[Any]:
+        """Read a record for Prefect, whose own way obeys the serializer that the file names: a pickle runs code."""
+        assert self.result_storage is not None
+        content = await call_explicitly_async_block_method(self.result_storage, "read_path", (key,), {})
+        record = self.create_result_record(Sealed(record_in(content)), key)
+        record.mark_persisted()
+        return record
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
@@ -221,10 +258,10 @@ class RecordStore(ResultStore):
         assert self.result_storage is not None
         try:
             return await call_explicitly_async_block_method(self.result_storage, "read_path", (key,), {})
-        except Exception:
-            logger.debug(
-                "No record %s", key, exc_info=True
-            )  # each kind of storage has its own error for a missing file
+        except Exception as error:
+            if isinstance(error, OSError) and isinstance(self.result_storage, RecordFolder) and not _is_missing(error):
+                raise
+            logger.debug("No record %s", key, exc_info=True)  # each kind of block has its own error for a missing file
             return None
 
     def _tell(self, key: str, message: str) -> None:
@@ -237,9 +274,53 @@ class RecordStore(ResultStore):
             get_run_logger().warning(message)
 
 
-def _reason(error: Exception) -> str:
-    first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
-    return str(first["msg"]) if first else str(error)
+def record_in(content: bytes) -> NodeRecord:
+    """Return the record in a record's file: JSON data, whatever serializer the file names.
+
+    Raises:
+        ValueError: The content is no record that this version reads.
+    """
+    file = _mapping(_json(content), "a record's file")
+    metadata = _mapping(file.get("metadata"), "its metadata")
+    serializer = _mapping(metadata.get("serializer"), "its serializer").get("type")
+    result = file.get("result")
+    if serializer != SERIALIZER:
+        raise ValueError(
+            f"it names the serializer {shorten(serializer)}, and records are written by {SERIALIZER!r} alone"
+        )
+    if not isinstance(result, str):
+        raise ValueError("its result is no text")
+    return cast("NodeRecord", SealedJSON().loads(result.encode()).value)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return from_json(content)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected {name} as a mapping, found {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
+def _check_shape(record: Mapping[str, Any]) -> None:
+    """Refuse a record whose parts are not what `NodeRecord` says."""
+    if "result" not in record:
+        raise ValueError("it has no result")
+    for name, kinds in _SHAPE.items():
+        found = record.get(name)
+        if not isinstance(found, kinds):
+            raise ValueError(f"its {name!r} is {shorten(found)}")
+    for file in cast("Sequence[Any]", record.get("files") or ()):
+        if not is_record_file(file):
+            raise ValueError(f"it names a file as {shorten(file)}")
+
+
+def _is_missing(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
 async def open_store(storage: str | Path | None) -> RecordStore:

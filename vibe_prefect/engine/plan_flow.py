@@ -1,0 +1,58 @@
+"""A Prefect flow whose parameter `plan` is a plan, which Prefect takes neither for blocks nor for its own data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.utilities.asyncutils import run_coro_as_sync
+
+from vibe_prefect.engine.plan_store import SMALL_BYTES, plan_parameter, slim_data, weight
+from vibe_prefect.engine.storage import open_store
+from vibe_prefect.models import WorkflowPlan
+
+PLAN = "plan"
+"""Name of the parameter."""
+
+BLOCK_REFERENCE = "$ref"
+"""A mapping with this key is a block to Prefect, wherever it stands. In a plan it may be part of a JSON Schema."""
+
+
+class PlanFlow(Flow[..., Any]):
+    """A flow of one plan."""
+
+    storage: Callable[[], str | Path | None] = staticmethod(lambda: None)
+    """Returns where the records of the run that begins are kept; see `open_store`."""
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Check the parameters, without a look into the plan: a `$ref` in it is no block, and the flow checks it."""
+        plan = parameters.get(PLAN)
+        if not isinstance(plan, WorkflowPlan) and not (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan):
+            return super().validate_parameters(parameters)
+        return super().validate_parameters({**parameters, PLAN: {}}) | {PLAN: plan}
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what the server is given: of the plan its data, or where a large one is kept."""
+        plan = parameters.get(PLAN)
+        if not isinstance(plan, WorkflowPlan):
+            return super().serialize_parameters(parameters)
+        given: Any = slim_data(plan)
+        if weight(given) > SMALL_BYTES:
+            given = run_coro_as_sync(_parameter(plan, self.storage()))
+        return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: given}
+
+    def with_options(self, *args: Any, **options: Any) -> PlanFlow:
+        """Return this flow with other options; see `prefect.Flow.with_options`."""
+        changed = super().with_options(*args, **options)
+        changed.__class__ = PlanFlow  # Prefect makes one of its own class
+        plan_flow = cast("PlanFlow", changed)
+        plan_flow.storage = self.storage
+        return plan_flow
+
+
+async def _parameter(plan: WorkflowPlan, storage: str | Path | None) -> dict[str, Any] | str:
+    async with get_client() as client:
+        return await plan_parameter(plan, await open_store(storage), client)

@@ -1,0 +1,96 @@
+"""Finding and deleting kept plans that nothing needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+
+from vibe_prefect.engine.history import PAGE, Ancestry, read_runs
+from vibe_prefect.engine.lineage import FLOW_NAME
+from vibe_prefect.engine.plan_store import PLANS_FOLDER, kept_plan
+from vibe_prefect.engine.storage import RecordFolder
+
+
+@dataclass(frozen=True)
+class UnusedPlan:
+    """A kept plan that may be deleted."""
+
+    path: Path
+    """Its file."""
+
+    bytes: int
+    """Its size."""
+
+    written: float
+    """When a run or a deployment last wrote it, seconds since 1970."""
+
+    def delete(self) -> bool:
+        """Delete it, unless a run or a deployment has written it meanwhile; returns whether it is gone.
+
+        Raises:
+            OSError: It cannot be deleted.
+        """
+        if self.path.lstat().st_mtime > self.written:
+            return False
+        self.path.unlink()
+        return True
+
+
+async def unused_plans(
+    client: PrefectClient, files: RecordFolder, before: datetime, pruned: Collection[str]
+) -> list[UnusedPlan]:
+    """Return the kept plans that nothing needs: no deployment, no run that is not over, and no run with records left.
+
+    Args:
+        client: The server's client.
+        files: The folder of all records.
+        before: Only plans that no run and no deployment has written since then.
+        pruned: Namespaces of records that are deleted too.
+    """
+    old = [plan for plan in _plans_in(files.root) if plan.written <= before.timestamp()]
+    if not old:
+        return []
+    used = await _used_by_runs(client, files.root, pruned) | await _used_by_deployments(client)
+    return [plan for plan in old if plan.path.stem not in used]
+
+
+async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[str]) -> set[str]:
+    ancestry = Ancestry()
+    ancestry.add(await read_runs(client))
+    await ancestry.complete(client)
+    used: set[str] = set()
+    for run in ancestry:
+        kept = kept_plan(run.kept_plan)
+        if kept is None:
+            continue
+        namespace = ancestry.lineage(run)
+        if not run.over or (namespace not in pruned and (root / namespace).is_dir()):
+            used.add(kept.sha256)
+    return used
+
+
+async def _used_by_deployments(client: PrefectClient) -> set[str]:
+    ours = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
+    used: set[str] = set()
+    offset = 0
+    while True:
+        page = await client.read_deployments(flow_filter=ours, limit=PAGE, offset=offset)
+        used |= {kept.sha256 for found in page if (kept := kept_plan(found.parameters.get("plan")))}
+        if len(page) < PAGE:
+            return used
+        offset += len(page)
+
+
+def _plans_in(root: Path) -> Iterator[UnusedPlan]:
+    folder = root / PLANS_FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.json")):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            yield UnusedPlan(path, status.st_size, status.st_mtime)
