@@ -159,11 +159,11 @@ class Workspace:
         if any(len(os.fsencode(part)) > MAX_NAME for part in target.parts):
             reason = f"a name in it has more than {MAX_NAME} bytes"
             raise ToolError(f"may not write {shorten(path, 100)}: {reason}; name it shorter", retryable=False)
-        if not folder and (target.is_dir() or target == self.output_root.resolve()):
-            raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         clash = self.node and self.files.claim(self.relative(target), self.node, folder=folder)
         if clash:
             raise PathTakenError(path, clash.owner, clash.reason)
+        if not folder and (target.is_dir() or target == self.output_root.resolve()):
+            raise IsADirectoryError(f"may not write {path!r}: it is a folder; name a file")
         return target
 
 
