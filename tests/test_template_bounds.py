@@ -18,13 +18,12 @@ import pytest
 
 from tests.exhausting import EXHAUSTING
 from vibe_prefect import ExecutionStatus, WorkflowNode, WorkflowNodeType, WorkflowPlan, template_filling
+from vibe_prefect.bounded_helper import MAX_RESULT, MEMORY
 from vibe_prefect.compiler import compile_plan
 from vibe_prefect.errors import PlanError
 from vibe_prefect.models import NodePolicy, Vibe
-from vibe_prefect.template_filling import fill_in, fill_in_all
-from vibe_prefect.template_helper import MAX_RESULT, MEMORY, SECONDS
+from vibe_prefect.template_filling import SECONDS, fill_in, fill_in_all, render_bounded
 from vibe_prefect.template_names import references
-from vibe_prefect.template_processes import render_bounded
 from vibe_prefect.template_weight import is_light
 from vibe_prefect.templates import MAX_TOKENS, InvalidTemplateError, render
 from vibe_prefect.testing import run_offline
@@ -217,8 +216,8 @@ async def test_a_helper_yields_what_this_process_does(text: str) -> None:
     [
         ("{{ missing * 2 }}", "'missing' is undefined, in the template '{{ missing * 2 }}'"),
         ("{{ title.__class__.__mro__[0] * 2 }}", "access to attribute '__class__' of 'str' object is unsafe"),
-        ("{{ {1: 2} }}", "the template yields what JSON cannot hold: the key 1, in the template '{{ {1: 2} }}'"),
-        ("{{ title.encode() }}", "the template yields what JSON cannot hold: Object of type bytes"),
+        ("{{ {1: 2} }}", "yields what JSON cannot hold: the key 1, in the template '{{ {1: 2} }}'"),
+        ("{{ title.encode() }}", "yields what JSON cannot hold: Object of type bytes"),
         ("{{ 'é' * 1000000 ~ 'é' * 1000000 }}", f"yields more than {MAX_RESULT // 1_000_000} MB, in the template"),
         ("{{ x * 2 }}" * MAX_TOKENS, f"the template has more than {MAX_TOKENS:,} parts, in the template"),
         ("{{ 1e400 }}", "a number is too large, in the template '{{ 1e400 }}'"),
@@ -317,7 +316,7 @@ def _helpers() -> list[psutil.Process]:
     found: list[psutil.Process] = []
     for child in psutil.Process().children():
         try:
-            if any("template_helper" in part for part in child.cmdline()):
+            if any("bounded_helper" in part for part in child.cmdline()):
                 found.append(child)
         except psutil.Error:
             continue

@@ -7,11 +7,14 @@ from typing import Any, cast
 
 from anyio.to_thread import run_sync
 
+from vibe_prefect.bounded_calls import ExceededError, call_bounded
 from vibe_prefect.graph import dotted
 from vibe_prefect.template_names import references
-from vibe_prefect.template_processes import render_bounded
 from vibe_prefect.template_weight import is_light
-from vibe_prefect.templates import InvalidTemplateError, is_template, render
+from vibe_prefect.templates import InvalidTemplateError, excerpt, is_template, render
+
+SECONDS = 2
+"""Computing time that one template may take, in seconds."""
 
 MAX_READ_HERE = 10_000
 """The longest template that is read on the event loop, in characters; reading it takes some 10 ms at most, once."""
@@ -36,6 +39,23 @@ async def fill_in(text: str, values: Mapping[str, Any]) -> Any:
     else:
         light, read = await run_sync(_examine, text, values)
     return render(text, values) if light else await render_bounded(text, read)
+
+
+async def render_bounded(text: str, values: Mapping[str, Any]) -> Any:
+    """Fill in a template in a helper process.
+
+    Args:
+        text: The template.
+        values: What it may name, by name: JSON data.
+
+    Raises:
+        InvalidTemplateError: As for `fill_in`; also where the template yields what JSON cannot hold.
+        ToolError: No helper process works.
+    """
+    try:
+        return await call_bounded(render, (text, values), SECONDS)
+    except ExceededError as error:
+        raise InvalidTemplateError(f"{error}, in {excerpt(text)}") from None
 
 
 async def fill_in_all(value: Any, values: Mapping[str, Any], place: tuple[str | int, ...] = ()) -> Any:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import mimetypes
 import re
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
 import anyio
+from anyio import from_thread
 from anyio.to_thread import run_sync
 from pydantic import Field
 
+from vibe_prefect.bounded_calls import ExceededError, call_bounded
 from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import OutsideRootError, ToolError, shorten
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
-from vibe_prefect.tools.links import Link, Page, read_page
+from vibe_prefect.tools.links import Link, Page, page_of, read_page
 from vibe_prefect.tools.net import FetchConfig, read_target
 from vibe_prefect.tools.verdicts import Check, Report, check, verdict
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_CHARS = 2_000_000
 """The longest text whose links are checked, in characters."""
+
+READ_SECONDS = 10
+"""Computing time that reading one document may take, in seconds."""
 
 AT_ONCE = 8
 """How many addresses are asked for at the same time."""
@@ -87,7 +93,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
         workspace = workspace_of(context, "check_links")
         content, base = await run_sync(_content, text, path, folder, workspace)
         html = format == "html" or (format is None and path is not None and path.lower().endswith(_HTML))
-        page = read_page(content, html=html)
+        page = await _page(content, html=html)
         reader = _Checker(workspace, base, page, tuple(schemes), files=files, anchors=anchors)
         links = page.unique()
         checks = [await run_sync(reader.check, link) for link in links]
@@ -119,6 +125,14 @@ def _read(source: Path, path: str) -> str:
         raise ToolInputError(f"check_links: {path!r} has more than {MAX_CHARS:,} bytes")
     mime = mimetypes.guess_type(source.name)[0] or ""
     return decode_text(source.read_bytes(), "check_links", path, mime=mime)
+
+
+async def _page(text: str, *, html: bool) -> Page:
+    try:
+        return page_of(await call_bounded(read_page, (text, html), READ_SECONDS))
+    except ExceededError as error:
+        kind = "HTML" if html else "Markdown"
+        raise ToolInputError(f"check_links: to read the text as {kind} {error}; check it in parts") from None
 
 
 class _Checker:
@@ -190,7 +204,7 @@ class _Checker:
     def _page_of(self, target: Path) -> Page:
         if target not in self._pages:
             html = target.suffix.lower() in _HTML
-            self._pages[target] = read_page(_read(target, target.name), html=html)
+            self._pages[target] = from_thread.run(partial(_page, _read(target, target.name), html=html))
         return self._pages[target]
 
 

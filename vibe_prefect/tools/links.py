@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from html import unescape
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _LINKING = {"a": "href", "area": "href", "link": "href", "img": "src", "source": "src", "video": "src", "audio": "src"}
+_TAG_NAME = re.compile(r"[a-zA-Z][^\s/>]*+")
+_ATTRIBUTE = re.compile(
+    r"[\s/]*+(?:(?P<name>[^\s/>][^\s/>=]*+)"
+    r"(?:\s*+=\s*+(?:\"(?P<double>[^\"]*+)(?:\"|\Z)|'(?P<single>[^']*+)(?:'|\Z)|(?P<bare>[^\s>]*+)))?+)?+"
+)
 _NOT_IN_SLUGS = re.compile(r"[^\w\- ]")
 
 
@@ -47,8 +52,10 @@ class Page:
         return list(first.values())
 
 
-def read_page(text: str, *, html: bool) -> Page:
-    """Return a document's links and anchors.
+def read_page(text: str, html: bool) -> dict[str, Any]:
+    """Return a document's links and anchors as JSON data, for `page_of`.
+
+    HTML takes time in proportion to its length; Markdown can take the square of it, so call this within bounds.
 
     Args:
         text: The document.
@@ -59,7 +66,13 @@ def read_page(text: str, *, html: bool) -> Page:
         _read_html(text, page, 0)
     else:
         _read_markdown(text, page)
-    return page
+    links = [(link.target, link.line) for link in page.links]
+    return {"links": links, "anchors": sorted(page.anchors)}
+
+
+def page_of(data: Mapping[str, Any]) -> Page:
+    """Return the page that `read_page` read."""
+    return Page([Link(target, line) for target, line in data["links"]], set(data["anchors"]))
 
 
 def _read_markdown(text: str, page: Page) -> None:
@@ -105,23 +118,54 @@ def _slug(heading: str, seen: dict[str, int]) -> str:
 
 
 def _read_html(text: str, page: Page, line: int) -> None:
-    reader = _Reader(page, line)
-    reader.feed(text)
-    reader.close()
-
-
-class _Reader(HTMLParser):
-    """Notes the links and anchors of tags."""
-
-    def __init__(self, page: Page, line: int) -> None:
-        super().__init__()
-        self._page = page
-        self._line = line
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what a tag links to, and what can link to it."""
-        given = dict(attrs)
-        self._page.anchors.update(filter(None, (given.get("id"), given.get("name") if tag == "a" else None)))
+    """Note the links and anchors of tags."""
+    for tag, given, place in _tags(text):
+        page.anchors.update(filter(None, (given.get("id"), given.get("name") if tag == "a" else None)))
         name = _LINKING.get(tag)
         if name is not None and name in given:
-            self._page.links.append(Link((given[name] or "").strip(), self._line + self.getpos()[0]))
+            page.links.append(Link(given[name].strip(), line + place))
+
+
+def _tags(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
+    """Yield the start tags of HTML: name, attributes and line.
+
+    One pass: what is not closed goes on to the end, as in browsers. Python's own reader begins again after each `<`
+    that is not closed, which takes the square of the text's length.
+    """
+    place = counted = 0
+    line = 1
+    while (start := text.find("<", place)) >= 0:
+        name = _TAG_NAME.match(text, start + 1)
+        if name is None:
+            place = _after_markup(text, start)
+            continue
+        given, place = _attributes(text, name.end())
+        if place >= len(text):
+            return
+        line, counted = line + text.count("\n", counted, start), start
+        tag = name[0].lower()
+        yield tag, given, line
+        if tag in ("script", "style"):  # what is in them is no markup
+            end = re.compile(f"</{tag}", re.IGNORECASE).search(text, place)
+            place = end.start() if end else len(text)
+
+
+def _after_markup(text: str, start: int) -> int:
+    """Return where what begins with `<` and is no start tag ends: a comment, an end tag, or the `<` alone."""
+    opening, closing = ("<!--", "-->") if text.startswith("<!--", start) else (text[start : start + 2], ">")
+    if opening not in ("<!--", "<!", "<?", "</"):
+        return start + 1
+    end = text.find(closing, start + len(opening))
+    return len(text) if end < 0 else end + len(closing)
+
+
+def _attributes(text: str, place: int) -> tuple[dict[str, str], int]:
+    """Return a tag's attributes, and where its `>` is; the text's end where it has none."""
+    given: dict[str, str] = {}
+    while True:
+        found = _ATTRIBUTE.match(text, place)
+        assert found is not None  # it matches nothing at all, too
+        place = found.end()
+        if found["name"] is None:
+            return given, place
+        given[found["name"].lower()] = unescape(found["double"] or found["single"] or found["bare"] or "")

@@ -1,4 +1,7 @@
-"""Keeps the helper processes that fill in templates which are not light, see `template_helper`."""
+"""Calls functions in helper processes that bound their time and memory, see `bounded_helper`.
+
+For work whose cost nobody knows before it is done, such as a template of a plan, or a text that somebody else wrote.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -19,12 +22,12 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 
+from vibe_prefect.bounded_helper import MORE, REFUSED, RESULT, read_message, write_message
 from vibe_prefect.errors import ToolError
-from vibe_prefect.template_helper import MORE, RESULT, SECONDS, read_message, write_message
-from vibe_prefect.templates import InvalidTemplateError, excerpt
+from vibe_prefect.templates import InvalidTemplateError
 
 MAX_HELPERS = min(4, os.cpu_count() or 1)
-"""How many templates are filled in by helper processes at the same time."""
+"""How many helper processes work at the same time."""
 
 MAX_WAIT = 60.0
 """Seconds after which a helper process that does not answer is given up: it may be stopped, or the machine too busy."""
@@ -32,13 +35,14 @@ MAX_WAIT = 60.0
 _PASSED_ON = ("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "SYSTEMROOT")
 """Environment variables that a helper needs to start; it gets no other, so that it has no secrets."""
 
-# Without the package's own `__init__`, which imports what a helper does not need and takes a second for it.
+# Without the packages' own `__init__`, which import what a helper does not need and take a second for it.
 _START = """
 import sys, types
 sys.path[:] = {path!r}
-package = sys.modules["vibe_prefect"] = types.ModuleType("vibe_prefect")
-package.__path__ = [{folder!r}]
-from vibe_prefect.template_helper import serve
+for name, folder in (("vibe_prefect", {folder!r}), ("vibe_prefect.tools", {folder!r} + "/tools")):
+    package = sys.modules[name] = types.ModuleType(name)
+    package.__path__ = [folder]
+from vibe_prefect.bounded_helper import serve
 serve()
 """
 
@@ -59,7 +63,7 @@ class _Helper:
                 start_new_session=True,  # Ctrl-C is this process's business
             )
         except OSError as error:
-            raise ToolError(f"cannot start the process that fills in templates: {error}") from error
+            raise ToolError(f"cannot start a helper process: {error}") from error
 
     def ask(self, request: bytes) -> bytes | None:
         """Return the answer to a request; `None` where the process ended, or does not answer."""
@@ -123,36 +127,35 @@ class _Pool:
 
 
 _POOL = _Pool()
-_SLOTS: RunVar[CapacityLimiter] = RunVar("template_helpers")
+_SLOTS: RunVar[CapacityLimiter] = RunVar("bounded_helpers")
 atexit.register(_POOL.close)
 os.register_at_fork(after_in_child=_POOL.forget)
 
 
-class _Call:
-    """One template that a helper fills in; another thread may stop it."""
+class ExceededError(Exception):
+    """Work that was given up; the message says why, such as `took longer than 2 s`."""
 
-    def __init__(self, text: str, values: Mapping[str, Any]) -> None:
-        self._text = text
-        self._values = values
+
+class _Call:
+    """One call of a function in a helper; another thread may stop it."""
+
+    def __init__(self, name: str, arguments: Sequence[Any], seconds: float) -> None:
+        self._work = (name, arguments, seconds)
+        self._seconds = seconds
         self._lock = Lock()
         self._helper: _Helper | None = None
         self._stopped = False
 
     def run(self) -> Any:
-        """Return what the template yields.
-
-        Raises:
-            InvalidTemplateError: It cannot be filled in, or not within the bounds.
-        """
         try:
-            request = json.dumps((self._text, self._values)).encode()
+            request = json.dumps(self._work).encode()
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidTemplateError(f"JSON cannot hold its values: {error}, in {excerpt(self._text)}") from None
+            raise ExceededError(f"reads what JSON cannot hold: {error}") from None
         answer = self._ask(request)
         kind, content = answer[:1], answer[2:]
         if kind == RESULT:
             return json.loads(content)
-        raise InvalidTemplateError(content.decode())
+        raise (InvalidTemplateError if kind == REFUSED else ExceededError)(content.decode())
 
     def stop(self) -> None:
         """End the work; its thread then ends soon."""
@@ -177,28 +180,30 @@ class _Call:
             if answer is not None:
                 return answer
             if code == -signal.SIGPROF:
-                raise InvalidTemplateError(f"took longer than {SECONDS} s, in {excerpt(self._text)}")
+                raise ExceededError(f"took longer than {self._seconds:g} s")
             if self._stopped:
                 break
-        raise ToolError(f"the process that fills in templates ended (exit code {code}), with {excerpt(self._text)}")
+        raise ToolError(f"a helper process ended without an answer (exit code {code})")
 
 
-async def render_bounded(text: str, values: Mapping[str, Any]) -> Any:
-    """Fill in a template in a helper process, which ends when this is cancelled.
+async def call_bounded(function: Callable[..., Any], arguments: Sequence[Any], seconds: float) -> Any:
+    """Call a function in a helper process, which ends when this is cancelled.
 
     Args:
-        text: The template.
-        values: What it may name, by name: JSON data.
+        function: A function of a module of this package that imports little.
+        arguments: JSON data.
+        seconds: Computing time that it may take.
 
     Returns:
-        What `templates.render` returns, as JSON holds it.
+        The function's result: JSON data.
 
     Raises:
-        InvalidTemplateError: It cannot be filled in, takes too long, needs too much memory, or yields what JSON cannot
-            hold.
+        ExceededError: It takes too long, needs more than `MEMORY`, or yields more than `MAX_RESULT`; or the arguments
+            or the result are not JSON data.
+        InvalidTemplateError: The function raised it.
         ToolError: No helper process works.
     """
-    call = _Call(text, values)
+    call = _Call(f"{function.__module__}:{function.__qualname__}", arguments, seconds)
     try:
         return await run_sync(call.run, abandon_on_cancel=True, limiter=_slots())
     except BaseException:

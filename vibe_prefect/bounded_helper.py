@@ -1,7 +1,7 @@
-"""The helper process that fills in templates within bounds: what `template_processes` starts and asks.
+"""The helper process that does work within bounds: what `bounded_calls` starts and asks.
 
-It reads one request after another from its standard input, and ends with it. The system itself ends it when a template
-takes too long, so that nothing in a template can prevent that, and refuses memory above the bound.
+It reads one request after another from its standard input, and ends with it. The system itself ends it when the work
+takes too long, so that nothing in a template or a text can prevent that, and refuses memory above the bound.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ import struct
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from vibe_prefect.templates import InvalidTemplateError, excerpt, render
-
-SECONDS = 2
-"""Computing time that one template may take, in seconds."""
+from vibe_prefect.templates import InvalidTemplateError
 
 MEMORY = 256_000_000
-"""Memory that one template may take besides the values that it is given, in bytes."""
+"""Memory that one call may take besides its arguments, in bytes."""
 
 MAX_RESULT = 10_000_000
 """The longest result, written as JSON, in bytes."""
@@ -31,8 +29,9 @@ MAX_KEPT = 64_000_000
 """Memory that a helper may keep from one template to the next, in bytes; one that kept more is replaced."""
 
 RESULT = b"r"
-ERROR = b"e"
-"""What an answer begins with."""
+REFUSED = b"i"
+EXCEEDED = b"e"
+"""What an answer begins with: data, an `InvalidTemplateError`, or the reason why the work was not done."""
 
 MORE = b"+"
 LAST = b"."
@@ -73,33 +72,37 @@ def serve() -> None:
 
 
 def _answer(request: bytes) -> tuple[bytes, bytes]:
-    """Fill in a template; return `RESULT` and the JSON of what it yields, or `ERROR` and a message."""
-    text, values = cast("tuple[str, dict[str, Any]]", json.loads(request))
+    """Call a function; return the kind of the answer, and the JSON of its result or a message."""
+    call, arguments, seconds = cast("tuple[str, list[Any], float]", json.loads(request))
+    module, _, name = call.partition(":")
+    function = getattr(import_module(module), name)
     try:
-        with _bounds():
-            result = render(text, values)
+        with _bounds(seconds):
+            result = function(*arguments)
             _check_keys(result)
             written = json.dumps(result).encode()
     except InvalidTemplateError as error:
-        return ERROR, str(error).encode(errors="backslashreplace")
+        return REFUSED, _encoded(str(error))
     except MemoryError:
-        message = f"needs more than {MEMORY // 1_000_000} MB"
+        return EXCEEDED, _encoded(f"needs more than {MEMORY // 1_000_000} MB")
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"the template yields what JSON cannot hold: {error}"
-    else:
-        if len(written) <= MAX_RESULT:
-            return RESULT, written
-        message = f"yields more than {MAX_RESULT // 1_000_000} MB"
-    return ERROR, f"{message}, in {excerpt(text)}".encode(errors="backslashreplace")
+        return EXCEEDED, _encoded(f"yields what JSON cannot hold: {error}")
+    if len(written) > MAX_RESULT:
+        return EXCEEDED, _encoded(f"yields more than {MAX_RESULT // 1_000_000} MB")
+    return RESULT, written
+
+
+def _encoded(message: str) -> bytes:
+    return message.encode(errors="backslashreplace")
 
 
 @contextmanager
-def _bounds() -> Generator[None]:
+def _bounds(seconds: float) -> Generator[None]:
     before = resource.getrlimit(resource.RLIMIT_AS)
     most = _memory_used() + MEMORY
     bounded = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])
     resource.setrlimit(resource.RLIMIT_AS, (bounded, before[1]))
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
