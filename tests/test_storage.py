@@ -276,7 +276,7 @@ async def test_with_records_in_a_bucket_a_run_that_goes_on_is_not_resumed_by_ano
     slow, late = Slow(), Recorder()
     resumed = asyncio.create_task(run(slow, bucket, first))
     await asyncio.wait_for(slow.begun.wait(), 30)
-    with pytest.raises(RunInUseError, match="is Running, and its records are in a storage block"):
+    with pytest.raises(RunInUseError, match="is Running, and its records lie where no lock can be held"):
         await run(late, bucket, first)
     slow.let_go.set()
     await resumed

@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[1] / "data"
 TRAILER = str(DATA / "sci-fi-trailer.json")
 FEATURE = str(DATA / "web-feature.json")
 MIXED = str(DATA / "mixed-55.json")
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """What must never reach a pipe; the newline may."""

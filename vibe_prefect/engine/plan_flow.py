@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ BLOCK_REFERENCE = "$ref"
 """A mapping with this key is a block to Prefect, wherever it stands. In a plan it may be part of a JSON Schema."""
 
 
-class PlanFlow(Flow[..., Any]):
+class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     """A flow of one plan."""
 
     storage: Callable[[], str | Path | None] = staticmethod(lambda: None)
