@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import ssl
 from collections.abc import Callable, Collection, Generator, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -17,12 +18,13 @@ import pytest
 
 from tests.plans import node, plan
 from tests.providers.comfyui_server import WORKFLOW
-from tests.providers.echo_server import WAYS, EchoServer, echo_server
+from tests.providers.echo_server import WAIT, WAYS, EchoServer, echo_server
 from tests.secret_forms import forms_of
 from vibe_prefect import WorkflowExecutor, WorkflowPlan
 from vibe_prefect.llm.config import ModelConfig
 from vibe_prefect.testing import run_offline
 from vibe_prefect.toolbox import equipped_registry
+from vibe_prefect.tools import waits
 from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
@@ -69,6 +71,13 @@ class Listener(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls that a server asks to wait give up soon; no client loads certificates, since nothing here speaks TLS."""
+    monkeypatch.setattr(waits, "MAX_WAITING", 0.05)
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -134,24 +143,22 @@ def repeating(form: str) -> Callable[[str], str]:
     return said
 
 
-async def hunt(forms: Collection[str], ways: Collection[str], folder: Path, heard: list[str]) -> int:
-    """Let every tool be told the key in each form and way, and look at all that comes of it."""
+async def hunt(forms: Collection[str], way: str, folder: Path, heard: list[str]) -> int:
+    """Let every tool be told the key in each form in one way, and look at all that comes of it."""
     made = 0
     with echo_server(KEY) as server:
-        for way in ways:
-            for name in forms:
-                form = forms_of(KEY)[name]
-                server.way, server.form = way, repeating(form)
-                server.asked.clear()
-                result = await run_offline(
-                    everything(server), tools_of(server), input_root=folder, output=folder / f"{made}"
-                )
-                shown = [*texts_in(json.loads(json.dumps(result, default=vars))), *heard]
-                assert leaks("\0".join(shown)) == [], (way, name)
-                assert "unexpected" not in "\0".join(shown), "the key is sent without the white space around it"
-                assert len(server.asked) >= 6, (way, name, server.asked)
-                heard.clear()
-                made += 1
+        tools, calls = tools_of(server), everything(server)
+        for name in forms:
+            server.way, server.form = way, repeating(forms_of(KEY)[name])
+            server.asked.clear()
+            result = await run_offline(calls, tools, input_root=folder, output=folder / f"{made}")
+            shown = [*texts_in(json.loads(json.dumps(result, default=vars))), *heard]
+            assert leaks("\0".join(shown)) == [], (way, name)
+            assert "unexpected" not in "\0".join(shown), "the key is sent without the white space around it"
+            expected = 3 if way == WAIT else 6  # a call to an endpoint that asks to wait holds the others back
+            assert len(server.asked) >= expected, (way, name, server.asked)
+            heard.clear()
+            made += 1
     assert in_files(folder) == []
     return made
 
@@ -165,15 +172,16 @@ async def test_no_tool_lets_a_key_out_that_a_server_repeats(
 ) -> None:
     monkeypatch.setenv("HUNTED_KEY", KEY)
     forms = SMALL if way in ("json error", "answer") else ("plain",)
-    assert await hunt(forms, [way], folder, heard) == len(forms)
+    assert await hunt(forms, way, folder, heard) == len(forms)
 
 
 @pytest.mark.storm
+@pytest.mark.parametrize("way", WAYS)
 async def test_no_tool_lets_a_key_out_in_any_form(
-    folder: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch
+    way: str, folder: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HUNTED_KEY", KEY)
-    assert await hunt(forms_of(KEY), WAYS, folder, heard) == len(forms_of(KEY)) * len(WAYS)
+    assert await hunt(forms_of(KEY), way, folder, heard) == len(forms_of(KEY))
 
 
 QUESTIONS = ("flow_runs", "task_runs", "artifacts", "logs", "events")

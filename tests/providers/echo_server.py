@@ -18,6 +18,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.providers.loopback import serving
 from tests.providers.media_server import CutError, picture, sound
 
+WAIT = "wait"
+"""The way to repeat a key in a request to wait."""
+
 WAYS = (
     "json error",
     "error fields",
@@ -29,6 +32,7 @@ WAYS = (
     "answer",
     "usage",
     "content",
+    WAIT,
 )
 """The ways to repeat a key: in refusals, in answers that are none, and in answers that are fine otherwise."""
 
@@ -88,7 +92,9 @@ class EchoServer:
             case "text error":
                 return PlainTextResponse(f"{'x' * 470} {message}", 503)
             case "header":
-                return Response("", 429, {"retry-after": line, "x-request-id": line, "www-authenticate": line})
+                return Response("", 403, {"retry-after": line, "x-request-id": line, "www-authenticate": line})
+            case "wait":
+                return JSONResponse({"error": {"message": message}}, 429, {"retry-after": line})
             case "redirect":
                 return Response("", 307, {"location": f"http://{line}@127.0.0.1:1/{line}?key={line}"})
             case "not json":
