@@ -18,7 +18,8 @@ _EMPHASIS = frozenset("*_~`")
 _IGNORED_CATEGORIES = ("Cf", "Cc")
 """Soft hyphens, zero-width characters, marks of direction and other controls; line ends count as white space before."""
 
-_CLUSTER = re.compile(r"[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+")
+# No more marks than anything written has: bringing marks into order takes the square of their number.
+_CLUSTER = re.compile(r"[^\u0300-\u036f][\u0300-\u036f]{0,30}|[\u0300-\u036f]{1,30}")
 _EDGES = "'. "
 
 
