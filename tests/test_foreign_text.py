@@ -18,7 +18,7 @@ from vibe_prefect.reporting import escape
 from vibe_prefect.tools import ToolContext, ToolInputError, Workspace
 from vibe_prefect.tools.check_json import check_json
 from vibe_prefect.tools.check_links import READ_SECONDS, links_tool
-from vibe_prefect.tools.checks import SEARCH_SECONDS, check_text
+from vibe_prefect.tools.checks import PATTERN_SECONDS, SEARCH_SECONDS, check_text
 from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.links import read_page
 from vibe_prefect.tools.text import MAX_JOINED, combine
@@ -167,3 +167,10 @@ async def test_joined_texts_and_separators_are_bounded() -> None:
         await combine.execute({"parts": ["a", "b"], "separator": "x" * 1_000_000})
     with pytest.raises(ToolInputError, match=f"at most {MAX_JOINED:,} are allowed"):
         await combine.execute({"parts": ["a"] * 30_000, "separator": "x" * 1_000})
+
+
+def test_the_docs_state_the_bounds() -> None:
+    text = " ".join((Path(__file__).parent.parent / "docs" / "media.md").read_text().split())
+    assert f"for at most {READ_SECONDS} s of computing time" in text
+    assert f"for at most {PATTERN_SECONDS:g} s, all its words and patterns for {SEARCH_SECONDS:g} s" in text
+    assert f"join at most {MAX_JOINED:,}" in text

@@ -213,9 +213,7 @@ def combine(
 def _joined(tool: str, texts: list[str], separator: str) -> str:
     length = sum(map(len, texts)) + len(separator) * max(0, len(texts) - 1)
     if length > MAX_JOINED:
-        raise ToolInputError(
-            f"{tool}: joined, the texts have {length:,} characters; at most {MAX_JOINED:,} are allowed"
-        )
+        raise ToolInputError(f"{tool}: the joined text has {length:,} characters; at most {MAX_JOINED:,} are allowed")
     return separator.join(texts)
 
 
