@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 
+from tests.exhausting import EXHAUSTING
 from tests.plans import node, plan
 from vibe_prefect import (
     ExecutionResult,
@@ -421,3 +422,23 @@ async def test_a_named_global_limit_is_held_and_must_exist() -> None:
     assert result.node_results["a"].status is FAILED
     assert "nowhere" in str(result.node_results["a"].error)
     assert result.node_results["b"].status is COMPLETED
+
+
+async def test_a_template_that_takes_too_long_ends_with_its_node_and_is_not_tried_again() -> None:
+    endless = {"tool": "shout", "tool_inputs": {"text": EXHAUSTING["loop"]}}
+    huge = {"tool": "shout", "tool_inputs": {"text": EXHAUSTING["center"]}}
+    subject = executor()
+    result = await subject.execute_plan(
+        plan(
+            node("endless", parameters=endless, policy={"timeout": 0.3}),
+            node("huge", parameters=huge, policy={"retries": 2, "retry_delay": 0}),
+            node("fine", parameters={"tool": "shout", "tool_inputs": {"text": "x"}}),
+        )
+    )
+    assert result.node_results["endless"].error == "timeout: the node took longer than its 0.3 s"
+    assert str(result.node_results["huge"].error).startswith("tool_inputs.text: needs more than 256 MB")
+    assert result.node_results["fine"].status is COMPLETED
+    assert subject.last_run is not None
+    asked = {"flow_runs": {"id": {"any_": [str(subject.last_run.flow_run_id)]}}}
+    runs = {run["name"]: run["run_count"] for run in await api("POST", "/task_runs/filter", asked)}
+    assert runs == {"endless": 1, "huge": 1, "fine": 1}

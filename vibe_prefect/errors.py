@@ -10,10 +10,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vibe_prefect.results import ExecutionResult
+
+MAX_COMPARED = 100
+"""The longest word that is compared with others for a hint, in characters."""
 
 MAX_LISTED = 20
 """How many failed nodes an error names before it only counts."""
@@ -316,8 +320,14 @@ class PathTakenError(ToolError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """Return `; did you mean 'x'?` for the closest known word, or an empty string.
+
+    Only words of up to 100 characters are compared, and the first 2,000 of those: each comparison takes time.
+    """
+    if len(word) > MAX_COMPARED:
+        return ""
+    words = islice((one for one in known if len(one) <= MAX_COMPARED), 2_000)
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

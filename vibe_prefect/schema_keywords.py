@@ -185,10 +185,16 @@ def _unique_items(validator: Any, unique: Any, instance: Any, schema: Any) -> It
 
 
 def _hashable(value: Any) -> Any:
-    """Return what is equal for equal JSON data: `1` is `1.0` there, and `true` is not `1`."""
+    """Return what is equal for equal JSON data: `1` is `1.0` there, and `true` is not `1`.
+
+    Numbers become texts, since a text's hash cannot be foreseen: many numbers with one hash would take the square of
+    their count.
+    """
     match value:
         case bool():
             return ("truth", value)
+        case int() | float():
+            return ("number", f"{int(value):x}" if value == value // 1 else repr(value))
         case list():
             return ("list", *map(_hashable, cast("list[Any]", value)))
         case dict():

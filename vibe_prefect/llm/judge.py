@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast
 
+from anyio.to_thread import run_sync
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from typing_extensions import TypedDict
 
@@ -24,6 +25,8 @@ DEFAULT_THRESHOLD = 0.7
 
 MAX_CRITERIA = 30
 MAX_TEXT = 1_000_000
+MAX_QUOTES = 50
+"""How many quotes of one criterion are looked for; more are passed over."""
 MAX_NAME = 200
 """Characters of a criterion's name; a longer criterion is named by its beginning."""
 
@@ -169,7 +172,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         question = _question(models, context, rubric, judged, model)
         answer, usage = await models.ask(question, context)
         try:
-            scores, rejected = checked_scores(answer.text, rubric, judged)
+            scores, rejected = await run_sync(checked_scores, answer.text, rubric, judged)
         except ToolError as error:
             error.usage = usage
             raise
@@ -281,7 +284,7 @@ def _matched(scores: Sequence[_Score], rubric: Sequence[Criterion]) -> dict[int,
 def _score(criterion: Criterion, score: _Score | None, evidence: FoldedText, rejected: list[str]) -> CriterionScore:
     if score is None:
         raise ToolError(f"judge: the verdict has no score for {criterion.name!r}")
-    passages = {quote: evidence.passage(quote) for quote in score.quotes}
+    passages = {quote: evidence.passage(quote) for quote in score.quotes[:MAX_QUOTES]}
     quotes = list(dict.fromkeys(passage for passage in passages.values() if passage is not None))
     rejected += [quote for quote, passage in passages.items() if passage is None]
     if score.score > 0 and not quotes:

@@ -25,7 +25,9 @@ _IGNORED_CATEGORIES = ("Cf", "Cc")
 
 _LINK_TARGET = r"(?<=\])\([^()\s]*\)"
 _ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"
-_CLUSTER = re.compile(rf"{_LINK_TARGET}|{_ENTITY}|[\ufe00-\ufe0f]|[^\u0300-\u036f][\u0300-\u036f]*|[\u0300-\u036f]+")
+# No more marks than anything written has: bringing marks into order takes the square of their number.
+_MARKED = r"[^\u0300-\u036f][\u0300-\u036f]{0,30}|[\u0300-\u036f]{1,30}"
+_CLUSTER = re.compile(rf"{_LINK_TARGET}|{_ENTITY}|[\ufe00-\ufe0f]|{_MARKED}")
 _ELLIPSIS = re.compile(r"\.{3,}")
 _EDGES = "'. "
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, cast
 
 import regex  # pyright: ignore[reportMissingTypeStubs]
@@ -26,8 +27,13 @@ MAX_RULES = 200
 PATTERN_SECONDS = 2.0
 """How long one pattern may search, in seconds."""
 
+SEARCH_SECONDS = 20.0
+"""How long all words and patterns of one call may search, in seconds."""
+
 _engine = cast("Any", regex)
 
+_MANY_MARKS = _engine.compile(r"\p{M}{100}")
+_PIECE = 1_000
 _WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*")
 _SENTENCE_END = re.compile(
     r"(?<![.!?…])[.!?…]++(?=[\s\"'\u201d\u2019)\]*_]|$)"  # unless a letter follows as in 3.8
@@ -109,8 +115,9 @@ def check_text(
     for English; see `reading_ease`.
 
     Patterns have the syntax of the `regex` package, which takes what `re` takes. A pattern stops
-    after `PATTERN_SECONDS`, and other nodes go on meanwhile. Not protected: the time that compiling
-    a pattern takes, which its length of at most 1,000 characters bounds.
+    after `PATTERN_SECONDS`, all of them after `SEARCH_SECONDS`, and other nodes go on meanwhile.
+    Not protected: the time that compiling a pattern takes, which its length of at most 1,000
+    characters bounds.
 
     Returns:
         The report; as a failed `ToolResult` that carries it when a check did not pass.
@@ -202,16 +209,17 @@ class _Rules:
             yield f"{word!r} is both required and forbidden"
 
     def checks(self, text: str) -> Iterator[Check]:
+        until = monotonic() + SEARCH_SECONDS
         for word in self.required:
-            yield _must(shorten(word), "required", _find(self._word(word), text, word))
+            yield _must(shorten(word), "required", _find(self._word(word), text, word, until))
         for word in self.forbidden:
-            found = _find(self._word(word), text, word)
+            found = _find(self._word(word), text, word, until)
             yield _must_not(shorten(word), "forbidden", found, text)
         for pattern in self.patterns:
-            found = _find(_pattern(pattern), text, pattern)
+            found = _find(_pattern(pattern), text, pattern, until)
             yield _must(shorten(pattern), "patterns", found)
         for pattern in self.forbidden_patterns:
-            found = _find(_pattern(pattern), text, pattern)
+            found = _find(_pattern(pattern), text, pattern, until)
             yield _must_not(shorten(pattern), "forbidden_patterns", found, text)
 
     def _word(self, phrase: str) -> Any:
@@ -282,19 +290,35 @@ def _pattern_problem(place: str, pattern: str) -> Iterator[str]:
         yield f"{place}: {shorten(pattern)} is not a regular expression: {error}"
 
 
-def _find(compiled: Any, text: str, source: str) -> Any:
+def _find(compiled: Any, text: str, source: str, until: float) -> Any:
+    left = until - monotonic()
+    if left <= 0:
+        raise _too_long()
     # This engine rather than `re`, which could not be stopped and would stop all other nodes too.
     try:
-        return compiled.search(text, timeout=PATTERN_SECONDS, concurrent=True)
+        return compiled.search(text, timeout=min(PATTERN_SECONDS, left), concurrent=True)
     except TimeoutError as error:
+        if left < PATTERN_SECONDS:
+            raise _too_long() from error
         raise ToolInputError(
             f"check_text: {shorten(source)} searched for more than {PATTERN_SECONDS:g} s; "
             "simplify it, repetitions within repetitions first"
         ) from error
 
 
+def _too_long() -> ToolInputError:
+    return ToolInputError(
+        f"check_text: all words and patterns together searched for more than {SEARCH_SECONDS:g} s; "
+        "give fewer, or check the text in parts"
+    )
+
+
 def _composed(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
+    if not _MANY_MARKS.search(text):
+        return unicodedata.normalize("NFC", text)
+    # Bringing marks into order takes the square of their number, during which everything stands still.
+    pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
+    return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
 
 
 def _folded(text: str) -> str:

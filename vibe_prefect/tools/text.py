@@ -22,6 +22,14 @@ from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import Workspace
 
+MAX_JOINED = 20_000_000
+"""The longest text that joining makes, in characters."""
+
+MAX_READ = 100_000_000
+"""The most bytes that one call may be allowed to read."""
+
+Separator = Annotated[str, Field(max_length=1_000, description="Stands between the parts of the joined text.")]
+
 MAX_FILES = 10_000
 """How many files one call may match."""
 
@@ -108,14 +116,15 @@ def read_text(
             "order mark or its own declaration (XML, HTML), else UTF-8.",
         ),
     ] = None,
-    separator: Annotated[str, Field(description="Stands between the files in the joined text.")] = "\n\n",
+    separator: Separator = "\n\n",
     max_bytes: Annotated[
-        int, Field(ge=1, description="How many bytes may be read, all files together.")
+        int, Field(ge=1, le=MAX_READ, description="How many bytes may be read, all files together.")
     ] = DEFAULT_MAX_BYTES,
     section: Annotated[
         str | None,
         Field(
             min_length=1,
+            max_length=1_000,
             description="Take only the part of each Markdown file below the first heading with "
             "this text, up to the next heading of its level. Files without it are left out.",
         ),
@@ -135,7 +144,7 @@ def read_text(
     files = list(_read_all(workspace, _matching(workspace, path), encoding, max_bytes))
     if section is not None:
         files = _sections(files, section)
-    return FilesText(text=separator.join(file["text"] for file in files), files=files)
+    return FilesText(text=_joined("read_text", [file["text"] for file in files], separator), files=files)
 
 
 @tool(name="template_fill", category=ToolCategory.TEXT, version="1")
@@ -185,7 +194,7 @@ def combine(
             "dependencies, in the order of the dependencies.",
         ),
     ] = None,
-    separator: Annotated[str, Field(description="Stands between the parts.")] = "\n\n",
+    separator: Separator = "\n\n",
     headings: Annotated[list[str] | None, Field(description="A Markdown heading above each part, in order.")] = None,
     heading_level: Annotated[int, Field(ge=1, le=6, description="Level of the headings.")] = 2,
 ) -> CombinedText:
@@ -199,7 +208,14 @@ def combine(
     texts = [_text_of(place, part) for place, part in given]
     if headings is not None:
         texts = _under_headings(texts, headings, heading_level)
-    return CombinedText(text=separator.join(texts), count=len(texts))
+    return CombinedText(text=_joined("combine", texts, separator), count=len(texts))
+
+
+def _joined(tool: str, texts: list[str], separator: str) -> str:
+    length = sum(map(len, texts)) + len(separator) * max(0, len(texts) - 1)
+    if length > MAX_JOINED:
+        raise ToolInputError(f"{tool}: the joined text has {length:,} characters; at most {MAX_JOINED:,} are allowed")
+    return separator.join(texts)
 
 
 def _matching(workspace: Workspace, path: str) -> list[str]:
