@@ -44,7 +44,7 @@ TEXTS = [
     ("plain\n\twords", "plain\n\twords"),
     ("a\0b", "a\\x00b"),
     ("\x1b[31mred", "\\x1b[31mred"),
-    ("caf\udce9", "caf\\udce9"),
+    ("ol\udce9", "ol\\udce9"),
     ("ab" * 10, "ababababab... (20 characters)"),
     ("é 漢 🎈", "é 漢 🎈"),
 ]
@@ -103,7 +103,7 @@ def fail(kind: str) -> None:
 def make_error(kind: str) -> Exception:
     return {
         "nul": lambda: RuntimeError("a\0b"),
-        "surrogate": lambda: RuntimeError("caf\udce9"),
+        "surrogate": lambda: RuntimeError("ol\udce9"),
         "long": lambda: RuntimeError("x" * LONG),
         "silent": SilentError,
         "tool": lambda: ToolError("a\0b"),
@@ -112,7 +112,7 @@ def make_error(kind: str) -> Exception:
 
 EXPECTED = {
     "nul": "a\\x00b",
-    "surrogate": "caf\\udce9",
+    "surrogate": "ol\\udce9",
     "long": f"{'x' * MAX_ERROR}... (20,000,000 characters)",
     "silent": text_of(SilentError()),
     "tool": "a\\x00b",
