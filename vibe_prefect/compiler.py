@@ -25,6 +25,8 @@ from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan_repair import owner_of
+from vibe_prefect.plan_values import value_problems
 from vibe_prefect.planfile import PlanShapeError
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.templates import is_template, references, walk_templates
@@ -284,6 +286,7 @@ class _Compiler:
         self._type_policies = type_policies
         self._source = source
         self._problems: list[Problem] = []
+        self._unkept: set[tuple[str | None, str]] = set()
         self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
         self._salt = uuid4().hex
         self._claims = RunFiles()
@@ -293,6 +296,7 @@ class _Compiler:
         """Return what is wrong with the nodes' own work."""
         self._places = {place.node.id: place for place in nodes}
         unbacked: list[GraphNode | _LooseNode] = []
+        self._check_values()
         self._check_plan_json()
         for place in nodes:
             if self._check_json(place) and self._backing(place.node) is Backing.TOOL:
@@ -368,8 +372,22 @@ class _Compiler:
             return Backing.SIMULATION
         return Backing.COMPOSITE if node.type is WorkflowNodeType.COMPOSITE else None
 
+    def _check_values(self) -> None:
+        """Refuse values that the server or its database cannot keep, all over the plan."""
+        for found in value_problems(self._plan):
+            owner = owner_of(found.path)
+            node: Any = self._plan
+            for part in owner:
+                node = node[part] if isinstance(part, int) else getattr(node, part)
+            id = node.id if owner else None
+            self._unkept.add((id, str(found.path[len(owner)]) if len(found.path) > len(owner) else ""))
+            field = dotted(found.path[len(owner) :])
+            self._problems.append(Problem(found.message, id, field or None, self._position(found.path)))
+
     def _check_plan_json(self) -> None:
         for field in ("source_vibe", "policy"):
+            if (None, field) in self._unkept:
+                continue
             try:
                 canonical_json(getattr(self._plan, field).model_dump())
             except TypeError as error:
@@ -377,6 +395,8 @@ class _Compiler:
 
     def _check_json(self, place: GraphNode | _LooseNode) -> bool:
         for field in ("description", "parameters", "policy"):
+            if (place.node.id, field) in self._unkept:
+                return False
             value = getattr(place.node, field)
             try:
                 canonical_json(value.model_dump() if isinstance(value, NodePolicy) else value)

@@ -13,6 +13,7 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import Field, ValidationError
 from pydantic_settings import SettingsError as UnreadableError
 
+from vibe_prefect.budget import MAX_CONCURRENCY
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.wording import finding
@@ -53,7 +54,8 @@ class VibePrefectSettings(PrefectBaseSettings):
     input_root: Annotated[str, Field(description="The only folder that tools may read from.")] = "."
 
     concurrency: Annotated[
-        int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
+        int | None,
+        Field(ge=1, le=MAX_CONCURRENCY, description="How many nodes of a run may work at once; empty for no limit."),
     ] = 32
 
     artifacts: Annotated[
