@@ -331,8 +331,6 @@ def test_ten_thousand_nodes_compile() -> None:
     [
         ({"lock": object()}, "Unable to serialize unknown type: <class 'object'>"),
         ({"deep": [{"f": len}]}, "Unable to serialize unknown type: <class 'builtin_function_or_method'>"),
-        ({"x": float("nan")}, "nan is not a finite number"),
-        ({"x": [1, {"y": float("inf")}]}, "inf is not a finite number"),
     ],
 )
 @pytest.mark.parametrize("mode", ["never", "all"])
@@ -345,15 +343,14 @@ def test_parameters_that_json_cannot_hold_are_a_problem_of_their_node(
 
 def test_a_description_that_is_no_text_is_a_problem_too() -> None:
     (problem,) = problems_of(plan(node("a", "composite", description="half \ud800")))
-    assert problem.startswith("node 'a', description: JSON cannot hold this: ")
-    assert problem.endswith("surrogates not allowed")
+    assert problem == ("node 'a', description: \\ud800 is half a character; write the character itself, or both halves")
 
 
 def test_what_pydantic_can_say_in_json_is_allowed() -> None:
     parameters: dict[Any, Any] = {
         "path": Path("a/b"),
         "vibe": Vibe(description="d"),
-        "big": 2**70,
+        "big": 2**64 - 1,
         "set": {1},
         2: "two",
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from vibe_prefect.tools.encodings import decode_text
 
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
@@ -19,7 +20,6 @@ from vibe_prefect.tools import ToolContext, ToolInputError, Workspace
 from vibe_prefect.tools.check_json import check_json
 from vibe_prefect.tools.check_links import READ_SECONDS, links_tool
 from vibe_prefect.tools.checks import PATTERN_SECONDS, SEARCH_SECONDS, check_text
-from vibe_prefect.tools.encodings import decode_text
 from vibe_prefect.tools.links import read_page
 from vibe_prefect.tools.text import MAX_JOINED, combine
 

@@ -7,7 +7,7 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -37,6 +37,7 @@ from vibe_prefect.engine.storage import RecordStore, open_store
 from vibe_prefect.errors import KeptPlanError, UsageError
 from vibe_prefect.settings import variable
 
+RUN_PLAN = cast("Any", run_plan)
 SHA256 = "0" * 64
 HERE = variable("storage")
 
@@ -159,11 +160,11 @@ async def test_kept_plan_that_is_not_there_is_told_with_what_to_do(
 
 @pytest.mark.server
 async def test_flow_takes_a_large_plan_and_the_reference_to_one(prefect_server: str, store: RecordStore) -> None:
-    result: Any = await run_plan(large(), simulate=True)
+    result: Any = await RUN_PLAN(large(), simulate=True)
     assert result.status is ExecutionStatus.COMPLETED
     async with get_client() as client:
         (run,) = await client.read_flow_runs(limit=1, sort="START_TIME_DESC")  # pyright: ignore[reportArgumentType]
-        again: Any = await run_plan.with_options(retries=1)(run.parameters["plan"], simulate=True)
+        again: Any = await RUN_PLAN.with_options(retries=1)(run.parameters["plan"], simulate=True)
         assert again.status is ExecutionStatus.COMPLETED
 
 
@@ -204,7 +205,7 @@ async def test_deployment_of_a_large_plan_refers_to_it_and_says_what_the_worker_
         deployment = await client.read_deployment_by_name("run-plan/large-deployed")
         kept = kept_plan(deployment.parameters["plan"])
         assert kept is not None
-        result: Any = await run_plan(deployment.parameters["plan"])
+        result: Any = await RUN_PLAN(deployment.parameters["plan"])
         assert result.status is ExecutionStatus.COMPLETED
         files, now = folder_of(store), datetime.now(UTC) + timedelta(minutes=1)
         assert await unused_plans(client, files, now, []) == []

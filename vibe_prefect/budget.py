@@ -19,6 +19,15 @@ from dataclasses import dataclass
 from vibe_prefect.errors import BudgetExceededError, UsageError
 from vibe_prefect.results import resume_command
 
+MAX_TOKENS = 10**15
+"""The largest limit of tokens that a run may be given: the server's database holds integers of 64 bits."""
+
+MAX_USD = 10**9
+"""The largest limit of US dollars."""
+
+MAX_CONCURRENCY = 20_000
+"""The largest number of nodes at once: as many as a plan may have."""
+
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
 

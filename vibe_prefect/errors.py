@@ -337,8 +337,10 @@ def shorten(value: object, width: int = 60) -> str:
         value = value[: width + 1]
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # nested too deeply, or an integer of too many digits
-        text = f"<{type(value).__name__}>"
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply"
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"a {type(value).__name__} of too many digits"
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

@@ -13,28 +13,31 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from json import decoder
-from math import isfinite
 from typing import Any, cast
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from vibe_prefect.errors import UsageError, shorten
+from vibe_prefect.errors import UsageError, printable
 from vibe_prefect.graph import DataPath, PlanLimits
-
-MAX_VALUES = 2_000_000
-"""How many values a text may hold once its YAML aliases are followed."""
-
-MAX_PATH = 500
-"""How many keys and indices may lead to a value."""
+from vibe_prefect.plan_values import HALF, MAX_DEPTH, MAX_VALUES, half_message, value_message
 
 TOO_DEEP = f"nested too deeply to be a plan; nodes may be nested {PlanLimits().max_depth} deep"
 
 _scan_text = cast("Any", decoder).scanstring
 _TAG = "tag:yaml.org,2002:"
-_SMALLEST, _LARGEST = -(2**63), 2**64 - 1
-_HALF = re.compile("[\ud800-\udfff]")
+_PLAIN_TAGS = frozenset({f"{_TAG}str", f"{_TAG}map", f"{_TAG}seq"})
+"""Tags that may be written: they say what the value is anyway, or that it is text."""
+
+_VERSION = re.compile(r"%YAML[ \t]+(\S+)")
+MAX_REPEATED = 100_000
+"""How many values a text may hold besides those that are written, once its YAML aliases are followed."""
+
+_MAX_DIGITS = 100
+"""Digits of a number that is read; one of 64 bits has twenty."""
+
 _TOKEN = re.compile(r'[{}\[\]"]|[^\s,:{}\[\]"]+')
 
 
@@ -103,12 +106,18 @@ def compose_yaml(text: str) -> Any:
         RecursionError: It is nested too deeply.
     """
     text = _whole(text)
-    if half := _HALF.search(text):
+    if half := HALF.search(text):
         line = text.count("\n", 0, half.start())
-        raise TextError(_half_message(text), line, half.start() - text.rfind("\n", 0, half.start()) - 1)
-    yaml = YAML(typ="safe", pure=True)
+        raise TextError(half_message(text), line, half.start() - text.rfind("\n", 0, half.start()) - 1)
+    _check_version(text)
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
+    yaml.max_depth = MAX_DEPTH
     try:
-        return cast("Any", yaml).compose(io.StringIO(text))
+        return yaml.compose(io.StringIO(text))
+    except MaxDepthExceededError as error:
+        mark = cast("Any", error).problem_mark
+        raise TextError(TOO_DEEP, mark.line, mark.column) from None
     except MarkedYAMLError as error:
         found = cast("Any", error)
         mark = found.problem_mark or found.context_mark
@@ -116,6 +125,31 @@ def compose_yaml(text: str) -> Any:
         raise TextError(f"not YAML: {words}", *((mark.line, mark.column) if mark else ())) from None
     except YAMLError as error:
         raise TextError(f"not YAML: {error}") from None
+
+
+class _Composer(cast("type[Any]", Composer)):
+    """Refuses tags: they would be dropped, and the value be another one than its author meant."""
+
+    warn_double_anchors = False
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.parser.peek_event()
+        tag = str(getattr(event, "ctag", None) or "")
+        if tag and tag not in _PLAIN_TAGS:
+            written = printable(tag.replace(_TAG, "!!"), 60)
+            message = f"the tag {written} is not supported; leave it out, and write the value itself"
+            raise TextError(message, event.start_mark.line, event.start_mark.column)
+        return super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
+def _check_version(text: str) -> None:
+    """Refuse another version of YAML than 1.2, in which `yes` and `017` mean something else."""
+    for number, line in enumerate(text.splitlines()):
+        if match := _VERSION.match(line):
+            if match[1] != "1.2":
+                raise TextError(f"YAML {printable(match[1], 60)} is not supported; plans are YAML 1.2", number)
+        elif line.strip() and not line.startswith(("#", "%")):
+            return
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +213,8 @@ def read_tree(root: Any) -> Tree:
 class _Walk:
     def __init__(self) -> None:
         self._count = 0
+        self._seen: set[int] = set()
+        self._repeated = 0
         self._places: dict[DataPath, tuple[int, int]] = {}
         self._faults: list[Fault] = []
 
@@ -203,10 +239,15 @@ class _Walk:
 
     def _limit(self, node: Any, path: DataPath) -> None:
         self._count += 1
-        if len(path) > MAX_PATH:
+        self._repeated += id(node) in self._seen
+        self._seen.add(id(node))
+        if len(path) > MAX_DEPTH:
             raise TextError(f"{TOO_DEEP} (does an alias stand within what it names?)", *_at(node))
+        if self._repeated > MAX_REPEATED:
+            message = f"aliases (*name) make more than {MAX_REPEATED:,} values; do they multiply?"
+            raise TextError(message, *_at(node))
         if self._count > MAX_VALUES:
-            raise TextError(f"more than {MAX_VALUES:,} values; do aliases (*name) multiply?", *_at(node))
+            raise TextError(f"more than {MAX_VALUES:,} values; make several plans of it", *_at(node))
 
     def _items(
         self, node: Any, target: dict[str, Any], path: DataPath
@@ -218,7 +259,7 @@ class _Walk:
             key = _readable(_whole(written))
             below = (*path, key)
             if key != _whole(written):
-                self._faults.append(Fault(below, _half_message(written), _at(key_node), of_key=True))
+                self._faults.append(Fault(below, half_message(written), _at(key_node), of_key=True))
             if key == "<<" or key in target:
                 message = "merge keys (<<) are not supported; write the values out" if key == "<<" else ""
                 message = message or f"the key {key!r} stands here twice"
@@ -229,23 +270,19 @@ class _Walk:
             yield value_node, target, key, below
 
     def _scalar(self, node: Any, path: DataPath) -> Any:
-        text = str(node.value)
+        text, kind = str(node.value), str(node.tag).removeprefix(_TAG)
+        if kind == "int" and len(text) > _MAX_DIGITS:
+            return self._replaced(node, path, f"{printable(text, 60)} has more than 64 bits; put it in quotes", 1)
         try:
-            value = _plain(str(node.tag).removeprefix(_TAG), text)
+            value = _plain(kind, text)
         except ValueError:
-            return self._replaced(node, path, f"not a number: {shorten(text)}", 1)
-        match value:
-            case str():
-                whole = _whole(value)
-                return (
-                    self._replaced(node, path, _half_message(whole), _readable(whole)) if _HALF.search(whole) else whole
-                )
-            case float() if not isfinite(value):
-                return self._replaced(node, path, f"expected a finite number, found {value}", 1)
-            case int() if not _SMALLEST <= value <= _LARGEST:
-                return self._replaced(node, path, f"{shorten(text)} has more than 64 bits; put it in quotes", 1)
-            case _:
-                return value
+            return self._replaced(node, path, f"not a number: {printable(text, 60)}", 1)
+        if isinstance(value, str):
+            value = _whole(value)
+            if HALF.search(value):
+                return self._replaced(node, path, half_message(value), _readable(value))
+        message = value_message(value)
+        return value if message is None or isinstance(value, str) else self._replaced(node, path, message, 1)
 
     def _replaced(self, node: Any, path: DataPath, message: str, value: Any) -> Any:
         self._faults.append(Fault(path, message, _at(node)))
@@ -274,17 +311,11 @@ def _texts(root: Any) -> Iterator[str]:
 
 def _whole(text: str) -> str:
     """Return a text with the halves of characters joined: some writers escape an emoji as two."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if _HALF.search(text) else text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass") if HALF.search(text) else text
 
 
 def _readable(text: str) -> str:
-    return _HALF.sub("\ufffd", text)
-
-
-def _half_message(text: str) -> str:
-    half = _HALF.search(text)
-    escape = f"\\u{ord(half.group()):04x}" if half else ""
-    return f"{escape} is half a character; write the character itself, or both halves"
+    return HALF.sub("\ufffd", text)
 
 
 def _plain(kind: str, text: str) -> Any:
@@ -298,6 +329,6 @@ def _plain(kind: str, text: str) -> Any:
             digits = text.replace("_", "")
             return int(digits, 0) if digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else int(digits)
         case "float":
-            return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+            return float(text.lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
         case _:
             return text

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 
 import orjson
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 
 from vibe_prefect.encodings import marked_codec
 from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
@@ -146,6 +147,8 @@ def plan_of_data(data: Mapping[str, Any], limits: PlanLimits | None = None) -> L
             tree = read_tree(compose_json(json.dumps(values)))
         except TextError as error:
             raise _file_error(name, error.message) from None
+        except RecursionError:
+            raise _file_error(name, TOO_DEEP) from None
         except (TypeError, ValueError):  # values that no text holds, such as models: pydantic knows what to do
             tree = Tree(values, {}, ())
         values, faults = tree.data, tuple(Fault(fault.path, fault.message) for fault in tree.faults)
@@ -174,10 +177,11 @@ def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan
 
 
 def _is_regular(data: Any) -> bool:
-    """Tell whether JSON holds data as they are: numbers of 64 bits, finite, and no half characters."""
+    """Tell whether JSON holds data as they are: numbers of 64 bits, finite, no half characters, not too deep."""
     try:
         written = orjson.dumps(data)
-    except TypeError:
+        from_json(written)  # takes `MAX_DEPTH` levels
+    except (TypeError, ValueError):
         return False
     return b"null" not in written or orjson.loads(written) == data  # what is not finite is written as null
 

@@ -101,6 +101,10 @@ def select(expression: str | Sequence[str], compiled: CompiledPlan) -> frozenset
     return frozenset[str]().union(*(chooser.intersection(word) for word in parse(expression)))
 
 
+MAX_EXPRESSION = 20_000
+"""Characters of a selection, which is one of a run's parameters."""
+
+
 def parse(expression: str | Sequence[str]) -> tuple[Intersection, ...]:
     """Return an expression's words, without a look at any plan.
 
@@ -113,6 +117,9 @@ def parse(expression: str | Sequence[str]) -> tuple[Intersection, ...]:
     expressions = [expression] if isinstance(expression, str) else list(expression)
     if not expressions:
         raise SelectionError("", _EMPTY)
+    if (length := sum(map(len, expressions))) > MAX_EXPRESSION:
+        message = f"it has {length:,} characters; {MAX_EXPRESSION:,} are read: use a pattern, a tag or a type"
+        raise SelectionError(expressions[0], message)
     return tuple(_intersection(word) for one in expressions for word in _words(one))
 
 

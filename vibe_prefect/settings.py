@@ -16,6 +16,7 @@ from pydantic_core import from_json
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableError
 
+from vibe_prefect.budget import MAX_CONCURRENCY
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.tools.secrets import remember, secrets_in_address
@@ -78,7 +79,8 @@ class VibePrefectSettings(PrefectBaseSettings):
     ] = (".",)
 
     concurrency: Annotated[
-        int | None, Field(ge=1, description="How many nodes of a run may work at once; empty for no limit.")
+        int | None,
+        Field(ge=1, le=MAX_CONCURRENCY, description="How many nodes of a run may work at once; empty for no limit."),
     ] = 32
 
     artifacts: Annotated[

@@ -13,6 +13,8 @@ from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json
 from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowPlan
+from vibe_prefect.plan_repair import owner_of
+from vibe_prefect.plan_values import value_problems
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import (
@@ -85,6 +87,7 @@ class WorkChecks:
         self._places: dict[str, CheckedNode] = {}
         self._outputs: dict[str, StatedOutput | None] = {}
         self._problems: list[Problem] = []
+        self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
         self._position_of_node: dict[str, Position | None] = {}
 
@@ -92,6 +95,7 @@ class WorkChecks:
         """Return what is wrong with the nodes' own work."""
         self._places = {place.node.id: place for place in nodes}
         unbacked: list[CheckedNode] = []
+        self._check_values()
         self._check_plan_json()
         for place in nodes:
             if self._check_json(place) and self._backings.of(place.node) is Backing.TOOL:
@@ -103,8 +107,22 @@ class WorkChecks:
             self._problems.append(Problem(message, position=self._position(unbacked[0].path)))
         return self._problems
 
+    def _check_values(self) -> None:
+        """Refuse values that the server or its database cannot keep, all over the plan."""
+        for found in value_problems(self._plan):
+            owner = owner_of(found.path)
+            node: Any = self._plan
+            for part in owner:
+                node = node[part] if isinstance(part, int) else getattr(node, part)
+            id = node.id if owner else None
+            self._unkept.add((id, str(found.path[len(owner)]) if len(found.path) > len(owner) else ""))
+            field = dotted(found.path[len(owner) :])
+            self._problems.append(Problem(found.message, id, field or None, self._position(found.path)))
+
     def _check_plan_json(self) -> None:
         for field in ("source_vibe", "policy"):
+            if (None, field) in self._unkept:
+                continue
             try:
                 canonical_json(getattr(self._plan, field).model_dump())
             except TypeError as error:
@@ -112,6 +130,8 @@ class WorkChecks:
 
     def _check_json(self, place: CheckedNode) -> bool:
         for field in ("description", "parameters", "policy"):
+            if (place.node.id, field) in self._unkept:
+                return False
             value = getattr(place.node, field)
             try:
                 canonical_json(value.model_dump() if isinstance(value, NodePolicy) else value)

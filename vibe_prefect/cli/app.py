@@ -11,6 +11,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
+from vibe_prefect.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.deploy_app import add_commands
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
@@ -126,13 +127,13 @@ def run(
     exclude: str | None = None,
     refresh: str | None = None,
     reuse: Literal["run", "plan"] = "run",
-    concurrency: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    concurrency: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_CONCURRENCY))] = None,
     input_root: Path | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MAX_USD))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_TOKENS))] = None,
     report: Path | None = None,
 ) -> int:
     """Run a plan, and show how far it is.
@@ -197,8 +198,8 @@ def resume(
     refresh: str | None = None,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MAX_USD))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_TOKENS))] = None,
     report: Path | None = None,
 ) -> int:
     """Go on where a run stopped: what finished there is not executed again.

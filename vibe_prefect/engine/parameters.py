@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from vibe_prefect.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD
 from vibe_prefect.engine.plan_parameter import PlanInput
 from vibe_prefect.settings import load_settings
 
@@ -27,9 +28,15 @@ Select = Annotated[str | None, _form("Only these nodes", "+blog", "type:generate
 Exclude = Annotated[str | None, _form("Not these nodes", "publish+", "tool:write_file")]
 Refresh = Annotated[str | None, _form("Make these anew", "blog+")]
 Reuse = Annotated[Literal["run", "plan"], _form("Reuse records of")]
-Concurrency = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Nodes at once", "examples": [8]})]
+Concurrency = Annotated[
+    int | None, Field(ge=1, le=MAX_CONCURRENCY, json_schema_extra={"title": "Nodes at once", "examples": [8]})
+]
 Simulated = Annotated[bool, _form("Simulate")]
 InputRoot = Annotated[str, _form("Input folder", ".", "/srv/content")]
 Output = Annotated[str, _form("Output folder", "outputs", "/srv/outputs")]
-BudgetUsd = Annotated[float | None, Field(gt=0, json_schema_extra={"title": "Budget in US dollars", "examples": [0.5]})]
-MaxTokens = Annotated[int | None, Field(ge=1, json_schema_extra={"title": "Tokens at most", "examples": [200_000]})]
+BudgetUsd = Annotated[
+    float | None, Field(gt=0, le=MAX_USD, json_schema_extra={"title": "Budget in US dollars", "examples": [0.5]})
+]
+MaxTokens = Annotated[
+    int | None, Field(ge=1, le=MAX_TOKENS, json_schema_extra={"title": "Tokens at most", "examples": [200_000]})
+]
