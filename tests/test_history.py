@@ -234,7 +234,7 @@ def test_the_output_folder_of_a_deployed_run_is_within_the_operators(
 ) -> None:
     """Somebody who fills in a form names no folder that pruning deletes, or that a report reads."""
     plan_id, output = "p", tmp_path / "out"
-    given = {"plan": {"id": plan_id, "root_nodes": []}, "output": str(output), "reuse": "plan"}
+    given: dict[str, Any] = {"plan": {"id": plan_id, "root_nodes": []}, "output": str(output), "reuse": "plan"}
     run = flow_run(parameters=given, **deployed)
     (output / plan_id / "shared").mkdir(parents=True)
     assert outputs_of(known_run(run), known_run(run)) is None
