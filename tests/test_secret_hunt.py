@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from prefect.logging.handlers import APILogHandler
 
 from tests.plans import node, plan
 from tests.providers.comfyui_server import WORKFLOW
@@ -73,11 +74,15 @@ class Listener(logging.Handler):
         self.lines.append(self.format(record))
 
 
+def load_nothing(*_: object, **__: object) -> None:
+    """Stand in for the loading of certificate authorities."""
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that a server asks to wait give up soon; no client loads certificates, since nothing here speaks TLS."""
     monkeypatch.setattr(waits, "MAX_WAITING", 0.05)
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load_nothing)
 
 
 @pytest.fixture
@@ -202,11 +207,16 @@ async def test_no_key_is_left_on_the_prefect_server(
                 )
                 result = await executor.execute_plan(everything(server))
                 assert leaks("\0".join(texts_in(json.loads(json.dumps(result, default=vars))))) == [], (way, form)
+                assert len(server.asked) >= 3, (way, form, server.asked)
+    await APILogHandler.aflush()
+    told = ""
     async with httpx.AsyncClient(base_url=prefect_server) as client:
         for name in QUESTIONS:
             answer = await client.post(f"/{name}/filter", json={"limit": 50} if name == "events" else {})
             assert answer.is_success, (name, answer.text)
             assert leaks(answer.text) == [], name
+            told += answer.text
+    assert "Authorization: Bearer ***" in told, "the server knows what the providers said"
     databases = list(tmp_path_factory.getbasetemp().rglob("prefect.db*"))
     assert databases
     assert [path for path in databases if leaks(path.read_bytes().decode("latin-1"))] == []

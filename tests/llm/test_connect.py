@@ -12,10 +12,11 @@ from tests.plans import node, plan
 from vibe_prefect import PlanError, compile_plan
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.config import ModelConfig
+from vibe_prefect.llm.config import ModelConfig, model_key
 from vibe_prefect.llm.connect import connect, provider_lack
 from vibe_prefect.preflight import call_problems
 from vibe_prefect.tools.workspace import Workspace
+from vibe_prefect.tools.secrets import scrubbed
 
 VALUE = "sk-canary-0c44a1d2"
 LIBRARIES = {
@@ -167,3 +168,32 @@ async def test_the_preflight_of_a_run_asks_the_providers_of_all_models_that_it_w
     ((lack, names),) = (await call_problems(compiled, ["a", "b"], tools, workspace)).items()
     assert "OLLAMA_BASE_URL" in lack
     assert names == ("llm_generate",)
+
+
+OTHERS = {"alibaba": "DASHSCOPE_API_KEY", "google": "GEMINI_API_KEY", "openai-chat": "OPENAI_API_KEY"}
+
+
+@pytest.mark.parametrize(("provider", "variable"), [*KEYED.items(), *OTHERS.items()])
+def test_a_key_of_any_provider_is_stripped_checked_and_hidden(
+    monkeypatch: pytest.MonkeyPatch, provider: str, variable: str
+) -> None:
+    model = f"{provider}:m"
+    config = ModelConfig(("openai:gpt-5-mini", model))
+    key = f"canary/of {variable.lower()}"
+    monkeypatch.setenv(variable, f"\t{key}\r\n")
+    assert model_key(config, model) == key
+    monkeypatch.delenv(variable)
+    assert model_key(config, model) is None
+    assert scrubbed(f"it was {key}") == "it was ***", "it is known from now on"
+    monkeypatch.setenv(variable, f"{key}\nX: y")
+    with pytest.raises(ToolError, match=f"environment variable {variable} holds a line break"):
+        model_key(config, model)
+    said = provider_lack(config, model)
+    assert said is not None
+    assert f"{variable} holds a line break" in said
+    assert key not in said
+
+
+def test_a_key_reaches_a_provider_whose_class_is_deprecated() -> None:
+    with pytest.warns(match="is deprecated"):
+        assert connect("github:openai/gpt-4o", None, VALUE) is not None
