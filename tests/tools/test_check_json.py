@@ -112,7 +112,7 @@ async def test_a_pattern_that_searches_forever_is_stopped() -> None:
     begun = time.monotonic()
     with pytest.raises(ToolInputError, match="searched for more than 2 s"):
         await check(data=["a" * 40 + "!"], schema={"items": {"pattern": "^(a|aa)+$"}})
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
 
 
 async def test_properties_by_pattern_are_checked() -> None:
