@@ -21,6 +21,7 @@ from vibe_prefect import ExecutionStatus, NodeResult, UsageError, build_graph
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.outputs import MAX_FILES, MAX_PREVIEW, OutputFile, output_files, preview_of
 from vibe_prefect.reporting.report import RunReport, moment
+from vibe_prefect.sendable import MAX_ERROR
 
 
 @pytest.mark.parametrize("report", [release_report(), hostile_report()], ids=["fair", "hostile"])
@@ -161,7 +162,7 @@ def test_previews(output: Any, preview: str | None) -> None:
 def test_long_errors_are_cut() -> None:
     wanted = plan(node("a"))
     report = reported(wanted, result_of(wanted, failed("a", 0, 1, "x" * 5_000_000), status=ExecutionStatus.FAILED))
-    assert len(report.nodes[0].error or "") < MAX_PREVIEW + 100
+    assert len(report.nodes[0].error or "") < MAX_ERROR + 100
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Container, Generator
 from contextlib import contextmanager
 
@@ -38,7 +37,7 @@ class _LoopWatch:
         self._loop = loop
         self._nodes = nodes
         self._stopped = threading.Event()
-        self._beaten_at = time.monotonic()
+        self._beats = 0
         self._next_beat: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -51,15 +50,15 @@ class _LoopWatch:
             self._next_beat.cancel()
 
     def _beat(self) -> None:
-        self._beaten_at = time.monotonic()
+        self._beats += 1
         self._next_beat = self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _watch(self) -> None:
-        warned_at: float | None = None
+        """Count looks and not time: while the whole process stands still, the loop is not blocked."""
+        seen, looks = self._beats, 0
         while not self._stopped.wait(BEAT_SECONDS):
-            beaten_at = self._beaten_at
-            if time.monotonic() - beaten_at > BLOCKED_SECONDS and beaten_at != warned_at:
-                warned_at = beaten_at
+            seen, looks = self._beats, looks + 1 if self._beats == seen else 0
+            if looks == round(BLOCKED_SECONDS / BEAT_SECONDS):
                 self._warn()
 
     def _warn(self) -> None:

@@ -26,7 +26,7 @@ from vibe_prefect.graph import build_graph
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.escape import line, visible, web_address
 from vibe_prefect.reporting.media import Embedder, Medium
-from vibe_prefect.reporting.outputs import OutputFile, cut
+from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, cut
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus
@@ -88,6 +88,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         bars=line_of_time.bars[:MAX_BARS],
         ticks=_ticks(line_of_time.seconds),
         failures=report.having(ExecutionStatus.FAILED),
+        most_text=MAX_PREVIEW,
         outputs=outputs,
         previews_left_out=left_out,
         media_left_out=embedder.left_out,
@@ -170,7 +171,7 @@ def _environment() -> Environment:
     }
     environment.globals |= names
     filters: Any = environment.filters
-    filters.update(line=line)
+    filters.update(line=line, cut=cut)
     return environment
 
 
