@@ -22,19 +22,11 @@ from vibe_prefect.engine.account import account_of
 from vibe_prefect.engine.history import list_runs
 from vibe_prefect.engine.outlook import earlier_run
 from vibe_prefect.engine.plan_pruning import unused_plans
-from vibe_prefect.engine.plan_store import (
-    MAX_INLINE_BYTES,
-    KeptPlan,
-    inline_limit,
-    kept_plan,
-    recorded_data,
-    recorded_plan,
-    slim_data,
-    weight,
-)
+from vibe_prefect.engine.plan_store import KeptPlan, kept_plan, recorded_data, recorded_plan
 from vibe_prefect.engine.pruning import folder_of
 from vibe_prefect.engine.storage import RecordStore, open_store
 from vibe_prefect.errors import KeptPlanError, UsageError
+from vibe_prefect.plan_weight import MAX_INLINE_BYTES, inline_limit, slim_data, weight
 from vibe_prefect.settings import variable
 
 RUN_PLAN = cast("Any", run_plan)
@@ -241,3 +233,13 @@ async def test_prune_deletes_kept_plans_with_the_records_of_their_runs(
     )
     assert [found["path"] for found in pruned.json["plans"]] == [str(files[0])]
     assert [file.exists() for file in files] == [False, True]
+
+
+@pytest.mark.server
+async def test_validate_tells_what_a_large_plan_weighs(prefect_server: str, folder: Path) -> None:
+    path = command.write_plan(folder, [command.check("a", "word " * 30_000), command.check("b", "word " * 60_000)])
+    offline = await asyncio.to_thread(command.call, "validate", path, cwd=folder)
+    asked = await asyncio.to_thread(command.on, prefect_server, "validate", path, cwd=folder)
+    weighs = "weighs 450.3 kB among the parameters of a run, where up to 256.0 kB may stand"
+    assert offline.lines[1] == f"{weighs}: it is kept as a file beside the records"
+    assert asked.lines[1] == (f"{weighs} (the server takes 524.3 kB in all): it is kept as a file beside the records")

@@ -15,8 +15,8 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.config import ModelConfig, model_key
 from vibe_prefect.llm.connect import connect, provider_lack
 from vibe_prefect.preflight import call_problems
-from vibe_prefect.tools.workspace import Workspace
 from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.tools.workspace import Workspace
 
 VALUE = "sk-canary-0c44a1d2"
 LIBRARIES = {

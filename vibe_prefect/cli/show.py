@@ -8,15 +8,18 @@ from pathlib import Path
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out, write
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.environment import ask, configured_api_url
+from vibe_prefect.cli.exits import ExitCode, StartError
 from vibe_prefect.cli.plans import mode, ready
-from vibe_prefect.cli.text import columns, counted, one_line
+from vibe_prefect.cli.standing import standing_server
+from vibe_prefect.cli.text import columns, counted, one_line, size
 from vibe_prefect.cli.tree import guides
 from vibe_prefect.compiler import CompiledPlan, Simulate
 from vibe_prefect.drawing import mermaid, svg
 from vibe_prefect.errors import UsageError
 from vibe_prefect.graph import EdgeKind, GraphNode
 from vibe_prefect.models import WorkflowNode
+from vibe_prefect.plan_weight import SMALL_BYTES, inline_limit, slim_data, weight
 
 MAX_NAMED = 6
 """How many dependencies or tools a line names before it only counts."""
@@ -26,7 +29,40 @@ def validate(path: str, *, simulate: bool) -> int:
     """Check a plan and say what it holds."""
     compiled = ready(path, mode(simulate=simulate)).compiled
     out().say(one_line(f"{path}: valid. Plan {compiled.plan.id!r}: {_facts(compiled)}"))
+    weighs = weight(slim_data(compiled.plan))
+    if weighs > SMALL_BYTES:
+        out().say(_weight(weighs))
     return ExitCode.COMPLETED
+
+
+def _weight(weighs: int) -> str:
+    """Return what a large plan weighs, and where it is kept when that is too much for the parameters of a run."""
+    words = f"weighs {size(weighs)} among the parameters of a run"
+    limit = _server_limit()
+    most = inline_limit(limit)
+    known = "" if limit is None else f" (the server takes {size(limit)} in all)"
+    if weighs <= most:
+        return f"{words}, where up to {size(most)} may stand{known}"
+    return f"{words}, where up to {size(most)} may stand{known}: it is kept as a file beside the records"
+
+
+def _server_limit() -> int | None:
+    """Ask the server that is set for its limit; `None` where none is set, or it does not say."""
+    if configured_api_url() is None:
+        return None
+    try:
+        return ask(standing_server(), _asked_limit())
+    except StartError:
+        return None
+
+
+async def _asked_limit() -> int | None:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.plan_store import parameter_limit
+
+    async with get_client() as client:
+        return await parameter_limit(client)
 
 
 def show(path: str, *, as_mermaid: bool, as_svg: bool, output: Path | None) -> int:

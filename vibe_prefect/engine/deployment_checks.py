@@ -8,10 +8,10 @@ from typing import cast
 
 from prefect.types.names import BANNED_CHARACTERS
 
-from vibe_prefect.engine.plan_store import slim_data
 from vibe_prefect.errors import PlanError, Problem, UsageError, shorten
 from vibe_prefect.graph import DataPath, dotted
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.plan_weight import slim_data
 
 RESERVED = "prefect"
 """How the names of Prefect's own work pools begin, in any case."""

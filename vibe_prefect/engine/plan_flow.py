@@ -10,9 +10,10 @@ from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.utilities.asyncutils import run_coro_as_sync
 
-from vibe_prefect.engine.plan_store import SMALL_BYTES, plan_parameter, slim_data, weight
+from vibe_prefect.engine.plan_store import plan_parameter
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.plan_weight import SMALL_BYTES, slim_data, weight
 
 PLAN = "plan"
 """Name of the parameter."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,13 +22,8 @@ from pydantic_core import from_json
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import KeptPlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.plan_weight import SMALL_BYTES, inline_limit, slim_data, weight
 from vibe_prefect.settings import variable
-
-MAX_INLINE_BYTES = 256_000
-"""The largest plan that stands among the parameters of a run itself; half of what a server takes by default."""
-
-SMALL_BYTES = 64_000
-"""Up to here nobody asks the server for its limit."""
 
 PLANS_FOLDER = "plans"
 """Where the storage of records has the kept plans, each as `<sha256>.json`."""
@@ -62,16 +56,6 @@ def kept_plan(value: object) -> KeptPlan | None:
     return KeptPlan(match[1], match[2]) if match else None
 
 
-def slim_data(plan: WorkflowPlan) -> dict[str, Any]:
-    """Return a plan as JSON data without what it leaves at the default."""
-    return plan.model_dump(mode="json", exclude_defaults=True)
-
-
-def weight(data: Mapping[str, Any]) -> int:
-    """Return the bytes of data among parameters, as a server counts them: escapes for all but ASCII."""
-    return len(json.dumps(data, separators=(",", ":")))
-
-
 async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: PrefectClient) -> dict[str, Any] | str:
     """Return what the parameter `plan` of a run or a deployment holds: the plan's data, or where a large one is kept.
 
@@ -100,11 +84,6 @@ async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: Prefect
             f"records in {_place(store)} ({reason}): set {variable('storage')} to another folder"
         ) from error
     return str(kept)
-
-
-def inline_limit(parameter_bytes: int | None) -> int:
-    """Return the largest plan that stands among parameters of a limited size; `None` for no limit that is known."""
-    return MAX_INLINE_BYTES if parameter_bytes is None else min(MAX_INLINE_BYTES, parameter_bytes // 2)
 
 
 async def parameter_limit(client: PrefectClient) -> int | None:
