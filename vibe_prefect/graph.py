@@ -366,10 +366,11 @@ class _Checker:
         path = path[first:] + path[:first]
         before, after = self._cut(cycle)
         node = self._nodes[after[0]]
-        index = node.node.dependencies.index(before[0])
         text = " -> ".join([*path, path[0]])
-        place = (*node.path, "dependencies", index)
-        self._problem(f"a cycle: {text}", after[0], place, f"dependencies[{index}]")
+        declared = node.node.dependencies
+        # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
+        part = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
+        self._problem(f"a cycle: {text}", after[0], (*node.path, *part), dotted(part))
 
 
 def _groups(

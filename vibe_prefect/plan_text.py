@@ -130,7 +130,9 @@ def compose_yaml(text: str) -> Any:
 class _Composer(cast("type[Any]", Composer)):
     """Refuses tags: they would be dropped, and the value be another one than its author meant."""
 
-    warn_double_anchors = False
+    def __init__(self, loader: Any = None) -> None:
+        super().__init__(loader)  # pyright: ignore[reportUnknownMemberType]
+        self.warn_double_anchors = False
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.parser.peek_event()
