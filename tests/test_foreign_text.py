@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vibe_prefect.tools.encodings import decode_text
 
 from vibe_prefect.bounded_helper import MEMORY
+from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import did_you_mean
 from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
 from vibe_prefect.llm.quotes import folded
