@@ -157,8 +157,8 @@ async def test_a_failed_node_fails_the_flow_run_and_not_the_caller() -> None:
 
 
 async def test_the_flows_own_exception_carries_the_result() -> None:
-    inputs = {"path": "../outside", "content": "x"}
-    subject = plan(node("a", parameters={"tool": "write_file", "tool_inputs": inputs}), node("b", "composite"))
+    inputs = {"path": "../outside"}
+    subject = plan(node("a", parameters={"tool": "read_text", "tool_inputs": inputs}), node("b", "composite"))
     with pytest.raises(PlanRunError) as caught:
         await run_plan(subject, output="made")
     assert caught.value.failed == ("a",)

@@ -137,11 +137,14 @@ def _problem(section: list[str], detail: dict[str, Any]) -> str:
     return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
 
 
-class _Hidden(str):
-    """Text that is described instead of shown."""
+class _Hidden:
+    """A value that is described instead of shown."""
+
+    def __init__(self, text: str) -> None:
+        self._size = len(text)
 
     def __repr__(self) -> str:
-        return f"a text of {len(self)} characters"
+        return f"a text of {self._size} characters"
 
 
 def _harmless(value: object) -> object:

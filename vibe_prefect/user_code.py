@@ -81,7 +81,9 @@ async def call_in_thread(function: Callable[..., Any], *args: Any) -> Any:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, ended, outcome)
 
-        threading.Thread(target=work, name=f"call of {function!r:.60}", daemon=True).start()
+        threading.Thread(
+            target=work, name=f"call of {getattr(function, '__name__', type(function).__name__)}", daemon=True
+        ).start()
         returned, error = await ended
     if error is not None:
         raise error

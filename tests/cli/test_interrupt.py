@@ -151,9 +151,9 @@ def test_second_ctrl_c_ends_an_import_that_swallows_the_first() -> None:
     script = """
 from vibe_prefect.cli.interrupt import sure_interrupt
 with sure_interrupt():
-    ready()
     while True:
         try:
+            ready()
             time.sleep(600)
         except KeyboardInterrupt:
             os.write(1, b"swallowed\\n")
@@ -161,6 +161,7 @@ with sure_interrupt():
     with started(script) as process:
         process.send_signal(signal.SIGINT)
         wait_for(process, "swallowed\n")
+        wait_for(process, "ready\n")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 128 + signal.SIGINT
 

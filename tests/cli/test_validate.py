@@ -66,7 +66,7 @@ def test_every_problem_is_printed(tmp_path: Path) -> None:
 
 
 BAD_FILES = {
-    "binary.yaml": (b"\xff\xfe\x00\x01", "not UTF-8 text"),
+    "binary.yaml": (b"\x00\xff\xfe\x01", "not UTF-8 text"),
     "empty.yaml": (b"", "found nothing"),
     "empty.json": (b"", "not JSON"),
     "syntax.yaml": (b"a: [1\n", "not YAML"),
@@ -90,7 +90,7 @@ def test_bad_file_is_told_without_a_traceback(tmp_path: Path, name: str) -> None
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for name, message in (("nope.yaml", "No such file or directory"), (".", "Is a directory")):
+    for name, message in (("nope.yaml", "No such file or directory"), (".", "it is a folder; name a file")):
         outcome = call("validate", name, cwd=tmp_path)
         assert (outcome.code, outcome.out) == (2, "")
         assert message in outcome.err

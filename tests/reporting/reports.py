@@ -144,11 +144,10 @@ def release_report() -> RunReport:
 def hostile_report(bulk: int = 0) -> RunReport:
     """A run in which every text is an attack; `bulk` more characters stand in one output and one error."""
     everything = "\n".join(HOSTILE)
-    written = everything.replace("\ud800", "")
-    nodes = [
-        node(f"n{index}", parameters={"note": text}, description=text)
-        for index, text in enumerate(one.replace("\ud800", "") for one in HOSTILE)
-    ]
+    # What a plan cannot hold, since no server could, comes from tools and models alone.
+    holdable = [text.replace("\ud800", "").replace("\x00", "") for text in HOSTILE]
+    written = "\n".join(holdable)
+    nodes = [node(f"n{index}", parameters={"note": text}, description=text) for index, text in enumerate(holdable)]
     vibe = Vibe(description=written, style=written, constraints=[written], domain=written)
     wanted = WorkflowPlan(id="hostile", source_vibe=vibe, root_nodes=nodes)
     paths = [

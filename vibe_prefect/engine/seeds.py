@@ -55,7 +55,7 @@ def _record(node: NodeResult, result: ExecutionResult) -> NodeRecord:
         started_at=node.started_at or result.started_at,
         attempts=usage.get("attempts") or 1,
         cpu_time=usage.get("cpu_time", 0.0),
-        memory_usage=usage.get("memory_usage", 0),
+        memory_usage=memory if isinstance(memory := usage.get("memory_usage"), int) else 0,
         cpu_scope=usage.get("scope", "process"),
     )
     spent = {key: usage.get(key) for key in MODEL_KEYS}
