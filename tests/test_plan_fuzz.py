@@ -114,7 +114,7 @@ def mutated_data(random: random.Random) -> Any:
         (part, key), (other, place) = random.choice(places), random.choice(places)
         match random.randrange(6):
             case 0:
-                part[key] = random.choice(VALUES)
+                part[key] = copy.deepcopy(random.choice(VALUES))  # else one mutant would change the next
             case 1:
                 part[key] = copy.deepcopy(other[place])
             case 2 if type(part) is dict:
