@@ -427,7 +427,7 @@ async def test_a_named_global_limit_is_held_and_must_exist() -> None:
 async def test_a_template_that_takes_too_long_ends_with_its_node_and_is_not_tried_again() -> None:
     endless = {"tool": "shout", "tool_inputs": {"text": EXHAUSTING["loop"]}}
     huge = {"tool": "shout", "tool_inputs": {"text": EXHAUSTING["center"]}}
-    subject = executor()
+    subject = executor(wait_recorded=True)
     result = await subject.execute_plan(
         plan(
             node("endless", parameters=endless, policy={"timeout": 0.3}),
