@@ -145,9 +145,9 @@ async def test_a_retry_executes_only_what_had_not_finished(project: Path) -> Non
 
 async def test_the_demo_flow_goes_on_when_it_is_retried(project: Path) -> None:
     async with get_client() as client:
-        run = await start(client, "release-digest/release-digest", changelog="news.md", output="retried")
+        run = await start(client, "release-digest/release-digest", changelog="news.md", output="outputs/retried")
         assert (await ended(client, run)).state_name == "Failed"
         shutil.copy(project / "CHANGELOG.md", project / "news.md")
         found = await retried(client, run)
         assert found.state_name == "Completed", message_of(found)
-    assert len(list(project.glob("retried/release-digest/*"))) == 1
+    assert len(list(project.glob("outputs/retried/release-digest/*"))) == 1
