@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Mapping
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 from vibe_prefect.tools import waits
 
 pytest_plugins = ["vibe_prefect.testing.fixtures"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in its background so, and every process that a test starts would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

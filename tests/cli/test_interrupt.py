@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
 import pytest
 
 from vibe_prefect.cli.interrupt import sure_interrupt
+
+BOUND = 300.0
+"""Seconds that a process may take altogether."""
 
 
 def make_another_error() -> None:
@@ -108,11 +112,14 @@ def started(script: str, *ignored: signal.Signals) -> Generator[subprocess.Popen
         text=True,
         preexec_fn=ignore,  # noqa: PLW1509 - no other thread of ours is at work
     )
+    bound = threading.Timer(BOUND, process.kill)
+    bound.start()
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         yield process
     finally:
+        bound.cancel()
         process.kill()
         process.communicate()
 

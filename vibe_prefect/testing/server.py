@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_A
 
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 
-START_BOUND = 90.0
+START_BOUND = 300.0
 """Seconds that the server may take until it answers."""
 
 STOP_BOUND = 15.0
