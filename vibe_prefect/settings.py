@@ -118,6 +118,13 @@ def load_settings() -> VibePrefectSettings:
     return settings
 
 
+def package_settings() -> VibePrefectSettings:
+    """Return the settings with the package's own values, whatever is configured."""
+    return VibePrefectSettings.model_construct(
+        fetch=FetchSettings.model_construct(), media=MediaSettings.model_construct(), llm=LLMSettings.model_construct()
+    )
+
+
 def variable(*path: str) -> str:
     """Return the name of a setting's environment variable."""
     return PREFIX + "_".join(path).upper()

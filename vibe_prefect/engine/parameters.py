@@ -12,9 +12,19 @@ from pydantic import Field
 
 from vibe_prefect.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD
 from vibe_prefect.engine.plan_parameter import PlanInput
-from vibe_prefect.settings import load_settings
+from vibe_prefect.errors import SettingsError
+from vibe_prefect.settings import VibePrefectSettings, load_settings, package_settings
 
-DEFAULTS = load_settings()
+
+def _form_defaults() -> VibePrefectSettings:
+    """Return the settings, or the package's own where one is wrong: the import goes on, and a run reports it."""
+    try:
+        return load_settings()
+    except SettingsError:
+        return package_settings()
+
+
+DEFAULTS = _form_defaults()
 """The settings at the time of import: Prefect shows a flow's defaults in the form."""
 
 
