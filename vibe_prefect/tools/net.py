@@ -124,13 +124,12 @@ class FetchConfig:
     """How names are looked up."""
 
     def __post_init__(self) -> None:
-        """Check the lists.
+        """Check the lists by reading them.
 
         Raises:
             UsageError: An entry is not written as it must be.
         """
-        assert self.rules is not None
-        assert self.private is not None
+        _ = self.rules, self.private
 
     @cached_property
     def rules(self) -> tuple[HostRule, ...]:
