@@ -244,7 +244,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = load_settings()
     outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
-    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets)
+    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets, request.concurrency)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
