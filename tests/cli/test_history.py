@@ -23,23 +23,24 @@ from vibe_prefect.errors import UsageError
         ("45m", timedelta(minutes=45)),
         ("0s", timedelta(0)),
         (" 7d ", timedelta(days=7)),
+        ("1d12h", timedelta(days=1, hours=12)),
+        ("1.5h", timedelta(minutes=90)),
     ],
 )
 def test_durations(text: str, duration: timedelta) -> None:
     assert parse_duration(text, "--older-than") == duration
 
 
-@pytest.mark.parametrize(
-    "text", ["", "30", "d", "-1d", "1.5h", "30 d", "30D", "1y", "1d12h", "٣d", "9" * 40 + "d", "\x1b"]
-)
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "30 d", "30D", "1d 12h", "1 y", "nan", "\x1b"])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a duration: write .* such as 45m, 12h, 30d or 2w"):
         parse_duration(text, "--older-than")
 
 
-def test_a_duration_has_an_end() -> None:
+@pytest.mark.parametrize("text", ["999999999w", "101y", "9" * 40 + "d", "9" * 400 + "d"])
+def test_a_duration_has_an_end(text: str) -> None:
     with pytest.raises(UsageError, match="more than 100 years"):
-        parse_duration("999999999w", "--older-than")
+        parse_duration(text, "--older-than")
 
 
 @pytest.mark.parametrize(
