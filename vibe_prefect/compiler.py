@@ -117,7 +117,7 @@ class CompiledPlan:
         return self.graph.edges
 
 
-def compile_plan(
+def compile_plan(  # noqa: PLR0913 - options by keyword
     plan: WorkflowPlan,
     *,
     tools: ToolRegistry | ForeignRegistry | None = None,

@@ -37,7 +37,7 @@ class WorkflowExecutor:
     One executor may run several plans, also side by side. What is set on its attributes takes effect at the next run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the contract's arguments and options by keyword
         self,
         progress_callback: ProgressCallback | None = None,
         checkpoint_interval: int | None = None,

@@ -106,7 +106,7 @@ class Forecast:
         return sum(self.nodes[id].estimate is None for id in self.ids(Action.RUN))
 
 
-def forecast(
+def forecast(  # noqa: PLR0913 - options by keyword
     compiled: CompiledPlan,
     kept: Collection[str] = (),
     *,
@@ -147,7 +147,7 @@ def _again(
 class _Forecaster:
     """One look at a plan: actions first, since reasons name them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
         kept: frozenset[str],

@@ -116,7 +116,7 @@ def _help_command(error: CycloptsError) -> str:
     + "\n\n"
     + _EXITS
 )
-def run(
+def run(  # noqa: PLR0913 - a command's options
     plan: str,
     /,
     *,
@@ -188,7 +188,7 @@ def run(
 
 
 @app.command(help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
-def resume(
+def resume(  # noqa: PLR0913 - a command's options
     run: str | None = None,
     /,
     *,

@@ -132,7 +132,7 @@ def run_options(options: RunOptions) -> Generator[None]:
         _options.reset(token)
 
 
-async def _run_plan(
+async def _run_plan(  # noqa: PLR0913 - the form's fields
     plan: parameters.Plan,
     resume_from: parameters.ResumeFrom = None,
     select: parameters.Select = None,

@@ -38,7 +38,7 @@ class Outlets:
 class RunFeedback:
     """One run's feedback: who has to be told of each step, and what is published at the end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of one run
         self,
         client: PrefectClient,
         flow_run: FlowRun,

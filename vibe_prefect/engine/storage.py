@@ -192,7 +192,7 @@ class RecordStore(ResultStore):
         storage = self.result_storage
         kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
-        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)
+        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:

@@ -149,7 +149,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
     """
 
     @tool(name="judge", category=ToolCategory.ANALYSIS, version=version)
-    async def judge(
+    async def judge(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         text: JudgedText = None,
         criteria: Criteria = None,

@@ -14,7 +14,7 @@ MAX_NAMED = 8
 """Nodes that a line names before it only counts."""
 
 
-def progress_note(
+def progress_note(  # noqa: PLR0913 - options by keyword
     done: int,
     total: int,
     *,

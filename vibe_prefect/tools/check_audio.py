@@ -59,7 +59,7 @@ class _Heard:
 
 
 @tool(name="check_audio", category=ToolCategory.ANALYSIS, version="1")
-def check_audio(
+def check_audio(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="A sound that this run has made.")],
     context: ToolContext,
     min_seconds: Annotated[Seconds | None, Field(description="At least so long.")] = None,

@@ -64,7 +64,7 @@ class ImageReport(Report):
 
 
 @tool(name="check_image", category=ToolCategory.ANALYSIS, version="2")
-def check_image(
+def check_image(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="An image that this run has made.")],
     context: ToolContext,
     min_width: Annotated[Size | None, Field(description="Pixels.")] = None,

@@ -58,7 +58,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
     allowed = config or FetchConfig()
 
     @tool(name="check_links", category=ToolCategory.ANALYSIS, version="1")
-    async def check_links(
+    async def check_links(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         text: Annotated[str | None, Field(max_length=MAX_CHARS, description="Markdown or HTML.")] = None,
         path: Annotated[
@@ -138,7 +138,7 @@ async def _page(text: str, *, html: bool) -> Page:
 class _Checker:
     """Checks the links of one page, one by one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the tool's inputs
         self, workspace: Workspace, base: Path, page: Page, schemes: tuple[str, ...], *, files: bool, anchors: bool
     ) -> None:
         self.web: list[Link] = []

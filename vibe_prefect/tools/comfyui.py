@@ -68,7 +68,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
     """
 
     @tool(name=NAME, category=ToolCategory.IMAGE, version=VERSION)
-    async def comfyui_run(
+    async def comfyui_run(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         workflow: Annotated[
             dict[str, Any] | None, Field(description="The workflow as ComfyUI exports it for its API.")

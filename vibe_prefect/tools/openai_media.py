@@ -85,7 +85,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
     """
 
     @tool(name="image_generate", category=ToolCategory.IMAGE, version=_version(endpoint))
-    async def image_generate(
+    async def image_generate(  # noqa: PLR0913 - the tool's inputs
         prompt: Annotated[
             str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S", description="What the image shows.")
         ],
@@ -143,7 +143,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
     """
 
     @tool(name="speech_generate", category=ToolCategory.AUDIO, version=_version(endpoint, voice))
-    async def speech_generate(
+    async def speech_generate(  # noqa: PLR0913 - the tool's inputs
         text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S", description="What to say.")],
         context: ToolContext,
         path: Annotated[

@@ -96,7 +96,7 @@ Part = Annotated[
 
 
 @tool(name="read_text", category=ToolCategory.TEXT, version="1")
-def read_text(
+def read_text(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[
         str,
         Field(
