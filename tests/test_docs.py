@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -98,6 +99,28 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     path.write_text(block.text)
     loaded = load_plan(path)
     assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
+
+
+PUBLIC_MODULES = {"vibe_prefect", "vibe_prefect.testing"}
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """The modules of this package that a text in Python imports from."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(block.values[0].text, id=str(block.values[0])) for block in of("python")]
+    + [pytest.param(path.read_text(), id=path.name) for path in sorted((ROOT / "flows").rglob("*.py"))],
+)
+def test_docs_and_flows_import_public_modules_alone(source: str) -> None:
+    ours = {module for module in imported_modules(source) if module.split(".")[0] == "vibe_prefect"}
+    assert ours <= PUBLIC_MODULES
 
 
 @pytest.mark.server
