@@ -33,6 +33,9 @@ MAX_PROBLEM = 800
 MAX_TEXT = 8_000
 """Characters of all of them there."""
 
+HINT_SEPARATOR = "; "
+"""Stands in a message between what was found and what to do next."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -44,6 +47,28 @@ class Position:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with a value, and what to do about it."""
+
+    message: str
+    """What was found and what was expected, with the hint at its end."""
+
+    hint: str | None = None
+    """What to do next."""
+
+    @classmethod
+    def advised(cls, text: str, advice: str) -> Finding:
+        """Join what is wrong and what to do about it.
+
+        Args:
+            text: What was found and what was expected.
+            advice: What to do next, also as `did_you_mean` returns it; empty for nothing.
+        """
+        hint = advice.removeprefix(HINT_SEPARATOR)
+        return cls(f"{text}{HINT_SEPARATOR}{hint}", hint) if hint else cls(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,14 @@ class Problem:
 
     position: Position | None = None
     """Where it stands, when the plan came from a file."""
+
+    hint: str | None = None
+    """What to do next, as it also stands in the message; `None` where the message alone says enough."""
+
+    @property
+    def without_hint(self) -> str:
+        """The message without its hint, for displays that show the hint apart."""
+        return self.message if self.hint is None else self.message.replace(f"{HINT_SEPARATOR}{self.hint}", "", 1)
 
     def __str__(self) -> str:
         place = [f"node {shorten(self.node_id)}"] if self.node_id is not None else []

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, run
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
-from vibe_prefect.errors import did_you_mean
+from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.models import NodePolicy
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
-from vibe_prefect.wording import finding
+from vibe_prefect.wording import advised_finding
 
 if TYPE_CHECKING:
     from vibe_prefect.budget import Budget, Spending
@@ -212,6 +212,9 @@ class InputProblem:
     of_dependencies: bool = False
     """Whether what the node depends on is at fault rather than an input; the path is empty then."""
 
+    hint: str | None = None
+    """What to do next, as it also stands in the message."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
@@ -284,10 +287,12 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
     if detail["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), model.model_fields)
         known = ", ".join(sorted(model.model_fields)) or "none"
-        return InputProblem(path, f"unknown input{hint or f'; known inputs: {known}'}")
+        unknown = Finding.advised("unknown input", hint or f"known inputs: {known}")
+        return InputProblem(path, unknown.message, hint=unknown.hint)
     if detail["type"] == "missing":
         return InputProblem(path, "missing; the tool needs it")
-    return InputProblem(path, finding(detail))
+    found = advised_finding(detail)
+    return InputProblem(path, found.message, hint=found.hint)
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:
