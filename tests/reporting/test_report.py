@@ -32,8 +32,8 @@ def test_a_report_survives_json(report: RunReport) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, r"its schema is 2, and this version reads 1; make the report anew"),
-        ({"schema": None}, r"its schema is None"),
+        ({"schema_version": 2}, r"its schema is 2, and this version reads 1; make the report anew"),
+        ({"schema_version": None}, r"its schema is None"),
         ({"status": "done"}, r"run report: status: .*found 'done'; make the report anew"),
         ({"nodes": 3}, r"run report: nodes: expected a list, found 3"),
     ],

@@ -312,22 +312,26 @@ def prune(
     return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
 
-@app.command(help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate"))
+@app.command(
+    help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json")
+)
 def validate(
     plan: str,
     /,
     *,
     simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Check a plan without running it, and print every problem that it has.
 
     Args:
         plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
+        json: Print nothing but one JSON document with the problems; messages go to standard error.
     """
     from vibe_prefect.cli.show import validate as command
 
-    return command(plan, simulate=simulate)
+    return command(plan, simulate=simulate, as_json=json)
 
 
 @app.command(help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"))
@@ -372,12 +376,16 @@ def diff(
     return command(a, b, as_json=json)
 
 
-@app.command(help_epilogue=_examples("schema > plan.schema.json"))
-def schema() -> int:
-    """Print the JSON Schema of plan files, for editors."""
+@app.command(help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
+    """Print the JSON Schema of plan files, for editors.
+
+    Args:
+        output: Print the JSON Schema of what commands print with '--json' instead, and of the kept report of a run.
+    """
     from vibe_prefect.cli.catalog import schema as command
 
-    return command()
+    return command(of_outputs=output)
 
 
 @app.command(help_epilogue=_examples("tools", "tools image_card", "tools --json"))

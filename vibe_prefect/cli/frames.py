@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,18 +139,3 @@ def _problem_lines(problem: Problem, frame: Frame | None) -> Iterator[str]:
         yield f"{'':>6} | {' ' * frame.caret}^"
     if problem.hint is not None:
         yield f"{'':>6} = hint: {printable(problem.hint, MAX_PROBLEM)}"
-
-
-def problem_data(problem: Problem, frames: Frames) -> Mapping[str, object]:
-    """Return a problem as JSON data."""
-    position, frame = problem.position, frames.of(problem)
-    return {
-        "message": problem.message,
-        "hint": problem.hint,
-        "node_id": problem.node_id,
-        "field": problem.field,
-        "file": position.file if position else None,
-        "line": position.line if position else None,
-        "column": position.column if position else None,
-        "frame": {"text": frame.text, "caret": frame.caret} if frame else None,
-    }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.outputs import plan_problems
 from vibe_prefect.cli.page import check_page
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
@@ -53,7 +54,9 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
     simulate = mode(simulate=run.simulate)
-    plan = ready(request.plan, simulate) if request.plan else _ready(earlier, ask(server, _own_plan(earlier)), simulate)
+    with plan_problems(as_json=request.as_json):
+        own = None if request.plan else ask(server, _own_plan(earlier))
+        plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
     run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)

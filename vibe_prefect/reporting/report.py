@@ -22,8 +22,14 @@ from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, Nod
 from vibe_prefect.sendable import MAX_ERROR
 from vibe_prefect.wording import finding
 
-SCHEMA = 1
-"""Goes up when a report as data changes so that an older version could misread it."""
+SCHEMA_VERSION = 1
+"""Goes up when a report, or another JSON document, changes so that an older version could misread it."""
+
+_HEAD = frozenset({"schema_version", "kind", "schema"})
+"""Keys of a report as data that are no fields of it."""
+
+KIND = "report"
+"""Distinguishes a report from the other JSON documents."""
 
 RAN = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """The statuses of a node whose work has been done, well or not."""
@@ -284,8 +290,8 @@ class RunReport:
         return tuple(node for node in self.nodes if node.status is status)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data, with the number of its schema."""
-        return {"schema": SCHEMA, **_adapter().dump_python(self, mode="json")}
+        """Return the report as JSON data, with its kind and the version of its schema."""
+        return {"schema_version": SCHEMA_VERSION, "kind": KIND, **_adapter().dump_python(self, mode="json")}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunReport:
@@ -294,13 +300,14 @@ class RunReport:
         Raises:
             UsageError: The data are of another schema, or no report at all.
         """
-        if data.get("schema") != SCHEMA:
+        version = data.get("schema_version", data.get("schema"))  # the first reports call it `schema`
+        if version != SCHEMA_VERSION:
             raise UsageError(
-                f"run report: its schema is {data.get('schema')!r}, and this version reads {SCHEMA}; "
+                f"run report: its schema is {version!r}, and this version reads {SCHEMA_VERSION}; "
                 "make the report anew, or read it with the version that made it"
             )
         try:
-            return _adapter().validate_python({key: value for key, value in data.items() if key != "schema"})
+            return _adapter().validate_python({key: value for key, value in data.items() if key not in _HEAD})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
