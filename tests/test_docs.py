@@ -101,6 +101,37 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
 
 
+NAMED_IN_CODE = re.compile(r"`(vibe_prefect/[\w/]+\.py)::(\w+)`")
+
+
+def defined_in(path: Path) -> set[str]:
+    """The names that a module defines at its top."""
+    body = ast.parse(path.read_text()).body
+    assigned = {
+        target.id
+        for node in body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    return assigned | {node.name for node in body if isinstance(node, kinds)}
+
+
+def test_architecture_names_code_that_there_is() -> None:
+    named = NAMED_IN_CODE.findall((ROOT / "docs" / "architecture.md").read_text())
+    assert len(named) > 30
+    assert [f"{path}::{name}" for path, name in named if name not in defined_in(ROOT / path)] == []
+
+
+def test_glossary_names_code_that_there_is() -> None:
+    known = {name for path in (ROOT / "vibe_prefect").rglob("*.py") for name in defined_in(path)}
+    named = set(re.findall(r"\(`(\w+)`(?:, `(\w+)`)?\)", (ROOT / "docs" / "glossary.md").read_text()))
+    names = {name for pair in named for name in pair if name} - {"lineage"}
+    assert len(names) > 8
+    assert names - known == set()
+
+
 PUBLIC_MODULES = {"vibe_prefect", "vibe_prefect.testing"}
 
 
