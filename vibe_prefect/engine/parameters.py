@@ -33,13 +33,13 @@ def _form(title: str, *examples: Any) -> Any:
 
 
 Plan = Annotated[PlanInput, _form("Plan")]
-ResumeFrom = Annotated[str | None, _form("Go on from run", "release-digest-calm-otter")]
+ResumeFrom = Annotated[str | None, _form("Resume run", "release-digest-calm-otter")]
 Select = Annotated[str | None, _form("Only these nodes", "+blog", "type:generate", "tag:draft,tool:template_fill")]
 Exclude = Annotated[str | None, _form("Not these nodes", "publish+", "tool:write_file")]
-Refresh = Annotated[str | None, _form("Make these anew", "blog+")]
+Refresh = Annotated[str | None, _form("Refresh nodes", "blog+")]
 Reuse = Annotated[Literal["run", "plan"], _form("Reuse records of")]
 Concurrency = Annotated[
-    int | None, Field(ge=1, le=MAX_CONCURRENCY, json_schema_extra={"title": "Nodes at once", "examples": [8]})
+    int | None, Field(ge=1, le=MAX_CONCURRENCY, json_schema_extra={"title": "Concurrency", "examples": [8]})
 ]
 Simulated = Annotated[bool, _form("Simulate")]
 InputRoot = Annotated[str, _form("Input folder", ".", "/srv/content")]
