@@ -174,7 +174,7 @@ class UnknownPlanError(UsageError, LookupError):
 
 
 class UnknownRunError(UsageError, LookupError):
-    """A run that is to be gone on from, and that the Prefect server does not know."""
+    """A run to resume that the Prefect server does not know."""
 
 
 class KeptPlanError(UnknownRunError):
@@ -182,7 +182,7 @@ class KeptPlanError(UnknownRunError):
 
 
 class RunInUseError(UsageError):
-    """A run that is to be gone on from, while another process still executes it."""
+    """A run to resume that another process still executes."""
 
 
 class SelectionError(UsageError, ValueError):

@@ -72,7 +72,7 @@ class RunObserver:
         """A node has completed, failed or been skipped."""
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """A node was complete already, in the run that this one goes on from."""
+        """A node is reused: it completed in the run that this one resumes."""
 
     def feedback_recorded(self, node_id: str, feedback: dict[str, Any], suggestion: dict[str, Any] | None) -> None:
         """A node's feedback is there, and a suggestion to replan where there is one; `node_finished` follows."""

@@ -54,7 +54,7 @@ def test_the_dry_run_says_what_the_resume_then_executes(tmp_path: Path, prefect_
 
     dry = on(prefect_server, "run", edited, "--dry-run", "--resume", name, cwd=tmp_path)
     assert (dry.code, dry.err) == (0, "")
-    assert dry.lines[:3] == ["twenty  A wish", "20 nodes in 5 groups", f"goes on from {name}"]
+    assert dry.lines[:3] == ["twenty  A wish", "20 nodes in 5 groups", f"resumes {name}"]
     assert words(dry, "run") == EDITED
     assert len(words(dry, "reuse")) == 16
     assert any(line.endswith("changed: parameters.tool_inputs.text") for line in dry.lines)

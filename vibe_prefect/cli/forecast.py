@@ -84,7 +84,7 @@ class DryRun:
 def forecast_run(request: RunRequest) -> int:
     """Tell what a run would do; returns the exit code.
 
-    A server is needed to go on from another run. What earlier runs cost, and whether secrets are there, is told where
+    A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
     a server answers anyway.
     """
     check_folders(request)
@@ -177,7 +177,7 @@ async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None
 
 def _print(screen: Screen, look: DryRun) -> None:
     if look.earlier is not None:
-        screen.say(f"goes on from {one_line(look.earlier.name)}")
+        screen.say(f"resumes {one_line(look.earlier.name)}")
     for line in _table(look, screen.limit):
         screen.say(line)
     screen.say(_verdict(look.outlook))

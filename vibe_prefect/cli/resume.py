@@ -32,7 +32,7 @@ class ResumeRequest:
     """Name or id; the newest run when left out."""
 
     plan: str | None
-    """A plan file to go on with; the run's own plan when left out."""
+    """A plan file to resume the run with; its own plan when left out."""
 
     as_json: bool
     quiet: bool
@@ -44,7 +44,7 @@ class ResumeRequest:
 
 
 def resume_run(request: ResumeRequest) -> int:
-    """Go on from an earlier run and report on it; returns the exit code."""
+    """Resume an earlier run and report on it; returns the exit code."""
     check_page(request.report)
     return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
 
@@ -60,7 +60,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)
-        screen.say(f"goes on from {one_line(earlier.name)}")
+        screen.say(f"resumes {one_line(earlier.name)}")
     return execute(run, plan, screen, server)
 
 
@@ -74,7 +74,7 @@ async def _find(reference: str | None) -> FlowRun:
             return await find_run(client, reference)
         newest = await newest_run(client)
     if newest.state is not None and newest.state.is_completed():
-        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to go on from")
+        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to resume")
     return newest
 
 
