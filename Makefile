@@ -75,7 +75,7 @@ build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --outdir dist .
 
-constraints: ## Resolve the dependencies anew and write constraints.txt (needs Python 3.11)
+constraints: ## Resolve the dependencies again and write constraints.txt (needs Python 3.11)
 	@$(call need_python)
 	@$(call need_ensurepip)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \

@@ -59,7 +59,7 @@ class ExecutionPolicy:
     """Prefect tags of the author's."""
 
     cache: Literal["default", "recompute", "disable"] = "default"
-    """Whether what finished is kept, made anew in every run, or not kept at all."""
+    """Whether a record is reused, the node runs again in every run, or no record is kept."""
 
 
 @dataclass(frozen=True, slots=True)

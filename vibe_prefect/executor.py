@@ -176,7 +176,7 @@ class WorkflowExecutor:
                 `checkpoint_dir`: what it has as completed is not executed again. Unlike `resume_from` this is a run of
                 its own, and it needs nothing of the earlier one.
             resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
-                when the plan was edited since; only changed nodes, and what depends on their outputs, run anew.
+                when the plan was edited since; only changed nodes, and those that depend on their outputs, run again.
             choice: Which nodes may be executed, and which are executed even where there is a record of them.
 
         Raises:

@@ -127,9 +127,11 @@ def forecast(  # noqa: PLR0913 - options by keyword
         selected: The nodes that may run; all of them by default. What is kept is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
     """
-    anew = refreshed if selected is None else refreshed & selected
-    again = _again(compiled, frozenset(kept) - anew, lost or {}, selected)
-    return _Forecaster(compiled, frozenset(kept) - anew - again.keys(), again, earlier, run, selected, anew).forecast()
+    rerun = refreshed if selected is None else refreshed & selected
+    again = _again(compiled, frozenset(kept) - rerun, lost or {}, selected)
+    return _Forecaster(
+        compiled, frozenset(kept) - rerun - again.keys(), again, earlier, run, selected, rerun
+    ).forecast()
 
 
 def _again(

@@ -73,7 +73,7 @@ class NodePolicy(BaseModel):
     """Prefect tags of the task run, besides the node type and the tool. Prefect's tag-based limits apply to them."""
 
     cache: Literal["default", "recompute", "disable"] | None = None
-    """`recompute` makes the node anew in every run, and its dependents with it; `disable` does not keep it at all.
+    """`recompute` runs the node again in every run, and its dependents with it; `disable` keeps no record of it.
     Default: `default`, what finished is kept."""
 
     variation: str | int | None = None

@@ -304,14 +304,14 @@ class RunReport:
         if version != SCHEMA_VERSION:
             raise UsageError(
                 f"run report: its schema is {version!r}, and this version reads {SCHEMA_VERSION}; "
-                "make the report anew, or read it with the version that made it"
+                "write the report again, or read it with the version that made it"
             )
         try:
             return _adapter().validate_python({key: value for key, value in data.items() if key not in _HEAD})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"run report: {where}: {finding(dict(first))}; make the report anew") from error
+            raise UsageError(f"run report: {where}: {finding(dict(first))}; write the report again") from error
 
 
 def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity) -> RunReport:
