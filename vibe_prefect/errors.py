@@ -236,7 +236,7 @@ class OutsideRootError(RunError, PermissionError):
 
 
 class UserExitError(RunError):
-    """A tool, handler or callback that raised `SystemExit` or another BaseException that is no real signal."""
+    """A tool, handler or callback that raised `SystemExit` or another BaseException that is not a real signal."""
 
     def __init__(self, kind: str, text: str) -> None:
         """Name what was raised.

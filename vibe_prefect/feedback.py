@@ -97,7 +97,7 @@ def quality(result: Any) -> float:
 
 
 def judged_quality(metadata: Mapping[str, Any]) -> float | None:
-    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is no number."""
+    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is not a number."""
     judged = metadata.get("quality")
     return min(1.0, max(0.0, float(judged))) if _is_number(judged) else None
 

@@ -123,7 +123,7 @@ def _data(value: Any) -> Any:
         case Collection() | Iterator():
             return [_data(item) for item in cast("Iterator[Any]", value)]
         case _ if callable(value) or type(value).__module__.startswith("jinja2"):
-            raise SecurityError(f"the template yields a {type(value).__name__}, which is no data")
+            raise SecurityError(f"the template yields a {type(value).__name__}, which is not data")
         case _:
             return value
 

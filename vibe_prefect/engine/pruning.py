@@ -124,7 +124,7 @@ def delete(store: RecordStore, remains: Remains) -> Kept | None:
 
 
 def lineages_in(root: Path) -> Iterator[str]:
-    """Yield the names of the lineages' folders: only what is named as one, and is no link."""
+    """Yield the names of the lineages' folders: only what is named as one, and is not a link."""
     try:
         with os.scandir(root) as entries:
             for entry in entries:

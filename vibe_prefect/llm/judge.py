@@ -262,7 +262,7 @@ def _parsed(answer: str) -> list[_Score]:
     try:
         return _Scores.model_validate(read_json_answer(answer).data).criteria
     except (AnswerJSONError, ValidationError) as error:
-        raise ToolError(f"judge: the answer is no verdict: {shorten(str(error), 200)}") from None
+        raise ToolError(f"judge: the answer is not a verdict: {shorten(str(error), 200)}") from None
 
 
 def _matched(scores: Sequence[_Score], rubric: Sequence[Criterion]) -> dict[int, _Score]:

@@ -92,7 +92,7 @@ def check_audio(  # noqa: PLR0913 - the tool's inputs
     source = workspace_of(context, "check_audio").made(path)
     heard = _listen(source)
     if isinstance(heard, str):
-        failed = [check("readable", False, f"{path!r} is no sound that can be read: {heard}")]
+        failed = [check("readable", False, f"{path!r} is not a sound that can be read: {heard}")]
         return verdict(Report(passed=False, checks=failed), failed)
     checks = [
         check("readable", heard.seconds > 0, f"{heard.format}, {heard.seconds:g} seconds"),

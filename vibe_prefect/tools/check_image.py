@@ -113,7 +113,7 @@ def check_image(  # noqa: PLR0913 - the tool's inputs
     source = workspace_of(context, "check_image").made(path)
     seen = _look(source)
     if isinstance(seen, str):
-        failed = [check("readable", False, f"{path!r} is no image that can be read: {seen}")]
+        failed = [check("readable", False, f"{path!r} is not an image that can be read: {seen}")]
         return verdict(Report(passed=False, checks=failed), failed)
     checks = [
         *bounds("width", seen.width, "pixels", min_width, max_width),

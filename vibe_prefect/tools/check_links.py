@@ -173,13 +173,13 @@ class _Checker:
         if scheme not in self._schemes:
             return f"has the scheme {scheme!r}, {' or '.join(self._schemes)} expected"
         if scheme == "mailto":
-            return None if _MAIL.fullmatch(target) else "is no mail address"
+            return None if _MAIL.fullmatch(target) else "is not a mail address"
         if scheme not in ("http", "https"):
             return None
         try:
             read_target(target)
         except ToolError as error:
-            return f"is no web address: {error}"
+            return f"is not a web address: {error}"
         self.web.append(Link(target, None))
         return None
 

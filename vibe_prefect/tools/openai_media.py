@@ -317,7 +317,7 @@ def _write_sound(call: MediaCall, answer: Answer, target: _Target, expected: str
     content = sound_in(answer.content)
     if content is None:
         begin = shorten(answer.content[:40])
-        reason = f"the answer is no {expected} file, nor another that is known; it begins with {begin}"
+        reason = f"the answer is not a {expected} file, nor another that is known; it begins with {begin}"
         raise call.rejected(target.workspace, target.path, answer.content, reason, ".bin")
     kind = kind_of(content)
     assert kind is not None
