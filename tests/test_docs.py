@@ -114,8 +114,8 @@ def defined_in(path: Path) -> set[str]:
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         if isinstance(target, ast.Name)
     }
-    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    return assigned | {node.name for node in body if isinstance(node, kinds)}
+    named = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
+    return assigned | {node.name for node in named}
 
 
 def test_architecture_names_code_that_there_is() -> None:
