@@ -73,7 +73,7 @@ class CompiledNode:
     """Content key: same key, same result."""
 
     backing: Backing
-    """What runs it."""
+    """Runner kind."""
 
     tool: str | None
     """The tool's name, when a tool runs it."""
@@ -113,7 +113,7 @@ class CompiledPlan:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """Which node waits for which, and why."""
+        """Edges between nodes, each with its kind."""
         return self.graph.edges
 
 

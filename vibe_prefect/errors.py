@@ -51,13 +51,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is wrong with a value, and what to do about it."""
+    """Fault of a value, and the remedy."""
 
     message: str
-    """What was found and what was expected, with the hint at its end."""
+    """Text: what was found and what was expected, with the hint at its end."""
 
     hint: str | None = None
-    """What to do next."""
+    """Remedy: what to do next."""
 
     @classmethod
     def advised(cls, text: str, advice: str) -> Finding:
@@ -76,7 +76,7 @@ class Problem:
     """One thing that is wrong with a plan."""
 
     message: str
-    """What was found, what was expected and, where it can be told, what to do next."""
+    """Text: what was found, what was expected and, where it is known, what to do next."""
 
     node_id: str | None = None
     """The node it concerns; `None` for the plan as a whole."""
@@ -85,10 +85,10 @@ class Problem:
     """The field, relative to the node (or the plan), such as `dependencies[0]`."""
 
     position: Position | None = None
-    """Where it stands, when the plan came from a file."""
+    """Place in the file; `None` for a plan that did not come from one."""
 
     hint: str | None = None
-    """What to do next, as it also stands in the message; `None` where the message alone says enough."""
+    """Remedy, as it also stands in the message; `None` where the message alone says enough."""
 
     @property
     def without_hint(self) -> str:
@@ -108,7 +108,7 @@ class VibePrefectError(Exception):
 
 
 class UsageError(VibePrefectError):
-    """What was asked for cannot run as written. Nothing was executed."""
+    """Error in what was asked for; it cannot run as written, and nothing was executed."""
 
 
 class PlanError(UsageError, ValueError):
@@ -178,7 +178,7 @@ class UnknownRunError(UsageError, LookupError):
 
 
 class KeptPlanError(UnknownRunError):
-    """A run whose plan is kept beside its records, where it is no longer, or not the same."""
+    """A run whose plan was kept beside its records, and is gone or was changed."""
 
 
 class RunInUseError(UsageError):
@@ -193,7 +193,7 @@ class SelectionError(UsageError, ValueError):
 
         Args:
             part: The part of the expression that it concerns.
-            reason: What was found, what was expected and, where it can be told, what to do next.
+            reason: Text: what was found, what was expected and, where it is known, what to do next.
         """
         self.part = part
         self.reason = reason
@@ -208,7 +208,7 @@ class CheckpointIdError(UsageError, ValueError):
 
 
 class UnknownCheckpointError(UsageError, FileNotFoundError):
-    """A checkpoint that is not there."""
+    """A checkpoint that does not exist."""
 
 
 class DamagedCheckpointError(UsageError, RuntimeError):
@@ -267,13 +267,13 @@ class ToolError(RunError, RuntimeError):
     that within the attempt, so that it uses up none of the node's retries."""
 
     usage: Mapping[str, Any] | None = None
-    """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
+    """Usage of the failed attempt, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
     quality: float | None = None
     """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """What it quoted for that."""
+    """Quotes from what was judged, as the reasons."""
 
     def __init__(
         self,

@@ -86,14 +86,14 @@ class WorkflowExecutor:
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = {
             kind: getattr(self, f"_execute_{kind.value}") for kind in WorkflowNodeType
         }
-        """What runs each node type; replace an entry to run that type yourself."""
+        """Handler for each node type; replace an entry to run that type yourself."""
         self.progress_callback = progress_callback
         """Called with each `ProgressEvent`; `None` for nobody."""
         self.last_run: RunHandle | None = None
         """The newest run that has begun."""
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_dir = checkpoint_dir
-        """Where checkpoints go."""
+        """Folder for checkpoints."""
         self.tool_registry = tool_registry
         """The tools that nodes may name; `None` for those of the settings."""
         self.last_checkpoint_id: str | None = None

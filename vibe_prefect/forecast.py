@@ -1,4 +1,4 @@
-"""What a run would do, before anything is paid for: which nodes run, which are reused, and why."""
+"""Forecast of a run, before anything is paid for: the nodes that run, those that are reused, and why."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vibe_prefect.plandiff import reason_to_run
 
 
 class Action(StrEnum):
-    """What becomes of a node."""
+    """Fate of a node."""
 
     RUN = "run"
     """It is executed."""
 
     REUSE = "reuse"
-    """What an earlier run made of it is kept."""
+    """The record of an earlier run is reused."""
 
     SKIP = "skip"
     """It is neither executed nor reused."""
@@ -28,13 +28,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeForecast:
-    """What becomes of one node if everything that runs completes."""
+    """Forecast of one node, if everything that runs completes."""
 
     id: str
     """The node's id."""
 
     action: Action
-    """What becomes of it."""
+    """Fate of the node."""
 
     reason: str
     """Why."""
@@ -73,10 +73,10 @@ class ToolUse:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do."""
+    """Forecast of a run."""
 
     nodes: Mapping[str, NodeForecast]
-    """What becomes of each node, by its id, in plan order."""
+    """Forecast of each node, by its id, in plan order."""
 
     groups: tuple[tuple[str, ...], ...]
     """The topological groups of the whole plan."""

@@ -89,7 +89,7 @@ class Edge:
 
 
 class PlanSource(Protocol):
-    """Where a plan's data stand in a file."""
+    """Places of a plan's data in a file."""
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ class GraphNode:
     """Its level; 1 for a root node."""
 
     path: DataPath
-    """Where it stands in the plan's data."""
+    """Path within the plan's data."""
 
     dependencies: tuple[str, ...]
     """Its declared dependencies without repetitions."""

@@ -53,7 +53,7 @@ class TextError(UsageError, ValueError):
             message: What was found and what was expected.
             line: Line of the place, from 0; `None` for the text as a whole.
             column: Column of the place, from 0.
-            hint: What to do next, as it stands in the message.
+            hint: Remedy, as it stands in the message.
         """
         self.message = message
         self.line = line
@@ -70,10 +70,10 @@ class Fault:
     """A value that cannot be taken as it stands; something harmless stands in its place, or it is left out."""
 
     path: DataPath
-    """Where in the data."""
+    """Path within the data."""
 
     message: str
-    """What was found and what was expected."""
+    """Text: what was found and what was expected."""
 
     at: tuple[int, int] | None = None
     """Its line and column in the text, from 0; `None` without a text."""
@@ -88,7 +88,7 @@ class Fault:
     """Texts within a value that was left out."""
 
     hint: str | None = None
-    """What to do next, as it stands in the message."""
+    """Remedy, as it stands in the message."""
 
 
 @dataclass(frozen=True)

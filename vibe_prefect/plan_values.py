@@ -41,13 +41,13 @@ class ValueProblem:
     """A value of a plan that cannot be kept as it stands."""
 
     path: DataPath
-    """Where in the plan's data."""
+    """Path within the plan's data."""
 
     message: str
-    """What was found, and what to do."""
+    """Text: what was found, and what to do."""
 
     hint: str | None = None
-    """What to do."""
+    """Remedy, as it also stands in the message."""
 
 
 def value_finding(value: object) -> Finding | None:

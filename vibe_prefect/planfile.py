@@ -73,28 +73,28 @@ class LoadedPlan:
     """The plan."""
 
     source: PlanFile
-    """Where its values stand."""
+    """Places of its values."""
 
 
 @dataclass(frozen=True)
 class PlanPart:
-    """What could be read of a plan whose values do not all have a plan's shape."""
+    """Readable part of a plan whose values do not all have a plan's shape."""
 
     repaired: Repaired
     """The plan with placeholders, and what they leave open."""
 
     source: PlanFile
-    """Where its values stand."""
+    """Places of its values."""
 
     problems: tuple[Problem, ...]
-    """What is wrong with the shape of its values."""
+    """Problems with the shape of its values."""
 
 
 class PlanShapeError(PlanError):
     """A plan whose values do not all have a plan's shape."""
 
     part: PlanPart | None = None
-    """What could be read all the same; `vibe_prefect.compiler.whole_error` checks it further. Lost in pickling."""
+    """Readable part of the plan; `vibe_prefect.compiler.whole_error` checks it further. Lost in pickling."""
 
 
 def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:

@@ -19,7 +19,7 @@ PREVIEW_LENGTH = 100
 
 
 class ProgressEventType(StrEnum):
-    """What has happened."""
+    """Kind of event."""
 
     WORKFLOW_STARTED = "workflow_started"
     WORKFLOW_COMPLETED = "workflow_completed"
@@ -35,7 +35,7 @@ class ProgressEvent:
     """One step of a run."""
 
     event_type: ProgressEventType
-    """What has happened."""
+    """Kind of event."""
 
     node_id: str | None = None
     """To which node; `None` for the run and its groups."""
@@ -57,7 +57,7 @@ ProgressCallback = Callable[[ProgressEvent], object]
 
 
 class RunObserver:
-    """What the engine tells while a plan runs, in order, from the event loop's own thread. Override what matters."""
+    """Receiver of the steps of a run, in order and on the event loop's thread. Override the methods you need."""
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """The run begins; `reused` of its `total` nodes are complete already."""

@@ -43,7 +43,7 @@ Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_paths)]
 
 
 class VibePrefectSettings(PrefectBaseSettings):
-    """What applies to every run unless a parameter says otherwise."""
+    """Defaults of every run; parameters of a run override them."""
 
     model_config = build_settings_config(("integrations", "vibe_prefect"))
 

@@ -42,7 +42,7 @@ class LooseNode:
     """The node as written."""
 
     path: DataPath
-    """Where it stands in the plan's data."""
+    """Path within the plan's data."""
 
     dependencies: tuple[str, ...]
     """Ids of the nodes that it depends on, as written."""

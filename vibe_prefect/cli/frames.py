@@ -28,7 +28,7 @@ CUT = "..."
 TAB = "    "
 
 _LINE_END = re.compile("[\n\x85\u2028\u2029]")
-"""What YAML and editors take for the end of a line."""
+"""Ends of lines, as YAML and editors see them."""
 
 
 @dataclass(frozen=True, slots=True)

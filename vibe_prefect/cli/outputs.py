@@ -1,4 +1,4 @@
-"""What commands print with `--json`: one model for each document, with one vocabulary and one schema version.
+"""Documents that commands print with `--json`: a model for each, one vocabulary, and one schema version.
 
 A field that several documents have means the same in each: `run_id` and `run_name` are Prefect's id and name of a flow
 run, `run_url` is its page in Prefect's UI, `plan_id` is the id of a plan, `output_root` the folder of a run's files,
@@ -71,7 +71,7 @@ class RunSummary(_Part):
 
 
 class RunNode(_Part):
-    """What came of a node."""
+    """Result of a node."""
 
     type: str
     tool: str | None
@@ -137,7 +137,7 @@ class RunsDocument(_Document):
 
 
 class PrunedRecords(_Part):
-    """What the runs of one namespace left behind."""
+    """Records and outputs of the runs of one namespace."""
 
     record_namespace: str
     run_names: list[str]
@@ -212,7 +212,7 @@ class DiffDocument(_Document):
 
 
 class PlannedNode(_Part):
-    """What would become of a node."""
+    """Forecast of a node."""
 
     type: str
     tool: str | None
@@ -243,7 +243,7 @@ class PlannedPath(_Part):
 
 
 class EarlierCosts(_Part):
-    """What the same calls cost before."""
+    """Cost of the same calls in earlier runs."""
 
     calls: int
     tokens: int
@@ -252,7 +252,7 @@ class EarlierCosts(_Part):
 
 
 class PlannedCosts(_Part):
-    """What the calls of models and paid tools can cost."""
+    """Possible cost of the calls of models and paid tools."""
 
     calls: int
     tools: list[str]
@@ -262,7 +262,7 @@ class PlannedCosts(_Part):
 
 
 class KeyPlace(_Part):
-    """Where a tool's key is."""
+    """Place of a tool's key."""
 
     place: str
     set: bool | None
@@ -276,7 +276,7 @@ class PlannedTool(_Part):
     nodes: int
     keys: list[KeyPlace]
     lack: str | None
-    """What would stop the run before its first node."""
+    """Reason why the run would stop before its first node."""
 
 
 class DryRunDocument(_Document):

@@ -49,7 +49,7 @@ class Criterion(BaseModel):
 
 
 class CriterionScore(TypedDict):
-    """What came of one criterion."""
+    """Score of one criterion."""
 
     name: str
     """What it is called."""
@@ -65,7 +65,7 @@ class CriterionScore(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What `judge` makes."""
+    """Output of `judge`."""
 
     passed: bool
     """Whether the score reaches the threshold, and each criterion what it needs by itself."""
@@ -74,7 +74,7 @@ class Verdict(TypedDict):
     """The weighted mean of the criteria, 0 to 1."""
 
     threshold: float
-    """What it had to reach."""
+    """Score that it had to reach."""
 
     criteria: list[CriterionScore]
     """The criteria, in the plan's order."""

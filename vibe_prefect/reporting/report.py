@@ -40,7 +40,7 @@ BEGUN = RAN | {ExecutionStatus.RUNNING}
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What the engine knows about a run beside its plan and its result."""
+    """Identity of a run: what the engine knows beside plan and result."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -52,13 +52,13 @@ class RunIdentity:
     """The name of its state, such as `Crashed`."""
 
     resume_command: str | None
-    """What to type to go on with what is left; `None` when nothing is."""
+    """Command that resumes the run; `None` when nothing is left to do."""
 
     output_root: str
     """The folder, or the address, that the run's files lie below."""
 
     run_url: str | None
-    """Where Prefect's UI shows the run; `None` without a UI."""
+    """Address of the run in Prefect's UI; `None` without a UI."""
 
     simulated: bool
     """Whether the simulation stood in for all nodes."""
@@ -66,16 +66,16 @@ class RunIdentity:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What came of one node. What is not known is `None`, never 0."""
+    """Report of one node. An unknown value is `None`, never 0."""
 
     id: str
     """The node's id."""
 
     type: WorkflowNodeType
-    """What kind of work it does."""
+    """Kind of work."""
 
     description: str
-    """What it was to do."""
+    """Task of the node."""
 
     tool: str | None
     """The tool that ran it, when one did."""
@@ -93,7 +93,7 @@ class NodeReport:
     """How far it has come; pending or running in a run that still goes on, or was killed."""
 
     reused: bool
-    """Whether it was kept from an earlier run; its times and costs are that run's."""
+    """Whether it was reused from an earlier run; its times and costs are that run's."""
 
     started_at: str | None
     """When its first attempt began, ISO 8601."""
@@ -117,13 +117,13 @@ class NodeReport:
     """CPU seconds."""
 
     cpu_scope: str | None
-    """What the CPU seconds cover, `thread` or `process`."""
+    """Scope of the CPU seconds, `thread` or `process`."""
 
     memory: int | None
     """Bytes of memory."""
 
     memory_scope: str | None
-    """What the memory covers."""
+    """Scope of the memory."""
 
     bytes_written: int | None
     """Bytes of the files that it wrote."""
@@ -135,7 +135,7 @@ class NodeReport:
     """Tokens that models wrote."""
 
     cost_usd: float | None
-    """What models charged, in US dollars."""
+    """Price of the calls to models, in US dollars."""
 
     error: str | None
     """Why it failed or was skipped."""
@@ -144,13 +144,13 @@ class NodeReport:
     """The exception's class name."""
 
     evidence: tuple[str, ...]
-    """What a check quoted from what it judged."""
+    """Quotes of a check from what it judged."""
 
     indicators: tuple[str, ...]
-    """What speaks for another plan."""
+    """Reasons for another plan."""
 
     suggestions: tuple[str, ...]
-    """What to change."""
+    """Suggested changes."""
 
     files: tuple[OutputFile, ...]
     """The files that it made."""
@@ -177,7 +177,7 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A run in numbers. Tokens and cost are those of this run: nodes that were kept were paid for before."""
+    """A run in numbers. Tokens and cost are those of this run: reused nodes were paid for before."""
 
     nodes: int
     """All nodes of the plan."""
@@ -186,7 +186,7 @@ class Totals:
     """How many nodes have each status, none left out."""
 
     reused: int
-    """How many nodes were kept from an earlier run."""
+    """Number of nodes that were reused from an earlier run."""
 
     quality: float | None
     """The mean of the qualities that are known, 0 to 1; a failed node counts as 0."""
@@ -201,7 +201,7 @@ class Totals:
     """Tokens that models wrote, as far as known."""
 
     cost_usd: float | None
-    """What models charged, as far as known, in US dollars."""
+    """Price of the calls to models, as far as known, in US dollars."""
 
     unpriced: int
     """How many nodes asked a model whose charge is not known."""
@@ -219,7 +219,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What came of a run."""
+    """Report of a run."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -255,22 +255,22 @@ class RunReport:
     """Ids by topological level."""
 
     edges: tuple[Edge, ...]
-    """Which node waits for which, and why."""
+    """Edges between nodes, each with its kind."""
 
     critical_path: tuple[str, ...]
     """The chain of waits that decided when the run ended, first to last."""
 
     replan_suggestions: tuple[Mapping[str, Any], ...]
-    """What a planner should look at again."""
+    """Suggestions for a planner."""
 
     resume_command: str | None
-    """What to type to go on with what is left; `None` when nothing is."""
+    """Command that resumes the run; `None` when nothing is left to do."""
 
     output_root: str
     """The folder, or the address, that the run's files lie below."""
 
     run_url: str | None
-    """Where Prefect's UI shows the run."""
+    """Address of the run in Prefect's UI."""
 
     simulated: bool
     """Whether the simulation stood in for all nodes."""

@@ -29,7 +29,7 @@ Rate = Annotated[int, Field(ge=1)]
 
 
 class AudioReport(Report):
-    """What `check_audio` makes."""
+    """Output of `check_audio`."""
 
     path: str
     """The sound, relative to the run's output folder."""

@@ -42,7 +42,7 @@ Colour = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class ImageReport(Report):
-    """What `check_image` makes."""
+    """Output of `check_image`."""
 
     path: str
     """The image, relative to the run's output folder."""

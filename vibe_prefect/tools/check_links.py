@@ -43,7 +43,7 @@ Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*$")]
 
 
 class LinksReport(Report):
-    """What `check_links` makes."""
+    """Output of `check_links`."""
 
     links: list[str]
     """The links, each once, in order."""

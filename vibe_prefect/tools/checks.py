@@ -49,7 +49,7 @@ Rules = Annotated[list[Rule], Field(max_length=MAX_RULES)]
 
 
 class TextReport(TypedDict):
-    """What `check_text` makes."""
+    """Output of `check_text`."""
 
     passed: bool
     """Whether all checks passed."""

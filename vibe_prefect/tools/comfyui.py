@@ -36,7 +36,7 @@ MAX_WORKFLOW = 5_000_000
 
 
 class ComfyOutput(TypedDict, total=False):
-    """What `comfyui_run` makes: the first file, all files, and the texts that the workflow's nodes show."""
+    """Output of `comfyui_run`: the first file, all files, and the texts that the workflow's nodes show."""
 
     path: str
     """The first file, relative to the run's output folder; missing, as the three below, where there are only texts."""

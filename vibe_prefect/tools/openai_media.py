@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 
 class ImageRef(FileRef):
-    """What `image_generate` makes."""
+    """Output of `image_generate`."""
 
     width: int
     """Pixels."""
