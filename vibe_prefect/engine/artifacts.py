@@ -40,8 +40,8 @@ FIRST_SECONDS = 0.5
 INTERVAL_SECONDS = 2.0
 """Shortest time between two updates of the progress."""
 
-INTERVAL_SECONDS_PER_NODE = 0.002
-"""The same for a large plan, times its nodes: to estimate the time left takes longer the larger the plan is."""
+MAX_EFFORT = 0.2
+"""Largest part of the time that goes into updates: the estimate for a large plan, or a slow server, make them rarer."""
 
 BOUND_SECONDS = 15.0
 """How long the server may take to accept one artifact before it is given up."""
@@ -153,31 +153,36 @@ class ProgressBoard(RunObserver):
 
     async def show(self) -> None:
         """Show how far the run is now, unless that is what is shown."""
+        await tolerate("progress artifact", self._show())
+
+    async def _show(self) -> None:
         note = progress_note(
             self._done,
             len(self._times),
             running=list(self._started),
             failed=self._failed,
             reused=self._reused,
-            eta=self._seconds_left(),
+            eta=await self._seconds_left(),
         )
         if note != self._shown:
-            await tolerate("progress artifact", self._send(note))
+            await self._send(note)
 
-    def _seconds_left(self) -> float | None:
+    async def _seconds_left(self) -> float | None:
+        if self._done == len(self._times):
+            return None
         now = time.monotonic()
         running = {
             id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
             for id, started in self._started.items()
         }
-        return seconds_left(self._graph, self._times | running, self._concurrency)
+        return await asyncio.to_thread(seconds_left, self._graph, self._times | running, self._concurrency)
 
     async def _follow(self, ended: asyncio.Event) -> None:
-        interval = max(INTERVAL_SECONDS, len(self._times) * INTERVAL_SECONDS_PER_NODE)
         wait = FIRST_SECONDS
         while not await _is_set(ended, wait):
+            begun = time.monotonic()
             await self.show()
-            wait = interval
+            wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)
 
     async def _send(self, note: str) -> None:
         percent = 100.0 * self._done / len(self._times) if self._times else 100.0
