@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+from prefect.blocks.core import Block
+from prefect.utilities.dispatch import lookup_type
 
 from tests.plans import node, plan
-from vibe_prefect import run_plan
+from vibe_prefect import WorkflowPlanBlock, run_plan
+from vibe_prefect.engine import parameters
 from vibe_prefect.settings import load_settings, package_settings, variable
 
 PROGRAM = """
@@ -25,6 +30,22 @@ print(run_plan.parameters.properties["concurrency"]["default"])
 ROOT = Path(__file__).parent.parent
 
 
+def test_collections_entry_point_registers_our_blocks() -> None:
+    (entry,) = entry_points(group="prefect.collections", name="vibe_prefect")
+    assert entry.load().WorkflowPlanBlock is WorkflowPlanBlock
+    assert lookup_type(Block, "workflow-plan") is WorkflowPlanBlock
+
+
+def test_wrong_settings_leave_the_form_the_packages_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as wrong:
+        wrong.setenv(variable("concurrency"), "many")
+        wrong.setenv(variable("output"), "elsewhere")
+        defaults = importlib.reload(parameters).DEFAULTS
+    importlib.reload(parameters)
+    assert (defaults.concurrency, defaults.output) == (32, "outputs")
+
+
+@pytest.mark.storm
 def test_wrong_settings_break_no_import_and_collections_register_our_blocks(tmp_path: Path) -> None:
     """In one process of its own: what Prefect's server, worker and `prefect deploy` do first."""
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path), variable("concurrency"): "many"}
