@@ -35,7 +35,8 @@ services: ## Install PostgreSQL and Redis, on which the tests try the stack, whe
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 
-test: $(STAMP) browser ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+	@$(if $(CI)$(REQUIRE_PROGRAMS),$(call need_chromium))
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 
 test-slow: $(STAMP) ## Run what takes minutes: storms of faults, fuzzing, the hunt for keys
@@ -74,7 +75,7 @@ build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
 	@$(BIN)/python -m build --outdir dist .
 
-constraints: ## Resolve the dependencies anew and write constraints.txt (needs Python 3.11)
+constraints: ## Resolve the dependencies again and write constraints.txt (needs Python 3.11)
 	@$(call need_python)
 	@$(call need_ensurepip)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
@@ -123,7 +124,8 @@ command -v redis-server >/dev/null || { \
   $(call from_debian,redis-server,the tests send events through it); }
 endef
 
-# Root gets a package installed, since nothing else can go on; anyone else is told its name.
+# Only `make browser`, `make services`, `make venv` and a run in CI come here. Root gets the package installed;
+# anyone else reads its name.
 define from_debian
 if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
   echo "Installing $(1): $(2) (a minute or two) ..."; \

@@ -6,8 +6,7 @@ from typing import Annotated, Any, cast
 from prefect import flow
 from pydantic import Field
 
-from vibe_prefect import load_plan, run_plan
-from vibe_prefect.engine.lineage import earlier_try
+from vibe_prefect import earlier_try, load_plan, run_plan
 
 PLAN = Path(__file__).parent / "plans" / "release_digest.yaml"
 Changelog = Annotated[

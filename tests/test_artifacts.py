@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,25 @@ async def test_progress_moves_while_the_run_goes_on(monkeypatch: pytest.MonkeyPa
     assert result.status is ExecutionStatus.COMPLETED
     assert seen == {0.0, 50.0}
     assert (await of(run))["moving-progress"].data == 100.0
+
+
+async def test_progress_says_how_long_the_run_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(artifacts, "INTERVAL_SECONDS", 0.02)
+    notes: list[str] = []
+
+    async def until_shown(node: WorkflowNode) -> dict[str, Any]:
+        end = time.monotonic() + BOUND
+        while not any("left" in note for note in notes) and time.monotonic() < end:
+            shown = (await of(run)).get("timed-progress")
+            notes.extend([] if shown is None else [str(shown.description)])
+            await asyncio.sleep(0.02)
+        return {}
+
+    run = executor(until_shown)
+    await run.execute_plan(plan(node("a", estimated_duration=900), node("b", estimated_duration=900), id="timed"))
+    assert re.search(r"0 of 2 nodes done, about 1[45] min \d\d s left", notes[-1])
+    assert "left" not in str((await of(run))["timed-progress"].description)
 
 
 async def test_images_are_shown_small(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -480,7 +480,28 @@ def test_a_bad_plan_is_told_in_these_words(name: str, folder: Path) -> None:
     path.write_text(text)
     with pytest.raises(PlanError) as caught:
         compile_file(path.name)
-    assert [str(problem) for problem in caught.value.problems] == expected
+    problems = caught.value.problems
+    assert [str(problem) for problem in problems] == expected
+    hinted = [problem for problem in problems if problem.hint]
+    assert all(f"; {problem.hint}" in problem.message for problem in hinted)
+    assert all("did you mean" not in problem.without_hint for problem in problems)
+
+
+HINTS = {
+    "an unknown tool input": "did you mean 'path'?",
+    "a template that misspells a dependency": "did you mean 'digest'?",
+    "a template that subtracts": "write outputs['blog-post']",
+    "a merge key": "write the values out",
+    "a bad plan id": ID_RULE,
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_what_to_do_next_is_a_value_of_its_own(name: str, folder: Path) -> None:
+    (folder / "plan.yaml").write_text(CASES[name][0])
+    with pytest.raises(PlanError) as caught:
+        compile_file("plan.yaml")
+    assert caught.value.problems[0].hint == HINTS[name]
 
 
 def test_the_table_is_long() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -98,6 +99,59 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     path.write_text(block.text)
     loaded = load_plan(path)
     assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
+
+
+NAMED_IN_CODE = re.compile(r"`(vibe_prefect/[\w/]+\.py)::(\w+)`")
+
+
+def defined_in(path: Path) -> set[str]:
+    """The names that a module defines at its top."""
+    body = ast.parse(path.read_text()).body
+    assigned = {
+        target.id
+        for node in body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name)
+    }
+    named = (node for node in body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef))
+    return assigned | {node.name for node in named}
+
+
+def test_architecture_names_code_that_there_is() -> None:
+    named = NAMED_IN_CODE.findall((ROOT / "docs" / "architecture.md").read_text())
+    assert len(named) > 30
+    assert [f"{path}::{name}" for path, name in named if name not in defined_in(ROOT / path)] == []
+
+
+def test_glossary_names_code_that_there_is() -> None:
+    known = {name for path in (ROOT / "vibe_prefect").rglob("*.py") for name in defined_in(path)}
+    named = set(re.findall(r"\(`(\w+)`(?:, `(\w+)`)?\)", (ROOT / "docs" / "glossary.md").read_text()))
+    names = {name for pair in named for name in pair if name} - {"lineage"}
+    assert len(names) > 8
+    assert names - known == set()
+
+
+PUBLIC_MODULES = {"vibe_prefect", "vibe_prefect.testing"}
+
+
+def imported_modules(source: str) -> Iterator[str]:
+    """The modules of this package that a text in Python imports from."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param(block.values[0].text, id=str(block.values[0])) for block in of("python")]
+    + [pytest.param(path.read_text(), id=path.name) for path in sorted((ROOT / "flows").rglob("*.py"))],
+)
+def test_docs_and_flows_import_public_modules_alone(source: str) -> None:
+    ours = {module for module in imported_modules(source) if module.split(".")[0] == "vibe_prefect"}
+    assert ours <= PUBLIC_MODULES
 
 
 @pytest.mark.server

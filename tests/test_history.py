@@ -276,7 +276,7 @@ async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> No
     make_old(tmp_path / lineage, 40)
     seen = remains(tmp_path, lineage)
     write_record(tmp_path, lineage, "b")
-    assert delete(store, seen) == Kept(lineage, (), "a run has gone on from it meanwhile")
+    assert delete(store, seen) == Kept(lineage, (), "a run has resumed it meanwhile")
     assert len(read_records(tmp_path / lineage).written) == 2  # pyright: ignore[reportOptionalMemberAccess]
 
 

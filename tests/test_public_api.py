@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -14,21 +19,30 @@ from vibe_prefect import WorkflowExecutor
 PUBLIC = [
     "Backing",
     "BaseTool",
+    "BudgetExceededError",
+    "CheckpointFileError",
+    "CheckpointIdError",
+    "CheckpointSchemaError",
     "Choice",
+    "ComfyServer",
     "CompiledNode",
     "CompiledPlan",
+    "DamagedCheckpointError",
     "Edge",
     "EdgeKind",
     "ExecutionPolicy",
     "ExecutionResult",
     "ExecutionStatus",
+    "FetchConfig",
     "FileRef",
     "InvalidTemplateError",
     "LoadedPlan",
+    "MediaConfig",
     "NodeContext",
     "NodeHandler",
     "NodePolicy",
     "NodeResult",
+    "OpenAIEndpoint",
     "OutputFolder",
     "OutputPath",
     "OutsideRootError",
@@ -39,22 +53,28 @@ PUBLIC = [
     "PlanRunError",
     "Position",
     "Problem",
+    "ProgressCallback",
     "ProgressEvent",
     "ProgressEventType",
     "ResultTypeError",
     "RunError",
+    "RunInUseError",
     "RunObserver",
     "SelectionError",
     "Simulate",
     "Spending",
     "TemplateText",
+    "Tool",
     "ToolCategory",
     "ToolContext",
     "ToolDefinitionError",
+    "ToolError",
     "ToolInputError",
     "ToolRegistry",
     "ToolResult",
     "ToolSpec",
+    "UnknownCheckpointError",
+    "UnknownRunError",
     "UsageError",
     "Vibe",
     "VibePrefectError",
@@ -65,13 +85,20 @@ PUBLIC = [
     "WorkflowNodeType",
     "WorkflowPersistenceManager",
     "WorkflowPlan",
+    "WorkflowPlanBlock",
     "WorkflowVisualizer",
     "Workspace",
+    "__version__",
     "build_graph",
     "compile_plan",
     "default_registry",
+    "earlier_try",
+    "fetch_tool",
     "load_plan",
+    "media_tools",
     "paid_call",
+    "patiently",
+    "read_stamp",
     "run_plan",
     "tool",
 ]
@@ -101,7 +128,7 @@ def test_the_public_names_are_these() -> None:
 def test_every_public_name_can_be_imported(name: str) -> None:
     namespace: dict[str, Any] = {}
     exec(f"from vibe_prefect import {name}", namespace)  # noqa: S102
-    assert namespace[name] is getattr(vibe_prefect, name)
+    assert namespace[name] == getattr(vibe_prefect, name)
 
 
 @pytest.mark.parametrize("section", CONTRACT)
@@ -197,3 +224,33 @@ def test_the_package_explains_itself() -> None:
     text = inspect.getdoc(vibe_prefect) or ""
     assert "WorkflowExecutor().execute_plan(plan)" in text
     compile(text[text.index("import asyncio") :].split("\n\nWhat needs")[0].replace("\n    ", "\n"), "example", "exec")
+
+
+def promised(docstring: str | None) -> set[str]:
+    """The exceptions that a docstring names under `Raises:`."""
+    section = re.search(r"^Raises:\n((?: {4}.*\n?)+)", inspect.cleandoc(docstring or ""), re.MULTILINE)
+    return set(re.findall(r"^ {4}(\w+):", section[1], re.MULTILINE)) if section else set()
+
+
+def docstrings() -> Iterator[tuple[str, str | None]]:
+    for name, thing in exported().items():
+        yield name, getattr(thing, "__doc__", None)
+        if inspect.isclass(thing):
+            yield from ((title, getattr(method, "__doc__", None)) for title, method in public_methods(thing))
+
+
+def test_every_exception_that_a_public_docstring_promises_is_public() -> None:
+    raised = {error for _, text in docstrings() for error in promised(text)}
+    assert {"PlanError", "UnknownRunError", "ToolError"} <= raised
+    assert {error for error in raised if error not in PUBLIC and not hasattr(builtins, error)} == set()
+
+
+def test_importing_the_package_imports_neither_prefect_nor_what_reaches_out() -> None:
+    heavy = ["prefect", "httpx", "pydantic_ai", "openai", "PIL", "markdown_it", "vibe_prefect.tools.http"]
+    program = f"import sys, vibe_prefect; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == "[]\n"
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", vibe_prefect.__version__)

@@ -80,9 +80,9 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda _: b"", "it is not JSON: EOF while parsing"),
     "not a record": (lambda _: b"[]", "expected a record's file as a mapping, found list"),
     "without metadata": (lambda content: b'{"result": "{}"}', "expected its metadata as a mapping, found NoneType"),
-    "with a result that is no text": (
+    "with a result that is not text": (
         lambda content: json.dumps(json.loads(content) | {"result": {"schema": 1}}).encode(),
-        "its result is no text",
+        "its result is not text",
     ),
     "without a result": (lambda content: rewritten(content, without="result"), "it has no result"),
     "without a duration": (lambda content: rewritten(content, without="duration"), "its 'duration' is None"),

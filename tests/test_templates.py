@@ -238,10 +238,10 @@ def test_a_name_that_is_not_there_is_an_error(text: str, message: str) -> None:
         ("{{ title | nope }}", "No filter named 'nope'"),
         ("{{ outputs.list | random }}", "No filter named 'random'"),
         ("{{ title is nope }}", "No test named 'nope'"),
-        ("{{ title.upper }}", "the template yields a builtin_function_or_method, which is no data"),
-        ("a {{ title.upper }}", "the template yields a builtin_function_or_method, which is no data"),
-        ("{{ [namespace()] }}", "the template yields a Namespace, which is no data"),
-        ("{{ cycler('a') }}", "the template yields a Cycler, which is no data"),
+        ("{{ title.upper }}", "the template yields a builtin_function_or_method, which is not data"),
+        ("a {{ title.upper }}", "the template yields a builtin_function_or_method, which is not data"),
+        ("{{ [namespace()] }}", "the template yields a Namespace, which is not data"),
+        ("{{ cycler('a') }}", "the template yields a Cycler, which is not data"),
     ],
 )
 def test_what_goes_wrong_inside_is_told_as_the_templates_error(text: str, message: str) -> None:
@@ -382,7 +382,7 @@ def test_a_value_may_have_any_name_without_hurting_the_others(name: str) -> None
 
 def test_jinjas_own_self_is_no_data() -> None:
     for text in ("{{ self }}", "a {{ self }}"):
-        with pytest.raises(InvalidTemplateError, match="the template yields a TemplateReference, which is no data"):
+        with pytest.raises(InvalidTemplateError, match="the template yields a TemplateReference, which is not data"):
             render(text, {"self": "own"})
 
 

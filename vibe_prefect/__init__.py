@@ -13,18 +13,24 @@ The smallest real example:
     result = asyncio.run(WorkflowExecutor().execute_plan(plan))
     print(result.get_summary())
 
-What needs Prefect (`WorkflowExecutor`, `run_plan`) is imported at its first use, so that checking a plan stays quick.
+What needs Prefect, and the tools that reach out, are imported at their first use, so that checking a plan stays quick.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.budget import Spending, paid_call
 from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceManager
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
 from vibe_prefect.errors import (
+    BudgetExceededError,
+    CheckpointFileError,
+    CheckpointIdError,
+    CheckpointSchemaError,
+    DamagedCheckpointError,
     OutsideRootError,
     PathTakenError,
     PlanError,
@@ -33,8 +39,12 @@ from vibe_prefect.errors import (
     Problem,
     ResultTypeError,
     RunError,
+    RunInUseError,
     SelectionError,
     ToolDefinitionError,
+    ToolError,
+    UnknownCheckpointError,
+    UnknownRunError,
     UsageError,
     VibePrefectError,
 )
@@ -42,7 +52,7 @@ from vibe_prefect.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_grap
 from vibe_prefect.handlers import NodeContext, NodeHandler
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.planfile import LoadedPlan, load_plan
-from vibe_prefect.progress import ProgressEvent, ProgressEventType, RunObserver
+from vibe_prefect.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.selection import Choice
 from vibe_prefect.templates import InvalidTemplateError
@@ -52,6 +62,7 @@ from vibe_prefect.tools import (
     OutputFolder,
     OutputPath,
     TemplateText,
+    Tool,
     ToolCategory,
     ToolContext,
     ToolInputError,
@@ -65,27 +76,48 @@ from vibe_prefect.tools import (
 from vibe_prefect.visualization import VisualizationFormat, WorkflowVisualizer
 
 if TYPE_CHECKING:
+    from vibe_prefect.engine.blocks import WorkflowPlanBlock
     from vibe_prefect.engine.flow import run_plan
+    from vibe_prefect.engine.lineage import earlier_try
     from vibe_prefect.executor import WorkflowExecutor
+    from vibe_prefect.tools.comfy_server import ComfyServer
+    from vibe_prefect.tools.http import fetch_tool
+    from vibe_prefect.tools.media import MediaConfig, media_tools
+    from vibe_prefect.tools.net import FetchConfig
+    from vibe_prefect.tools.openai_media import OpenAIEndpoint
+    from vibe_prefect.tools.provenance import read_stamp
+    from vibe_prefect.tools.waits import patiently
+
+    __version__: str
+    """The version that is installed, such as `0.1.0`."""
 
 __all__ = [
     "Backing",
     "BaseTool",
+    "BudgetExceededError",
+    "CheckpointFileError",
+    "CheckpointIdError",
+    "CheckpointSchemaError",
     "Choice",
+    "ComfyServer",
     "CompiledNode",
     "CompiledPlan",
+    "DamagedCheckpointError",
     "Edge",
     "EdgeKind",
     "ExecutionPolicy",
     "ExecutionResult",
     "ExecutionStatus",
+    "FetchConfig",
     "FileRef",
     "InvalidTemplateError",
     "LoadedPlan",
+    "MediaConfig",
     "NodeContext",
     "NodeHandler",
     "NodePolicy",
     "NodeResult",
+    "OpenAIEndpoint",
     "OutputFolder",
     "OutputPath",
     "OutsideRootError",
@@ -96,22 +128,28 @@ __all__ = [
     "PlanRunError",
     "Position",
     "Problem",
+    "ProgressCallback",
     "ProgressEvent",
     "ProgressEventType",
     "ResultTypeError",
     "RunError",
+    "RunInUseError",
     "RunObserver",
     "SelectionError",
     "Simulate",
     "Spending",
     "TemplateText",
+    "Tool",
     "ToolCategory",
     "ToolContext",
     "ToolDefinitionError",
+    "ToolError",
     "ToolInputError",
     "ToolRegistry",
     "ToolResult",
     "ToolSpec",
+    "UnknownCheckpointError",
+    "UnknownRunError",
     "UsageError",
     "Vibe",
     "VibePrefectError",
@@ -122,23 +160,46 @@ __all__ = [
     "WorkflowNodeType",
     "WorkflowPersistenceManager",
     "WorkflowPlan",
+    "WorkflowPlanBlock",
     "WorkflowVisualizer",
     "Workspace",
+    "__version__",
     "build_graph",
     "compile_plan",
     "default_registry",
+    "earlier_try",
+    "fetch_tool",
     "load_plan",
+    "media_tools",
     "paid_call",
+    "patiently",
+    "read_stamp",
     "run_plan",
     "tool",
 ]
 
-_NEEDS_PREFECT = {"WorkflowExecutor": "vibe_prefect.executor", "run_plan": "vibe_prefect.engine.flow"}
+_LAZY = {
+    "ComfyServer": "vibe_prefect.tools.comfy_server",
+    "FetchConfig": "vibe_prefect.tools.net",
+    "MediaConfig": "vibe_prefect.tools.media",
+    "OpenAIEndpoint": "vibe_prefect.tools.openai_media",
+    "WorkflowExecutor": "vibe_prefect.executor",
+    "WorkflowPlanBlock": "vibe_prefect.engine.blocks",
+    "earlier_try": "vibe_prefect.engine.lineage",
+    "fetch_tool": "vibe_prefect.tools.http",
+    "media_tools": "vibe_prefect.tools.media",
+    "patiently": "vibe_prefect.tools.waits",
+    "read_stamp": "vibe_prefect.tools.provenance",
+    "run_plan": "vibe_prefect.engine.flow",
+}
+"""Modules of the names that are imported at their first use."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _NEEDS_PREFECT:
-        return getattr(import_module(_NEEDS_PREFECT[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    if name == "__version__":
+        return version("vibe-prefect")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""What runs each node of a plan: a tool, a handler of the caller's, its children, or the simulation."""
+"""Runner kinds: a node is run by a tool, a handler of the caller's, its children, or the simulation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 
 class Simulate(StrEnum):
-    """Which nodes the contract's simulation stands in for."""
+    """Nodes that the contract's simulation runs."""
 
     NEVER = "never"
     """None: a node that nothing runs is a problem of the plan."""
@@ -25,7 +25,7 @@ class Simulate(StrEnum):
 
 
 class Backing(StrEnum):
-    """What runs a node."""
+    """Runner kind of a node."""
 
     TOOL = "tool"
     HANDLER = "handler"
@@ -35,7 +35,7 @@ class Backing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Backings:
-    """What there is to run nodes."""
+    """Tools and handlers that can run nodes."""
 
     tools: ToolRegistry
     """The tools that nodes may name."""
@@ -44,7 +44,7 @@ class Backings:
     """Node types for which the caller has a handler of their own; it runs every node of the type."""
 
     simulate: Simulate = Simulate.NEVER
-    """Which nodes the simulation stands in for."""
+    """Nodes that the simulation runs."""
 
     def of(self, node: WorkflowNode) -> Backing | None:
         """Return what runs a node; `None` where nothing does."""

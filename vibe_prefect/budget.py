@@ -32,7 +32,7 @@ BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
 
 PRICE_IT = "set PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_INPUT_PRICE and _OUTPUT_PRICE"
-"""What to do about a model's price that is not known."""
+"""Remedy for an unknown price of a model."""
 
 OR_TOKENS = ", or limit tokens with max_tokens instead"
 """The other way to limit a run whose prices are not known."""
@@ -48,7 +48,7 @@ def estimate_tokens(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What was, or could be, spent."""
+    """Tokens and dollars that were, or could be, spent."""
 
     tokens: int = 0
     """Input and output together; 0 where the other side counts none."""
@@ -98,7 +98,7 @@ class Budget:
 
     @property
     def spent(self) -> Spending:
-        """What was spent so far, without the calls under way."""
+        """Spending so far, without the calls under way."""
         return self._spent
 
     async def reserve(self, most: Spending, *, kind: str | None = None, price_it: str = PRICE_IT) -> Reservation:
@@ -200,7 +200,7 @@ class Charge:
     """The cost of one call, filled in by who makes it."""
 
     used: Spending | None = None
-    """What the call has cost; `None` as long as that is not known."""
+    """Cost of the call; `None` as long as it is not known."""
 
 
 @asynccontextmanager

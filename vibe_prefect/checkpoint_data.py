@@ -34,7 +34,7 @@ class CheckpointFields(BaseModel):
     """The plan that ran."""
 
     execution_result: ExecutionResult
-    """What came of it so far."""
+    """Result so far."""
 
     node_keys: dict[str, str] = Field(default_factory=dict[str, str])
     """Content key of each completed node, by its id, where it is known."""

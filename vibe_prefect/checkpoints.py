@@ -70,7 +70,7 @@ class CheckpointInfo(TypedDict):
 
 
 class WorkflowCheckpoint:
-    """What a run had finished at some moment, and the plan that it ran."""
+    """A run at some moment: its plan, and the nodes that had finished."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class WorkflowCheckpoint:
         self.plan = plan
         """The plan that ran."""
         self.execution_result = execution_result
-        """What came of it so far."""
+        """Result so far."""
         self.checkpoint_id: str = checkpoint_id or new_checkpoint_id(plan.id)
         """Names its file."""
         self.created_at: str = created_at or now_iso()

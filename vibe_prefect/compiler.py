@@ -59,7 +59,7 @@ class ExecutionPolicy:
     """Prefect tags of the author's."""
 
     cache: Literal["default", "recompute", "disable"] = "default"
-    """Whether what finished is kept, made anew in every run, or not kept at all."""
+    """Whether a record is reused, the node runs again in every run, or no record is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class CompiledNode:
     """Content key: same key, same result."""
 
     backing: Backing
-    """What runs it."""
+    """Runner kind."""
 
     tool: str | None
     """The tool's name, when a tool runs it."""
@@ -113,11 +113,11 @@ class CompiledPlan:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """Which node waits for which, and why."""
+        """Edges between nodes, each with its kind."""
         return self.graph.edges
 
 
-def compile_plan(
+def compile_plan(  # noqa: PLR0913 - options by keyword
     plan: WorkflowPlan,
     *,
     tools: ToolRegistry | ForeignRegistry | None = None,

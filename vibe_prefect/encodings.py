@@ -76,7 +76,7 @@ class EncodingError(ToolInputError):
     """Bytes that are not text in their encoding, or a name that is not an encoding's."""
 
 
-def decode_text(
+def decode_text(  # noqa: PLR0913 - options by keyword
     content: bytes, tool: str, name: str, *, given: str | None = None, charset: str | None = None, mime: str = ""
 ) -> str:
     """Decode a document.

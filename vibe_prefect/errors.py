@@ -33,6 +33,9 @@ MAX_PROBLEM = 800
 MAX_TEXT = 8_000
 """Characters of all of them there."""
 
+HINT_SEPARATOR = "; "
+"""Stands in a message between what was found and what to do next."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
@@ -47,11 +50,33 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Fault of a value, and the remedy."""
+
+    message: str
+    """Text: what was found and what was expected, with the hint at its end."""
+
+    hint: str | None = None
+    """Remedy: what to do next."""
+
+    @classmethod
+    def advised(cls, text: str, advice: str) -> Finding:
+        """Join what is wrong and what to do about it.
+
+        Args:
+            text: What was found and what was expected.
+            advice: What to do next, also as `did_you_mean` returns it; empty for nothing.
+        """
+        hint = advice.removeprefix(HINT_SEPARATOR)
+        return cls(f"{text}{HINT_SEPARATOR}{hint}", hint) if hint else cls(text)
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a plan."""
 
     message: str
-    """What was found, what was expected and, where it can be told, what to do next."""
+    """Text: what was found, what was expected and, where it is known, what to do next."""
 
     node_id: str | None = None
     """The node it concerns; `None` for the plan as a whole."""
@@ -60,7 +85,15 @@ class Problem:
     """The field, relative to the node (or the plan), such as `dependencies[0]`."""
 
     position: Position | None = None
-    """Where it stands, when the plan came from a file."""
+    """Place in the file; `None` for a plan that did not come from one."""
+
+    hint: str | None = None
+    """Remedy, as it also stands in the message; `None` where the message alone says enough."""
+
+    @property
+    def without_hint(self) -> str:
+        """The message without its hint, for displays that show the hint apart."""
+        return self.message if self.hint is None else self.message.replace(f"{HINT_SEPARATOR}{self.hint}", "", 1)
 
     def __str__(self) -> str:
         place = [f"node {shorten(self.node_id)}"] if self.node_id is not None else []
@@ -75,7 +108,7 @@ class VibePrefectError(Exception):
 
 
 class UsageError(VibePrefectError):
-    """What was asked for cannot run as written. Nothing was executed."""
+    """Error in what was asked for; it cannot run as written, and nothing was executed."""
 
 
 class PlanError(UsageError, ValueError):
@@ -141,15 +174,15 @@ class UnknownPlanError(UsageError, LookupError):
 
 
 class UnknownRunError(UsageError, LookupError):
-    """A run that is to be gone on from, and that the Prefect server does not know."""
+    """A run to resume that the Prefect server does not know."""
 
 
 class KeptPlanError(UnknownRunError):
-    """A run whose plan is kept beside its records, where it is no longer, or not the same."""
+    """A run whose plan was kept beside its records, and is gone or was changed."""
 
 
 class RunInUseError(UsageError):
-    """A run that is to be gone on from, while another process still executes it."""
+    """A run to resume that another process still executes."""
 
 
 class SelectionError(UsageError, ValueError):
@@ -160,7 +193,7 @@ class SelectionError(UsageError, ValueError):
 
         Args:
             part: The part of the expression that it concerns.
-            reason: What was found, what was expected and, where it can be told, what to do next.
+            reason: Text: what was found, what was expected and, where it is known, what to do next.
         """
         self.part = part
         self.reason = reason
@@ -175,7 +208,7 @@ class CheckpointIdError(UsageError, ValueError):
 
 
 class UnknownCheckpointError(UsageError, FileNotFoundError):
-    """A checkpoint that is not there."""
+    """A checkpoint that does not exist."""
 
 
 class DamagedCheckpointError(UsageError, RuntimeError):
@@ -203,7 +236,7 @@ class OutsideRootError(RunError, PermissionError):
 
 
 class UserExitError(RunError):
-    """A tool, handler or callback that raised `SystemExit` or another BaseException that is no real signal."""
+    """A tool, handler or callback that raised `SystemExit` or another BaseException that is not a real signal."""
 
     def __init__(self, kind: str, text: str) -> None:
         """Name what was raised.
@@ -234,13 +267,13 @@ class ToolError(RunError, RuntimeError):
     that within the attempt, so that it uses up none of the node's retries."""
 
     usage: Mapping[str, Any] | None = None
-    """What the failed attempt used, in the shape of a tool result's `metadata["usage"]`, where that is known."""
+    """Usage of the failed attempt, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
     quality: float | None = None
     """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """What it quoted for that."""
+    """Quotes from what was judged, as the reasons."""
 
     def __init__(
         self,

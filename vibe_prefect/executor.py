@@ -37,7 +37,7 @@ class WorkflowExecutor:
     One executor may run several plans, also side by side. What is set on its attributes takes effect at the next run.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the contract's arguments and options by keyword
         self,
         progress_callback: ProgressCallback | None = None,
         checkpoint_interval: int | None = None,
@@ -86,14 +86,14 @@ class WorkflowExecutor:
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = {
             kind: getattr(self, f"_execute_{kind.value}") for kind in WorkflowNodeType
         }
-        """What runs each node type; replace an entry to run that type yourself."""
+        """Handler for each node type; replace an entry to run that type yourself."""
         self.progress_callback = progress_callback
         """Called with each `ProgressEvent`; `None` for nobody."""
         self.last_run: RunHandle | None = None
         """The newest run that has begun."""
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_dir = checkpoint_dir
-        """Where checkpoints go."""
+        """Folder for checkpoints."""
         self.tool_registry = tool_registry
         """The tools that nodes may name; `None` for those of the settings."""
         self.last_checkpoint_id: str | None = None
@@ -176,7 +176,7 @@ class WorkflowExecutor:
                 `checkpoint_dir`: what it has as completed is not executed again. Unlike `resume_from` this is a run of
                 its own, and it needs nothing of the earlier one.
             resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
-                when the plan was edited since; only changed nodes, and what depends on their outputs, run anew.
+                when the plan was edited since; only changed nodes, and those that depend on their outputs, run again.
             choice: Which nodes may be executed, and which are executed even where there is a record of them.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What is learned about each node: quality, efficiency, what to change. The formulas are the contract's, section 6."""
+"""Feedback about nodes: quality, efficiency, suggestions. The formulas are the contract's, section 6."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SLOW_WITHOUT_ESTIMATE = 0.1
 SLOW_FACTOR = 1.5
 
 MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
-"""What is known of a call to a model, in a tool result's `metadata["usage"]`."""
+"""Keys of a call to a model, in a tool result's `metadata["usage"]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """What a node used, as measured."""
+    """Measured resources of a node."""
 
     cpu_time: float = 0.0
     """CPU seconds."""
@@ -31,14 +31,14 @@ class ResourceUsage:
     """The most resident memory of the process that was seen while the node was tried, in bytes."""
 
     scope: str = "process"
-    """What `cpu_time` covers: `thread` for a node that ran in a thread of its own, else `process`, which includes
+    """Scope of `cpu_time`: `thread` for a node that ran in a thread of its own, else `process`, which includes
     whatever ran beside the node."""
 
     attempts: int | None = None
     """How often the node was tried."""
 
     memory_scope: str = "process"
-    """What `memory_usage` covers: the whole process, whatever ran beside the node included."""
+    """Scope of `memory_usage`: the whole process, whatever ran beside the node included."""
 
     bytes_written: int | None = None
     """Bytes of the files in the node's result, each path once; 0 where there are none, `None` when unknown."""
@@ -50,7 +50,7 @@ class ResourceUsage:
     """Tokens that models wrote."""
 
     cost_usd: float | None = None
-    """What models charged, in US dollars."""
+    """Price of the calls to models, in US dollars."""
 
     def with_calls(self, calls: Sequence[Mapping[str, Any]]) -> ResourceUsage:
         """Return it with what calls to models used together; where one call's number is unknown, so is the sum."""
@@ -77,7 +77,7 @@ class Failure:
     """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """What the check quoted for that."""
+    """Quotes from what was checked, as the reasons."""
 
 
 def quality(result: Any) -> float:
@@ -97,7 +97,7 @@ def quality(result: Any) -> float:
 
 
 def judged_quality(metadata: Mapping[str, Any]) -> float | None:
-    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is no number."""
+    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is not a number."""
     judged = metadata.get("quality")
     return min(1.0, max(0.0, float(judged))) if _is_number(judged) else None
 

@@ -1,4 +1,4 @@
-"""What a run would do, before anything is paid for: which nodes run, which are reused, and why."""
+"""Forecast of a run, before anything is paid for: the nodes that run, those that are reused, and why."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vibe_prefect.plandiff import reason_to_run
 
 
 class Action(StrEnum):
-    """What becomes of a node."""
+    """Fate of a node."""
 
     RUN = "run"
     """It is executed."""
 
     REUSE = "reuse"
-    """What an earlier run made of it is kept."""
+    """The record of an earlier run is reused."""
 
     SKIP = "skip"
     """It is neither executed nor reused."""
@@ -28,13 +28,13 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeForecast:
-    """What becomes of one node if everything that runs completes."""
+    """Forecast of one node, if everything that runs completes."""
 
     id: str
     """The node's id."""
 
     action: Action
-    """What becomes of it."""
+    """Fate of the node."""
 
     reason: str
     """Why."""
@@ -73,10 +73,10 @@ class ToolUse:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do."""
+    """Forecast of a run."""
 
     nodes: Mapping[str, NodeForecast]
-    """What becomes of each node, by its id, in plan order."""
+    """Forecast of each node, by its id, in plan order."""
 
     groups: tuple[tuple[str, ...], ...]
     """The topological groups of the whole plan."""
@@ -106,7 +106,7 @@ class Forecast:
         return sum(self.nodes[id].estimate is None for id in self.ids(Action.RUN))
 
 
-def forecast(
+def forecast(  # noqa: PLR0913 - options by keyword
     compiled: CompiledPlan,
     kept: Collection[str] = (),
     *,
@@ -127,9 +127,11 @@ def forecast(
         selected: The nodes that may run; all of them by default. What is kept is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
     """
-    anew = refreshed if selected is None else refreshed & selected
-    again = _again(compiled, frozenset(kept) - anew, lost or {}, selected)
-    return _Forecaster(compiled, frozenset(kept) - anew - again.keys(), again, earlier, run, selected, anew).forecast()
+    rerun = refreshed if selected is None else refreshed & selected
+    again = _again(compiled, frozenset(kept) - rerun, lost or {}, selected)
+    return _Forecaster(
+        compiled, frozenset(kept) - rerun - again.keys(), again, earlier, run, selected, rerun
+    ).forecast()
 
 
 def _again(
@@ -147,7 +149,7 @@ def _again(
 class _Forecaster:
     """One look at a plan: actions first, since reasons name them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
         kept: frozenset[str],

@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Protocol
 
-from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean
+from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 
 DataPath = tuple[str | int, ...]
@@ -89,7 +89,7 @@ class Edge:
 
 
 class PlanSource(Protocol):
-    """Where a plan's data stand in a file."""
+    """Places of a plan's data in a file."""
 
     @property
     def name(self) -> str:
@@ -118,7 +118,7 @@ class GraphNode:
     """Its level; 1 for a root node."""
 
     path: DataPath
-    """Where it stands in the plan's data."""
+    """Path within the plan's data."""
 
     dependencies: tuple[str, ...]
     """Its declared dependencies without repetitions."""
@@ -222,6 +222,11 @@ def check_graph(
     return checker.graph(), checker.problems
 
 
+def too_deep(levels: int) -> Finding:
+    """Say that a tree is nested more levels deep than is allowed."""
+    return Finding.advised(f"nested more than {levels} levels deep", "flatten the tree and use dependencies")
+
+
 class _Checker:
     """One pass over a plan; `problems` grows, and the graph is there when it stayed empty."""
 
@@ -246,8 +251,8 @@ class _Checker:
             return None
         return PlanGraph(self._nodes, waits, _groups(self._nodes, waits, order))
 
-    def _problem(self, message: str, node: str | None, path: DataPath, field: str | None) -> None:
-        self.problems.append(Problem(message, node, field, self._position(path)))
+    def _problem(self, found: Finding, node: str | None, path: DataPath, field: str | None) -> None:
+        self.problems.append(Problem(found.message, node, field, self._position(path), found.hint))
 
     def _position(self, path: DataPath) -> Position | None:
         return self._source.position(path) if self._source else None
@@ -255,7 +260,7 @@ class _Checker:
     def _check_id(self, id: str, node: str | None, path: DataPath, field: str) -> None:
         if not ID_FORM.fullmatch(id):
             shown = repr(id) if len(id) <= 120 else f"{id[:40]!r}... ({len(id)} characters)"
-            self._problem(f"{shown} is not a valid id; use {ID_RULE}", node, path, field)
+            self._problem(Finding.advised(f"{shown} is not a valid id", f"use {ID_RULE}"), node, path, field)
 
     def _flatten(self) -> bool:
         """Collect the nodes in plan order; `False` when a limit stops it."""
@@ -268,14 +273,12 @@ class _Checker:
             node, parent, depth, path = stack.pop()
             count += 1
             if count > self._limits.max_nodes:
-                message = f"more than {self._limits.max_nodes:,} nodes; split the plan"
-                self._problem(message, None, ("root_nodes",), "root_nodes")
+                found = Finding.advised(f"more than {self._limits.max_nodes:,} nodes", "split the plan")
+                self._problem(found, None, ("root_nodes",), "root_nodes")
                 return False
             if depth > self._limits.max_depth:
-                message = (
-                    f"nested more than {self._limits.max_depth} levels deep; flatten the tree and use dependencies"
-                )
-                self._problem(message, node.id, path, None)
+                found = too_deep(self._limits.max_depth)
+                self._problem(found, node.id, path, None)
                 return False
             self._add(node, len(self._nodes), parent, depth, path)
             for index, child in reversed(list(enumerate(node.children))):
@@ -286,7 +289,7 @@ class _Checker:
         self._check_id(node.id, node.id, (*path, "id"), "id")
         if (first := self._nodes.get(node.id)) is not None:
             where = self._position((*first.path, "id")) or dotted(first.path)
-            self._problem(f"duplicate id; the first is at {where}", node.id, (*path, "id"), "id")
+            self._problem(Finding(f"duplicate id; the first is at {where}"), node.id, (*path, "id"), "id")
             return
         dependencies = tuple(dict.fromkeys(node.dependencies))
         children = tuple(dict.fromkeys(child.id for child in node.children))
@@ -297,23 +300,23 @@ class _Checker:
             if dependency not in self._nodes and self._doubts.may_exist(dependency):
                 self._refused.add((node.node.id, dependency))
                 continue
-            message = self._dependency_problem(node, dependency)
-            if message:
+            found = self._dependency_problem(node, dependency)
+            if found:
                 self._refused.add((node.node.id, dependency))
                 place = (*node.path, "dependencies", index)
-                self._problem(message, node.node.id, place, f"dependencies[{index}]")
+                self._problem(found, node.node.id, place, f"dependencies[{index}]")
 
-    def _dependency_problem(self, node: GraphNode, dependency: str) -> str | None:
+    def _dependency_problem(self, node: GraphNode, dependency: str) -> Finding | None:
         id = node.node.id
         if dependency == id:
-            return f"depends on itself: a cycle ({id} -> {id})"
+            return Finding(f"depends on itself: a cycle ({id} -> {id})")
         if dependency not in self._nodes:
             hint = did_you_mean(dependency, self._nodes) if len(self._refused) < MAX_HINTS else ""
-            return f"unknown node {dependency!r}{hint}"
+            return Finding.advised(f"unknown node {dependency!r}", hint)
         chain = [dependency, *self._ancestors(dependency)]
         if id in chain:
             path = " -> ".join([id, *chain[: chain.index(id) + 1]])
-            return f"depends on its own descendant {dependency!r}: a cycle ({path})"
+            return Finding(f"depends on its own descendant {dependency!r}: a cycle ({path})")
         return None
 
     def _ancestors(self, id: str) -> Iterator[str]:
@@ -370,7 +373,7 @@ class _Checker:
         declared = node.node.dependencies
         # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
         part = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
-        self._problem(f"a cycle: {text}", after[0], (*node.path, *part), dotted(part))
+        self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *part), dotted(part))
 
 
 def _groups(

@@ -1,4 +1,4 @@
-"""What runs a node: the built-in handlers, the call of a tool, and the contract's simulation."""
+"""Running a node: the built-in handlers, the call of a tool, and the contract's simulation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ToolCaller = Callable[[str, dict[str, Any]], Awaitable[ToolResult]]
 
 @dataclass(frozen=True)
 class NodeContext:
-    """What a handler can know about the run around its node."""
+    """Context of a handler's call: the node and the run around it."""
 
     plan_id: str
     """The plan's id."""
@@ -78,7 +78,7 @@ class NodeContext:
     """The node's content key; empty where nothing was compiled."""
 
     budget: Budget | None = None
-    """What the run may still spend; `None` for no limit."""
+    """Budget of the run; `None` for no limit."""
 
     report_progress: Callable[[float | None, str], None] | None = None
     """Tells how far the node's work has come; see `ToolContext`."""
@@ -95,7 +95,7 @@ class NodeContext:
 
     @property
     def tool_context(self) -> ToolContext:
-        """What a tool is told about this node."""
+        """Context for the tools that this node calls."""
         told = ToolContext(
             workflow_context=self.workflow_context,
             node_description=self.node.description,

@@ -1,4 +1,4 @@
-"""What a plan is: the vibe, its nodes and their execution policy.
+"""Plans: the vibe, the nodes and their execution policy.
 
 The classes take what the reference's own `WorkflowPlan.model_dump_json()` writes. They hold values and check the
 shape of single fields; whether the nodes fit together is checked in one place, `vibe_prefect.graph`.
@@ -27,7 +27,7 @@ class Vibe(BaseModel):
     """How it should feel, such as `dark, atmospheric`."""
 
     constraints: list[str] = Field(default_factory=list[str])
-    """What must hold, such as `under 60 seconds`."""
+    """Requirements, such as `under 60 seconds`."""
 
     domain: str | None = None
     """The field it belongs to, such as `visual`."""
@@ -37,7 +37,7 @@ class Vibe(BaseModel):
 
 
 class WorkflowNodeType(StrEnum):
-    """What kind of work a node does."""
+    """Kinds of work that nodes do."""
 
     ANALYZE = "analyze"
     GENERATE = "generate"
@@ -73,7 +73,7 @@ class NodePolicy(BaseModel):
     """Prefect tags of the task run, besides the node type and the tool. Prefect's tag-based limits apply to them."""
 
     cache: Literal["default", "recompute", "disable"] | None = None
-    """`recompute` makes the node anew in every run, and its dependents with it; `disable` does not keep it at all.
+    """`recompute` runs the node again in every run, and its dependents with it; `disable` keeps no record of it.
     Default: `default`, what finished is kept."""
 
     variation: str | int | None = None
@@ -89,13 +89,13 @@ class WorkflowNode(BaseModel):
     """Unique in the plan: letters, digits, `.`, `_` and `-`, at most 100, the first a letter or a digit."""
 
     type: WorkflowNodeType = Field(title="Type")
-    """What kind of work it does."""
+    """Kind of work."""
 
     description: str
-    """What to do, for people and as a prompt."""
+    """Task of the node, for people and as a prompt."""
 
     parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """What the work needs. `tool` names a registered tool, `tool_inputs` are its inputs."""
+    """Parameters of the work. `tool` names a registered tool, `tool_inputs` are its inputs."""
 
     dependencies: list[str] = Field(default_factory=list[str])
     """Ids of the nodes that must complete first, each with everything below it. Their outputs are passed on."""

@@ -20,9 +20,9 @@ from ruamel.yaml.composer import Composer, MaxDepthExceededError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-from vibe_prefect.errors import UsageError, printable
+from vibe_prefect.errors import Finding, UsageError, printable
 from vibe_prefect.graph import DataPath, PlanLimits
-from vibe_prefect.plan_values import HALF, MAX_DEPTH, MAX_VALUES, half_message, value_message
+from vibe_prefect.plan_values import HALF, MAX_DEPTH, MAX_VALUES, SEVERAL_PLANS, half_finding, value_finding
 
 TOO_DEEP = f"nested too deeply to be a plan; nodes may be nested {PlanLimits().max_depth} deep"
 
@@ -38,24 +38,28 @@ MAX_REPEATED = 100_000
 _MAX_DIGITS = 100
 """Digits of a number that is read; one of 64 bits has twenty."""
 
+_MERGE_KEY = Finding.advised("merge keys (<<) are not supported", "write the values out")
+
 _TOKEN = re.compile(r'[{}\[\]"]|[^\s,:{}\[\]"]+')
 
 
 class TextError(UsageError, ValueError):
     """A text that is neither JSON nor YAML, or larger than what is read."""
 
-    def __init__(self, message: str, line: int | None = None, column: int = 0) -> None:
+    def __init__(self, message: str, line: int | None = None, column: int = 0, hint: str | None = None) -> None:
         """Tell what is wrong with a text.
 
         Args:
             message: What was found and what was expected.
             line: Line of the place, from 0; `None` for the text as a whole.
             column: Column of the place, from 0.
+            hint: Remedy, as it stands in the message.
         """
         self.message = message
         self.line = line
         self.column = column
-        super().__init__(message, line, column)
+        self.hint = hint
+        super().__init__(message, line, column, hint)
 
     def __str__(self) -> str:
         return self.message
@@ -66,10 +70,10 @@ class Fault:
     """A value that cannot be taken as it stands; something harmless stands in its place, or it is left out."""
 
     path: DataPath
-    """Where in the data."""
+    """Path within the data."""
 
     message: str
-    """What was found and what was expected."""
+    """Text: what was found and what was expected."""
 
     at: tuple[int, int] | None = None
     """Its line and column in the text, from 0; `None` without a text."""
@@ -82,6 +86,9 @@ class Fault:
 
     dropped: frozenset[str] = frozenset()
     """Texts within a value that was left out."""
+
+    hint: str | None = None
+    """Remedy, as it stands in the message."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +115,8 @@ def compose_yaml(text: str) -> Any:
     text = _whole(text)
     if half := HALF.search(text):
         line = text.count("\n", 0, half.start())
-        raise TextError(half_message(text), line, half.start() - text.rfind("\n", 0, half.start()) - 1)
+        found = half_finding(text)
+        raise TextError(found.message, line, half.start() - text.rfind("\n", 0, half.start()) - 1, found.hint)
     _check_version(text)
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
@@ -139,8 +147,8 @@ class _Composer(cast("type[Any]", Composer)):
         tag = str(getattr(event, "ctag", None) or "")
         if tag and tag not in _PLAIN_TAGS:
             written = printable(tag.replace(_TAG, "!!"), 60)
-            message = f"the tag {written} is not supported; leave it out, and write the value itself"
-            raise TextError(message, event.start_mark.line, event.start_mark.column)
+            found = Finding.advised(f"the tag {written} is not supported", "leave it out, and write the value itself")
+            raise TextError(found.message, event.start_mark.line, event.start_mark.column, found.hint)
         return super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
@@ -249,7 +257,7 @@ class _Walk:
             message = f"aliases (*name) make more than {MAX_REPEATED:,} values; do they multiply?"
             raise TextError(message, *_at(node))
         if self._count > MAX_VALUES:
-            raise TextError(f"more than {MAX_VALUES:,} values; make several plans of it", *_at(node))
+            raise TextError(f"more than {MAX_VALUES:,} values; {SEVERAL_PLANS}", *_at(node), SEVERAL_PLANS)
 
     def _items(
         self, node: Any, target: dict[str, Any], path: DataPath
@@ -261,12 +269,12 @@ class _Walk:
             key = _readable(_whole(written))
             below = (*path, key)
             if key != _whole(written):
-                self._faults.append(Fault(below, half_message(written), _at(key_node), of_key=True))
+                half = half_finding(written)
+                self._faults.append(Fault(below, half.message, _at(key_node), of_key=True, hint=half.hint))
             if key == "<<" or key in target:
-                message = "merge keys (<<) are not supported; write the values out" if key == "<<" else ""
-                message = message or f"the key {key!r} stands here twice"
+                found = _MERGE_KEY if key == "<<" else Finding(f"the key {key!r} stands here twice")
                 dropped = frozenset(_texts(value_node))
-                self._faults.append(Fault(below, message, _at(key_node), True, False, dropped))
+                self._faults.append(Fault(below, found.message, _at(key_node), True, False, dropped, found.hint))
                 continue
             target[key] = None
             yield value_node, target, key, below
@@ -274,20 +282,21 @@ class _Walk:
     def _scalar(self, node: Any, path: DataPath) -> Any:
         text, kind = str(node.value), str(node.tag).removeprefix(_TAG)
         if kind == "int" and len(text) > _MAX_DIGITS:
-            return self._replaced(node, path, f"{printable(text, 60)} has more than 64 bits; put it in quotes", 1)
+            found = Finding.advised(f"{printable(text, 60)} has more than 64 bits", "put it in quotes")
+            return self._replaced(node, path, found, 1)
         try:
             value = _plain(kind, text)
         except ValueError:
-            return self._replaced(node, path, f"not a number: {printable(text, 60)}", 1)
+            return self._replaced(node, path, Finding(f"not a number: {printable(text, 60)}"), 1)
         if isinstance(value, str):
             value = _whole(value)
             if HALF.search(value):
-                return self._replaced(node, path, half_message(value), _readable(value))
-        message = value_message(value)
-        return value if message is None or isinstance(value, str) else self._replaced(node, path, message, 1)
+                return self._replaced(node, path, half_finding(value), _readable(value))
+        found = value_finding(value)
+        return value if found is None or isinstance(value, str) else self._replaced(node, path, found, 1)
 
-    def _replaced(self, node: Any, path: DataPath, message: str, value: Any) -> Any:
-        self._faults.append(Fault(path, message, _at(node)))
+    def _replaced(self, node: Any, path: DataPath, found: Finding, value: Any) -> Any:
+        self._faults.append(Fault(path, found.message, _at(node), hint=found.hint))
         return value
 
 

@@ -14,7 +14,7 @@ from typing import cast
 
 from pydantic import BaseModel
 
-from vibe_prefect.errors import shorten
+from vibe_prefect.errors import Finding, shorten
 from vibe_prefect.graph import DataPath
 
 MAX_DEPTH = 200
@@ -30,6 +30,8 @@ MAX_SHOWN = 12
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 """The integers that orjson, and so the server, writes."""
 
+SEVERAL_PLANS = "make several plans of it"
+
 HALF = re.compile("[\ud800-\udfff]")
 """Half of a character: a surrogate that stands alone."""
 
@@ -39,30 +41,33 @@ class ValueProblem:
     """A value of a plan that cannot be kept as it stands."""
 
     path: DataPath
-    """Where in the plan's data."""
+    """Path within the plan's data."""
 
     message: str
-    """What was found, and what to do."""
+    """Text: what was found, and what to do."""
+
+    hint: str | None = None
+    """Remedy, as it also stands in the message."""
 
 
-def value_message(value: object) -> str | None:
+def value_finding(value: object) -> Finding | None:
     """Return what is wrong with a text or a number, and what to do; `None` where it can be kept."""
     match value:
         case str():
-            return _text_message(value)
+            return _text_finding(value)
         case int() if not SMALLEST <= value <= LARGEST:
-            return f"{shorten(value)} has more than 64 bits; put it in quotes"
+            return Finding.advised(f"{shorten(value)} has more than 64 bits", "put it in quotes")
         case float() if not isfinite(value):
-            return f"expected a finite number, found {value}"
+            return Finding(f"expected a finite number, found {value}")
         case _:
             return None
 
 
-def half_message(text: str) -> str:
+def half_finding(text: str) -> Finding:
     """Return what is wrong with a text that has half of a character in it."""
     half = HALF.search(text)
     escape = f"\\u{ord(half.group()):04x}" if half else ""
-    return f"{escape} is half a character; write the character itself, or both halves"
+    return Finding.advised(f"{escape} is half a character", "write the character itself, or both halves")
 
 
 def value_problems(root: object) -> Iterator[ValueProblem]:
@@ -77,17 +82,17 @@ def value_problems(root: object) -> Iterator[ValueProblem]:
         value, path = stack.pop()
         count += 1
         if len(path) > MAX_DEPTH:
-            yield ValueProblem(path[:MAX_SHOWN], f"nested more than {MAX_DEPTH} levels deep; flatten it")
+            yield ValueProblem(path[:MAX_SHOWN], f"nested more than {MAX_DEPTH} levels deep; flatten it", "flatten it")
             return  # a value that holds itself has no end
         if count > MAX_VALUES:
-            yield ValueProblem((), f"more than {MAX_VALUES:,} values; make several plans of it")
+            yield ValueProblem((), f"more than {MAX_VALUES:,} values; {SEVERAL_PLANS}", SEVERAL_PLANS)
             return
-        if message := value_message(value):
-            yield ValueProblem(path, message)
+        if found := value_finding(value):
+            yield ValueProblem(path, found.message, found.hint)
             continue
         for key, part in _parts(value):
-            if isinstance(key, str) and (message := _text_message(key)):
-                yield ValueProblem(path, f"the key {shorten(key)}: {message}")
+            if isinstance(key, str) and (found := _text_finding(key)):
+                yield ValueProblem(path, f"the key {shorten(key)}: {found.message}", found.hint)
             else:
                 stack.append((part, (*path, key)))
 
@@ -106,7 +111,8 @@ def _parts(value: object) -> Iterator[tuple[str | int, object]]:
             return
 
 
-def _text_message(text: str) -> str | None:
+def _text_finding(text: str) -> Finding | None:
     if "\0" in text:
-        return f"a NUL character (\\0) at position {text.index(chr(0)):,}, which databases cannot hold; leave it out"
-    return half_message(text) if not text.isascii() and HALF.search(text) else None
+        where = f"a NUL character (\\0) at position {text.index(chr(0)):,}"
+        return Finding.advised(f"{where}, which databases cannot hold", "leave it out")
+    return half_finding(text) if not text.isascii() and HALF.search(text) else None

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from vibe_prefect.encodings import marked_codec
-from vibe_prefect.errors import PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted
+from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
+from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted, too_deep
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.plan_repair import Repaired, owner_of, repair
 from vibe_prefect.plan_text import TOO_DEEP, Fault, TextError, Tree, compose_json, compose_yaml, read_tree
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.wording import finding
+from vibe_prefect.wording import advised_finding
 
 MAX_FILE_BYTES = 50_000_000
 """The largest plan file that is read."""
@@ -73,28 +73,28 @@ class LoadedPlan:
     """The plan."""
 
     source: PlanFile
-    """Where its values stand."""
+    """Places of its values."""
 
 
 @dataclass(frozen=True)
 class PlanPart:
-    """What could be read of a plan whose values do not all have a plan's shape."""
+    """Readable part of a plan whose values do not all have a plan's shape."""
 
     repaired: Repaired
     """The plan with placeholders, and what they leave open."""
 
     source: PlanFile
-    """Where its values stand."""
+    """Places of its values."""
 
     problems: tuple[Problem, ...]
-    """What is wrong with the shape of its values."""
+    """Problems with the shape of its values."""
 
 
 class PlanShapeError(PlanError):
     """A plan whose values do not all have a plan's shape."""
 
     part: PlanPart | None = None
-    """What could be read all the same; `vibe_prefect.compiler.whole_error` checks it further. Lost in pickling."""
+    """Readable part of the plan; `vibe_prefect.compiler.whole_error` checks it further. Lost in pickling."""
 
 
 def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
@@ -125,7 +125,7 @@ def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedP
         source = _json_file(name, text) or _yaml_file(name, text)
     except TextError as error:
         place = None if error.line is None else Position(name, error.line + 1, error.column + 1)
-        raise PlanError([Problem(error.message, None, None, place)], name) from None
+        raise PlanError([Problem(error.message, None, None, place, error.hint)], name) from None
     except RecursionError:
         raise _file_error(name, TOO_DEEP) from None
     return parse_plan(source, limits)
@@ -151,7 +151,7 @@ def plan_of_data(data: Mapping[str, Any], limits: PlanLimits | None = None) -> L
             raise _file_error(name, TOO_DEEP) from None
         except (TypeError, ValueError):  # values that no text holds, such as models: pydantic knows what to do
             tree = Tree(values, {}, ())
-        values, faults = tree.data, tuple(Fault(fault.path, fault.message) for fault in tree.faults)
+        values, faults = tree.data, tuple(Fault(fault.path, fault.message, hint=fault.hint) for fault in tree.faults)
     return parse_plan(PlanFile(name, "", values, "json", faults), limits)
 
 
@@ -262,8 +262,8 @@ def _check_depth(source: PlanFile, data: Mapping[str, Any], limits: PlanLimits) 
         if not isinstance(nodes, list) or not nodes:
             continue
         if depth > limits.max_depth:
-            message = f"nested more than {limits.max_depth} levels deep; flatten the tree and use dependencies"
-            raise PlanError([Problem(message, _id_of(source.data, path), None, source.position(path))], source.name)
+            found, place = too_deep(limits.max_depth), source.position(path)
+            raise PlanError([Problem(found.message, _id_of(source.data, path), None, place, found.hint)], source.name)
         for index, node in enumerate(cast("list[Any]", nodes)):
             if isinstance(node, Mapping):
                 stack.append((cast("Any", node).get("children"), depth + 1, (*path, index, "children")))
@@ -273,7 +273,7 @@ def _fault_problem(source: PlanFile, fault: Fault) -> Problem:
     node_id, field = _place(source, fault.path)
     at = fault.at
     position = source.position(fault.path) if at is None else Position(source.name, at[0] + 1, at[1] + 1)
-    return Problem(fault.message, node_id, None if fault.of_key else field, position)
+    return Problem(fault.message, node_id, None if fault.of_key else field, position, fault.hint)
 
 
 def _follows(detail: Mapping[str, Any], places: set[DataPath]) -> bool:
@@ -298,7 +298,8 @@ def _shape_error(source: PlanFile, problems: list[Problem], misshapen: list[Data
 def _shape_problem(source: PlanFile, detail: dict[str, Any]) -> Problem:
     path = cast("DataPath", detail["loc"])
     node_id, field = _place(source, path)
-    return Problem(_shape_message(path, detail), node_id, field, source.position(path))
+    found = _shape_finding(path, detail)
+    return Problem(found.message, node_id, field, source.position(path), found.hint)
 
 
 def _place(source: PlanFile, path: DataPath) -> tuple[str | None, str]:
@@ -308,20 +309,21 @@ def _place(source: PlanFile, path: DataPath) -> tuple[str | None, str]:
     return node_id, dotted(path[len(owner) :]) if node_id is not None and path != owner else dotted(path)
 
 
-def _shape_message(path: DataPath, detail: dict[str, Any]) -> str:
+def _shape_finding(path: DataPath, detail: dict[str, Any]) -> Finding:
     match detail["type"]:
         case "missing":
-            return "missing; it is required"
+            return Finding("missing; it is required")
         case "extra_forbidden":
             known = _model_at(path).model_fields
-            return f"unknown field{did_you_mean(str(path[-1]), known) or '; known fields: ' + ', '.join(known)}"
+            hint = did_you_mean(str(path[-1]), known) or f"known fields: {', '.join(known)}"
+            return Finding.advised("unknown field", hint)
         case "enum":
             known = [kind.value for kind in WorkflowNodeType]
             found = detail["input"]
             hint = did_you_mean(found, known) if isinstance(found, str) else ""
-            return f"expected one of {', '.join(known)}, found {shorten(found)}{hint}"
+            return Finding.advised(f"expected one of {', '.join(known)}, found {shorten(found)}", hint)
         case _:
-            return finding(detail)
+            return advised_finding(detail)
 
 
 def _model_at(path: DataPath) -> type[BaseModel]:

@@ -19,7 +19,7 @@ PREVIEW_LENGTH = 100
 
 
 class ProgressEventType(StrEnum):
-    """What has happened."""
+    """Kind of event."""
 
     WORKFLOW_STARTED = "workflow_started"
     WORKFLOW_COMPLETED = "workflow_completed"
@@ -35,7 +35,7 @@ class ProgressEvent:
     """One step of a run."""
 
     event_type: ProgressEventType
-    """What has happened."""
+    """Kind of event."""
 
     node_id: str | None = None
     """To which node; `None` for the run and its groups."""
@@ -57,7 +57,7 @@ ProgressCallback = Callable[[ProgressEvent], object]
 
 
 class RunObserver:
-    """What the engine tells while a plan runs, in order, from the event loop's own thread. Override what matters."""
+    """Receiver of the steps of a run, in order and on the event loop's thread. Override the methods you need."""
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """The run begins; `reused` of its `total` nodes are complete already."""
@@ -72,7 +72,7 @@ class RunObserver:
         """A node has completed, failed or been skipped."""
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """A node was complete already, in the run that this one goes on from."""
+        """A node is reused: it completed in the run that this one resumes."""
 
     def feedback_recorded(self, node_id: str, feedback: dict[str, Any], suggestion: dict[str, Any] | None) -> None:
         """A node's feedback is there, and a suggestion to replan where there is one; `node_finished` follows."""

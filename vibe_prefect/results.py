@@ -1,4 +1,4 @@
-"""What came of a run: a result for each node, and the run's own summary. The shapes are the contract's."""
+"""Results of runs: a result for each node, and the run's own summary. The shapes are the contract's."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def resume_command(name: str) -> str:
 
 @dataclass
 class NodeResult:
-    """What came of one node."""
+    """Result of one node."""
 
     node_id: str
     """The node's id."""
@@ -44,7 +44,7 @@ class NodeResult:
     """How it ended."""
 
     result: Any = None
-    """What its handler returned, as JSON data; `None` unless it completed."""
+    """Return value of its handler, as JSON data; `None` unless the node completed."""
 
     error: str | None = None
     """Why it failed or was skipped."""
@@ -56,12 +56,12 @@ class NodeResult:
     """When its first attempt began, ISO 8601; for a skipped node, when it was skipped. `None` where nobody knows."""
 
     reused: bool = False
-    """Whether it was kept from an earlier run."""
+    """Whether it was reused from an earlier run."""
 
 
 @dataclass
 class ExecutionResult:
-    """What came of a run."""
+    """Result of a run."""
 
     plan_id: str
     """The plan's id."""
@@ -88,10 +88,10 @@ class ExecutionResult:
     """The topological groups of the whole plan, each in plan order."""
 
     feedback_data: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """What was learned about each executed node, by its id."""
+    """Feedback about each executed node, by its id."""
 
     replan_suggestions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    """What a planner should look at again, each with a `timestamp`."""
+    """Suggestions for a planner, each with a `timestamp`."""
 
     def add_node_result(self, result: NodeResult) -> None:
         """Store a node's result under its id."""

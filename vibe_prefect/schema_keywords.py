@@ -162,9 +162,9 @@ def _evaluated(validator: Any, instance: dict[str, Any], schema: Any) -> set[str
 def _targets(validator: Any, rules: dict[str, Any]) -> Iterator[Any]:
     for keyword in ("$ref", "$dynamicRef"):
         if keyword in rules:
-            yield validator._resolver.lookup(rules[keyword])
+            yield validator._resolver.lookup(rules[keyword])  # noqa: SLF001 - jsonschema has no public one
     if "$recursiveRef" in rules:
-        yield lookup_recursive_ref(validator._resolver)
+        yield lookup_recursive_ref(validator._resolver)  # noqa: SLF001 - jsonschema has no public one
 
 
 def _applied(validator: Any, instance: dict[str, Any], rules: dict[str, Any]) -> Iterator[Any]:

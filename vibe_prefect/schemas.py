@@ -59,10 +59,10 @@ class SchemaProblem:
     """One reason why data cannot be checked against a schema."""
 
     path: tuple[str | int, ...]
-    """Where in the schema: keys and list indices."""
+    """Path within the schema: keys and list indices."""
 
     message: str
-    """What was found and what was expected."""
+    """Text: what was found and what was expected."""
 
     def __str__(self) -> str:
         return f"schema{_dotted(self.path)}: {self.message}"
@@ -73,10 +73,10 @@ class Mismatch:
     """One place of data that does not fit a schema."""
 
     path: tuple[str | int, ...]
-    """Where in the data: keys and list indices."""
+    """Path within the data: keys and list indices."""
 
     message: str
-    """What was found and what was expected."""
+    """Text: what was found and what was expected."""
 
     def __str__(self) -> str:
         return f"${_dotted(self.path)}: {self.message}"

@@ -32,7 +32,7 @@ from vibe_prefect.models import WorkflowNodeType
 
 
 class Method(StrEnum):
-    """What a selector compares its value with."""
+    """Properties of nodes that a selector compares its value with."""
 
     ID = "id"
     """The node's id; `id:a` is the same as `a`."""
@@ -55,7 +55,7 @@ class Selector:
     """The selector as written."""
 
     method: Method
-    """What the value is compared with."""
+    """Property that the value is compared with."""
 
     value: str
     """A value or a glob."""
@@ -312,7 +312,7 @@ def _waits(graph: PlanGraph) -> Iterator[tuple[Vertex, Vertex]]:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which nodes of a run may be executed, and which are executed even where there is a record of them."""
+    """Selection of the nodes that may run, and of those that run again although they have a record."""
 
     select: str | None = None
     """Selectors of the nodes that may be executed; all when left out."""

@@ -17,7 +17,7 @@ MAX_TRACEBACK = 100_000
 """Characters of a traceback that goes to the run's log as it is."""
 
 _UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Control characters but tab and line breaks; lone surrogates, which have no UTF-8; what is no character at all."""
+"""Control characters but tab and line breaks; lone surrogates, which have no UTF-8; what is not a character at all."""
 
 
 def sendable(text: str, most: int) -> str:

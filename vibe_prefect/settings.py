@@ -43,7 +43,7 @@ Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_paths)]
 
 
 class VibePrefectSettings(PrefectBaseSettings):
-    """What applies to every run unless a parameter says otherwise."""
+    """Defaults of every run; parameters of a run override them."""
 
     model_config = build_settings_config(("integrations", "vibe_prefect"))
 
@@ -116,6 +116,13 @@ def load_settings() -> VibePrefectSettings:
     for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
         remember(*secrets_in_address(address or ""))
     return settings
+
+
+def package_settings() -> VibePrefectSettings:
+    """Return the settings with the package's own values, whatever is configured."""
+    return VibePrefectSettings.model_construct(
+        fetch=FetchSettings.model_construct(), media=MediaSettings.model_construct(), llm=LLMSettings.model_construct()
+    )
 
 
 def variable(*path: str) -> str:

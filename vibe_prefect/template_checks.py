@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from vibe_prefect.errors import did_you_mean
+from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.output_fields import missing_part
 from vibe_prefect.template_names import References, Step, references
 from vibe_prefect.templates import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
@@ -33,7 +33,7 @@ class TemplateCheck:
     stated: Callable[[str], StatedOutput | None]
     """Looks up what is known of the output of a node, by its id."""
 
-    def messages(self, text: str, *, raw: bool) -> Iterator[str]:
+    def findings(self, text: str, *, raw: bool) -> Iterator[Finding]:
         """Yield what is wrong with a template.
 
         Args:
@@ -43,27 +43,30 @@ class TemplateCheck:
         try:
             found = references(text)
         except InvalidTemplateError as error:
-            yield str(error)
+            yield Finding(str(error))
             return
         for name in found.outputs:
             yield from self._output(name, found)
         if not raw and not found.subtracted:
             yield from map(_unknown_name, sorted(found.names - TEMPLATE_NAMES))
 
-    def _output(self, name: str, found: References) -> Iterator[str]:
+    def _output(self, name: str, found: References) -> Iterator[Finding]:
         if self.dependencies is None or name in self.dependencies:
             parts = dict.fromkeys(field.steps for field in found.fields if field.output == name)
-            yield from dict.fromkeys(message for steps in parts if (message := self._missing(name, steps)))
+            messages = dict.fromkeys(message for steps in parts if (message := self._missing(name, steps)))
+            yield from map(Finding, messages)
             return
         meant = found.subtracted.get(name)
         if meant in self.dependencies:
-            yield f"the template reads outputs.{meant} as a subtraction; write outputs[{meant!r}]"
+            text = f"the template reads outputs.{meant} as a subtraction"
+            yield Finding.advised(text, f"write outputs[{meant!r}]")
             return
         known = (
             f"its dependencies are {', '.join(self.dependencies)}" if self.dependencies else "it has no dependencies"
         )
         hint = did_you_mean(name, self.dependencies)
-        yield f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}{hint}"
+        text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}"
+        yield Finding.advised(text, hint)
 
     def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
         stated = self.stated(name)
@@ -77,6 +80,6 @@ def _output_name(id: str) -> str:
     return f"outputs.{id}" if id.isidentifier() else f"outputs[{id!r}]"
 
 
-def _unknown_name(name: str) -> str:
-    hint = did_you_mean(name, TEMPLATE_NAMES) or f"; a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
-    return f"the template names {name!r}, which is not defined{hint}{LITERAL_BRACES}"
+def _unknown_name(name: str) -> Finding:
+    hint = did_you_mean(name, TEMPLATE_NAMES) or f"a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
+    return Finding.advised(f"the template names {name!r}, which is not defined", f"{hint}{LITERAL_BRACES}")

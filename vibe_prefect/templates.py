@@ -113,7 +113,7 @@ def _data(value: Any) -> Any:
     """Return what an expression yields as plain data: what is lazy becomes a list, marked-up text plain text."""
     match value:
         case Undefined():
-            raise UndefinedError(value._undefined_message)  # pyright: ignore[reportPrivateUsage]
+            raise UndefinedError(value._undefined_message)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         case str():
             return str(value)
         case Mapping():
@@ -123,7 +123,7 @@ def _data(value: Any) -> Any:
         case Collection() | Iterator():
             return [_data(item) for item in cast("Iterator[Any]", value)]
         case _ if callable(value) or type(value).__module__.startswith("jinja2"):
-            raise SecurityError(f"the template yields a {type(value).__name__}, which is no data")
+            raise SecurityError(f"the template yields a {type(value).__name__}, which is not data")
         case _:
             return value
 

@@ -59,7 +59,7 @@ KeyPlace = Annotated[str, Field(pattern=r"^(env:[A-Za-z_]\w*|secret:[a-z0-9][a-z
 
 
 class FetchSettings(PrefectBaseSettings):
-    """What `http_fetch` may fetch."""
+    """Limits of `http_fetch`."""
 
     model_config = build_settings_config(("integrations", "vibe_prefect", "fetch"))
 
@@ -106,7 +106,7 @@ class FetchSettings(PrefectBaseSettings):
 
 
 class MediaSettings(PrefectBaseSettings):
-    """Who makes images and speech."""
+    """Endpoints for images and speech."""
 
     model_config = build_settings_config(("integrations", "vibe_prefect", "media"))
 
@@ -202,7 +202,7 @@ class MediaSettings(PrefectBaseSettings):
 
 
 class LLMSettings(PrefectBaseSettings):
-    """Which language model runs nodes, and within which limits."""
+    """Language models that run nodes, and their limits."""
 
     model_config = build_settings_config(("integrations", "vibe_prefect", "llm"))
 

@@ -20,6 +20,12 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
+def rough(value: float) -> str:
+    """Return a duration that is only a guess, in whole seconds."""
+    whole = max(1, round(value))
+    return f"{whole} s" if whole < 60 else seconds(whole)
+
+
 def size(count: int) -> str:
     """Return a number of bytes, in thousands."""
     if count < 1000:

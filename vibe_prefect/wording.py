@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vibe_prefect.errors import shorten
+from vibe_prefect.errors import Finding, shorten
 
 _EXPECTED = {
     "string_type": "text",
@@ -32,18 +32,23 @@ _BOUNDS = {
 
 
 def finding(detail: dict[str, Any]) -> str:
-    """Return one pydantic error as `expected ..., found ...`.
+    """Return one pydantic error as `expected ..., found ...`, with what to do about it.
 
     Args:
         detail: An entry of `ValidationError.errors()`.
     """
+    return advised_finding(detail).message
+
+
+def advised_finding(detail: dict[str, Any]) -> Finding:
+    """Return the same with the hint apart; see `finding`."""
     kind = str(detail["type"])
     found = f"found {shorten(detail['input'])}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return f"expected {words.format(detail['ctx'][name])}, {found}"
+        return Finding(f"expected {words.format(detail['ctx'][name])}, {found}")
     if kind in _EXPECTED:
-        quotes = "; put it in quotes" if kind == "string_type" and isinstance(detail["input"], int | float) else ""
-        return f"expected {_EXPECTED[kind]}, {found}{quotes}"
+        hint = "put it in quotes" if kind == "string_type" and isinstance(detail["input"], int | float) else ""
+        return Finding.advised(f"expected {_EXPECTED[kind]}, {found}", hint)
     message = str(detail["msg"])
-    return f"{message[:1].lower()}{message[1:]}, {found}"
+    return Finding(f"{message[:1].lower()}{message[1:]}, {found}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.backing import Backing, Backings
-from vibe_prefect.errors import Position, Problem, did_you_mean, shorten
+from vibe_prefect.errors import Finding, Position, Problem, did_you_mean, shorten
 from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanLimits, PlanSource, dotted
 from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json
@@ -42,7 +42,7 @@ class LooseNode:
     """The node as written."""
 
     path: DataPath
-    """Where it stands in the plan's data."""
+    """Path within the plan's data."""
 
     dependencies: tuple[str, ...]
     """Ids of the nodes that it depends on, as written."""
@@ -103,8 +103,9 @@ class WorkChecks:
             elif self._backings.of(place.node) is None and place.node.id not in self._doubts.nodes:
                 unbacked.append(place)
         if unbacked:
-            message = _unbacked_message([place.node.id for place in unbacked])
-            self._problems.append(Problem(message, position=self._position(unbacked[0].path)))
+            found = _unbacked_finding([place.node.id for place in unbacked])
+            position = self._position(unbacked[0].path)
+            self._problems.append(Problem(found.message, position=position, hint=found.hint))
         return self._problems
 
     def _check_values(self) -> None:
@@ -117,7 +118,7 @@ class WorkChecks:
             id = node.id if owner else None
             self._unkept.add((id, str(found.path[len(owner)]) if len(found.path) > len(owner) else ""))
             field = dotted(found.path[len(owner) :])
-            self._problems.append(Problem(found.message, id, field or None, self._position(found.path)))
+            self._problems.append(Problem(found.message, id, field or None, self._position(found.path), found.hint))
 
     def _check_plan_json(self) -> None:
         for field in ("source_vibe", "policy"):
@@ -148,7 +149,8 @@ class WorkChecks:
         name = tool_of(place.node, self._backings.tools)
         tool = self._backings.tools.get(name) if name else None
         if name is None or tool is None:
-            self._problem(place, ("parameters", "tool"), _unknown_message(str(name), self._backings.tools))
+            found = _unknown_finding(str(name), self._backings.tools)
+            self._problem(place, ("parameters", "tool"), found.message, found.hint)
             return
         for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
             missing = getattr(tool, lack, None)
@@ -172,16 +174,16 @@ class WorkChecks:
         check = TemplateCheck(None if doubtful else place.dependencies, self._stated_output)
         templated: list[DataPath] = []
         for path, text in walk_templates(inputs):
-            for message in check.messages(text, raw=path[0] in raw):
-                self._problem(place, _field(path, described), message)
+            for found in check.findings(text, raw=path[0] in raw):
+                self._problem(place, _field(path, described), found.message, found.hint)
             if path[0] not in raw:
                 templated.append(path)
         for problem in input_problems(tool, inputs, self._dependencies(place)):
             message = f"{problem.message} (tool {name!r})"
             if problem.of_dependencies:
-                self._problem(place, ("dependencies",), message)
+                self._problem(place, ("dependencies",), message, problem.hint)
             elif not any(problem.path[: len(path)] == path for path in templated):
-                self._problem(place, _field(problem.path, described), message)
+                self._problem(place, _field(problem.path, described), message, problem.hint)
         defaults = default_outputs(tool, place.node.id)
         literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
         self._claim_outputs(place, tool, literal, defaults)
@@ -194,15 +196,15 @@ class WorkChecks:
         for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
             path = literal.get(name)
             if isinstance(path, str) and leaves_folder(path):
-                message = f"{path!r} lies outside the run's output folder; use a path below it"
-                self._problem(place, ("parameters", "tool_inputs", name), message)
+                outside = Finding.advised(f"{path!r} lies outside the run's output folder", "use a path below it")
+                self._problem(place, ("parameters", "tool_inputs", name), outside.message, outside.hint)
             plain = plain_path(path) if isinstance(path, str) else None
             clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
             if clash is not None:
                 where = self._position_of_node.get(clash.owner)
                 hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
-                message = f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}; {hint}"
-                self._problem(place, ("parameters", "tool_inputs", name), message)
+                taken = Finding.advised(f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}", hint)
+                self._problem(place, ("parameters", "tool_inputs", name), taken.message, taken.hint)
         self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
 
     def _dependencies(self, place: CheckedNode) -> dict[str, Dependency]:
@@ -232,8 +234,9 @@ class WorkChecks:
         schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
         return StatedOutput(schema, f"the tool {name!r}")
 
-    def _problem(self, place: CheckedNode, field: DataPath, message: str) -> None:
-        self._problems.append(Problem(message, place.node.id, dotted(field), self._position((*place.path, *field))))
+    def _problem(self, place: CheckedNode, field: DataPath, message: str, hint: str | None = None) -> None:
+        position = self._position((*place.path, *field))
+        self._problems.append(Problem(message, place.node.id, dotted(field), position, hint))
 
     def _position(self, path: DataPath) -> Position | None:
         return self._source.position(path) if self._source else None
@@ -244,18 +247,18 @@ def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
     return ("description",) if path and path[0] in described else ("parameters", "tool_inputs", *path)
 
 
-def _unknown_message(name: str, tools: ToolRegistry) -> str:
+def _unknown_finding(name: str, tools: ToolRegistry) -> Finding:
     if name in MODEL_TOOLS:
-        return f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}"
-    hint = did_you_mean(name, tools) or f"; registered tools: {', '.join(tools) or 'none'}"
-    return f"unknown tool {name!r}{hint}"
+        return Finding(f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}")
+    hint = did_you_mean(name, tools) or f"registered tools: {', '.join(tools) or 'none'}"
+    return Finding.advised(f"unknown tool {name!r}", hint)
 
 
-def _unbacked_message(ids: list[str]) -> str:
+def _unbacked_finding(ids: list[str]) -> Finding:
     named = ", ".join(repr(id) for id in ids[:MAX_NAMED])
     more = f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else ""
     verb = "node has" if len(ids) == 1 else "nodes have"
-    return (
-        f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}; "
-        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
+    return Finding.advised(
+        f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}",
+        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run",
     )

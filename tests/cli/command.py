@@ -9,8 +9,13 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import jsonschema
+
+from vibe_prefect.cli.outputs import outputs_schema
 
 PROGRAM = str(Path(sys.executable).with_name("vibe-prefect"))
 DATA = Path(__file__).parents[1] / "data"
@@ -35,7 +40,19 @@ class Outcome:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """The document on standard output; one that states its kind fits the schema of `schema --output`."""
+        document = json.loads(self.out)
+        if isinstance(document, dict) and "kind" in document:
+            output_schema().validate(document)
+        return cast("Any", document)
+
+
+@cache
+def output_schema() -> Any:
+    """The validator for the documents of all commands."""
+    schema = outputs_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
 
 
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:

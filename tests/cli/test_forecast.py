@@ -50,11 +50,11 @@ def started(outcome: Outcome) -> list[str]:
 def test_the_dry_run_says_what_the_resume_then_executes(tmp_path: Path, prefect_server: str) -> None:
     plan, edited = twenty(tmp_path, "plan"), twenty(tmp_path, "edited", edited="n1-2")
     first = on(prefect_server, "run", plan, "--json", cwd=tmp_path)
-    name, id = first.json["run_name"], first.json["flow_run_id"]
+    name, id = first.json["run_name"], first.json["run_id"]
 
     dry = on(prefect_server, "run", edited, "--dry-run", "--resume", name, cwd=tmp_path)
     assert (dry.code, dry.err) == (0, "")
-    assert dry.lines[:3] == ["twenty  A wish", "20 nodes in 5 groups", f"goes on from {name}"]
+    assert dry.lines[:3] == ["twenty  A wish", "20 nodes in 5 groups", f"resumes {name}"]
     assert words(dry, "run") == EDITED
     assert len(words(dry, "reuse")) == 16
     assert any(line.endswith("changed: parameters.tool_inputs.text") for line in dry.lines)
@@ -71,7 +71,7 @@ def test_the_dry_run_says_what_the_resume_then_executes(tmp_path: Path, prefect_
     ]
     by_id = on(prefect_server, "run", edited, "--dry-run", "--resume", id, "--json", cwd=tmp_path)
     assert (by_id.code, by_id.err) == (0, "")
-    assert by_id.json["resume_from"] == {"run_name": name, "flow_run_id": id}
+    assert by_id.json["resume_from"] == {"run_name": name, "run_id": id}
     assert [id for id, node in by_id.json["nodes"].items() if node["action"] == "run"] == EDITED
     compared = on(prefect_server, "diff", name, edited, "--json", cwd=tmp_path)
     assert list(compared.json["executes"]) == EDITED
@@ -136,6 +136,8 @@ def test_json_of_a_dry_run(tmp_path: Path) -> None:
         "estimated_seconds": 2.0,
     }
     assert {name: value for name, value in data.items() if name != "nodes"} == {
+        "schema_version": 1,
+        "kind": "dry-run",
         "plan_id": "plan",
         "simulated": False,
         "resume_from": None,
@@ -261,7 +263,7 @@ def test_the_dry_run_says_which_shared_records_lost_their_files(tmp_path: Path, 
     dry = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", cwd=tmp_path)
     assert words(dry, "reuse") == ["note", "fits"], dry.out
     shutil.rmtree(records / "files")
-    Path(first.json["outputs"], "note.md").write_text("edited", encoding="utf-8")
+    Path(first.json["output_root"], "note.md").write_text("edited", encoding="utf-8")
     lost = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", "--json", cwd=tmp_path)
     assert {id: (one["action"], one["reason"]) for id, one in lost.json["nodes"].items()} == {
         "note": ("run", "its file 'note.md' was changed, and the records hold no copy of it"),

@@ -23,23 +23,24 @@ from vibe_prefect.errors import UsageError
         ("45m", timedelta(minutes=45)),
         ("0s", timedelta(0)),
         (" 7d ", timedelta(days=7)),
+        ("1d12h", timedelta(days=1, hours=12)),
+        ("1.5h", timedelta(minutes=90)),
     ],
 )
 def test_durations(text: str, duration: timedelta) -> None:
     assert parse_duration(text, "--older-than") == duration
 
 
-@pytest.mark.parametrize(
-    "text", ["", "30", "d", "-1d", "1.5h", "30 d", "30D", "1y", "1d12h", "٣d", "9" * 40 + "d", "\x1b"]
-)
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "30 d", "30D", "1d 12h", "1 y", "nan", "\x1b"])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match=r"is not a duration: write .* such as 45m, 12h, 30d or 2w"):
         parse_duration(text, "--older-than")
 
 
-def test_a_duration_has_an_end() -> None:
+@pytest.mark.parametrize("text", ["999999999w", "101y", "9" * 40 + "d", "9" * 400 + "d"])
+def test_a_duration_has_an_end(text: str) -> None:
     with pytest.raises(UsageError, match="more than 100 years"):
-        parse_duration("999999999w", "--older-than")
+        parse_duration(text, "--older-than")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def run_half(server: str, cwd: Path) -> tuple[str, str]:
     """Run the plan; returns the run's name and id."""
     outcome = on(server, "run", half(cwd), "--json", cwd=cwd)
     assert outcome.code == 1
-    return outcome.json["run_name"], outcome.json["flow_run_id"]
+    return outcome.json["run_name"], outcome.json["run_id"]
 
 
 def records_of(cwd: Path) -> Path:
@@ -105,13 +106,13 @@ def test_runs_as_json(tmp_path: Path, prefect_server: str) -> None:
     outcome = on(prefect_server, "runs", "--limit", "1", "--json", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     (row,) = outcome.json["runs"]
-    assert (row["run_name"], row["flow_run_id"], row["lineage"], row["plan"]) == (name, id, id, "half")
+    assert (row["run_name"], row["run_id"], row["record_namespace"], row["plan_id"]) == (name, id, id, "half")
     assert (row["state"], row["nodes"]) == ("Failed", {"done": 2, "total": 4})
     kept = [path for path in (records_of(tmp_path) / id).rglob("*") if path.is_file() and path.name != ".lock"]
     stored = sum(path.stat().st_size for path in kept)
     assert (row["record_bytes"], outcome.json["record_bytes"]) == (stored, stored)
     assert (row["output_bytes"], outcome.json["output_bytes"]) == (5, 5)
-    assert Path(row["outputs"]).parent == tmp_path / "outputs" / "half"
+    assert Path(row["output_root"]).parent == tmp_path / "outputs" / "half"
 
 
 @pytest.mark.server
@@ -139,13 +140,13 @@ def test_pruning_keeps_outputs_unless_told_otherwise(tmp_path: Path, prefect_ser
     assert (list(records_of(tmp_path).iterdir()), (made / "a hello.txt").exists()) == ([], True)
     second = on(prefect_server, "prune", "--older-than", "0s", "--outputs", "--json", cwd=tmp_path)
     assert second.code == 0
-    (deleted,) = (item for item in second.json["deleted"] if item["lineage"] == id)
-    assert (deleted["runs"], deleted["record_bytes"]) == ([name], 0)
+    (deleted,) = (item for item in second.json["deleted"] if item["record_namespace"] == id)
+    assert (deleted["run_names"], deleted["record_bytes"]) == ([name], 0)
     assert deleted["outputs"] == [{"path": str(made), "bytes": 5}]
     assert list(mine.parent.iterdir()) == [mine]
     again = on(prefect_server, "runs", "--json", "--limit", "200", cwd=tmp_path)
-    (row,) = (row for row in again.json["runs"] if row["flow_run_id"] == id)
-    assert (row["nodes"], row["record_bytes"], row["outputs"]) == ({"done": 2, "total": 4}, 0, None)
+    (row,) = (row for row in again.json["runs"] if row["run_id"] == id)
+    assert (row["nodes"], row["record_bytes"], row["output_root"]) == ({"done": 2, "total": 4}, 0, None)
 
 
 @pytest.mark.server

@@ -69,10 +69,10 @@ def test_json_is_one_document_and_messages_go_to_stderr(tmp_path: Path, prefect_
     assert list(data["nodes"]) == ["gather", "design", "implement", "check", "document", "announce"]
     assert data["nodes"]["gather"]["result"]["simulated"] is True
     assert data["task_runs"] == {"expected": 6, "recorded": 6}
-    assert (data["outputs"], data["files"]) == (None, [])
-    assert data["ui_url"].endswith(f"/runs/flow-run/{data['flow_run_id']}")
+    assert (data["output_root"], data["files"]) == (None, [])
+    assert data["run_url"].endswith(f"/runs/flow-run/{data['run_id']}")
     assert "simulated run completed" in outcome.err
-    assert flow_run(prefect_server, data["flow_run_id"])["name"] == data["run_name"]
+    assert flow_run(prefect_server, data["run_id"])["name"] == data["run_name"]
 
 
 def flow_run(server: str, id: str) -> Any:
@@ -97,7 +97,7 @@ def test_failed_nodes_are_named_and_the_exit_code_says_so(tmp_path: Path, prefec
         "below": "skipped",
         "after": "skipped",
     }
-    assert flow_run(prefect_server, data.json["flow_run_id"])["state_type"] == "FAILED"
+    assert flow_run(prefect_server, data.json["run_id"])["state_type"] == "FAILED"
 
 
 @pytest.mark.server

@@ -8,13 +8,13 @@ from vibe_prefect import UsageError
 from vibe_prefect.cli.schedules import schedule_of
 
 WRONG = [
-    ("", None, "--cron '' is no schedule: expected minute, hour, day, month and weekday"),
-    ("at noon", None, "--cron 'at noon' is no schedule"),
-    ("61 * * * *", "UTC", "--cron '61 .* is no schedule"),
-    ("0 6 * * 1", "Europe/Berln", "--timezone 'Europe/Berln' is no time zone; did you mean 'Europe/Berlin'"),
-    ("0 6 * * 1", "", "--timezone '' is no time zone; expected a name such as"),
-    ("0 0 6 ? * MON", None, "is no schedule: .*; there is no field for seconds at the front"),
-    ("@reboot", None, "is no schedule: .*; of the words, @hourly, @daily, "),
+    ("", None, "--cron '' is not a schedule: expected minute, hour, day, month and weekday"),
+    ("at noon", None, "--cron 'at noon' is not a schedule"),
+    ("61 * * * *", "UTC", "--cron '61 .* is not a schedule"),
+    ("0 6 * * 1", "Europe/Berln", "--timezone 'Europe/Berln' is not a time zone; did you mean 'Europe/Berlin'"),
+    ("0 6 * * 1", "", "--timezone '' is not a time zone; expected a name such as"),
+    ("0 0 6 ? * MON", None, "is not a schedule: .*; there is no field for seconds at the front"),
+    ("@reboot", None, "is not a schedule: .*; of the words, @hourly, @daily, "),
     ("0 0 30 2 *", None, "--cron '0 0 30 2 .*' never comes: there is no such date"),
     ("0 0 31 4,6,9,11 *", None, "never comes"),
     ("0 0 1 1 * 0 2020", None, "never comes"),

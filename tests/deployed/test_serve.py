@@ -171,7 +171,7 @@ async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
 
 
 WRONG = [
-    (["plan.json", "--cron", "at noon"], "--cron 'at noon' is no schedule: expected minute, hour, day"),
+    (["plan.json", "--cron", "at noon"], "--cron 'at noon' is not a schedule: expected minute, hour, day"),
     (["plan.json", "--cron", "0 0 30 2 *"], "--cron '0 0 30 2 *' never comes: there is no such date"),
     (["plan.json", "--name", "a/b"], "--name 'a/b' cannot be a name: it may not have / in it"),
     (["plan.json", "--pool", "Prefect-x"], "Prefect keeps those that begin with 'prefect'"),

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Generator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.deployed.api import BOUND, call
+from tests.programs import report_missing
 from vibe_prefect.cli.worker import RUN_GRACE, WORKER_GRACE
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port, running_server
@@ -78,7 +78,7 @@ def postgres(command: str, *arguments: str) -> None:
 def database(tmp_path: Path) -> Generator[str]:
     """The address of a PostgreSQL server of its own."""
     if not BINARIES:
-        pytest.skip("there is no PostgreSQL on this machine")
+        report_missing("PostgreSQL", "make services")
     folder = Path("/tmp") / f"vibe-prefect-pg-{os.getpid()}"  # noqa: S108 - short enough for a socket, and not root's
     folder.mkdir()
     if os.geteuid() == 0:
@@ -115,8 +115,8 @@ def test_a_plan_runs_on_postgresql(database: str, tmp_path: Path) -> None:
 def redis(tmp_path: Path) -> Generator[int]:
     """The port of a Redis server of its own."""
     program = shutil.which("redis-server")
-    if program is None or find_spec("prefect_redis") is None:
-        pytest.skip("there is no Redis on this machine, or no prefect-redis")
+    if program is None:
+        report_missing("Redis", "make services")
     port = free_port()
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     server = subprocess.Popen([program, *options], stdout=subprocess.DEVNULL)

@@ -65,8 +65,8 @@ async def test_what_is_missing_cannot_be_quoted() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("nonsense", "the answer is no verdict"),
-        ('{"criteria": [{"name": "a", "score": 7, "reason": "", "quotes": []}]}', "the answer is no verdict"),
+        ("nonsense", "the answer is not a verdict"),
+        ('{"criteria": [{"name": "a", "score": 7, "reason": "", "quotes": []}]}', "the answer is not a verdict"),
         ('{"criteria": []}', "the verdict has no score for 'a'"),
     ],
 )

@@ -19,7 +19,7 @@ from tests.reporting.reports import (
 from vibe_prefect import ExecutionStatus
 from vibe_prefect.reporting.flowchart import MAX_NODES, flowchart
 from vibe_prefect.reporting.markdown import MAX_CHARACTERS, markdown_summary
-from vibe_prefect.reporting.progress import bar, progress_note, progress_of
+from vibe_prefect.reporting.progress import bar, progress_note
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import COLUMNS, feedback_table
 from vibe_prefect.reporting.timeline import timeline
@@ -155,8 +155,7 @@ def test_a_bar_is_full_only_at_the_end(part: float, full: int) -> None:
     assert bar(part, 10) == "█" * full + "░" * (10 - full)
 
 
-def test_the_progress_of_a_report() -> None:
-    assert progress_of(release_report()).startswith(f"`{'█' * 24}` **100 %** - 8 of 8 nodes done (1 reused)\n")
+def test_progress_of_an_empty_plan_is_complete() -> None:
     assert progress_note(0, 0).startswith(f"`{'█' * 24}` **100 %** - 0 of 0 nodes done")
 
 

@@ -32,9 +32,9 @@ def test_a_report_survives_json(report: RunReport) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, r"its schema is 2, and this version reads 1; make the report anew"),
-        ({"schema": None}, r"its schema is None"),
-        ({"status": "done"}, r"run report: status: .*found 'done'; make the report anew"),
+        ({"schema_version": 2}, r"its schema is 2, and this version reads 1; write the report again"),
+        ({"schema_version": None}, r"its schema is None"),
+        ({"status": "done"}, r"run report: status: .*found 'done'; write the report again"),
         ({"nodes": 3}, r"run report: nodes: expected a list, found 3"),
     ],
 )

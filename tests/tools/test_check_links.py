@@ -83,10 +83,10 @@ async def test_links_that_are_right_pass(context: ToolContext) -> None:
         ("JavaScript:alert(1)", "has the scheme 'javascript'"),
         ("data:text/html,x", "has the scheme 'data'"),
         ("//example.org/x", "names no scheme"),
-        ("https://", "is no web address"),
-        ("https://exa_mple..org/", "is no web address"),
-        ("https://user@example.org/", "is no web address"),
-        ("mailto:nobody", "is no mail address"),
+        ("https://", "is not a web address"),
+        ("https://exa_mple..org/", "is not a web address"),
+        ("https://user@example.org/", "is not a web address"),
+        ("mailto:nobody", "is not a mail address"),
     ],
 )
 @pytest.mark.parametrize("form", ["[x]({})", '<p>\n<a href="{}">x</a>', "![x]({})"])

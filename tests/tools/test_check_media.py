@@ -115,7 +115,7 @@ async def test_every_mode_is_looked_into(workspace: Workspace, mode: str) -> Non
 async def test_what_is_no_image_fails(workspace: Workspace, content: bytes) -> None:
     result = await see(workspace, content)
     assert not result.success
-    assert "readable: 'a.png' is no image that can be read: " in str(result.error)
+    assert "readable: 'a.png' is not an image that can be read: " in str(result.error)
 
 
 async def test_a_huge_image_is_not_looked_into(workspace: Workspace) -> None:

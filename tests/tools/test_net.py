@@ -6,6 +6,8 @@ import contextlib
 import ipaddress
 import pickle
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import pytest
@@ -246,3 +248,10 @@ def test_a_list_that_is_not_written_right_is_a_usage_error(lists: dict[str, tupl
 def test_a_tool_error_survives_pickling() -> None:
     error = pickle.loads(pickle.dumps(ToolError("no", retryable=False, retry_after=2.0)))  # noqa: S301
     assert (str(error), error.retryable, error.retry_after) == ("no", False, 2.0)
+
+
+@pytest.mark.parametrize("wrong", ['allow=("https://example.org/x",)', 'allow_private=("intranet",)'])
+def test_a_wrong_allow_list_is_refused_by_optimized_python_too(wrong: str) -> None:
+    program = f"from vibe_prefect.tools.net import FetchConfig; FetchConfig({wrong})"
+    ran = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "vibe_prefect.errors.UsageError: " in ran.stderr

@@ -170,7 +170,7 @@ async def test_a_key_is_hidden_before_a_message_is_cut(
     assert parts_of_the_key(str(caught.value)) == []
 
 
-@pytest.mark.parametrize(("call", "said"), [(draw, "holds no image: "), (say, "is no wav file")])
+@pytest.mark.parametrize(("call", "said"), [(draw, "holds no image: "), (say, "is not a wav file")])
 async def test_a_key_in_an_answer_that_is_none_is_hidden_before_it_is_cut(
     server: MediaServer, context: ToolContext, call: Any, said: str
 ) -> None:
@@ -461,7 +461,7 @@ async def test_a_sound_in_another_container_is_kept_under_a_suffix_that_fits(
 
 async def test_speech_that_is_no_audio_is_kept(server: MediaServer, context: ToolContext, tmp_path: Path) -> None:
     server.audio = b"\x00\x01" * 20
-    with pytest.raises(ToolError, match=r"no wav file, nor another .* kept in 'a\.rejected\.bin'"):
+    with pytest.raises(ToolError, match=r"not a wav file, nor another .* kept in 'a\.rejected\.bin'"):
         await say(server, context)
     assert (tmp_path / "out/a.rejected.bin").read_bytes() == server.audio
 

@@ -163,7 +163,7 @@ def test_samples_that_are_not_there_are_not_the_notes_behind_them(tmp_path: Path
 )
 async def test_a_damaged_header_fails_the_check_and_says_why(tmp_path: Path, content: bytes, reason: str) -> None:
     result = await hear(tmp_path, content, min_seconds=1)
-    assert f"readable: 'a.wav' is no sound that can be read: {reason}" in str(result.error)
+    assert f"readable: 'a.wav' is not a sound that can be read: {reason}" in str(result.error)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def _help_command(error: CycloptsError) -> str:
     + "\n\n"
     + _EXITS
 )
-def run(
+def run(  # noqa: PLR0913 - a command's options
     plan: str,
     /,
     *,
@@ -145,11 +145,11 @@ def run(
         plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
         dry_run: Run nothing: say which nodes would run, which would be reused, and why.
-        resume: Go on from this run, by name or id: what finished there is not executed again.
-        select: Execute only these nodes, such as '+blog' or 'type:generate'; keep or skip the others.
-        exclude: Do not execute these.
-        refresh: Execute these even where there is a record of them.
-        reuse: Whose records serve this run: its own, or those of all runs of the plan that say so.
+        resume: Resume this run, by name or id: its completed nodes are reused.
+        select: Run only these nodes, such as '+blog' or 'type:generate'; reuse or skip the others.
+        exclude: Do not run these.
+        refresh: Run these again although they have a record.
+        reuse: Records that this run may reuse: its own, or those of every run of the plan with this option.
         concurrency: How many nodes may run at once; 32 unless the settings differ, which 'config' shows.
         input_root: The only folder that tools may read from; by default the current one, or as the settings say.
         output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
@@ -188,7 +188,7 @@ def run(
 
 
 @app.command(help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
-def resume(
+def resume(  # noqa: PLR0913 - a command's options
     run: str | None = None,
     /,
     *,
@@ -202,17 +202,17 @@ def resume(
     max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_TOKENS))] = None,
     report: Path | None = None,
 ) -> int:
-    """Go on where a run stopped: what finished there is not executed again.
+    """Run the rest of an earlier run: its completed nodes are reused.
 
     Args:
         run: The run's name or id; by default the newest one, unless it has completed.
-        plan: Go on with this plan file, edited since: only changed nodes, and what depends on their outputs, run anew.
-        select: Execute only these nodes, such as '+blog' or 'type:generate'; keep or skip the others.
-        exclude: Do not execute these.
-        refresh: Execute these even where there is a record of them.
+        plan: Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again.
+        select: Run only these nodes, such as '+blog' or 'type:generate'; reuse or skip the others.
+        exclude: Do not run these.
+        refresh: Run these again although they have a record.
         json: Print nothing but one JSON document, at the end; messages go to standard error.
         quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models and paid tools may cost, the kept nodes included; by default as much as the
+        budget_usd: US dollars that models and paid tools may cost, reused nodes included; by default as much as the
             earlier run had.
         max_tokens: Likewise for tokens, input and output together.
         report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
@@ -297,14 +297,14 @@ def prune(
     dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Delete the records of old runs, which cannot be gone on from afterwards without paying anew.
+    """Delete the records of old runs. Resuming such a run afterwards runs, and pays for, all of its nodes again.
 
-    A run that is not over stays, and so does what it goes on from. Prefect's own list of runs is left as it is.
+    Records of unfinished runs, and of the runs that they resume, stay. Prefect's own list of runs is left as it is.
 
     Args:
-        older_than: How long nothing has happened to a run, such as 45m, 12h, 30d or 2w.
+        older_than: Time since the last activity of a run, such as 45m, 12h, 30d or 2w.
         outputs: Delete the runs' own output folders too.
-        dry_run: Only tell what would be deleted.
+        dry_run: Only list what would be deleted.
         json: Print one JSON document.
     """
     from vibe_prefect.cli.history import prune as command
@@ -312,22 +312,26 @@ def prune(
     return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
 
-@app.command(help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate"))
+@app.command(
+    help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json")
+)
 def validate(
     plan: str,
     /,
     *,
     simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Check a plan without running it, and print every problem that it has.
 
     Args:
         plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
+        json: Print nothing but one JSON document with the problems; messages go to standard error.
     """
     from vibe_prefect.cli.show import validate as command
 
-    return command(plan, simulate=simulate)
+    return command(plan, simulate=simulate, as_json=json)
 
 
 @app.command(help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"))
@@ -360,7 +364,7 @@ def diff(
     *,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Tell what makes one plan another, and what a resume of the first with the second would execute.
+    """Compare two plans and list the nodes that resuming the first with the second would run again.
 
     Args:
         a: The earlier plan: a plan file, or the name or id of a run.
@@ -372,12 +376,16 @@ def diff(
     return command(a, b, as_json=json)
 
 
-@app.command(help_epilogue=_examples("schema > plan.schema.json"))
-def schema() -> int:
-    """Print the JSON Schema of plan files, for editors."""
+@app.command(help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
+    """Print the JSON Schema of plan files, for editors.
+
+    Args:
+        output: Print the JSON Schema of what commands print with '--json' instead, and of the kept report of a run.
+    """
     from vibe_prefect.cli.catalog import schema as command
 
-    return command()
+    return command(of_outputs=output)
 
 
 @app.command(help_epilogue=_examples("tools", "tools image_card", "tools --json"))

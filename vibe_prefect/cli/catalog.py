@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from vibe_prefect.cli.console import Screen, out, write
 from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.outputs import DIALECT, outputs_schema
 from vibe_prefect.cli.text import columns, one_line
 from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.errors import UsageError, did_you_mean
@@ -34,16 +35,19 @@ _PLACEHOLDERS: dict[str, Any] = {
 }
 
 
-def schema() -> int:
-    """Print the JSON Schema of plan files."""
-    document = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+def schema(*, of_outputs: bool) -> int:
+    """Print the JSON Schema of plan files, or of what commands print."""
+    write(_json(outputs_schema() if of_outputs else _plan_schema()))
+    return ExitCode.COMPLETED
+
+
+def _plan_schema() -> dict[str, Any]:
+    return {
+        "$schema": DIALECT,
         **WorkflowPlan.model_json_schema(),
         "title": "vibe-prefect plan",
         "$comment": SCHEMA_HINT,
     }
-    write(_json(document))
-    return ExitCode.COMPLETED
 
 
 def tools(name: str | None, *, as_json: bool) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 PIPE_WIDTH = 100_000
-"""Columns of a console that is no terminal: whatever reads it breaks lines itself."""
+"""Columns of a console that is not a terminal: whatever reads it breaks lines itself."""
 
 
 class Screen(Console):

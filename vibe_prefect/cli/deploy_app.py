@@ -64,7 +64,7 @@ def serve(
     return command((plan, *plans), cron, timezone)
 
 
-def deploy(
+def deploy(  # noqa: PLR0913 - a command's options
     plan: str,
     /,
     *,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.text import Text
 
-from vibe_prefect.cli.console import Screen, err, out, write
+from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.environment import Server, ask
 from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.outputs import ChangedField, DiffDocument, MovedNode, PlanSide, plan_problems, print_document
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line
@@ -58,10 +57,11 @@ class _Finder:
 def diff(a: str, b: str, *, as_json: bool) -> int:
     """Print what makes one plan another; returns the exit code."""
     finder = _Finder(err())
-    old, new = (_side(argument, finder) for argument in (a, b))
+    with plan_problems(as_json=as_json):
+        old, new = (_side(argument, finder) for argument in (a, b))
     found = diff_plans(old.compiled, new.compiled, old.lost)
     if as_json:
-        write(json.dumps(_as_data(found, old, new), indent=2, ensure_ascii=False) + "\n")
+        print_document(_document(found, old, new))
     else:
         _print(out(), found, old, new)
     return ExitCode.COMPLETED
@@ -144,16 +144,20 @@ def _executions(found: PlanDiff, width: int | None) -> Iterator[Text]:
     yield from columns(rows, width)
 
 
-def _as_data(found: PlanDiff, old: Side, new: Side) -> dict[str, Any]:
-    return {
-        "a": {"name": old.label, "plan_id": old.compiled.plan.id},
-        "b": {"name": new.label, "plan_id": new.compiled.plan.id},
-        "plan": [asdict(field) for field in found.plan],
-        "added": list(found.added),
-        "removed": list(found.removed),
-        "changed": {id: [asdict(field) for field in fields] for id, fields in found.changed.items()},
-        "moved": {id: asdict(move) for id, move in found.moved.items()},
-        "through_dependencies": list(found.through),
-        "executes": dict(found.executes),
-        "total_nodes": found.total,
-    }
+def _document(found: PlanDiff, old: Side, new: Side) -> DiffDocument:
+    return DiffDocument(
+        a=PlanSide(name=old.label, plan_id=old.compiled.plan.id),
+        b=PlanSide(name=new.label, plan_id=new.compiled.plan.id),
+        plan=_changed(found.plan),
+        added=list(found.added),
+        removed=list(found.removed),
+        changed={id: _changed(fields) for id, fields in found.changed.items()},
+        moved={id: MovedNode(**asdict(move)) for id, move in found.moved.items()},
+        through_dependencies=list(found.through),
+        executes=dict(found.executes),
+        total_nodes=found.total,
+    )
+
+
+def _changed(fields: tuple[FieldChange, ...]) -> list[ChangedField]:
+    return [ChangedField(**asdict(field)) for field in fields]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
+from typing import Any, cast
+
+from cyclopts import CoercionError, convert
 
 from vibe_prefect.errors import UsageError, shorten
 
-_FORM = re.compile(r"([0-9]{1,9})([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_DURATION = timedelta(days=36_500)
 
 
@@ -16,22 +16,26 @@ def parse_duration(text: str, option: str) -> timedelta:
     """Return what a duration means.
 
     Args:
-        text: A whole number and a unit: `s`, `m` (minutes), `h`, `d` or `w`.
-        option: Where it was given, for the message.
+        text: Numbers with units: `s`, `m` (minutes), `h`, `d`, `w`, `M` (30 days) or `y` (365 days), such as `1d12h`.
+        option: The option it was given for, for the message.
 
     Raises:
-        UsageError: It is no duration, or longer than 100 years.
+        UsageError: It is not a duration, is negative, or longer than 100 years.
     """
-    match = _FORM.fullmatch(text.strip())
-    if match is None:
+    try:
+        duration: timedelta = cast("Any", convert)(timedelta, [text])
+    except OverflowError:
+        duration = timedelta.max
+    except (CoercionError, ValueError):
+        duration = timedelta.min
+    if duration < timedelta(0):
         raise UsageError(
             f"{option} {shorten(text)} is not a duration: write a whole number and a unit, "
             "such as 45m, 12h, 30d or 2w (s, m for minutes, h, d, w)"
         )
-    seconds = int(match[1]) * _SECONDS[match[2]]
-    if seconds > MAX_DURATION.total_seconds():
+    if duration > MAX_DURATION:
         raise UsageError(f"{option} {shorten(text)} is more than 100 years")
-    return timedelta(seconds=seconds)
+    return duration
 
 
 def short_age(seconds: float) -> str:

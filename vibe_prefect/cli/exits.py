@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from vibe_prefect.cli.console import err, flush, prepare_streams
 from vibe_prefect.cli.text import brief, clean
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import PlanError, UsageError
 
 PROGRAM = "vibe-prefect"
 DEBUG_VARIABLE = "VIBE_PREFECT_DEBUG"
@@ -136,8 +136,13 @@ def _say(message: str, word: str = "", style: str = "") -> None:
 
 
 def complain_of_usage(error: UsageError) -> None:
-    """Print an error about what was asked for."""
-    complain(str(error))
+    """Print an error about what was asked for; one about a plan with the lines of its file."""
+    if not isinstance(error, PlanError):
+        complain(str(error))
+        return
+    from vibe_prefect.cli.frames import framed
+
+    complain(framed(error, err().limit))
 
 
 def complain_of_bug(error: BaseException) -> None:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from vibe_prefect.budget import OR_TOKENS, Spending
-from vibe_prefect.cli.console import Screen, err, out, write
+from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.lookup import Lookup, as_today, look_up, look_up_blocks
+from vibe_prefect.cli.outputs import (
+    DryRunDocument,
+    EarlierCosts,
+    KeyPlace,
+    PlannedCosts,
+    PlannedNode,
+    PlannedPath,
+    PlannedSummary,
+    PlannedTool,
+    RunReference,
+    plan_problems,
+    print_document,
+)
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_header
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
@@ -72,15 +84,16 @@ class DryRun:
 def forecast_run(request: RunRequest) -> int:
     """Tell what a run would do; returns the exit code.
 
-    A server is needed to go on from another run. What earlier runs cost, and whether secrets are there, is told where
+    A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
     a server answers anyway.
     """
     check_folders(request)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    with plan_problems(as_json=request.as_json):
+        plan = ready(request.plan, mode(simulate=request.simulate))
     screen = err() if request.as_json else out()
     look = _look(request, plan, screen)
     if request.as_json:
-        write(json.dumps(_as_data(look), indent=2, ensure_ascii=False) + "\n")
+        print_document(_document(look))
         return ExitCode.COMPLETED
     if not request.quiet:
         print_header(screen, look.compiled, simulated=look.simulated)
@@ -164,7 +177,7 @@ async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None
 
 def _print(screen: Screen, look: DryRun) -> None:
     if look.earlier is not None:
-        screen.say(f"goes on from {one_line(look.earlier.name)}")
+        screen.say(f"resumes {one_line(look.earlier.name)}")
     for line in _table(look, screen.limit):
         screen.say(line)
     screen.say(_verdict(look.outlook))
@@ -306,74 +319,74 @@ def _step(node: NodeForecast) -> str:
     return node.id if node.estimate is None else f"{node.id} {seconds(node.estimate)}"
 
 
-def _as_data(look: DryRun) -> dict[str, Any]:
+def _document(look: DryRun) -> DryRunDocument:
     outlook, earlier = look.outlook, look.earlier
     path = outlook.critical_path
-    return {
-        "plan_id": look.compiled.plan.id,
-        "simulated": look.simulated,
-        "resume_from": None if earlier is None else {"run_name": earlier.name, "flow_run_id": earlier.id},
-        "summary": {
-            "total_nodes": len(outlook.nodes),
-            **{action.value: outlook.count(action) for action in Action},
-            "estimated_seconds": outlook.seconds,
-            "without_estimate": outlook.unestimated,
-        },
-        "nodes": {id: _node_data(look.compiled, node) for id, node in outlook.nodes.items()},
-        "groups": [list(group) for group in outlook.groups],
-        "critical_path": {
-            "nodes": list(path.ids),
-            "estimated_seconds": path.seconds,
-            "without_estimate": path.unestimated,
-        },
-        "costs": _cost_data(look),
-        "tools": {
-            tool.name: {
-                "version": tool.version,
-                "nodes": tool.nodes,
-                "keys": _key_data(look, tool.name),
-                "lack": next((lack for lack, tools in look.lacks.items() if tool.name in tools), None),
-            }
+    return DryRunDocument(
+        plan_id=look.compiled.plan.id,
+        simulated=look.simulated,
+        resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=earlier.id),
+        summary=PlannedSummary(
+            total_nodes=len(outlook.nodes),
+            run=outlook.count(Action.RUN),
+            reuse=outlook.count(Action.REUSE),
+            skip=outlook.count(Action.SKIP),
+            estimated_seconds=outlook.seconds,
+            without_estimate=outlook.unestimated,
+        ),
+        nodes={id: _planned_node(look.compiled, node) for id, node in outlook.nodes.items()},
+        groups=[list(group) for group in outlook.groups],
+        critical_path=PlannedPath(
+            nodes=list(path.ids), estimated_seconds=path.seconds, without_estimate=path.unestimated
+        ),
+        costs=_planned_costs(look),
+        tools={
+            tool.name: PlannedTool(
+                version=tool.version,
+                nodes=tool.nodes,
+                keys=_key_places(look, tool.name),
+                lack=next((lack for lack, tools in look.lacks.items() if tool.name in tools), None),
+            )
             for tool in outlook.tools
         },
-        "not_looked_up": look.lookup.unanswered,
-    }
+        not_looked_up=look.lookup.unanswered,
+    )
 
 
-def _key_data(look: DryRun, tool: str) -> list[dict[str, Any]]:
+def _key_places(look: DryRun, tool: str) -> list[KeyPlace]:
     return [
-        {"place": source.place, "set": look.is_set(source), "needed": source.needed}
+        KeyPlace(place=source.place, set=look.is_set(source), needed=source.needed)
         for source, tools in look.keys.items()
         if tool in tools
     ]
 
 
-def _cost_data(look: DryRun) -> dict[str, Any] | None:
+def _planned_costs(look: DryRun) -> PlannedCosts | None:
     costs = look.costs
     if costs is None:
         return None
-    earlier = {
-        "calls": costs.known,
-        "tokens": costs.likely.tokens,
-        "cost_usd": costs.likely.usd,
-        "run_names": list(look.lookup.runs),
-    }
-    return {
-        "calls": costs.calls,
-        "tools": list(costs.tools),
-        "most_tokens": costs.most.tokens,
-        "most_cost_usd": costs.most.usd,
-        "earlier_runs": earlier if costs.known else None,
-    }
+    earlier = EarlierCosts(
+        calls=costs.known,
+        tokens=costs.likely.tokens,
+        cost_usd=costs.likely.usd,
+        run_names=list(look.lookup.runs),
+    )
+    return PlannedCosts(
+        calls=costs.calls,
+        tools=list(costs.tools),
+        most_tokens=costs.most.tokens,
+        most_cost_usd=costs.most.usd,
+        earlier_runs=earlier if costs.known else None,
+    )
 
 
-def _node_data(compiled: CompiledPlan, node: NodeForecast) -> dict[str, Any]:
+def _planned_node(compiled: CompiledPlan, node: NodeForecast) -> PlannedNode:
     own = compiled.nodes[node.id]
-    return {
-        "type": own.node.type.value,
-        "tool": own.tool,
-        "action": node.action.value,
-        "reason": node.reason,
-        "estimated_seconds": node.estimate,
-        "key": own.key,
-    }
+    return PlannedNode(
+        type=own.node.type.value,
+        tool=own.tool,
+        action=node.action.value,
+        reason=node.reason,
+        estimated_seconds=node.estimate,
+        key=own.key,
+    )

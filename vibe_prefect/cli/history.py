@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,10 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.text import Text
 
-from vibe_prefect.cli.console import Screen, err, out, write
+from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.durations import parse_duration, short_age
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode, complain
+from vibe_prefect.cli.outputs import (
+    Counts,
+    FileSize,
+    KeptRecords,
+    ListedRun,
+    PruneDocument,
+    PrunedRecords,
+    RunsDocument,
+    print_document,
+)
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line, size
 
@@ -64,7 +73,7 @@ def runs(limit: int, *, as_json: bool) -> int:
     """Print the newest runs."""
     rows = _on_server(lambda: _list(limit), as_json=as_json)
     if as_json:
-        write(_json(_runs_data(rows)))
+        print_document(_runs_document(rows))
     else:
         _print_runs(out(), rows, limit)
     return ExitCode.COMPLETED
@@ -75,7 +84,7 @@ def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> in
     request = PruneRequest(parse_duration(older_than, "--older-than"), outputs, dry_run)
     pruned = _on_server(lambda: _prune(request), as_json=as_json)
     if as_json:
-        write(_json(_pruned_data(pruned, request)))
+        print_document(_prune_document(pruned, request))
     else:
         _print_pruned(out(), pruned, request, older_than.strip())
     for failure in pruned.failures:
@@ -141,32 +150,28 @@ def _deleted(plans: Sequence[UnusedPlan], failures: list[str]) -> list[UnusedPla
     return deleted
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-
-
-def _runs_data(rows: Sequence[RunRow]) -> dict[str, Any]:
+def _runs_document(rows: Sequence[RunRow]) -> RunsDocument:
     from vibe_prefect.engine.history import total_bytes
 
     now = datetime.now(UTC)
     records, outputs = total_bytes(rows)
-    return {"runs": [_row_data(row, now) for row in rows], "record_bytes": records, "output_bytes": outputs}
+    return RunsDocument(runs=[_listed(row, now) for row in rows], record_bytes=records, output_bytes=outputs)
 
 
-def _row_data(row: RunRow, now: datetime) -> dict[str, Any]:
-    return {
-        "run_name": row.name,
-        "flow_run_id": row.id,
-        "lineage": row.lineage,
-        "plan": row.plan_id,
-        "state": row.state,
-        "started_at": row.started.isoformat() if row.started else None,
-        "age": round(row.age(now), 3),
-        "nodes": {"done": row.done, "total": row.total},
-        "record_bytes": row.record_bytes,
-        "outputs": str(row.outputs.path) if row.outputs else None,
-        "output_bytes": row.outputs.bytes if row.outputs else 0,
-    }
+def _listed(row: RunRow, now: datetime) -> ListedRun:
+    return ListedRun(
+        run_name=row.name,
+        run_id=row.id,
+        record_namespace=row.lineage,
+        plan_id=row.plan_id,
+        state=row.state,
+        started_at=row.started.isoformat() if row.started else None,
+        age_seconds=round(row.age(now), 3),
+        nodes=Counts(done=row.done, total=row.total),
+        record_bytes=row.record_bytes,
+        output_root=str(row.outputs.path) if row.outputs else None,
+        output_bytes=row.outputs.bytes if row.outputs else 0,
+    )
 
 
 def _print_runs(screen: Screen, rows: Sequence[RunRow], limit: int) -> None:
@@ -218,26 +223,29 @@ def _progress(row: RunRow) -> str:
     return UNKNOWN if row.done is None or row.total is None else f"{row.done:,}/{row.total:,}"
 
 
-def _pruned_data(pruned: Pruned, request: PruneRequest) -> dict[str, Any]:
-    return {
-        "dry_run": request.dry_run,
-        "older_than": request.older_than.total_seconds(),
-        "deleted": [_remains_data(remains) for remains in pruned.deleted],
-        "kept": [{"lineage": kept.lineage, "runs": list(kept.runs), "reason": kept.reason} for kept in pruned.kept],
-        "plans": [{"path": str(plan.path), "bytes": plan.bytes} for plan in pruned.plans],
-        "failures": list(pruned.failures),
-        "bytes": pruned.bytes,
-    }
+def _prune_document(pruned: Pruned, request: PruneRequest) -> PruneDocument:
+    return PruneDocument(
+        dry_run=request.dry_run,
+        older_than_seconds=request.older_than.total_seconds(),
+        deleted=[_pruned_records(remains) for remains in pruned.deleted],
+        kept=[
+            KeptRecords(record_namespace=kept.lineage, run_names=list(kept.runs), reason=kept.reason)
+            for kept in pruned.kept
+        ],
+        plans=[FileSize(path=str(plan.path), bytes=plan.bytes) for plan in pruned.plans],
+        failures=list(pruned.failures),
+        bytes=pruned.bytes,
+    )
 
 
-def _remains_data(remains: Remains) -> dict[str, Any]:
-    return {
-        "lineage": remains.lineage,
-        "runs": list(remains.runs),
-        "last_active": remains.last_active.isoformat(),
-        "record_bytes": remains.records.bytes if remains.records else 0,
-        "outputs": [{"path": str(folder.path), "bytes": folder.bytes} for folder in remains.outputs],
-    }
+def _pruned_records(remains: Remains) -> PrunedRecords:
+    return PrunedRecords(
+        record_namespace=remains.lineage,
+        run_names=list(remains.runs),
+        last_active=remains.last_active.isoformat(),
+        record_bytes=remains.records.bytes if remains.records else 0,
+        outputs=[FileSize(path=str(folder.path), bytes=folder.bytes) for folder in remains.outputs],
+    )
 
 
 def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_than: str) -> None:

@@ -28,7 +28,7 @@ from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10
 RECKON_SECONDS = 1.0
-"""How often the time that is left is reckoned anew; less often for a plan that takes long to reckon."""
+"""Seconds between two estimates of the time left; more for a plan that takes long to estimate."""
 
 FOOT_LINES = 3
 """What the view needs below the nodes, and one line that the terminal keeps for itself."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.outputs import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
 from vibe_prefect.cli.text import columns, counted, error_lines, one_line, seconds, size
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
@@ -59,35 +59,33 @@ class RunReport:
         found = sorted(path for path in root.rglob("*") if path.is_file())
         return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in found]
 
-    def as_json(self) -> str:
-        """Return the run as one JSON document."""
-        return json.dumps(self._as_data(), indent=2, ensure_ascii=False) + "\n"
-
-    def _as_data(self) -> dict[str, Any]:
+    def document(self) -> RunDocument:
+        """Return the run as a JSON document."""
         folder, handle = self.folder, self.handle
-        return {
-            "simulated": self.simulated,
-            "summary": self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)},
-            "nodes": {id: self._node(result) for id, result in self.result.node_results.items()},
-            "outputs": str(folder) if folder else None,
-            "files": [{"path": file.path, "bytes": file.bytes} for file in self.files()],
-            "run_name": handle.name,
-            "flow_run_id": str(handle.flow_run_id),
-            "ui_url": self.ui_url,
-            "task_runs": {"expected": handle.task_runs, "recorded": handle.recorded},
-        }
+        summary = self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)}
+        return RunDocument(
+            simulated=self.simulated,
+            summary=RunSummary.model_validate(summary),
+            nodes={id: self._node(result) for id, result in self.result.node_results.items()},
+            output_root=str(folder) if folder else None,
+            files=[FileSize(path=file.path, bytes=file.bytes) for file in self.files()],
+            run_name=handle.name,
+            run_id=str(handle.flow_run_id),
+            run_url=self.ui_url,
+            task_runs=TaskRuns(expected=handle.task_runs, recorded=handle.recorded),
+        )
 
-    def _node(self, result: NodeResult) -> dict[str, Any]:
+    def _node(self, result: NodeResult) -> RunNode:
         node = self.compiled.nodes[result.node_id]
-        return {
-            "type": node.node.type.value,
-            "tool": node.tool,
-            "status": result.status.value,
-            "started_at": result.started_at,
-            "duration": result.duration,
-            "error": result.error,
-            "result": result.result,
-        }
+        return RunNode(
+            type=node.node.type.value,
+            tool=node.tool,
+            status=result.status.value,
+            started_at=result.started_at,
+            duration=result.duration,
+            error=result.error,
+            result=result.result,
+        )
 
 
 def run_line(handle: RunHandle) -> Text:

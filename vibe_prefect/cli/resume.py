@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.outputs import plan_problems
 from vibe_prefect.cli.page import check_page
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
@@ -31,7 +32,7 @@ class ResumeRequest:
     """Name or id; the newest run when left out."""
 
     plan: str | None
-    """A plan file to go on with; the run's own plan when left out."""
+    """A plan file to resume the run with; its own plan when left out."""
 
     as_json: bool
     quiet: bool
@@ -43,7 +44,7 @@ class ResumeRequest:
 
 
 def resume_run(request: ResumeRequest) -> int:
-    """Go on from an earlier run and report on it; returns the exit code."""
+    """Resume an earlier run and report on it; returns the exit code."""
     check_page(request.report)
     return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
 
@@ -53,11 +54,13 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
     simulate = mode(simulate=run.simulate)
-    plan = ready(request.plan, simulate) if request.plan else _ready(earlier, ask(server, _own_plan(earlier)), simulate)
+    with plan_problems(as_json=request.as_json):
+        own = None if request.plan else ask(server, _own_plan(earlier))
+        plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
     run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)
-        screen.say(f"goes on from {one_line(earlier.name)}")
+        screen.say(f"resumes {one_line(earlier.name)}")
     return execute(run, plan, screen, server)
 
 
@@ -71,7 +74,7 @@ async def _find(reference: str | None) -> FlowRun:
             return await find_run(client, reference)
         newest = await newest_run(client)
     if newest.state is not None and newest.state.is_completed():
-        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to go on from")
+        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to resume")
     return newest
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal
 from rich.text import Text
 
 from vibe_prefect.cli.board import Board
-from vibe_prefect.cli.console import Screen, err, flush, out, write
+from vibe_prefect.cli.console import Screen, err, flush, out
 from vibe_prefect.cli.environment import Server, prefect_server, quieten, server_failures
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
+from vibe_prefect.cli.outputs import plan_problems, print_document
 from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
@@ -76,7 +77,8 @@ def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
     check_page(request.report)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    with plan_problems(as_json=request.as_json):
+        plan = ready(request.plan, mode(simulate=request.simulate))
     request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
@@ -96,7 +98,7 @@ def reported(perform: Callable[[Screen], RunReport], *, as_json: bool) -> int:
         except LostServerError:
             return ExitCode.INTERNAL
     if as_json:
-        write(report.as_json())
+        print_document(report.document())
     failed = report.result.status is ExecutionStatus.FAILED
     return ExitCode.FAILED if failed else ExitCode.COMPLETED
 

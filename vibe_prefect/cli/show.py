@@ -10,6 +10,7 @@ from rich.text import Text
 from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask, configured_api_url
 from vibe_prefect.cli.exits import ExitCode, StartError
+from vibe_prefect.cli.outputs import ProblemsDocument, plan_problems, print_document
 from vibe_prefect.cli.plans import mode, ready
 from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.cli.text import columns, counted, one_line, size
@@ -25,9 +26,13 @@ MAX_NAMED = 6
 """How many dependencies or tools a line names before it only counts."""
 
 
-def validate(path: str, *, simulate: bool) -> int:
+def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
     """Check a plan and say what it holds."""
-    compiled = ready(path, mode(simulate=simulate)).compiled
+    with plan_problems(as_json=as_json):
+        compiled = ready(path, mode(simulate=simulate)).compiled
+    if as_json:
+        print_document(ProblemsDocument(plan=path, problems=[]))
+        return ExitCode.COMPLETED
     out().say(one_line(f"{path}: valid. Plan {compiled.plan.id!r}: {_facts(compiled)}"))
     weighs = weight(slim_data(compiled.plan))
     if weighs > SMALL_BYTES:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich.cells import cell_len
 from rich.text import Text
 
-from vibe_prefect.units import counted, seconds, size
+from vibe_prefect.units import counted, rough, seconds, size
 
 __all__ = [
     "MIN_COLUMN",
@@ -18,7 +17,6 @@ __all__ = [
     "columns",
     "counted",
     "error_lines",
-    "fit",
     "one_line",
     "rough",
     "seconds",
@@ -36,12 +34,6 @@ MAX_ERROR_LINES = 4
 
 MIN_COLUMN = 6
 SEPARATOR = "  "
-
-
-def rough(value: float) -> str:
-    """Return a duration that is only a guess, in whole seconds."""
-    whole = max(1, round(value))
-    return f"{whole} s" if whole < 60 else seconds(whole)
 
 
 def clean(text: str) -> str:
@@ -106,12 +98,3 @@ def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
         line.append(SEPARATOR)
     line.rstrip()
     return line
-
-
-def fit(text: str, width: int) -> str:
-    """Return text cut to a width, with an ellipsis."""
-    if cell_len(text) <= width:
-        return text
-    cut = Text(text)
-    cut.truncate(max(1, width), overflow="ellipsis")
-    return cut.plain

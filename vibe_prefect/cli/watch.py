@@ -41,7 +41,7 @@ MAX_SHARE = 0.5
 """The part of the time that asking may take."""
 
 PATIENCE = 60.0
-"""Seconds for which the server may be out of reach, as when it is started anew."""
+"""Seconds for which the server may be out of reach, as while it restarts."""
 
 SETTLE_POLLS = 5
 """How often the server is asked again after the end: its record of the last nodes may come later."""

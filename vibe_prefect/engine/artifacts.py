@@ -9,8 +9,10 @@ import asyncio
 import hashlib
 import json
 import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,9 +21,11 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.models import WorkflowNode
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.escape import markdown
+from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.progress import progress_note
@@ -34,7 +38,10 @@ FIRST_SECONDS = 0.5
 """How long a run lasts before its progress is shown; one that ends sooner shows its end alone."""
 
 INTERVAL_SECONDS = 2.0
-"""Between two updates of the progress."""
+"""Shortest time between two updates of the progress."""
+
+MAX_EFFORT = 0.2
+"""Largest part of the time that goes into updates: the estimate for a large plan, or a slow server, make them rarer."""
 
 BOUND_SECONDS = 15.0
 """How long the server may take to accept one artifact before it is given up."""
@@ -76,14 +83,28 @@ async def tolerate(what: str, work: Awaitable[object]) -> None:
 class ProgressBoard(RunObserver):
     """How far a run has come, as a Prefect progress artifact that is updated while the run goes on."""
 
-    def __init__(self, client: PrefectClient, flow_run_id: UUID, plan_id: str, total: int) -> None:
-        """Make a board; nothing is sent before `following`."""
+    def __init__(
+        self, client: PrefectClient, flow_run_id: UUID, compiled: CompiledPlan, concurrency: int | None = None
+    ) -> None:
+        """Make a board; nothing is sent before `following`.
+
+        Args:
+            client: The server's client.
+            flow_run_id: The run that the artifact belongs to.
+            compiled: The plan of the run.
+            concurrency: How many nodes may run at once; `None` for no limit.
+        """
         self._client = client
         self._flow_run_id = flow_run_id
-        self._key = artifact_key(plan_id, "progress")
+        self._key = artifact_key(compiled.plan.id, "progress")
         self._id: UUID | None = None
-        self._total = total
-        self._running: dict[str, None] = {}
+        self._graph = compiled.graph
+        self._concurrency = concurrency
+        self._times = {
+            id: NodeTime(node.node.type, ExecutionStatus.PENDING, node.node.estimated_duration)
+            for id, node in compiled.nodes.items()
+        }
+        self._started: dict[str, float] = {}
         self._failed: list[str] = []
         self._done = 0
         self._reused = 0
@@ -92,19 +113,23 @@ class ProgressBoard(RunObserver):
 
     def node_started(self, node: WorkflowNode) -> None:
         """Note that a node is at work."""
-        self._running[node.id] = None
+        self._started[node.id] = time.monotonic()
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note how a node ended."""
-        self._done += 1
-        self._running.pop(node.id, None)
+        self._note_end(node, result, spent=result.duration)
         if result.status is ExecutionStatus.FAILED:
             self._failed.append(node.id)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note that a node was kept."""
-        self._done += 1
+        """Note that the result of an earlier run was reused."""
+        self._note_end(node, result, spent=None)
         self._reused += 1
+
+    def _note_end(self, node: WorkflowNode, result: NodeResult, spent: float | None) -> None:
+        self._done += 1
+        self._started.pop(node.id, None)
+        self._times[node.id] = replace(self._times[node.id], status=result.status, spent=spent)
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
@@ -128,24 +153,39 @@ class ProgressBoard(RunObserver):
 
     async def show(self) -> None:
         """Show how far the run is now, unless that is what is shown."""
+        await tolerate("progress artifact", self._show())
+
+    async def _show(self) -> None:
         note = progress_note(
             self._done,
-            self._total,
-            running=list(self._running),
+            len(self._times),
+            running=list(self._started),
             failed=self._failed,
             reused=self._reused,
+            eta=await self._seconds_left(),
         )
         if note != self._shown:
-            await tolerate("progress artifact", self._send(note))
+            await self._send(note)
+
+    async def _seconds_left(self) -> float | None:
+        if self._done == len(self._times):
+            return None
+        now = time.monotonic()
+        running = {
+            id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
+            for id, started in self._started.items()
+        }
+        return await asyncio.to_thread(seconds_left, self._graph, self._times | running, self._concurrency)
 
     async def _follow(self, ended: asyncio.Event) -> None:
         wait = FIRST_SECONDS
         while not await _is_set(ended, wait):
+            begun = time.monotonic()
             await self.show()
-            wait = INTERVAL_SECONDS
+            wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)
 
     async def _send(self, note: str) -> None:
-        percent = 100.0 * self._done / self._total if self._total else 100.0
+        percent = 100.0 * self._done / len(self._times) if self._times else 100.0
         if self._id is None:
             made = ArtifactCreate(
                 key=self._key, type="progress", description=note, data=percent, flow_run_id=self._flow_run_id

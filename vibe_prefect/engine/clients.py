@@ -43,7 +43,7 @@ def _sync_client() -> Generator[None]:
 
 def _as_default(context: Any) -> Any:
     """Make `get_client()` return the context's client, although it was made with settings of its own."""
-    context._httpx_settings = None
+    context._httpx_settings = None  # noqa: SLF001 - Prefect has no other way to say so
     return context
 
 

@@ -56,11 +56,11 @@ def read_cron(cron: str, timezone: str, now: datetime | None = None) -> CronRead
     """
     if timezone not in available_timezones():
         hint = did_you_mean(timezone, available_timezones()) or "; expected a name such as 'Europe/Berlin'"
-        raise UsageError(f"--timezone {shorten(timezone)} is no time zone{hint}")
+        raise UsageError(f"--timezone {shorten(timezone)} is not a time zone{hint}")
     try:
         CronSchedule(cron=cron, timezone=timezone)
     except ValueError:
-        raise UsageError(f"--cron {shorten(cron)} is no schedule: {_EXPECTED}{_hint(cron)}") from None
+        raise UsageError(f"--cron {shorten(cron)} is not a schedule: {_EXPECTED}{_hint(cron)}") from None
     zone = ZoneInfo(timezone)
     start = (now or datetime.now(zone)).astimezone(zone).replace(tzinfo=None)
     dates = _croniter.croniter(cron, start)

@@ -132,7 +132,7 @@ def run_options(options: RunOptions) -> Generator[None]:
         _options.reset(token)
 
 
-async def _run_plan(
+async def _run_plan(  # noqa: PLR0913 - the form's fields
     plan: parameters.Plan,
     resume_from: parameters.ResumeFrom = None,
     select: parameters.Select = None,
@@ -146,25 +146,25 @@ async def _run_plan(
     budget_usd: parameters.BudgetUsd = None,
     max_tokens: parameters.MaxTokens = None,
 ) -> ExecutionResult | State[Any]:
-    """Run a plan: each node is a task, and what a node made is kept before the next one starts.
+    """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
     Args:
         plan: What to run: a plan; or the name of a stored plan; or the path of a plan file, below the worker's folder.
-        resume_from: Name or id of an earlier run: what finished there is kept, also when the plan was edited since;
-            only changed nodes, and what depends on their outputs, run anew.
-        select: The nodes that may be executed, such as `+blog` or `type:generate`; the others are kept where there is
-            a record of them, and skipped.
-        exclude: The nodes that may not be executed, of those.
-        refresh: The nodes that are executed even where there is a record of them.
-        reuse: Whose records serve this run: `run` for its own and those of the run it goes on from, `plan` for those
-            of every run of the plan that says so too.
+        resume_from: Name or id of an earlier run to resume: its completed nodes are reused, also when the plan was
+            edited since; only changed nodes, and those that depend on their outputs, run again.
+        select: Nodes that may run, such as `+blog` or `type:generate`; any other is reused where it has a record, and
+            skipped where it has none.
+        exclude: Nodes that may not run, of those.
+        refresh: Nodes that run again although they have a record.
+        reuse: Records that this run may reuse: `run` for its own and those of the run that it resumes, `plan` for
+            those of every run of the plan with this setting.
         concurrency: How many nodes may run at once; empty for no limit.
         simulate: Run every node as a simulation: nothing is called, spent or written.
         input_root: The only folder that tools may read from. In a deployed run it lies in that of the setting.
         output: The folder for what the run makes; each run has a folder of its own below it. In a deployed run it lies
             in that of the setting.
-        budget_usd: US dollars that models and paid tools may cost, the nodes included that are kept from earlier runs;
-            a call that could exceed it is not made.
+        budget_usd: US dollars that models and paid tools may cost, reused nodes included; a call that could exceed it
+            is not made.
         max_tokens: Likewise for tokens, input and output together.
 
     Returns:
@@ -244,7 +244,7 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = load_settings()
     outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
-    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets)
+    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets, request.concurrency)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,

@@ -38,8 +38,14 @@ class Outlets:
 class RunFeedback:
     """One run's feedback: who has to be told of each step, and what is published at the end."""
 
-    def __init__(
-        self, client: PrefectClient, flow_run: FlowRun, compiled: CompiledPlan, output_root: Path, outlets: Outlets
+    def __init__(  # noqa: PLR0913 - the parts of one run
+        self,
+        client: PrefectClient,
+        flow_run: FlowRun,
+        compiled: CompiledPlan,
+        output_root: Path,
+        outlets: Outlets,
+        concurrency: int | None = None,
     ) -> None:
         """Make what follows a run; nothing is sent yet."""
         self._client = client
@@ -47,9 +53,7 @@ class RunFeedback:
         self._compiled = compiled
         self._output_root = output_root
         self._outlets = outlets
-        self._board = (
-            ProgressBoard(client, flow_run.id, compiled.plan.id, len(compiled.nodes)) if outlets.artifacts else None
-        )
+        self._board = ProgressBoard(client, flow_run.id, compiled, concurrency) if outlets.artifacts else None
 
     @property
     def observers(self) -> tuple[RunObserver, ...]:

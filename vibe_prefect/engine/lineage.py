@@ -143,7 +143,7 @@ async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
         if not reference:
             return flow_run
         flow_run = await find_run(client, str(reference))
-    raise UnknownRunError(f"more than {MAX_CHAIN:,} runs go on from one another; do they form a circle?")
+    raise UnknownRunError(f"more than {MAX_CHAIN:,} runs resume one another; do they form a circle?")
 
 
 def lineage_of(head: UUID, plan_id: str, *, shared: bool) -> str:
@@ -226,7 +226,7 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
         return
     if not sure:
         raise RunInUseError(_not_over(earlier))
-    state = Crashed(message=f"The process of this run ended; the run {by.name!r} goes on from it.")
+    state = Crashed(message=f"The process of this run ended; the run {by.name!r} resumes it.")
     await client.set_flow_run_state(earlier.id, state, force=True)
 
 

@@ -12,9 +12,19 @@ from pydantic import Field
 
 from vibe_prefect.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD
 from vibe_prefect.engine.plan_parameter import PlanInput
-from vibe_prefect.settings import load_settings
+from vibe_prefect.errors import SettingsError
+from vibe_prefect.settings import VibePrefectSettings, load_settings, package_settings
 
-DEFAULTS = load_settings()
+
+def _form_defaults() -> VibePrefectSettings:
+    """Return the settings, or the package's own where one is wrong: the import goes on, and a run reports it."""
+    try:
+        return load_settings()
+    except SettingsError:
+        return package_settings()
+
+
+DEFAULTS = _form_defaults()
 """The settings at the time of import: Prefect shows a flow's defaults in the form."""
 
 
@@ -23,13 +33,13 @@ def _form(title: str, *examples: Any) -> Any:
 
 
 Plan = Annotated[PlanInput, _form("Plan")]
-ResumeFrom = Annotated[str | None, _form("Go on from run", "release-digest-calm-otter")]
+ResumeFrom = Annotated[str | None, _form("Resume run", "release-digest-calm-otter")]
 Select = Annotated[str | None, _form("Only these nodes", "+blog", "type:generate", "tag:draft,tool:template_fill")]
 Exclude = Annotated[str | None, _form("Not these nodes", "publish+", "tool:write_file")]
-Refresh = Annotated[str | None, _form("Make these anew", "blog+")]
+Refresh = Annotated[str | None, _form("Refresh nodes", "blog+")]
 Reuse = Annotated[Literal["run", "plan"], _form("Reuse records of")]
 Concurrency = Annotated[
-    int | None, Field(ge=1, le=MAX_CONCURRENCY, json_schema_extra={"title": "Nodes at once", "examples": [8]})
+    int | None, Field(ge=1, le=MAX_CONCURRENCY, json_schema_extra={"title": "Concurrency", "examples": [8]})
 ]
 Simulated = Annotated[bool, _form("Simulate")]
 InputRoot = Annotated[str, _form("Input folder", ".", "/srv/content")]

@@ -29,7 +29,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     """Returns where the records of the run that begins are kept; see `open_store`."""
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Check the parameters, without a look into the plan: a `$ref` in it is no block, and the flow checks it."""
+        """Check the parameters, without a look into the plan: a `$ref` in it is not a block, and the flow checks it."""
         plan = parameters.get(PLAN)
         if not isinstance(plan, WorkflowPlan) and not (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan):
             return super().validate_parameters(parameters)

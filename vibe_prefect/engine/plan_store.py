@@ -89,7 +89,7 @@ async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: Prefect
 async def parameter_limit(client: PrefectClient) -> int | None:
     """Return how many bytes a server takes as a run's parameters; `None` where it does not say, or has no limit."""
     try:
-        settings = (await client._client.get("/admin/settings", timeout=10)).json()  # pyright: ignore[reportPrivateUsage] - the client has no call for it
+        settings = (await client._client.get("/admin/settings", timeout=10)).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the client has no call for it
         limit = settings["server"]["api"]["max_parameter_size"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):  # Prefect Cloud has no such route
         return None

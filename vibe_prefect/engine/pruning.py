@@ -104,10 +104,10 @@ async def find_remains(
 
 
 def delete(store: RecordStore, remains: Remains) -> Kept | None:
-    """Delete what a lineage left behind, holding it so that no run goes on from it meanwhile.
+    """Delete what a lineage left behind, holding it so that no run resumes it meanwhile.
 
     Returns:
-        Why it stays, when it does: a run goes on from it, or has since it was looked at.
+        The reason why it stays, when it does: a run resumes it, or has since it was looked at.
 
     Raises:
         OSError: Something could not be deleted.
@@ -124,7 +124,7 @@ def delete(store: RecordStore, remains: Remains) -> Kept | None:
 
 
 def lineages_in(root: Path) -> Iterator[str]:
-    """Yield the names of the lineages' folders: only what is named as one, and is no link."""
+    """Yield the names of the lineages' folders: only what is named as one, and is not a link."""
     try:
         with os.scandir(root) as entries:
             for entry in entries:
@@ -207,7 +207,7 @@ def _delete_held(folder: Path, remains: Remains) -> str | None:
     records = read_records(folder)
     seen = remains.records.newest if remains.records else None
     if records is not None and records.newest is not None and (seen is None or records.newest > seen):
-        return "a run has gone on from it meanwhile"
+        return "a run has resumed it meanwhile"
     _delete_records(folder)
     for outputs in remains.outputs:
         _delete_outputs(outputs.path)

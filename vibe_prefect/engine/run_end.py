@@ -91,7 +91,7 @@ async def _give_up(calling: asyncio.Task[State[Any]]) -> None:
     context = AsyncClientContext.get()
     if context is not None:
         with suppress(Exception):
-            await asyncio.wait_for(context.client._client.aclose(), STOP_SECONDS)  # pyright: ignore[reportPrivateUsage] - the only way to have the shielded last request fail now
+            await asyncio.wait_for(context.client._client.aclose(), STOP_SECONDS)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only way to have the shielded last request fail now
     calling.cancel()
     calling.add_done_callback(_forget)
     await asyncio.wait([calling], timeout=STOP_SECONDS)

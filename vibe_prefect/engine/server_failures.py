@@ -125,7 +125,7 @@ def server_version() -> str | None:
 
     try:
         client = get_client(httpx_settings={"timeout": 5.0}, sync_client=True)
-        answer: object = client._client.get("/admin/version").json()  # pyright: ignore[reportPrivateUsage] - unlike the client's own call, not tried six times
+        answer: object = client._client.get("/admin/version").json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - unlike the client's own call, not tried six times
     except Exception:  # noqa: BLE001 - whatever it is, there is no version
         return None
     return answer if isinstance(answer, str) else None

@@ -38,7 +38,7 @@ RECORD_SCHEMA: Literal[1] = 1
 """Raised whenever a record's meaning changes; records of another one are not read."""
 
 SERIALIZER = "vibe-prefect-json"
-"""The serializer that each record's file names; a file that names another one is no record."""
+"""The serializer that each record's file names; a file that names another one is not a record."""
 
 MAX_RECORD_BYTES = 256_000_000
 """The largest record that is read; media are files beside the records."""
@@ -192,7 +192,7 @@ class RecordStore(ResultStore):
         storage = self.result_storage
         kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
-        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)
+        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
@@ -289,7 +289,7 @@ def record_in(content: bytes) -> NodeRecord:
             f"it names the serializer {shorten(serializer)}, and records are written by {SERIALIZER!r} alone"
         )
     if not isinstance(result, str):
-        raise ValueError("its result is no text")
+        raise ValueError("its result is not text")
     return cast("NodeRecord", SealedJSON().loads(result.encode()).value)
 
 

@@ -11,12 +11,11 @@ from typing import Any
 from vibe_prefect.budget import Spending, estimate_tokens, paid_call
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Asker, Question
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MISSING, ModelConfig
+from vibe_prefect.llm.config import ModelConfig
 from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
 from vibe_prefect.llm.provider import ProviderClient, usage_of
 from vibe_prefect.models import Vibe, WorkflowNode
 from vibe_prefect.tools.base import ToolContext
-from vibe_prefect.tools.functions import ToolInputError
 from vibe_prefect.tools.waits import patiently
 
 RUBRIC_TOKENS = 800
@@ -150,17 +149,3 @@ class _Listener:
         if self._report is not None and piece and now - self._last >= REPORT_SECONDS:
             self._last = now
             self._report(min(ALMOST, self.tokens / self._most), f"{self.characters:,} characters")
-
-
-def usable(models: Models | None, name: str) -> Models:
-    """Return the models, or say what is missing.
-
-    Raises:
-        ToolInputError: The extra is not installed.
-        ToolError: No model is configured.
-    """
-    if models is None:
-        raise ToolError(f"{name}: no model is configured: {HOW_TO_CONFIGURE}", retryable=False)
-    if MISSING is not None and isinstance(models.asker, ProviderClient):
-        raise ToolInputError(f"{name} needs pydantic-ai, which is not installed: {MISSING}")
-    return models

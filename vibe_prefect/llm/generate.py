@@ -78,7 +78,7 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
     """
 
     @tool(name="llm_generate", category=ToolCategory.TEXT, version=version)
-    async def llm_generate(
+    async def llm_generate(  # noqa: PLR0913 - the tool's inputs
         prompt: Prompt,
         context: ToolContext,
         output_schema: Schema = None,

@@ -49,7 +49,7 @@ class Criterion(BaseModel):
 
 
 class CriterionScore(TypedDict):
-    """What came of one criterion."""
+    """Score of one criterion."""
 
     name: str
     """What it is called."""
@@ -65,7 +65,7 @@ class CriterionScore(TypedDict):
 
 
 class Verdict(TypedDict):
-    """What `judge` makes."""
+    """Output of `judge`."""
 
     passed: bool
     """Whether the score reaches the threshold, and each criterion what it needs by itself."""
@@ -74,7 +74,7 @@ class Verdict(TypedDict):
     """The weighted mean of the criteria, 0 to 1."""
 
     threshold: float
-    """What it had to reach."""
+    """Score that it had to reach."""
 
     criteria: list[CriterionScore]
     """The criteria, in the plan's order."""
@@ -149,7 +149,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
     """
 
     @tool(name="judge", category=ToolCategory.ANALYSIS, version=version)
-    async def judge(
+    async def judge(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         text: JudgedText = None,
         criteria: Criteria = None,
@@ -262,7 +262,7 @@ def _parsed(answer: str) -> list[_Score]:
     try:
         return _Scores.model_validate(read_json_answer(answer).data).criteria
     except (AnswerJSONError, ValidationError) as error:
-        raise ToolError(f"judge: the answer is no verdict: {shorten(str(error), 200)}") from None
+        raise ToolError(f"judge: the answer is not a verdict: {shorten(str(error), 200)}") from None
 
 
 def _matched(scores: Sequence[_Score], rubric: Sequence[Criterion]) -> dict[int, _Score]:

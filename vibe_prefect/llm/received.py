@@ -17,7 +17,7 @@ from vibe_prefect.llm.asking import Question
 from vibe_prefect.tools.secrets import scrubbed
 
 ANSWER_TOOL = "answer"
-"""Name of the tool that a model calls to give data; a call of any other tool is no answer."""
+"""Name of the tool that a model calls to give data; a call of any other tool is not an answer."""
 
 THINKING_TAGS = (
     ("<think>", "</think>"),

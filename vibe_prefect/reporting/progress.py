@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vibe_prefect.reporting.escape import markdown
-from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.results import ExecutionStatus
-from vibe_prefect.units import counted, seconds
+from vibe_prefect.units import counted, rough
 
 BAR = 24
 """Characters of the bar."""
@@ -16,7 +14,7 @@ MAX_NAMED = 8
 """Nodes that a line names before it only counts."""
 
 
-def progress_note(
+def progress_note(  # noqa: PLR0913 - options by keyword
     done: int,
     total: int,
     *,
@@ -38,22 +36,9 @@ def progress_note(
     kept = f" ({reused:,} reused)" if reused else ""
     part = min(1.0, done / total) if total else 1.0
     head = f"`{bar(part)}` **{int(100 * part)} %** - {done:,} of {counted(total, 'node')} done{kept}"
-    left = f", about {seconds(eta)} left" if eta is not None and done < total else ""
+    left = f", about {rough(eta)} left" if eta is not None and done < total else ""
     parts = [head + left, _named("▶ running", running), _named("✗ failed", failed)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def progress_of(report: RunReport, eta: float | None = None) -> str:
-    """Return the same for a report."""
-    running, failed = (report.having(status) for status in (ExecutionStatus.RUNNING, ExecutionStatus.FAILED))
-    return progress_note(
-        report.totals.finished,
-        report.totals.nodes,
-        running=[node.id for node in running],
-        failed=[node.id for node in failed],
-        reused=report.totals.reused,
-        eta=eta,
-    )
 
 
 def bar(part: float, width: int = BAR) -> str:

@@ -22,8 +22,14 @@ from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, Nod
 from vibe_prefect.sendable import MAX_ERROR
 from vibe_prefect.wording import finding
 
-SCHEMA = 1
-"""Goes up when a report as data changes so that an older version could misread it."""
+SCHEMA_VERSION = 1
+"""Goes up when a report, or another JSON document, changes so that an older version could misread it."""
+
+_HEAD = frozenset({"schema_version", "kind", "schema"})
+"""Keys of a report as data that are no fields of it."""
+
+KIND = "report"
+"""Distinguishes a report from the other JSON documents."""
 
 RAN = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
 """The statuses of a node whose work has been done, well or not."""
@@ -34,7 +40,7 @@ BEGUN = RAN | {ExecutionStatus.RUNNING}
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """What the engine knows about a run beside its plan and its result."""
+    """Identity of a run: what the engine knows beside plan and result."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -46,13 +52,13 @@ class RunIdentity:
     """The name of its state, such as `Crashed`."""
 
     resume_command: str | None
-    """What to type to go on with what is left; `None` when nothing is."""
+    """Command that resumes the run; `None` when nothing is left to do."""
 
     output_root: str
     """The folder, or the address, that the run's files lie below."""
 
     run_url: str | None
-    """Where Prefect's UI shows the run; `None` without a UI."""
+    """Address of the run in Prefect's UI; `None` without a UI."""
 
     simulated: bool
     """Whether the simulation stood in for all nodes."""
@@ -60,16 +66,16 @@ class RunIdentity:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """What came of one node. What is not known is `None`, never 0."""
+    """Report of one node. An unknown value is `None`, never 0."""
 
     id: str
     """The node's id."""
 
     type: WorkflowNodeType
-    """What kind of work it does."""
+    """Kind of work."""
 
     description: str
-    """What it was to do."""
+    """Task of the node."""
 
     tool: str | None
     """The tool that ran it, when one did."""
@@ -87,7 +93,7 @@ class NodeReport:
     """How far it has come; pending or running in a run that still goes on, or was killed."""
 
     reused: bool
-    """Whether it was kept from an earlier run; its times and costs are that run's."""
+    """Whether it was reused from an earlier run; its times and costs are that run's."""
 
     started_at: str | None
     """When its first attempt began, ISO 8601."""
@@ -111,13 +117,13 @@ class NodeReport:
     """CPU seconds."""
 
     cpu_scope: str | None
-    """What the CPU seconds cover, `thread` or `process`."""
+    """Scope of the CPU seconds, `thread` or `process`."""
 
     memory: int | None
     """Bytes of memory."""
 
     memory_scope: str | None
-    """What the memory covers."""
+    """Scope of the memory."""
 
     bytes_written: int | None
     """Bytes of the files that it wrote."""
@@ -129,7 +135,7 @@ class NodeReport:
     """Tokens that models wrote."""
 
     cost_usd: float | None
-    """What models charged, in US dollars."""
+    """Price of the calls to models, in US dollars."""
 
     error: str | None
     """Why it failed or was skipped."""
@@ -138,13 +144,13 @@ class NodeReport:
     """The exception's class name."""
 
     evidence: tuple[str, ...]
-    """What a check quoted from what it judged."""
+    """Quotes of a check from what it judged."""
 
     indicators: tuple[str, ...]
-    """What speaks for another plan."""
+    """Reasons for another plan."""
 
     suggestions: tuple[str, ...]
-    """What to change."""
+    """Suggested changes."""
 
     files: tuple[OutputFile, ...]
     """The files that it made."""
@@ -171,7 +177,7 @@ class NodeReport:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A run in numbers. Tokens and cost are those of this run: nodes that were kept were paid for before."""
+    """A run in numbers. Tokens and cost are those of this run: reused nodes were paid for before."""
 
     nodes: int
     """All nodes of the plan."""
@@ -180,7 +186,7 @@ class Totals:
     """How many nodes have each status, none left out."""
 
     reused: int
-    """How many nodes were kept from an earlier run."""
+    """Number of nodes that were reused from an earlier run."""
 
     quality: float | None
     """The mean of the qualities that are known, 0 to 1; a failed node counts as 0."""
@@ -195,7 +201,7 @@ class Totals:
     """Tokens that models wrote, as far as known."""
 
     cost_usd: float | None
-    """What models charged, as far as known, in US dollars."""
+    """Price of the calls to models, as far as known, in US dollars."""
 
     unpriced: int
     """How many nodes asked a model whose charge is not known."""
@@ -213,7 +219,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What came of a run."""
+    """Report of a run."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -249,22 +255,22 @@ class RunReport:
     """Ids by topological level."""
 
     edges: tuple[Edge, ...]
-    """Which node waits for which, and why."""
+    """Edges between nodes, each with its kind."""
 
     critical_path: tuple[str, ...]
     """The chain of waits that decided when the run ended, first to last."""
 
     replan_suggestions: tuple[Mapping[str, Any], ...]
-    """What a planner should look at again."""
+    """Suggestions for a planner."""
 
     resume_command: str | None
-    """What to type to go on with what is left; `None` when nothing is."""
+    """Command that resumes the run; `None` when nothing is left to do."""
 
     output_root: str
     """The folder, or the address, that the run's files lie below."""
 
     run_url: str | None
-    """Where Prefect's UI shows the run."""
+    """Address of the run in Prefect's UI."""
 
     simulated: bool
     """Whether the simulation stood in for all nodes."""
@@ -284,8 +290,8 @@ class RunReport:
         return tuple(node for node in self.nodes if node.status is status)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON data, with the number of its schema."""
-        return {"schema": SCHEMA, **_adapter().dump_python(self, mode="json")}
+        """Return the report as JSON data, with its kind and the version of its schema."""
+        return {"schema_version": SCHEMA_VERSION, "kind": KIND, **_adapter().dump_python(self, mode="json")}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunReport:
@@ -294,17 +300,18 @@ class RunReport:
         Raises:
             UsageError: The data are of another schema, or no report at all.
         """
-        if data.get("schema") != SCHEMA:
+        version = data.get("schema_version", data.get("schema"))  # the first reports call it `schema`
+        if version != SCHEMA_VERSION:
             raise UsageError(
-                f"run report: its schema is {data.get('schema')!r}, and this version reads {SCHEMA}; "
-                "make the report anew, or read it with the version that made it"
+                f"run report: its schema is {version!r}, and this version reads {SCHEMA_VERSION}; "
+                "write the report again, or read it with the version that made it"
             )
         try:
-            return _adapter().validate_python({key: value for key, value in data.items() if key != "schema"})
+            return _adapter().validate_python({key: value for key, value in data.items() if key not in _HEAD})
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"run report: {where}: {finding(dict(first))}; make the report anew") from error
+            raise UsageError(f"run report: {where}: {finding(dict(first))}; write the report again") from error
 
 
 def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity) -> RunReport:

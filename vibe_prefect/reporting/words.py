@@ -122,6 +122,6 @@ def reason(suggestion: Mapping[str, Any]) -> str:
 
 
 def when(text: str | None) -> str:
-    """Return a time in UTC, to the second; what is no time is not shown."""
+    """Return a time in UTC, to the second; text that is not a time is not shown."""
     at = moment(text)
     return UNKNOWN if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

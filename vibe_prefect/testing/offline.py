@@ -23,7 +23,7 @@ from vibe_prefect.tools.workspace import Workspace
 from vibe_prefect.user_code import contained
 
 
-async def run_offline(
+async def run_offline(  # noqa: PLR0913 - options by keyword
     plan: WorkflowPlan,
     tools: ToolRegistry | ForeignRegistry | None = None,
     *,

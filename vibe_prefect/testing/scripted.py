@@ -76,7 +76,8 @@ class ScriptedModel:
             return self._script(question)
         assert self._replies is not None
         reply = next(self._replies, None)
-        assert reply is not None, f"the script has no answer to question {len(self.questions)}"
+        if reply is None:
+            raise AssertionError(f"the script has no answer to question {len(self.questions)}")
         return reply
 
 

@@ -1,4 +1,4 @@
-"""What a tool is: its spec, its result, the base class and what it is given to work with.
+"""Tools: spec, result, base class, and the context that they work with.
 
 The shapes of `ToolSpec`, `ToolResult` and `BaseTool` are the contract's, so that a tool object written for the
 reference runs here unchanged, even with another base class: it needs `spec` and `execute`, nothing more.
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, run
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
-from vibe_prefect.errors import did_you_mean
+from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.models import NodePolicy
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
-from vibe_prefect.wording import finding
+from vibe_prefect.wording import advised_finding
 
 if TYPE_CHECKING:
     from vibe_prefect.budget import Budget, Spending
@@ -51,7 +51,7 @@ final, such as a bad key, a refused request or a gate that did not pass, is not 
 
 
 class ToolCategory(StrEnum):
-    """What a tool is about."""
+    """Subjects of tools."""
 
     TEXT = "text"
     IMAGE = "image"
@@ -68,13 +68,13 @@ class ToolSpec:
     """How a tool presents itself to planners and checks."""
 
     name: str
-    """What a node writes in `parameters.tool`."""
+    """Name that nodes write in `parameters.tool`."""
 
     description: str
     """One sentence on what it does."""
 
     category: ToolCategory
-    """What it is about."""
+    """Subject of the tool."""
 
     input_schema: dict[str, Any]
     """JSON Schema of its inputs (an object)."""
@@ -88,13 +88,13 @@ class ToolSpec:
 
 @dataclass
 class ToolResult:
-    """What a tool hands back."""
+    """Result of a tool's call."""
 
     success: bool
     """Whether it did its work; `False` fails the node."""
 
     output: Any
-    """What it made: JSON data, and a `FileRef` for each file."""
+    """Output: JSON data, and a `FileRef` for each file."""
 
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """Facts about the making, kept beside the output."""
@@ -104,7 +104,7 @@ class ToolResult:
 
 
 class ToolContext(TypedDict, total=False):
-    """What a tool is told about the node it works for. The first three keys are the contract's."""
+    """Context of a tool's call: the node that it works for. The first three keys are the contract's."""
 
     workflow_context: str
     """The dependencies' texts: `Previous step (<id>):` and the text, a block each, joined by blank lines."""
@@ -134,7 +134,7 @@ class ToolContext(TypedDict, total=False):
     """The wish that the plan was made from."""
 
     budget: Budget
-    """What the run may still spend; missing where it has no limit. `budget.paid_call` makes a call within it."""
+    """Budget of the run; missing where there is no limit. `budget.paid_call` makes a call within it."""
 
     report_progress: Callable[[float | None, str], None]
     """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
@@ -146,7 +146,7 @@ class ToolContext(TypedDict, total=False):
 
 @runtime_checkable
 class Tool(Protocol):
-    """What the engine asks of a tool. `BaseTool` is the comfortable way to it."""
+    """Interface that the engine needs of a tool. Deriving from `BaseTool` provides it."""
 
     @property
     def spec(self) -> ToolSpec:
@@ -204,18 +204,21 @@ class InputProblem:
     """One way in which inputs do not fit a tool."""
 
     path: tuple[str | int, ...]
-    """Where in the inputs: keys and list indices."""
+    """Path within the inputs: keys and list indices."""
 
     message: str
-    """What was found and what was expected."""
+    """Text: what was found and what was expected."""
 
     of_dependencies: bool = False
     """Whether what the node depends on is at fault rather than an input; the path is empty then."""
 
+    hint: str | None = None
+    """Remedy, as it also stands in the message."""
+
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """What is known before a run of a node that another one depends on."""
+    """Facts about a node that another one depends on, known before the run."""
 
     tool: Tool | None
     """The tool that runs it; `None` where no tool does, or it is not known."""
@@ -284,10 +287,12 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
     if detail["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), model.model_fields)
         known = ", ".join(sorted(model.model_fields)) or "none"
-        return InputProblem(path, f"unknown input{hint or f'; known inputs: {known}'}")
+        unknown = Finding.advised("unknown input", hint or f"known inputs: {known}")
+        return InputProblem(path, unknown.message, hint=unknown.hint)
     if detail["type"] == "missing":
         return InputProblem(path, "missing; the tool needs it")
-    return InputProblem(path, finding(detail))
+    found = advised_finding(detail)
+    return InputProblem(path, found.message, hint=found.hint)
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:

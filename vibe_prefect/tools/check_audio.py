@@ -29,7 +29,7 @@ Rate = Annotated[int, Field(ge=1)]
 
 
 class AudioReport(Report):
-    """What `check_audio` makes."""
+    """Output of `check_audio`."""
 
     path: str
     """The sound, relative to the run's output folder."""
@@ -59,7 +59,7 @@ class _Heard:
 
 
 @tool(name="check_audio", category=ToolCategory.ANALYSIS, version="1")
-def check_audio(
+def check_audio(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="A sound that this run has made.")],
     context: ToolContext,
     min_seconds: Annotated[Seconds | None, Field(description="At least so long.")] = None,
@@ -92,7 +92,7 @@ def check_audio(
     source = workspace_of(context, "check_audio").made(path)
     heard = _listen(source)
     if isinstance(heard, str):
-        failed = [check("readable", False, f"{path!r} is no sound that can be read: {heard}")]
+        failed = [check("readable", False, f"{path!r} is not a sound that can be read: {heard}")]
         return verdict(Report(passed=False, checks=failed), failed)
     checks = [
         check("readable", heard.seconds > 0, f"{heard.format}, {heard.seconds:g} seconds"),

@@ -42,7 +42,7 @@ Colour = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class ImageReport(Report):
-    """What `check_image` makes."""
+    """Output of `check_image`."""
 
     path: str
     """The image, relative to the run's output folder."""
@@ -64,7 +64,7 @@ class ImageReport(Report):
 
 
 @tool(name="check_image", category=ToolCategory.ANALYSIS, version="2")
-def check_image(
+def check_image(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="An image that this run has made.")],
     context: ToolContext,
     min_width: Annotated[Size | None, Field(description="Pixels.")] = None,
@@ -113,7 +113,7 @@ def check_image(
     source = workspace_of(context, "check_image").made(path)
     seen = _look(source)
     if isinstance(seen, str):
-        failed = [check("readable", False, f"{path!r} is no image that can be read: {seen}")]
+        failed = [check("readable", False, f"{path!r} is not an image that can be read: {seen}")]
         return verdict(Report(passed=False, checks=failed), failed)
     checks = [
         *bounds("width", seen.width, "pixels", min_width, max_width),

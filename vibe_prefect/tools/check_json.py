@@ -19,7 +19,7 @@ MAX_CHARS = 5_000_000
 
 
 class JsonReport(Report):
-    """What `check_json` makes."""
+    """Output of `check_json`."""
 
     data: Any
     """The data, read where they were text, so that a node after this one gets them."""

@@ -43,7 +43,7 @@ Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*$")]
 
 
 class LinksReport(Report):
-    """What `check_links` makes."""
+    """Output of `check_links`."""
 
     links: list[str]
     """The links, each once, in order."""
@@ -58,7 +58,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
     allowed = config or FetchConfig()
 
     @tool(name="check_links", category=ToolCategory.ANALYSIS, version="1")
-    async def check_links(
+    async def check_links(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         text: Annotated[str | None, Field(max_length=MAX_CHARS, description="Markdown or HTML.")] = None,
         path: Annotated[
@@ -138,7 +138,7 @@ async def _page(text: str, *, html: bool) -> Page:
 class _Checker:
     """Checks the links of one page, one by one."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the tool's inputs
         self, workspace: Workspace, base: Path, page: Page, schemes: tuple[str, ...], *, files: bool, anchors: bool
     ) -> None:
         self.web: list[Link] = []
@@ -173,13 +173,13 @@ class _Checker:
         if scheme not in self._schemes:
             return f"has the scheme {scheme!r}, {' or '.join(self._schemes)} expected"
         if scheme == "mailto":
-            return None if _MAIL.fullmatch(target) else "is no mail address"
+            return None if _MAIL.fullmatch(target) else "is not a mail address"
         if scheme not in ("http", "https"):
             return None
         try:
             read_target(target)
         except ToolError as error:
-            return f"is no web address: {error}"
+            return f"is not a web address: {error}"
         self.web.append(Link(target, None))
         return None
 

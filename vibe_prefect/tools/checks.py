@@ -49,7 +49,7 @@ Rules = Annotated[list[Rule], Field(max_length=MAX_RULES)]
 
 
 class TextReport(TypedDict):
-    """What `check_text` makes."""
+    """Output of `check_text`."""
 
     passed: bool
     """Whether all checks passed."""
@@ -71,7 +71,7 @@ class TextReport(TypedDict):
 
 
 @tool(name="check_text", category=ToolCategory.ANALYSIS, version="1")
-def check_text(
+def check_text(  # noqa: PLR0913 - the tool's inputs
     text: Annotated[str, Field(max_length=MAX_CHARS, description="The text to check.")],
     min_chars: Annotated[Count | None, Field(description="At least so many characters.")] = None,
     max_chars: Annotated[Count | None, Field(description="At most so many characters.")] = None,

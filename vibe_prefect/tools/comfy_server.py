@@ -20,13 +20,13 @@ class ComfyServer:
     """A ComfyUI server, as the operator names it."""
 
     url: str
-    """Where it is, such as `http://127.0.0.1:8188`."""
+    """Address, such as `http://127.0.0.1:8188`."""
 
     key: Callable[[], str | None] = no_key
     """Returns what a proxy before it wants as bearer token; asked at each call, so that it is not kept."""
 
     key_place: str | None = None
-    """Where the operator says that it is, `env:NAME` or `secret:name`; for messages and dry runs."""
+    """Place of the key, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 1_800.0
     """How long one workflow may take, waiting in the server's queue included."""

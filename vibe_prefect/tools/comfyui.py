@@ -36,7 +36,7 @@ MAX_WORKFLOW = 5_000_000
 
 
 class ComfyOutput(TypedDict, total=False):
-    """What `comfyui_run` makes: the first file, all files, and the texts that the workflow's nodes show."""
+    """Output of `comfyui_run`: the first file, all files, and the texts that the workflow's nodes show."""
 
     path: str
     """The first file, relative to the run's output folder; missing, as the three below, where there are only texts."""
@@ -68,7 +68,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
     """
 
     @tool(name=NAME, category=ToolCategory.IMAGE, version=VERSION)
-    async def comfyui_run(
+    async def comfyui_run(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         workflow: Annotated[
             dict[str, Any] | None, Field(description="The workflow as ComfyUI exports it for its API.")

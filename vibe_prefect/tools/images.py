@@ -69,7 +69,7 @@ class CardRef(FileRef):
 
 
 @tool(name="image_card", category=ToolCategory.IMAGE, version=VERSION)
-def image_card(
+def image_card(  # noqa: PLR0913 - the tool's inputs
     title: Annotated[
         str,
         Field(

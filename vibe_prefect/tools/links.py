@@ -145,13 +145,13 @@ def _tags(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
         line, counted = line + text.count("\n", counted, start), start
         tag = name[0].lower()
         yield tag, given, line
-        if tag in ("script", "style"):  # what is in them is no markup
+        if tag in ("script", "style"):  # what is in them is not markup
             end = re.compile(f"</{tag}", re.IGNORECASE).search(text, place)
             place = end.start() if end else len(text)
 
 
 def _after_markup(text: str, start: int) -> int:
-    """Return where what begins with `<` and is no start tag ends: a comment, an end tag, or the `<` alone."""
+    """Return where what begins with `<` and is not a start tag ends: a comment, an end tag, or the `<` alone."""
     opening, closing = ("<!--", "-->") if text.startswith("<!--", start) else (text[start : start + 2], ">")
     if opening not in ("<!--", "<!", "<?", "</"):
         return start + 1

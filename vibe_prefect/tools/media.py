@@ -13,29 +13,29 @@ from vibe_prefect.tools.openai_media import OpenAIEndpoint, image_tool, speech_t
 
 @dataclass(frozen=True)
 class MediaConfig:
-    """Whom the media tools may ask. By default: nobody."""
+    """Endpoints that the media tools may call. By default: none."""
 
     images: OpenAIEndpoint | None = None
-    """Who makes images for `image_generate`."""
+    """Endpoint for `image_generate`."""
 
     speech: OpenAIEndpoint | None = None
-    """Who speaks for `speech_generate`."""
+    """Endpoint for `speech_generate`."""
 
     voice: str = "alloy"
-    """Who speaks unless a plan says otherwise."""
+    """Voice, unless a plan names another one."""
 
     comfyui: ComfyServer | None = None
-    """Where `comfyui_run` submits workflows."""
+    """Server for `comfyui_run`."""
 
     fetch: FetchConfig = field(default_factory=FetchConfig)
-    """Where an image may be fetched from, when an endpoint answers with an address and no image."""
+    """Hosts to fetch an image from, when an endpoint answers with an address instead of an image."""
 
 
 def media_tools(config: MediaConfig | None = None) -> tuple[Tool, ...]:
     """Return the media tools, sorted by name.
 
-    One that the operator has not set up is among them: its `missing_setting` says what to set, and a plan that names it
-    is refused with that.
+    A tool without an endpoint is among them: its `missing_setting` says what to set, and a plan that names the tool
+    is refused with that text.
     """
     given = config or MediaConfig()
     return (

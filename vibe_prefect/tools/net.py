@@ -95,7 +95,7 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """What the operator lets tools fetch. By default: nothing."""
+    """Limits for what tools may fetch, set by the operator. By default: nothing."""
 
     allow: tuple[str, ...] = ()
     """Hosts: `example.org`, `*.example.org` for those below it, `*` for every public one; `:port` behind it for
@@ -106,7 +106,7 @@ class FetchConfig:
     and intranets. The host must be named in `allow` too, without a `*`. A redirect never leads to one."""
 
     types: tuple[str, ...] = ("text/", "image/", "audio/", "application/json", "application/xml", "application/pdf")
-    """What media types begin with; `+json` and `+xml` count as their base."""
+    """Beginnings of media types; `+json` and `+xml` count as their base."""
 
     max_bytes: int = 10_000_000
     """The largest answer, in bytes, also after it is unpacked."""
@@ -124,13 +124,12 @@ class FetchConfig:
     """How names are looked up."""
 
     def __post_init__(self) -> None:
-        """Check the lists.
+        """Check the lists by reading them.
 
         Raises:
             UsageError: An entry is not written as it must be.
         """
-        assert self.rules is not None
-        assert self.private is not None
+        _ = self.rules, self.private
 
     @cached_property
     def rules(self) -> tuple[HostRule, ...]:

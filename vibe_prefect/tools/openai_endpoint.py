@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import openai
 
 OPENAI = "https://api.openai.com/v1"
-"""Where OpenAI's own protocol begins."""
+"""Base address of OpenAI's own servers."""
 
 MAX_SAID = 500
 """Characters of a server's own message that are repeated."""
@@ -46,19 +46,19 @@ class OpenAIEndpoint:
     """Models that may be asked for; the first one is asked unless a plan names another of them."""
 
     base_url: str = OPENAI
-    """Where the protocol begins."""
+    """Base address of the protocol."""
 
     key: Callable[[], str | None] = no_key
     """Returns the key; asked at each call, in a thread, so that no key is held, kept or shown."""
 
     key_place: str | None = None
-    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
+    """Place of the key, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 180.0
     """How long one call may take."""
 
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
-    """What else to send with each call, such as `{"response_format": "b64_json"}` for models that would otherwise
+    """Further fields of each call's body, such as `{"response_format": "b64_json"}` for models that would otherwise
     answer with an address."""
 
     prices: Prices | None = field(default=None, hash=False)
@@ -71,13 +71,13 @@ class OpenAIEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server answered to one call."""
+    """Answer of a server to one call."""
 
     content: bytes
     """The body, without the key."""
 
     usage: dict[str, Any]
-    """What the call used, as a tool result's `metadata["usage"]` has it: tokens as far as the server tells them, and
+    """Usage of the call, as a tool result's `metadata["usage"]` has it: tokens as far as the server tells them, and
     the cost as it tells it, else by the operator's price."""
 
     @property
@@ -94,7 +94,7 @@ class MediaCall:
     """The tool's name."""
 
     endpoint: OpenAIEndpoint
-    """Whom it asks."""
+    """Endpoint that is called."""
 
     price_setting: str
     """The environment variable that sets the price."""

@@ -67,7 +67,7 @@ logger = logging.getLogger(__name__)
 
 
 class ImageRef(FileRef):
-    """What `image_generate` makes."""
+    """Output of `image_generate`."""
 
     width: int
     """Pixels."""
@@ -85,7 +85,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
     """
 
     @tool(name="image_generate", category=ToolCategory.IMAGE, version=_version(endpoint))
-    async def image_generate(
+    async def image_generate(  # noqa: PLR0913 - the tool's inputs
         prompt: Annotated[
             str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S", description="What the image shows.")
         ],
@@ -143,7 +143,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
     """
 
     @tool(name="speech_generate", category=ToolCategory.AUDIO, version=_version(endpoint, voice))
-    async def speech_generate(
+    async def speech_generate(  # noqa: PLR0913 - the tool's inputs
         text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"\S", description="What to say.")],
         context: ToolContext,
         path: Annotated[
@@ -317,7 +317,7 @@ def _write_sound(call: MediaCall, answer: Answer, target: _Target, expected: str
     content = sound_in(answer.content)
     if content is None:
         begin = shorten(answer.content[:40])
-        reason = f"the answer is no {expected} file, nor another that is known; it begins with {begin}"
+        reason = f"the answer is not a {expected} file, nor another that is known; it begins with {begin}"
         raise call.rejected(target.workspace, target.path, answer.content, reason, ".bin")
     kind = kind_of(content)
     assert kind is not None

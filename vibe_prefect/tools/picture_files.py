@@ -82,9 +82,9 @@ def read_picture_file(content: bytes) -> PictureFile:
     except PictureFileError:
         raise
     except UnidentifiedImageError:
-        raise PictureFileError("the answer is no image that can be read: it is of no known format") from None
+        raise PictureFileError("the answer is not an image that can be read: it is of no known format") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureFileError(f"the answer is no image that can be read: {error}") from error
+        raise PictureFileError(f"the answer is not an image that can be read: {error}") from error
     return PictureFile(content, known or "", width, height, frames)
 
 

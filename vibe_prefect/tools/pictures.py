@@ -37,7 +37,7 @@ _BRIGHT = 16.0
 
 
 class PictureError(ValueError):
-    """A file that is no image, or one too large to be looked into; the text says why."""
+    """A file that is not an image, or one too large to be looked into; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class FileText(TypedDict):
 
 
 class FilesText(TypedDict):
-    """What `read_text` makes."""
+    """Output of `read_text`."""
 
     text: str
     """The files' texts, joined by the separator."""
@@ -61,14 +61,14 @@ class FilesText(TypedDict):
 
 
 class Text(TypedDict):
-    """What `template_fill` makes."""
+    """Output of `template_fill`."""
 
     text: str
     """The template, filled in."""
 
 
 class CombinedText(TypedDict):
-    """What `combine` makes."""
+    """Output of `combine`."""
 
     text: str
     """The parts, joined by the separator."""
@@ -96,7 +96,7 @@ Part = Annotated[
 
 
 @tool(name="read_text", category=ToolCategory.TEXT, version="1")
-def read_text(
+def read_text(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[
         str,
         Field(

@@ -31,7 +31,7 @@ class Check(TypedDict):
 
 
 class Report(TypedDict):
-    """What every checking tool makes."""
+    """Output of every checking tool."""
 
     passed: bool
     """Whether all checks passed."""

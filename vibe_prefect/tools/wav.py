@@ -30,7 +30,7 @@ _FLOATS = {4: "f", 8: "d"}
 
 
 class WavError(ToolInputError):
-    """A file that is no WAV, or one whose level cannot be measured; the text says why."""
+    """A file that is not a WAV, or one whose level cannot be measured; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def read_wav(source: Path) -> Wav:
 
 
 def peak(source: Path, wav: Wav) -> float:
-    """Return the loudest sample, 1 for full scale; floats may be louder. What is no number does not count.
+    """Return the loudest sample, 1 for full scale; floats may be louder. What is not a number does not count.
 
     Raises:
         WavError: The samples are packed, or of a width that no player reads.

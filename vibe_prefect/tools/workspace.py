@@ -58,7 +58,7 @@ def is_file_ref(value: object) -> TypeGuard[FileRef]:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Where tools read and write. Every path that comes from a plan is resolved against one of the two roots."""
+    """Folders of a run that tools read from and write to. A path from a plan is resolved against one of the two."""
 
     input_root: Path
     """The only folder that tools may read from."""
