@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -26,6 +27,7 @@ from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, Work
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 logger = logging.getLogger(__name__)
@@ -98,7 +100,6 @@ class WorkflowExecutor:
         """The tools that nodes may name; `None` for those of the settings."""
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
-        self._configured_tools: ToolRegistry | None = None
         self._simulate = Simulate(simulate)
         self._concurrency = concurrency
         self._type_policies = dict(type_policies or {})
@@ -121,12 +122,16 @@ class WorkflowExecutor:
     def checkpoint_interval(self, interval: int | None) -> None:
         self._checkpoint_interval = _checked_interval(interval)
 
+    @cached_property
+    def _settings(self) -> VibePrefectSettings:
+        return load_settings()
+
+    @cached_property
+    def _configured_tools(self) -> ToolRegistry:
+        return configured_registry(self._settings)
+
     def _registry(self) -> ToolRegistry:
-        if self.tool_registry is not None:
-            return adapted(self.tool_registry)
-        if self._configured_tools is None:
-            self._configured_tools = configured_registry()
-        return self._configured_tools
+        return self._configured_tools if self.tool_registry is None else adapted(self.tool_registry)
 
     async def _execute_builtin(self, node: WorkflowNode) -> dict[str, Any]:
         """Run a node as this package does; for handlers and subclasses that hand over to it."""
@@ -211,6 +216,7 @@ class WorkflowExecutor:
         options = RunOptions(
             compiled,
             self._registry(),
+            self._settings,
             handlers=self._own_handlers(),
             observers=(*writers, *self._all_observers()),
             storage=self._storage,

@@ -30,7 +30,7 @@ from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.results import ExecutionStatus, NodeResult
 from vibe_prefect.tools.previews import preview
 
-FIRST_SECONDS = 0.5
+FIRST_SECONDS = 0.1
 """How long a run lasts before its progress is shown; one that ends sooner shows its end alone."""
 
 INTERVAL_SECONDS = 2.0

@@ -9,8 +9,9 @@ from typing import Any, cast
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.utilities.names import generate_slug
 
-from vibe_prefect.engine.plan_store import plan_parameter
+from vibe_prefect.engine.plan_store import kept_plan, plan_parameter
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.plan_weight import SMALL_BYTES, slim_data, weight
@@ -44,6 +45,20 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         if weight(given) > SMALL_BYTES:
             given = run_coro_as_sync(_parameter(plan, self.storage()))
         return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: given}
+
+    def new_run_name(self, parameters: Mapping[str, Any]) -> str | None:
+        """Return a name for a new run: the plan's id before two words, so that a list of runs tells plans apart.
+
+        Args:
+            parameters: What the server is given.
+
+        Returns:
+            `None` where they hold only the name or the path of a plan, which nothing has looked up yet.
+        """
+        plan = parameters.get(PLAN)
+        kept = kept_plan(plan)
+        plan_id: object = kept.plan_id if kept else plan.get("id") if isinstance(plan, Mapping) else None
+        return f"{plan_id}-{generate_slug(2)}" if isinstance(plan_id, str) else None
 
     def with_options(self, *args: Any, **options: Any) -> PlanFlow:
         """Return this flow with other options; see `prefect.Flow.with_options`."""

@@ -29,7 +29,7 @@ from vibe_prefect.encodings import well_formed
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import ResultTypeError, shorten
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.settings import load_settings
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
 logger = logging.getLogger(__name__)
@@ -175,6 +175,7 @@ class RecordStore(ResultStore):
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
     _files: RecordFiles | None = PrivateAttr(default=None)
+    _settings: VibePrefectSettings | None = PrivateAttr(default=None)
 
     @property
     def files(self) -> RecordFiles:
@@ -192,7 +193,7 @@ class RecordStore(ResultStore):
         storage = self.result_storage
         kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
-        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)
+        store._files = RecordFiles(kept, workspace, most=(self._settings or load_settings()).kept_file_bytes, restores=restores)
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
@@ -323,18 +324,22 @@ def _is_missing(error: OSError) -> bool:
     return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
-async def open_store(storage: str | Path | None) -> RecordStore:
+async def open_store(storage: str | Path | None, settings: VibePrefectSettings | None = None) -> RecordStore:
     """Return the store for a run's records.
 
     Args:
         storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
             Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
             result storage.
+        settings: The settings; as they stand now by default.
     """
-    storage = storage or load_settings().storage
+    settings = settings or load_settings()
+    storage = storage or settings.storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
-    return RecordStore(result_storage=files, serializer=SealedJSON())
+    store = RecordStore(result_storage=files, serializer=SealedJSON())
+    store._settings = settings
+    return store
 
 
 def _block_of(storage: str | Path | None) -> str | None:
