@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 
 from vibe_prefect.checkpoint_writer import CheckpointWriter
 from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
@@ -17,6 +18,7 @@ from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
+from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.seeds import Seed, seeds_of
 from vibe_prefect.engine.toolbox import configured_registry
@@ -237,7 +239,7 @@ class WorkflowExecutor:
         return result
 
     async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
-        called: Any = run_plan(
+        called: Any = _local_flow()(
             plan,
             resume_from=resume_from,
             select=choice.select,
@@ -329,6 +331,22 @@ class WorkflowExecutor:
     def _all_observers(self) -> tuple[RunObserver, ...]:
         own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
         return (*own, *self._observers)
+
+
+def _local_flow() -> PlanFlow:
+    """Return the flow for a run in this process.
+
+    Where it keeps an error of its own, Prefect asks the server in each run; with an embedded one that is this machine.
+    """
+    results = get_current_settings().results
+    if not uses_embedded_server() or results.default_storage_block is not None:
+        return run_plan
+    return _storing_flow(results.local_storage_path)
+
+
+@lru_cache(maxsize=4)
+def _storing_flow(folder: Path) -> PlanFlow:
+    return run_plan.with_options(result_storage=cast("Any", folder))
 
 
 def _checked_interval(interval: Any) -> int | None:

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
 from vibe_prefect.compiler import Backing, CompiledPlan
-from vibe_prefect.engine.artifacts import ProgressBoard, publish_artifacts, tolerate
+from vibe_prefect.engine.artifacts import ProgressBoard, in_turn, publish_artifacts, tolerate
 from vibe_prefect.engine.assets import tell_assets
 from vibe_prefect.engine.documents import write_report
 from vibe_prefect.engine.drain import uses_embedded_server
@@ -69,13 +69,15 @@ class RunFeedback:
     async def publish(self, result: ExecutionResult, store: RecordStore, lineage: str) -> None:
         """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
         report = report_of(self._compiled, result, self._identity(result))
+        # With SQLite a server writes one after another, and those that wait for their turn make it slower.
+        together = in_turn if uses_embedded_server() else asyncio.gather
         work = [tolerate("run's report", write_report(store, lineage, report))]
         if self._board is not None:
             work.append(self._board.finish())
-            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root))
+            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, together))
         if self._outlets.events:
             work.append(tolerate("run's assets", self._tell_assets(report)))
-        await asyncio.gather(*work)
+        await together(*work)
 
     async def _tell_assets(self, report: RunReport) -> None:
         tell_assets(report, self._output_root)
