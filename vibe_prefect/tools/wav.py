@@ -1,6 +1,6 @@
-"""WAV files: what their headers say, and how loud they are. RIFF, RIFX, RF64 and BW64; integers and floats of 8 to 64
-bits.
+"""WAV files: what their headers say, and how loud they are.
 
+RIFF, RIFX, RF64 and BW64; integers and floats of 8 to 64 bits.
 Python's own `wave` reads neither floats nor extensible formats before 3.12, and believes any size that a header states.
 """
 
