@@ -65,7 +65,8 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         """
         plan = parameters.get(PLAN)
         kept = kept_plan(plan)
-        plan_id: object = kept.plan_id if kept else plan.get("id") if isinstance(plan, Mapping) else None
+        data: Mapping[str, object] = cast("Any", plan) if isinstance(plan, Mapping) else {}
+        plan_id = kept.plan_id if kept else data.get("id")
         return f"{plan_id}-{generate_slug(2)}" if isinstance(plan_id, str) else None
 
     def with_options(self, *args: Any, **options: Any) -> PlanFlow:

@@ -193,7 +193,9 @@ class RecordStore(ResultStore):
         storage = self.result_storage
         kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
-        store._files = RecordFiles(kept, workspace, most=(self._settings or load_settings()).kept_file_bytes, restores=restores)
+        store._files = RecordFiles(
+            kept, workspace, most=(self._settings or load_settings()).kept_file_bytes, restores=restores
+        )
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
