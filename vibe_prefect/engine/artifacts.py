@@ -49,16 +49,6 @@ MAX_IMAGE_CHARACTERS = 1_000_000
 """Characters of all the images of a run together, in base64."""
 
 
-Together = Callable[..., Awaitable[object]]
-"""Awaits several awaitables, as `asyncio.gather` does."""
-
-
-async def in_turn(*work: Awaitable[object]) -> None:
-    """Await one after another."""
-    for one in work:
-        await one
-
-
 def artifact_key(plan_id: str, kind: str) -> str:
     """Return the key of one of a plan's artifacts: small letters, digits and dashes.
 
@@ -167,7 +157,7 @@ class ProgressBoard(RunObserver):
 
 
 async def publish_artifacts(
-    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, together: Together = asyncio.gather
+    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
 ) -> None:
     """Put the feedback table, the summary and the pictures of a run into Prefect; one that fails is logged.
 
@@ -176,7 +166,7 @@ async def publish_artifacts(
         flow_run_id: The run that they belong to.
         report: What came of the run.
         folder: Where its files lie.
-        together: Awaits the artifacts, side by side or in turn.
+        turn: Lets so many be sent at once.
     """
 
     async def put(kind: str, form: str, make: Callable[[], Any]) -> None:
@@ -184,9 +174,10 @@ async def publish_artifacts(
         if data is not None:
             key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
             made = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
-            await client.create_artifact(made)
+            async with turn:
+                await client.create_artifact(made)
 
-    await together(
+    await asyncio.gather(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
         tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
         tolerate("images artifact", put("images", "markdown", lambda: picture_page(report, folder))),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.utilities.urls import url_for
 
 from vibe_prefect.compiler import Backing, CompiledPlan
-from vibe_prefect.engine.artifacts import ProgressBoard, in_turn, publish_artifacts, tolerate
+from vibe_prefect.engine.artifacts import ProgressBoard, publish_artifacts, tolerate
 from vibe_prefect.engine.assets import tell_assets
 from vibe_prefect.engine.documents import write_report
 from vibe_prefect.engine.drain import uses_embedded_server
@@ -22,6 +23,9 @@ from vibe_prefect.engine.storage import RecordStore
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+
+AT_ONCE = 4
+"""How many artifacts are sent at the same time to a server that is not embedded: all of a run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,14 @@ class RunFeedback:
         """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
         report = report_of(self._compiled, result, self._identity(result))
         # With SQLite a server writes one after another, and those that wait for their turn make it slower.
-        together = in_turn if uses_embedded_server() else asyncio.gather
+        turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
         work = [tolerate("run's report", write_report(store, lineage, report))]
         if self._board is not None:
-            work.append(self._board.finish())
-            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, together))
+            work.append(_in_turn(turn, self._board.finish()))
+            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
         if self._outlets.events:
             work.append(tolerate("run's assets", self._tell_assets(report)))
-        await together(*work)
+        await asyncio.gather(*work)
 
     async def _tell_assets(self, report: RunReport) -> None:
         tell_assets(report, self._output_root)
@@ -94,3 +98,8 @@ class RunFeedback:
             run_url=None if uses_embedded_server() else url_for("flow-run", obj_id=self._flow_run.id),
             simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
         )
+
+
+async def _in_turn(turn: asyncio.Semaphore, work: Coroutine[Any, Any, None]) -> None:
+    async with turn:
+        await work
