@@ -183,6 +183,16 @@ class RecordStore(ResultStore):
         assert self._files is not None, "the store is bound to no workspace"
         return self._files
 
+    def with_settings(self, settings: VibePrefectSettings) -> RecordStore:
+        """Return this store under settings that are read already.
+
+        Args:
+            settings: The settings of a run.
+        """
+        store = self.model_copy()
+        store._settings = settings
+        return store
+
     def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:
         """Return this store for a run: it keeps the files of its records, and reuses no record without them.
 
@@ -339,9 +349,7 @@ async def open_store(storage: str | Path | None, settings: VibePrefectSettings |
     storage = storage or settings.storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
-    store = RecordStore(result_storage=files, serializer=SealedJSON())
-    store._settings = settings
-    return store
+    return RecordStore(result_storage=files, serializer=SealedJSON()).with_settings(settings)
 
 
 def _block_of(storage: str | Path | None) -> str | None:
