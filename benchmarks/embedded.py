@@ -11,15 +11,18 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
+import sys
 import tempfile
 import time
 
-from benchmarks.overhead import THREE_NODES_BOUND
-
 RUNS = 10
+
+THREE_NODES_BOUND = 0.5
+"""Seconds that the contract allows three independent nodes of 0.2 s on a server that is up."""
 
 
 def main() -> None:
+    assert "prefect" not in sys.modules, "the settings below are seen by what is imported after them alone"
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"PREFECT_HOME": home, "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         os.environ |= {"PREFECT_LOGGING_LEVEL": "ERROR", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300"}
