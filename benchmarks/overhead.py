@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plans
+from benchmarks.embedded import THREE_NODES_BOUND
 from benchmarks.server import standing_server
 
 ROUNDS = 5
 SETTLE_BOUND = 120.0
-THREE_NODES_BOUND = 0.5
-"""Seconds that the contract allows three independent nodes of 0.2 s on a server that is up."""
 
 
 def main() -> None:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
@@ -100,6 +102,24 @@ async def test_prefects_graph_has_the_plans_edges() -> None:
     compiled = compile_plan(subject, simulate="all")
     assert {edge.kind for edge in compiled.edges} == {"data", "order", "hierarchy"}
     assert await drawn_edges(runner) == {(edge.source, edge.target) for edge in compiled.edges}
+
+
+async def test_a_runs_name_begins_with_its_plan_and_takes_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[tuple[str, str]] = []
+    send = httpx.AsyncClient.send
+
+    async def noted(self: httpx.AsyncClient, request: httpx.Request, **options: Any) -> httpx.Response:
+        sent.append((request.method, re.sub(r"^/api|[0-9a-f-]{36}", "", request.url.path)))
+        return await send(self, request, **options)
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", noted)
+    runner = executor(same_keys)
+    await runner.execute_plan(plan(node("a"), node("b")))
+    run = await flow_run_of(runner)
+    assert re.fullmatch(r"plan-[a-z]+-[a-z]+", run.name), run.name
+    assert ("PATCH", "/flow_runs/") not in sent
+    assert sent.count(("POST", "/flow_runs/")) == 1
+    assert sent.count(("POST", "/artifacts/")) == 3
 
 
 async def test_prefects_graph_has_all_edges_of_a_failed_run_too() -> None:

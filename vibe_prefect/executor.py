@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 
 from vibe_prefect.checkpoint_writer import CheckpointWriter
 from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
@@ -16,6 +18,7 @@ from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
+from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.seeds import Seed, seeds_of
 from vibe_prefect.engine.toolbox import configured_registry
@@ -26,6 +29,7 @@ from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, Work
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 logger = logging.getLogger(__name__)
@@ -98,7 +102,6 @@ class WorkflowExecutor:
         """The tools that nodes may name; `None` for those of the settings."""
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
-        self._configured_tools: ToolRegistry | None = None
         self._simulate = Simulate(simulate)
         self._concurrency = concurrency
         self._type_policies = dict(type_policies or {})
@@ -121,12 +124,16 @@ class WorkflowExecutor:
     def checkpoint_interval(self, interval: int | None) -> None:
         self._checkpoint_interval = _checked_interval(interval)
 
+    @cached_property
+    def _settings(self) -> VibePrefectSettings:
+        return load_settings()
+
+    @cached_property
+    def _configured_tools(self) -> ToolRegistry:
+        return configured_registry(self._settings)
+
     def _registry(self) -> ToolRegistry:
-        if self.tool_registry is not None:
-            return adapted(self.tool_registry)
-        if self._configured_tools is None:
-            self._configured_tools = configured_registry()
-        return self._configured_tools
+        return self._configured_tools if self.tool_registry is None else adapted(self.tool_registry)
 
     async def _execute_builtin(self, node: WorkflowNode) -> dict[str, Any]:
         """Run a node as this package does; for handlers and subclasses that hand over to it."""
@@ -211,6 +218,7 @@ class WorkflowExecutor:
         options = RunOptions(
             compiled,
             self._registry(),
+            self._settings,
             handlers=self._own_handlers(),
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
@@ -231,7 +239,7 @@ class WorkflowExecutor:
         return result
 
     async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
-        called: Any = run_plan(
+        called: Any = _local_flow()(
             plan,
             resume_from=resume_from,
             select=choice.select,
@@ -323,6 +331,22 @@ class WorkflowExecutor:
     def _all_observers(self) -> tuple[RunObserver, ...]:
         own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
         return (*own, *self._observers)
+
+
+def _local_flow() -> PlanFlow:
+    """Return the flow for a run in this process.
+
+    Where it keeps an error of its own, Prefect asks the server in each run; with an embedded one that is this machine.
+    """
+    results = get_current_settings().results
+    if not uses_embedded_server() or results.default_storage_block is not None:
+        return run_plan
+    return _storing_flow(results.local_storage_path)
+
+
+@lru_cache(maxsize=4)
+def _storing_flow(folder: Path) -> PlanFlow:
+    return run_plan.with_options(result_storage=cast("Any", folder))
 
 
 def _checked_interval(interval: Any) -> int | None:

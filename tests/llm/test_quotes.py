@@ -124,3 +124,42 @@ def test_long_texts_and_hostile_quotes_are_cheap() -> None:
     began = time.process_time()
     folded("word \u201cx\u201d \u2014 " * 10_000).passage("' " * 50_000 + "x" + ". " * 50_000)
     assert time.process_time() - began < 10
+
+
+LAID_OUT = """# Our menu
+
+- Fresh tea from Uji
+* Hot water, 80 \u00b0C
+1. Warm the cups
+2) Pour - slowly
+
+| Name | Price |
+|------|:-----:|
+| Gyokuro | 5 EUR |
+
+> Said by a guest
+> on a Monday
+
+<ul><li>Soft light</li><li>No music</li></ul>
+"""
+
+
+@pytest.mark.parametrize(
+    ("quote", "passage"),
+    [
+        ("Our menu Fresh tea", "Our menu\n\n- Fresh tea"),
+        ("Fresh tea from Uji Hot water", "Fresh tea from Uji\n* Hot water"),
+        ("- Fresh tea from Uji\n* Hot water", "- Fresh tea from Uji\n* Hot water"),
+        ("Fresh tea from Uji\nHot water", "Fresh tea from Uji\n* Hot water"),
+        ("80 \u00b0C Warm the cups Pour - slowly", "80 \u00b0C\n1. Warm the cups\n2) Pour - slowly"),
+        ("Name Price Gyokuro 5 EUR", "Name | Price |\n|------|:-----:|\n| Gyokuro | 5 EUR"),
+        ("Gyokuro | 5 EUR", "Gyokuro | 5 EUR"),
+        ("Said by a guest on a Monday", "Said by a guest\n> on a Monday"),
+        ("Soft light No music", "Soft light</li><li>No music"),
+        ("Hot water Fresh tea from Uji", None),
+        ("Fresh tea from Uji Warm the cups", None),
+        ("Gyokuro 6 EUR", None),
+    ],
+)
+def test_a_quote_may_leave_out_the_marks_between_items_and_cells(quote: str, passage: str | None) -> None:
+    assert folded(LAID_OUT).passage(quote) == passage

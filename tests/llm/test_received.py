@@ -125,3 +125,23 @@ def test_words_of_the_model_are_no_end_mark() -> None:
     notes.feed(b'data: {"choices": [{"delta": {"content": "data: [DONE]"}}]}\n\nevent: [DONE]\n\n')
     notes.close()
     assert (notes.ended, notes.usage) == (False, None)
+
+
+@pytest.mark.parametrize("tag", ["think", "thinking", "thought", "reasoning", "Reasoning"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<{}>a</{}>Tea.", "Tea."),
+        ("\n<{}>\na\n</{}>\n\nTea.", "Tea."),
+        ("a\n</{}>\nTea.{}", "Tea."),
+        ("```xml\n<{}>\na\n</{}>\n```", None),
+        ("Like so:\n~~~\na\n</{}>\n~~~\n{}", None),
+        ("Like so:\n```\na\n</{}>\n```\n{}", None),
+        ("Models write <{}> and </{}> around it.", None),
+        ("Close it with `</{}>`.{}", None),
+    ],
+)
+def test_thinking_goes_and_a_text_about_its_tags_stays(tag: str, text: str, expected: str | None) -> None:
+    second = tag if text.count("</{}>") and "<{}>" in text.replace("</{}>", "") else ""
+    answer = text.format(tag, second)
+    assert without_thinking(answer) == (answer if expected is None else expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -348,3 +349,34 @@ async def test_on_the_newer_protocol_half_a_text_is_no_answer(
     with pytest.raises(ToolError, match=said) as caught:
         await ask(provider, [BEGUN, piece("Half a sen"), *end], asked, models=("openai-responses:ok",))
     assert caught.value.retryable is retryable
+
+
+def completion(message: dict[str, Any], reason: str | None = "stop", **fields: Any) -> str:
+    """Return an answer as servers give it that do not stream."""
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+    whole = {"id": "one", "object": "chat.completion", "created": 1, "model": "ok", "choices": [choice], "usage": usage}
+    return json.dumps(whole | fields, indent=1)
+
+
+async def test_an_answer_in_one_piece_is_the_whole_answer(provider: OpenAIServer) -> None:
+    answer = await ask(provider, ["\n", completion({"content": "Whole."})])
+    assert (answer.text, answer.input_tokens, answer.output_tokens) == ("Whole.", 7, 5)
+    call = {"id": "a", "type": "function", "function": {"name": "answer", "arguments": GOOD}}
+    called = await data(provider, [completion({"content": None, "tool_calls": [call]}, "tool_calls")])
+    assert called["data"] == json.loads(GOOD)
+
+
+async def test_an_answer_in_one_piece_that_was_cut_is_not_asked_for_again(provider: OpenAIServer) -> None:
+    error = await refused(provider, [completion({"content": "Who"}, "length")])
+    assert "was cut at" in str(error)
+    assert not error.retryable
+
+
+async def test_a_stream_request_that_is_answered_with_no_answer_is_not_paid_again(provider: OpenAIServer) -> None:
+    for body in ('{"status": "fine", "result": "Whole."}', "{half an answer", '{"object": "list"}\n{"object": "list"}'):
+        asked = len(provider.calls)
+        error = await refused(provider, [body])
+        assert not error.retryable
+        assert len(provider.calls) == asked + 1
+        assert "one object and not a stream" in str(error)

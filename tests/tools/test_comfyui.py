@@ -379,6 +379,17 @@ async def test_files_of_every_kind_are_fetched_each_once(
     assert paths == [f"comfyui/node/{number:03}-9{suffix}" for number, suffix in enumerate(suffixes, start=1)]
 
 
+async def test_numbers_and_truth_values_that_nodes_show_are_texts_each_time(context: ToolContext) -> None:
+    made = {
+        "9": {"images": [saved("a.png")], "animated": [False]},
+        "3": {"text": ["It is", 42, True, None, " "]},
+        "6": {"value": [[0.5], 42, 42]},
+    }
+    with comfyui(outputs=made, files={"a.png": picture()}) as server:
+        result: ToolResult = await run(server, context)
+    assert result.output["texts"] == {"3": ["It is", "42", "true"], "6": ["0.5", "42", "42"]}
+
+
 async def test_what_a_node_unfolds_into_is_that_nodes(context: ToolContext) -> None:
     made = {"9.0.0.1": {"images": [saved("a.png")]}}
     with comfyui(outputs=made, meta={"9.0.0.1": {"display_node": "9"}}, files={"a.png": picture()}) as server:

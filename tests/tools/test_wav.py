@@ -139,6 +139,29 @@ def test_chunks_may_stand_in_any_order_and_state_any_size(tmp_path: Path, conten
     assert measured(tmp_path, content) == (pytest.approx(1.0), pytest.approx(0.5))
 
 
+def turned(content: bytes, width: int) -> bytes:
+    """Return little-endian numbers of a width in bytes with the highest byte first."""
+    return b"".join(content[place : place + width][::-1] for place in range(0, len(content), width))
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize(("form", "width"), [(1, 1), (1, 2), (1, 3), (1, 4), (1, 8), (3, 4), (3, 8)])
+async def test_samples_with_the_highest_byte_first_are_measured(
+    tmp_path: Path, form: int, width: int, extensible: bool
+) -> None:
+    little = layout(form, width, channels=2, extensible=extensible)
+    big, place = b"", 0
+    for size in (2, 2, 4, 4, 2, 2, *((2, 2, 4, 4) if extensible else ())):
+        big, place = big + little[place : place + size][::-1], place + size
+    samples = turned(packed([0.25, -0.5] * RATE, form, width), width)
+    chunks = [(b"LIST", b"x" * 27 + b"\0"), (b"fmt ", big + little[place:]), (b"data", samples)]
+    body = b"WAVE" + b"".join(name + struct.pack(">I", len(part)) + part for name, part in chunks)
+    content = b"RIFX" + struct.pack(">I", len(body)) + body
+    assert measured(tmp_path, content) == (pytest.approx(1.0), pytest.approx(0.5))
+    heard = await hear(tmp_path, content, formats=["WAV"], channels=2, max_seconds=1, min_peak=-6.1)
+    assert heard.error is None
+
+
 def test_samples_that_are_not_there_are_not_the_notes_behind_them(tmp_path: Path) -> None:
     assert measured(tmp_path, riff(FMT, chunk(b"data", b""), chunk(b"LIST", b"x" * 98))) == (0.0, 0.0)
 

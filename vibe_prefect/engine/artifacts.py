@@ -34,7 +34,7 @@ from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.results import ExecutionStatus, NodeResult
 from vibe_prefect.tools.previews import preview
 
-FIRST_SECONDS = 0.5
+FIRST_SECONDS = 0.1
 """How long a run lasts before its progress is shown; one that ends sooner shows its end alone."""
 
 INTERVAL_SECONDS = 2.0
@@ -196,7 +196,9 @@ class ProgressBoard(RunObserver):
         self._shown = note
 
 
-async def publish_artifacts(client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path) -> None:
+async def publish_artifacts(
+    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
+) -> None:
     """Put the feedback table, the summary and the pictures of a run into Prefect; one that fails is logged.
 
     Args:
@@ -204,6 +206,7 @@ async def publish_artifacts(client: PrefectClient, flow_run_id: UUID, report: Ru
         flow_run_id: The run that they belong to.
         report: What came of the run.
         folder: Where its files lie.
+        turn: Lets so many be sent at once.
     """
 
     async def put(kind: str, form: str, make: Callable[[], Any]) -> None:
@@ -211,7 +214,8 @@ async def publish_artifacts(client: PrefectClient, flow_run_id: UUID, report: Ru
         if data is not None:
             key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
             made = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
-            await client.create_artifact(made)
+            async with turn:
+                await client.create_artifact(made)
 
     await asyncio.gather(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),

@@ -22,7 +22,7 @@ from vibe_prefect.engine.server_failures import explain
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT = 0.1
+FIRST_WAIT = 0.02
 LONGEST_WAIT = 1.0
 BASE_BOUND = 30.0
 """Seconds that are waited at the most, whatever the run's size."""

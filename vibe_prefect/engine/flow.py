@@ -50,7 +50,7 @@ from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import Choice
-from vibe_prefect.settings import load_settings
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.redaction import redact_logs
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
@@ -96,6 +96,9 @@ class RunOptions:
 
     tools: ToolRegistry
     """The tools of this run."""
+
+    settings: VibePrefectSettings
+    """The settings of this run."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers."""
@@ -242,13 +245,13 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     lineage = lineage_of(root.id, plan_id, shared=request.reuse == "plan")
     workspace = _workspace(request, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
-    settings = load_settings()
+    settings = options.settings
     outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
     feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets, request.concurrency)
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
-        store=await open_store(options.storage),
+        store=await open_store(options.storage, settings),
         lineage=lineage,
         goes_on=lineage != str(flow_run.id) or flow_run.run_count > 1 or bool(options.seeds),
         selected=request.choice.selected(options.compiled),
@@ -282,7 +285,7 @@ def _retries_left(flow_run: FlowRun) -> bool:
 
 
 async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
-    """Put the plan's id before the name that Prefect chose, so that a list of runs tells them apart.
+    """Put the plan's id before the name that Prefect chose for a run that was created elsewhere.
 
     The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it.
     """
@@ -324,7 +327,8 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
     roots = operator_roots(flow_run)
     found: dict[str, Any] = _folders(roots, request) if roots else {}
-    tools = configured_registry()
+    settings = load_settings()
+    tools = configured_registry(settings)
     whole = partial(whole_error, tools=tools, simulate=simulate)
     try:
         given = await given_plan(plan, client, roots, whole)
@@ -338,4 +342,4 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
         flow_run.parameters = {**flow_run.parameters, **found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(given.plan, tools=tools, simulate=simulate, source=given.source)
-    return RunOptions(compiled, tools), request
+    return RunOptions(compiled, tools, settings), request

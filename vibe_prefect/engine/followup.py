@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
@@ -22,6 +23,9 @@ from vibe_prefect.engine.storage import RecordStore
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+
+AT_ONCE = 4
+"""How many artifacts are sent at the same time to a server that is not embedded: all of a run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +77,12 @@ class RunFeedback:
     async def publish(self, result: ExecutionResult, store: RecordStore, lineage: str) -> None:
         """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
         report = report_of(self._compiled, result, self._identity(result))
+        # With SQLite a server writes one after another, and those that wait for their turn make it slower.
+        turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
         work = [tolerate("run's report", write_report(store, lineage, report))]
         if self._board is not None:
-            work.append(self._board.finish())
-            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root))
+            work.append(_in_turn(turn, self._board.finish()))
+            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
         if self._outlets.events:
             work.append(tolerate("run's assets", self._tell_assets(report)))
         await asyncio.gather(*work)
@@ -96,3 +102,8 @@ class RunFeedback:
             run_url=None if uses_embedded_server() else url_for("flow-run", obj_id=self._flow_run.id),
             simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
         )
+
+
+async def _in_turn(turn: asyncio.Semaphore, work: Coroutine[Any, Any, None]) -> None:
+    async with turn:
+        await work

@@ -29,7 +29,7 @@ from vibe_prefect.encodings import well_formed
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import ResultTypeError, shorten
 from vibe_prefect.regular_files import read_regular
-from vibe_prefect.settings import load_settings
+from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
 logger = logging.getLogger(__name__)
@@ -175,12 +175,23 @@ class RecordStore(ResultStore):
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
     _files: RecordFiles | None = PrivateAttr(default=None)
+    _settings: VibePrefectSettings | None = PrivateAttr(default=None)
 
     @property
     def files(self) -> RecordFiles:
         """The files of a run's records; only in a store that `for_workspace` returned."""
         assert self._files is not None, "the store is bound to no workspace"
         return self._files
+
+    def with_settings(self, settings: VibePrefectSettings) -> RecordStore:
+        """Return this store under settings that are read already.
+
+        Args:
+            settings: The settings of a run.
+        """
+        store = self.model_copy()
+        store._settings = settings
+        return store
 
     def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:
         """Return this store for a run: it keeps the files of its records, and reuses no record without them.
@@ -192,7 +203,8 @@ class RecordStore(ResultStore):
         storage = self.result_storage
         kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
-        store._files = RecordFiles(kept, workspace, most=load_settings().kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
+        settings = self._settings or load_settings()
+        store._files = RecordFiles(kept, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
@@ -323,18 +335,20 @@ def _is_missing(error: OSError) -> bool:
     return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
-async def open_store(storage: str | Path | None) -> RecordStore:
+async def open_store(storage: str | Path | None, settings: VibePrefectSettings | None = None) -> RecordStore:
     """Return the store for a run's records.
 
     Args:
         storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
             Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
             result storage.
+        settings: The settings; as they stand now by default.
     """
-    storage = storage or load_settings().storage
+    settings = settings or load_settings()
+    storage = storage or settings.storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
-    return RecordStore(result_storage=files, serializer=SealedJSON())
+    return RecordStore(result_storage=files, serializer=SealedJSON()).with_settings(settings)
 
 
 def _block_of(storage: str | Path | None) -> str | None:

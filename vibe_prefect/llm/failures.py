@@ -46,6 +46,17 @@ def tool_error(error: Exception, model: str, seconds: float) -> ToolError:
             return ToolError(f"{model}: {type(error).__name__}: {said}")
 
 
+def no_stream(body: str, model: str) -> ToolError:
+    """Return what an answer becomes that is one object and no stream: it may be paid, so it is not asked for again.
+
+    Args:
+        body: How it begins.
+        model: The model that was asked.
+    """
+    said = shorten(scrubbed(body), MAX_SAID)
+    return ToolError(f"{model}: the server answered with one object and not a stream: {said}", retryable=False)
+
+
 def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
     from pydantic_ai import exceptions as theirs
 

@@ -16,7 +16,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.asking import Answer, Question
 from vibe_prefect.llm.config import ModelConfig, model_key
 from vibe_prefect.llm.connect import connect
-from vibe_prefect.llm.failures import tool_error
+from vibe_prefect.llm.failures import no_stream, tool_error
 from vibe_prefect.llm.pricing import cost_usd
 from vibe_prefect.llm.received import ANSWER_TOOL, THINKING_TAGS, Received, Usage, answer_text, incomplete
 from vibe_prefect.llm.stream_end import CURRENT, StreamNotes, watching_client
@@ -86,10 +86,15 @@ class ProviderClient:
             raise
         except Exception as error:  # noqa: BLE001 - each provider's library has its own
             # Not `from error`: what the library raised may hold the key, and a traceback would show it.
-            failure = tool_error(error, question.model, self._config.seconds)
+            failure = self._failure(error, question.model, notes)
             failure.usage = failure.usage or self._lost(question, notes)
             raise failure from None
         return self._answer(question, received(response, notes), response.model_name, connection.tags)
+
+    def _failure(self, error: Exception, model: str, notes: StreamNotes) -> ToolError:
+        if notes.no_stream is not None:
+            return no_stream(notes.no_stream, model)
+        return tool_error(error, model, self._config.seconds)
 
     def _settings(self, question: Question) -> ModelSettings:
         settings: ModelSettings = {

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 MIN_QUOTE = 8
 """Columns that a quote has at least, unless the judged text is shorter: a word or two prove nothing. Characters that
@@ -28,6 +29,14 @@ _ENTITY = r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,31});"
 # No more marks than anything written has: bringing marks into order takes the square of their number.
 _MARKED = r"[^\u0300-\u036f][\u0300-\u036f]{0,30}|[\u0300-\u036f]{1,30}"
 _CLUSTER = re.compile(rf"{_LINK_TARGET}|{_ENTITY}|[\ufe00-\ufe0f]|{_MARKED}")
+_LAYOUT = re.compile(
+    r"^[ \t>]{0,40}(?:[-*+\u2022\u2023\u25e6\u2043\u2219\u25aa\u25cf]|\d{1,3}[.)]|#{1,6})(?=[ \t])"
+    r"(?: \[[ xX]\](?=[ \t]))?"
+    r"|^[ \t]{0,40}>[ \t>]{0,40}|^[ \t|:+-]++$|(?<!\\)\||</?[A-Za-z][^<>]{0,200}>",
+    re.MULTILINE,
+)
+"""Marks of lists, headings, quotations, tables, and tags: between what is written, and no part of it."""
+
 _ELLIPSIS = re.compile(r"\.{3,}")
 _EDGES = "'. "
 
@@ -50,9 +59,11 @@ class FoldedText:
 
         A quote that is too short, or only punctuation, means none. Quotation marks and ellipses around the whole are
         not part of it, where it is not found with them. An ellipsis within it leaves something out: each part has to
-        be there, in this order, and long enough by itself.
+        be there, in this order, and long enough by itself. Marks of lists and tables need not be in it.
         """
-        needle = fold(quote)
+        return self._passage(fold(quote)) or _without_layout(self.original)._passage(fold(_blank_layout(quote)))
+
+    def _passage(self, needle: str) -> str | None:
         bare = needle.strip(_EDGES)
         parts = [part.strip(_EDGES) for part in _ELLIPSIS.split(bare)]
         found = self._places([needle]) or self._places([bare]) or self._places(parts)
@@ -77,12 +88,27 @@ class FoldedText:
 
 def folded(text: str) -> FoldedText:
     """Return a text as quotes are looked for in it."""
+    return _folded(text, text)
+
+
+@lru_cache(maxsize=1)
+def _without_layout(text: str) -> FoldedText:
+    """Return a text as quotes are looked for that leave out the marks of its layout."""
+    return _folded(text, _blank_layout(text))
+
+
+def _folded(original: str, text: str) -> FoldedText:
     pieces: list[str] = []
     spans: list[tuple[int, int]] = []
     for piece, start, end in _joined(text):
         pieces.append(piece)
         spans += [(start, end)] * len(piece)
-    return FoldedText(text, "".join(pieces), tuple(spans))
+    return FoldedText(original, "".join(pieces), tuple(spans))
+
+
+def _blank_layout(text: str) -> str:
+    """Return a text with spaces for the marks of its layout; what is left stays at its place."""
+    return _LAYOUT.sub(lambda mark: " " * len(mark.group()), text)
 
 
 def fold(text: str) -> str:

@@ -23,6 +23,7 @@ THINKING_TAGS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
     ("<seed:think>", "</seed:think>"),
     ("[THINK]", "[/THINK]"),
     ("\u25c1think\u25b7", "\u25c1/think\u25b7"),
@@ -202,7 +203,7 @@ def _parted(text: str, tag: str) -> tuple[str, str | None]:
 def _stands_apart(before: str, after: str) -> bool:
     """Tell whether a closing tag at this place ends thinking, and is not an example in a text about such tags."""
     indented = before.rpartition("\n")[2].isspace()
-    quoted = indented or before.count("```") % 2 == 1
+    quoted = indented or any(before.count(fence) % 2 for fence in ("```", "~~~"))
     own_line = not before.strip() or before.endswith("\n")
     return not quoted and (own_line or not after or after.startswith(("\n", "\r")))
 

@@ -1,9 +1,12 @@
-"""What a stream on OpenAI's chat protocol says that client libraries do not pass on: its end mark, all its usage."""
+"""What a stream on OpenAI's chat protocol says that client libraries do not pass on: its end mark, all its usage.
+
+A server that cannot stream answers with one JSON object. It is passed on as a stream of one event: the answer is paid.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -14,6 +17,12 @@ if TYPE_CHECKING:
     import httpx2
 
 END_MARK = b"[DONE]"
+
+MAX_SHOWN = 1_000
+"""Bytes that are kept of an answer that is none."""
+
+MAX_OBJECT_BYTES = 50_000_000
+"""The largest answer that is taken as one JSON object."""
 
 _READ = ("prompt_tokens", "input_tokens")
 _WRITTEN = ("completion_tokens", "output_tokens")
@@ -32,6 +41,9 @@ class StreamNotes:
 
     counts: dict[str, int] = field(default_factory=dict[str, int])
     """Greatest number of each kind of token; servers that count on in each event never mean a sum."""
+
+    no_stream: str | None = None
+    """How the answer begins where it is no stream and no answer in one piece either."""
 
     _line: bytearray = field(default_factory=bytearray)
 
@@ -124,7 +136,7 @@ def _passing(source: httpx2.AsyncByteStream, notes: StreamNotes) -> httpx2.Async
 
     class Passing(httpx2.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for content in source:
+            async for content in _as_events(source, notes):
                 notes.feed(content)
                 yield content
             notes.close()
@@ -133,3 +145,46 @@ def _passing(source: httpx2.AsyncByteStream, notes: StreamNotes) -> httpx2.Async
             await source.aclose()
 
     return Passing()
+
+
+async def _as_events(source: AsyncIterable[bytes], notes: StreamNotes) -> AsyncIterator[bytes]:
+    """Yield a stream's bytes as they come; one JSON object, whatever type is stated, as a stream of one event."""
+    held = bytearray()
+    whole: bool | None = None  # until something else than white space comes
+    async for content in source:
+        if whole is None and content.strip():
+            whole = content.lstrip().startswith(b"{")
+        held += content
+        whole = whole if len(held) <= MAX_OBJECT_BYTES else False
+        if whole is False:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield _events_of(bytes(held), notes) if whole else bytes(held)
+
+
+def _events_of(body: bytes, notes: StreamNotes) -> bytes:
+    """Return an answer in one piece, or an error, as events; a body that is neither stays as it is, and is noted."""
+    try:
+        answer = _mapping(json.loads(body))
+    except (ValueError, RecursionError):
+        answer = {}
+    choices = answer.get("choices")
+    deltas = [_delta(_mapping(choice)) for choice in cast("list[Any]", choices)] if isinstance(choices, list) else []
+    if deltas:
+        event = json.dumps({**answer, "object": "chat.completion.chunk", "choices": deltas})
+        return b"data: %s\n\ndata: %s\n\n" % (event.encode(), END_MARK)
+    if answer.get("error"):
+        return b"data: %s\n\n" % json.dumps(answer).encode()
+    notes.no_stream = body[:MAX_SHOWN].decode(errors="replace").strip()
+    return body
+
+
+def _delta(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice of a whole answer as a stream has it: with a place for each call of a tool."""
+    message = _mapping(choice.get("message"))
+    calls = message.get("tool_calls")
+    listed = cast("list[Any]", calls) if isinstance(calls, list) else []
+    placed = [{"index": place, **_mapping(call)} for place, call in enumerate(listed)]
+    rest = {name: value for name, value in choice.items() if name != "message"}
+    return {**rest, "delta": {**message, **({"tool_calls": placed} if placed else {})}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from vibe_prefect.tools.comfy_server import Workflow
 
 TEXT = "text"
 """Under which nodes put the texts that they show."""
+
+ANIMATED = "animated"
+"""Under which a node that saves images only says whether they move."""
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _MODEL = re.compile(
@@ -53,7 +57,7 @@ class Outputs:
     """The files, each once for its node."""
 
     texts: Mapping[str, list[str]]
-    """The texts that nodes show, by node."""
+    """The texts, numbers and truth values that nodes show, by node."""
 
     def of(self, wanted: Collection[str] | None) -> Outputs:
         """Return what is wanted.
@@ -85,9 +89,7 @@ def read_outputs(entry: Mapping[str, Any], workflow: Workflow) -> Outputs:
         owner = str(_mapping(meta.get(id)).get("display_node") or id)
         by_node.setdefault(owner if owner in workflow else id, []).append(_mapping(output))
     files = (file for node, outputs in by_node.items() for output in outputs for file in _files(node, output))
-    shown = {
-        node: [text for output in outputs for text in _texts(output.get(TEXT))] for node, outputs in by_node.items()
-    }
+    shown = {node: [text for output in outputs for text in _texts(output)] for node, outputs in by_node.items()}
     return Outputs(tuple(dict.fromkeys(files)), {node: texts for node, texts in shown.items() if texts})
 
 
@@ -121,5 +123,11 @@ def _stated_file(node: str, entry: Mapping[str, Any]) -> Iterator[SavedFile]:
         yield SavedFile(node, name, str(entry.get("subfolder") or ""), str(entry.get("type") or "output"))
 
 
-def _texts(value: object) -> Iterator[str]:
-    yield from (entry for entry in _entries(value) if isinstance(entry, str) and entry.strip())
+def _texts(output: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a node shows: its texts, and numbers and truth values under any name as JSON writes them."""
+    for name, value in output.items():
+        for entry in _entries(value) if name != ANIMATED else ():
+            if name == TEXT and isinstance(entry, str) and entry.strip():
+                yield entry
+            elif isinstance(entry, int | float):
+                yield json.dumps(entry)

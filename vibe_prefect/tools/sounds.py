@@ -22,7 +22,7 @@ AUDIO_TYPES = {
 
 _SIGNS: dict[str, re.Pattern[bytes]] = {
     "mp3": re.compile(rb"ID3|\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff]"),
-    "wav": re.compile(rb"(RIFF|RF64).{4}WAVE", re.DOTALL),
+    "wav": re.compile(rb"(RIFF|RIFX|RF64|BW64).{4}WAVE", re.DOTALL),
     "flac": re.compile(rb"fLaC"),
     "opus": re.compile(rb"OggS"),
     "aac": re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"),

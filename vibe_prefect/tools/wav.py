@@ -1,5 +1,6 @@
-"""WAV files: what their headers say, and how loud they are. RIFF, RF64 and BW64; integers and floats of 8 to 64 bits.
+"""WAV files: what their headers say, and how loud they are.
 
+RIFF, RIFX, RF64 and BW64; integers and floats of 8 to 64 bits.
 Python's own `wave` reads neither floats nor extensible formats before 3.12, and believes any size that a header states.
 """
 
@@ -7,24 +8,28 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from struct import unpack
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from vibe_prefect.tools.functions import ToolInputError
 
 BLOCK = 65_536
 """How many samples are read at a time."""
 
+Order = Literal["little", "big"]
+"""Which byte of a number comes first: the lowest, or, in a RIFX file, the highest."""
+
 MAX_CHUNKS = 10_000
 """How many chunks a file may have before its samples."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZE = 0xFFFFFFFF
-_HEADS = (b"RIFF", b"RF64", b"BW64")
+_HEADS: Mapping[bytes, Order] = {b"RIFF": "little", b"RF64": "little", b"BW64": "little", b"RIFX": "big"}
+_MARKS: Mapping[Order, str] = {"little": "<", "big": ">"}
 _INTEGERS = {2: "h", 4: "i", 8: "q"}
 _FLOATS = {4: "f", 8: "d"}
 
@@ -58,11 +63,15 @@ class Wav:
     seconds: float
     """How long it is."""
 
+    order: Order = "little"
+    """Order of the bytes in a sample."""
+
 
 @dataclass(slots=True)
 class _Chunks:
     """The chunks that matter, as they were found."""
 
+    order: Order
     layout: bytes = b""
     stated_frames: int | None = None
     long_size: int = 0
@@ -86,9 +95,10 @@ def read_wav(source: Path) -> Wav:
     with source.open("rb") as file:
         end = file.seek(0, 2)
         file.seek(0)
-        if not is_wav(file.read(12)):
+        head = file.read(12)
+        if not is_wav(head):
             raise WavError("it does not begin as a WAV file")
-        return _wav(_chunks(file, end))
+        return _wav(_chunks(file, end, _HEADS[head[:4]]))
 
 
 def peak(source: Path, wav: Wav) -> float:
@@ -101,7 +111,7 @@ def peak(source: Path, wav: Wav) -> float:
     blocks = _blocks(source, wav)
     if wav.format == _FLOAT and wav.width in _FLOATS:
         for block in blocks:
-            here = max(map(abs, filter(isfinite, _array(_FLOATS[wav.width], block))), default=0.0)
+            here = max(map(abs, filter(isfinite, _array(_FLOATS[wav.width], block, wav.order))), default=0.0)
             loudest = max(loudest, here)
         return loudest
     if wav.format != _PCM or not 1 <= wav.width <= 8:
@@ -111,23 +121,23 @@ def peak(source: Path, wav: Wav) -> float:
     width = next(known for known in _INTEGERS if known >= wav.width)
     full = 2 ** (8 * width - 1)
     for block in blocks:
-        samples = _array(_INTEGERS[width], _widened(block, wav.width, width))
+        samples = _array(_INTEGERS[width], _widened(block, wav.width, width, wav.order), wav.order)
         loudest = max(loudest, max(samples) / full, -min(samples) / full)
     return loudest
 
 
-def _chunks(file: BinaryIO, end: int) -> _Chunks:
+def _chunks(file: BinaryIO, end: int, order: Order) -> _Chunks:
     """Walk over the chunks until layout and samples are known."""
-    found = _Chunks()
+    found = _Chunks(order)
     place = 12
     for _ in range(MAX_CHUNKS):
         file.seek(place)
         head = file.read(8)
         if len(head) < 8 or (found.layout and found.size is not None):
             break
-        name, size = head[:4], int.from_bytes(head[4:], "little")
+        name, size = head[:4], int.from_bytes(head[4:], order)
         if name == b"data":
-            size = _data_size(file, size, end - place - 8, found.long_size)
+            size = _data_size(file, size, end - place - 8, found)
         size = min(size, end - place - 8)
         _note(found, name, file, place + 8, size)
         place = _next(file, place + 8 + size, odd=bool(size % 2))
@@ -141,27 +151,27 @@ def _note(found: _Chunks, name: bytes, file: BinaryIO, start: int, size: int) ->
             found.layout = file.read(min(size, 40))
         case b"ds64" if size >= 24:
             file.seek(start)
-            found.long_size = int.from_bytes(file.read(16)[8:], "little")
+            found.long_size = int.from_bytes(file.read(16)[8:], found.order)
         case b"fact" if size >= 4:
             file.seek(start)
-            found.stated_frames = int.from_bytes(file.read(4), "little")
+            found.stated_frames = int.from_bytes(file.read(4), found.order)
         case b"data" if found.size is None:
             found.start, found.size = start, size
         case _:
             pass
 
 
-def _data_size(file: BinaryIO, stated: int, left: int, long_size: int) -> int:
+def _data_size(file: BinaryIO, stated: int, left: int, found: _Chunks) -> int:
     """Return how many bytes of samples there are; a stream writes no size, or the greatest."""
     if stated == _UNKNOWN_SIZE:
-        return long_size or left
-    if stated == 0 and left > 0 and not _begins_chunk(file.read(8), left):
+        return found.long_size or left
+    if stated == 0 and left > 0 and not _begins_chunk(file.read(8), left, found.order):
         return left
     return stated
 
 
-def _begins_chunk(head: bytes, left: int) -> bool:
-    name, size = head[:4], int.from_bytes(head[4:], "little")
+def _begins_chunk(head: bytes, left: int, order: Order) -> bool:
+    name, size = head[:4], int.from_bytes(head[4:], order)
     return len(head) == 8 and all(0x20 <= byte <= 0x7E for byte in name) and size <= left - 8
 
 
@@ -178,19 +188,19 @@ def _wav(found: _Chunks) -> Wav:
         raise WavError("it has no `fmt ` chunk, which says how its samples are to be read")
     if found.size is None:
         raise WavError("it has no `data` chunk, in which samples are")
-    form, channels, rate, byte_rate, block, bits = unpack("<HHIIHH", found.layout[:16])
-    if form == _EXTENSIBLE and len(found.layout) >= 26:
-        form = int.from_bytes(found.layout[24:26], "little")
+    form, channels, rate, byte_rate, block, bits = unpack(f"{_MARKS[found.order]}HHIIHH", found.layout[:16])
+    if form == _EXTENSIBLE and len(found.layout) >= 28:
+        form = int.from_bytes(found.layout[24:28], found.order) & 0xFFFF
     if not channels or not rate:
         raise WavError(f"it states {channels} channels and {rate} samples a second")
     if form not in (_PCM, _FLOAT):
         seconds = _packed_seconds(found.stated_frames, rate, found.size, byte_rate)
-        return Wav(form, channels, rate, 0, found.start, found.size, seconds)
+        return Wav(form, channels, rate, 0, found.start, found.size, seconds, found.order)
     width = block // channels if block and block % channels == 0 and block * 8 >= bits * channels else (bits + 7) // 8
     if not width:
         raise WavError(f"it states samples of {bits} bit")
     size = found.size - found.size % (width * channels)
-    return Wav(form, channels, rate, width, found.start, size, size / (width * channels) / rate)
+    return Wav(form, channels, rate, width, found.start, size, size / (width * channels) / rate, found.order)
 
 
 def _packed_seconds(frames: int | None, rate: int, size: int, byte_rate: int) -> float:
@@ -212,18 +222,19 @@ def _blocks(source: Path, wav: Wav) -> Iterator[bytes]:
                 yield block[:whole]
 
 
-def _widened(block: bytes, width: int, target: int) -> bytes:
-    """Return little-endian samples with zeros below, so that each has as many bytes as the machine's numbers."""
+def _widened(block: bytes, width: int, target: int, order: Order) -> bytes:
+    """Return samples with zeros below, so that each has as many bytes as the machine's numbers."""
     if width == target:
         return block
     wide = bytearray(len(block) // width * target)
+    first = target - width if order == "little" else 0
     for byte in range(width):
-        wide[target - width + byte :: target] = block[byte::width]
+        wide[first + byte :: target] = block[byte::width]
     return bytes(wide)
 
 
-def _array(kind: str, block: bytes) -> array[int] | array[float]:
+def _array(kind: str, block: bytes, order: Order) -> array[int] | array[float]:
     samples = array(kind, block)
-    if sys.byteorder == "big":
+    if sys.byteorder != order:
         samples.byteswap()
     return samples
