@@ -16,6 +16,8 @@ import certifi
 from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.settings import get_current_settings
 
+from vibe_prefect.engine.prefect_seam import as_default
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -27,7 +29,7 @@ async def shared_clients() -> AsyncGenerator[None]:
     if context is not None and asyncio.get_running_loop() is context.client.loop:
         yield
         return
-    async with _as_default(AsyncClientContext(_client_settings())):
+    async with as_default(AsyncClientContext(_client_settings())):
         with _sync_client():
             yield
 
@@ -37,14 +39,8 @@ def _sync_client() -> Generator[None]:
     if SyncClientContext.get() is not None:
         yield
         return
-    with _as_default(SyncClientContext(_client_settings())):
+    with as_default(SyncClientContext(_client_settings())):
         yield
-
-
-def _as_default(context: Any) -> Any:
-    """Make `get_client()` return the context's client, although it was made with settings of its own."""
-    context._httpx_settings = None  # noqa: SLF001 - Prefect has no other way to say so
-    return context
 
 
 def _client_settings() -> dict[str, Any] | None:
