@@ -2,15 +2,20 @@
 
 PYTHON ?= python3
 PROCESSES ?= 2
-VENV := .venv
+# A version of Prefect beside that of constraints.txt, such as PREFECT=3.9 or PREFECT=3.8.0; it gets a .venv of its own.
+PREFECT ?=
+VENV := .venv$(addprefix -prefect-,$(PREFECT))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CORE_TESTS := $(addprefix tests/,test_prefect_seam.py test_engine.py test_events.py test_artifacts.py test_resume.py \
+  test_retry.py test_flow_retries.py test_contract.py test_storage.py test_run_end.py test_cron.py \
+  deployed/test_serve.py deployed/test_worker.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser services demo test test-slow crash-test lint format types layers check bench build constraints clean
+.PHONY: help venv browser services demo test test-slow test-core crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
 	@$(PIP) install --quiet --editable '.[images,llm,media,dev]' --constraint constraints.txt
+	@$(if $(PREFECT),$(PIP) install --quiet 'prefect==$(PREFECT).*')
 	@touch $@
 
 browser: ## Install Chromium, with which the tests look at pages, where there is none (Debian, as root)
@@ -60,6 +66,9 @@ layers: $(STAMP) ## Check that modules import only from the layers below them
 
 check: lint types layers test ## All of the checks above, as CI runs them
 
+test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for another version of it)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(CORE_TESTS) $(ARGS)
+
 crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 30)
 	@CRASH_KILLS=100 $(BIN)/python -m pytest tests/test_crash.py $(ARGS)
 
@@ -89,8 +98,8 @@ constraints: ## Resolve the dependencies again and write constraints.txt (needs 
 	cp "$$dir/constraints.txt" constraints.txt && \
 	echo "constraints.txt: $$(grep -c == constraints.txt) packages"
 
-clean: ## Remove .venv, caches and builds
-	@rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean: ## Remove each .venv, caches and builds
+	@rm -rf .venv .venv-prefect-* build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stops with a clear word where there is no Python, or an old one.

@@ -186,16 +186,18 @@ def quieten(show: Callable[[str], object]) -> None:
     Args:
         show: Shows a warning that the user should see.
     """
+    from vibe_prefect.engine.prefect_seam import is_console_handler, untried_version
+
     for unknown in unknown_settings():
         show(unknown)
+    if untried := untried_version():
+        show(untried)
     if debugging():
         return
-    from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]
-
     for name in ("", *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):
-            if isinstance(handler, (PrefectConsoleHandler, _SafeStreamHandler)):
+            if is_console_handler(handler):
                 logger.removeHandler(handler)
                 logger.addHandler(logging.NullHandler())  # else Python prints what no handler takes
     logging.getLogger().addHandler(MessageHandler(show))

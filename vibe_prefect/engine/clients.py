@@ -21,6 +21,7 @@ from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.settings import get_current_settings
 
 from vibe_prefect.engine.plan_flow import PlanFlow
+from vibe_prefect.engine.prefect_seam import as_default, skip_csrf
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -35,7 +36,7 @@ async def shared_clients() -> AsyncGenerator[None]:
     if context is not None and asyncio.get_running_loop() is context.client.loop:
         yield
         return
-    own = _as_default(AsyncClientContext(_client_settings()))
+    own = as_default(AsyncClientContext(_client_settings()))
     _prepare(own.client)
     async with own:
         with _sync_client():
@@ -57,7 +58,7 @@ def _prepare(client: PrefectClient) -> None:
     client.__class__ = _RunClient
     settings = get_current_settings()
     if client.server_type is ServerType.EPHEMERAL and not settings.server.api.csrf_protection_enabled:
-        client._client.enable_csrf_support = False  # pyright: ignore[reportPrivateUsage] - the setting would count for every server
+        skip_csrf(client)
 
 
 @contextmanager
@@ -65,14 +66,8 @@ def _sync_client() -> Generator[None]:
     if SyncClientContext.get() is not None:
         yield
         return
-    with _as_default(SyncClientContext(_client_settings())):
+    with as_default(SyncClientContext(_client_settings())):
         yield
-
-
-def _as_default(context: Any) -> Any:
-    """Make `get_client()` return the context's client, although it was made with settings of its own."""
-    context._httpx_settings = None  # noqa: SLF001 - Prefect has no other way to say so
-    return context
 
 
 def _client_settings() -> dict[str, Any] | None:

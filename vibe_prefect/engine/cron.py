@@ -6,17 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
-from typing import Any
+from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.schedules import Schedule
 
+from vibe_prefect.engine.prefect_seam import cron_times
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
-
-_croniter: Any = import_module("prefect._vendor.croniter.croniter")
-"""The reader of cron expressions that Prefect's server has; it comes without types."""
 
 SHOWN = 3
 """How many of the next times are worked out."""
@@ -63,12 +60,9 @@ def read_cron(cron: str, timezone: str, now: datetime | None = None) -> CronRead
         raise UsageError(f"--cron {shorten(cron)} is not a schedule: {_EXPECTED}{_hint(cron)}") from None
     zone = ZoneInfo(timezone)
     start = (now or datetime.now(zone)).astimezone(zone).replace(tzinfo=None)
-    dates = _croniter.croniter(cron, start)
-    try:
-        times: tuple[datetime, ...] = tuple(dates.get_next(datetime).replace(tzinfo=zone) for _ in range(SHOWN))
-    except _croniter.CroniterBadDateError:
-        message = f"--cron {shorten(cron)} never comes: there is no such date; {_EXPECTED}"
-        raise UsageError(message) from None
+    times = tuple(time.replace(tzinfo=zone) for time in islice(cron_times(cron, start), SHOWN))
+    if not times:
+        raise UsageError(f"--cron {shorten(cron)} never comes: there is no such date; {_EXPECTED}")
     return CronReading(Schedule(cron=cron, timezone=timezone), times, tuple(_remarks(cron.split())))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
-from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from pydantic_core import from_json, to_json
 
+from vibe_prefect.engine.prefect_seam import read_block, write_block
 from vibe_prefect.engine.storage import RecordStore
 from vibe_prefect.errors import UsageError
 from vibe_prefect.reporting.report import RunReport
@@ -38,7 +38,7 @@ async def write_report(store: RecordStore, lineage: str, report: RunReport) -> N
     """
     assert store.result_storage is not None
     path, content = document_path(lineage, report.run_id), to_json(report.to_dict())
-    await call_explicitly_async_block_method(store.result_storage, "write_path", (path,), {"content": content})
+    await write_block(store.result_storage, path, content)
 
 
 async def read_document(store: RecordStore, lineage: str, run_id: str) -> RunReport | None:
@@ -55,7 +55,7 @@ async def read_document(store: RecordStore, lineage: str, run_id: str) -> RunRep
     assert store.result_storage is not None
     path = document_path(lineage, run_id)
     try:
-        content = await call_explicitly_async_block_method(store.result_storage, "read_path", (path,), {})
+        content = await read_block(store.result_storage, path)
     except Exception:
         logger.debug("No report %s", path, exc_info=True)  # each kind of storage has its own error for a missing file
         return None

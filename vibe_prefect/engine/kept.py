@@ -11,14 +11,11 @@ from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
 from prefect.context import FlowRunContext
-from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
 
 from vibe_prefect.compiler import CompiledNode
+from vibe_prefect.engine.prefect_seam import CACHED, announce
 from vibe_prefect.engine.storage import Sealed
 from vibe_prefect.engine.tasks import node_task, tags_of
-
-CACHED = "Cached"
-"""Prefect's own name for the state of a task run whose result was there already."""
 
 
 def show_kept(node: CompiledNode, upstream: Iterable[UUID]) -> tuple[UUID, Sealed]:
@@ -54,7 +51,6 @@ def show_kept(node: CompiledNode, upstream: Iterable[UUID]) -> tuple[UUID, Seale
         end_time=moment,
         state=state,
     )
-    emit_task_run_state_change_event(task_run, initial_state=None, validated_state=state)
     ticket = Sealed(None)
-    link_state_to_task_run_result(state, ticket)
+    announce(task_run, state, ticket)
     return task_run.id, ticket

@@ -14,14 +14,12 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivateImportUsage]
 
+from vibe_prefect.engine.prefect_seam import CACHED, raised_text
 from vibe_prefect.engine.tasks import CANCELLED, SKIPPED
 from vibe_prefect.results import ExecutionStatus
 
 PAGE = 200
 """How many task runs one answer of the server holds at most."""
-
-CACHED = "Cached"
-"""Prefect's name of the state of a task run whose record was there."""
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
 """Names of states in which a node that began is not being worked on right now."""
@@ -29,7 +27,6 @@ RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
 _NODE_TASKS = ("_run_node-", "_skip-")
 """What the keys of the tasks that stand for nodes begin with; tool calls are task runs too."""
 
-_PREFIX = "Task run encountered an exception "
 _STATUSES = {
     StateType.COMPLETED: ExecutionStatus.COMPLETED,
     StateType.FAILED: ExecutionStatus.FAILED,
@@ -138,9 +135,7 @@ def _seconds(task_run: TaskRun) -> float:
 
 def _error(state: State[Any] | None) -> str:
     """Return why, without the words and the class name that Prefect puts before our own message."""
-    message = (state.message if state else None) or ""
-    if message.startswith(_PREFIX):
-        message = message.removeprefix(_PREFIX).partition(": ")[2] or message
+    message = raised_text((state.message if state else None) or "")
     names = (SKIPPED, CANCELLED)
     return message or ("no message" if state is None or state.name in names else f"{state.name}: no message")
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
-from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from vibe_prefect.engine.prefect_seam import fetch_json, read_block, write_block
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import KeptPlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
@@ -76,7 +76,7 @@ async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: Prefect
     assert store.result_storage is not None
     try:
         # Also where it is there already: the time of its writing tells `prune` that it is in use.
-        await call_explicitly_async_block_method(store.result_storage, "write_path", (kept.path,), {"content": content})
+        await write_block(store.result_storage, kept.path, content)
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(
@@ -89,7 +89,7 @@ async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: Prefect
 async def parameter_limit(client: PrefectClient) -> int | None:
     """Return how many bytes a server takes as a run's parameters; `None` where it does not say, or has no limit."""
     try:
-        settings = (await client._client.get("/admin/settings", timeout=10)).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the client has no call for it
+        settings = await fetch_json(client, "/admin/settings", 10.0)
         limit = settings["server"]["api"]["max_parameter_size"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):  # Prefect Cloud has no such route
         return None
@@ -111,7 +111,7 @@ async def recorded_data(value: object, store: RecordStore) -> object:
         return value
     assert store.result_storage is not None
     try:
-        content = await call_explicitly_async_block_method(store.result_storage, "read_path", (kept.path,), {})
+        content = await read_block(store.result_storage, kept.path)
     except Exception as error:
         hint = f"set {variable('storage')} to the storage that the run used, or give the plan's file"
         raise KeptPlanError(

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypedDict, cast
 
 from anyio.to_thread import run_sync
-from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 
+from vibe_prefect.engine.prefect_seam import read_block, write_block
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.reporting.outputs import output_files
 from vibe_prefect.tools.run_files import RunFiles
@@ -141,7 +141,7 @@ class BlockFileStore:
         if key in self._kept:
             return
         content = await run_sync(source.read_bytes)
-        await call_explicitly_async_block_method(self._block, "write_path", (key,), {"content": content})
+        await write_block(self._block, key, content)
         self._kept.add(key)
 
     async def has(self, namespace: str, sha256: str) -> bool:
@@ -161,7 +161,7 @@ class BlockFileStore:
     async def _content(self, namespace: str, sha256: str) -> bytes | None:
         key = _key(namespace, sha256)
         try:
-            return await call_explicitly_async_block_method(self._block, "read_path", (key,), {})
+            return await read_block(self._block, key)
         except Exception:
             logger.debug("No file %s", key, exc_info=True)  # each kind of storage has its own error for a missing file
             return None

@@ -13,6 +13,7 @@ from prefect.context import AsyncClientContext
 from prefect.settings import get_current_settings
 
 from vibe_prefect.engine.flow import RunHandle
+from vibe_prefect.engine.prefect_seam import cut_off
 from vibe_prefect.engine.server_failures import explain, without_login
 from vibe_prefect.errors import PlanRunError, UsageError, shorten
 from vibe_prefect.results import ExecutionResult, resume_command
@@ -91,7 +92,7 @@ async def _give_up(calling: asyncio.Task[State[Any]]) -> None:
     context = AsyncClientContext.get()
     if context is not None:
         with suppress(Exception):
-            await asyncio.wait_for(context.client._client.aclose(), STOP_SECONDS)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the only way to have the shielded last request fail now
+            await asyncio.wait_for(cut_off(context.client), STOP_SECONDS)
     calling.cancel()
     calling.add_done_callback(_forget)
     await asyncio.wait([calling], timeout=STOP_SECONDS)

@@ -123,9 +123,11 @@ def server_version() -> str | None:
     """Ask the server of Prefect's settings for its version; `None` where it does not say."""
     from prefect.client.orchestration import get_client
 
+    from vibe_prefect.engine.prefect_seam import fetch_json_now
+
     try:
         client = get_client(httpx_settings={"timeout": 5.0}, sync_client=True)
-        answer: object = client._client.get("/admin/version").json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - unlike the client's own call, not tried six times
+        answer: object = fetch_json_now(client, "/admin/version")
     except Exception:  # noqa: BLE001 - whatever it is, there is no version
         return None
     return answer if isinstance(answer, str) else None

@@ -6,26 +6,21 @@ import errno
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.context import FlowRunContext
-from prefect.filesystems import LocalFileSystem
 from prefect.logging import get_run_logger
-from prefect.results import (
-    ResultRecord,  # pyright: ignore[reportPrivateImportUsage]
-    ResultStore,
-    aresolve_result_storage,
-)
+from prefect.results import aresolve_result_storage
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 from pydantic import PrivateAttr
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from vibe_prefect.encodings import well_formed
+from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import ResultTypeError, shorten
 from vibe_prefect.regular_files import read_regular
@@ -126,7 +121,7 @@ class NodeRecord(TypedDict):
     """The files that the node made; in older records they are known from the result alone."""
 
 
-class RecordFolder(LocalFileSystem):
+class RecordFolder(ResolvingFolder):
     """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""
 
     _block_type_name = "vibe_prefect record folder"
@@ -135,12 +130,17 @@ class RecordFolder(LocalFileSystem):
     @property
     def root(self) -> Path:
         """The folder itself."""
-        return self._resolve_path("")
+        return self.resolve("")
 
-    def _resolve_path(self, path: str | None) -> Path:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def resolve(self, path: str) -> Path:
+        """Return the file of a path.
+
+        Raises:
+            ValueError: It lies outside the folder.
+        """
         if self._root is None:
             self._root = str(Path(self.basepath or ".").expanduser().resolve())
-        full = os.path.normpath(os.path.join(self._root, path or ""))  # noqa: PTH118 - a tenth of pathlib's time
+        full = os.path.normpath(os.path.join(self._root, path))  # noqa: PTH118 - a tenth of pathlib's time
         if full != self._root and not full.startswith(self._root + os.sep):
             raise ValueError(f"the record {path!r} lies outside {self._root}")
         return Path(full)
@@ -151,7 +151,7 @@ class RecordFolder(LocalFileSystem):
         Raises:
             OSError: It is no regular file of this folder, or larger than `MAX_RECORD_BYTES`.
         """
-        target = self._resolve_path(path)
+        target = self.resolve(path)
         refuse_links(self.root, target)
         content = read_regular(target, MAX_RECORD_BYTES)
         if len(content) > MAX_RECORD_BYTES:
@@ -160,7 +160,7 @@ class RecordFolder(LocalFileSystem):
 
     async def awrite_path(self, path: str, content: bytes) -> str:
         """Write a record atomically."""
-        target = self._resolve_path(path)
+        target = self.resolve(path)
         refuse_links(self.root, target.parent)
         try:
             replace_file(target, content)
@@ -170,7 +170,7 @@ class RecordFolder(LocalFileSystem):
         return str(target)
 
 
-class RecordStore(ResultStore):
+class RecordStore(OpenResultStore):
     """A result store of node records, which tells when one cannot be read or written instead of passing over it."""
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
@@ -226,31 +226,26 @@ class RecordStore(ResultStore):
             self._tell(key, f"The record {key} is not reused, so its node runs again: {problem}")
         return problem
 
-    async def _aexists(self, key: str) -> bool:
+    async def has_record(self, key: str) -> bool:
         """Tell whether a record can be used, its files included."""
         record = await self.read_record(key)
         return record is not None and await self.file_problem(key, record) is None
 
-    async def _aread(self, key: str, holder: str) -> ResultRecord[Any]:
+    async def load_record(self, key: str) -> Sealed:
         """Read a record for Prefect, whose own way obeys the serializer that the file names: a pickle runs code."""
-        assert self.result_storage is not None
-        content = await call_explicitly_async_block_method(self.result_storage, "read_path", (key,), {})
-        record = self.create_result_record(Sealed(record_in(content)), key)
-        record.mark_persisted()
-        return record
+        return Sealed(record_in(await read_block(self.result_storage, key)))
 
-    async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
+    async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
         """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
 
         Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
-        if not isinstance(result_record.result, Sealed):
+        if not isinstance(result, Sealed):
             return
-        await self._keep_files(str(result_record.metadata.storage_key), result_record.result.value)
+        await self._keep_files(key, result.value)
         try:
-            await super()._apersist_result_record(result_record, holder)  # pyright: ignore[reportPrivateUsage]
+            await save()
         except Exception as error:  # noqa: BLE001 - each kind of storage has its own
-            key = str(result_record.metadata.storage_key)
             reason = f"{type(error).__name__}: {error}"
             self._tell(key, f"The record {key} could not be written, so a resumed run repeats its node: {reason}")
 
@@ -267,9 +262,8 @@ class RecordStore(ResultStore):
             )
 
     async def _content(self, key: str) -> bytes | None:
-        assert self.result_storage is not None
         try:
-            return await call_explicitly_async_block_method(self.result_storage, "read_path", (key,), {})
+            return await read_block(self.result_storage, key)
         except Exception as error:
             if isinstance(error, OSError) and isinstance(self.result_storage, RecordFolder) and not _is_missing(error):
                 raise

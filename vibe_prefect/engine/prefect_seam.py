@@ -1,0 +1,242 @@
+"""All that is borrowed from inside Prefect: names and behaviour that its documentation does not promise.
+
+Nothing else in this package uses a private name of Prefect, or reads meaning from its texts. What is borrowed here is
+pinned by `tests/test_prefect_seam.py`, so that a version of Prefect that changes it is noticed there first.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import prefect
+from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
+from prefect.client.orchestration import PrefectClient, SyncPrefectClient
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultRecord, ResultStore  # pyright: ignore[reportPrivateImportUsage]
+from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
+
+TRIED = ("3.8", "3.9")
+"""The versions of Prefect that the tests run with."""
+
+CACHED = "Cached"
+"""Prefect's name of the state of a task run whose result was there already."""
+
+_RAISED = "Task run encountered an exception "
+"""What Prefect puts before an exception, with its type, in the message of a task run's state."""
+
+
+def untried_version(version: str = prefect.__version__) -> str | None:
+    """Return a warning where the tests have never run with this version of Prefect.
+
+    Args:
+        version: The version; by default that of the Prefect which is installed.
+    """
+    if ".".join(version.split(".")[:2]) in TRIED:
+        return None
+    return f"Prefect {version} is new to vibe-prefect, which was tried with {' and '.join(TRIED)}: some things may fail"
+
+
+async def read_block(block: Any, path: str) -> bytes:
+    """Read a file of a storage block, whether its methods are coroutines, plain functions or both.
+
+    Args:
+        block: The block.
+        path: The file, relative to the block's folder or prefix.
+
+    Raises:
+        Exception: The block cannot read it; each kind of block has its own errors.
+    """
+    return await call_explicitly_async_block_method(block, "read_path", (path,), {})
+
+
+async def write_block(block: Any, path: str, content: bytes) -> None:
+    """Write a file of a storage block.
+
+    Args:
+        block: The block.
+        path: The file, relative to the block's folder or prefix.
+        content: All of its bytes.
+
+    Raises:
+        Exception: The block cannot write it; each kind of block has its own errors.
+    """
+    await call_explicitly_async_block_method(block, "write_path", (path,), {"content": content})
+
+
+class ResolvingFolder(LocalFileSystem):
+    """A folder as a storage block that decides itself which file a path means."""
+
+    _block_type_name = "vibe_prefect folder"
+
+    def resolve(self, path: str) -> Path:
+        """Return the file of a path.
+
+        Args:
+            path: Relative to the folder; empty for the folder itself.
+        """
+        raise NotImplementedError
+
+    def _resolve_path(self, path: str | None) -> Path:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.resolve(path or "")
+
+
+class OpenResultStore(ResultStore):
+    """A result store whose ways to look for, read and write a record a subclass may replace.
+
+    Prefect calls the private methods alone; the public ones of the same purpose only call these.
+    """
+
+    async def has_record(self, key: str) -> bool:
+        """Tell whether there is a record that can be used.
+
+        Args:
+            key: Where it lies in the storage.
+        """
+        raise NotImplementedError
+
+    async def load_record(self, key: str) -> Any:
+        """Return the result in a record.
+
+        Args:
+            key: Where it lies in the storage.
+        """
+        raise NotImplementedError
+
+    async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
+        """Write a record, or leave it.
+
+        Args:
+            key: Where it lies in the storage.
+            result: The result of the task run.
+            save: Writes it as Prefect does.
+        """
+        raise NotImplementedError
+
+    async def _aexists(self, key: str) -> bool:
+        return await self.has_record(key)
+
+    async def _aread(self, key: str, holder: str) -> ResultRecord[Any]:
+        record = self.create_result_record(await self.load_record(key), key)
+        record.mark_persisted()
+        return record
+
+    async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
+        # pyright's rule is for users of the class; this is a part of it.
+        save = super()._apersist_result_record  # pyright: ignore[reportPrivateUsage]
+        key = str(result_record.metadata.storage_key)
+        await self.save_record(key, result_record.result, lambda: save(result_record, holder))
+
+
+def announce(task_run: TaskRun, state: State[Any], result: object) -> None:
+    """Put a task run that no task engine executed on record, in the one state that it is ever in.
+
+    Args:
+        task_run: The task run, made by hand.
+        state: Its state.
+        result: What stands for its result: a task that gets it, or waits for it, has an edge from this task run.
+    """
+    emit_task_run_state_change_event(task_run, initial_state=None, validated_state=state)
+    link_state_to_task_run_result(state, result)
+
+
+def raised_text(message: str) -> str:
+    """Return the text of an exception, out of the message of the state of a task run that it ended.
+
+    Args:
+        message: The message; returned as it is where it tells of no exception.
+    """
+    if not message.startswith(_RAISED):
+        return message
+    return message.removeprefix(_RAISED).partition(": ")[2] or message
+
+
+async def fetch_json(client: PrefectClient, path: str, seconds: float) -> Any:
+    """Return what a route answers for which Prefect's client has no call, asked once.
+
+    Args:
+        client: The client.
+        path: The route, below the address of the API.
+        seconds: How long the answer may take.
+
+    Raises:
+        httpx.HTTPError: The server did not answer.
+        ValueError: The answer is not JSON.
+    """
+    return (await client._client.get(path, timeout=seconds)).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def fetch_json_now(client: SyncPrefectClient, path: str) -> Any:
+    """Return what a route answers, asked once, unlike the client's own calls, which are tried six times.
+
+    Args:
+        client: The client.
+        path: The route, below the address of the API.
+
+    Raises:
+        httpx.HTTPError: The server did not answer.
+        ValueError: The answer is not JSON.
+    """
+    return client._client.get(path).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+async def cut_off(client: PrefectClient) -> None:
+    """Close the connections of a client that is in use: requests that wait, shielded ones included, fail at once.
+
+    Args:
+        client: The client.
+    """
+    await client._client.aclose()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def skip_csrf(client: PrefectClient) -> None:
+    """Have a client ask for no token against forged requests; the setting would count for every server.
+
+    Args:
+        client: A client of a server that asks for none.
+    """
+    client._client.enable_csrf_support = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def as_default(context: Any) -> Any:
+    """Make `get_client()` return the client of a context, although that was made with settings of its own.
+
+    Args:
+        context: An `AsyncClientContext` or a `SyncClientContext`.
+
+    Returns:
+        The context.
+    """
+    context._httpx_settings = None  # noqa: SLF001 - there is no other way to say so
+    return context
+
+
+def is_console_handler(handler: logging.Handler) -> bool:
+    """Tell whether a handler of the log writes Prefect's own lines to the terminal.
+
+    Args:
+        handler: The handler.
+    """
+    from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]
+
+    return isinstance(handler, PrefectConsoleHandler | _SafeStreamHandler)
+
+
+def cron_times(expression: str, after: datetime) -> Iterator[datetime]:
+    """Yield the times of a cron expression as Prefect's server works them out; none where no date ever fits.
+
+    Args:
+        expression: The expression; one that Prefect's `CronSchedule` accepts.
+        after: The time after which they come, without a zone.
+    """
+    reader: Any = import_module("prefect._vendor.croniter.croniter")
+    times = reader.croniter(expression, after)
+    with suppress(reader.CroniterBadDateError):
+        while True:
+            yield times.get_next(datetime)
