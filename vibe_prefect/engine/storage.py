@@ -190,7 +190,7 @@ class RecordStore(OpenResultStore):
             settings: The settings of a run.
         """
         store = self.model_copy()
-        store._settings = settings
+        store._settings = settings  # noqa: SLF001 - a copy of its own
         return store
 
     def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:

@@ -61,7 +61,7 @@ class FoldedText:
         not part of it, where it is not found with them. An ellipsis within it leaves something out: each part has to
         be there, in this order, and long enough by itself. Marks of lists and tables need not be in it.
         """
-        return self._passage(fold(quote)) or _without_layout(self.original)._passage(fold(_blank_layout(quote)))
+        return self._passage(fold(quote)) or _without_layout(self.original)._passage(fold(_blank_layout(quote)))  # noqa: SLF001 - of this class
 
     def _passage(self, needle: str) -> str | None:
         bare = needle.strip(_EDGES)
