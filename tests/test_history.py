@@ -287,7 +287,8 @@ async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> No
     ("strange", "reason"),
     [
         ("link", "its folder is a link"),
-        ("lock", "its lock is a link"),
+        ("lock", "its lock is a link or no regular file"),
+        ("pipe", "its lock is a link or no regular file"),
         ("folder", "there is a folder among its records"),
     ],
 )
@@ -305,6 +306,8 @@ async def test_what_no_run_makes_stays(tmp_path: Path, strange: str, reason: str
         write_record(root, lineage, "a")
     if strange == "lock":
         (root / lineage / LOCK_FILE).symlink_to(precious / "file")
+    if strange == "pipe":
+        os.mkfifo(root / lineage / LOCK_FILE)
     if strange == "folder":
         (root / lineage / "mine").mkdir()
     assert delete(store, seen) == Kept(lineage, (), reason)

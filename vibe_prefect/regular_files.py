@@ -7,6 +7,7 @@ import os
 import stat
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
 """Where regular files are questions to the system: `/proc/self/environ` holds this process's environment."""
@@ -24,11 +25,28 @@ def read_regular(path: Path, limit: int) -> bytes:
     Raises:
         OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
     """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size  # Python takes the memory for as much as it is asked for
+        return file.read(min(limit, size) + 1)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Args:
+        path: The file; links are followed.
+
+    Raises:
+        OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
+    """
     _check(path.stat(), path)  # first: the opening of a device may already do something
     handle = os.open(path, _FLAGS)
-    with os.fdopen(handle, "rb") as file:
+    try:
         _check(os.fstat(handle), path)  # again: another one may have taken its place
-        return file.read(limit + 1)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
 
 
 def _check(status: os.stat_result, path: Path) -> None:

@@ -198,8 +198,9 @@ def _strange(folder: Path) -> str | None:
     """Tell whether a lineage's folder holds what no run puts there."""
     if folder.is_symlink():
         return "its folder is a link"
-    if (folder / LOCK_FILE).is_symlink():
-        return "its lock is a link"
+    lock = folder / LOCK_FILE
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        return "its lock is a link or no regular file"
     if any(path.name != FILES_FOLDER for path in _folders_in(folder)):
         return "there is a folder among its records"
     if any(_folders_in(folder / FILES_FOLDER)):
