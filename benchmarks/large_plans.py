@@ -29,10 +29,12 @@ import psutil
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingRetry
 
 from benchmarks.server import standing_server
 from tests.deployed.api import PROGRAM, deployment_id, environment, stop
+from vibe_prefect.engine.drain import count_recorded
 
 SIZES = ((5_000, 0), (1_000, 2_000))
 WIDTH = 50
@@ -105,6 +107,7 @@ def measure(place: Place, size: int) -> None:
     run, before = killed(place)
     assert len(place.call("resume", run, "--quiet")) < SCREEN
     assert_kept(place, before, "resume")
+    asyncio.run(assert_on_record(place, run))
     late.unlink()
     with serving(place):
         asyncio.run(retried(place, late))
@@ -205,6 +208,16 @@ async def assert_logs_fit(client: PrefectClient, run: FlowRun) -> None:
     print(f"  {len(logs)} lines of log, the longest of {longest:,} characters; warnings: {warnings or 'none'}")
     assert longest < SCREEN
     assert not [warning for warning in warnings if "could not be written" in warning]
+
+
+async def assert_on_record(place: Place, resumed: str) -> None:
+    """Assert that the server lost none of the resumed run's task runs, however fast they came."""
+    async with get_client() as client:
+        runs = await client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=10)
+        (run,) = (run for run in runs if run.parameters.get("resume_from") == resumed)
+        recorded = await count_recorded(run.id)
+    print(f"  the server has {recorded:,} of {place.nodes:,} task runs in a final state")
+    assert recorded == place.nodes
 
 
 def assert_kept(place: Place, before: dict[str, int], step: str) -> None:
