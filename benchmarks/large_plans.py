@@ -33,7 +33,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import AwaitingRetry
 
 from benchmarks.server import standing_server
-from tests.deployed.api import PROGRAM, deployment_id, environment, stop
+from tests.deployed.api import PROGRAM, deployment_id, environment
 from vibe_prefect.engine.drain import count_recorded
 
 SIZES = ((5_000, 0), (1_000, 2_000))
@@ -161,7 +161,10 @@ def serving(place: Place) -> Generator[None]:
         wait(lambda: "serving" in log.read_text(), "the deployment", process)
         yield
     finally:
-        stop(process)
+        begun = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        code, peak = ended(process)
+        print(f"  serve: ended with {code} {time.perf_counter() - begun:.0f} s after the signal, peak {peak:.0f} MB")
 
 
 async def retried(place: Place, late: Path) -> None:
