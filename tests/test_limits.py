@@ -21,7 +21,8 @@ UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "minutes": 60.0}
 ROW = re.compile(r"\| (.+?) \| ([\d,]+) ?(\D*?) \| (.*?) ?\| `([\w.]+)` \|")
 PROMISE = re.compile(
     r"(?<![\w.,-])\d[\d,.]*\d* "
-    r"(?:s|seconds|minutes|kB|MB|GB|bytes|characters|nodes|deep|keys|rows|files|parts|problems|runs|task runs|values|at most)\b"
+    r"(?:s|seconds|minutes|kB|MB|GB|bytes|characters|nodes|deep|keys|rows|files|parts|problems|runs|task runs|values|"
+    r"at most)\b"
 )
 NO_LIMITS = {
     "deploy.md": {"45 minutes"},  # a schedule that is misread
