@@ -6,8 +6,8 @@ import errno
 import os
 import stat
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
 """Where regular files are questions to the system: `/proc/self/environ` holds this process's environment."""
@@ -30,7 +30,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         return file.read(min(limit, size) + 1)
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a regular file for reading.
 
     Args:
