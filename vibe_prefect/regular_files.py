@@ -40,13 +40,13 @@ def open_regular(path: Path) -> BufferedReader:
         OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
     """
     _check(path.stat(), path)  # first: the opening of a device may already do something
-    handle = os.open(path, _FLAGS)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, _FLAGS))  # noqa: SIM115 - with flags of its own
     try:
-        _check(os.fstat(handle), path)  # again: another one may have taken its place
-        return os.fdopen(handle, "rb")
+        _check(os.fstat(file.fileno()), path)  # again: another one may have taken its place
     except BaseException:
-        os.close(handle)
+        file.close()
         raise
+    return file
 
 
 def _check(status: os.stat_result, path: Path) -> None:
