@@ -28,10 +28,13 @@ from vibe_prefect import (
     WorkflowNodeType,
     WorkflowPlan,
     compile_plan,
+    default_registry,
     load_plan,
     tool,
 )
 from vibe_prefect.compiler import MAX_RETRY_DELAY, resolve_policy
+from vibe_prefect.errors import Position
+from vibe_prefect.graph import DataPath
 from vibe_prefect.templates import LITERAL_BRACES
 
 ROOT = Path(__file__).parents[1]
@@ -471,3 +474,29 @@ def test_limits_hold_for_the_compiler_too() -> None:
 def test_an_empty_plan_compiles() -> None:
     found = compiled(plan())
     assert (found.groups, found.edges, dict(found.nodes), found.tools) == ((), (), {}, {})
+
+
+class Unplaced:
+    """A plan file that counts how often it is asked for a place, which costs more than the rest of the check."""
+
+    name = "plan.yaml"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def position(self, path: DataPath) -> Position | None:
+        self.asked += 1
+        return None
+
+
+def test_places_in_a_plan_file_are_only_looked_up_for_problems() -> None:
+    source, tools = Unplaced(), default_registry()
+    write = {"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}}
+    compile_plan(
+        plan(node("a", parameters=write), node("b", needs=["a"])), tools=tools, source=source, simulate=Simulate.ALL
+    )
+    compile_plan(plan(node("a", parameters=write)), tools=tools, source=source)
+    assert source.asked == 0
+    with pytest.raises(PlanError, match="is taken: node 'a' writes"):
+        compile_plan(plan(node("a", parameters=write), node("b", parameters=write)), tools=tools, source=source)
+    assert source.asked == 2

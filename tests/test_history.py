@@ -28,9 +28,10 @@ from vibe_prefect.engine.history import (
     list_runs,
     outputs_of,
     read_records,
+    refused_outputs_of,
     total_bytes,
 )
-from vibe_prefect.engine.lineage import LOCK_FILE, held, newest_run
+from vibe_prefect.engine.lineage import LOCK_FILE, held, newest_run, output_name
 from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, lineages_in
 from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
 from vibe_prefect.errors import RunInUseError, UsageError
@@ -239,8 +240,10 @@ def test_the_output_folder_of_a_deployed_run_is_within_the_operators(
     run = flow_run(parameters=given, **deployed)
     (output / plan_id / "shared").mkdir(parents=True)
     assert outputs_of(known_run(run), known_run(run)) is None
+    assert refused_outputs_of(known_run(run), known_run(run)) == output / plan_id / "shared"
     monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT", str(tmp_path))
     assert outputs_of(known_run(run), known_run(run)) is not None
+    assert refused_outputs_of(known_run(run), known_run(run)) is None
 
 
 async def test_pruning_deletes_a_lineage_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -284,7 +287,8 @@ async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> No
     ("strange", "reason"),
     [
         ("link", "its folder is a link"),
-        ("lock", "its lock is a link"),
+        ("lock", "its lock is a link or no regular file"),
+        ("pipe", "its lock is a link or no regular file"),
         ("folder", "there is a folder among its records"),
     ],
 )
@@ -302,6 +306,8 @@ async def test_what_no_run_makes_stays(tmp_path: Path, strange: str, reason: str
         write_record(root, lineage, "a")
     if strange == "lock":
         (root / lineage / LOCK_FILE).symlink_to(precious / "file")
+    if strange == "pipe":
+        os.mkfifo(root / lineage / LOCK_FILE)
     if strange == "folder":
         (root / lineage / "mine").mkdir()
     assert delete(store, seen) == Kept(lineage, (), reason)
@@ -599,6 +605,26 @@ async def test_outputs_go_only_when_asked_for(prefect_server: str, folder: Path)
     assert found.bytes == without.bytes + 5
     assert delete(await a_store(Path("records")), found) is None
     assert list(made.parent.iterdir()) == [beside]
+
+
+@pytest.mark.server
+async def test_prune_says_which_outputs_stay_since_no_operator_allows_them(prefect_server: str, folder: Path) -> None:
+    given = {"plan": as_parameter(plan(node("a"), id="foreign")), "output": str(folder / "elsewhere")}
+    async with get_client() as client:
+        flow = await client.create_flow(run_plan)
+        deployment = await client.create_deployment(flow, f"foreign-{uuid4()}")
+        made = await client.create_flow_run_from_deployment(deployment, parameters=given, state=Completed())
+        run = await client.read_flow_run(made.id)
+        await client.delete_deployment(deployment)
+    assert run.expected_start_time is not None
+    stays = folder / "elsewhere" / "foreign" / output_name(run.id, run.expected_start_time)
+    assert str(run.id) not in named((await remains_of(timedelta(0), outputs=True))[1])
+    stays.mkdir(parents=True)
+    (found,) = (one for one in (await remains_of(timedelta(0), outputs=True))[1] if one.lineage == str(run.id))
+    assert found.runs == (run.name,)
+    assert found.reason.startswith(f"its output folder {stays} lies outside the one of the setting PREFECT_")
+    assert str(run.id) not in named((await remains_of(timedelta(days=1), outputs=True))[1])
+    assert str(run.id) not in named((await remains_of(timedelta(0)))[1])
 
 
 async def test_a_record_folder_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:

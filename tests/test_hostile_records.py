@@ -23,6 +23,7 @@ from vibe_prefect.engine.outlook import kept_nodes
 from vibe_prefect.engine.storage import open_store, record_path
 from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import NodeHandler
+from vibe_prefect.reporting.media import local_files
 
 PLAN = plan(node("a"), node("b", needs=["a"]))
 
@@ -106,6 +107,34 @@ async def test_resume_forecast_and_report_pass_over_a_pickled_record(prefect_ser
     await run(records, executed, first)
     assert executed == ["a"]
     assert not trace.exists()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("through", ["name", "link"])
+async def test_report_of_a_run_leads_to_no_other_folder_and_to_no_other_command(
+    through: str, prefect_server: str, folder: Path
+) -> None:
+    """Whoever can write a report beside the records names no file that its page holds, and nothing that is typed."""
+    records, outside = folder / "records", folder / "outside"
+    outside.mkdir()
+    (outside / "private").write_text("mine")
+    first = await run(records, [])
+    (path,) = (records / first).glob("report-*.json")
+    found = json.loads(path.read_text())
+    own = Path(found["output_root"])
+    link = folder / own.parent.name / own.name
+    link.parent.mkdir()
+    link.symlink_to(outside)
+    found["output_root"] = str(link if through == "link" else outside)
+    found["resume_command"] = "rm -r ~"
+    found["nodes"][0]["files"] = [{"path": "private", "mime": "image/png", "bytes": 4, "sha256": None}]
+    path.write_text(json.dumps(found))
+    report = await account_of(first, records)
+    assert [file.path for file in report.nodes[0].files] == ["private"]
+    assert report.output_root == str(own)
+    assert report.resume_command is not None
+    assert report.resume_command.startswith("vibe-prefect resume ")
+    assert local_files(report, Path(report.output_root)) == {}
 
 
 def put_folder(path: Path, outside: Path) -> None:

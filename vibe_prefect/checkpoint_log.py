@@ -12,15 +12,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, field_validator
 
 from vibe_prefect.checkpoint_data import from_text, node_data, plan_data, to_text
 from vibe_prefect.errors import shorten
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.results import NodeResult
 from vibe_prefect.tools.workspace import replace_file
 
 LOG_SUFFIX = ".log"
+
+MAX_BYTES = 1_000_000_000
+"""The largest checkpoint, and the largest log, that is read."""
 
 HEAD_BYTES = 4096
 """No head is larger; a larger file of checkpoints is a whole one."""
@@ -32,11 +36,18 @@ class LogPart(BaseModel):
     file: str
     """Name of the log, in the same folder."""
 
-    bytes: int
+    bytes: int = Field(ge=0, le=MAX_BYTES)
     """How many bytes from its begin."""
 
     sha256: str
     """Their hash, hexadecimal."""
+
+    @field_validator("file")
+    @classmethod
+    def _is_beside(cls, name: str) -> str:
+        if Path(name).name != name or not name.endswith(LOG_SUFFIX):
+            raise ValueError(f"its log is {shorten(name)}: expected the name of a file *{LOG_SUFFIX} beside it")
+        return name
 
 
 class CheckpointLog:
@@ -109,11 +120,8 @@ def unfold(head: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         ValueError: The log is missing, cut off or changed.
     """
     part = LogPart.model_validate(head["log"])
-    if Path(part.file).name != part.file or not part.file.endswith(LOG_SUFFIX):
-        raise ValueError(f"its log is {shorten(part.file)}: expected the name of a file *{LOG_SUFFIX} beside it")
     try:
-        with (folder / part.file).open("rb") as file:
-            content = file.read(part.bytes)
+        content = read_regular(folder / part.file, part.bytes)[: part.bytes]
     except FileNotFoundError:
         raise ValueError(f"its log {part.file} is missing; copy it along with the checkpoint") from None
     if len(content) < part.bytes:
@@ -126,7 +134,7 @@ def unfold(head: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def has_log(head: Mapping[str, Any], folder: Path) -> bool:
     """Tell whether a head's log is there, and long enough."""
     part = LogPart.model_validate(head["log"])
-    path = folder / Path(part.file).name
+    path = folder / part.file
     return path.is_file() and path.stat().st_size >= part.bytes
 
 
@@ -135,8 +143,8 @@ def log_of(path: Path) -> Path | None:
     try:
         if path.stat().st_size > HEAD_BYTES:
             return None
-        head = from_text(path.read_bytes())
-        return path.parent / Path(LogPart.model_validate(head["log"]).file).name
+        head = from_text(read_regular(path, HEAD_BYTES))
+        return path.parent / LogPart.model_validate(head["log"]).file
     except (OSError, ValueError, KeyError):
         return None
 

@@ -20,7 +20,7 @@ from vibe_prefect.checkpoint_data import (
     result_data,
     to_text,
 )
-from vibe_prefect.checkpoint_log import has_log, log_of, unfold
+from vibe_prefect.checkpoint_log import MAX_BYTES, has_log, log_of, unfold
 from vibe_prefect.errors import (
     CheckpointFileError,
     CheckpointIdError,
@@ -32,6 +32,7 @@ from vibe_prefect.errors import (
     shorten,
 )
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.regular_files import read_regular
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, now_iso
 from vibe_prefect.tools.workspace import replace_file
 
@@ -236,7 +237,7 @@ def load_checkpoint(folder: str | Path, checkpoint_id: str) -> WorkflowCheckpoin
     path = checkpoint_path(folder, checkpoint_id)
     failed = f"Failed to load checkpoint {checkpoint_id}"
     try:
-        data = from_text(path.read_bytes())
+        data = from_text(read_regular(path, MAX_BYTES))
         whole = unfold(data, path.parent) if "log" in data else data
         return WorkflowCheckpoint.from_dict(whole | {"checkpoint_id": checkpoint_id})
     except (FileNotFoundError, NotADirectoryError):
@@ -250,7 +251,7 @@ def load_checkpoint(folder: str | Path, checkpoint_id: str) -> WorkflowCheckpoin
 
 def _info_of(path: Path) -> CheckpointInfo | None:
     try:
-        data = from_text(path.read_bytes())
+        data = from_text(read_regular(path, MAX_BYTES))
         if data.get("schema_version") != CHECKPOINT_SCHEMA:
             raise ValueError(f"Unsupported checkpoint schema version: {data.get('schema_version')}")
         if "log" in data and not has_log(data, path.parent):

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from vibe_prefect.characters import visible
+
 if TYPE_CHECKING:
     from vibe_prefect.results import ExecutionResult
 
@@ -381,9 +383,7 @@ def printable(text: str, width: int) -> str:
     """Return a text on one line that a terminal, a log and a database can hold: cut to a width, controls escaped."""
     if len(text) > width:
         text = f"{text[: width - 3]}..."
-    if text.isprintable():
-        return text
-    return "".join(part if part.isprintable() else part.encode("unicode_escape").decode() for part in text)
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 class PlanRunError(RunError):

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
 
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
@@ -24,11 +25,28 @@ def read_regular(path: Path, limit: int) -> bytes:
     Raises:
         OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
     """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size  # Python takes the memory for as much as it is asked for
+        return file.read(min(limit, size) + 1)
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file for reading.
+
+    Args:
+        path: The file; links are followed.
+
+    Raises:
+        OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
+    """
     _check(path.stat(), path)  # first: the opening of a device may already do something
-    handle = os.open(path, _FLAGS)
-    with os.fdopen(handle, "rb") as file:
-        _check(os.fstat(handle), path)  # again: another one may have taken its place
-        return file.read(limit + 1)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, _FLAGS))  # noqa: SIM115 - with flags of its own
+    try:
+        _check(os.fstat(file.fileno()), path)  # again: another one may have taken its place
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _check(status: os.stat_result, path: Path) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from traceback import TracebackException
 
+from vibe_prefect.characters import UNSENDABLE, escaped
 from vibe_prefect.errors import ShownError, ToolError
 
 MAX_ERROR = 1_000_000
@@ -16,9 +16,6 @@ MAX_STATE = 2_000
 MAX_TRACEBACK = 100_000
 """Characters of a traceback that goes to the run's log as it is."""
 
-_UNFIT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Control characters but tab and line breaks; lone surrogates, which have no UTF-8; what is not a character at all."""
-
 
 def sendable(text: str, most: int) -> str:
     r"""Return text with what cannot be sent written as an escape such as `\x00`, and cut to a number of characters.
@@ -27,7 +24,7 @@ def sendable(text: str, most: int) -> str:
         text: Any text.
         most: How many characters of it are kept; a note says how many were cut.
     """
-    kept = _UNFIT.sub(lambda match: ascii(match.group())[1:-1], text[:most])
+    kept = escaped(text[:most], UNSENDABLE)
     return kept if len(text) <= most else f"{kept}... ({len(text):,} characters)"
 
 

@@ -89,7 +89,6 @@ class WorkChecks:
         self._problems: list[Problem] = []
         self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
-        self._position_of_node: dict[str, Position | None] = {}
 
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
@@ -201,11 +200,10 @@ class WorkChecks:
             plain = plain_path(path) if isinstance(path, str) else None
             clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
             if clash is not None:
-                where = self._position_of_node.get(clash.owner)
+                where = self._position((*self._places[clash.owner].path, "parameters"))
                 hint = f"leave {name!r} out for {defaults[name]!r}" if name in defaults else "name another path"
                 taken = Finding.advised(f"{path!r} is taken: {clash.reason}{f' ({where})' if where else ''}", hint)
                 self._problem(place, ("parameters", "tool_inputs", name), taken.message, taken.hint)
-        self._position_of_node.setdefault(id, self._position((*place.path, "parameters")))
 
     def _dependencies(self, place: CheckedNode) -> dict[str, Dependency]:
         found = {id: self._places[id].node for id in place.dependencies if id in self._places}

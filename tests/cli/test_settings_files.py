@@ -94,7 +94,7 @@ def test_broken_settings_file_is_named_and_not_quoted(folder: Path, file: str, c
 
 def test_settings_file_that_is_a_folder_is_named(folder: Path) -> None:
     (folder / ".env").mkdir()
-    with pytest.raises(UsageError, match=r"'\.env' cannot be read: Is a directory"):
+    with pytest.raises(UsageError, match=r"'\.env' cannot be read: it is a folder"):
         check_settings_files()
 
 

@@ -15,7 +15,6 @@ from vibe_prefect.reporting.escape import (
     markdown,
     markdown_link,
     mermaid,
-    visible,
     web_address,
 )
 
@@ -68,20 +67,6 @@ def test_lines_are_cut(text: str, most: int) -> None:
     shown = line(text, most)
     assert len(shown) <= most
     assert "\n" not in shown
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain words", "plain words"),
-        ("a\u202eb", "a\\u202eb"),
-        ("a\x00b\x1b[31m", "a\\x00b\\x1b[31m"),
-        ("\ud800", "\\ud800"),
-        ("👩\u200d🚀 مرحبا 日本", "👩\u200d🚀 مرحبا 日本"),
-    ],
-)
-def test_what_acts_unseen_is_seen(text: str, shown: str) -> None:
-    assert visible(text) == shown
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Sequence
 from enum import IntEnum
 
+from vibe_prefect.characters import visible
 from vibe_prefect.cli.console import err, flush, prepare_streams
-from vibe_prefect.cli.text import brief, clean
+from vibe_prefect.cli.text import brief
 from vibe_prefect.errors import PlanError, UsageError
 
 PROGRAM = "vibe-prefect"
@@ -132,7 +133,7 @@ def warn(message: str) -> None:
 def _say(message: str, word: str = "", style: str = "") -> None:
     from rich.text import Text
 
-    err().say(Text.assemble(f"{PROGRAM}: ", (word, style), clean(message)))
+    err().say(Text.assemble(f"{PROGRAM}: ", (word, style), visible(message)))
 
 
 def complain_of_usage(error: UsageError) -> None:

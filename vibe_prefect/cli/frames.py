@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from vibe_prefect.cli.text import clean
+from vibe_prefect.characters import visible
 from vibe_prefect.errors import MAX_PROBLEM, MAX_PROBLEMS, PlanError, Position, Problem, printable
 from vibe_prefect.planfile import read_text
 
@@ -73,7 +73,7 @@ def frame_of(lines: Sequence[str], position: Position, width: int = WIDTH) -> Fr
 
 def _visible(text: str) -> list[str]:
     """Return what a terminal is shown for each character."""
-    return [TAB if character == "\t" else clean(character) for character in text]
+    return [TAB if character == "\t" else visible(character) for character in text]
 
 
 def _fitted(parts: list[str], room: int, *, cut: bool) -> tuple[list[str], bool]:

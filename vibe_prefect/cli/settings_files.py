@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.llm.config import SHORT_VARIABLE
+from vibe_prefect.regular_files import read_regular
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""
@@ -25,6 +26,9 @@ TABLE = ("integrations", "vibe_prefect")
 
 OTHER_VARIABLES = ("VIBE_PREFECT_DEBUG", "VIBE_PREFECT_MODEL")
 """Environment variables of ours that are not settings of Prefect."""
+
+MAX_FILE_BYTES = 10_000_000
+"""What is read of a file of settings."""
 
 _OURS = re.compile(r"(PREFECT_)?(INTEGRATIONS?_)?VIBE_?PREFECT_", re.IGNORECASE)
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
@@ -61,7 +65,7 @@ def may_set_ours() -> bool:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return read_regular(path, MAX_FILE_BYTES).decode(errors="replace")
     except OSError:
         return ""
 
@@ -109,7 +113,7 @@ def unknown_settings() -> list[str]:
 def _files() -> Iterator[_File]:
     for path in settings_files():
         try:
-            text = path.read_bytes().decode("utf-8-sig")
+            text = read_regular(path, MAX_FILE_BYTES).decode("utf-8-sig")
             yield _File(path, text, tomllib.loads(text) if path.suffix == ".toml" else {})
         except FileNotFoundError:
             continue

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from rich.text import Text
 
+from vibe_prefect.characters import visible
 from vibe_prefect.units import counted, rough, seconds, size
 
 __all__ = [
     "MIN_COLUMN",
     "SEPARATOR",
     "brief",
-    "clean",
     "columns",
     "counted",
     "error_lines",
@@ -22,9 +21,6 @@ __all__ = [
     "seconds",
     "size",
 ]
-
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-"""Control characters but tab and newline, those that turn the direction of writing, and lone surrogates."""
 
 MAX_BRIEF = 300
 """Characters of an error's text on a terminal."""
@@ -36,14 +32,11 @@ MIN_COLUMN = 6
 SEPARATOR = "  "
 
 
-def clean(text: str) -> str:
-    r"""Return text with every character that could act on a terminal written as an escape such as `\x1b`."""
-    return _HARMFUL.sub(lambda match: ascii(match.group())[1:-1], text)
 
 
 def one_line(text: str) -> str:
     """Return text on one line, harmless for a terminal."""
-    return clean(" ".join(text.split()))
+    return visible(" ".join(text.split()))
 
 
 def brief(text: str) -> str:
@@ -55,7 +48,7 @@ def brief(text: str) -> str:
 
 def error_lines(error: str | None) -> list[str]:
     """Return the first lines of an error, one at least, each cut and harmless for a terminal."""
-    lines = clean((error or "no message")[: 8 * MAX_ERROR_LINES * MAX_BRIEF]).splitlines()[:MAX_ERROR_LINES]
+    lines = visible((error or "no message")[: 8 * MAX_ERROR_LINES * MAX_BRIEF]).splitlines()[:MAX_ERROR_LINES]
     return [line if len(line) <= MAX_BRIEF else f"{line[:MAX_BRIEF]}..." for line in lines] or [""]
 
 

@@ -70,6 +70,13 @@ class SeenRun:
         output = recorded_output(self.flow_run) or load_settings().output
         return Path(output).resolve() / self.compiled.plan.id / name
 
+    def owns(self, folder: str) -> bool:
+        """Tell whether a folder is named, in the end, as the run's own output folder, perhaps on another machine."""
+        try:
+            return Path(folder).is_absolute() and Path(folder).resolve().parts[-2:] == self.output_root.parts[-2:]
+        except (OSError, RuntimeError, ValueError):
+            return False
+
 
 async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
     """Return the report of a run, whether it has ended, still goes on, was killed, or ran on another machine.
@@ -97,7 +104,19 @@ async def _left_behind(seen: SeenRun, store: RecordStore) -> RunReport | None:
     except UsageError as error:
         logger.warning("%s; what the server and the records know is shown instead", error)
         return None
-    return document and replace(document, run_name=flow_run.name, state=flow_run.state_name or document.state)
+    return document and replace(document, **_of_the_server(seen, document))
+
+
+def _of_the_server(seen: SeenRun, document: RunReport) -> dict[str, Any]:
+    """Return the parts of a report that are not taken from its file: what they name is read, followed and typed."""
+    flow_run = seen.flow_run
+    return {
+        "run_id": str(flow_run.id),
+        "run_name": flow_run.name,
+        "state": flow_run.state_name or document.state,
+        "output_root": document.output_root if seen.owns(document.output_root) else str(seen.output_root),
+        "resume_command": resume_command(flow_run.name) if document.resume_command else None,
+    }
 
 
 async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:

@@ -1,10 +1,12 @@
-"""Waiting until the server has on record what a run told it."""
+"""Waiting until the server has on record what a run told it: at the end of a run, and where it falls far behind."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
+from collections.abc import Callable
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -24,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.02
 LONGEST_WAIT = 1.0
-BASE_BOUND = 30.0
-"""Seconds that are waited at the most, whatever the run's size."""
+STALL_SECONDS = 30.0
+"""Seconds after which nobody waits on where the server has taken in no further task run."""
+
+MAX_AHEAD = 2_000
+"""Task runs that a run may be ahead of what the server has on record."""
 
 ANSWER_SECONDS = 15.0
 """Seconds that the server has for an answer. Prefect's client would try again for minutes."""
-
-BOUND_PER_TASK_RUN = 0.1
-"""Seconds added to the bound for each task run."""
 
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED]
 
@@ -42,28 +44,72 @@ def uses_embedded_server() -> bool:
 
 
 async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
-    """Wait until the server has the final state of a flow run's task runs, within a bound.
+    """Wait until the server has the final state of a flow run's task runs, or takes in no more of them.
 
     Task runs are reported as events, which the server takes in on its own time; those that an embedded server has not
     taken in when the process ends are lost.
 
     Returns:
-        How many task runs are on record in a final state: `expected`, unless the bound was hit; `None` where the server
+        How many task runs are on record in a final state: `expected`, unless some were lost; `None` where the server
         does not answer the question, of which a warning tells.
     """
-    end = time.monotonic() + BASE_BOUND + BOUND_PER_TASK_RUN * expected
-    wait = FIRST_WAIT
+    wait, most, end = FIRST_WAIT, -1, 0.0
     while True:
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                recorded = await _count(flow_run_id)
-        except Exception as error:  # noqa: BLE001 - the count is for information; no failure of it fails a run
-            _warn(error)
-            return None
-        if recorded >= expected or time.monotonic() > end:
+        recorded = await count_recorded(flow_run_id)
+        if recorded is None or recorded >= expected:
+            return recorded
+        if recorded > most:
+            most, end = recorded, time.monotonic() + STALL_SECONDS
+        elif time.monotonic() > end:
             return recorded
         await asyncio.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
+
+
+async def count_recorded(flow_run_id: UUID) -> int | None:
+    """Return how many task runs the server has in a final state; `None`, and a warning, where it does not answer."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await _count(flow_run_id)
+    except Exception as error:  # noqa: BLE001 - the count is for information; no failure of it fails a run
+        _warn(error)
+        return None
+
+
+class Pace:
+    """Keeps a run from telling the server more than it can take in.
+
+    A server without a message broker keeps what it has not taken in in queues of 10,000 events, and drops what does not
+    fit: task runs are then missing, or shown as running for ever. Four events or so tell of a node.
+    """
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self._flow_run_id = flow_run_id
+        self._before = 0
+        self._recorded: float = 0
+        self._seen = 0
+        self._lock = asyncio.Lock()
+
+    async def begin(self) -> None:
+        """Begin another try of a flow run, whose earlier ones have task runs on record."""
+        self._seen = self._before = await count_recorded(self._flow_run_id) or 0
+
+    async def hold(self, ended: Callable[[], int]) -> None:
+        """Wait where the server is too far behind, until it has caught up; not where it takes in nothing at all.
+
+        Args:
+            ended: Returns how many task runs have ended.
+        """
+        if ended() - self._recorded < MAX_AHEAD:
+            return
+        async with self._lock:
+            while ended() - self._recorded >= MAX_AHEAD:
+                target = ended() - MAX_AHEAD // 2
+                recorded = await wait_recorded(self._flow_run_id, self._before + target)
+                self._recorded = target  # what is still missing is lost, or nobody knows: it holds up nothing more
+                if recorded is not None:
+                    self._recorded = math.inf if recorded <= self._seen else max(target, recorded - self._before)
+                    self._seen = recorded
 
 
 async def _count(flow_run_id: UUID) -> int:

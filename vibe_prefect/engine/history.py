@@ -34,7 +34,7 @@ from vibe_prefect.engine.lineage import (
     lineage_of,
     output_name,
 )
-from vibe_prefect.engine.operator_roots import recorded_output
+from vibe_prefect.engine.operator_roots import output_parameter, recorded_output
 from vibe_prefect.engine.plan_store import kept_plan, recorded_data
 from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
@@ -132,6 +132,9 @@ class KnownRun:
 
     output: str | None
     """The folder below which its own lies; `None` for what no operator allows."""
+
+    refused_output: str | None = None
+    """The folder that it names instead, where the operator's settings here do not allow it."""
 
     due: datetime | None = None
     """When it was to start."""
@@ -367,6 +370,7 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
     if nodes is not None and plans is not None:
         nodes = plans.setdefault(nodes, nodes)
     reference = parameters.get("resume_from")
+    output = recorded_output(run)
     return KnownRun(
         id=run.id,
         name=run.name,
@@ -380,7 +384,8 @@ def known_run(run: FlowRun, plans: dict[frozenset[str], frozenset[str]] | None =
         goes_on_from=str(reference) if reference else None,
         plan_id=plan_id,
         nodes=nodes,
-        output=recorded_output(run),
+        output=output,
+        refused_output=output_parameter(run) if output is None else None,
         kept_plan=str(kept) if kept else None,
         shares=parameters.get("reuse") == "plan",
     )
@@ -460,15 +465,25 @@ def outputs_of(run: KnownRun, head: KnownRun | None) -> OutputFolder | None:
         run: The run.
         head: The run at the head of its lineage, which names the folder.
     """
-    if head is None or run.output is None or run.plan_id is None or not ID_FORM.fullmatch(run.plan_id):
+    folder = _own_folder(run, head, run.output)
+    return OutputFolder(folder, tree_bytes(folder)) if folder else None
+
+
+def refused_outputs_of(run: KnownRun, head: KnownRun | None) -> Path | None:
+    """Return a run's own output folder where it is there, and the operator's settings here do not allow it."""
+    return _own_folder(run, head, run.refused_output)
+
+
+def _own_folder(run: KnownRun, head: KnownRun | None, output: str | None) -> Path | None:
+    if head is None or output is None or run.plan_id is None or not ID_FORM.fullmatch(run.plan_id):
         return None
     name = SHARED_FOLDER if run.shares else output_name(head.id, head.due or head.created)
     try:
-        folder = Path(run.output).resolve() / run.plan_id / name
+        folder = Path(output).resolve() / run.plan_id / name
         own = folder.is_dir() and folder.resolve() == folder  # neither it nor the plan's folder is a link
     except (OSError, RuntimeError, ValueError):
         return None
-    return OutputFolder(folder, tree_bytes(folder)) if own else None
+    return folder if own else None
 
 
 def tree_bytes(folder: Path) -> int:

@@ -139,14 +139,20 @@ def recorded_output(flow_run: FlowRun) -> str | None:
         `None` where the run has a deployment and the folder is not within the operator's: somebody may have named one
         in a form whose content is none of theirs.
     """
-    output = flow_run.parameters.get("output") or load_settings().output
-    if not isinstance(output, str):
+    output = output_parameter(flow_run)
+    if output is None:
         return None
     roots = recorded_roots(flow_run)
     try:
         return output if roots is None else roots.folder("output", output)
     except UsageError:
         return None
+
+
+def output_parameter(flow_run: FlowRun) -> str | None:
+    """Return the folder that a run names for its output, whether it may or not; `None` where it names none."""
+    output = flow_run.parameters.get("output") or load_settings().output
+    return output if isinstance(output, str) else None
 
 
 def _resolved(path: str) -> Path | None:

@@ -121,7 +121,18 @@ async def recorded_data(value: object, store: RecordStore) -> object:
         raise KeptPlanError(
             f"the plan {kept.plan_id!r}, kept as {kept.path} in {_place(store)}, was changed; give its file"
         )
-    return cast("object", from_json(content))
+    data = _mapping_in(content)
+    if data.get("id") != kept.plan_id:  # whoever wrote the reference made it up
+        raise KeptPlanError(f"{kept.path} in {_place(store)} is not the plan {kept.plan_id!r}; give the plan's file")
+    return data
+
+
+def _mapping_in(content: bytes) -> dict[str, Any]:
+    try:
+        data = from_json(content)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
 
 
 async def recorded_plan(flow_run: FlowRun, store: RecordStore) -> WorkflowPlan | None:

@@ -13,12 +13,22 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 
-from vibe_prefect.engine.history import Ancestry, KnownRun, OutputFolder, Records, outputs_of, read_records, read_runs
+from vibe_prefect.engine.history import (
+    Ancestry,
+    KnownRun,
+    OutputFolder,
+    Records,
+    outputs_of,
+    read_records,
+    read_runs,
+    refused_outputs_of,
+)
 from vibe_prefect.engine.lineage import LOCK_FILE, SHARED_PREFIX, held
 from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.graph import ID_FORM
+from vibe_prefect.settings import variable
 
 IN_USE = "a process holds it"
 
@@ -48,7 +58,7 @@ class Remains:
 
 @dataclass(frozen=True)
 class Kept:
-    """A lineage that is old enough, and stays."""
+    """What is old enough, and stays: all of a lineage, or its output folder alone."""
 
     lineage: str
     runs: tuple[str, ...]
@@ -92,6 +102,7 @@ async def find_remains(
     kept: list[Kept] = []
     for lineage in sorted({*runs, *lineages_in(files.root)}):
         members = sorted(runs.get(lineage, ()), key=lambda run: run.created)
+        kept += _refused_outputs(lineage, members, ancestry, before) if outputs else ()
         found = _remains(lineage, members, files, _outputs(members, ancestry) if outputs else ())
         if found is None or found.last_active > before:
             continue
@@ -164,6 +175,17 @@ def _outputs(members: Sequence[KnownRun], ancestry: Ancestry) -> list[OutputFold
     return list({folder.path: folder for folder in folders if folder}.values())
 
 
+def _refused_outputs(lineage: str, members: Sequence[KnownRun], ancestry: Ancestry, before: datetime) -> Iterator[Kept]:
+    """Yield the old output folders that stay since the operator's settings do not allow them."""
+    if any(not run.over or run.last_active > before for run in members):
+        return
+    folders = {refused_outputs_of(run, ancestry.head(run)): run for run in members}
+    for folder, run in folders.items():
+        if folder is not None:
+            reason = f"its output folder {folder} lies outside the one of the setting {variable('output')}"
+            yield Kept(lineage, (run.name,), reason)
+
+
 def _obstacle(folder: Path, members: Sequence[KnownRun]) -> str | None:
     """Return why a lineage must stay."""
     for run in members:
@@ -176,8 +198,9 @@ def _strange(folder: Path) -> str | None:
     """Tell whether a lineage's folder holds what no run puts there."""
     if folder.is_symlink():
         return "its folder is a link"
-    if (folder / LOCK_FILE).is_symlink():
-        return "its lock is a link"
+    lock = folder / LOCK_FILE
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        return "its lock is a link or no regular file"
     if any(path.name != FILES_FOLDER for path in _folders_in(folder)):
         return "there is a folder among its records"
     if any(_folders_in(folder / FILES_FOLDER)):

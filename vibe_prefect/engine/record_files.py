@@ -10,6 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypedDict, cast
@@ -18,6 +19,7 @@ from anyio.to_thread import run_sync
 
 from vibe_prefect.engine.prefect_seam import read_block, write_block
 from vibe_prefect.errors import OutsideRootError, ToolError
+from vibe_prefect.regular_files import open_regular
 from vibe_prefect.reporting.outputs import output_files
 from vibe_prefect.tools.run_files import RunFiles
 from vibe_prefect.tools.workspace import Workspace, replace_file
@@ -100,7 +102,7 @@ class FolderFileStore:
         """Keep the bytes of a file."""
         target = self._root / namespace / FILES_FOLDER / sha256
         refuse_links(self._root, target.parent)
-        if not target.exists():
+        if target.is_symlink() or not target.is_file():
             await run_sync(_copy, source, target)
 
     async def has(self, namespace: str, sha256: str) -> bool:
@@ -121,9 +123,12 @@ class FolderFileStore:
 
     def _found(self, namespace: str, sha256: str) -> Iterator[Path]:
         own = self._root / namespace / FILES_FOLDER / sha256
-        if own.is_file():
-            yield own
-        yield from (path for path in self._root.glob(f"*/{FILES_FOLDER}/{sha256}") if path != own)
+        others = self._root.glob(f"*/{FILES_FOLDER}/{sha256}")
+        for path in (own, *(path for path in others if path != own)):
+            with suppress(OSError):
+                refuse_links(self._root, path)
+                if path.is_file():
+                    yield path
 
 
 class BlockFileStore:
@@ -337,7 +342,7 @@ def _copy(source: Path, target: Path, sha256: str | None = None) -> bool:
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".copy-")
     copy = Path(name)
     try:
-        with os.fdopen(handle, "w+b") as file, source.open("rb") as content:
+        with os.fdopen(handle, "w+b") as file, open_regular(source) as content:
             _fill(file, content)
             if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return False

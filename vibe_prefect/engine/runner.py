@@ -20,6 +20,7 @@ from prefect.logging import get_run_logger
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.engine.drain import Pace
 from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.loop_watch import watched_loop
@@ -133,17 +134,19 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     """
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
+    assert context.flow_run is not None
     setup = replace(setup, store=setup.store.for_workspace(setup.workspace))
     with context.model_copy(update={"result_store": setup.store}):
-        run = _PlanRun(compiled, setup)
+        run = _PlanRun(compiled, setup, Pace(context.flow_run.id))
         return await run.execute(), run.task_runs
 
 
 class _PlanRun:
     """One run: the result as it grows, and what the nodes pass on."""
 
-    def __init__(self, compiled: CompiledPlan, setup: RunSetup) -> None:
+    def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace) -> None:
         self.task_runs = 0
+        self._pace = pace
         self._compiled = compiled
         self._graph = compiled.graph
         self._setup = setup
@@ -170,6 +173,8 @@ class _PlanRun:
         compiled = self._compiled
         if self._setup.first_attempt:
             self._notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
+        else:
+            await self._pace.begin()
         try:
             with watched_loop(self._compiled.nodes):
                 await run_in_order(self._graph.waits, self._run)
@@ -212,6 +217,7 @@ class _PlanRun:
 
     async def _run_node(self, job: NodeJob) -> None:
         node, id = job.node, job.node.id
+        await self._keep_pace()
         causes = list(dict.fromkeys(self._unsatisfied(id)))
         if causes:
             await self._skip(id, _unsatisfied_message(causes))
@@ -230,6 +236,7 @@ class _PlanRun:
                 await held.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
                 job.work = partial(self._refuse, error)
+            await self._keep_pace()
             self._begun.add(id)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
@@ -239,6 +246,9 @@ class _PlanRun:
             self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
         else:
             self._fail(job, _failure(job, state))
+
+    async def _keep_pace(self) -> None:
+        await self._pace.hold(lambda: self.task_runs)
 
     def _upstream_runs(self, id: str) -> list[Ticket]:
         return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]

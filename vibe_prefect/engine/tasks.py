@@ -30,16 +30,13 @@ from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.sendable import MAX_ERROR, sendable, shown, text_of
 from vibe_prefect.templates import InvalidTemplateError
 from vibe_prefect.tools.base import ToolResult
-from vibe_prefect.tools.waits import attempt_clock
+from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 from vibe_prefect.user_code import contained
 
 Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
-MAX_TOLD_WAIT = 600.0
-"""Seconds that a retry waits at the most because a tool's error says so; a rate limit is waited for within the
-attempt, see `tools.waits`."""
 
 SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
@@ -243,7 +240,7 @@ async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any])
     if not isinstance(error, ToolError):
         return True
     if error.retryable and error.retry_after:
-        await asyncio.sleep(min(error.retry_after, MAX_TOLD_WAIT))
+        await asyncio.sleep(min(error.retry_after, MAX_WAITING))
     return error.retryable
 
 

@@ -10,11 +10,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\ufffe\uffff]"
-)
-"""Control characters but tab and newline, those that turn the direction of writing, and lone surrogates. The joiners
-stay: emoji and some scripts are not themselves without them."""
+from vibe_prefect.characters import UNSEEN, visible
 
 _MARKDOWN = re.compile(r"[&<>\"`|\[\]()!*_~#\\{}$^]|^[-+=.:]|^\d+(?=[.)])")
 """What markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address in the
@@ -23,11 +19,6 @@ text may still become a link to just that address."""
 _MERMAID_SAFE = re.compile(r"[A-Za-z0-9 .,_-]|[^\x00-\x7f]")
 _LOOKALIKES = str.maketrans("<>[]`*|\\&~", "‹›［］ˋ∗¦＼＆∼")
 _URL = re.compile(r"https?://[^\s<>\"'`\\]+", re.IGNORECASE)
-
-
-def visible(text: str) -> str:
-    r"""Return text whose invisible characters are written as an escape such as `\x1b`."""
-    return _INVISIBLE.sub(lambda match: ascii(match.group())[1:-1], text)
 
 
 def line(text: str, most: int) -> str:
@@ -75,7 +66,7 @@ def markdown_link(text: str, url: str | None, most: int = 200) -> str:
 
 def web_address(url: str | None) -> str | None:
     """Return an `http` or `https` address, quoted; `None` for anything else."""
-    if url is None or len(url) > 2_000 or not _URL.fullmatch(url) or _INVISIBLE.search(url):
+    if url is None or len(url) > 2_000 or not _URL.fullmatch(url) or UNSEEN.search(url):
         return None
     try:
         host = urlsplit(url).hostname
@@ -94,7 +85,7 @@ def file_address(path: str, base: str = "") -> str | None:
     if "://" in path:
         return web_address(path)
     parts = path.replace("\\", "/").split("/")
-    if not path or path.startswith(("/", "\\")) or ".." in parts or _INVISIBLE.search(path):
+    if not path or path.startswith(("/", "\\")) or ".." in parts or UNSEEN.search(path):
         return None
     return f"{base or './'}{quote(path)}"
 

@@ -21,10 +21,11 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from vibe_prefect.characters import visible
 from vibe_prefect.drawing import svg
 from vibe_prefect.graph import build_graph
 from vibe_prefect.reporting import words
-from vibe_prefect.reporting.escape import line, visible, web_address
+from vibe_prefect.reporting.escape import line, web_address
 from vibe_prefect.reporting.media import Embedder, Medium
 from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, cut
 from vibe_prefect.reporting.report import NodeReport, RunReport

@@ -8,8 +8,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vibe_prefect.regular_files import read_regular
+
 if TYPE_CHECKING:
     from PIL import Image
+
+MAX_BYTES = 50_000_000
+"""The largest file that a preview is made of."""
 
 SIDE = 320
 """The longer side of a preview, in pixels."""
@@ -22,7 +27,7 @@ def preview(path: Path, side: int = SIDE) -> str | None:
     """Return a preview of an image file as a `data:` URI, a JPEG of at most `side` pixels.
 
     Returns:
-        The URI; `None` where Pillow is not installed, or the file is no image that it can read.
+        The URI; `None` where Pillow is not installed, or the file is no image that it can read, or a very large one.
 
     Raises:
         OSError: The file is not there, or may not be read.
@@ -31,7 +36,9 @@ def preview(path: Path, side: int = SIDE) -> str | None:
         return None
     from vibe_prefect.tools.pictures import PictureError, read_picture
 
-    content = path.read_bytes()
+    content = read_regular(path, MAX_BYTES)
+    if len(content) > MAX_BYTES:
+        return None
     try:
         picture = read_picture(BytesIO(content), side=side)
     except PictureError:

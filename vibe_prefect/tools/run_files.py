@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
+from vibe_prefect.regular_files import open_regular
+
 
 @dataclass(frozen=True, slots=True)
 class Clash:
@@ -111,7 +113,7 @@ class RunFiles:
         known = self._hashes.get(target)
         if known is not None and known[0] == signature:
             return known[1]
-        with target.open("rb") as file:
+        with open_regular(target) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._hashes[target] = signature, sha256
         return sha256

@@ -28,7 +28,10 @@ MAX_JOINED = 20_000_000
 MAX_READ = 100_000_000
 """The most bytes that one call may be allowed to read."""
 
-Separator = Annotated[str, Field(max_length=1_000, description="Stands between the parts of the joined text.")]
+MAX_SEPARATOR = 1_000
+"""Characters of what stands between joined texts."""
+
+Separator = Annotated[str, Field(max_length=MAX_SEPARATOR, description="Stands between the parts of the joined text.")]
 
 MAX_FILES = 10_000
 """How many files one call may match."""

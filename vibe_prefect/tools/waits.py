@@ -35,7 +35,7 @@ MAX_WAIT = 3_600.0
 
 MAX_WAITING = 900.0
 """Seconds after which a call gives up when its endpoint has let no call through in the meantime. It then fails as an
-attempt of its node. Each single wait is cut to this, too."""
+attempt of its node. Each single wait is cut to this, too, and that of a retry for what its attempt was told."""
 
 FIRST_PAUSE = 1.0
 """Seconds of the first wait where the other side does not say how long; each further one takes twice as long."""
