@@ -32,8 +32,6 @@ MIN_COLUMN = 6
 SEPARATOR = "  "
 
 
-
-
 def one_line(text: str) -> str:
     """Return text on one line, harmless for a terminal."""
     return visible(" ".join(text.split()))
