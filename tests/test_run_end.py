@@ -13,7 +13,7 @@ from tests.executors import executor
 from tests.faulty_server import FaultyServer
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, RunObserver, WorkflowNode
-from vibe_prefect.engine import drain, run_end
+from vibe_prefect.engine import drain, run_end, server_failures
 from vibe_prefect.results import ExecutionResult
 
 pytestmark = pytest.mark.server
@@ -108,3 +108,28 @@ async def test_count_of_task_runs_that_the_server_refuses_is_left_out(
         assert await drain.wait_recorded(runner.last_run.flow_run_id, 1) is None
     (warning,) = [record.getMessage() for record in caplog.records if record.name == drain.__name__]
     assert warning.startswith("the task runs on record could not be counted: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "end"), [("3.8.7", "from its UI"), ("3.4.25", "is Prefect 3.4.25, this needs 3.8 or newer")]
+)
+async def test_task_runs_that_a_server_does_not_take_in_are_told_with_its_version(
+    version: str, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_failures, "server_version", lambda: version)
+    with caplog.at_level(logging.WARNING, logger=drain.__name__):
+        await drain.warn_of_missing("plan-x", 0, 2)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("The Prefect server has 0 of 2 task runs of plan-x on record")
+    assert warning.endswith(end)
+
+
+@pytest.mark.usefixtures("prefect_server", "folder")
+async def test_waiting_for_records_ends_when_the_server_takes_in_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = executor(done, wait_recorded=True)
+    await runner.execute_plan(plan(node("a")))
+    assert runner.last_run is not None
+    monkeypatch.setattr(drain, "STALLED_SECONDS", 0.2)
+    begun = time.monotonic()
+    assert await drain.wait_recorded(runner.last_run.flow_run_id, 10_000) == 1
+    assert time.monotonic() - begun < MINUTE

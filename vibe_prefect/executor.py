@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from vibe_prefect.checkpoint_writer import CheckpointWriter
 from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
-from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
+from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded, warn_of_missing
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
 from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.seeds import Seed, seeds_of
@@ -27,8 +26,6 @@ from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserve
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-
-logger = logging.getLogger(__name__)
 
 
 class WorkflowExecutor:
@@ -305,12 +302,7 @@ class WorkflowExecutor:
             return
         handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
         if handle.recorded is not None and handle.recorded < handle.task_runs:
-            logger.warning(
-                "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI",
-                handle.recorded,
-                handle.task_runs,
-                handle.name,
-            )
+            await warn_of_missing(handle.name, handle.recorded, handle.task_runs)
 
     def _own_handlers(self) -> dict[WorkflowNodeType, NodeHandler]:
         builtin = (builtin_handler, WorkflowExecutor._execute_builtin)

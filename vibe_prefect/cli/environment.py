@@ -190,6 +190,7 @@ def quieten(show: Callable[[str], object]) -> None:
         show(unknown)
     if debugging():
         return
+    logging.raiseExceptions = False  # else Prefect writes to the terminal, raw, which log lines its server refused
     from prefect.logging.handlers import PrefectConsoleHandler, _SafeStreamHandler  # pyright: ignore[reportPrivateUsage]
 
     for name in ("", *logging.root.manager.loggerDict):

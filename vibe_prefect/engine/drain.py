@@ -18,20 +18,20 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.settings import get_current_settings
 
-from vibe_prefect.engine.server_failures import explain
+from vibe_prefect.engine.server_failures import explain, explain_older, without_login
 
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 1.0
-BASE_BOUND = 30.0
-"""Seconds that are waited at the most, whatever the run's size."""
+STALLED_SECONDS = 30.0
+"""Seconds that are waited while the server takes in nothing more: it may have lost what it was told."""
 
 ANSWER_SECONDS = 15.0
 """Seconds that the server has for an answer. Prefect's client would try again for minutes."""
 
-BOUND_PER_TASK_RUN = 0.1
-"""Seconds added to the bound for each task run."""
+SECONDS_PER_TASK_RUN = 0.1
+"""Seconds for each task run that are waited at the most while the server takes in more and more."""
 
 _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED]
 
@@ -51,7 +51,9 @@ async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
         How many task runs are on record in a final state: `expected`, unless the bound was hit; `None` where the server
         does not answer the question, of which a warning tells.
     """
-    end = time.monotonic() + BASE_BOUND + BOUND_PER_TASK_RUN * expected
+    begun = time.monotonic()
+    end = begun + STALLED_SECONDS + SECONDS_PER_TASK_RUN * expected
+    most, grown = -1, begun
     wait = FIRST_WAIT
     while True:
         try:
@@ -60,10 +62,31 @@ async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
         except Exception as error:  # noqa: BLE001 - the count is for information; no failure of it fails a run
             _warn(error)
             return None
-        if recorded >= expected or time.monotonic() > end:
+        now = time.monotonic()
+        if recorded > most:
+            most, grown = recorded, now
+        if recorded >= expected or now > min(end, grown + STALLED_SECONDS):
             return recorded
         await asyncio.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
+
+
+async def warn_of_missing(run: str, recorded: int, expected: int) -> None:
+    """Warn that the server lacks task runs of a run, and say so where it is too old to take them in.
+
+    Args:
+        run: The run's name.
+        recorded: How many task runs the server has on record.
+        expected: How many it was told of.
+    """
+    older = await asyncio.to_thread(explain_older, without_login(get_current_settings().api.url or ""))
+    logger.warning(
+        "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI%s",
+        recorded,
+        expected,
+        run,
+        f": {older}" if older else "",
+    )
 
 
 async def _count(flow_run_id: UUID) -> int:
