@@ -224,7 +224,7 @@ class WorkflowExecutor:
                 for writer in writers:
                     writer.close()
             if end.handle is not None:
-                await self._settle(end.handle)
+                await self._settle(end.handle, end.settle_seconds())
         return result
 
     async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
@@ -295,12 +295,12 @@ class WorkflowExecutor:
     def _announce(self, handle: RunHandle) -> None:
         self.last_run = handle
 
-    async def _settle(self, handle: RunHandle) -> None:
+    async def _settle(self, handle: RunHandle, patience: float) -> None:
         """Wait until the server has the run's task runs on record, where that is wanted and the server answers."""
         wanted = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
         if not wanted or not handle.reported:
             return
-        handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
+        handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs, patience)
         if handle.recorded is not None and handle.recorded < handle.task_runs:
             await warn_of_missing(handle.name, handle.recorded, handle.task_runs)
 

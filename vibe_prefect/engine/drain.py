@@ -41,23 +41,29 @@ def uses_embedded_server() -> bool:
     return get_current_settings().api.url is None
 
 
-async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
+async def wait_recorded(flow_run_id: UUID, expected: int, patience: float = STALLED_SECONDS) -> int | None:
     """Wait until the server has the final state of a flow run's task runs, within a bound.
 
     Task runs are reported as events, which the server takes in on its own time; those that an embedded server has not
     taken in when the process ends are lost.
+
+    Args:
+        flow_run_id: The flow run.
+        expected: How many task runs it has.
+        patience: Seconds to wait while the server takes in nothing more; at most `STALLED_SECONDS`.
 
     Returns:
         How many task runs are on record in a final state: `expected`, unless the bound was hit; `None` where the server
         does not answer the question, of which a warning tells.
     """
     begun = time.monotonic()
+    patience = min(patience, STALLED_SECONDS)
     end = begun + STALLED_SECONDS + SECONDS_PER_TASK_RUN * expected
     most, grown = -1, begun
     wait = FIRST_WAIT
     while True:
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(min(ANSWER_SECONDS, patience)):
                 recorded = await _count(flow_run_id)
         except Exception as error:  # noqa: BLE001 - the count is for information; no failure of it fails a run
             _warn(error)
@@ -65,7 +71,7 @@ async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
         now = time.monotonic()
         if recorded > most:
             most, grown = recorded, now
-        if recorded >= expected or now > min(end, grown + STALLED_SECONDS):
+        if recorded >= expected or now > min(end, grown + patience):
             return recorded
         await asyncio.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
