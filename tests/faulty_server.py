@@ -66,6 +66,7 @@ class FaultyServer:
             yield self
         finally:
             self.vanish()
+            self._call(self._end())
             self._loop.call_soon_threadsafe(self._loop.stop)
             thread.join(60)
             self._loop.close()
@@ -76,6 +77,12 @@ class FaultyServer:
     async def _drop(self) -> None:
         for writer in self._writers:
             writer.close()
+
+    async def _end(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

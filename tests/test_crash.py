@@ -6,7 +6,6 @@ import multiprocessing
 import random
 import signal
 from collections import Counter
-from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -42,20 +41,22 @@ LONGEST = 0.8
 
 
 @pytest.fixture(scope="module", autouse=True)
-def runs_are_forked(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Have one process import everything once, from which each run is forked: importing takes longer than running."""
+def runs_are_forked(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have one process import everything once, from which each run is forked: importing takes longer than running.
+
+    It ends with this one.
+    """
     wanted = {
         "PREFECT_API_URL": prefect_server,
         "PREFECT_HOME": str(tmp_path_factory.mktemp("home")),
         "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_CLIENT_MAX_RETRIES": "30",  # so many runs at once keep the database busy, for which the server says 503
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in wanted.items():
             patch.setenv(name, value)
         multiprocessing.set_forkserver_preload(["tests.crash_run"])
         forkserver.ensure_running()
-    yield
-    forkserver._forkserver._stop()  # type: ignore
 
 
 @dataclass(frozen=True)

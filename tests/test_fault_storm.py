@@ -201,7 +201,20 @@ def command(victim: Path, api: str, tools: dict[str, str], *arguments: str) -> s
             env=environment(victim / "home", {"PREFECT_API_URL": api, **tools, STORAGE: str(victim / "records")}),
             stdout=said,
             stderr=said,
+            preexec_fn=heed_signals,  # noqa: PLW1509 - calls of the system alone
         )
+
+
+def heed_signals() -> None:
+    """Have a process react to the signals that this one may have been started to ignore, as by `nohup`."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def take_terminal() -> None:
+    """Make a process the one that its terminal belongs to."""
+    heed_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def command_on_terminal(
@@ -218,7 +231,7 @@ def command_on_terminal(
         stdout=its,
         stderr=its,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - a call of the system alone
+        preexec_fn=take_terminal,  # noqa: PLW1509 - likewise
     )
     os.close(its)
     threading.Thread(target=read_all, args=[ours], daemon=True).start()
