@@ -45,7 +45,7 @@ test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES
 	@$(if $(CI)$(REQUIRE_PROGRAMS),$(call need_chromium))
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 
-test-slow: $(STAMP) ## Run what takes minutes: storms of faults, fuzzing, the hunt for keys
+test-slow: $(STAMP) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
 	@$(BIN)/python -m pytest -m storm $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
@@ -69,8 +69,8 @@ check: lint types layers test ## All of the checks above, as CI runs them
 test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for another version of it)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(CORE_TESTS) $(ARGS)
 
-crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 30)
-	@CRASH_KILLS=100 $(BIN)/python -m pytest tests/test_crash.py $(ARGS)
+crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 8)
+	@$(BIN)/python -m pytest tests/test_crash.py -m storm $(ARGS)
 
 bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)

@@ -1,9 +1,4 @@
-"""A process that runs a plan and leaves a line for each thing that it really does; made to be killed.
-
-    python -m tests.crash_run KIND FOLDER [RUN]
-
-The first line on standard output is the flow run's id, printed when the run has begun.
-"""
+"""A process that runs a plan and leaves a line for each thing that it really does; made to be killed."""
 
 from __future__ import annotations
 
@@ -12,7 +7,7 @@ import json
 import os
 import resource
 import signal
-import sys
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -55,31 +50,31 @@ def hierarchical() -> WorkflowPlan:
 
 KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical, "heavy": heavy}
 
-FILE_LIMIT = "CRASH_FILE_LIMIT"
-"""The variable with the size, in bytes, at which writing a file kills the process."""
-
 
 def kill_at(size: int) -> None:
-    """Have the system kill this process in the middle of writing a file that grows beyond a size."""
+    """Have the system kill this process in the middle of writing a file that grows beyond a size in bytes."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it, and the write would fail instead
 
 
 class Announcer(RunObserver):
-    """An observer that tells when the run has begun."""
+    """An observer that sends the flow run's id when the run has begun."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Connection) -> None:
         self.executor: WorkflowExecutor | None = None
+        self._begun = begun
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         assert self.executor is not None
         assert self.executor.last_run is not None
-        sys.stdout.write(f"{self.executor.last_run.flow_run_id}\n")
-        sys.stdout.flush()
+        self._begun.send(str(self.executor.last_run.flow_run_id))
 
 
-def main(kind: str, folder: Path, run: str | None = None) -> None:
+def run(kind: str, folder: Path, begun: Connection, resume_from: str | None, file_limit: int | None) -> None:
+    """Run a plan of a kind, send the run's id when it has begun, and write what the nodes made at its end."""
+    if file_limit is not None:
+        kill_at(file_limit)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     async def work(node: WorkflowNode, context: Any) -> dict[str, Any]:
@@ -88,18 +83,12 @@ def main(kind: str, folder: Path, run: str | None = None) -> None:
         inputs = ",".join(output["text"] for output in context.previous_outputs.values())
         return {"text": f"{node.id}({inputs})", "padding": "x" * node.parameters.get("padding", 0)}
 
-    announcer = Announcer()
+    announcer = Announcer(begun)
     executor = WorkflowExecutor(
         tool_registry=ToolRegistry(), concurrency=4, storage=folder / "records", observers=[announcer]
     )
     announcer.executor = executor
     executor.node_handlers = dict.fromkeys(WorkflowNodeType, work)
-    result = asyncio.run(executor.execute_plan(KINDS[kind](), resume_from=run))
+    result = asyncio.run(executor.execute_plan(KINDS[kind](), resume_from=resume_from))
     outputs = {id: one.result for id, one in result.node_results.items()}
     (folder / "outputs.json").write_text(json.dumps(outputs, sort_keys=True))
-
-
-if __name__ == "__main__":
-    if FILE_LIMIT in os.environ:
-        kill_at(int(os.environ[FILE_LIMIT]))
-    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

@@ -18,7 +18,7 @@ Count = Callable[[], int | None]
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Count], list[int | None]]:
     """Let the server have on record what a function says; returns what it has answered."""
     monkeypatch.setattr(drain, "FIRST_WAIT", 0.0)
-    monkeypatch.setattr(drain, "STALL_SECONDS", 0.0)
+    monkeypatch.setattr(drain, "STALLED_SECONDS", 0.0)
 
     def install(count: Count) -> list[int | None]:
         answers: list[int | None] = []

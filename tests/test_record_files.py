@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from vibe_prefect import (
     Workspace,
     tool,
 )
+from vibe_prefect.engine import record_files
 from vibe_prefect.engine.history import read_records
 from vibe_prefect.engine.outlook import KeptNodes, kept_nodes, lost_files
 from vibe_prefect.engine.pruning import Remains, delete
@@ -320,6 +322,13 @@ async def test_a_record_cannot_name_a_file_outside_the_output_folder(path: str) 
     problem = await store.file_problem(f"{run_id(first)}/a-{'0' * 64}", found)
     assert problem is not None
     assert "it lies outside" in problem
+
+
+async def test_copies_of_files_follow_the_umask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_files, "NEW_FILE", 0o640)
+    first, _ = await ran(plan(uses("a", "draw", path="a.bin")), Studio())
+    (copy,) = Path("records", run_id(first), "files").iterdir()
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o640
 
 
 async def test_a_damaged_copy_is_not_taken_for_the_file() -> None:

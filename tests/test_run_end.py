@@ -13,7 +13,7 @@ from tests.executors import executor
 from tests.faulty_server import FaultyServer
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, RunObserver, WorkflowNode
-from vibe_prefect.engine import drain, run_end
+from vibe_prefect.engine import drain, run_end, server_failures
 from vibe_prefect.results import ExecutionResult
 
 pytestmark = pytest.mark.server
@@ -43,16 +43,16 @@ class AtTheEnd(RunObserver):
         self._act()
 
 
-FAULTS: list[tuple[str, Callable[[FaultyServer], object], str]] = [
-    ("500", lambda server: server.fail(500), "failed (500 for "),
-    ("503", lambda server: server.fail(503), "did not answer, or answered to come back later"),
-    ("401", lambda server: server.fail(401), "wants a login (401 for "),
-    ("gone", lambda server: server.vanish(), "did not answer, or answered to come back later"),
+BACK_LATER = "did not answer, or answered to come back later"
+FAULTS: list[tuple[Callable[[FaultyServer], object], str, str]] = [
+    (lambda server: server.fail(500), "failed (500 for ", "fine"),
+    (lambda server: server.fail(503), BACK_LATER, "bad"),
+    (lambda server: server.fail(401), "wants a login (401 for ", "bad"),
+    (lambda server: server.vanish(), BACK_LATER, "fine"),
 ]
 
 
-@pytest.mark.parametrize(("act", "said"), [fault[1:] for fault in FAULTS], ids=[fault[0] for fault in FAULTS])
-@pytest.mark.parametrize("last", ["fine", "bad"])
+@pytest.mark.parametrize(("act", "said", "last"), FAULTS, ids=["500", "503", "401", "gone"])
 async def test_run_returns_its_result_when_the_server_fails_at_the_end(
     act: Callable[[FaultyServer], object],
     said: str,
@@ -108,3 +108,27 @@ async def test_count_of_task_runs_that_the_server_refuses_is_left_out(
         assert await drain.wait_recorded(runner.last_run.flow_run_id, 1) is None
     (warning,) = [record.getMessage() for record in caplog.records if record.name == drain.__name__]
     assert warning.startswith("the task runs on record could not be counted: ")
+
+
+@pytest.mark.parametrize(
+    ("version", "end"), [("3.8.7", "from its UI"), ("3.4.25", "is Prefect 3.4.25, this needs 3.8 or newer")]
+)
+async def test_task_runs_that_a_server_does_not_take_in_are_told_with_its_version(
+    version: str, end: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_failures, "server_version", lambda: version)
+    with caplog.at_level(logging.WARNING, logger=drain.__name__):
+        await drain.warn_of_missing("plan-x", 0, 2)
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith("The Prefect server has 0 of 2 task runs of plan-x on record")
+    assert warning.endswith(end)
+
+
+@pytest.mark.usefixtures("prefect_server", "folder")
+async def test_waiting_for_records_ends_when_the_server_takes_in_nothing_more() -> None:
+    runner = executor(done, wait_recorded=True)
+    await runner.execute_plan(plan(node("a")))
+    assert runner.last_run is not None
+    begun = time.monotonic()
+    assert await drain.wait_recorded(runner.last_run.flow_run_id, 10_000, patience=3) == 1
+    assert time.monotonic() - begun < MINUTE

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+from prefect import task
 
 from tests.executors import executor
 from tests.plans import node, plan
@@ -23,7 +24,7 @@ from vibe_prefect import (
     WorkflowNode,
     tool,
 )
-from vibe_prefect.engine import loop_watch
+from vibe_prefect.engine import loop_watch, task_runner
 from vibe_prefect.errors import UserExitError
 from vibe_prefect.testing import run_offline
 from vibe_prefect.user_code import call_in_thread, contained
@@ -120,6 +121,77 @@ async def test_handler_that_leaves_by_no_error_fails_its_node_alone(make: Callab
     assert [result.node_results[id].error for id in handlers] == [text for _, text in ESCAPES]
     assert result.feedback_data["n0"]["error_type"] == "SystemExit"
     assert result.ids(COMPLETED) == ("fine", "later")
+
+
+prefect_task: Any = task
+"""Untyped: Prefect's overloads of `submit` say less than they should."""
+
+
+@prefect_task
+def leave_in_a_prefect_task() -> None:
+    sys.exit(3)
+
+
+@prefect_task
+def hang_in_a_prefect_task(let_go: threading.Event) -> None:
+    let_go.wait()
+
+
+async def leave_soon() -> None:
+    sys.exit(3)
+
+
+def leave_a_task_behind() -> None:
+    LEFT_BEHIND.append(asyncio.create_task(leave_soon()))
+
+
+async def leave_a_task_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.to_thread(sys.exit, 3))
+
+
+LEFT_BEHIND: list[asyncio.Task[None]] = []
+EXITED = "SystemExit: 3"
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("prefect_server", "folder")
+# Prefect does not await its own clean-up where a sync task leaves within an async one.
+@pytest.mark.filterwarnings("ignore:coroutine 'AsyncTransaction.rollback':RuntimeWarning")
+async def test_tasks_and_threads_that_a_handler_starts_hurt_its_node_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_runner, "SUBMITTED_SECONDS", 0.1)
+    let_go = threading.Event()
+
+    async def handler(node: WorkflowNode) -> Any:
+        match node.id:
+            case "called":
+                return leave_in_a_prefect_task()
+            case "submitted":
+                return leave_in_a_prefect_task.submit().result()
+            case "hung":
+                return hang_in_a_prefect_task.submit(let_go) and "left"
+            case "task":
+                return await asyncio.create_task(leave_soon())
+            case "group":
+                return await leave_a_task_group()
+            case "behind":
+                return leave_a_task_behind()
+            case _:
+                return await asyncio.sleep(0.1, "done")
+
+    nodes = [node(id) for id in ("called", "submitted", "hung", "task", "group", "behind", "fine")]
+    try:
+        result = await executor(handler).execute_plan(plan(*nodes, node("later", needs=["fine"])))
+    finally:
+        let_go.set()
+    errors = {id: found.error for id, found in result.node_results.items() if found.error}
+    assert {id: str(errors[id]).partition(" (")[0] for id in errors} == {
+        "called": EXITED,
+        "submitted": EXITED,
+        "task": EXITED,
+        "group": "unhandled errors in a TaskGroup",
+    }
+    assert isinstance(LEFT_BEHIND[0].exception(), UserExitError)
 
 
 @pytest.mark.server

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -16,7 +15,7 @@ from vibe_prefect.checkpoint_writer import CheckpointWriter
 from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
-from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded
+from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded, warn_of_missing
 from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
 from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
@@ -31,8 +30,6 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.selection import Choice
 from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-
-logger = logging.getLogger(__name__)
 
 
 class WorkflowExecutor:
@@ -235,7 +232,7 @@ class WorkflowExecutor:
                 for writer in writers:
                     writer.close()
             if end.handle is not None:
-                await self._settle(end.handle)
+                await self._settle(end.handle, end.settle_seconds())
         return result
 
     async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
@@ -306,19 +303,14 @@ class WorkflowExecutor:
     def _announce(self, handle: RunHandle) -> None:
         self.last_run = handle
 
-    async def _settle(self, handle: RunHandle) -> None:
+    async def _settle(self, handle: RunHandle, patience: float) -> None:
         """Wait until the server has the run's task runs on record, where that is wanted and the server answers."""
         wanted = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
         if not wanted or not handle.reported:
             return
-        handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs)
+        handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs, patience)
         if handle.recorded is not None and handle.recorded < handle.task_runs:
-            logger.warning(
-                "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI",
-                handle.recorded,
-                handle.task_runs,
-                handle.name,
-            )
+            await warn_of_missing(handle.name, handle.recorded, handle.task_runs)
 
     def _own_handlers(self) -> dict[WorkflowNodeType, NodeHandler]:
         builtin = (builtin_handler, WorkflowExecutor._execute_builtin)

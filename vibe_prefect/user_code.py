@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar, cast
@@ -24,6 +26,12 @@ T = TypeVar("T")
 MAX_THREADS = 64
 """Blocking calls at once within one event loop. Abandoned ones do not count: they may never return."""
 
+EXIT_SECONDS = 10.0
+"""Seconds that a deployed run's process has after its main thread has ended, for threads of tools that go on."""
+
+_in_user_code: contextvars.ContextVar[bool] = contextvars.ContextVar("vibe_prefect_in_user_code", default=False)
+"""Whether the code at work is not ours: the asyncio tasks that it starts are guarded."""
+
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
 
@@ -31,12 +39,17 @@ _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKe
 def contained() -> Generator[None]:
     """Turn a `SystemExit`, or any other BaseException, of the code in the block into an error.
 
-    Real signals pass: `KeyboardInterrupt`, those of Prefect, and the cancellation of the task that runs the block.
+    Real signals pass: `KeyboardInterrupt`, those of Prefect, and the cancellation of the task that runs the block. In
+    an asyncio task that the code starts, a `SystemExit` becomes an error as well.
 
     Raises:
         UserExitError: The code raised a BaseException that is not a signal.
     """
     task = _current_task()
+    if task is not None:
+        _guard_tasks(task.get_loop())
+    outside = _in_user_code.get()
+    _in_user_code.set(True)
     try:
         yield
     except Exception:
@@ -45,6 +58,8 @@ def contained() -> Generator[None]:
         if _is_signal(error, task):
             raise
         raise UserExitError(type(error).__name__, str(error)) from error
+    finally:
+        _in_user_code.set(outside)  # not by a token: a coroutine that is thrown away is closed in another context
 
 
 @contextmanager
@@ -109,6 +124,67 @@ class DaemonExecutor(ThreadPoolExecutor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for nothing."""
+
+
+def end_with_main_thread() -> None:
+    """End this process a while after its main thread, also where a tool has left threads that never return."""
+
+    def end() -> None:
+        threading.main_thread().join()
+        time.sleep(EXIT_SECONDS)
+        os._exit(0)
+
+    threading.Thread(target=end, name="end with main", daemon=True).start()
+
+
+class _GuardedTasks:
+    """Makes the tasks of an event loop: a `SystemExit` in one that user code starts would end the loop at once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._usual = loop.get_task_factory() or _plain_task
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Future[Any]:
+        return self._usual(loop, _Guarded(coroutine) if _in_user_code.get() else coroutine, **options)
+
+
+def _plain_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Future[Any]:
+    return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _guard_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    if not isinstance(loop.get_task_factory(), _GuardedTasks):
+        loop.set_task_factory(_GuardedTasks(loop))
+
+
+class _Guarded(Coroutine[Any, Any, T]):
+    """A coroutine whose `SystemExit` becomes an error. To whoever inspects it, it looks like the original."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any) -> Any:
+        """Resume the coroutine."""
+        try:
+            return self._coroutine.send(value)
+        except SystemExit as error:
+            raise UserExitError(type(error).__name__, str(error)) from error
+
+    def throw(self, *error: Any) -> Any:
+        """Raise an error where the coroutine waits."""
+        try:
+            return self._coroutine.throw(*error)
+        except SystemExit as left:
+            raise UserExitError(type(left).__name__, str(left)) from left
+
+    def close(self) -> None:
+        """Throw the coroutine away."""
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._coroutine, name)
 
 
 def _outcome(

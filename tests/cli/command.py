@@ -105,3 +105,24 @@ def half(folder: Path) -> str:
         check("after", "one two three", dependencies=["bad"]),
     ]
     return write_plan(folder, nodes, "half")
+
+
+def install_tools(site: Path, module: str, source: str, names: Sequence[str]) -> dict[str, str]:
+    """Install a module of tools into a folder.
+
+    Args:
+        site: The folder, for `PYTHONPATH`.
+        module: The module's name.
+        source: Its text.
+        names: Functions of it that are tools.
+
+    Returns:
+        The environment variables with which the command line finds them.
+    """
+    info = site / f"{module}-1.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{module}.py").write_text(source)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    entries = (f"{name} = {module}:{name}" for name in names)
+    (info / "entry_points.txt").write_text("\n".join(["[vibe_prefect.tools]", *entries]))
+    return {"PYTHONPATH": str(site)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import call, node, write_plan
+from tests.cli.command import call, install_tools, node, write_plan
 
 TOOLS = """
 import asyncio, sys, threading
@@ -42,14 +42,7 @@ NAMES = ["hangs", "hangs_in_asyncio", "hangs_in_anyio", "leaves", "leaves_at_onc
 @pytest.fixture
 def tools(tmp_path: Path) -> dict[str, str]:
     """An environment with an installed package of tools."""
-    info = tmp_path / "site/unruly-1.dist-info"
-    info.mkdir(parents=True)
-    (tmp_path / "site/unruly.py").write_text(TOOLS)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unruly\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "\n".join(["[vibe_prefect.tools]", *(f"{it} = unruly:{it}" for it in NAMES)])
-    )
-    return {"PYTHONPATH": str(tmp_path / "site")}
+    return install_tools(tmp_path / "site", "unruly", TOOLS, NAMES)
 
 
 @pytest.mark.server

@@ -110,10 +110,11 @@ def test_wrong_setting_is_named_and_its_value_never_shown(name: str, monkeypatch
     assert SECRET not in str(caught.value)
 
 
-def test_commands_tell_of_broken_files_with_the_exit_code_of_usage(folder: Path) -> None:
+@pytest.mark.parametrize("extra", [{}, {"PREFECT_API_URL": "http://127.0.0.1:1/api"}], ids=["embedded", "configured"])
+def test_commands_tell_of_broken_files_with_the_exit_code_of_usage(folder: Path, extra: dict[str, str]) -> None:
     plan = write_plan(folder, [check("a", "one two three")])
     (folder / "pyproject.toml").write_text("x = [1")
-    refused = call("run", plan, cwd=folder)
+    refused = call("run", plan, cwd=folder, extra=extra)
     assert refused.code == 2
     assert "the settings file 'pyproject.toml' is not valid TOML" in refused.err
     assert call("validate", plan, cwd=folder).code == 0, "what needs no settings reads none"

@@ -100,9 +100,9 @@ def configured_api_url() -> str | None:
         StartError: There is none, and the embedded server is switched off.
         UsageError: A file of settings cannot be read.
     """
+    check_settings_files()
     if from_environment := os.environ.get(API_VARIABLE):
         return from_environment
-    check_settings_files()
     if not (_sets_ephemeral(os.environ) or any(map(may_set_prefect, settings_files()))):
         return None
     from prefect.settings import get_current_settings
@@ -194,6 +194,7 @@ def quieten(show: Callable[[str], object]) -> None:
         show(untried)
     if debugging():
         return
+    logging.raiseExceptions = False  # else Prefect writes to the terminal, raw, which log lines its server refused
     for name in ("", *logging.root.manager.loggerDict):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):

@@ -20,14 +20,14 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.settings import get_current_settings
 
-from vibe_prefect.engine.server_failures import explain
+from vibe_prefect.engine.server_failures import explain, explain_older, without_login
 
 logger = logging.getLogger(__name__)
 
 FIRST_WAIT = 0.02
 LONGEST_WAIT = 1.0
-STALL_SECONDS = 30.0
-"""Seconds after which nobody waits on where the server has taken in no further task run."""
+STALLED_SECONDS = 30.0
+"""Seconds that are waited while the server takes in nothing more: it may have lost what it was told."""
 
 MAX_AHEAD = 2_000
 """Task runs that a run may be ahead of what the server has on record."""
@@ -43,33 +43,39 @@ def uses_embedded_server() -> bool:
     return get_current_settings().api.url is None
 
 
-async def wait_recorded(flow_run_id: UUID, expected: int) -> int | None:
+async def wait_recorded(flow_run_id: UUID, expected: int, patience: float = STALLED_SECONDS) -> int | None:
     """Wait until the server has the final state of a flow run's task runs, or takes in no more of them.
 
     Task runs are reported as events, which the server takes in on its own time; those that an embedded server has not
     taken in when the process ends are lost.
 
+    Args:
+        flow_run_id: The flow run.
+        expected: How many task runs it has.
+        patience: Seconds to wait while the server takes in nothing more; at most `STALLED_SECONDS`.
+
     Returns:
         How many task runs are on record in a final state: `expected`, unless some were lost; `None` where the server
         does not answer the question, of which a warning tells.
     """
+    patience = min(patience, STALLED_SECONDS)
     wait, most, end = FIRST_WAIT, -1, 0.0
     while True:
-        recorded = await count_recorded(flow_run_id)
+        recorded = await count_recorded(flow_run_id, min(ANSWER_SECONDS, patience))
         if recorded is None or recorded >= expected:
             return recorded
         if recorded > most:
-            most, end = recorded, time.monotonic() + STALL_SECONDS
+            most, end = recorded, time.monotonic() + patience
         elif time.monotonic() > end:
             return recorded
         await asyncio.sleep(wait)
         wait = min(LONGEST_WAIT, wait * 1.5)
 
 
-async def count_recorded(flow_run_id: UUID) -> int | None:
+async def count_recorded(flow_run_id: UUID, patience: float = ANSWER_SECONDS) -> int | None:
     """Return how many task runs the server has in a final state; `None`, and a warning, where it does not answer."""
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(patience):
             return await _count(flow_run_id)
     except Exception as error:  # noqa: BLE001 - the count is for information; no failure of it fails a run
         _warn(error)
@@ -110,6 +116,24 @@ class Pace:
                 if recorded is not None:
                     self._recorded = math.inf if recorded <= self._seen else max(target, recorded - self._before)
                     self._seen = recorded
+
+
+async def warn_of_missing(run: str, recorded: int, expected: int) -> None:
+    """Warn that the server lacks task runs of a run, and say so where it is too old to take them in.
+
+    Args:
+        run: The run's name.
+        recorded: How many task runs the server has on record.
+        expected: How many it was told of.
+    """
+    older = await asyncio.to_thread(explain_older, without_login(get_current_settings().api.url or ""))
+    logger.warning(
+        "The Prefect server has %d of %d task runs of %s on record; the others will be missing from its UI%s",
+        recorded,
+        expected,
+        run,
+        f": {older}" if older else "",
+    )
 
 
 async def _count(flow_run_id: UUID) -> int:

@@ -15,8 +15,10 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Failed
+from prefect.task_runners import TaskRunner
 
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
@@ -43,6 +45,7 @@ from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.runner import RunSetup, run_compiled
 from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
+from vibe_prefect.engine.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
@@ -54,7 +57,7 @@ from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.redaction import redact_logs
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
-from vibe_prefect.user_code import DaemonExecutor
+from vibe_prefect.user_code import DaemonExecutor, end_with_main_thread
 
 
 @dataclass
@@ -212,7 +215,12 @@ def _storage() -> str | Path | None:
     return options.storage if options else None
 
 
-run_plan = PlanFlow(_run_plan, name=FLOW_NAME, persist_result=False)
+run_plan = PlanFlow(
+    _run_plan,
+    name=FLOW_NAME,
+    persist_result=False,
+    task_runner=cast("TaskRunner[PrefectFuture[Any]]", BoundedTaskRunner()),
+)
 run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
 
@@ -325,6 +333,7 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
     client, flow_run = cast("PrefectClient", context.client), _flow_run()
     if flow_run.deployment_id is not None:  # such a run has a process of its own
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
+        end_with_main_thread()
     roots = operator_roots(flow_run)
     found: dict[str, Any] = _folders(roots, request) if roots else {}
     settings = load_settings()

@@ -22,7 +22,7 @@ from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.regular_files import open_regular
 from vibe_prefect.reporting.outputs import output_files
 from vibe_prefect.tools.run_files import RunFiles
-from vibe_prefect.tools.workspace import Workspace, replace_file
+from vibe_prefect.tools.workspace import NEW_FILE, Workspace, replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -346,7 +346,7 @@ def _copy(source: Path, target: Path, sha256: str | None = None) -> bool:
             _fill(file, content)
             if sha256 is not None and hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return False
-        copy.chmod(0o644)
+        copy.chmod(NEW_FILE)
         copy.replace(target)
         return True
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,13 @@ logger = logging.getLogger(__name__)
 END_SECONDS = 40.0
 """Seconds from the last node's end until Prefect has the run's report, artifacts and final state."""
 
+SETTLE_SECONDS = 45.0
+"""Seconds from the last node's end until nobody waits any more for a server that takes in no task runs: with the time
+in which the process ends, the end stays within a minute."""
+
+LEAST_SETTLE_SECONDS = 5.0
+"""Seconds that such a server has in any case."""
+
 STOP_SECONDS = 5.0
 """Seconds for Prefect to give up after that."""
 
@@ -40,11 +48,17 @@ class RunEnd:
         """The run whose nodes have all ended, with its result; `None` before."""
 
         self._begun = asyncio.Event()
+        self._begun_at = 0.0
 
     def begin(self, handle: RunHandle) -> None:
         """Note that every node has ended."""
         self.handle = handle
+        self._begun_at = time.monotonic()
         self._begun.set()
+
+    def settle_seconds(self) -> float:
+        """Return how long to wait for a server that takes in no more task runs, once the flow's call has returned."""
+        return max(LEAST_SETTLE_SECONDS, SETTLE_SECONDS - (time.monotonic() - self._begun_at))
 
     async def outcome(self, call: Coroutine[Any, Any, State[Any]]) -> ExecutionResult:
         """Await the call of the flow and return its result, also where Prefect could not be told about it.

@@ -158,6 +158,8 @@ class _PlanRun:
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
         self._whole: dict[str, bool] = {}
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
         self._upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
             self._upstream[edge.target].append(edge.source)
@@ -165,6 +167,8 @@ class _PlanRun:
     async def execute(self) -> ExecutionResult:
         """Run every node that can run, and return the result."""
         begun = time.perf_counter()
+        self._task = asyncio.current_task()
+        self._cancelled_before = self._task.cancelling() if self._task is not None else 0
         result = self._result
         if self._setup.goes_on:
             await self._reusable.read(lambda id: not self._refreshes(id))
@@ -240,7 +244,7 @@ class _PlanRun:
             self._begun.add(id)
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
-        _stop_if_cancelled()
+        self._stop_if_cancelled()
         if state.is_completed():
             sealed = await state.aresult()
             self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
@@ -249,6 +253,14 @@ class _PlanRun:
 
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
+
+    def _stop_if_cancelled(self) -> None:
+        """Stop a node's task where the run was told to stop, after Prefect has the node's state.
+
+        The node's own task does not tell: code of a tool that cancels it, as a task group does, may leave it marked.
+        """
+        if self._task is not None and self._task.cancelling() > self._cancelled_before:
+            raise asyncio.CancelledError
 
     def _upstream_runs(self, id: str) -> list[Ticket]:
         return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]
@@ -434,13 +446,6 @@ def usage_of_record(record: NodeRecord) -> ResourceUsage:
 def _unsatisfied_message(causes: list[str]) -> str:
     more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
     return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}"
-
-
-def _stop_if_cancelled() -> None:
-    """Stop a node's task that was told to, after Prefect has the node's state."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _failure(job: NodeJob, state: State[Any]) -> Failure:

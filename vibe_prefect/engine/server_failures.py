@@ -108,10 +108,22 @@ def explain(error: BaseException, api_url: str) -> str | None:
         return None
     address = without_login(api_url)
     if failure.kind in (FailureKind.REFUSED, FailureKind.ELSEWHERE, FailureKind.BROKEN):
-        version = server_version()
-        if version is not None and _is_older(version):
-            failure = ServerFailure(FailureKind.OLDER, version)
+        older = explain_older(address)
+        if older is not None:
+            return older
     return f"{_sentence(failure, address)}{_proxy_hint(failure.kind, api_url)}"
+
+
+def explain_older(address: str) -> str | None:
+    """Ask the server for its version; returns one line for people where it is too old.
+
+    Args:
+        address: The server's address for that line.
+    """
+    version = server_version()
+    if version is None or not _is_older(version):
+        return None
+    return _sentence(ServerFailure(FailureKind.OLDER, version), address)
 
 
 def without_login(address: str) -> str:
