@@ -23,7 +23,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Count], list[int | None]
     def install(count: Count) -> list[int | None]:
         answers: list[int | None] = []
 
-        async def counted(flow_run_id: UUID) -> int | None:
+        async def counted(flow_run_id: UUID, patience: float = 0) -> int | None:
             answers.append(count())
             return answers[-1]
 
