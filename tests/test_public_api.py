@@ -58,6 +58,7 @@ PUBLIC = [
     "ProgressEventType",
     "ResultTypeError",
     "RunError",
+    "RecordStorageError",
     "RunInUseError",
     "RunObserver",
     "SelectionError",

@@ -187,6 +187,10 @@ class RunInUseError(UsageError):
     """A run to resume that another process still executes."""
 
 
+class RecordStorageError(UsageError, OSError):
+    """A storage of records that does not answer, so that nobody knows what is on record."""
+
+
 class SelectionError(UsageError, ValueError):
     """A selection of nodes that is not written as the grammar wants it, or that matches nothing."""
 

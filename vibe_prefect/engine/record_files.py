@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, Protocol, TypedDict, cast
 
 from anyio.to_thread import run_sync
 
-from vibe_prefect.engine.prefect_seam import read_block, write_block
+from vibe_prefect.engine.block_reads import read_if_there
+from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.regular_files import open_regular
 from vibe_prefect.reporting.outputs import output_files
@@ -164,12 +165,7 @@ class BlockFileStore:
         return True
 
     async def _content(self, namespace: str, sha256: str) -> bytes | None:
-        key = _key(namespace, sha256)
-        try:
-            return await read_block(self._block, key)
-        except Exception:
-            logger.debug("No file %s", key, exc_info=True)  # each kind of storage has its own error for a missing file
-            return None
+        return await read_if_there(self._block, _key(namespace, sha256))
 
 
 class RecordFiles:

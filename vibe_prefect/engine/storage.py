@@ -20,9 +20,10 @@ from pydantic import PrivateAttr
 from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from vibe_prefect.encodings import well_formed
+from vibe_prefect.engine.block_reads import read_if_there
 from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
-from vibe_prefect.errors import ResultTypeError, shorten
+from vibe_prefect.errors import RecordStorageError, ResultTypeError, shorten
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
@@ -208,10 +209,16 @@ class RecordStore(OpenResultStore):
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
-        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning."""
+        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning.
+
+        Raises:
+            RecordStorageError: The storage does not answer: whatever it has must not be paid for again.
+        """
         try:
             content = await self._content(key)
             return None if content is None else record_in(content)
+        except RecordStorageError:
+            raise
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             self._tell(key, f"The record {key} cannot be used, so its node runs again: {reason or error}")
@@ -227,8 +234,15 @@ class RecordStore(OpenResultStore):
         return problem
 
     async def has_record(self, key: str) -> bool:
-        """Tell whether a record can be used, its files included."""
-        record = await self.read_record(key)
+        """Tell whether a record can be used, its files included.
+
+        What a run may reuse was read when it began; from then on a storage that does not answer stops nothing.
+        """
+        try:
+            record = await self.read_record(key)
+        except RecordStorageError as error:
+            self._tell("storage", f"Records are not looked for any more: {error.__cause__}")
+            return False
         return record is not None and await self.file_problem(key, record) is None
 
     async def load_record(self, key: str) -> Sealed:
@@ -262,12 +276,11 @@ class RecordStore(OpenResultStore):
             )
 
     async def _content(self, key: str) -> bytes | None:
+        if not isinstance(self.result_storage, RecordFolder):
+            return await read_if_there(self.result_storage, key)
         try:
-            return await read_block(self.result_storage, key)
-        except Exception as error:
-            if isinstance(error, OSError) and isinstance(self.result_storage, RecordFolder) and not _is_missing(error):
-                raise
-            logger.debug("No record %s", key, exc_info=True)  # each kind of block has its own error for a missing file
+            return await self.result_storage.aread_path(key)
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _tell(self, key: str, message: str) -> None:
@@ -323,10 +336,6 @@ def _check_shape(record: Mapping[str, Any]) -> None:
     for file in cast("Sequence[Any]", record.get("files") or ()):
         if not is_record_file(file):
             raise ValueError(f"it names a file as {shorten(file)}")
-
-
-def _is_missing(error: OSError) -> bool:
-    return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
 async def open_store(storage: str | Path | None, settings: VibePrefectSettings | None = None) -> RecordStore:
