@@ -22,7 +22,7 @@ import pytest
 from vibe_prefect import PlanError, Simulate, compile_plan
 from vibe_prefect.compiler import whole_error
 from vibe_prefect.planfile import LoadedPlan, plan_of_data, read_plan
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools import ToolRegistry, default_registry
 
 FEW, MANY = 300, 10_000
 CPU_SECONDS = 5.0

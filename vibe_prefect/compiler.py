@@ -142,7 +142,7 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
         PlanError: The plan cannot run as written, with every problem that was found.
     """
     if tools is None:
-        from vibe_prefect.tools.registry import default_registry
+        from vibe_prefect.tools.installed import default_registry
 
         tools = default_registry()
     tools = adapted(tools)

@@ -10,9 +10,10 @@ from vibe_prefect.llm.toolset import model_tools
 from vibe_prefect.tools.base import Tool
 from vibe_prefect.tools.check_links import links_tool
 from vibe_prefect.tools.http import fetch_tool
+from vibe_prefect.tools.installed import default_registry
 from vibe_prefect.tools.media import MediaConfig, media_tools
 from vibe_prefect.tools.net import FetchConfig
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 
 
 def equipped_registry(

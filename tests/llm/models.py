@@ -8,7 +8,7 @@ from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect.llm.calls import Models
 from vibe_prefect.llm.config import ModelConfig, Prices
 from vibe_prefect.llm.toolset import model_tools
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools import ToolRegistry, default_registry
 
 PRICES = Prices(input=1.0, output=10.0)
 COST = 100 / 1e6 + 200 / 1e6

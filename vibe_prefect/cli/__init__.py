@@ -9,4 +9,10 @@ def main() -> None:
     """Run the command line and exit with its code."""
     from vibe_prefect.cli.exits import run_guarded
 
-    raise SystemExit(run_guarded(sys.argv[1:]))
+    raise SystemExit(run_guarded(_call))
+
+
+def _call() -> int:
+    from vibe_prefect.cli.app import call
+
+    return call(sys.argv[1:])

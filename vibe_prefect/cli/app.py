@@ -253,7 +253,7 @@ def report(
         run: The run's name or id; by default the newest one.
         output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
     """
-    from vibe_prefect.cli.page import report as command
+    from vibe_prefect.cli.write_report import report as command
 
     return command(run, output)
 

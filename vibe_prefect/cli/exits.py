@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable
 from enum import IntEnum
 
 from vibe_prefect.characters import visible
@@ -50,11 +50,15 @@ def debugging() -> bool:
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
-def run_guarded(arguments: Sequence[str]) -> int:
-    """Run a command; whatever it raises becomes a message and an exit code."""
+def run_guarded(call: Callable[[], int]) -> int:
+    """Run a command; whatever it raises becomes a message and an exit code.
+
+    Args:
+        call: Runs it, and returns its exit code.
+    """
     prepare_streams()
     try:
-        code = _run(arguments)
+        code = _run(call)
         _end_process_soon(code)
         return code
     finally:
@@ -78,11 +82,9 @@ def _leave(number: int, frame: object) -> None:
     os._exit(ExitCode.INTERRUPTED)
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(call: Callable[[], int]) -> int:
     try:
-        from vibe_prefect.cli.app import call
-
-        return call(arguments)
+        return call()
     except BrokenPipeError:
         return ExitCode.COMPLETED
     except KeyboardInterrupt:

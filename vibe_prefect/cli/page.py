@@ -1,17 +1,15 @@
-"""`vibe-prefect report`, and `--report` of `run` and `resume`: a run as one HTML file."""
+"""The page of a run, one HTML file, for `report` and for `--report` of `run` and `resume`."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from vibe_prefect.cli.console import Screen, err, out
-from vibe_prefect.cli.environment import ask
-from vibe_prefect.cli.exits import ExitCode, StartError
+from vibe_prefect.cli.console import Screen
+from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.text import one_line, size
 from vibe_prefect.errors import UsageError
 from vibe_prefect.tools.workspace import replace_file
@@ -23,20 +21,6 @@ MAX_NAME = 200
 """Characters of a file name that is made of a run's name; anybody may rename a run."""
 
 _UNFIT = re.compile(r"[^\w.-]|^\.")
-
-
-def report(run: str | None, output: Path | None) -> int:
-    """Write a page about a run that a Prefect server knows."""
-    check_page(output)
-    from vibe_prefect.cli.run import find_server
-
-    server = find_server(err(), quiet=False)
-    from vibe_prefect.engine.account import account_of
-
-    account = ask(server, account_of(run))
-    account = replace(account, run_url=server.flow_run_url(account.run_id))
-    say_page(out(), write_page(account, output))
-    return ExitCode.COMPLETED
 
 
 def check_page(output: Path | None) -> None:

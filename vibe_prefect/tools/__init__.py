@@ -31,7 +31,8 @@ from vibe_prefect.tools.base import (
     ToolSpec,
 )
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
-from vibe_prefect.tools.registry import ToolRegistry, default_registry
+from vibe_prefect.tools.installed import default_registry
+from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
 __all__ = [

@@ -11,10 +11,6 @@ from vibe_prefect.tools.credentials import has_credentials
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_PIXELS = 80_000_000
-"""The largest picture that is taken or looked into, in pixels, all frames together: a little less than where Pillow
-begins to warn."""
-
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """The format that a path asks for by its suffix, in Pillow's words."""
 
@@ -66,7 +62,7 @@ def read_picture_file(content: bytes) -> PictureFile:
     """
     from PIL import Image, UnidentifiedImageError
 
-    from vibe_prefect.tools.pictures import shown_size
+    from vibe_prefect.tools.pictures import MAX_PIXELS, shown_size
 
     try:
         with Image.open(BytesIO(content)) as image:

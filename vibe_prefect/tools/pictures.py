@@ -10,7 +10,9 @@ from typing import Any, cast
 
 from PIL import Image
 
-from vibe_prefect.tools.picture_files import MAX_PIXELS
+MAX_PIXELS = 80_000_000
+"""The largest picture that is taken or looked into, in pixels, all frames together: a little less than where Pillow
+begins to warn."""
 
 _ORIENTATION = 0x0112
 """The EXIF tag: EXIF 2.32, section 4.6.4."""

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol
 
 from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools.base import Tool, ToolCategory, ToolSpec
-
-ENTRY_POINT_GROUP = "vibe_prefect.tools"
-"""A package that brings tools names each of them, an instance or a class, in this entry-point group."""
 
 
 class ToolRegistry:
@@ -112,47 +105,6 @@ def adapted(registry: ToolRegistry | ForeignRegistry) -> ToolRegistry:
     if not all(callable(getattr(registry, name, None)) for name in ("get", "list_tools")):
         raise ToolDefinitionError(f"{registry!r} is not a registry of tools: it needs `get` and `list_tools`")
     return _AdaptedRegistry(registry)
-
-
-def default_registry() -> ToolRegistry:
-    """Return a new registry with the built-in tools and those of installed packages.
-
-    Raises:
-        ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
-    """
-    from vibe_prefect.tools.builtin import builtin_tools
-
-    registry = ToolRegistry(builtin_tools())
-    for entry in _installed(tuple(map(_place, sys.path))):
-        registry.register(_load(entry))
-    return registry
-
-
-def _place(folder: str) -> tuple[str, int | None]:
-    """Return a folder of the import path, and the time of the last change in it, as packages come and go."""
-    path = os.path.abspath(folder)  # noqa: PTH100 - a folder of the import path may be empty, or no folder at all
-    try:
-        return path, os.stat(path).st_mtime_ns  # noqa: PTH116
-    except OSError:
-        return path, None
-
-
-@lru_cache(maxsize=4)
-def _installed(places: tuple[tuple[str, int | None], ...]) -> tuple[EntryPoint, ...]:
-    """Return the entry points of installed packages, sorted by name; looking through all packages takes 6 ms."""
-    return tuple(sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name))
-
-
-def _load(entry: EntryPoint) -> Tool:
-    try:
-        loaded = entry.load()
-        return loaded() if isinstance(loaded, type) else loaded
-    except Exception as error:
-        package = entry.dist.name if entry.dist else "an installed package"
-        raise ToolDefinitionError(
-            f"the tool {entry.name!r} of {package!r} ({entry.value}) does not load: {type(error).__name__}: {error}; "
-            "mend or uninstall that package"
-        ) from error
 
 
 def _word(category: object) -> str:
