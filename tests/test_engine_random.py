@@ -23,7 +23,7 @@ from vibe_prefect import (
 
 pytestmark = pytest.mark.server
 
-EXAMPLES = 300
+EXAMPLES = 120
 
 
 class Journal(RunObserver):

@@ -115,7 +115,7 @@ def _files() -> Iterator[_File]:
         try:
             text = read_regular(path, MAX_FILE_BYTES).decode("utf-8-sig")
             yield _File(path, text, tomllib.loads(text) if path.suffix == ".toml" else {})
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise UsageError(f"the settings file {str(path)!r} cannot be read: {error.strerror or error}") from None

@@ -166,8 +166,8 @@ class _Feed:
 
     @property
     def settled(self) -> bool:
-        """Whether every node that the server knows of has ended."""
-        return all(status in FINISHED for status in self._known.values())
+        """Whether the server has the end of every node of the plan on record."""
+        return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
 
     def take(self, sights: Mapping[str, NodeSight]) -> None:
         """Take in what the server knows now."""
