@@ -263,7 +263,7 @@ def test_the_dry_run_says_which_shared_records_lost_their_files(tmp_path: Path, 
     dry = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", cwd=tmp_path)
     assert words(dry, "reuse") == ["note", "fits"], dry.out
     shutil.rmtree(records / "files")
-    Path(first.json["output_root"], "note.md").write_text("edited", encoding="utf-8")
+    Path(first.json["outputs"], "note.md").write_text("edited", encoding="utf-8")
     lost = on(prefect_server, "run", plan, "--reuse", "plan", "--dry-run", "--json", cwd=tmp_path)
     assert {id: (one["action"], one["reason"]) for id, one in lost.json["nodes"].items()} == {
         "note": ("run", "its file 'note.md' was changed, and the records hold no copy of it"),

@@ -112,7 +112,7 @@ def test_runs_as_json(tmp_path: Path, prefect_server: str) -> None:
     stored = sum(path.stat().st_size for path in kept)
     assert (row["record_bytes"], outcome.json["record_bytes"]) == (stored, stored)
     assert (row["output_bytes"], outcome.json["output_bytes"]) == (5, 5)
-    assert Path(row["output_root"]).parent == tmp_path / "outputs" / "half"
+    assert Path(row["outputs"]).parent == tmp_path / "outputs" / "half"
 
 
 @pytest.mark.server
@@ -146,7 +146,7 @@ def test_pruning_keeps_outputs_unless_told_otherwise(tmp_path: Path, prefect_ser
     assert list(mine.parent.iterdir()) == [mine]
     again = on(prefect_server, "runs", "--json", "--limit", "200", cwd=tmp_path)
     (row,) = (row for row in again.json["runs"] if row["run_id"] == id)
-    assert (row["nodes"], row["record_bytes"], row["output_root"]) == ({"done": 2, "total": 4}, 0, None)
+    assert (row["nodes"], row["record_bytes"], row["outputs"]) == ({"done": 2, "total": 4}, 0, None)
 
 
 @pytest.mark.server

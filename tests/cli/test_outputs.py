@@ -57,17 +57,22 @@ def test_documents_fit_the_schema(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["validate", "bad.yaml"],
         ["run", "bad.yaml"],
         ["run", "bad.yaml", "--dry-run"],
         ["diff", "good.yaml", "bad.yaml"],
     ],
 )
-def test_problems_of_a_plan_are_data_with_their_frames(
+def test_command_that_did_nothing_prints_no_document(
     plans: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     with pytest.raises(PlanError):
         call([*arguments, "--json"])
+    assert capsys.readouterr().out == ""
+
+
+def test_problems_of_a_plan_are_data_with_their_frames(plans: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(PlanError):
+        call(["validate", "bad.yaml", "--json"])
     document = Outcome(2, capsys.readouterr().out, "").json
     problem = next(problem for problem in document["problems"] if problem["field"] == "type")
     assert (document["kind"], document["plan"]) == ("problems", "bad.yaml")

@@ -69,7 +69,7 @@ def test_json_is_one_document_and_messages_go_to_stderr(tmp_path: Path, prefect_
     assert list(data["nodes"]) == ["gather", "design", "implement", "check", "document", "announce"]
     assert data["nodes"]["gather"]["result"]["simulated"] is True
     assert data["task_runs"] == {"expected": 6, "recorded": 6}
-    assert (data["output_root"], data["files"]) == (None, [])
+    assert (data["outputs"], data["files"]) == (None, [])
     assert data["run_url"].endswith(f"/runs/flow-run/{data['run_id']}")
     assert "simulated run completed" in outcome.err
     assert flow_run(prefect_server, data["run_id"])["name"] == data["run_name"]

@@ -11,7 +11,7 @@ from rich.text import Text
 from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.environment import Server, ask
 from vibe_prefect.cli.exits import ExitCode
-from vibe_prefect.cli.outputs import ChangedField, DiffDocument, MovedNode, PlanSide, plan_problems, print_document
+from vibe_prefect.cli.outputs import ChangedField, DiffDocument, MovedNode, PlanSide, print_document
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line
@@ -57,8 +57,7 @@ class _Finder:
 def diff(a: str, b: str, *, as_json: bool) -> int:
     """Print what makes one plan another; returns the exit code."""
     finder = _Finder(err())
-    with plan_problems(as_json=as_json):
-        old, new = (_side(argument, finder) for argument in (a, b))
+    old, new = (_side(argument, finder) for argument in (a, b))
     found = diff_plans(old.compiled, new.compiled, old.lost)
     if as_json:
         print_document(_document(found, old, new))

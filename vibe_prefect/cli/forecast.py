@@ -24,7 +24,6 @@ from vibe_prefect.cli.outputs import (
     PlannedSummary,
     PlannedTool,
     RunReference,
-    plan_problems,
     print_document,
 )
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
@@ -88,8 +87,7 @@ def forecast_run(request: RunRequest) -> int:
     a server answers anyway.
     """
     check_folders(request)
-    with plan_problems(as_json=request.as_json):
-        plan = ready(request.plan, mode(simulate=request.simulate))
+    plan = ready(request.plan, mode(simulate=request.simulate))
     screen = err() if request.as_json else out()
     look = _look(request, plan, screen)
     if request.as_json:

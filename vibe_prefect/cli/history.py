@@ -169,7 +169,7 @@ def _listed(row: RunRow, now: datetime) -> ListedRun:
         age_seconds=round(row.age(now), 3),
         nodes=Counts(done=row.done, total=row.total),
         record_bytes=row.record_bytes,
-        output_root=str(row.outputs.path) if row.outputs else None,
+        outputs=str(row.outputs.path) if row.outputs else None,
         output_bytes=row.outputs.bytes if row.outputs else 0,
     )
 

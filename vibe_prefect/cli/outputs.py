@@ -1,7 +1,7 @@
 """Documents that commands print with `--json`: a model for each, one vocabulary, and one schema version.
 
 A field that several documents have means the same in each: `run_id` and `run_name` are Prefect's id and name of a flow
-run, `run_url` is its page in Prefect's UI, `plan_id` is the id of a plan, `output_root` the folder of a run's files,
+run, `run_url` is its page in Prefect's UI, `plan_id` is the id of a plan, `outputs` the folder of a run's files,
 and `record_namespace` the folder of its records. Numbers carry their unit in the name, or are counts.
 """
 
@@ -99,7 +99,7 @@ class RunDocument(_Document):
     simulated: bool
     summary: RunSummary
     nodes: dict[str, RunNode]
-    output_root: str | None
+    outputs: str | None
     """The folder of the run's files; `null` when it made none."""
 
     files: list[FileSize]
@@ -123,7 +123,7 @@ class ListedRun(RunReference):
     age_seconds: float
     nodes: Counts
     record_bytes: int | None
-    output_root: str | None
+    outputs: str | None
     output_bytes: int
 
 

@@ -67,7 +67,7 @@ class RunReport:
             simulated=self.simulated,
             summary=RunSummary.model_validate(summary),
             nodes={id: self._node(result) for id, result in self.result.node_results.items()},
-            output_root=str(folder) if folder else None,
+            outputs=str(folder) if folder else None,
             files=[FileSize(path=file.path, bytes=file.bytes) for file in self.files()],
             run_name=handle.name,
             run_id=str(handle.flow_run_id),

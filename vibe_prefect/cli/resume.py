@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
-from vibe_prefect.cli.outputs import plan_problems
 from vibe_prefect.cli.page import check_page
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
 from vibe_prefect.cli.report import RunReport
@@ -54,9 +53,8 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
     simulate = mode(simulate=run.simulate)
-    with plan_problems(as_json=request.as_json):
-        own = None if request.plan else ask(server, _own_plan(earlier))
-        plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
+    own = None if request.plan else ask(server, _own_plan(earlier))
+    plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
     run.choice.check(plan.compiled)
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=run.simulate)

@@ -19,7 +19,7 @@ from vibe_prefect.cli.environment import Server, prefect_server, quieten, server
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.live import LiveView, live
-from vibe_prefect.cli.outputs import plan_problems, print_document
+from vibe_prefect.cli.outputs import print_document
 from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
@@ -77,8 +77,7 @@ def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
     check_page(request.report)
-    with plan_problems(as_json=request.as_json):
-        plan = ready(request.plan, mode(simulate=request.simulate))
+    plan = ready(request.plan, mode(simulate=request.simulate))
     request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
