@@ -2,14 +2,13 @@
 
 PYTHON ?= python3
 PROCESSES ?= 2
-# A version of Prefect beside that of constraints.txt, such as PREFECT=3.9 or PREFECT=3.8.0; it gets a .venv of its own.
+# A version of Prefect beside that of constraints.txt, such as PREFECT=3.9 or PREFECT=3.8.4; it gets a .venv of its own.
 PREFECT ?=
 VENV := .venv$(addprefix -prefect-,$(PREFECT))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CORE_TESTS := $(addprefix tests/,test_prefect_seam.py test_engine.py test_events.py test_artifacts.py test_resume.py \
-  test_retry.py test_flow_retries.py test_contract.py test_storage.py test_run_end.py test_cron.py \
-  deployed/test_serve.py deployed/test_worker.py)
+CORE_TESTS := $(addprefix tests/,test_prefect_seam.py test_engine.py test_events.py test_resume.py test_retry.py \
+  test_flow_retries.py test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
