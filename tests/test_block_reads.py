@@ -39,6 +39,11 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def beside(error: Exception, context: Exception) -> Exception:
+    error.__context__ = context
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "absent"),
     [
@@ -57,6 +62,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (OSError("host not found"), False),
         (TimeoutError(), False),
         (RuntimeError("read failed"), False),
+        (beside(ConnectionResetError(), KeyError("not in the cache")), False),
+        (caused(ConnectionResetError(), FileNotFoundError()), False),
     ],
     ids=repr,
 )
@@ -130,6 +137,14 @@ async def test_unknown_exception_of_a_storage_that_answers_means_that_the_file_i
     assert block.asked == ["n/b"], "what the exception means is found out once"
 
 
+async def test_storage_that_answers_at_last_has_no_exception_taken_for_a_missing_file(block: Flaky) -> None:
+    block.content["n/a"] = b"1"
+    block.failures.extend(ConnectionResetError() for _ in range(3))
+    assert await read_if_there(block, "n/a") == b"1"
+    block.failures.append(ConnectionResetError())
+    assert await read_if_there(block, "n/a") == b"1"
+
+
 async def test_store_tells_an_outage_from_a_missing_record(block: Flaky) -> None:
     store = RecordStore(result_storage=cast("Any", block), serializer=SealedJSON())
     assert await store.read_record("n/a-1") is None
@@ -137,6 +152,9 @@ async def test_store_tells_an_outage_from_a_missing_record(block: Flaky) -> None
     with pytest.raises(RecordStorageError):
         await store.read_record("n/a-1")
     assert not await store.aexists("n/a-1"), "a run that has begun goes on"
+    block.asked.clear()
+    assert not await store.aexists("n/b-1")
+    assert block.asked == [], "and does not wait for the storage at each node"
 
 
 @pytest.mark.server

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 from uuid import uuid4
 
 from vibe_prefect.engine.prefect_seam import read_block, write_block
+from vibe_prefect.engine.server_failures import chain
 from vibe_prefect.errors import RecordStorageError, shorten
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ async def read_if_there(block: Any, key: str) -> bytes | None:
     """Return the bytes of a file in a storage block; `None` when there is none.
 
     Each kind of block has its own exception for a missing file. Where it is not recognised, the storage is asked again
-    after `PAUSES`; if it still fails, but keeps and returns another file, the exception means that the file is missing.
+    after `PAUSES`; if that fails though the storage keeps and returns another file, the exception means a missing file.
 
     Args:
         block: The block.
@@ -44,27 +45,38 @@ async def read_if_there(block: Any, key: str) -> bytes | None:
     Raises:
         RecordStorageError: The storage did not answer. Nobody knows whether there is such a file.
     """
-    pauses = iter(PAUSES)
-    while True:
+    for pause in PAUSES:
         try:
-            return await read_block(block, key)
-        except Exception as error:
-            kind: tuple[type, type] = (block.__class__, error.__class__)
-            if kind in _absent or tells_absence(error):
-                logger.debug("No %s", key, exc_info=True)
-                return None
-            pause = next(pauses, None)
-            if pause is None and await _answers(block, key):
-                _absent.add(kind)
-                return None
-            reason = shorten(f"{type(error).__name__}: {error}")
-            if pause is None:
-                raise RecordStorageError(
-                    f"the storage of records did not answer ({reason}), so nobody knows what is on record; nothing was "
-                    "executed: repeat the command when it answers"
-                ) from error
-            logger.info("The storage of records did not answer, and is asked again in %g s: %s", pause, reason)
+            return await _read(block, key)
+        except Exception as error:  # noqa: BLE001 - each kind of block has its own
+            logger.info("The storage of records did not answer, and is asked again in %g s: %s", pause, _reason(error))
         await asyncio.sleep(pause)
+    answers = await _answers(block, key)
+    try:
+        return await _read(block, key)
+    except Exception as error:
+        if not answers:
+            raise RecordStorageError(
+                f"the storage of records did not answer ({_reason(error)}), so nobody knows what is on record; nothing "
+                "was executed: repeat the command when it answers"
+            ) from error
+        _absent.add((block.__class__, error.__class__))
+        return None
+
+
+async def _read(block: Any, key: str) -> bytes | None:
+    """Read a file; `None` where the exception is known to mean that it is missing."""
+    try:
+        return await read_block(block, key)
+    except Exception as error:
+        if (block.__class__, error.__class__) not in _absent and not tells_absence(error):
+            raise
+        logger.debug("No %s", key, exc_info=True)
+        return None
+
+
+def _reason(error: Exception) -> str:
+    return shorten(f"{type(error).__name__}: {error}")
 
 
 def tells_absence(error: BaseException) -> bool:
@@ -73,14 +85,17 @@ def tells_absence(error: BaseException) -> bool:
     Args:
         error: The exception.
     """
-    return any(map(_is_absence, _chain(error)))
+    for link in chain(error):
+        if _is_absence(link):
+            return True
+        if isinstance(link, OSError):  # such as a host that is not found
+            return False
+    return False
 
 
 def _is_absence(error: BaseException) -> bool:
     if isinstance(error, FileNotFoundError | NotADirectoryError | KeyError):
         return True
-    if isinstance(error, OSError):  # a host that is not found, say
-        return False
     response = getattr(error, "response", None)
     numbers = (getattr(error, name, None) for name in ("status_code", "code", "status"))
     if NOT_FOUND in numbers or _code(response) in _CODES or getattr(response, "status_code", None) == NOT_FOUND:
@@ -96,15 +111,6 @@ def _code(response: object) -> str | None:
         return None
     error = cast("Mapping[str, Any]", response).get("Error")
     return str(cast("Mapping[str, Any]", error).get("Code")) if isinstance(error, Mapping) else None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__
 
 
 async def _answers(block: Any, key: str) -> bool:

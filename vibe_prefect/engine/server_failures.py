@@ -79,7 +79,7 @@ def classify(error: BaseException) -> ServerFailure | None:
     Args:
         error: The exception; its causes count as well, since Prefect wraps what its HTTP client raises.
     """
-    chain = list(_chain(error))
+    chain = list(chain(error))
     for part in chain:
         if isinstance(part, httpx.HTTPStatusError) and (failure := _of_answer(part)):
             return failure
@@ -145,8 +145,12 @@ def server_version() -> str | None:
     return answer if isinstance(answer, str) else None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, those in its group, and those that it was raised from."""
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, those in its group, and those that it was raised from.
+
+    Args:
+        error: The exception.
+    """
     seen: set[int] = set()
     left = [error]
     while left:

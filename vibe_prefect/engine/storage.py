@@ -52,6 +52,10 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
 """What the parts of a record are."""
 
 
+_OUTAGE = "outage"
+"""What stands among the warnings of a store once its storage did not answer."""
+
+
 class Sealed:
     """A task's result that Prefect does not look into.
 
@@ -238,10 +242,12 @@ class RecordStore(OpenResultStore):
 
         What a run may reuse was read when it began; from then on a storage that does not answer stops nothing.
         """
+        if _OUTAGE in self._told:
+            return False
         try:
             record = await self.read_record(key)
         except RecordStorageError as error:
-            self._tell("storage", f"Records are not looked for any more: {error.__cause__}")
+            self._tell(_OUTAGE, f"Records are not looked for any more in this run: {error.__cause__}")
             return False
         return record is not None and await self.file_problem(key, record) is None
 
