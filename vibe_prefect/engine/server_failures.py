@@ -79,19 +79,19 @@ def classify(error: BaseException) -> ServerFailure | None:
     Args:
         error: The exception; its causes count as well, since Prefect wraps what its HTTP client raises.
     """
-    chain = list(chain(error))
-    for part in chain:
+    links = list(chain(error))
+    for part in links:
         if isinstance(part, httpx.HTTPStatusError) and (failure := _of_answer(part)):
             return failure
         if match := _INCOMPATIBLE.search(f"{part} "):
             return ServerFailure(FailureKind.OLDER, match[1])
-    if any(isinstance(part, httpx.TransportError) for part in chain):
-        untrusted = any("CERTIFICATE_VERIFY_FAILED" in str(part) for part in chain)
+    if any(isinstance(part, httpx.TransportError) for part in links):
+        untrusted = any("CERTIFICATE_VERIFY_FAILED" in str(part) for part in links)
         return ServerFailure(FailureKind.UNTRUSTED if untrusted else FailureKind.UNREACHABLE)
-    if any(_UNREACHED in str(part) for part in chain):
-        answered = any(isinstance(part, json.JSONDecodeError) for part in chain)
+    if any(_UNREACHED in str(part) for part in links):
+        answered = any(isinstance(part, json.JSONDecodeError) for part in links)
         return ServerFailure(FailureKind.ELSEWHERE if answered else FailureKind.UNREACHABLE)
-    if any(isinstance(part, httpx.InvalidURL) for part in chain):
+    if any(isinstance(part, httpx.InvalidURL) for part in links):
         return ServerFailure(FailureKind.ELSEWHERE)
     return None
 
