@@ -141,6 +141,10 @@ async def leave_soon() -> None:
     sys.exit(3)
 
 
+async def close_soon() -> None:
+    raise GeneratorExit("closed")
+
+
 def leave_a_task_behind() -> None:
     LEFT_BEHIND.append(asyncio.create_task(leave_soon()))
 
@@ -172,6 +176,8 @@ async def test_tasks_and_threads_that_a_handler_starts_hurt_its_node_alone(monke
                 return hang_in_a_prefect_task.submit(let_go) and "left"
             case "task":
                 return await asyncio.create_task(leave_soon())
+            case "generator":
+                return await asyncio.create_task(close_soon())
             case "group":
                 return await leave_a_task_group()
             case "behind":
@@ -179,7 +185,7 @@ async def test_tasks_and_threads_that_a_handler_starts_hurt_its_node_alone(monke
             case _:
                 return await asyncio.sleep(0.1, "done")
 
-    nodes = [node(id) for id in ("called", "submitted", "hung", "task", "group", "behind", "fine")]
+    nodes = [node(id) for id in ("called", "submitted", "hung", "task", "generator", "group", "behind", "fine")]
     try:
         result = await executor(handler).execute_plan(plan(*nodes, node("later", needs=["fine"])))
     finally:
@@ -189,6 +195,7 @@ async def test_tasks_and_threads_that_a_handler_starts_hurt_its_node_alone(monke
         "called": EXITED,
         "submitted": EXITED,
         "task": EXITED,
+        "generator": "GeneratorExit: closed",
         "group": "unhandled errors in a TaskGroup",
     }
     assert isinstance(LEFT_BEHIND[0].exception(), UserExitError)

@@ -40,7 +40,7 @@ def contained() -> Generator[None]:
     """Turn a `SystemExit`, or any other BaseException, of the code in the block into an error.
 
     Real signals pass: `KeyboardInterrupt`, those of Prefect, and the cancellation of the task that runs the block. In
-    an asyncio task that the code starts, a `SystemExit` becomes an error as well.
+    an asyncio task that the code starts, a `SystemExit` and a `GeneratorExit` become errors as well.
 
     Raises:
         UserExitError: The code raised a BaseException that is not a signal.
@@ -157,7 +157,7 @@ def _guard_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Guarded(Coroutine[Any, Any, T]):
-    """A coroutine whose `SystemExit` becomes an error. To whoever inspects it, it looks like the original."""
+    """A coroutine whose `SystemExit` or `GeneratorExit` becomes an error. To whoever inspects it, it looks like the original."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
@@ -166,14 +166,14 @@ class _Guarded(Coroutine[Any, Any, T]):
         """Resume the coroutine."""
         try:
             return self._coroutine.send(value)
-        except SystemExit as error:
+        except (SystemExit, GeneratorExit) as error:
             raise UserExitError(type(error).__name__, str(error)) from error
 
     def throw(self, *error: Any) -> Any:
         """Raise an error where the coroutine waits."""
         try:
             return self._coroutine.throw(*error)
-        except SystemExit as left:
+        except (SystemExit, GeneratorExit) as left:
             raise UserExitError(type(left).__name__, str(left)) from left
 
     def close(self) -> None:
