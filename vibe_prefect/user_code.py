@@ -157,7 +157,7 @@ def _guard_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
 
 class _Guarded(Coroutine[Any, Any, T]):
-    """A coroutine whose `SystemExit` or `GeneratorExit` becomes an error. To whoever inspects it, it looks like the original."""
+    """A coroutine whose `SystemExit` or `GeneratorExit` becomes an error; it looks like the original otherwise."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine
