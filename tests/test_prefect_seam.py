@@ -16,7 +16,7 @@ import pytest
 from prefect import Task, flow, task
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
-from prefect.context import AsyncClientContext, FlowRunContext
+from prefect.context import AsyncClientContext, FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -27,6 +27,7 @@ from vibe_prefect.engine.prefect_seam import (
     CACHED,
     TRIED,
     OpenResultStore,
+    OpenTask,
     ResolvingFolder,
     announce,
     as_default,
@@ -142,6 +143,31 @@ async def test_store_is_asked_for_each_record_and_given_each_result(prefect_serv
 
 
 @pytest.mark.server
+class Noting(OpenTask):
+    """A task that notes its task runs, with the states that they are in."""
+
+    seen: ClassVar[list[tuple[UUID, str, Any]]] = []
+
+    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+        self.seen.append((task_run.id, task_run.state_name or "", parameters))
+
+
+async def test_a_task_learns_its_task_run_before_the_server_does(prefect_server: str) -> None:
+    async def work(given: int) -> None:
+        context = TaskRunContext.get()
+        assert context is not None
+        assert Noting.seen == [(context.task_run.id, "Pending", {"given": 3})]
+
+    noting = Noting(work)
+
+    @flow
+    async def calling() -> None:
+        await noting(3)
+
+    await calling()
+    assert len(Noting.seen) == 1
+
+
 async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server: str) -> None:
     ticket = Sealed(None)
 

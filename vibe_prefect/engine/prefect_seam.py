@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import prefect
+from prefect import Task
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.objects import State, TaskRun
@@ -132,6 +133,30 @@ class OpenResultStore(ResultStore):
         save = super()._apersist_result_record  # pyright: ignore[reportPrivateUsage]
         key = str(result_record.metadata.storage_key)
         await self.save_record(key, result_record.result, lambda: save(result_record, holder))
+
+
+class OpenTask(Task[..., Any]):
+    """A task that learns which task run a call of it has, before anything else can go wrong with that."""
+
+    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+        """Take notice of a new task run: whatever happens from now on, the engine tells the server of it.
+
+        Args:
+            task_run: The task run.
+            parameters: What the task is called with.
+        """
+        raise NotImplementedError
+
+    async def create_local_run(self, *args: Any, **kwargs: Any) -> TaskRun:
+        """Make the task run of a call; the engine calls this.
+
+        Args:
+            *args: As Prefect's own.
+            **kwargs: As Prefect's own, with the call's `parameters` by name.
+        """
+        task_run = await super().create_local_run(*args, **kwargs)
+        self.created(task_run, kwargs["parameters"])
+        return task_run
 
 
 def announce(task_run: TaskRun, state: State[Any], result: object) -> None:

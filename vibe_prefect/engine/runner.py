@@ -21,7 +21,6 @@ from prefect.logging import get_run_logger
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.engine.drain import Pace
-from vibe_prefect.engine.kept import show_kept
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.loop_watch import watched_loop
 from vibe_prefect.engine.measure import Meter
@@ -29,17 +28,15 @@ from vibe_prefect.engine.reuse import ReusableRecords
 from vibe_prefect.engine.scheduler import run_in_order
 from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
 from vibe_prefect.engine.tasks import (
-    CANCELLED,
     NodeJob,
-    SkipJob,
     Ticket,
     ToolJob,
     failure_of,
     run_node,
     run_tool,
-    skip_node,
     ticket_of,
 )
+from vibe_prefect.engine.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import (
     MODEL_KEYS,
@@ -74,9 +71,6 @@ from vibe_prefect.user_code import call_in_thread, contained
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
 
 NOT_BEGUN = "The run was cancelled before this node began"
-
-CANCEL_SECONDS = 5.0
-"""How long a cancelled run takes to record what it did not get to; Prefect kills its process after 30 s."""
 
 MAX_CAUSES = 10
 """How many unsatisfied dependencies a skipped node names before it only counts."""
@@ -152,7 +146,7 @@ class _PlanRun:
         self._setup = setup
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
-        self._begun: set[str] = set()
+        self._jobs: dict[str, NodeJob] = {}
         self._reusable = ReusableRecords(compiled, setup.store, setup.lineage)
         self._task_run_ids: dict[str, UUID] = {}
         self._tickets: dict[str, Ticket] = {}
@@ -183,7 +177,7 @@ class _PlanRun:
             with watched_loop(self._compiled.nodes):
                 await run_in_order(self._graph.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
-            await self._cancel_rest()
+            self._cancel_rest()
             raise
         result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
         failed = result.count(ExecutionStatus.FAILED)
@@ -224,7 +218,7 @@ class _PlanRun:
         await self._keep_pace()
         causes = list(dict.fromkeys(self._unsatisfied(id)))
         if causes:
-            await self._skip(id, _unsatisfied_message(causes))
+            self._skip(id, _unsatisfied_message(causes))
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
@@ -232,7 +226,7 @@ class _PlanRun:
             self._keep(node)
             return
         if not self._selected(id):
-            await self._skip(id, NOT_SELECTED)
+            self._skip(id, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
         async with self._limits.slot(), AsyncExitStack() as held:
@@ -241,7 +235,7 @@ class _PlanRun:
             except ConcurrencySlotAcquisitionError as error:
                 job.work = partial(self._refuse, error)
             await self._keep_pace()
-            self._begun.add(id)
+            self._jobs[id] = job
             state = await run_node(job, self._upstream_runs(id))
         self._note_run(id, state)
         self._stop_if_cancelled()
@@ -271,15 +265,19 @@ class _PlanRun:
 
     def _note(self, id: str, task_run_id: UUID, ticket: Ticket) -> None:
         self.task_runs += 1
+        self._jobs.pop(id, None)
         self._task_run_ids[id] = task_run_id
         self._tickets[id] = ticket
 
     def _keep(self, node: CompiledNode) -> None:
         """Take a node over from an earlier run."""
-        upstream = [self._task_run_ids[source] for source in self._upstream[node.id] if source in self._task_run_ids]
-        self._begun.add(node.id)
-        self._note(node.id, *show_kept(node, upstream))
+        self._show(node.id, Unexecuted.KEPT)
         self._complete(node, self._reusable.pop(node.id), reused=True)
+
+    def _show(self, id: str, why: Unexecuted, message: str | None = None) -> None:
+        """Tell Prefect of a node that is not executed."""
+        upstream = [self._task_run_ids[source] for source in self._upstream[id] if source in self._task_run_ids]
+        self._note(id, *show_unexecuted(self._compiled.nodes[id], why, upstream, message))
 
     def _status(self, id: str) -> ExecutionStatus:
         return self._result.node_results[id].status
@@ -308,17 +306,16 @@ class _PlanRun:
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
                 yield f"{member} {self._status(member)}"
 
-    async def _skip(self, id: str, error: str) -> None:
-        self._note_run(id, await skip_node(SkipJob(id, error), self._upstream_runs(id)))
+    def _skip(self, id: str, error: str) -> None:
+        self._show(id, Unexecuted.SKIPPED, error)
         self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
 
-    async def _cancel_rest(self) -> None:
-        """Record in Prefect that the nodes which have not begun are cancelled, as far as there is time."""
-        end = time.monotonic() + CANCEL_SECONDS
-        rest = (id for group in self._compiled.groups for id in group if id not in self._begun)
-        for id in rest:
-            if id not in self._tickets and time.monotonic() < end:
-                self._note_run(id, await skip_node(SkipJob(id, NOT_BEGUN, CANCELLED), self._upstream_runs(id)))
+    def _cancel_rest(self) -> None:
+        """Tell Prefect that the nodes are cancelled of which it has no task run: it tells of the others itself."""
+        for id in (id for group in self._compiled.groups for id in group):
+            begun = id in self._jobs and self._jobs[id].task_run_id is not None
+            if id not in self._tickets and not begun:
+                self._show(id, Unexecuted.CANCELLED, NOT_BEGUN)
 
     def _complete(self, node: CompiledNode, record: NodeRecord, *, reused: bool) -> None:
         result = NodeResult(

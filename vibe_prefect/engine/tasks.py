@@ -1,4 +1,4 @@
-"""Prefect tasks: one for each node type and policy, one for tool calls, one for skipped nodes.
+"""Prefect tasks: one for each node type and policy, and one for tool calls.
 
 Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
 So a task takes one job, inside `quote`, returns its result sealed, and is told what it waits for by tickets.
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
+from uuid import UUID
 
 from anyio import current_effective_deadline, current_time
 from prefect import Task
@@ -23,6 +24,7 @@ from prefect.utilities.annotations import quote
 
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
 from vibe_prefect.errors import ShownError, ToolError, UserExitError
 from vibe_prefect.feedback import Failure
@@ -69,6 +71,9 @@ class NodeJob:
     failure: Failure | None = None
     """Why the last attempt failed."""
 
+    task_run_id: UUID | None = None
+    """Id of its task run, from the moment on from which Prefect tells the server of it whatever happens."""
+
     @property
     def name(self) -> str:
         """What the task run is called."""
@@ -86,20 +91,6 @@ class ToolJob:
     """Makes the call."""
 
 
-@dataclass(frozen=True)
-class SkipJob:
-    """One node that does not run."""
-
-    name: str
-    """The node's id."""
-
-    reason: str
-    """Why not."""
-
-    state_name: str = SKIPPED
-    """Name of the state that it ends in."""
-
-
 @dataclass
 class RecordPolicy(CachePolicy):
     """A node's record is where its content key says: nothing is hashed at run time."""
@@ -112,6 +103,13 @@ class RecordPolicy(CachePolicy):
         return record_path(job.lineage, job.node.id, job.node.key)
 
 
+class _NodeTask(OpenTask):
+    """A task that notes in its job which task run it has."""
+
+    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+        parameters["job"].unquote().task_run_id = task_run.id
+
+
 @lru_cache(maxsize=512)
 def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: bool) -> Task[..., Any]:
     """Return the task for all nodes of a type with a policy.
@@ -122,7 +120,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
         refresh: Whether they are executed even where there is a record, which is then replaced.
     """
     keep = policy.cache != "disable"
-    return Task(
+    return _NodeTask(
         _run_node,
         name=node_type.value,
         task_run_name=_job_name,
@@ -153,22 +151,12 @@ async def run_tool(job: ToolJob) -> ToolResult:
     return sealed.value
 
 
-async def skip_node(job: SkipJob, upstream: Iterable[Ticket]) -> State[Any]:
-    """Record that a node is skipped."""
-    return await _call(_skip_task(), job, upstream)
-
-
 @lru_cache(maxsize=1)
 def tool_task() -> Task[..., Any]:
     """Return the task for the tool calls of handlers."""
     return Task(
         _run_tool, name=TOOL_TASK, task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False, tags=()
     )
-
-
-@lru_cache(maxsize=1)
-def _skip_task() -> Task[..., Any]:
-    return Task(_skip, name="skip", task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False)
 
 
 def ticket_of(state: State[Any]) -> Ticket:
@@ -183,7 +171,7 @@ def ticket_of(state: State[Any]) -> Ticket:
     return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
 
 
-async def _call(task: Task[..., Any], job: NodeJob | SkipJob, upstream: Iterable[Ticket]) -> State[Any]:
+async def _call(task: Task[..., Any], job: NodeJob, upstream: Iterable[Ticket]) -> State[Any]:
     return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=list(upstream), return_state=True))
 
 
@@ -266,7 +254,3 @@ async def _run_tool(job: ToolJob) -> Sealed:
         if made is error:
             raise
         raise made from None
-
-
-async def _skip(job: SkipJob) -> State[Any]:
-    return State(type=StateType.CANCELLED, name=job.state_name, message=job.reason)
