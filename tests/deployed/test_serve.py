@@ -19,6 +19,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
 from prefect.client.schemas.objects import FlowRun
 from prefect.schedules import Schedule
 
@@ -36,7 +37,7 @@ from tests.deployed.api import (
 )
 from tests.deployed.gate import Gate, running_gate
 from tests.deployed.plans import plan, tool
-from vibe_prefect.engine.deployments import PlanDeployment, is_served
+from vibe_prefect.engine.deployments import PlanDeployment, deployment_of, is_served
 from vibe_prefect.engine.server_settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port
 
@@ -60,11 +61,11 @@ async def test_a_served_plan_runs_as_its_file_says_now(prefect_server: str, fold
     with process(folder, prefect_server, "serve", name, ready="serving"):
         async with get_client() as client:
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
-            assert await is_served(client, "served")
+            assert is_served(await deployment_of(client, "served"))
             write(folder, "served", "other words")
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
     async with get_client() as client:
-        assert not await is_served(client, "served")
+        assert not is_served(await deployment_of(client, "served"))
     texts = [path.read_text() for path in sorted(folder.glob("outputs/served/*/text.txt"))]
     assert sorted(texts) == ["first words", "other words"]
     said = (folder / "serve.log").read_text()
@@ -170,7 +171,84 @@ async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:
     assert sorted(found.tags) == ["vibe-prefect", "weekly"]
 
 
+async def test_a_deployment_keeps_what_the_command_does_not_name(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "kept")
+    (folder / "below").mkdir()
+
+    def deploy(*options: str) -> str:
+        done = call(folder, prefect_server, "deploy", name, *options)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    everything = ["--cron", "0 6 * * 1", "--overlap", "skip", "--tag", "weekly", "--working-dir", "below"]
+    deploy("--pool", "keeping", *everything)
+    async with get_client() as client:
+        first = await client.read_deployment_by_name("run-plan/kept")
+        await client.update_deployment(
+            first.id, DeploymentUpdate(parameters={**first.parameters, "budget_usd": 2.0}, paused=True)
+        )
+        write(folder, "kept", "other words")
+        told = deploy()
+        second = await client.read_deployment_by_name("run-plan/kept")
+        for line in (
+            "renewed run-plan/kept; it runs in",
+            "plan changed: 1 node (text)",
+            "schedule kept: '0 6 * * 1' in UTC",
+            "parameters kept: budget_usd",
+            "paused, as before: `prefect deployment resume run-plan/kept`",
+            "worker start --pool keeping",
+        ):
+            assert line in told
+        kept = {"schedules", "tags", "paused", "work_pool_name", "pull_steps", "concurrency_options"}
+        different = {"id", "created", "updated", "deployment_id"}
+        assert second.model_dump(include=kept, exclude={"schedules": {"__all__": different}}) == {
+            **first.model_dump(include=kept, exclude={"schedules": {"__all__": different}}),
+            "paused": True,
+        }
+        assert second.parameters["budget_usd"] == 2.0
+        told = deploy("--cron", "5 7 * * *", "--overlap", "allow")
+        assert "plan unchanged" in told
+        assert "schedule removed: '0 6 * * 1' in UTC" in told
+        assert "overlap changed: skip -> allow" in told
+        third = await client.read_deployment_by_name("run-plan/kept")
+        assert [schedule.schedule.model_dump()["cron"] for schedule in third.schedules] == ["5 7 * * *"]
+        assert third.global_concurrency_limit is None
+        assert "schedule removed: '5 7 * * *' in UTC" in deploy("--no-cron")
+        assert not (await client.read_deployment_by_name("run-plan/kept")).schedules
+
+
+def test_nobody_takes_over_a_deployment_of_somebody_else(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "owned")
+    assert call(folder, prefect_server, "deploy", name, "--pool", "owner", "--cron", "0 6 * * 1").returncode == 0
+    assert call(folder, prefect_server, "blocks", "save", "owned-by-name", name).returncode == 0
+    served = call(folder, prefect_server, "serve", name)
+    stored = call(folder, prefect_server, "deploy", "owned-by-name")
+    twice = call(folder, prefect_server, "serve", name, write(folder, "besides"), "--name", "one")
+    assert (served.returncode, stored.returncode, twice.returncode) == (2, 2, 2)
+    assert "run-plan/owned is deployed to the work pool 'owner'" in " ".join(served.stderr.split())
+    assert "run-plan/owned runs the plan of a file, whose id is the same" in " ".join(stored.stderr.split())
+    assert "--name 'one' is for one plan, and 2 are given" in twice.stderr
+    meant = call(folder, prefect_server, "deploy", "owned-by-name", "--name", "owned")
+    assert "schedule kept: '0 6 * * 1' in UTC" in meant.stdout
+
+
+def test_a_served_plan_keeps_its_schedule_and_moves_to_workers_with_it(prefect_server: str, folder: Path) -> None:
+    name = write(folder, "night")
+    with process(folder, prefect_server, "serve", name, "--cron", "0 3 * * *", ready="serving;"):
+        refused = call(folder, prefect_server, "deploy", name)
+        assert refused.returncode == 2
+        assert "run-plan/night is served by a process; end that first" in refused.stderr
+    with process(folder, prefect_server, "serve", name, ready="serving;"):
+        pass
+    assert "schedule kept: '0 3 * * *' in UTC" in (folder / "serve.log").read_text()
+    moved = call(folder, prefect_server, "deploy", name)
+    assert "schedule kept: '0 3 * * *' in UTC" in moved.stdout
+    assert "it was served by a process before, and is for workers from now on" in moved.stdout
+    assert "paused" not in moved.stdout
+
+
 WRONG = [
+    (["plan.json", "--cron", "0 6 * * 1", "--no-cron"], "--cron and --no-cron say opposite things"),
     (["plan.json", "--cron", "at noon"], "--cron 'at noon' is not a schedule: expected minute, hour, day"),
     (["plan.json", "--cron", "0 0 30 2 *"], "--cron '0 0 30 2 *' never comes: there is no such date"),
     (["plan.json", "--name", "a/b"], "--name 'a/b' cannot be a name: it may not have / in it"),

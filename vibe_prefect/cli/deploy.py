@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen, out
+from vibe_prefect.cli.deploy_app import POOL
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
-from vibe_prefect.cli.plans import ready
-from vibe_prefect.cli.schedules import DEFAULT_ZONE, print_schedule, schedule_of
+from vibe_prefect.cli.plans import ReadyPlan, ready
+from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
 from vibe_prefect.cli.standing import standing_server, ui_address
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.responses import DeploymentResponse
+
     from vibe_prefect.engine.cron import CronReading
     from vibe_prefect.engine.deployments import Overlap, PlanDeployment
 
@@ -26,7 +29,7 @@ _STORED = re.compile(r"[a-z0-9-]+")
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What the user asked for."""
+    """What the user asked for. What is `None` or empty stays as an earlier deployment of that name has it."""
 
     plan: str
     """A plan file, or the name of a stored plan."""
@@ -34,55 +37,68 @@ class DeployRequest:
     name: str | None
     """Name of the deployment; the plan's id when left out."""
 
-    cron: str | None
-    timezone: str | None
-    overlap: Overlap
-    pool: str
-    folder: Path
+    schedule: ScheduleOptions
+    overlap: Overlap | None
+    pool: str | None
+    folder: Path | None
     tags: tuple[str, ...]
 
 
 def deploy(request: DeployRequest) -> int:
     """Make or renew the deployment."""
-    if not request.folder.is_dir():
+    if request.folder is not None and not request.folder.is_dir():
         raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
     from vibe_prefect.engine.deployment_checks import check_content, check_folder, check_name, check_pool_name
 
-    check_folder("--working-dir", request.folder.resolve())
-    check_pool_name("--pool", request.pool)
+    check_folder("--working-dir", (request.folder or Path()).resolve())
+    if request.pool is not None:
+        check_pool_name("--pool", request.pool)
     if request.name is not None:
         check_name("--name", request.name)
-    local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER).compiled.plan
+    local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER)
     if local is not None:
-        check_content(local)
-    reading = schedule_of(request.cron, request.timezone)
+        check_content(local.compiled.plan)
+    reading = request.schedule.reading()
     server = standing_server()
     ask(server, _deploy(request, local, reading, out()))
     return ExitCode.COMPLETED
 
 
-async def _deploy(
-    request: DeployRequest, local: WorkflowPlan | None, reading: CronReading | None, screen: Screen
-) -> None:
+async def _deploy(request: DeployRequest, local: ReadyPlan | None, reading: CronReading | None, screen: Screen) -> None:
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.deployments import ensure_pool
+    from vibe_prefect.engine.deployments import deployment_of, ensure_pool, working_folder
     from vibe_prefect.engine.plan_store import plan_parameter
+    from vibe_prefect.engine.redeployment import changes, check_deployable, plan_change
     from vibe_prefect.engine.storage import open_store
 
     async with get_client() as client:
-        plan = local or await _stored(client, request.plan)
-        parameter = request.plan if local is None else await plan_parameter(local, await open_store(None), client)
-        deployment = _deployment(request, plan, reading, parameter)
-        if await ensure_pool(client, request.pool):
-            screen.say(f"made the work pool {request.pool!r}, of type process")
-        built = deployment.build_for(request.pool, request.folder.resolve())
-        id = await built.aapply()
-    _print(screen, request, deployment, str(id))
+        given = local or await _stored(client, request.plan)
+        plan = given.compiled.plan
+        parameter = request.plan if local is None else await plan_parameter(plan, await open_store(None), client)
+        earlier = await deployment_of(client, plan.id if request.name is None else request.name)
+        if earlier is not None:
+            check_deployable(earlier, parameter, named=request.name is not None)
+        deployment = _deployment(request, plan, reading, parameter, earlier)
+        pool = request.pool or (earlier.work_pool_name if earlier else None) or POOL
+        folder = (request.folder or working_folder(earlier) or Path()).resolve()
+        if await ensure_pool(client, pool):
+            screen.say(f"made the work pool {pool!r}, of type process")
+        id = await deployment.build_for(pool, folder).aapply()
+        told: list[str] = []
+        if earlier is not None:
+            told = [
+                await plan_change(earlier, given.compiled, given.tools, client),
+                *changes(earlier, deployment, folder),
+            ]
+    screen.say(f"{_done(deployment)}; it runs in {folder}")
+    for line in told:
+        screen.say(f"         {line}")
+    _print_ways(screen, deployment, pool, str(id))
     print_schedule(screen, reading)
 
 
-async def _stored(client: Any, name: str) -> WorkflowPlan:
+async def _stored(client: Any, name: str) -> ReadyPlan:
     from vibe_prefect.compiler import compile_plan, whole_error
     from vibe_prefect.engine.blocks import stored_plan
     from vibe_prefect.engine.toolbox import configured_registry
@@ -92,12 +108,15 @@ async def _stored(client: Any, name: str) -> WorkflowPlan:
         loaded = await stored_plan(client, name)
     except PlanError as error:
         raise whole_error(error, tools=tools) from None
-    compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source)
-    return loaded.plan
+    return ReadyPlan(compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source), tools)
 
 
 def _deployment(
-    request: DeployRequest, plan: WorkflowPlan, reading: CronReading | None, parameter: object
+    request: DeployRequest,
+    plan: WorkflowPlan,
+    reading: CronReading | None,
+    parameter: object,
+    earlier: DeploymentResponse | None,
 ) -> PlanDeployment:
     from vibe_prefect.engine.deployments import PlanDeployment
 
@@ -106,17 +125,25 @@ def _deployment(
         description=plan.source_vibe.description,
         plan=parameter,
         schedule=reading.schedule if reading else None,
-        tags=request.tags,
-        overlap=request.overlap,
+        tags=request.tags or None,
+        overlap=request.overlap or (None if earlier else "wait"),
+        earlier=earlier,
+        drop_schedules=request.schedule.no_cron,
     )
 
 
-def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, id: str) -> None:
+def _done(deployment: PlanDeployment) -> str:
+    verb = "renewed" if deployment.earlier else "deployed"
+    schedule = deployment.schedule
+    when = f", at {schedule.cron!r} in {schedule.timezone}" if schedule else ""
+    return f"{verb} run-plan/{deployment.name}{when}"
+
+
+def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) -> None:
+    """Say how to run it."""
     from vibe_prefect.engine.plan_store import kept_plan
     from vibe_prefect.settings import variable
 
-    when = f", at '{request.cron}' in {request.timezone or DEFAULT_ZONE}" if request.cron else ""
-    screen.say(f"deployed run-plan/{deployment.name}{when}; it runs in {request.folder.resolve()}")
     if address := ui_address(f"/deployments/deployment/{id}"):
         screen.say(f"run it   {address}")
     else:
@@ -124,4 +151,4 @@ def _print(screen: Screen, request: DeployRequest, deployment: PlanDeployment, i
     if kept := kept_plan(deployment.plan):
         where = f"{kept.path} in the storage of records, which the worker must share"
         screen.say(f"plan     it is large, so it is kept as {where} ({variable('storage')})")
-    screen.say(f"worker   {PROGRAM} worker start --pool {request.pool}")
+    screen.say(f"worker   {PROGRAM} worker start --pool {pool}")

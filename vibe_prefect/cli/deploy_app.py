@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.exits import PROGRAM
 
 POOL = "vibe-prefect-pool"
-"""The work pool where none is named."""
+"""The work pool of a new deployment, and of a worker, where none is named."""
 
 
 def _examples(*lines: str) -> str:
@@ -48,6 +48,8 @@ def serve(
     *plans: str,
     cron: str | None = None,
     timezone: str | None = None,
+    no_cron: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    name: str | None = None,
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
@@ -58,10 +60,13 @@ def serve(
         plans: More plan files.
         cron: Run them by themselves too, such as '0 6 * * 1' for Mondays at six.
         timezone: The time zone of --cron, such as Europe/Berlin; UTC by default.
+        no_cron: Remove the schedules that they have. Without this and --cron, schedules stay.
+        name: The deployment's name, of one plan alone; by default the plan's id.
     """
+    from vibe_prefect.cli.schedules import ScheduleOptions
     from vibe_prefect.cli.serve import serve as command
 
-    return command((plan, *plans), cron, timezone)
+    return command((plan, *plans), ScheduleOptions(cron, timezone, no_cron), name)
 
 
 def deploy(  # noqa: PLR0913 - a command's options
@@ -70,28 +75,33 @@ def deploy(  # noqa: PLR0913 - a command's options
     *,
     cron: str | None = None,
     timezone: str | None = None,
-    overlap: Literal["wait", "skip", "allow"] = "wait",
+    no_cron: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    overlap: Literal["wait", "skip", "allow"] | None = None,
     name: str | None = None,
-    pool: str = POOL,
-    working_dir: Path = Path(),
+    pool: str | None = None,
+    working_dir: Path | None = None,
     tag: Annotated[tuple[str, ...], Parameter(negative="")] = (),
 ) -> int:
-    """Make a deployment of one plan, for workers to run.
+    """Make a deployment of one plan, for workers to run; or renew one, which keeps what is not named here.
 
     Args:
         plan: The plan file, which is taken as it is now; or the name of a stored plan, which each run looks up.
         cron: When it runs by itself, such as '0 6 * * 1' for Mondays at six.
         timezone: The time zone of --cron, such as Europe/Berlin; UTC by default.
-        overlap: What becomes of a run that is due while another one is not over: it waits, is skipped, or runs too.
+        no_cron: Remove the schedules that it has.
+        overlap: What becomes of a run that is due while another one is not over: it waits, is skipped, or runs too;
+            `wait` for a new deployment.
         name: The deployment's name; by default the plan's id.
-        pool: The work pool; where there is none of that name, one for processes is made.
-        working_dir: The workers' folder: plans read and write below it.
+        pool: The work pool; where there is none of that name, one for processes is made. A new deployment goes to
+            `vibe-prefect-pool`.
+        working_dir: The workers' folder: plans read and write below it; this folder for a new deployment.
         tag: A tag for its runs; may be given several times.
     """
     from vibe_prefect.cli.deploy import DeployRequest
     from vibe_prefect.cli.deploy import deploy as command
+    from vibe_prefect.cli.schedules import ScheduleOptions
 
-    return command(DeployRequest(plan, name, cron, timezone, overlap, pool, working_dir, tag))
+    return command(DeployRequest(plan, name, ScheduleOptions(cron, timezone, no_cron), overlap, pool, working_dir, tag))
 
 
 def server_start(

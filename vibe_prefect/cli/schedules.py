@@ -1,7 +1,8 @@
-"""The options `--cron` and `--timezone`."""
+"""The options `--cron`, `--timezone` and `--no-cron`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vibe_prefect.cli.console import Screen
@@ -14,19 +15,32 @@ if TYPE_CHECKING:
 DEFAULT_ZONE = "UTC"
 
 
-def schedule_of(cron: str | None, timezone: str | None) -> CronReading | None:
-    """Return the schedule that the options ask for.
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """When a deployment runs by itself, as the user says it."""
 
-    Raises:
-        UsageError: One of them is wrong, or there is a time zone for no schedule.
-    """
-    if cron is None:
-        if timezone is not None:
-            raise UsageError(f"--timezone {timezone!r} is of --cron, which is not given, as in --cron '0 6 * * 1'")
-        return None
-    from vibe_prefect.engine.cron import read_cron
+    cron: str | None
+    timezone: str | None
+    no_cron: bool = False
+    """Whether it does so no more."""
 
-    return read_cron(cron, DEFAULT_ZONE if timezone is None else timezone)
+    def reading(self) -> CronReading | None:
+        """Return the schedule that the options ask for; `None` for what the deployment has already, or none.
+
+        Raises:
+            UsageError: One of them is wrong, or there is a time zone for no schedule.
+        """
+        if self.cron is None:
+            if self.timezone is not None:
+                raise UsageError(
+                    f"--timezone {self.timezone!r} is of --cron, which is not given, as in --cron '0 6 * * 1'"
+                )
+            return None
+        if self.no_cron:
+            raise UsageError("--cron and --no-cron say opposite things: give one of them")
+        from vibe_prefect.engine.cron import read_cron
+
+        return read_cron(self.cron, DEFAULT_ZONE if self.timezone is None else self.timezone)
 
 
 def print_schedule(screen: Screen, reading: CronReading | None) -> None:

@@ -18,7 +18,7 @@ from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import Ending, SignalWatch
 from vibe_prefect.cli.plans import ready
-from vibe_prefect.cli.schedules import print_schedule, schedule_of
+from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
 from vibe_prefect.cli.standing import standing_or_started, ui_address
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import Simulate
@@ -27,6 +27,7 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.models import WorkflowPlan
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.responses import DeploymentResponse
     from prefect.runner import Runner
 
     from vibe_prefect.engine.cron import CronReading
@@ -41,74 +42,103 @@ class Served:
 
     path: Path
     plan: WorkflowPlan
+    name: str
+    """Name of its deployment."""
 
 
-def serve(paths: Sequence[str], cron: str | None, timezone: str | None) -> int:
-    """Serve plans until a signal ends it."""
-    plans = _checked(paths)
+def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> int:
+    """Serve plans until a signal ends it.
+
+    Args:
+        paths: The plan files.
+        schedule: When they run by themselves.
+        name: The deployment's name, where there is one plan alone; by default a plan's id.
+    """
+    plans = _checked(paths, name)
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
     screen = out()
-    reading = schedule_of(cron, timezone)
+    reading = schedule.reading()
     with ExitStack() as stack:
         server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
         screen.say(f"Prefect server  {ui_address() or server.api_url}")
-        ask(server, _serve(plans, screen, reading))
+        ask(server, _serve(plans, screen, reading, drop_schedules=schedule.no_cron))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
 
-def _checked(paths: Sequence[str]) -> list[Served]:
+def _checked(paths: Sequence[str], name: str | None) -> list[Served]:
     """Return the plans, all of them able to run and told apart by their ids.
 
     Raises:
-        UsageError: One of them is no plan, or two have the same id.
+        UsageError: One of them is no plan, two have the same id, or one name is given for several.
     """
+    if name is not None:
+        if len(paths) > 1:
+            raise UsageError(f"--name {name!r} is for one plan, and {len(paths)} are given; serve them one by one")
+        from vibe_prefect.engine.deployment_checks import check_name
+
+        check_name("--name", name)
     found: dict[str, Served] = {}
     for path in paths:
         plan = ready(path, Simulate.NEVER).compiled.plan
         if plan.id in found:
             raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
-        found[plan.id] = Served(Path(path).resolve(), plan)
+        found[plan.id] = Served(Path(path).resolve(), plan, plan.id if name is None else name)
     return list(found.values())
 
 
-async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading | None) -> None:
+async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading | None, *, drop_schedules: bool) -> None:
     from prefect.runner import Runner
 
     from vibe_prefect.engine.deployments import PlanDeployment
     from vibe_prefect.engine.operator_roots import roots_environment
+    from vibe_prefect.engine.redeployment import schedule_changes
 
     os.environ.update(roots_environment([served.path for served in plans]))  # for the processes of the runs
-    await _warn_of_others([served.plan.id for served in plans])
+    before = await _before(plans)
     schedule = reading.schedule if reading else None
     runner = Runner(name="vibe-prefect", pause_on_shutdown=True)
     for served in plans:
         vibe = served.plan.source_vibe.description
+        earlier = before[served.name]
         # By its path: an edit of the file counts from the next run on.
-        deployment = PlanDeployment(served.plan.id, vibe, str(served.path), schedule)
+        deployment = PlanDeployment(
+            served.name, vibe, str(served.path), schedule, earlier=earlier, drop_schedules=drop_schedules
+        )
         id = await runner.aadd_deployment(deployment.build())
         address = ui_address(f"/deployments/deployment/{id}")
-        screen.say(Text.assemble((served.plan.id, "bold"), f"  {one_line(vibe)}"))
-        screen.say(f"  run it  {address or f'prefect deployment run run-plan/{served.plan.id}'}")
+        screen.say(Text.assemble((served.name, "bold"), f"  {one_line(vibe)}"))
+        screen.say(f"  run it  {address or f'prefect deployment run run-plan/{served.name}'}")
+        for line in schedule_changes(earlier, deployment) if earlier else ():
+            screen.say(f"  {line}")
     print_schedule(screen, reading)
     screen.say("serving; Ctrl-C ends it and cancels its runs, which can be resumed")
     flush()
     await _until_signalled(runner)
 
 
-async def _warn_of_others(ids: Sequence[str]) -> None:
+async def _before(plans: Sequence[Served]) -> dict[str, DeploymentResponse | None]:
+    """Return the deployments that are there already, by name.
+
+    Raises:
+        UsageError: One of them is for workers.
+    """
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.deployments import is_served
+    from vibe_prefect.engine.deployments import deployment_of, is_served
+    from vibe_prefect.engine.redeployment import check_servable
 
     async with get_client() as client:
-        for id in ids:
-            if await is_served(client, id):
-                warn(
-                    f"run-plan/{id} is served by another process too: either may take up a run, and its schedule is "
-                    "paused when one of them ends"
-                )
+        found = {served.name: await deployment_of(client, served.name) for served in plans}
+    for name, deployment in found.items():
+        check_servable(deployment)
+        if is_served(deployment):
+            warn(
+                f"run-plan/{name} is served by another process too: either may take up a run, and its schedule is "
+                "paused when one of them ends"
+            )
+    return found
 
 
 async def _until_signalled(runner: Runner) -> None:

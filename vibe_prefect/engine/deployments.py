@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, DeploymentSchedule
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.runner.storage import LocalStorage
@@ -35,7 +36,7 @@ ASKED = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class PlanDeployment:
-    """A deployment of the flow `run_plan` for one plan."""
+    """A deployment of the flow `run_plan` for one plan. What is `None` stays as the earlier one has it."""
 
     name: str
     """Its name; the flow's name comes before it."""
@@ -47,27 +48,36 @@ class PlanDeployment:
     """The parameter `plan`: a plan as data, the path of its file, or the name of a stored plan."""
 
     schedule: Schedule | None = None
-    """When it runs by itself."""
+    """When it runs by itself, in place of earlier schedules."""
 
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
     """Tags of its runs."""
 
-    overlap: Overlap = "allow"
-    """What becomes of a run whose deployment is running already."""
+    overlap: Overlap | None = None
+    """What becomes of a run whose deployment is running already; anything goes where nothing is said."""
+
+    earlier: DeploymentResponse | None = None
+    """The deployment of that name that is there already."""
+
+    drop_schedules: bool = False
+    """Whether the earlier schedules go although there is no new one."""
 
     def build(self) -> RunnerDeployment:
         """Return it in Prefect's words, as something to serve."""
+        earlier = self.earlier
         built = RunnerDeployment.from_flow(
             run_plan,
             name=self.name,
             description=self.description,
-            parameters={"plan": self.plan},
+            parameters={**(earlier.parameters if earlier else {}), "plan": self.plan},
             schedule=self.schedule,
-            tags=sorted({TAG, *self.tags}),
-            concurrency_limit=_limit(self.overlap),
+            tags=self._tags(),
+            concurrency_limit=_limit(self.overlap) if self.overlap else _limit_of(earlier),
             enforce_parameter_schema=True,
             entrypoint_type=EntrypointType.MODULE_PATH,
         )
+        if earlier and self.schedule is None and not self.drop_schedules:
+            built.schedules = [_copied(schedule) for schedule in earlier.schedules]
         built.entrypoint = ENTRYPOINT
         return built
 
@@ -81,9 +91,38 @@ class PlanDeployment:
         built = self.build()
         built.work_pool_name = pool
         built.storage = LocalStorage(path=str(folder))
+        if self.earlier and self.earlier.work_pool_name == pool:
+            built.work_queue_name = self.earlier.work_queue_name
+            built.job_variables = dict(self.earlier.job_variables)
         if roots := roots_environment():
-            built.job_variables = {"env": roots}
+            built.job_variables = {**built.job_variables, "env": {**built.job_variables.get("env", {}), **roots}}
+        if self.earlier:  # what `serve` paused at its end is for workers now
+            built.paused = self.earlier.paused and not is_for_serving(self.earlier)
         return built
+
+    def _tags(self) -> list[str]:
+        earlier = self.earlier.tags if self.earlier else ()
+        return sorted({TAG, *(earlier if self.tags is None else self.tags)})
+
+
+def working_folder(deployment: DeploymentResponse | None) -> Path | None:
+    """Return the folder in which workers run a deployment; `None` where it says none."""
+    steps = (deployment.pull_steps if deployment else None) or []
+    folders = [step.get("prefect.deployments.steps.set_working_directory", {}).get("directory") for step in steps]
+    return next((Path(folder) for folder in folders if folder), None)
+
+
+def is_for_serving(deployment: DeploymentResponse) -> bool:
+    """Tell whether a deployment is of `serve`: no work pool has it."""
+    return deployment.work_pool_name is None
+
+
+async def deployment_of(client: PrefectClient, name: str) -> DeploymentResponse | None:
+    """Return the deployment of a name; `None` where there is none."""
+    try:
+        return await client.read_deployment_by_name(f"{run_plan.name}/{name}")
+    except ObjectNotFound:
+        return None
 
 
 async def ensure_pool(client: PrefectClient, name: str) -> bool:
@@ -100,14 +139,34 @@ async def ensure_pool(client: PrefectClient, name: str) -> bool:
     return False
 
 
-async def is_served(client: PrefectClient, name: str) -> bool:
+def is_served(deployment: DeploymentResponse | None) -> bool:
     """Tell whether a process seems to serve a deployment: it asks for runs, and at its end it pauses the deployment."""
-    try:
-        found = await client.read_deployment_by_name(f"{run_plan.name}/{name}")
-    except ObjectNotFound:
+    if deployment is None or not is_for_serving(deployment):
         return False
-    polled = found.last_polled
-    return not found.paused and polled is not None and datetime.now(UTC) - polled < ASKED
+    polled = deployment.last_polled
+    return not deployment.paused and polled is not None and datetime.now(UTC) - polled < ASKED
+
+
+def overlap_of(deployment: DeploymentResponse) -> Overlap:
+    """Return what becomes of a run whose deployment is running already."""
+    limit = _limit_of(deployment)
+    if limit is None:
+        return "allow"
+    return "skip" if limit.collision_strategy is ConcurrencyLimitStrategy.CANCEL_NEW else "wait"
+
+
+def _copied(schedule: DeploymentSchedule) -> DeploymentScheduleCreate:
+    return DeploymentScheduleCreate(
+        schedule=schedule.schedule, active=schedule.active, parameters=schedule.parameters, slug=schedule.slug
+    )
+
+
+def _limit_of(deployment: DeploymentResponse | None) -> ConcurrencyLimitConfig | None:
+    if deployment is None or deployment.global_concurrency_limit is None:
+        return None
+    options = deployment.concurrency_options
+    strategy = options.collision_strategy if options else ConcurrencyLimitStrategy.ENQUEUE
+    return ConcurrencyLimitConfig(limit=deployment.global_concurrency_limit.limit, collision_strategy=strategy)
 
 
 def _limit(overlap: Overlap) -> ConcurrencyLimitConfig | None:
