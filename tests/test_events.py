@@ -17,7 +17,7 @@ from prefect.client.orchestration import get_client
 from flows.automations.notify_on_failure import notify_on_failure
 from tests.executors import executor
 from tests.plans import node, plan
-from vibe_prefect import NodeContext, WorkflowExecutor, WorkflowNode
+from vibe_prefect import NodeContext, WorkflowExecutor, WorkflowNode, run_plan
 
 pytestmark = pytest.mark.server
 POLL_SECONDS = 0.2
@@ -40,11 +40,16 @@ async def write(node: WorkflowNode, context: NodeContext) -> dict[str, Any]:
 
 
 async def events(run: WorkflowExecutor, prefix: str = "vibe-prefect.") -> list[dict[str, Any]]:
-    """Return the events about a run that the server has, oldest first."""
+    """Return the events about an executor's run that the server has, oldest first."""
     assert run.last_run is not None
+    return await events_of(run.last_run.flow_run_id, prefix)
+
+
+async def events_of(run: object, prefix: str = "vibe-prefect.") -> list[dict[str, Any]]:
+    """Return the events about a run that the server has, oldest first."""
     wanted = {
         "event": {"prefix": [prefix]},
-        "related": {"id": [f"prefect.flow-run.{run.last_run.flow_run_id}"]},
+        "related": {"id": [f"prefect.flow-run.{run}"]},
         "order": "ASC",
     }
     async with get_client() as client:
@@ -79,7 +84,11 @@ async def test_each_node_and_the_run_send_one_event() -> None:
     assert failed["resource"]["prefect.resource.id"] == f"vibe-prefect.node.{run.last_run.flow_run_id}.bad"
     assert failed["payload"]["error"].startswith("refused xxx")
     assert len(failed["payload"]["error"]) < 1_100
-    assert by_name["vibe-prefect.run.failed"]["payload"]["failed_nodes"] == ["bad"]
+    ended = by_name["vibe-prefect.run.failed"]["payload"]
+    assert ended["failed_nodes"] == ["bad"]
+    assert ended["reason"].startswith("plan 'told': 1 of 3 nodes failed, 1 skipped\n  bad: refused xxx")
+    assert ended["resume"] == f"vibe-prefect resume {ended['run_name']}"
+    assert f"/flow-run/{run.last_run.flow_run_id}" in ended["run_url"]
     assert {"prefect.flow", "prefect.flow-run"} <= {
         one["prefect.resource.id"].rpartition(".")[0] for one in failed["related"]
     }
@@ -107,11 +116,48 @@ async def test_files_are_assets_with_their_lineage() -> None:
     assert upstream == {"draft.txt": [], "final.txt": ["draft.txt"]}
 
 
+async def test_a_plan_that_is_refused_when_it_begins_is_a_failed_run() -> None:
+    state = await run_plan({"id": "refused"}, return_state=True)
+    assert state.is_failed()
+
+    async def told() -> list[dict[str, Any]]:
+        return await events_of(state.state_details.flow_run_id)
+
+    (event,) = await until(told, 1)
+    assert event["event"] == "vibe-prefect.run.failed"
+    assert event["payload"]["plan_id"] == "refused"
+    assert event["payload"]["reason"] == state.message
+    assert event["payload"]["resume"] is None, "there is nothing to go on with"
+
+
+async def test_a_run_that_is_stopped_is_told_with_the_command_that_goes_on() -> None:
+    begun = asyncio.Event()
+
+    async def hang(node: WorkflowNode) -> dict[str, Any]:
+        begun.set()
+        await asyncio.sleep(600)
+        return {}
+
+    run = executor(hang)
+    running = asyncio.create_task(run.execute_plan(plan(node("slow"), id="stopped")))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    async def told() -> list[dict[str, Any]]:
+        return await events(run, "vibe-prefect.run.")
+
+    (event,) = await until(told, 1)
+    assert event["event"] == "vibe-prefect.run.crashed"
+    assert event["payload"]["resume"].startswith("vibe-prefect resume stopped-")
+
+
 async def test_an_automation_reacts_to_a_failed_run() -> None:
     with listening() as (address, heard):
 
         async def about(plan_id: str) -> list[dict[str, Any]]:
-            return [told for told in map(json.loads, heard) if told["plan"] == plan_id]
+            return [told for told in map(json.loads, heard) if told["plan_id"] == plan_id]
 
         automation = await notify_on_failure(address, name="test: notify on failure")
         try:
@@ -121,7 +167,11 @@ async def test_an_automation_reacts_to_a_failed_run() -> None:
             async with get_client() as client:
                 await client.delete_automation(automation)
         (told,) = await about("alarming")
-        assert told["run"].startswith("alarming-")
+        assert told["run_name"].startswith("alarming-")
+        assert told["failed_nodes"] == ["bad"]
+        assert told["reason"].startswith("plan 'alarming': 1 of 1 nodes failed")
+        assert told["resume"] == f"vibe-prefect resume {told['run_name']}"
+        assert "/flow-run/" in told["run_url"]
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""An automation that posts to a web address whenever a run of a plan fails.
+"""An automation that posts to a web address whenever a run of a plan ends without success.
 
 python -m flows.automations.notify_on_failure https://example.org/hook
 """
@@ -18,7 +18,12 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from pydantic import SecretStr
 
 NAME = "vibe-prefect: notify on failure"
-PAYLOAD = '{"plan": "{{ event.payload.plan_id }}", "run": "{{ event.payload.run_name }}"}'
+FACTS = ("plan_id", "run_name", "run_url", "reason", "failed_nodes", "resume")
+"""What is posted of an event, as JSON: plan, run, address, reason, failed nodes, and the command that goes on."""
+
+PAYLOAD = "{" + ", ".join(f'"{fact}": {{{{ event.payload.{fact} | tojson }}}}' for fact in FACTS) + "}"
+
+ENDS = {f"vibe-prefect.run.{end}" for end in ("failed", "crashed", "cancelled")}
 
 
 async def notify_on_failure(address: str, name: str = NAME) -> UUID:
@@ -33,7 +38,7 @@ async def notify_on_failure(address: str, name: str = NAME) -> UUID:
     automation = AutomationCore(
         name=name,
         trigger=EventTrigger(
-            expect={"vibe-prefect.run.failed"},
+            expect=ENDS,
             match={"prefect.resource.id": "vibe-prefect.run.*"},
             posture=Posture.Reactive,
             threshold=1,

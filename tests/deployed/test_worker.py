@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -109,6 +110,25 @@ async def assert_told_off(client: PrefectClient, run: UUID) -> None:
         assert expected[kind] is None or task["state"]["message"] == expected[kind]
 
 
+async def assert_end_is_an_event(client: PrefectClient, run: UUID, end: str) -> None:
+    """The end of the run is an event that says which run it was and how to go on."""
+    wanted = {
+        "event": {"prefix": ["vibe-prefect.run."]},
+        "related": {"id": [f"prefect.flow-run.{run}"]},
+    }
+
+    async def look() -> list[dict[str, Any]] | None:
+        response = await client.request("POST", "/events/filter", json={"filter": wanted, "limit": 10})
+        return list(response.json()["events"]) or None
+
+    events = await until(look, f"an event of the end of {run}")
+    assert [event["event"] for event in events] == [f"vibe-prefect.run.{end}"]
+    payload = events[0]["payload"]
+    name = (await client.read_flow_run(run)).name
+    assert (payload["run_name"], payload["resume"]) == (name, f"vibe-prefect resume {name}")
+    assert payload["plan_id"] == name.rpartition("-")[0].rpartition("-")[0]
+
+
 async def test_deploys_and_executes(station: Station) -> None:
     async with get_client() as client:
         run = await trigger(client, POOL)
@@ -133,6 +153,7 @@ async def test_cancelled(station: Station) -> None:
         await client.set_flow_run_state(run, Cancelling())  # as the button in the UI does it
         assert (await in_state(client, run, "Cancelled", "Crashed", "Completed")).state_name == "Cancelled"
         await assert_told_off(client, run)
+        await assert_end_is_an_event(client, run, "cancelled")
         await assert_the_rest_is_done(client, station, "cancelled", run)
 
 
@@ -145,6 +166,7 @@ async def test_stopped(number: signal.Signals, station: Station) -> None:
         found = await ended(client, run)
         assert found.state_name == "Crashed"
         await assert_told_off(client, run)
+        await assert_end_is_an_event(client, run, "crashed")
         station.start()
         await assert_the_rest_is_done(client, station, id, run)
 

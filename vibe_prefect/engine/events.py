@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
+from prefect.utilities.urls import url_for
 
+from vibe_prefect.engine.drain import uses_embedded_server
+from vibe_prefect.engine.plan_store import plan_id_of
+from vibe_prefect.errors import PlanRunError
 from vibe_prefect.models import WorkflowNode
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.outputs import bounded, cut
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
+from vibe_prefect.settings import load_settings
+from vibe_prefect.tools.secrets import scrubbed
 
 PREFIX = "vibe-prefect"
 
@@ -34,8 +40,6 @@ class RunEvents(RunObserver):
         """Name the run that the events are about."""
         self._flow_run = flow_run
         self._plan_id = plan_id
-        self._related = [{"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"}]
-        self._related[0] |= {"prefect.resource.role": "flow-run", "prefect.resource.name": flow_run.name}
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Send `vibe-prefect.node.completed`, `.failed` or `.skipped`."""
@@ -56,12 +60,11 @@ class RunEvents(RunObserver):
 
     def run_finished(self, result: ExecutionResult) -> None:
         """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where that is so."""
-        resource = {
-            "prefect.resource.id": f"{PREFIX}.run.{self._flow_run.id}",
-            "prefect.resource.name": self._flow_run.name,
-        }
+        resource = _run_resource(self._flow_run)
         failed = result.ids(ExecutionStatus.FAILED)
+        reason = str(PlanRunError(result)) if failed else None
         facts = {
+            **_end_facts(self._flow_run, reason, resume_command(self._flow_run.name) if failed else None),
             **{status.value: result.count(status) for status in ExecutionStatus if result.count(status)},
             "nodes": len(result.node_results),
             "duration": result.total_duration,
@@ -73,10 +76,55 @@ class RunEvents(RunObserver):
             self._send("replan.suggested", resource, {"count": len(result.replan_suggestions), "suggestions": told})
 
     def _send(self, name: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
-        payload = {"plan_id": self._plan_id, "run_name": self._flow_run.name, **facts}
-        emit_event(
-            f"{PREFIX}.{name}",
-            resource={**resource, f"{PREFIX}.plan-id": self._plan_id},
-            related=[dict(one) for one in self._related],
-            payload=payload,
-        )
+        _send(name, self._flow_run, self._plan_id, resource, facts)
+
+
+def announce_end(flow_run: FlowRun, state: State[Any]) -> None:
+    """Send `vibe-prefect.run.failed`, `.crashed` or `.cancelled` for a run that ended before all its nodes had.
+
+    This is for a plan that was refused, a key that is missing where the run works, a signal, a process that is gone.
+
+    Args:
+        flow_run: The run.
+        state: The state in which it ended.
+    """
+    end = "cancelled" if state.type is StateType.CANCELLING else state.type.value.lower()  # Prefect's hook comes before
+    resume = None if end == "failed" else resume_command(flow_run.name)
+    facts = {**_end_facts(flow_run, state.message or f"the run was {end}", resume), "failed_nodes": []}
+    _send(f"run.{end}", flow_run, plan_id_of(flow_run.parameters) or "", _run_resource(flow_run), facts)
+
+
+async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
+    """Send the event of a run's end where Prefect calls this, in the run's process or in that of its worker.
+
+    A run whose nodes have all ended told so itself.
+    """
+    outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
+    if not isinstance(outcome, PlanRunError) and load_settings().events:
+        announce_end(flow_run, state)
+
+
+def _run_resource(flow_run: FlowRun) -> dict[str, str]:
+    return {"prefect.resource.id": f"{PREFIX}.run.{flow_run.id}", "prefect.resource.name": flow_run.name}
+
+
+def _end_facts(flow_run: FlowRun, reason: str | None, resume: str | None) -> dict[str, Any]:
+    return {
+        "run_url": None if uses_embedded_server() else url_for("flow-run", obj_id=flow_run.id),
+        "reason": cut(scrubbed(reason), MAX_TEXT) if reason is not None else None,
+        "resume": resume,
+    }
+
+
+def _send(name: str, flow_run: FlowRun, plan_id: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
+    related = {
+        "prefect.resource.id": f"prefect.flow-run.{flow_run.id}",
+        "prefect.resource.role": "flow-run",
+        "prefect.resource.name": flow_run.name,
+    }
+    emit_event(
+        f"{PREFIX}.{name}",
+        resource={**resource, f"{PREFIX}.plan-id": plan_id},
+        related=[related],
+        payload={"plan_id": plan_id, "run_name": flow_run.name, **facts},
+    )

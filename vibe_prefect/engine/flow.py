@@ -24,6 +24,7 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
+from vibe_prefect.engine.events import announce_end_by_hook
 from vibe_prefect.engine.followup import Outlets, RunFeedback
 from vibe_prefect.engine.lineage import (
     FLOW_NAME,
@@ -220,6 +221,9 @@ run_plan = PlanFlow(
     name=FLOW_NAME,
     persist_result=False,
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", BoundedTaskRunner()),
+    on_failure=[announce_end_by_hook],
+    on_crashed=[announce_end_by_hook],
+    on_cancellation=[announce_end_by_hook],
 )
 run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""

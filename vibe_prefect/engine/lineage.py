@@ -35,10 +35,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 from prefect.states import Crashed
 
+from vibe_prefect.engine.events import announce_end
 from vibe_prefect.engine.record_files import refuse_links
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError, printable
-from vibe_prefect.settings import variable
+from vibe_prefect.settings import load_settings, variable
 
 logger = logging.getLogger(__name__)
 
@@ -228,6 +229,8 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
         raise RunInUseError(_not_over(earlier))
     state = Crashed(message=f"The process of this run ended; the run {by.name!r} resumes it.")
     await client.set_flow_run_state(earlier.id, state, force=True)
+    if load_settings().events:
+        announce_end(earlier, state)
 
 
 def _not_over(run: FlowRun) -> str:

@@ -14,13 +14,10 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from vibe_prefect.engine.plan_store import kept_plan, plan_parameter
+from vibe_prefect.engine.plan_store import PLAN, plan_id_of, plan_parameter
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.plan_weight import SMALL_BYTES, slim_data, weight
-
-PLAN = "plan"
-"""Name of the parameter."""
 
 BLOCK_REFERENCE = "$ref"
 """A mapping with this key is a block to Prefect, wherever it stands. In a plan it may be part of a JSON Schema."""
@@ -63,11 +60,8 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         Returns:
             `None` where they hold only the name or the path of a plan, which nothing has looked up yet.
         """
-        plan = parameters.get(PLAN)
-        kept = kept_plan(plan)
-        data: Mapping[str, object] = cast("Any", plan) if isinstance(plan, Mapping) else {}
-        plan_id = kept.plan_id if kept else data.get("id")
-        return f"{plan_id}-{generate_slug(2)}" if isinstance(plan_id, str) else None
+        plan_id = plan_id_of(parameters)
+        return f"{plan_id}-{generate_slug(2)}" if plan_id is not None else None
 
     def with_options(self, *args: Any, **options: Any) -> PlanFlow:
         """Return this flow with other options; see `prefect.Flow.with_options`."""

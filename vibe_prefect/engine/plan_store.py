@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +25,9 @@ from vibe_prefect.errors import KeptPlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.plan_weight import SMALL_BYTES, inline_limit, slim_data, weight
 from vibe_prefect.settings import variable
+
+PLAN = "plan"
+"""Name of the flow's parameter that holds the plan, or names it."""
 
 PLANS_FOLDER = "plans"
 """Where the storage of records has the kept plans, each as `<sha256>.json`."""
@@ -54,6 +58,19 @@ def kept_plan(value: object) -> KeptPlan | None:
     """Return the reference that a parameter `plan` is; `None` for anything else."""
     match = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
     return KeptPlan(match[1], match[2]) if match else None
+
+
+def plan_id_of(parameters: Mapping[str, Any]) -> str | None:
+    """Return the id of a run's plan; `None` where its parameters hold only the name or the path of one.
+
+    Args:
+        parameters: What the server is given.
+    """
+    plan = parameters.get(PLAN)
+    kept = kept_plan(plan)
+    data: Mapping[str, object] = cast("Any", plan) if isinstance(plan, Mapping) else {}
+    plan_id = kept.plan_id if kept else data.get("id")
+    return plan_id if isinstance(plan_id, str) else None
 
 
 async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: PrefectClient) -> dict[str, Any] | str:
