@@ -90,7 +90,8 @@ def announce_end(flow_run: FlowRun, state: State[Any]) -> None:
     """
     end = "cancelled" if state.type is StateType.CANCELLING else state.type.value.lower()  # Prefect's hook comes before
     resume = None if end == "failed" else resume_command(flow_run.name)
-    facts = {**_end_facts(flow_run, state.message or f"the run was {end}", resume), "failed_nodes": []}
+    no_nodes: list[str] = []
+    facts = {**_end_facts(flow_run, state.message or f"the run was {end}", resume), "failed_nodes": no_nodes}
     _send(f"run.{end}", flow_run, plan_id_of(flow_run.parameters) or "", _run_resource(flow_run), facts)
 
 
