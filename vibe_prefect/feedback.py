@@ -16,6 +16,11 @@ REPLAN_BELOW = 0.7
 SLOW_WITHOUT_ESTIMATE = 0.1
 SLOW_FACTOR = 1.5
 
+SIMULATED = "simulated"
+NOT_JUDGED = "not judged"
+FROM_TEMPLATE = "from a template, without a model"
+"""Remarks on nodes that completed, each in the words that people read; see `remark_on`."""
+
 MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
 """Keys of a call to a model, in a tool result's `metadata["usage"]`."""
 
@@ -102,6 +107,22 @@ def judged_quality(metadata: Mapping[str, Any]) -> float | None:
     return min(1.0, max(0.0, float(judged))) if _is_number(judged) else None
 
 
+def remark_on(result: Any) -> str | None:
+    """Return what a node's output is not, though the node completed; `None` where there is nothing to remark.
+
+    Args:
+        result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, and the
+            simulation marks what it returns.
+    """
+    facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
+    metadata = _metadata(facts)
+    if facts.get("simulated") is True:
+        return SIMULATED
+    if metadata.get("judged") is False:
+        return NOT_JUDGED
+    return FROM_TEMPLATE if metadata.get("written_by") == "template" else None
+
+
 def judged_evidence(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a tool's metadata list under `evidence`."""
     listed = metadata.get("evidence")
@@ -147,6 +168,7 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
     evidence = judged_evidence(_metadata(facts))
     return {
         "execution_quality": score,
+        **_measured(judged_quality(_metadata(facts))),
         **({"evidence": list(evidence)} if evidence else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
@@ -165,6 +187,7 @@ def failure_feedback(
     """Return the feedback about a node that failed."""
     return {
         "execution_quality": 0.0 if failure.quality is None else failure.quality,
+        **_measured(failure.quality),
         **({"evidence": list(failure.evidence)} if failure.evidence else {}),
         "error_type": failure.error_type,
         "error_message": sendable(failure.message, MAX_STATE),
@@ -178,6 +201,11 @@ def failure_feedback(
         "suggested_changes": suggested_changes(failure),
         "replan_reason": f"execution_failure_{failure.error_type.lower()}",
     }
+
+
+def _measured(score: float | None) -> dict[str, float]:
+    """Return the quality that somebody judged, apart from the contract's guess; nothing where nobody did."""
+    return {} if score is None else {"measured_quality": score}
 
 
 def replan_suggestion(node_id: str, feedback: dict[str, Any]) -> dict[str, Any] | None:

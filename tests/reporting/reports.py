@@ -50,9 +50,11 @@ def failed(id: str, begin: float, took: float, error: str) -> NodeResult:
     return NodeResult(id, ExecutionStatus.FAILED, None, error, took, at(begin))
 
 
-def learned(quality: float = 0.8, **usage: Any) -> dict[str, Any]:
+def learned(judged: float | None = None, **usage: Any) -> dict[str, Any]:
+    """Return feedback about a node, by default of one that nobody judged, of which the contract guesses 0.8."""
     return {
-        "execution_quality": quality,
+        "execution_quality": 0.8 if judged is None else judged,
+        **({} if judged is None else {"measured_quality": judged}),
         "resource_usage": {"cpu_time": 0.1, "memory_usage": 1_000, "scope": "thread", "efficiency_ratio": 1.5} | usage,
         "performance_metrics": {"duration": 1.0, "expected_duration": 2.0, "efficiency": 1.5},
         "replan_indicators": [],

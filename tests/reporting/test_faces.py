@@ -69,7 +69,7 @@ def test_the_summary_says_what_matters_in_order() -> None:
     text = markdown_summary(release_report())
     heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     assert heads == [
-        "✗ Failed in 10.0 s - 8 nodes: 1 failed, 1 skipped, 6 completed",
+        "✗ Failed in 10.0 s - 8 nodes: 1 failed, 1 skipped, 6 completed; 2 gates: 0.70, 0.90",
         "Failed nodes",
         "To go on with what is left",
         "Plan",

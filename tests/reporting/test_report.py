@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,8 +20,11 @@ from tests.reporting.reports import (
 )
 from vibe_prefect import ExecutionStatus, NodeResult, UsageError, build_graph
 from vibe_prefect.reporting.critical import measured_path
+from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.outputs import MAX_FILES, MAX_PREVIEW, OutputFile, output_files, preview_of
 from vibe_prefect.reporting.report import RunReport, moment
+from vibe_prefect.reporting.table import feedback_table
+from vibe_prefect.reporting.words import UNKNOWN, headline
 from vibe_prefect.sendable import MAX_ERROR
 
 
@@ -68,7 +72,7 @@ def test_what_has_no_result_yet_is_pending_and_nothing_is_made_up() -> None:
     assert (a.status, b.status) == (ExecutionStatus.RUNNING, ExecutionStatus.PENDING)
     assert (a.duration, a.quality, a.cost_usd, a.memory, b.started_at) == (None,) * 5
     assert (report.seconds, report.parallel_efficiency, report.critical_path) == (None, None, ())
-    assert (report.totals.quality, report.totals.cost_usd, report.totals.tokens) == (None, None, None)
+    assert (report.totals.qualities, report.totals.cost_usd, report.totals.tokens) == ((), None, None)
 
 
 def test_totals_count_what_this_run_paid_for() -> None:
@@ -78,7 +82,34 @@ def test_totals_count_what_this_run_paid_for() -> None:
     assert (totals.input_tokens, totals.output_tokens, totals.tokens) == (1_500, 800, 2_300)
     assert totals.cost_usd == 0.0123
     assert totals.unpriced == 1  # `voice` asked a model and nobody knows for how much
-    assert totals.quality == pytest.approx((0.8 * 3 + 0.9 + 0.7 + 0.0) / 6)
+    assert totals.qualities == (0.7, 0.9), "what nobody judged counts for nothing"
+
+
+def test_headline_names_what_was_judged_and_what_was_not() -> None:
+    wanted = plan(node("a"), node("b"), node("c"), node("d"))
+    result = result_of(
+        wanted,
+        done("a", 0, 1, "text"),
+        replace(done("b", 0, 1), result={"result": "text", "metadata": {"judged": False}}),
+        replace(done("c", 0, 1), result={"result": "text", "metadata": {"written_by": "template"}}),
+        replace(done("d", 0, 1), result={"result": "text", "simulated": True}),
+    )
+    assert headline(reported(wanted, result)).endswith(
+        "4 nodes; 1 not judged; 1 from a template, without a model; 1 simulated"
+    )
+    result.add_feedback("a", learned(0.9))
+    result.add_feedback("d", learned(0.4))
+    report = reported(wanted, result)
+    assert "4 nodes; 2 gates: 0.40, 0.90; 1 not judged" in headline(report)
+    assert "Gates: **0.40, 0.90**" in markdown_summary(report)
+    statuses = [row["status"] for row in feedback_table(report)]
+    assert statuses == [
+        "completed",
+        "completed, not judged",
+        "completed, from a template, without a model",
+        "completed, simulated",
+    ]
+    assert [row["quality"] for row in feedback_table(report)] == [0.9, UNKNOWN, UNKNOWN, 0.4]
 
 
 def test_a_reused_nodes_cost_is_not_this_runs() -> None:

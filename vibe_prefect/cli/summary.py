@@ -57,7 +57,7 @@ def summary(report: RunReport, width: int | None) -> list[Text]:
     shown = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
     used = [column for column in _COLUMNS if any(column.value(node) is not None for node in shown)]
     whole = len(shown) == len(report.nodes)
-    rows = [_row(report, node, leads[node.id] if whole else "", used) for node in shown]
+    rows = [_row(node, leads[node.id] if whole else "", used) for node in shown]
     lines = columns([_heading(used), *rows], width)
     more = len(report.nodes) - len(shown)
     return [*lines, Text(f"  and {more:,} more", "dim")] if more else lines
@@ -87,11 +87,11 @@ def _heading(used: list[_Column]) -> list[Text]:
     return [*left, *(Text(column.title, "dim", justify="right") for column in used), Text()]
 
 
-def _row(report: RunReport, node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
-    status = "reused" if node.reused else node.status.value
+def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
+    status = ", ".join(["reused" if node.reused else node.status.value, *([node.remark] if node.remark else [])])
     return [
         Text.assemble(SYMBOLS[node.status], " ", (lead, "dim"), one_line(node.id)),
-        Text(_work(report, node), "cyan"),
+        Text(_work(node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),
         Text(brief(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
@@ -103,9 +103,7 @@ def _cell(column: _Column, node: NodeReport) -> Text:
     return Text("" if value is None else column.show(value), "dim", justify="right")
 
 
-def _work(report: RunReport, node: NodeReport) -> str:
-    if report.simulated:
-        return f"{node.type}, simulated"
+def _work(node: NodeReport) -> str:
     return f"{node.type}, {one_line(node.tool)}" if node.tool else node.type.value
 
 

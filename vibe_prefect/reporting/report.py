@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.errors import UsageError
+from vibe_prefect.feedback import remark_on
 from vibe_prefect.graph import Edge, GraphNode
 from vibe_prefect.handlers import LLM_TOOL, output_of
 from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
@@ -105,7 +106,7 @@ class NodeReport:
     """Seconds that the plan expected."""
 
     quality: float | None
-    """How good its output is, 0 to 1."""
+    """How good a judge or a check found what it was given, 0 to 1; `None` where nothing was judged."""
 
     efficiency: float | None
     """The expected by the actual duration, at most 2; `None` where nothing was expected."""
@@ -158,6 +159,9 @@ class NodeReport:
     preview: str | None
     """Its output as text, cut."""
 
+    remark: str | None = None
+    """What its output is not, though it completed: simulated, not judged, or from a template in place of a model."""
+
     @property
     def tokens(self) -> int | None:
         """Tokens read and written together; `None` when neither is known."""
@@ -188,8 +192,11 @@ class Totals:
     reused: int
     """Number of nodes that were reused from an earlier run."""
 
-    quality: float | None
-    """The mean of the qualities that are known, 0 to 1; a failed node counts as 0."""
+    qualities: tuple[float, ...]
+    """What judges and checks found, 0 to 1, the lowest first."""
+
+    remarks: Mapping[str, int]
+    """How many nodes have each remark."""
 
     node_seconds: float | None
     """The durations of the nodes that this run worked on, together."""
@@ -395,7 +402,7 @@ def _node(
         started_at=result.started_at if result.status in BEGUN else None,
         duration=result.duration if result.status in RAN else None,
         expected=expected,
-        quality=feedback.get("execution_quality"),
+        quality=feedback.get("measured_quality"),
         efficiency=usage.get("efficiency_ratio") if expected is not None else None,
         attempts=usage.get("attempts"),
         cpu_time=usage.get("cpu_time"),
@@ -413,6 +420,7 @@ def _node(
         suggestions=_texts(changes),
         files=output_files(output),
         preview=preview_of(output),
+        remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
     )
 
 
@@ -423,14 +431,14 @@ def _texts(values: Any) -> tuple[str, ...]:
 def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
     counts = Counter(node.status for node in nodes)
     worked = [node for node in nodes if node.executed]
-    qualities = [node.quality for node in nodes if node.quality is not None]
     costs = [node.cost_usd for node in worked if node.cost_usd is not None]
     durations = [node.duration for node in worked if node.duration is not None]
     return Totals(
         nodes=len(nodes),
         statuses={status: counts[status] for status in ExecutionStatus},
         reused=sum(node.reused for node in nodes),
-        quality=sum(qualities) / len(qualities) if qualities else None,
+        qualities=tuple(sorted(node.quality for node in nodes if node.quality is not None)),
+        remarks=Counter(node.remark for node in nodes if node.remark is not None),
         node_seconds=sum(durations) if durations else None,
         input_tokens=added([node.input_tokens for node in worked]),
         output_tokens=added([node.output_tokens for node in worked]),

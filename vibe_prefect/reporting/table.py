@@ -7,7 +7,7 @@ from typing import Any
 
 from vibe_prefect.reporting.escape import cell
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.reporting.words import STATUS_ORDER, UNKNOWN
+from vibe_prefect.reporting.words import STATUS_ORDER, UNKNOWN, status
 from vibe_prefect.units import counted
 
 MAX_ROWS = 1_000
@@ -70,7 +70,7 @@ def _row(node: NodeReport) -> Row:
         cell(node.id, 100),
         node.type.value,
         cell(node.tool, MAX_CELL) if node.tool else UNKNOWN,
-        f"{node.status.value}{' (reused)' if node.reused else ''}",
+        status(node),
         _rounded(node.quality),
         _rounded(node.duration),
         _rounded(node.expected),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from vibe_prefect.reporting.report import RunReport, Totals, moment
+from vibe_prefect.reporting.report import NodeReport, RunReport, Totals, moment
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.units import counted, seconds
 
@@ -19,6 +19,9 @@ SYMBOLS = {
 }
 UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
 """What stands for a value that is not known."""
+
+MAX_GATES = 5
+"""Scores that a headline names."""
 
 STATUS_ORDER = (
     ExecutionStatus.FAILED,
@@ -34,10 +37,28 @@ _BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"}
 
 
 def headline(report: RunReport) -> str:
-    """Return the result in one line, such as `Failed in 12.3 s - 17 nodes: 1 failed, 3 skipped, 13 completed`."""
+    """Return the result in one line, such as `Failed in 12.3 s - 9 nodes: 1 failed, 8 completed; 2 gates: 0.40, 0.90`.
+
+    What was not judged, or not written by a model, is said as well.
+    """
     totals = report.totals
     took = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
-    return f"{verdict(report)}{took} - {counts(totals)}"
+    remarks = [f"{count:,} {remark}" for remark, count in totals.remarks.items() if not report.simulated]
+    judged = [f"{counted(len(totals.qualities), 'gate')}: {gates(totals)}"] if totals.qualities else []
+    return f"{verdict(report)}{took} - {'; '.join([counts(totals), *judged, *remarks])}"
+
+
+def gates(totals: Totals) -> str:
+    """Return what judges and checks found, the lowest first; `UNKNOWN` where nothing was judged."""
+    shown = ", ".join(ratio(quality) for quality in totals.qualities[:MAX_GATES])
+    more = len(totals.qualities) - MAX_GATES
+    return f"{shown} and {more:,} higher" if more > 0 else shown or UNKNOWN
+
+
+def status(node: NodeReport) -> str:
+    """Return a node's status, with what its output is not, such as `completed, not judged`."""
+    word = node.status.value
+    return ", ".join([f"{word} (reused)" if node.reused else word, *([node.remark] if node.remark else [])])
 
 
 def verdict(report: RunReport) -> str:
