@@ -54,7 +54,7 @@ def test_simulated_run_prints_plain_lines(tmp_path: Path, prefect_server: str) -
     percents = [int(line[1:4]) for line in lines if line.startswith("[")]
     assert (percents, percents[-1]) == (sorted(percents), 100)
     assert any(line.startswith("✓ simulated run completed: 17 nodes in ") for line in lines)
-    assert lines[-1].startswith(f"  {prefect_server.removesuffix('/api')}/runs/flow-run/")
+    assert lines[-1].startswith(f"  {prefect_server.removesuffix('/api')}/v2/runs/flow-run/")
     assert not CONTROL.search(outcome.out)
     assert not (tmp_path / "outputs").exists()
 

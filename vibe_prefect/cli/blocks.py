@@ -10,7 +10,7 @@ from vibe_prefect.cli.console import out
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.plans import ready
-from vibe_prefect.cli.standing import standing_server, ui_address
+from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import UsageError
 from vibe_prefect.planfile import read_text
@@ -21,12 +21,13 @@ _NAME = re.compile(r"[a-z0-9-]+")
 def register() -> int:
     """Make the block type for stored plans known to the server."""
     from vibe_prefect.engine.blocks import SLUG, WorkflowPlanBlock
+    from vibe_prefect.engine.ui_pages import ui_page
 
     server = standing_server()
     ask(server, _register())
     screen = out()
     screen.say(f"registered the block type {WorkflowPlanBlock.get_block_type_name()!r} on {server.api_url}")
-    if address := ui_address(f"/blocks/catalog/{SLUG}/create"):
+    if address := ui_page(f"/blocks/catalog/{SLUG}/create"):
         screen.say(f"store a plan  {address}")
     return ExitCode.COMPLETED
 

@@ -13,7 +13,7 @@ from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.plans import ReadyPlan, ready
 from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
-from vibe_prefect.cli.standing import standing_server, ui_address
+from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
@@ -142,9 +142,10 @@ def _done(deployment: PlanDeployment) -> str:
 def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) -> None:
     """Say how to run it."""
     from vibe_prefect.engine.plan_store import kept_plan
+    from vibe_prefect.engine.ui_pages import ui_page
     from vibe_prefect.settings import variable
 
-    if address := ui_address(f"/deployments/deployment/{id}"):
+    if address := ui_page(f"/deployments/deployment/{id}"):
         screen.say(f"run it   {address}")
     else:
         screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")

@@ -41,9 +41,9 @@ class Server:
         """Return where the UI shows a flow run; `None` when nothing serves a UI."""
         if self.embedded is not None:
             return None
-        from prefect.utilities.urls import url_for
+        from vibe_prefect.engine.ui_pages import run_page
 
-        return url_for("flow-run", obj_id=flow_run_id)
+        return run_page(flow_run_id)
 
     def kill(self) -> None:
         """End the server at once, if it is ours."""

@@ -19,7 +19,7 @@ from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.interrupt import Ending, SignalWatch
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
-from vibe_prefect.cli.standing import standing_or_started, ui_address
+from vibe_prefect.cli.standing import standing_or_started
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.engine.server_settings import CLIENT_SETTINGS
@@ -61,7 +61,9 @@ def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> 
     reading = schedule.reading()
     with ExitStack() as stack:
         server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
-        screen.say(f"Prefect server  {ui_address() or server.api_url}")
+        from vibe_prefect.engine.ui_pages import ui_page
+
+        screen.say(f"Prefect server  {ui_page() or server.api_url}")
         ask(server, _serve(plans, screen, reading, drop_schedules=schedule.no_cron))
     tell("no longer serving")
     return ExitCode.COMPLETED
@@ -94,6 +96,7 @@ async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading |
     from vibe_prefect.engine.deployments import PlanDeployment
     from vibe_prefect.engine.operator_roots import roots_environment
     from vibe_prefect.engine.redeployment import schedule_changes
+    from vibe_prefect.engine.ui_pages import ui_page
 
     os.environ.update(roots_environment([served.path for served in plans]))  # for the processes of the runs
     before = await _before(plans)
@@ -107,7 +110,7 @@ async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading |
             served.name, vibe, str(served.path), schedule, earlier=earlier, drop_schedules=drop_schedules
         )
         id = await runner.aadd_deployment(deployment.build())
-        address = ui_address(f"/deployments/deployment/{id}")
+        address = ui_page(f"/deployments/deployment/{id}")
         screen.say(Text.assemble((served.name, "bold"), f"  {one_line(vibe)}"))
         screen.say(f"  run it  {address or f'prefect deployment run run-plan/{served.name}'}")
         for line in schedule_changes(earlier, deployment) if earlier else ():

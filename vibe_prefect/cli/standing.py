@@ -106,14 +106,6 @@ def own_origins(host: str, port: int) -> list[str]:
     return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
-def ui_address(path: str = "") -> str | None:
-    """Return the address of a page of the server's UI; `None` when it has none that we know."""
-    from prefect.settings import get_current_settings
-
-    address = get_current_settings().ui_url
-    return f"{address.rstrip('/')}{path}" if address else None
-
-
 def _found() -> Server | None:
     configured = configured_api_url()
     if configured is not None:

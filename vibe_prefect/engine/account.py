@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.utilities.urls import url_for
 
 from vibe_prefect.compiler import (
     Backing,
@@ -28,6 +27,7 @@ from vibe_prefect.engine.plan_store import recorded_plan
 from vibe_prefect.engine.runner import usage_of_record
 from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
 from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
 from vibe_prefect.feedback import success_feedback
 from vibe_prefect.graph import build_graph
@@ -184,7 +184,7 @@ def identity_of(seen: SeenRun) -> RunIdentity:
         state=flow_run.state_name or "Unknown",
         resume_command=None if completed else resume_command(flow_run.name),
         output_root=str(seen.output_root),
-        run_url=url_for("flow-run", obj_id=flow_run.id),
+        run_url=run_page(flow_run.id),
         simulated=bool(flow_run.parameters.get("simulate")),
     )
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
-from prefect.utilities.urls import url_for
 
 from vibe_prefect.engine.drain import uses_embedded_server
 from vibe_prefect.engine.plan_store import plan_id_of
+from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
 from vibe_prefect.models import WorkflowNode
 from vibe_prefect.progress import RunObserver
@@ -111,7 +111,7 @@ def _run_resource(flow_run: FlowRun) -> dict[str, str]:
 
 def _end_facts(flow_run: FlowRun, reason: str | None, resume: str | None) -> dict[str, Any]:
     return {
-        "run_url": None if uses_embedded_server() else url_for("flow-run", obj_id=flow_run.id),
+        "run_url": None if uses_embedded_server() else run_page(flow_run.id),
         "reason": cut(scrubbed(reason), MAX_TEXT) if reason is not None else None,
         "resume": resume,
     }

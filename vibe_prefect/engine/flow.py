@@ -24,6 +24,7 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.budget import spent_before
+from vibe_prefect.engine.drain import uses_embedded_server
 from vibe_prefect.engine.events import announce_end_by_hook
 from vibe_prefect.engine.followup import Outlets, RunFeedback
 from vibe_prefect.engine.lineage import (
@@ -48,6 +49,7 @@ from vibe_prefect.engine.seeds import Seed, plant
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.engine.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
@@ -125,6 +127,9 @@ class RunOptions:
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
 
+
+PLAN_TAG = "plan:"
+"""What comes before the plan's id in the tag of its runs."""
 
 _options: ContextVar[RunOptions | None] = ContextVar("vibe_prefect_run_options", default=None)
 
@@ -250,7 +255,9 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = options.compiled.plan.id
     redact_logs()
-    await _put_plan_into_name(client, flow_run, plan_id)
+    if not uses_embedded_server():
+        await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
+    await _name_after_plan(client, flow_run, plan_id)
     await check_ready(client, options.compiled, options.tools)
     earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
     root = await root_of(client, earlier)
@@ -296,14 +303,16 @@ def _retries_left(flow_run: FlowRun) -> bool:
     return flow_run.run_count <= (flow_run.empirical_policy.retries or 0)
 
 
-async def _put_plan_into_name(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
-    """Put the plan's id before the name that Prefect chose for a run that was created elsewhere.
+async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
+    """Tag a run with its plan's id, and put that before the name that Prefect chose for one that was created elsewhere.
 
-    The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it.
+    The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it. Tags that
+    are set around the flow's call would be those of its tasks too, each of which then asks for a limit's slot.
     """
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
-        await client.set_flow_run_name(flow_run_id=flow_run.id, name=flow_run.name)
+    flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}"})
+    await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 
 async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:

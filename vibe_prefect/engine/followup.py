@@ -11,7 +11,6 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
-from prefect.utilities.urls import url_for
 
 from vibe_prefect.compiler import Backing, CompiledPlan
 from vibe_prefect.engine.artifacts import ProgressBoard, publish_artifacts, tolerate
@@ -20,6 +19,7 @@ from vibe_prefect.engine.documents import write_report
 from vibe_prefect.engine.drain import uses_embedded_server
 from vibe_prefect.engine.events import RunEvents
 from vibe_prefect.engine.storage import RecordStore
+from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
@@ -99,7 +99,7 @@ class RunFeedback:
             state="Failed" if failed else "Completed",
             resume_command=resume_command(name) if failed else None,
             output_root=str(self._output_root),
-            run_url=None if uses_embedded_server() else url_for("flow-run", obj_id=self._flow_run.id),
+            run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
             simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
         )
 

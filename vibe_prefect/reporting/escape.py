@@ -12,7 +12,11 @@ from urllib.parse import quote, urlsplit
 
 from vibe_prefect.characters import UNSEEN, visible
 
-_MARKDOWN = re.compile(r"[&<>\"`|\[\]()!*_~#\\{}$^]|^[-+=.:]|^\d+(?=[.)])")
+_MARKDOWN = re.compile(
+    r"[&<>`|\[\]*~#\\{}$^]"
+    r"|(?<![^\W_])_+|_+(?![^\W_])"  # between letters and digits it is no emphasis
+    r"|^[-+=.:]|^\d+(?=[.)])"
+)
 """What markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address in the
 text may still become a link to just that address."""
 

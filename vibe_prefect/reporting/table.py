@@ -21,6 +21,7 @@ MAX_CELL = 200
 
 COLUMNS = (
     "node",
+    "error",
     "type",
     "tool",
     "status",
@@ -33,7 +34,10 @@ COLUMNS = (
     "cost USD",
     "suggestions",
 )
-"""The columns in order. Units stand in their names, so that the cells are numbers."""
+"""The columns in order; those in which no node has a value are left out. Units stand in their names, so that the cells
+are numbers."""
+
+_ALWAYS = frozenset({"node", "type", "status"})
 
 Row = dict[str, Any]
 
@@ -61,13 +65,17 @@ def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: 
         kept[index] = row
     rows = [kept[index] for index in sorted(kept)]
     missing = len(order) - len(rows)
-    return [*rows, _note(missing)] if missing else rows
+    empty = {column for column in COLUMNS if all(row[column] in ("", UNKNOWN) for row in rows)} - _ALWAYS
+    if missing:
+        rows.append(_note(missing))
+    return [{column: value for column, value in row.items() if column not in empty} for row in rows]
 
 
 def _row(node: NodeReport) -> Row:
     suggestions = "; ".join(node.suggestions)
     values = (
         cell(node.id, 100),
+        cell(node.error, MAX_CELL) if node.error else "",
         node.type.value,
         cell(node.tool, MAX_CELL) if node.tool else UNKNOWN,
         status(node),
@@ -85,7 +93,7 @@ def _row(node: NodeReport) -> Row:
 
 def _note(missing: int) -> Row:
     text = f"{counted(missing, 'more node')} left out of this table"
-    return {**dict.fromkeys(COLUMNS, ""), COLUMNS[0]: "…", COLUMNS[-1]: text}
+    return {**dict.fromkeys(COLUMNS, ""), "node": f"… {text}"}
 
 
 def _rounded(value: float | None, digits: int = 3) -> float | str:
