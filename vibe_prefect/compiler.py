@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -12,13 +13,14 @@ from vibe_prefect.errors import PlanError, Position, Problem
 from vibe_prefect.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
 from vibe_prefect.keys import canonical_json, node_key
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan_tree import tree_nodes
 from vibe_prefect.planfile import PlanShapeError
 from vibe_prefect.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve_policy
 from vibe_prefect.template_names import references
 from vibe_prefect.templates import is_template
 from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-from vibe_prefect.work_checks import CheckedNode, WorkChecks, loose_nodes
+from vibe_prefect.work_checks import CheckedNode, WorkChecks
 
 __all__ = [
     "MAX_RETRY_DELAY",
@@ -156,7 +158,9 @@ def whole_error(
 
 
 def _nodes_of(plan: WorkflowPlan, graph: PlanGraph | None, limits: PlanLimits | None) -> list[CheckedNode]:
-    return list(graph.nodes.values() if graph else loose_nodes(plan, limits))
+    if graph is not None:
+        return list(graph.nodes.values())
+    return list(islice(tree_nodes(plan.root_nodes), (limits or PlanLimits()).max_nodes))
 
 
 def _sorted(problems: Iterable[Problem]) -> list[Problem]:

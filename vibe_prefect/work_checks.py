@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from vibe_prefect.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanLimits, PlanSource, dotted
+from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanSource, dotted
 from vibe_prefect.keys import canonical_json
-from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowPlan
+from vibe_prefect.models import NodePolicy, WorkflowPlan
 from vibe_prefect.plan_repair import owner_of
+from vibe_prefect.plan_tree import TreeNode
 from vibe_prefect.plan_values import value_problems
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.tools.base import (
@@ -30,36 +30,8 @@ MAX_NAMED = 20
 """How many nodes a message names before it only counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class LooseNode:
-    """A node of a plan whose structure does not hold: enough to check its own work."""
-
-    node: WorkflowNode
-    """The node as written."""
-
-    path: DataPath
-    """Path within the plan's data."""
-
-    dependencies: tuple[str, ...]
-    """Ids of the nodes that it depends on, as written."""
-
-
-CheckedNode = GraphNode | LooseNode
+CheckedNode = GraphNode | TreeNode
 """A node of a plan, whose structure holds or does not."""
-
-
-def loose_nodes(plan: WorkflowPlan, limits: PlanLimits | None) -> Iterator[LooseNode]:
-    """Yield the nodes of a plan whose structure does not hold, up to as many as a plan may have."""
-    limits = limits or PlanLimits()
-    stack: list[tuple[WorkflowNode, DataPath]] = [
-        (node, ("root_nodes", index)) for index, node in reversed(list(enumerate(plan.root_nodes)))
-    ]
-    for _ in range(limits.max_nodes):
-        if not stack:
-            return
-        node, path = stack.pop()
-        yield LooseNode(node, path, tuple(node.dependencies))
-        stack += [(child, (*path, "children", index)) for index, child in reversed(list(enumerate(node.children)))]
 
 
 class WorkChecks:
