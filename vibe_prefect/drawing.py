@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from vibe_prefect.characters import UNSENDABLE
 from vibe_prefect.graph import Edge, EdgeKind, GraphNode, PlanGraph
 from vibe_prefect.layout import Layout, Orientation, Point, arrange
 from vibe_prefect.models import WorkflowNodeType
@@ -33,7 +34,6 @@ SVG_MAX_EDGES = 2_000
 SVG_MAX_NODES = 2_000
 
 EDGE_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _shown(graph: PlanGraph, max_nodes: int, max_edges: int) -> _Shown:
 
 def one_line(text: str) -> str:
     """Return text without the characters that XML and mermaid cannot hold, on one line."""
-    return " ".join(_CONTROLS.sub(" ", text).split())
+    return " ".join(UNSENDABLE.sub(" ", text).split())
 
 
 # --- mermaid ---------------------------------------------------------------------------------

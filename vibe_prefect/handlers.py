@@ -15,7 +15,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.template_filling import fill_in_all
-from vibe_prefect.templates import TEMPLATE_NAMES
+from vibe_prefect.templates import template_values
 from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, ToolTraits, inputs_of_format
 from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
@@ -236,19 +236,6 @@ async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str
     }
 
 
-def template_values(context: NodeContext) -> dict[str, Any]:
-    """Return what the templates of a node's inputs can name."""
-    values: dict[str, Any] = {
-        "outputs": context.previous_outputs,
-        "vibe": context.vibe.model_dump(),
-        "plan_id": context.plan_id,
-        "node_id": context.node.id,
-        "description": context.node.description,
-    }
-    assert values.keys() == TEMPLATE_NAMES
-    return values
-
-
 async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
     """Call a tool; what comes back was successful, and holds no secret.
 
@@ -279,7 +266,7 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
     tool = context.tools.get(name)
     inputs = tool_inputs(node, name, tool)
     if tool is not None:
-        inputs = await fill_inputs(tool, inputs, template_values(context))
+        inputs = await fill_inputs(tool, inputs, template_values(context.tool_context))
     outcome = await invoke(name, inputs, context)
     named = node.parameters.get("tool") is not None
     return {
