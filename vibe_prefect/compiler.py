@@ -186,12 +186,11 @@ class _Compiler:
             place = graph.nodes[id]
             work = self._work(bindings[id], versions)
             dependency_keys = [keys[dependency] for dependency in place.dependencies]
-            keys[id] = node_key(place.node, work, self._variation(place.node), dependency_keys)
+            own = place.node.policy.variation
+            variation = self._plan.policy.variation if own is None else own
+            keys[id] = node_key(place.node, work, variation, dependency_keys)
         nodes = {id: _compiled(bindings[id], keys[id], place) for id, place in graph.nodes.items()}
         return CompiledPlan(self._plan, graph, nodes, versions)
-
-    def _variation(self, node: WorkflowNode) -> str | int | None:
-        return self._plan.policy.variation if node.policy.variation is None else node.policy.variation
 
     def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
         """Return what stands in the key for the doing of the node's work."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from vibe_prefect.budget import PRICE_IT, Spending
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
@@ -62,24 +62,21 @@ def cost_forecast(
         return None
     paid = earlier or {}
     known = [paid[id] for id in calls if id in paid]
-    unpriced = {compiled.nodes[id].tool or "" for id, cost in calls.items() if cost.usd is None}
+    unpriced = {compiled.nodes[id].tool for id, cost in calls.items() if cost.usd is None}
+    settings = (tools.traits(name).price_setting for name in unpriced)
     return CostForecast(
         len(calls),
         sum(calls.values(), Spending()),
         len(known),
         sum(known, Spending()),
         tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
-        tuple(sorted({_price_it(tools.traits(name).price_setting) for name in unpriced})),
+        tuple(sorted({f"set {setting}" if setting else PRICE_IT for setting in settings})),
     )
 
 
 def paying_nodes(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> tuple[str, ...]:
     """Return the nodes that would pay for something, of those that would run; see `cost_forecast`."""
     return tuple(id for id in runs if _most(compiled, compiled.nodes[id], tools) is not None)
-
-
-def _price_it(setting: str | None) -> str:
-    return f"set {setting}" if setting else PRICE_IT
 
 
 def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
@@ -97,12 +94,7 @@ def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimi
     if all(above) and not any(True for _ in walk_templates(inputs)):
         given = [cast("ModelLimits", one).max_tokens for one in above]
         read = min(read, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, given))
-    return limits.spending(_text(inputs.get("model")), read, _number(inputs.get("max_tokens")))
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    model, written = inputs.get("model"), inputs.get("max_tokens")
+    return limits.spending(
+        model if isinstance(model, str) else None, read, written if isinstance(written, int) else None
+    )

@@ -328,7 +328,8 @@ class _Svg:
     def _legend(self, y: float) -> list[str]:
         x = _MARGIN
         parts: list[str] = []
-        for kind in (kind for kind in WorkflowNodeType if self._uses(kind)):
+        types = {node.node.type for node in self._shown.nodes}
+        for kind in (kind for kind in WorkflowNodeType if kind in types):
             parts.append(
                 f'<rect class="bar {kind}" x="{x:.0f}" y="{y - 10:.0f}" width="11" height="11" rx="3"/>'
                 f'<text class="key" x="{x + 17:.0f}" y="{y:.0f}">{kind}</text>'
@@ -344,9 +345,6 @@ class _Svg:
             )
             x += 54 + 6.6 * len(kind)
         return parts
-
-    def _uses(self, kind: WorkflowNodeType) -> bool:
-        return any(node.node.type is kind for node in self._shown.nodes)
 
 
 def _opening(width: float, height: float, role: str) -> str:

@@ -23,7 +23,7 @@ from vibe_prefect.tools.base import (
     input_problems,
     inputs_of_format,
 )
-from vibe_prefect.tools.registry import HOW_TO_CONFIGURE
+from vibe_prefect.tools.registry import HOW_TO_RUN
 from vibe_prefect.tools.run_files import RunFiles, leaves_folder, plain_path
 
 MAX_NAMED = 20
@@ -208,5 +208,5 @@ def _unbacked_finding(ids: list[str]) -> Finding:
     verb = "node has" if len(ids) == 1 else "nodes have"
     return Finding.advised(
         f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}",
-        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run",
+        HOW_TO_RUN,
     )

@@ -21,6 +21,9 @@ SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
 HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
 """What an operator does to have the tools of a model."""
 
+HOW_TO_RUN = f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
+"""What to do about a node that nothing can run."""
+
 
 class ToolRegistry:
     """Tools by name. A later tool of the same name replaces the earlier one."""

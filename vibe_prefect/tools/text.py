@@ -208,7 +208,8 @@ def combine(
         ToolInputError: A part has no text, there are no parts, or their number is not that of the
             headings.
     """
-    given = _dependencies(context) if parts is None else _given(parts)
+    stated = [(f"parts[{index}]", part) for index, part in enumerate(parts or ())]
+    given = _dependencies(context) if parts is None else stated
     texts = [_text_of(place, part) for place, part in given]
     if headings is not None:
         texts = _under_headings(texts, headings, heading_level)
@@ -379,10 +380,6 @@ def _template_file(workspace: Workspace, name: str) -> str:
     if len(content) > DEFAULT_MAX_BYTES:
         raise ToolInputError(f"template_fill: template_file {name!r} is over {DEFAULT_MAX_BYTES:,} bytes")
     return _decoded(content, "template_fill", name)
-
-
-def _given(parts: list[Any]) -> list[tuple[str, Any]]:
-    return [(f"parts[{index}]", part) for index, part in enumerate(parts)]
 
 
 def _dependencies(context: ToolContext) -> list[tuple[str, Any]]:
