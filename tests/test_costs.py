@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,13 +129,15 @@ def test_the_dry_run_counts_pictures(folder: Path) -> None:
 
 
 async def test_a_tool_of_ones_own_states_its_price_and_keeps_to_the_budget(folder: Path) -> None:
-    @tool(name="translate", version="1")
+    def most_cost(inputs: Mapping[str, Any]) -> Spending:
+        return Spending(usd=0.25)
+
+    @tool(name="translate", version="1", most_cost=most_cost)
     async def translate(text: str, context: ToolContext) -> ToolResult:
         async with paid_call(context.get("budget"), Spending(usd=0.25)) as charge:
             charge.used = Spending(usd=0.2)
         return ToolResult(True, {"text": text.upper()}, {"usage": {"cost_usd": 0.2}})
 
-    translate.most_cost = lambda inputs: Spending(usd=0.25)
     tools = ToolRegistry([translate])
     subject = plan(*(node(f"t{i}", parameters={"tool": "translate", "tool_inputs": {"text": "x"}}) for i in range(4)))
     compiled = compile_plan(subject, tools=tools)

@@ -35,11 +35,10 @@ from vibe_prefect.handlers import (
     raw_inputs,
     simulate,
     takes_context,
-    template_values,
     tool_inputs,
     tool_of,
 )
-from vibe_prefect.templates import InvalidTemplateError
+from vibe_prefect.templates import InvalidTemplateError, template_values
 from vibe_prefect.tools import TemplateText
 
 
@@ -344,13 +343,16 @@ async def test_an_input_that_is_a_template_itself_reaches_the_tool_as_written() 
     assert raw_inputs(fill) == {"template"}
     context = context_for(node("a"))
     inputs = {"template": "{{ title }}", "title": "{{ description }}"}
-    assert await fill_inputs(fill, inputs, template_values(context)) == {"template": "{{ title }}", "title": "do a"}
+    assert await fill_inputs(fill, inputs, template_values(context.tool_context)) == {
+        "template": "{{ title }}",
+        "title": "do a",
+    }
     assert inputs["title"] == "{{ description }}"
 
 
 def test_what_templates_can_name_is_plain_data() -> None:
     outputs = {"b": 1}
-    assert template_values(context_for(node("a"), outputs=outputs)) == {
+    assert template_values(context_for(node("a"), outputs=outputs).tool_context) == {
         "outputs": outputs,
         "vibe": {"description": "a test", "style": "dark", "constraints": [], "domain": None, "metadata": {}},
         "plan_id": "plan",

@@ -16,6 +16,7 @@ from tests.plans import node, plan
 from vibe_prefect import (
     NodePolicy,
     ToolRegistry,
+    Vibe,
     WorkflowNode,
     WorkflowNodeType,
     WorkflowPlan,
@@ -310,3 +311,17 @@ def test_another_process_finds_the_same_keys(seed: str) -> None:
         text=True,
     )
     assert json.loads(done.stdout) == keys_to_compare()
+
+
+def test_a_description_that_fills_an_input_puts_the_vibe_that_it_names_into_the_key() -> None:
+    @tool(name="llm_generate", version="1")
+    def generate(prompt: str) -> str:
+        return prompt
+
+    def key(description: str, style: str) -> str:
+        wish = Vibe(description="A wish", style=style)
+        subject = WorkflowPlan(id="p", source_vibe=wish, root_nodes=[node("a", description=description)])
+        return compile_plan(subject, tools=ToolRegistry([generate])).nodes["a"].key
+
+    assert key("In {{ vibe.style }} words", "calm") != key("In {{ vibe.style }} words", "loud")
+    assert key("In few words", "calm") == key("In few words", "loud")

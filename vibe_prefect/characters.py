@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import re
 
-_UNSENDABLE = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
+_HALVES = "\ud800-\udfff"
+_UNSENDABLE = f"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_HALVES}\ufffe\uffff"
 _UNSEEN = "\r\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+
+WORD_BREAKS = "\xad\u200b\u2060"
+"""Where a word may be wrapped, or may not be, without a sign of it."""
+
+HALF = re.compile(f"[{_HALVES}]")
+"""Half of a character: a surrogate that stands alone."""
 
 UNSENDABLE = re.compile(f"[{_UNSENDABLE}]")
 """Control characters but tab and line breaks; lone surrogates, which have no UTF-8; what is no character at all."""

@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from vibe_prefect.errors import CheckpointSchemaError, ResultTypeError, shorten
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowPlan
+from vibe_prefect.plan_tree import data_nodes, tree_nodes
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 CHECKPOINT_SCHEMA: Literal["1.0"] = "1.0"
@@ -50,12 +51,9 @@ def plan_data(plan: WorkflowPlan) -> dict[str, Any]:
         data = plan.model_dump(mode="json")
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(f"the plan {plan.id!r} holds something that cannot be JSON: {error}") from error
-    stack: list[dict[str, Any]] = [data]
-    while stack:
-        item = stack.pop()
+    for item in (data, *(node for _, node in data_nodes(data))):
         policy = {name: value for name, value in item.pop("policy").items() if value is not None}
-        item |= {"policy": policy} if policy else {}
-        stack += item.get("root_nodes", item.get("children", ()))
+        item.update({"policy": policy} if policy else {})
     return data
 
 
@@ -189,11 +187,5 @@ def _known(model: type[BaseModel], data: Any) -> Any:
 
 
 def _in_plan_order(plan: WorkflowPlan, results: dict[str, NodeResult]) -> dict[str, NodeResult]:
-    ordered: dict[str, NodeResult] = {}
-    stack = plan.root_nodes[::-1]
-    while stack:
-        node = stack.pop()
-        if node.id in results:
-            ordered[node.id] = results[node.id]
-        stack += node.children[::-1]
-    return ordered | results
+    ids = (place.node.id for place in tree_nodes(plan.root_nodes))
+    return {id: results[id] for id in ids if id in results} | results

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 from uuid import uuid4
 
-from vibe_prefect.backing import Backing, Backings, Simulate
+from vibe_prefect.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.errors import PlanError, Position, Problem
 from vibe_prefect.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
-from vibe_prefect.handlers import tool_inputs, tool_of
 from vibe_prefect.keys import canonical_json, node_key
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan_tree import tree_nodes
 from vibe_prefect.planfile import PlanShapeError
+from vibe_prefect.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve_policy
 from vibe_prefect.template_names import references
-from vibe_prefect.templates import is_template, walk_templates
+from vibe_prefect.templates import is_template
 from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-from vibe_prefect.work_checks import CheckedNode, WorkChecks, loose_nodes
+from vibe_prefect.work_checks import CheckedNode, WorkChecks
 
 __all__ = [
     "MAX_RETRY_DELAY",
@@ -31,35 +33,6 @@ __all__ = [
     "resolve_policy",
     "whole_error",
 ]
-
-MAX_RETRY_DELAY = 600.0
-"""Seconds that no delay before a retry exceeds."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionPolicy:
-    """How a node is executed, all layers resolved."""
-
-    retries: int = 0
-    """How many more times a failing node is tried."""
-
-    retry_delays: tuple[float, ...] = ()
-    """Seconds before each retry."""
-
-    retry_jitter: float = 0.0
-    """How far a delay may stray, as a part of it."""
-
-    timeout: float | None = None
-    """Seconds that one attempt may take."""
-
-    limits: tuple[str, ...] = ()
-    """Names of Prefect global concurrency limits to hold a slot of."""
-
-    tags: tuple[str, ...] = ()
-    """Prefect tags of the author's."""
-
-    cache: Literal["default", "recompute", "disable"] = "default"
-    """Whether a record is reused, the node runs again in every run, or no record is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +56,9 @@ class CompiledNode:
 
     dependencies: tuple[str, ...]
     """Ids whose outputs it is given."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
 
     @property
     def id(self) -> str:
@@ -147,11 +123,11 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
         tools = default_registry()
     tools = adapted(tools)
     graph, problems = check_graph(plan, source, limits)
-    backings = Backings(tools, frozenset(handled_types), Simulate(simulate))
-    problems += WorkChecks(plan, backings, source).problems(_nodes_of(plan, graph, limits))
+    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
+    problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
     if graph is None or problems:
         raise PlanError(_sorted(problems), source.name if source else plan.id)
-    return _Compiler(plan, backings, dict(type_policies or {})).compile(graph)
+    return _Compiler(plan, bindings).compile(graph)
 
 
 def whole_error(
@@ -176,13 +152,15 @@ def whole_error(
         return error
     plan, doubts = part.repaired.plan, part.repaired.doubts
     graph, found = check_graph(plan, part.source, limits, doubts)
-    backings = Backings(tools, frozenset(handled_types), Simulate(simulate))
-    found += WorkChecks(plan, backings, part.source, doubts).problems(_nodes_of(plan, graph, limits))
+    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate))
+    found += WorkChecks(plan, bindings, part.source, doubts).problems(_nodes_of(plan, graph, limits))
     return PlanError(_sorted([*part.problems, *part.repaired.named(found)]), error.name)
 
 
 def _nodes_of(plan: WorkflowPlan, graph: PlanGraph | None, limits: PlanLimits | None) -> list[CheckedNode]:
-    return list(graph.nodes.values() if graph else loose_nodes(plan, limits))
+    if graph is not None:
+        return list(graph.nodes.values())
+    return list(islice(tree_nodes(plan.root_nodes), (limits or PlanLimits()).max_nodes))
 
 
 def _sorted(problems: Iterable[Problem]) -> list[Problem]:
@@ -190,90 +168,55 @@ def _sorted(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.position or nowhere)
 
 
-def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
-    """Return the policy that the layers make together, a later layer before an earlier one."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged |= {name: value for name, value in layer if value is not None}
-    retries: int = merged.get("retries", 0)
-    delay: float = merged.get("retry_delay", 1.0)
-    factor: float = merged.get("retry_backoff", 2.0)
-    return ExecutionPolicy(
-        retries=retries,
-        retry_delays=tuple(min(MAX_RETRY_DELAY, delay * factor**attempt) for attempt in range(retries)),
-        retry_jitter=merged.get("retry_jitter", 0.3),
-        timeout=merged.get("timeout"),
-        limits=tuple(merged.get("limits", ())),
-        tags=tuple(merged.get("tags", ())),
-        cache=merged.get("cache", "default"),
-    )
-
-
 class _Compiler:
     """One plan's way through the compiler."""
 
-    def __init__(
-        self,
-        plan: WorkflowPlan,
-        backings: Backings,
-        type_policies: Mapping[WorkflowNodeType, NodePolicy],
-    ) -> None:
+    def __init__(self, plan: WorkflowPlan, bindings: Bindings) -> None:
         self._plan = plan
-        self._backings = backings
-        self._type_policies = type_policies
-        self._policies: dict[tuple[WorkflowNodeType, NodePolicy, NodePolicy | None], ExecutionPolicy] = {}
+        self._bindings = bindings
         self._salt = uuid4().hex
 
     def compile(self, graph: PlanGraph) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked."""
-        used = {tool_of(place.node, self._backings.tools) for place in graph.nodes.values()}
-        versions = {
-            name: tool_version(tool) for name in sorted(filter(None, used)) if (tool := self._backings.tools.get(name))
-        }
+        bindings = {id: self._bindings.of(place.node) for id, place in graph.nodes.items()}
+        named = sorted({binding.named for binding in bindings.values() if binding.named is not None})
+        versions = {name: tool_version(tool) for name in named if (tool := self._bindings.tools.get(name))}
         keys: dict[str, str] = {}
         for id in (id for group in graph.groups for id in group):
             place = graph.nodes[id]
+            work = self._work(bindings[id], versions)
             dependency_keys = [keys[dependency] for dependency in place.dependencies]
-            keys[id] = node_key(place.node, self._work(place.node, versions), self._variation(place), dependency_keys)
-        nodes = {id: self._compiled(place, keys[id]) for id, place in graph.nodes.items()}
+            own = place.node.policy.variation
+            variation = self._plan.policy.variation if own is None else own
+            keys[id] = node_key(place.node, work, variation, dependency_keys)
+        nodes = {id: _compiled(bindings[id], keys[id], place) for id, place in graph.nodes.items()}
         return CompiledPlan(self._plan, graph, nodes, versions)
 
-    def _compiled(self, place: GraphNode, key: str) -> CompiledNode:
-        node, backing = place.node, self._backings.of(place.node)
-        assert backing is not None
-        return CompiledNode(node, key, backing, self._backings.tool_name(node), self._policy(node), place.dependencies)
-
-    def _policy(self, node: WorkflowNode) -> ExecutionPolicy:
-        tool = self._backings.tool(node)
-        own: NodePolicy | None = getattr(tool, "default_policy", None)
-        layer = (node.type, node.policy, own)
-        if layer not in self._policies:
-            defaults = self._type_policies.get(node.type, NodePolicy())
-            self._policies[layer] = resolve_policy(own or NodePolicy(), defaults, self._plan.policy, node.policy)
-        return self._policies[layer]
-
-    def _variation(self, place: GraphNode) -> str | int | None:
-        return self._plan.policy.variation if place.node.policy.variation is None else place.node.policy.variation
-
-    def _work(self, node: WorkflowNode, versions: Mapping[str, str]) -> str:
-        backing = self._backings.of(node)
-        name = tool_of(node, self._backings.tools)
-        work = f"tool {name} {versions[name]}" if backing is Backing.TOOL and name else str(backing)
-        if backing is Backing.TOOL and (_names_vibe(node) or getattr(self._backings.tool(node), "uses_vibe", False)):
+    def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
+        """Return what stands in the key for the doing of the node's work."""
+        name = binding.tool_name
+        work = f"tool {name} {versions[name]}" if name is not None else str(binding.backing)
+        if binding.traits.uses_vibe or _names_vibe(binding):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
-        if backing is Backing.TOOL and name and self._reads_otherwise(node, name):
+        if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
-        return work if self._policy(node).cache == "default" else f"{work} anew {self._salt}"
-
-    def _reads_otherwise(self, node: WorkflowNode, name: str) -> bool:
-        """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
-        inputs = tool_inputs(node, name, self._backings.tools.get(name))
-        written: Mapping[str, Any] = node.parameters.get("tool_inputs") or {}
-        task = None if "task" in written else inputs.get("task")
-        return is_template(task) or b"{#" in canonical_json(inputs)
+        return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
 
 
-def _names_vibe(node: WorkflowNode) -> bool:
-    inputs = node.parameters.get("tool_inputs")
-    return any("vibe" in text and "vibe" in references(text).names for _, text in walk_templates(inputs))
+def _compiled(binding: NodeBinding, key: str, place: GraphNode) -> CompiledNode:
+    assert binding.backing is not None
+    return CompiledNode(
+        place.node, key, binding.backing, binding.tool_name, binding.policy, place.dependencies, binding.inputs
+    )
+
+
+def _names_vibe(binding: NodeBinding) -> bool:
+    texts = (template.text for template in binding.templates)
+    return any("vibe" in text and "vibe" in references(text).names for text in texts)
+
+
+def _reads_otherwise(binding: NodeBinding) -> bool:
+    """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
+    task = binding.inputs.get("task") if "task" in binding.described else None
+    return is_template(task) or b"{#" in canonical_json(binding.inputs)

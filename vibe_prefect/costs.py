@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from vibe_prefect.budget import PRICE_IT, Spending
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
-from vibe_prefect.handlers import tool_inputs
 from vibe_prefect.llm.calls import ModelLimits
 from vibe_prefect.templates import walk_templates
-from vibe_prefect.tools.base import Tool
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -64,14 +62,15 @@ def cost_forecast(
         return None
     paid = earlier or {}
     known = [paid[id] for id in calls if id in paid]
-    unpriced = {compiled.nodes[id].tool or "" for id, cost in calls.items() if cost.usd is None}
+    unpriced = {compiled.nodes[id].tool for id, cost in calls.items() if cost.usd is None}
+    settings = (tools.traits(name).price_setting for name in unpriced)
     return CostForecast(
         len(calls),
         sum(calls.values(), Spending()),
         len(known),
         sum(known, Spending()),
         tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
-        tuple(sorted({_price_it(tools.get(name)) for name in unpriced})),
+        tuple(sorted({f"set {setting}" if setting else PRICE_IT for setting in settings})),
     )
 
 
@@ -80,40 +79,22 @@ def paying_nodes(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegis
     return tuple(id for id in runs if _most(compiled, compiled.nodes[id], tools) is not None)
 
 
-def _price_it(tool: Tool | None) -> str:
-    setting = getattr(tool, "price_setting", None)
-    return f"set {setting}" if setting else PRICE_IT
-
-
 def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
     """Return the most that a node's call can cost; `None` where it pays for nothing."""
-    limits = _limits(node, tools)
-    if limits is not None:
-        return _most_of_model(compiled, node, limits, tools)
-    tool = tools.get(node.tool) if node.tool else None
-    most_cost = getattr(tool, "most_cost", None)
-    return most_cost(tool_inputs(node.node, node.tool or "", tool)) if most_cost is not None else None
-
-
-def _limits(node: CompiledNode, tools: ToolRegistry) -> ModelLimits | None:
-    tool = tools.get(node.tool) if node.tool else None
-    return getattr(tool, "model_limits", None)
+    traits = tools.traits(node.tool)
+    if traits.model_limits is not None:
+        return _most_of_model(compiled, node, traits.model_limits, tools)
+    return traits.most_cost(node.inputs) if traits.most_cost is not None else None
 
 
 def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
-    name = node.tool or ""
-    inputs = tool_inputs(node.node, name, tools.get(name))
+    inputs = node.inputs
     read = limits.context_tokens
-    above = [_limits(compiled.nodes[id], tools) for id in node.dependencies]
+    above = [tools.traits(compiled.nodes[id].tool).model_limits for id in node.dependencies]
     if all(above) and not any(True for _ in walk_templates(inputs)):
         given = [cast("ModelLimits", one).max_tokens for one in above]
         read = min(read, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, given))
-    return limits.spending(_text(inputs.get("model")), read, _number(inputs.get("max_tokens")))
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    model, written = inputs.get("model"), inputs.get("max_tokens")
+    return limits.spending(
+        model if isinstance(model, str) else None, read, written if isinstance(written, int) else None
+    )

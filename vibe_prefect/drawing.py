@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from vibe_prefect.characters import UNSENDABLE
 from vibe_prefect.graph import Edge, EdgeKind, GraphNode, PlanGraph
 from vibe_prefect.layout import Layout, Orientation, Point, arrange
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 
 Statuses = Mapping[str, ExecutionStatus]
 
@@ -31,8 +33,7 @@ MERMAID_MAX_LENGTH = 50_000
 SVG_MAX_EDGES = 2_000
 SVG_MAX_NODES = 2_000
 
-_EDGE_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]+")
+EDGE_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,13 @@ def _shown(graph: PlanGraph, max_nodes: int, max_edges: int) -> _Shown:
     everything = graph.edges
     drawable = [edge for edge in everything if edge.source in ids and edge.target in ids]
     if len(drawable) > max_edges:
-        drawable = sorted(drawable, key=lambda edge: _EDGE_RANK[edge.kind])[:max_edges]
+        drawable = sorted(drawable, key=lambda edge: EDGE_RANK[edge.kind])[:max_edges]
     return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(everything) - len(drawable))
 
 
 def one_line(text: str) -> str:
     """Return text without the characters that XML and mermaid cannot hold, on one line."""
-    return " ".join(_CONTROLS.sub(" ", text).split())
+    return " ".join(UNSENDABLE.sub(" ", text).split())
 
 
 # --- mermaid ---------------------------------------------------------------------------------
@@ -93,19 +94,14 @@ _RESERVED = frozenset(
         "subgraph",
     }
 )
-_ARROWS = {EdgeKind.DATA: "-->", EdgeKind.HIERARCHY: "-.->", EdgeKind.ORDER: "==>"}
+EDGE_ARROWS = {EdgeKind.DATA: "-->", EdgeKind.HIERARCHY: "-.->", EdgeKind.ORDER: "==>"}
 _MERMAID_CLASSES = {
     "analyze": "fill:#dbeafe,stroke:#2563eb,color:#0f172a",
     "generate": "fill:#dcfce7,stroke:#16a34a,color:#0f172a",
     "transform": "fill:#fef3c7,stroke:#d97706,color:#0f172a",
     "validate": "fill:#fae8ff,stroke:#a21caf,color:#0f172a",
     "composite": "fill:#e2e8f0,stroke:#475569,color:#0f172a",
-    "pending": "fill:#f1f5f9,stroke:#94a3b8,color:#334155",
-    "running": "fill:#dbeafe,stroke:#2563eb,stroke-width:3px,color:#0f172a",
-    "completed": "fill:#dcfce7,stroke:#16a34a,color:#0f172a",
-    "failed": "fill:#fee2e2,stroke:#dc2626,stroke-width:3px,color:#0f172a",
-    "skipped": "fill:#f1f5f9,stroke:#94a3b8,stroke-dasharray:4 3,color:#475569",
-}
+} | {status.value: style.mermaid for status, style in STATUS_STYLES.items()}
 _SHAPES = {
     WorkflowNodeType.COMPOSITE: ("[[", "]]"),
     WorkflowNodeType.VALIDATE: ("{{", "}}"),
@@ -132,7 +128,7 @@ def _flowchart(shown: _Shown, statuses: Statuses | None) -> str:
     words = {node.node.id: _colour_word(node, statuses) for node in shown.nodes}
     lines = ["flowchart LR"]
     lines += [f"    {_mermaid_node(ids[node.node.id], node, statuses)}:::{words[node.node.id]}" for node in shown.nodes]
-    lines += [f"    {ids[edge.source]} {_ARROWS[edge.kind]} {ids[edge.target]}" for edge in shown.edges]
+    lines += [f"    {ids[edge.source]} {EDGE_ARROWS[edge.kind]} {ids[edge.target]}" for edge in shown.edges]
     if shown.note:
         lines.append(f'    left_out["{shown.note}"]')
     used = dict.fromkeys(words.values())
@@ -186,7 +182,6 @@ _MARGIN = 24.0
 _HEADER = 54.0
 _LEGEND = 44.0
 _MIN_WIDTH = 760.0
-_SYMBOLS = {"completed": "✓", "failed": "✗", "running": "▶", "skipped": "-", "pending": "○"}
 _WIDE, _NARROW = "MW@mw", "ijl.-tfrI1"
 
 _STYLE = """
@@ -310,9 +305,8 @@ class _Svg:
         id, kind = node.node.id, node.node.type.value
         at, width = self._layout.places[id], self._width
         status = _colour_word(node, self._statuses) if self._statuses is not None else ""
-        symbol = (
-            f'<text class="status {status}" x="{width - 24:.1f}" y="28">{_SYMBOLS[status]}</text>' if status else ""
-        )
+        sign = STATUS_STYLES[ExecutionStatus(status)].symbol if status else ""
+        symbol = f'<text class="status {status}" x="{width - 24:.1f}" y="28">{sign}</text>' if status else ""
         hint = f"{id} ({kind}{f', {status}' if status else ''}): {one_line(node.node.description)}"
         detail = f"{kind}{f' · {status}' if status else ''}"
         return (
@@ -334,7 +328,8 @@ class _Svg:
     def _legend(self, y: float) -> list[str]:
         x = _MARGIN
         parts: list[str] = []
-        for kind in (kind for kind in WorkflowNodeType if self._uses(kind)):
+        types = {node.node.type for node in self._shown.nodes}
+        for kind in (kind for kind in WorkflowNodeType if kind in types):
             parts.append(
                 f'<rect class="bar {kind}" x="{x:.0f}" y="{y - 10:.0f}" width="11" height="11" rx="3"/>'
                 f'<text class="key" x="{x + 17:.0f}" y="{y:.0f}">{kind}</text>'
@@ -350,9 +345,6 @@ class _Svg:
             )
             x += 54 + 6.6 * len(kind)
         return parts
-
-    def _uses(self, kind: WorkflowNodeType) -> bool:
-        return any(node.node.type is kind for node in self._shown.nodes)
 
 
 def _opening(width: float, height: float, role: str) -> str:

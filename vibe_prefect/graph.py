@@ -18,9 +18,7 @@ from typing import Protocol
 
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
-
-DataPath = tuple[str | int, ...]
-"""A place in a plan's data: keys and list indices from the top."""
+from vibe_prefect.plan_tree import DataPath, TreeNode, tree_nodes
 
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ID_RULE = "letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
@@ -264,28 +262,20 @@ class _Checker:
 
     def _flatten(self) -> bool:
         """Collect the nodes in plan order; `False` when a limit stops it."""
-        roots = self._plan.root_nodes
-        stack: list[tuple[WorkflowNode, str | None, int, DataPath]] = [
-            (node, None, 1, ("root_nodes", index)) for index, node in reversed(list(enumerate(roots)))
-        ]
-        count = 0
-        while stack:
-            node, parent, depth, path = stack.pop()
-            count += 1
+        for count, place in enumerate(tree_nodes(self._plan.root_nodes), start=1):
             if count > self._limits.max_nodes:
                 found = Finding.advised(f"more than {self._limits.max_nodes:,} nodes", "split the plan")
                 self._problem(found, None, ("root_nodes",), "root_nodes")
                 return False
-            if depth > self._limits.max_depth:
+            if place.depth > self._limits.max_depth:
                 found = too_deep(self._limits.max_depth)
-                self._problem(found, node.id, path, None)
+                self._problem(found, place.node.id, place.path, None)
                 return False
-            self._add(node, len(self._nodes), parent, depth, path)
-            for index, child in reversed(list(enumerate(node.children))):
-                stack.append((child, node.id, depth + 1, (*path, "children", index)))
+            self._add(place)
         return True
 
-    def _add(self, node: WorkflowNode, index: int, parent: str | None, depth: int, path: DataPath) -> None:
+    def _add(self, place: TreeNode) -> None:
+        node, path = place.node, place.path
         self._check_id(node.id, node.id, (*path, "id"), "id")
         if (first := self._nodes.get(node.id)) is not None:
             where = self._position((*first.path, "id")) or dotted(first.path)
@@ -293,7 +283,8 @@ class _Checker:
             return
         dependencies = tuple(dict.fromkeys(node.dependencies))
         children = tuple(dict.fromkeys(child.id for child in node.children))
-        self._nodes[node.id] = GraphNode(node, index, parent, depth, path, dependencies, children)
+        index = len(self._nodes)
+        self._nodes[node.id] = GraphNode(node, index, place.parent, place.depth, path, dependencies, children)
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for index, dependency in enumerate(node.node.dependencies):

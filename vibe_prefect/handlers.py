@@ -15,14 +15,11 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.template_filling import fill_in_all
-from vibe_prefect.templates import TEMPLATE_NAMES
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, inputs_of_format
+from vibe_prefect.templates import template_values
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, ToolTraits, inputs_of_format
 from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
-
-LLM_TOOL = "llm_generate"
-"""The tool that generate nodes use when they name none and it is registered."""
 
 RESULT_TYPES = {
     WorkflowNodeType.ANALYZE: "analysis",
@@ -203,12 +200,7 @@ async def simulate(node: WorkflowNode) -> dict[str, Any]:
 def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     """Return the name of the tool that runs a node, if one does."""
     named = node.parameters.get("tool")
-    if named is not None:
-        return str(named)
-    default = tools.default_for(node.type)
-    if default is not None:
-        return default
-    return LLM_TOOL if node.type is WorkflowNodeType.GENERATE and LLM_TOOL in tools else None
+    return tools.default_for(node.type) if named is None else str(named)
 
 
 def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
@@ -220,7 +212,7 @@ def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict
         tool: The tool, which may have more inputs that default to it.
     """
     inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
-    defaults: Callable[..., dict[str, Any]] | None = getattr(tool, "default_inputs", None)
+    defaults = ToolTraits.of(tool).default_inputs
     if name == LLM_TOOL:
         inputs.setdefault("prompt", node.description)
     return inputs if defaults is None else defaults(node.description, inputs) | inputs
@@ -242,19 +234,6 @@ async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str
         name: value if name in raw else await fill_in_all(value, values, ("tool_inputs", name))
         for name, value in inputs.items()
     }
-
-
-def template_values(context: NodeContext) -> dict[str, Any]:
-    """Return what the templates of a node's inputs can name."""
-    values: dict[str, Any] = {
-        "outputs": context.previous_outputs,
-        "vibe": context.vibe.model_dump(),
-        "plan_id": context.plan_id,
-        "node_id": context.node.id,
-        "description": context.node.description,
-    }
-    assert values.keys() == TEMPLATE_NAMES
-    return values
 
 
 async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
@@ -287,7 +266,7 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
     tool = context.tools.get(name)
     inputs = tool_inputs(node, name, tool)
     if tool is not None:
-        inputs = await fill_inputs(tool, inputs, template_values(context))
+        inputs = await fill_inputs(tool, inputs, template_values(context.tool_context))
     outcome = await invoke(name, inputs, context)
     named = node.parameters.get("tool") is not None
     return {

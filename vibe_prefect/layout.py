@@ -100,7 +100,7 @@ class _Arrangement:
         self._layers = [[self._items[id] for id in layer] for layer in layers]
         self._bends: dict[tuple[str, str], list[_Item]] = {}
         self._room = MAX_BENDS
-        for edge in sorted(edges, key=self._span):
+        for edge in sorted(edges, key=lambda edge: self._items[edge[1]].layer - self._items[edge[0]].layer):
             self._bends[edge] = self._connect(edge)
 
     def layout(self) -> Layout:
@@ -110,9 +110,6 @@ class _Arrangement:
         for sweep in range(SWEEPS):
             self._pull(forward=sweep % 2 == 0)
         return self._finished()
-
-    def _span(self, edge: tuple[str, str]) -> int:
-        return self._items[edge[1]].layer - self._items[edge[0]].layer
 
     def _connect(self, edge: tuple[str, str]) -> list[_Item]:
         source, target = self._items[edge[0]], self._items[edge[1]]

@@ -6,7 +6,6 @@ server's lists of runs for everybody, or hangs a run whose server is on PostgreS
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -14,6 +13,7 @@ from typing import cast
 
 from pydantic import BaseModel
 
+from vibe_prefect.characters import HALF
 from vibe_prefect.errors import Finding, shorten
 from vibe_prefect.graph import DataPath
 
@@ -31,9 +31,6 @@ SMALLEST, LARGEST = -(2**63), 2**64 - 1
 """The integers that orjson, and so the server, writes."""
 
 SEVERAL_PLANS = "make several plans of it"
-
-HALF = re.compile("[\ud800-\udfff]")
-"""Half of a character: a surrogate that stands alone."""
 
 
 @dataclass(frozen=True, slots=True)

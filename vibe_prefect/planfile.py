@@ -24,6 +24,7 @@ from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted, too_de
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.plan_repair import Repaired, owner_of, repair
 from vibe_prefect.plan_text import TOO_DEEP, Fault, TextError, Tree, compose_json, compose_yaml, read_tree
+from vibe_prefect.plan_tree import data_nodes
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.wording import advised_finding
 
@@ -256,17 +257,11 @@ def _kind(value: object) -> str:
 
 def _check_depth(source: PlanFile, data: Mapping[str, Any], limits: PlanLimits) -> None:
     """Refuse a tree that is nested too deeply before pydantic walks it, since pydantic's own limit says less."""
-    stack: list[tuple[Any, int, DataPath]] = [(data.get("root_nodes"), 1, ("root_nodes",))]
-    while stack:
-        nodes, depth, path = stack.pop()
-        if not isinstance(nodes, list) or not nodes:
-            continue
-        if depth > limits.max_depth:
-            found, place = too_deep(limits.max_depth), source.position(path)
-            raise PlanError([Problem(found.message, _id_of(source.data, path), None, place, found.hint)], source.name)
-        for index, node in enumerate(cast("list[Any]", nodes)):
-            if isinstance(node, Mapping):
-                stack.append((cast("Any", node).get("children"), depth + 1, (*path, index, "children")))
+    for place, _ in data_nodes(data):
+        if len(place) > 2 * limits.max_depth:  # a field and an index a level
+            found, path = too_deep(limits.max_depth), place[:-1]
+            id, position = _id_of(source.data, path), source.position(path)
+            raise PlanError([Problem(found.message, id, None, position, found.hint)], source.name)
 
 
 def _fault_problem(source: PlanFile, fault: Fault) -> Problem:

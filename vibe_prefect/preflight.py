@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.handlers import tool_inputs
-from vibe_prefect.tools.preflight import PlannedCall, Preflight
+from vibe_prefect.tools.preflight import PlannedCall
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
@@ -23,22 +22,20 @@ async def call_problems(
         workspace: Its folders.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for name, calls in sorted(_planned_calls(compiled, ids, tools, workspace).items()):
-        preflight: Preflight = getattr(tools.get(name), "preflight")  # noqa: B009 - of tools that have one
-        for problem in await preflight(calls):
+    for name, calls in sorted(_planned_calls(compiled, ids, workspace).items()):
+        preflight = tools.traits(name).preflight
+        for problem in await preflight(calls) if preflight is not None else ():
             found[problem] = (*found.get(problem, ()), name)
     return found
 
 
 def _planned_calls(
-    compiled: CompiledPlan, ids: Iterable[str], tools: ToolRegistry, workspace: Workspace
+    compiled: CompiledPlan, ids: Iterable[str], workspace: Workspace
 ) -> Mapping[str, Sequence[PlannedCall]]:
-    """Return the calls of the tools that have a preflight, by tool."""
+    """Return the calls of tools, by tool."""
     calls: dict[str, list[PlannedCall]] = {}
     for id in ids:
         node = compiled.nodes[id]
-        tool = tools.get(node.tool) if node.tool else None
-        if node.tool is not None and getattr(tool, "preflight", None) is not None:
-            call = PlannedCall(id, tool_inputs(node.node, node.tool, tool), workspace)
-            calls.setdefault(node.tool, []).append(call)
+        if node.tool is not None:
+            calls.setdefault(node.tool, []).append(PlannedCall(id, node.inputs, workspace))
     return calls

@@ -216,7 +216,9 @@ class _Chooser:
         return chosen
 
     def _selected(self, selector: Selector) -> set[str]:
-        matching = self._matching(selector)
+        values = _VALUES[selector.method]
+        nodes = self._compiled.nodes.items()
+        matching = [id for id, node in nodes if any(map(selector.matches, values(node)))]
         if not matching:
             raise SelectionError(selector.text, self._nothing(selector))
         chosen = set(matching)
@@ -225,10 +227,6 @@ class _Chooser:
         if selector.downstream != 0:
             chosen |= self._lineage.downstream.reach(matching, selector.downstream)
         return chosen
-
-    def _matching(self, selector: Selector) -> list[str]:
-        values = _VALUES[selector.method]
-        return [id for id, node in self._compiled.nodes.items() if any(map(selector.matches, values(node)))]
 
     def _nothing(self, selector: Selector) -> str:
         if selector.is_glob:

@@ -72,12 +72,9 @@ class TemplateCheck:
         stated = self.stated(name)
         if stated is None:
             return None
-        missing = missing_part(stated.schema, _output_name(name), steps)
+        written = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
+        missing = missing_part(stated.schema, written, steps)
         return f"{missing} (the output of {stated.maker})" if missing else None
-
-
-def _output_name(id: str) -> str:
-    return f"outputs.{id}" if id.isidentifier() else f"outputs[{id!r}]"
 
 
 def _unknown_name(name: str) -> Finding:

@@ -36,7 +36,15 @@ NO_COMMENTS = "\udfff"
 LITERAL_BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
 """Ends the messages on templates that may not have been meant as such."""
 
-TEMPLATE_NAMES = frozenset({"outputs", "vibe", "plan_id", "node_id", "description"})
+_CONTEXT_KEYS = {
+    "outputs": "previous_outputs",
+    "vibe": "vibe",
+    "plan_id": "plan_id",
+    "node_id": "node_id",
+    "description": "node_description",
+}
+
+TEMPLATE_NAMES = frozenset(_CONTEXT_KEYS)
 """What a template in a node's inputs can name."""
 
 
@@ -150,6 +158,19 @@ _ENVIRONMENT.filters.pop("random")
 def is_template(value: object) -> bool:
     """Tell whether a value is text that Jinja would change."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def template_values(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a template can name, each name with its value, as far as the context of a tool's call has it.
+
+    Args:
+        context: A `ToolContext`.
+    """
+    values: dict[str, Any] = {"outputs": {}}
+    values |= {name: context[key] for name, key in _CONTEXT_KEYS.items() if key in context}
+    if "vibe" in values:  # plain data: a model would hand the template methods such as `parse_raw`, which reads pickles
+        values["vibe"] = values["vibe"].model_dump()
+    return values
 
 
 def parse(text: str) -> nodes.Template:

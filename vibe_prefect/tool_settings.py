@@ -24,7 +24,6 @@ from vibe_prefect.llm.config import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_MAX_TOKENS,
     DEFAULT_SECONDS,
-    SHORT_VARIABLE,
     ModelConfig,
     Prices,
     Structure,
@@ -35,6 +34,7 @@ from vibe_prefect.tools.keysources import checked_key, no_key
 from vibe_prefect.tools.media import MediaConfig
 from vibe_prefect.tools.net import FetchConfig
 from vibe_prefect.tools.openai_media import OPENAI, OpenAIEndpoint
+from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 _DEFAULT = FetchConfig()
 

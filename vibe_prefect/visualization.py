@@ -11,33 +11,21 @@ from enum import StrEnum
 
 from vibe_prefect.drawing import mermaid_ids, mermaid_text, one_line
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan_tree import tree_nodes
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 
 Statuses = Mapping[str, ExecutionStatus]
 
 MAX_LABEL = 30
 """Characters of a description that a mermaid node shows."""
 
-_SYMBOLS = {
-    ExecutionStatus.PENDING: "⏳",
-    ExecutionStatus.RUNNING: "🔄",
-    ExecutionStatus.COMPLETED: "✅",
-    ExecutionStatus.FAILED: "❌",
-    ExecutionStatus.SKIPPED: "⏭️",
-}
 _SHAPES = {
     WorkflowNodeType.ANALYZE: ("([", "])"),
     WorkflowNodeType.GENERATE: ("[", "]"),
     WorkflowNodeType.TRANSFORM: ("{{", "}}"),
     WorkflowNodeType.VALIDATE: ("((", "))"),
     WorkflowNodeType.COMPOSITE: ("[[", "]]"),
-}
-_STYLES = {
-    ExecutionStatus.COMPLETED: "fill:#d4edda,stroke:#28a745,color:#0f172a",
-    ExecutionStatus.FAILED: "fill:#f8d7da,stroke:#dc3545,color:#0f172a",
-    ExecutionStatus.RUNNING: "fill:#fff3cd,stroke:#ffc107,color:#0f172a",
-    ExecutionStatus.SKIPPED: "fill:#e2e3e5,stroke:#6c757d,color:#0f172a",
-    ExecutionStatus.PENDING: "fill:#f8f9fa,stroke:#6c757d,color:#0f172a",
 }
 _BARE_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,_-]*")
 """What mermaid takes as a label without quotes."""
@@ -83,7 +71,7 @@ class WorkflowVisualizer:
     @staticmethod
     def _collect_all_nodes(root_nodes: Sequence[WorkflowNode]) -> list[WorkflowNode]:
         """Return all nodes of a tree in plan order."""
-        return list(_all_nodes(root_nodes))
+        return [place.node for place in tree_nodes(root_nodes)]
 
 
 def _heading(plan: WorkflowPlan) -> Iterator[str]:
@@ -100,7 +88,7 @@ def _tree(nodes: list[WorkflowNode], statuses: Statuses, indent: str = "") -> It
         last = node is nodes[-1]
         below = f"{indent}{'    ' if last else '│   '}"
         description = one_line(node.description)
-        symbol = _SYMBOLS[statuses.get(node.id, ExecutionStatus.PENDING)]
+        symbol = STATUS_STYLES[statuses.get(node.id, ExecutionStatus.PENDING)].emoji
         name = f" ({node.id})" if node.id != description else ""
         yield f"{indent}{'└── ' if last else '├── '}{symbol} [{node.type.value}] {description}{name}"
         if node.dependencies:
@@ -120,7 +108,7 @@ def _summary(result: ExecutionResult | None) -> Iterator[str]:
 
 
 def _graph(plan: WorkflowPlan, statuses: Statuses) -> Iterator[str]:
-    nodes = list(_all_nodes(plan.root_nodes))
+    nodes = [place.node for place in tree_nodes(plan.root_nodes)]
     edges = [(dependency, node.id) for node in nodes for dependency in node.dependencies]
     edges += [(node.id, child.id) for node in nodes for child in node.children]
     names = mermaid_ids(list(dict.fromkeys([*(node.id for node in nodes), *(source for source, _ in edges)])))
@@ -131,16 +119,10 @@ def _graph(plan: WorkflowPlan, statuses: Statuses) -> Iterator[str]:
         yield f"    {names[node.id]}{opening}{_label(node.description)}{closing}:::{status}"
     yield from (f"    {names[source]} --> {names[target]}" for source, target in dict.fromkeys(edges))
     yield ""
-    yield from (f"    classDef {status} {style}" for status, style in _STYLES.items())
+    yield from (f"    classDef {status} {style.plain_mermaid}" for status, style in STATUS_STYLES.items())
 
 
 def _label(description: str) -> str:
     text = one_line(description)
     text = f"{text[:MAX_LABEL]}..." if len(text) > MAX_LABEL else text
     return text if _BARE_LABEL.fullmatch(text) and "end" not in text.lower().split() else f'"{mermaid_text(text)}"'
-
-
-def _all_nodes(nodes: Sequence[WorkflowNode]) -> Iterator[WorkflowNode]:
-    for node in nodes:
-        yield node
-        yield from _all_nodes(node.children)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from vibe_prefect.backing import Backing, Backings
-from vibe_prefect.errors import Finding, Position, Problem, did_you_mean, shorten
-from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanLimits, PlanSource, dotted
-from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.errors import Finding, Position, Problem, shorten
+from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanSource, dotted
 from vibe_prefect.keys import canonical_json
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, MODEL_TOOLS
-from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowPlan
+from vibe_prefect.models import NodePolicy, WorkflowPlan
 from vibe_prefect.plan_repair import owner_of
+from vibe_prefect.plan_tree import TreeNode
 from vibe_prefect.plan_values import value_problems
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
-from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import (
     OUTPUT_FOLDER,
     OUTPUT_PATH,
@@ -26,62 +23,33 @@ from vibe_prefect.tools.base import (
     input_problems,
     inputs_of_format,
 )
-from vibe_prefect.tools.keysources import KeySource
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import HOW_TO_RUN
 from vibe_prefect.tools.run_files import RunFiles, leaves_folder, plain_path
 
 MAX_NAMED = 20
 """How many nodes a message names before it only counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class LooseNode:
-    """A node of a plan whose structure does not hold: enough to check its own work."""
-
-    node: WorkflowNode
-    """The node as written."""
-
-    path: DataPath
-    """Path within the plan's data."""
-
-    dependencies: tuple[str, ...]
-    """Ids of the nodes that it depends on, as written."""
-
-
-CheckedNode = GraphNode | LooseNode
+CheckedNode = GraphNode | TreeNode
 """A node of a plan, whose structure holds or does not."""
-
-
-def loose_nodes(plan: WorkflowPlan, limits: PlanLimits | None) -> Iterator[LooseNode]:
-    """Yield the nodes of a plan whose structure does not hold, up to as many as a plan may have."""
-    limits = limits or PlanLimits()
-    stack: list[tuple[WorkflowNode, DataPath]] = [
-        (node, ("root_nodes", index)) for index, node in reversed(list(enumerate(plan.root_nodes)))
-    ]
-    for _ in range(limits.max_nodes):
-        if not stack:
-            return
-        node, path = stack.pop()
-        yield LooseNode(node, path, tuple(node.dependencies))
-        stack += [(child, (*path, "children", index)) for index, child in reversed(list(enumerate(node.children)))]
 
 
 class WorkChecks:
     """One pass over the work of a plan's nodes."""
 
     def __init__(
-        self, plan: WorkflowPlan, backings: Backings, source: PlanSource | None, doubts: Doubts = NO_DOUBTS
+        self, plan: WorkflowPlan, bindings: Bindings, source: PlanSource | None, doubts: Doubts = NO_DOUBTS
     ) -> None:
         """Begin a pass.
 
         Args:
             plan: The plan.
-            backings: What there is to run its nodes.
+            bindings: What runs its nodes.
             source: Where the plan's data stand in a file, for the places in messages.
             doubts: What is not as it was written, where the file could not be read whole.
         """
         self._plan = plan
-        self._backings = backings
+        self._bindings = bindings
         self._source = source
         self._doubts = doubts
         self._places: dict[str, CheckedNode] = {}
@@ -97,9 +65,10 @@ class WorkChecks:
         self._check_values()
         self._check_plan_json()
         for place in nodes:
-            if self._check_json(place) and self._backings.of(place.node) is Backing.TOOL:
-                self._check_tool(place)
-            elif self._backings.of(place.node) is None and place.node.id not in self._doubts.nodes:
+            binding = self._bindings.of(place.node)
+            if self._check_json(place) and binding.backing is Backing.TOOL:
+                self._check_tool(place, binding)
+            elif binding.backing is None and place.node.id not in self._doubts.nodes:
                 unbacked.append(place)
         if unbacked:
             found = _unbacked_finding([place.node.id for place in unbacked])
@@ -140,51 +109,39 @@ class WorkChecks:
                 return False
         return True
 
-    def _check_tool(self, place: CheckedNode) -> None:
+    def _check_tool(self, place: CheckedNode, binding: NodeBinding) -> None:
         named: Any = place.node.parameters.get("tool")
         if named is not None and not isinstance(named, str):
             self._problem(place, ("parameters", "tool"), f"expected a tool's name, found {shorten(named)}")
             return
-        name = tool_of(place.node, self._backings.tools)
-        tool = self._backings.tools.get(name) if name else None
-        if name is None or tool is None:
-            found = _unknown_finding(str(name), self._backings.tools)
+        if binding.tool is None:
+            found = self._bindings.tools.unknown_tool(str(binding.named))
             self._problem(place, ("parameters", "tool"), found.message, found.hint)
             return
-        for lack, words in (("missing_extra", "more than is installed"), ("missing_setting", "a setting")):
-            missing = getattr(tool, lack, None)
-            if missing:
-                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs {words}: {missing}")
-        for source in cast("tuple[KeySource, ...]", getattr(tool, "key_sources", ())):
-            if source.lack:
-                self._problem(place, ("parameters", "tool"), f"the tool {name!r} needs a key: {source.lack}")
-        self._check_inputs(place, name, tool)
+        for lack in binding.traits.lacks:
+            self._problem(place, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
+        self._check_inputs(place, binding, binding.tool)
 
-    def _check_inputs(self, place: CheckedNode, name: str, tool: Tool) -> None:
+    def _check_inputs(self, place: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         written = place.node.parameters.get("tool_inputs")
         if written is not None and not isinstance(written, Mapping):
             found = shorten(cast("object", written))
             self._problem(place, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {found}")
             return
-        inputs = tool_inputs(place.node, name, tool)
-        described = inputs.keys() - (written or {})
-        raw = raw_inputs(tool)
         doubtful = place.node.id in self._doubts.nodes
         check = TemplateCheck(None if doubtful else place.dependencies, self._stated_output)
-        templated: list[DataPath] = []
-        for path, text in walk_templates(inputs):
-            for found in check.findings(text, raw=path[0] in raw):
-                self._problem(place, _field(path, described), found.message, found.hint)
-            if path[0] not in raw:
-                templated.append(path)
-        for problem in input_problems(tool, inputs, self._dependencies(place)):
-            message = f"{problem.message} (tool {name!r})"
+        for template in binding.templates:
+            for found in check.findings(template.text, raw=template.raw):
+                self._problem(place, _field(template.path, binding), found.message, found.hint)
+        templated = [template.path for template in binding.templates if not template.raw]
+        for problem in input_problems(tool, binding.inputs, self._dependencies(place)):
+            message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(place, ("dependencies",), message, problem.hint)
             elif not any(problem.path[: len(path)] == path for path in templated):
-                self._problem(place, _field(problem.path, described), message, problem.hint)
+                self._problem(place, _field(problem.path, binding), message, problem.hint)
         defaults = default_outputs(tool, place.node.id)
-        literal = {name: path for name, path in (defaults | inputs).items() if (name,) not in templated}
+        literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(place, tool, literal, defaults)
 
     def _claim_outputs(
@@ -206,31 +163,19 @@ class WorkChecks:
                 self._problem(place, ("parameters", "tool_inputs", name), taken.message, taken.hint)
 
     def _dependencies(self, place: CheckedNode) -> dict[str, Dependency]:
-        found = {id: self._places[id].node for id in place.dependencies if id in self._places}
-        known = {id: Dependency(self._backings.tool(node), self._is_composite(node)) for id, node in found.items()}
-        return {id: known.get(id, Dependency(None)) for id in place.dependencies}
-
-    def _is_composite(self, node: WorkflowNode) -> bool:
-        return self._backings.of(node) is Backing.COMPOSITE
+        known = {id: self._bindings.of(self._places[id].node) for id in place.dependencies if id in self._places}
+        return {
+            id: Dependency(known[id].tool, known[id].backing is Backing.COMPOSITE) if id in known else Dependency(None)
+            for id in place.dependencies
+        }
 
     def _stated_output(self, id: str) -> StatedOutput | None:
         """Return what is known of a node's output; `None` for nothing."""
         if id not in self._outputs:
             place = self._places.get(id)
             doubtful = place is None or id in self._doubts.nodes
-            self._outputs[id] = None if doubtful else self._output_of(cast("Any", place).node)
+            self._outputs[id] = None if doubtful else _output_of(self._bindings.of(cast("Any", place).node))
         return self._outputs[id]
-
-    def _output_of(self, node: WorkflowNode) -> StatedOutput | None:
-        if self._is_composite(node):
-            return StatedOutput({"type": "string"}, "a composite, whose children do the work")
-        name, tool = self._backings.tool_name(node), self._backings.tool(node)
-        if name is None or tool is None:
-            return None
-        written: object = node.parameters.get("tool_inputs") or {}
-        made: Callable[..., Any] | None = getattr(tool, "output_schema_for", None)
-        schema = made(written) if made and isinstance(written, Mapping) else getattr(tool.spec, "output_schema", None)
-        return StatedOutput(schema, f"the tool {name!r}")
 
     def _problem(self, place: CheckedNode, field: DataPath, message: str, hint: str | None = None) -> None:
         position = self._position((*place.path, *field))
@@ -240,16 +185,21 @@ class WorkChecks:
         return self._source.position(path) if self._source else None
 
 
-def _field(path: DataPath, described: Collection[str | int]) -> DataPath:
+def _output_of(binding: NodeBinding) -> StatedOutput | None:
+    if binding.backing is Backing.COMPOSITE:
+        return StatedOutput({"type": "string"}, "a composite, whose children do the work")
+    if binding.tool is None:
+        return None
+    written: object = binding.node.parameters.get("tool_inputs") or {}
+    schema_for = binding.traits.output_schema_for
+    stated = getattr(binding.tool.spec, "output_schema", None)  # a foreign spec may state none
+    schema = schema_for(cast("Any", written)) if schema_for and isinstance(written, Mapping) else stated
+    return StatedOutput(schema, f"the tool {binding.named!r}")
+
+
+def _field(path: DataPath, binding: NodeBinding) -> DataPath:
     """Return where the plan has what an input is made of: the description fills some of them."""
-    return ("description",) if path and path[0] in described else ("parameters", "tool_inputs", *path)
-
-
-def _unknown_finding(name: str, tools: ToolRegistry) -> Finding:
-    if name in MODEL_TOOLS:
-        return Finding(f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}")
-    hint = did_you_mean(name, tools) or f"registered tools: {', '.join(tools) or 'none'}"
-    return Finding.advised(f"unknown tool {name!r}", hint)
+    return ("description",) if path and path[0] in binding.described else ("parameters", "tool_inputs", *path)
 
 
 def _unbacked_finding(ids: list[str]) -> Finding:
@@ -258,5 +208,5 @@ def _unbacked_finding(ids: list[str]) -> Finding:
     verb = "node has" if len(ids) == 1 else "nodes have"
     return Finding.advised(
         f"{len(ids)} {verb} no tool, no handler and no model to run them: {named}{more}",
-        f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run",
+        HOW_TO_RUN,
     )

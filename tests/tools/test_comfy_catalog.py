@@ -13,6 +13,7 @@ from tests.providers.comfyui_server import CLASSES, WORKFLOW, ComfyUI, comfyui
 from tests.providers.media_server import KEY
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools import Workspace
+from vibe_prefect.tools.base import ToolTraits
 from vibe_prefect.tools.comfy_server import ComfyServer
 from vibe_prefect.tools.comfyui import comfyui_tool
 from vibe_prefect.tools.preflight import PlannedCall
@@ -36,9 +37,10 @@ def changed(id: str, kind: str, **inputs: Any) -> dict[str, Any]:
 
 async def preflight(server: ComfyUI, workspace: Workspace, *calls: dict[str, Any], **config: Any) -> list[str]:
     made = comfyui_tool(ComfyServer(server.url, **config))
-    assert made.preflight is not None
+    check = ToolTraits.of(made).preflight
+    assert check is not None
     planned = [PlannedCall(f"n{number}", inputs, workspace) for number, inputs in enumerate(calls)]
-    return list(await made.preflight(planned))
+    return list(await check(planned))
 
 
 @pytest.fixture
@@ -169,8 +171,9 @@ async def test_a_server_that_does_not_answer_is_a_word_in_the_log(
     with comfyui(**server) as there:
         asked: dict[str, Any] = {"url": there.url} | config
         made = comfyui_tool(ComfyServer(**asked))
-        assert made.preflight is not None
-        assert await made.preflight([PlannedCall("n", {"workflow": LOADER}, workspace)]) == []
+        check = ToolTraits.of(made).preflight
+        assert check is not None
+        assert await check([PlannedCall("n", {"workflow": LOADER}, workspace)]) == []
         there.hangs = False
     (said,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert said.startswith("the workflows were not compared with the nodes of http://127.0.0.1:")

@@ -14,6 +14,7 @@ from PIL import Image, ImageFont
 
 from vibe_prefect.errors import OutsideRootError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
+from vibe_prefect.tools.base import ToolTraits
 from vibe_prefect.tools.images import image_card
 
 BACKGROUND = (0, 0, 0)
@@ -181,7 +182,7 @@ async def test_a_font_of_ones_own_is_used(context: ToolContext, tmp_path: Path) 
 
 
 def test_the_tool_can_run_here() -> None:
-    assert image_card.missing_extra is None
+    assert ToolTraits.of(image_card).missing_extra is None
 
 
 WITHOUT_PILLOW = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,18 @@ from typing import Any
 import pytest
 
 from vibe_prefect.errors import ToolDefinitionError
-from vibe_prefect.tools import ToolCategory, ToolRegistry, default_registry, tool
-from vibe_prefect.tools.base import input_problems
+from vibe_prefect.models import NodePolicy
+from vibe_prefect.tools import (
+    BaseTool,
+    FunctionTool,
+    ToolCategory,
+    ToolRegistry,
+    ToolResult,
+    ToolSpec,
+    default_registry,
+    tool,
+)
+from vibe_prefect.tools.base import ToolTraits, input_problems
 
 BUILT_IN = [
     "check_audio",
@@ -197,3 +208,70 @@ def test_the_examples_of_the_built_in_tools_fit_their_inputs() -> None:
     for tool in tools:
         for example in tool.spec.examples:
             assert input_problems(tool, example) == []
+
+
+class Stated(BaseTool):
+    """A tool as a class, which states two traits."""
+
+    version = "3"
+    default_policy = NodePolicy(retries=7)
+
+    @property
+    def spec(self) -> ToolSpec:
+        return ToolSpec("stated", "A class.", ToolCategory.UTILITY, {}, {})
+
+    async def execute(self, inputs: dict[str, Any], context: Any = None) -> ToolResult:
+        return ToolResult(True, inputs)
+
+
+class Misspelt(Stated):
+    most_costs = 1
+
+
+@tool(default_policy=NodePolicy(retries=7))
+def by_argument() -> str:
+    """Do nothing."""
+    return ""
+
+
+@tool
+def by_attribute() -> str:
+    """Do nothing."""
+    return ""
+
+
+by_attribute.default_policy = NodePolicy(retries=7)
+
+
+def test_traits_are_stated_by_class_attributes_decorator_arguments_and_attributes() -> None:
+    registry = ToolRegistry([Stated(), by_argument, by_attribute, Foreign()])
+    assert all(registry.traits(name).default_policy == NodePolicy(retries=7) for name in registry if name != "foreign")
+    assert registry.traits("stated").version == Stated.version == "3"
+    assert registry.traits("foreign") == registry.traits("missing") == registry.traits(None) == ToolTraits()
+
+
+def decorated() -> FunctionTool:
+    return tool(name="a", most_costs=1)(lambda: "")
+
+
+def attributed() -> None:
+    by_attribute.most_costs = 1
+
+
+def registered() -> ToolRegistry:
+    return ToolRegistry([Misspelt()])
+
+
+@pytest.mark.parametrize("state", [decorated, attributed, registered])
+def test_a_misspelt_trait_is_refused_with_the_right_names(state: Callable[[], object]) -> None:
+    with pytest.raises(
+        ToolDefinitionError,
+        match=r"no trait is named 'most_costs'; did you mean 'most_cost'\?; .* check_plan, .*most_cost",
+    ):
+        state()
+
+
+def test_a_tool_of_another_package_may_have_attributes_that_resemble_traits() -> None:
+    foreign = Foreign()
+    vars(foreign)["most_costs"] = 1
+    assert ToolRegistry([foreign]).traits("foreign") == ToolTraits()

@@ -34,7 +34,7 @@ from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
 from vibe_prefect.preflight import call_problems
-from vibe_prefect.tools.keysources import KeySource, key_sources
+from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
 
 
 def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
-    return key_sources(plan.tools, {tool.name for tool in outlook.tools})
+    return plan.tools.key_sources({tool.name for tool in outlook.tools})
 
 
 def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:

@@ -20,11 +20,12 @@ from rich.text import Text
 from vibe_prefect.cli.board import Board
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.text import brief, columns, counted, one_line, rough, seconds
-from vibe_prefect.cli.tree import SYMBOLS, guides, work
+from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.reporting.report import RAN
 from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 
 REFRESH_PER_SECOND = 10
 RECKON_SECONDS = 1.0
@@ -124,7 +125,7 @@ class LiveView:
         if status is ExecutionStatus.RUNNING:
             frame = self._spinner.render(time.monotonic())
             return frame if isinstance(frame, Text) else Text("●", "blue")
-        return Text(*SYMBOLS[status])
+        return Text(*STATUS_STYLES[status].terminal)
 
     def _time(self, id: str) -> str:
         board = self._board

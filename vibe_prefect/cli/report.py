@@ -14,6 +14,7 @@ from vibe_prefect.cli.outputs import FileSize, RunDocument, RunNode, RunSummary,
 from vibe_prefect.cli.text import columns, counted, error_lines, one_line, seconds, size
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
+from vibe_prefect.status_style import STATUS_STYLES
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
@@ -117,12 +118,13 @@ def _verdict(report: RunReport) -> Text:
     result = report.result
     total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
     mark = "simulated run " if report.simulated else ""
-    if result.status is ExecutionStatus.FAILED:
-        counts = f"{result.count(ExecutionStatus.FAILED)} of {counted(total, 'node')} failed"
+    failed = result.status is ExecutionStatus.FAILED
+    counts = counted(total, "node")
+    if failed:
+        counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
         counts += f", {skipped} skipped" if skipped else ""
-        head = Text.assemble(("✗ ", "bold red"), (f"{mark}failed", "bold red"), f": {counts}")
-    else:
-        head = Text.assemble(("✓ ", "bold green"), (f"{mark}completed", "bold green"), f": {counted(total, 'node')}")
+    sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
+    head = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
     head.append(f" in {seconds(result.total_duration)}")
     return head
 

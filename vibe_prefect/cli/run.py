@@ -28,13 +28,13 @@ from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.errors import UsageError
-from vibe_prefect.handlers import LLM_TOOL
-from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
+from vibe_prefect.llm.config import unused_keys
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, report_of
 from vibe_prefect.reporting.report import RunReport as Account
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.tools.registry import LLM_TOOL, SHORT_VARIABLE
 from vibe_prefect.user_code import DaemonExecutor
 
 if TYPE_CHECKING:

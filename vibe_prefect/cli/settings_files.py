@@ -15,8 +15,8 @@ from pydantic import BaseModel
 
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
-from vibe_prefect.llm.config import SHORT_VARIABLE
 from vibe_prefect.regular_files import read_regular
+from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""

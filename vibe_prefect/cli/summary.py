@@ -9,11 +9,12 @@ from rich.text import Text
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.text import brief, columns, error_lines, one_line
-from vibe_prefect.cli.tree import SYMBOLS, guides
+from vibe_prefect.cli.tree import guides
 from vibe_prefect.graph import build_graph
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, headline, money, ratio, standing
 from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 
 MAX_TREE = 60
 """Nodes up to which a run is shown whole."""
@@ -70,7 +71,7 @@ def print_summary(screen: Screen, report: RunReport) -> None:
             screen.say(line)
         screen.say()
     status = standing(report)
-    screen.say(Text.assemble(SYMBOLS[status], " ", one_line(headline(report))))
+    screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(headline(report))))
     for line in _failures(report):
         screen.say(line)
 
@@ -90,7 +91,7 @@ def _heading(used: list[_Column]) -> list[Text]:
 def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
     status = ", ".join(["reused" if node.reused else node.status.value, *([node.remark] if node.remark else [])])
     return [
-        Text.assemble(SYMBOLS[node.status], " ", (lead, "dim"), one_line(node.id)),
+        Text.assemble(STATUS_STYLES[node.status].terminal, " ", (lead, "dim"), one_line(node.id)),
         Text(_work(node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),

@@ -6,18 +6,8 @@ from collections.abc import Iterator
 
 from vibe_prefect.compiler import Backing, CompiledNode
 from vibe_prefect.graph import PlanGraph
-from vibe_prefect.results import ExecutionStatus
 
 BRANCH, LAST, THROUGH, NOTHING = "├─ ", "└─ ", "│  ", "   "
-
-SYMBOLS = {
-    ExecutionStatus.PENDING: ("·", "dim"),
-    ExecutionStatus.RUNNING: ("●", "blue"),
-    ExecutionStatus.COMPLETED: ("✓", "green"),
-    ExecutionStatus.FAILED: ("✗", "bold red"),
-    ExecutionStatus.SKIPPED: ("-", "yellow"),
-}
-"""The sign for each status, and its style."""
 
 
 def guides(graph: PlanGraph) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,6 @@ from vibe_prefect.engine.runner import RunSetup
 from vibe_prefect.engine.storage import record_path
 from vibe_prefect.errors import UsageError
 from vibe_prefect.preflight import call_problems
-from vibe_prefect.tools.keysources import key_sources
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrets import scrubbed
 
@@ -68,7 +67,7 @@ def _refuse(problems: Sequence[str]) -> None:
 
 
 async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Collection[str]) -> list[str]:
-    sources = {source: names for source, names in key_sources(tools, used).items() if source.block}
+    sources = {source: names for source, names in tools.key_sources(used).items() if source.block}
     there = await blocks_there(client, {source.block for source in sources if source.block})
     return [
         f"{_tools(names)} a key: {source.remedy}"

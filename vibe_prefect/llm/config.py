@@ -17,13 +17,7 @@ from vibe_prefect.tools.keysources import KeySource, checked_key, named_source, 
 MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-prefect[llm]'"
 """The command that installs what a model needs; `None` when it is here. It is imported by the first call."""
 
-MODELS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS"
 KEY_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_KEY"
-SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
-HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
-
-MODEL_TOOLS = frozenset({"llm_generate", "judge"})
-"""Tools that are there only where a model is configured."""
 
 DEFAULT_SECONDS = 180.0
 DEFAULT_MAX_TOKENS = 4_096

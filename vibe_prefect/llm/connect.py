@@ -6,9 +6,10 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.errors import ToolError, did_you_mean
-from vibe_prefect.llm.config import HOW_TO_CONFIGURE, ModelConfig, environment_key, provider_of
+from vibe_prefect.llm.config import ModelConfig, environment_key, provider_of
 from vibe_prefect.llm.failures import MAX_SAID
 from vibe_prefect.tools.keysources import no_key
+from vibe_prefect.tools.registry import HOW_TO_CONFIGURE
 from vibe_prefect.tools.secrets import scrubbed
 
 if TYPE_CHECKING:

@@ -77,7 +77,7 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         version: What stands for models and prompts in keys.
     """
 
-    @tool(name="llm_generate", category=ToolCategory.TEXT, version=version)
+    @tool(name="llm_generate", category=ToolCategory.TEXT, version=version, output_schema_for=_stated_output)
     async def llm_generate(  # noqa: PLR0913 - the tool's inputs
         prompt: Prompt,
         context: ToolContext,
@@ -113,7 +113,6 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         output = await run_sync(output_of_answer, answer, output_schema, usage)
         return ToolResult(True, output, told)
 
-    llm_generate.output_schema_for = _stated_output
     return llm_generate
 
 

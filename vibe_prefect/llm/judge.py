@@ -148,7 +148,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         version: What stands for models and prompts in keys.
     """
 
-    @tool(name="judge", category=ToolCategory.ANALYSIS, version=version)
+    @tool(name="judge", category=ToolCategory.ANALYSIS, version=version, default_inputs=_task_of)
     async def judge(  # noqa: PLR0913 - the tool's inputs
         context: ToolContext,
         text: JudgedText = None,
@@ -179,7 +179,6 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         told = {"usage": usage, "model": answer.model, **rejected, **({"unseen": list(unseen)} if unseen else {})}
         return _result(rubric, scores, threshold, judged, told)
 
-    judge.default_inputs = _task_of
     return judge
 
 

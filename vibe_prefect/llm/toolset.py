@@ -38,19 +38,22 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
     """
     version = _version(models.config)
     generate, judge = generate_tool(models, version), judge_tool(models, version)
-    generate.default_for, judge.default_for = GENERATED, JUDGED
+    generate.state(default_for=GENERATED)
+    judge.state(default_for=JUDGED)
     limits = ModelLimits(models, models.config.usual)
     verdicts = ModelLimits(models, models.config.judge or models.config.usual)
     made = (generate, judge, draft_tool(models, version), review_tool(models, version))
     for one in made:
-        one.default_policy = PAID_POLICY
-        one.model_limits = limits if one.spec.category is ToolCategory.TEXT else verdicts
-        one.uses_vibe = True
-        one.check_plan = partial(_plan_problems, models, one.spec.category is not ToolCategory.TEXT)
+        judges = one.spec.category is not ToolCategory.TEXT
+        cost = verdicts if judges else limits
+        check = partial(_plan_problems, models, judges)
+        one.state(default_policy=PAID_POLICY, model_limits=cost, uses_vibe=True, check_plan=check)
         if isinstance(models.asker, ProviderClient):
-            one.missing_extra = MISSING
-            one.preflight = partial(_preflight, models.config, one.model_limits.usual)
-            one.key_sources = models.config.key_sources(one.model_limits.usual)
+            one.state(
+                missing_extra=MISSING,
+                preflight=partial(_preflight, models.config, cost.usual),
+                key_sources=models.config.key_sources(cost.usual),
+            )
     return made
 
 

@@ -9,28 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vibe_prefect.drawing import MERMAID_MAX_EDGES
+from vibe_prefect.drawing import EDGE_ARROWS, EDGE_RANK, MERMAID_MAX_EDGES
 from vibe_prefect.graph import EdgeKind
 from vibe_prefect.reporting.escape import mermaid
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import STATUS_ORDER, SYMBOLS, duration
 from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 from vibe_prefect.units import counted
 
 MAX_NODES = 150
 """With more nodes than this, the groups are drawn instead; of those, no more than this either."""
 
 MAX_LABEL = 100
-_ARROWS = {EdgeKind.DATA: "-->", EdgeKind.HIERARCHY: "-.->", EdgeKind.ORDER: "==>"}
-_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
-_CLASSES = {
-    "completed": "fill:#dcfce7,stroke:#15803d,color:#0f172a",
-    "failed": "fill:#fee2e2,stroke:#b91c1c,stroke-width:3px,color:#0f172a",
-    "running": "fill:#dbeafe,stroke:#1d4ed8,stroke-width:3px,color:#0f172a",
-    "pending": "fill:#f1f5f9,stroke:#64748b,color:#334155",
-    "skipped": "fill:#f1f5f9,stroke:#64748b,stroke-dasharray:4 3,color:#334155",
-    "reused": "fill:#ccfbf1,stroke:#0f766e,stroke-dasharray:1 3,color:#0f172a",
-}
+_REUSED = "fill:#ccfbf1,stroke:#0f766e,stroke-dasharray:1 3,color:#0f172a"
+_CLASSES = {status.value: style.mermaid for status, style in STATUS_STYLES.items()} | {"reused": _REUSED}
 
 
 def flowchart(report: RunReport) -> tuple[str, str]:
@@ -42,9 +35,9 @@ def _nodes(report: RunReport) -> tuple[str, str]:
     names = {node.id: f"n{index}" for index, node in enumerate(report.nodes)}
     parents = {node.parent for node in report.nodes}
     edges = [edge for edge in report.edges if not (edge.kind is EdgeKind.HIERARCHY and edge.source in parents)]
-    shown = sorted(edges, key=lambda edge: _RANK[edge.kind])[:MERMAID_MAX_EDGES]
+    shown = sorted(edges, key=lambda edge: EDGE_RANK[edge.kind])[:MERMAID_MAX_EDGES]
     lines = ["flowchart LR", *_boxes(report, names, parents)]
-    lines += [f"    {names[edge.source]} {_ARROWS[edge.kind]} {names[edge.target]}" for edge in shown]
+    lines += [f"    {names[edge.source]} {EDGE_ARROWS[edge.kind]} {names[edge.target]}" for edge in shown]
     lines += _class_lines({_word(node) for node in report.nodes})
     missing = len(edges) - len(shown)
     return "\n".join(lines), f"{counted(missing, 'edge')} left out of the drawing" if missing else ""

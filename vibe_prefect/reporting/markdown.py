@@ -98,7 +98,7 @@ def _failure(node: NodeReport) -> str:
     message = node.error or "no message"
     named = node.error_type is None or message.startswith(node.error_type)
     text = message if named else f"{node.error_type}: {message}"
-    lines = [f"- ✗ **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
+    lines = [f"- {SYMBOLS[ExecutionStatus.FAILED]} **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
     if node.suggestions:
         lines.append(f"  - to change: {', '.join(markdown(text, 200) for text in node.suggestions[:10])}")
     lines += [f"  - evidence: {markdown(text, 300)}" for text in node.evidence[:5]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vibe_prefect.reporting.escape import markdown
+from vibe_prefect.reporting.words import SYMBOLS
+from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.units import counted, rough
 
 BAR = 24
@@ -37,7 +39,7 @@ def progress_note(  # noqa: PLR0913 - options by keyword
     part = min(1.0, done / total) if total else 1.0
     head = f"`{bar(part)}` **{int(100 * part)} %** - {done:,} of {counted(total, 'node')} done{kept}"
     left = f", about {rough(eta)} left" if eta is not None and done < total else ""
-    parts = [head + left, _named("▶ running", running), _named("✗ failed", failed)]
+    parts = [head + left, _named(ExecutionStatus.RUNNING, running), _named(ExecutionStatus.FAILED, failed)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -48,9 +50,9 @@ def bar(part: float, width: int = BAR) -> str:
     return "█" * full + "░" * (width - full)
 
 
-def _named(label: str, ids: Sequence[str]) -> str:
+def _named(status: ExecutionStatus, ids: Sequence[str]) -> str:
     if not ids:
         return ""
     names = ", ".join(f"**{markdown(id, 100)}**" for id in ids[:MAX_NAMED])
     more = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
-    return f"{label}: {names}{more}"
+    return f"{SYMBOLS[status]} {status}: {names}{more}"

@@ -15,12 +15,13 @@ from vibe_prefect.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.errors import UsageError
 from vibe_prefect.feedback import remark_on
 from vibe_prefect.graph import Edge, GraphNode
-from vibe_prefect.handlers import LLM_TOOL, output_of
+from vibe_prefect.handlers import output_of
 from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.sendable import MAX_ERROR
+from vibe_prefect.tools.registry import LLM_TOOL
 from vibe_prefect.wording import finding
 
 SCHEMA_VERSION = 1

@@ -8,15 +8,10 @@ from typing import Any, cast
 
 from vibe_prefect.reporting.report import NodeReport, RunReport, Totals, moment
 from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.status_style import STATUS_STYLES
 from vibe_prefect.units import counted, seconds
 
-SYMBOLS = {
-    ExecutionStatus.COMPLETED: "✓",
-    ExecutionStatus.FAILED: "✗",
-    ExecutionStatus.RUNNING: "▶",
-    ExecutionStatus.SKIPPED: "⊘",
-    ExecutionStatus.PENDING: "○",
-}
+SYMBOLS = {status: style.symbol for status, style in STATUS_STYLES.items()}
 UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
 """What stands for a value that is not known."""
 

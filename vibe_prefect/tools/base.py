@@ -10,14 +10,14 @@ import hashlib
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypedDict, cast, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
-from vibe_prefect.errors import Finding, did_you_mean
+from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
 from vibe_prefect.models import NodePolicy
 from vibe_prefect.schema_keywords import SchemaError
 from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
@@ -26,6 +26,8 @@ from vibe_prefect.wording import advised_finding
 if TYPE_CHECKING:
     from vibe_prefect.budget import Budget, Spending
     from vibe_prefect.models import Vibe, WorkflowNodeType
+    from vibe_prefect.tools.keysources import KeySource
+    from vibe_prefect.tools.preflight import Preflight
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
@@ -159,13 +161,10 @@ class Tool(Protocol):
 
 
 class BaseTool(ABC):
-    """Base class for tools that are written as a class."""
+    """Base class for tools that are written as a class.
 
-    version: str | None = None
-    """Changes when the tool's results do. Without one, a hash of the tool's source stands in."""
-
-    input_model: type[BaseModel] | None = None
-    """The inputs as a pydantic model, if there is one; they are checked against it rather than the JSON Schema."""
+    A class attribute, or an attribute of the tool, with the name of a field of `ToolTraits` states that trait.
+    """
 
     @property
     @abstractmethod
@@ -180,19 +179,6 @@ class BaseTool(ABC):
             inputs: The node's `tool_inputs`, their templates filled in.
             context: What the tool is told about the node.
         """
-
-    default_for: Collection[WorkflowNodeType] = ()
-    """Node types that the tool runs where a node names none."""
-
-    default_policy: NodePolicy | None = None
-    """How its nodes are executed unless the caller, the plan or the node says otherwise."""
-
-    most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
-    """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
-    them is not filled in yet. `None` where a call costs nothing."""
-
-    uses_vibe: bool = False
-    """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""
 
     def validate_inputs(self, inputs: dict[str, Any]) -> bool:
         """Tell whether the inputs fit the tool's schema. `input_problems` says why they do not."""
@@ -235,6 +221,94 @@ call it is given the filled-in inputs of a call that did not fit, and no depende
 """
 
 
+@dataclass(frozen=True)
+class ToolTraits:
+    """Facts that a tool may state about itself besides its spec; one that states none has the defaults."""
+
+    version: str | None = None
+    """Changes when the tool's results do. Without one, a hash of the tool's source stands in."""
+
+    source_object: Any = None
+    """The function or class whose source that is; the tool's class by default."""
+
+    input_model: type[BaseModel] | None = None
+    """The inputs as a pydantic model, if there is one; they are checked against it rather than the JSON Schema."""
+
+    default_for: Collection[WorkflowNodeType] = ()
+    """Node types that the tool runs where a node names none."""
+
+    default_policy: NodePolicy | None = None
+    """How its nodes are executed unless the caller, the plan or the node says otherwise."""
+
+    default_inputs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds inputs from the node's description and the inputs as written; it is a template where it becomes one.
+    `None` where the description fills no input."""
+
+    output_schema_for: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """Builds the JSON Schema of its output from the inputs as written; `None` where these do not change it."""
+
+    uses_vibe: bool = False
+    """Whether its results depend on the plan's vibe, which is then part of its nodes' keys."""
+
+    check_plan: PlanCheck | None = None
+    """Finds what the types of the inputs cannot say, and what is certain from the plan alone."""
+
+    preflight: Preflight | None = None
+    """Finds what takes a library or a server to find out, when a run begins: why calls that it will make must fail."""
+
+    missing_extra: str | None = None
+    """The command that installs what the tool lacks on this machine; `None` when it can run."""
+
+    missing_setting: str | None = None
+    """What its operator has to set before it can run; `None` when it can."""
+
+    key_sources: tuple[KeySource, ...] = ()
+    """Where the keys are that it works with."""
+
+    most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
+    """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
+    them is not filled in yet. `None` where a call costs nothing."""
+
+    model_limits: Any = None
+    """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
+
+    price_setting: str | None = None
+    """The setting that says what one call costs; `None` where a call costs nothing, or a public list says it."""
+
+    @classmethod
+    def of(cls, tool: Tool | None) -> Self:
+        """Read the traits that a tool states as attributes; a tool of another package may state none."""
+        return cls(**{name: getattr(tool, name) for name in TRAITS if hasattr(tool, name)})
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What is missing before the tool can run, and what to do about it, to be read after `needs`."""
+        extra = (f"more than is installed: {self.missing_extra}",) if self.missing_extra else ()
+        setting = (f"a setting: {self.missing_setting}",) if self.missing_setting else ()
+        return (*extra, *setting, *(f"a key: {source.lack}" for source in self.key_sources if source.lack))
+
+
+TRAITS = tuple(field.name for field in fields(ToolTraits))
+"""Names of all traits."""
+
+for _trait in fields(ToolTraits):
+    setattr(BaseTool, _trait.name, _trait.default)
+
+
+def refuse_trait(name: str, tool: str) -> None:
+    """Raise the error for the name of a trait that does not exist.
+
+    Args:
+        name: The name as it was written.
+        tool: The tool's name.
+
+    Raises:
+        ToolDefinitionError: Always.
+    """
+    unknown = f"tool {tool!r}: no trait is named {name!r}{did_you_mean(name, TRAITS)}"
+    raise ToolDefinitionError(f"{unknown}; a tool can state {', '.join(sorted(TRAITS))}")
+
+
 def input_problems(
     tool: Tool, inputs: dict[str, Any], dependencies: Mapping[str, Dependency] | None = None
 ) -> list[InputProblem]:
@@ -245,10 +319,10 @@ def input_problems(
         inputs: The inputs.
         dependencies: What the node depends on, by id, where the check is made before a run.
     """
-    model = cast("type[BaseModel] | None", getattr(tool, "input_model", None))
-    own: PlanCheck | None = getattr(tool, "check_plan", None)
+    traits = ToolTraits.of(tool)
+    model, check = traits.input_model, traits.check_plan
     found = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
-    return [*found, *(own(inputs, dependencies or {}) if own is not None else ())]
+    return [*found, *(check(inputs, dependencies or {}) if check is not None else ())]
 
 
 def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
@@ -304,8 +378,8 @@ def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[
 
 def tool_version(tool: Tool) -> str:
     """Return what stands for a tool's behaviour in keys: its version, else a hash of its source."""
-    stated = getattr(tool, "version", None)
-    return str(stated) if stated is not None else _source_hash(getattr(tool, "source_object", type(tool)))
+    traits = ToolTraits.of(tool)
+    return str(traits.version) if traits.version is not None else _source_hash(traits.source_object or type(tool))
 
 
 @lru_cache(maxsize=1024)

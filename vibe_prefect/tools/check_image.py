@@ -63,7 +63,7 @@ class ImageReport(Report):
     """Its dominant colours as `#rrggbb`, the most frequent first."""
 
 
-@tool(name="check_image", category=ToolCategory.ANALYSIS, version="2")
+@tool(name="check_image", category=ToolCategory.ANALYSIS, version="2", missing_extra=_MISSING)
 def check_image(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[str, Field(min_length=1, max_length=1_000, description="An image that this run has made.")],
     context: ToolContext,
@@ -146,7 +146,6 @@ def check_image(  # noqa: PLR0913 - the tool's inputs
     return verdict(report, checks)
 
 
-check_image.missing_extra = _MISSING
 check_image.spec.examples.append({"path": "card.png", "min_width": 1200, "aspect": "40:21"})
 
 

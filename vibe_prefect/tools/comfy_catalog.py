@@ -243,12 +243,8 @@ def _misspelt(given: Collection[str], known: Collection[str], absent: Collection
 
 def _is_dynamic(spec: object) -> bool:
     """Tell whether an input stands for others whose names depend on values."""
-    return str(_type_of(spec)).startswith("COMFY_")
-
-
-def _type_of(spec: object) -> object:
     parts = cast("list[Any]", spec) if isinstance(spec, list) else []
-    return parts[0] if parts else None
+    return bool(parts) and str(parts[0]).startswith("COMFY_")
 
 
 def _choice_problem(place: str, name: str, value: object, spec: object) -> Iterator[str]:

@@ -315,7 +315,7 @@ class _Run:
             raise ToolError(f"{NAME}: the workflow ended, and the server has no history of it")
 
     async def _ended(self) -> bool:
-        entry = await self._history()
+        entry = self._data(await self.http.get(f"/history/{self.id}")).get(self.id)
         if entry is None:
             return False
         self.over = True
@@ -327,9 +327,6 @@ class _Run:
             raise ToolError(f"{NAME}: the workflow failed on the server, which does not say why")
         self.entry = entry
         return True
-
-    async def _history(self) -> dict[str, Any] | None:
-        return self._data(await self.http.get(f"/history/{self.id}")).get(self.id)
 
     async def _place(self) -> str | None:
         """Return which of the server's queues holds the workflow."""

@@ -122,12 +122,14 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
 
     comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})
     if server is None:
-        comfyui_run.missing_setting = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
+        missing = "name a server in PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_URL"
+        comfyui_run.state(missing_setting=missing)
     else:
-        comfyui_run.check_plan = partial(_plan_problems, server)
-        comfyui_run.preflight = partial(_preflight, server)
-        setting = "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_KEY"
-        comfyui_run.key_sources = named_source(server.key_place, setting)
+        comfyui_run.state(
+            check_plan=partial(_plan_problems, server),
+            preflight=partial(_preflight, server),
+            key_sources=named_source(server.key_place, "PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_COMFYUI_KEY"),
+        )
     return comfyui_run
 
 

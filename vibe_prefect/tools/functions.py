@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints, overload
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
@@ -16,20 +16,17 @@ from pydantic_core import core_schema
 
 from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
+    TRAITS,
     BaseTool,
-    PlanCheck,
     ToolCategory,
     ToolContext,
     ToolResult,
     ToolSpec,
     default_outputs,
     input_problems,
+    refuse_trait,
 )
 from vibe_prefect.user_code import call_in_thread
-
-if TYPE_CHECKING:
-    from vibe_prefect.tools.keysources import KeySource
-    from vibe_prefect.tools.preflight import Preflight
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""
@@ -40,45 +37,35 @@ class FunctionTool(BaseTool):
 
     An argument named `context` receives the `ToolContext` and is no input. A sync function runs in a thread. A
     function may return a `ToolResult` to report failure or metadata; an exception fails the node as it is.
+
+    Its attributes are the fields of `ToolTraits`; setting any other is a `ToolDefinitionError`.
     """
 
-    missing_extra: str | None = None
-    """The command that installs what the tool lacks on this machine; `None` when it can run."""
-
-    model_limits: Any = None
-    """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
-
-    price_setting: str | None = None
-    """The setting that says what one call costs; `None` where a call costs nothing, or a public list says it."""
-
-    missing_setting: str | None = None
-    """What its operator has to set before it can run; `None` when it can."""
-
-    check_plan: PlanCheck | None = None
-    """Finds what the types of the inputs cannot say, and what is certain from the plan alone."""
-
-    preflight: Preflight | None = None
-    """Finds what takes a library or a server to find out, when a run begins: why calls that it will make must fail."""
-
-    key_sources: tuple[KeySource, ...] = ()
-    """Where the keys are that it works with."""
-
-    output_schema_for: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
-    """Builds the JSON Schema of its output from the inputs as written; `None` where these do not change it."""
-
-    default_inputs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
-    """Builds inputs from the node's description and the inputs as written; it is a template where it becomes one.
-    `None` where the description fills no input."""
-
-    def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, version: str | None) -> None:
-        self.source_object = function
-        self.version = version
-        self.input_model = _input_model(function, name)
-        self._function = function
-        self._wants_context = CONTEXT in inspect.signature(function).parameters
-        self._spec = _function_spec(function, name, category, self.input_model)
+    def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, **traits: Any) -> None:
         self.__name__ = name
         self.__doc__ = function.__doc__
+        self._inputs = _input_model(function, name)
+        self._function = function
+        self._wants_context = CONTEXT in inspect.signature(function).parameters
+        self._spec = _function_spec(function, name, category, self._inputs)
+        self.state(source_object=function, input_model=self._inputs)
+        self.state(**traits)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and not hasattr(type(self), name):
+            refuse_trait(name, self.__name__)
+        super().__setattr__(name, value)
+
+    def state(self, **traits: Any) -> None:
+        """State traits of the tool, the fields of `ToolTraits`.
+
+        Raises:
+            ToolDefinitionError: There is no such trait.
+        """
+        for name, value in traits.items():
+            if name not in TRAITS:
+                refuse_trait(name, self.__name__)
+            setattr(self, name, value)
 
     @property
     def spec(self) -> ToolSpec:
@@ -104,13 +91,12 @@ class FunctionTool(BaseTool):
         return self._function(*args, **kwargs)
 
     def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        assert self.input_model is not None
         try:
-            values = self.input_model.model_validate(inputs)
+            values = self._inputs.model_validate(inputs)
         except ValidationError:
             problems = [f"{_place(problem.path)}{problem.message}" for problem in input_problems(self, inputs)]
             raise ToolInputError(f"{self._spec.name}: {'; '.join(problems)}") from None
-        return {name: getattr(values, name) for name in self.input_model.model_fields}
+        return {name: getattr(values, name) for name in self._inputs.model_fields}
 
     async def _call(self, arguments: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self._function):
@@ -124,7 +110,11 @@ def tool(function: Callable[..., Any], /) -> FunctionTool: ...
 
 @overload
 def tool(
-    *, name: str | None = None, category: ToolCategory = ToolCategory.UTILITY, version: str | None = None
+    *,
+    name: str | None = None,
+    category: ToolCategory = ToolCategory.UTILITY,
+    version: str | None = None,
+    **traits: Any,
 ) -> Callable[[Callable[..., Any]], FunctionTool]: ...
 
 
@@ -135,6 +125,7 @@ def tool(
     name: str | None = None,
     category: ToolCategory = ToolCategory.UTILITY,
     version: str | None = None,
+    **traits: Any,
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Make a tool of a function, sync or async, whose arguments have types.
 
@@ -143,13 +134,14 @@ def tool(
         name: What nodes call it; the function's name by default.
         category: What it is about.
         version: Changes when its results do; by default a hash of the function's source stands in.
+        **traits: What else is to be known of it, such as `default_policy` or `most_cost`: the fields of `ToolTraits`.
 
     Raises:
-        ToolDefinitionError: An argument has no type, or one that has no JSON Schema.
+        ToolDefinitionError: An argument has no type, or one that has no JSON Schema; or there is no such trait.
     """
 
     def wrap(inner: Callable[..., Any]) -> FunctionTool:
-        return FunctionTool(inner, name=name or inner.__name__, category=category, version=version)
+        return FunctionTool(inner, name=name or inner.__name__, category=category, version=version, **traits)
 
     return wrap(function) if function is not None else wrap
 

@@ -97,7 +97,9 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
     """
     allowed = config or FetchConfig()
 
-    @tool(name="http_fetch", category=ToolCategory.SEARCH, version=VERSION)
+    missing = None if allowed.allow else f"no host may be fetched from; list those that may in {SETTING}"
+
+    @tool(name="http_fetch", category=ToolCategory.SEARCH, version=VERSION, missing_setting=missing)
     async def http_fetch(
         url: Annotated[
             str, Field(min_length=1, description="An http or https URL of a host that the operator allows.")
@@ -138,8 +140,6 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         _check_hash(found, sha256)
         return _text(found, encoding) if path is None else await run_sync(_write, found, path, context)
 
-    if not allowed.allow:
-        http_fetch.missing_setting = f"no host may be fetched from; list those that may in {SETTING}"
     return http_fetch
 
 

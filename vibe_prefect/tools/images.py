@@ -68,7 +68,7 @@ class CardRef(FileRef):
     """Pixels."""
 
 
-@tool(name="image_card", category=ToolCategory.IMAGE, version=VERSION)
+@tool(name="image_card", category=ToolCategory.IMAGE, version=VERSION, missing_extra=_MISSING)
 def image_card(  # noqa: PLR0913 - the tool's inputs
     title: Annotated[
         str,
@@ -126,9 +126,6 @@ def image_card(  # noqa: PLR0913 - the tool's inputs
     provenance = provenance_of(context, "image_card", VERSION)
     ref = write_with_provenance(workspace, path, card.png(), "image/png", provenance)
     return ToolResult(True, CardRef(**ref, width=width, height=height), metadata=face.changes())
-
-
-image_card.missing_extra = _MISSING
 
 
 def _refuse_size(width: int, height: int, path: str) -> None:

@@ -6,11 +6,10 @@ Wherever a key is read, `obtained` reads it: it is checked, and from then on hid
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrets import remember, secrets_in_address
 
 SECRET = "secret"  # noqa: S105 - the word before a block's name
@@ -113,17 +112,3 @@ def named_source(place: str | None, setting: str) -> tuple[KeySource, ...]:
     name = place.partition(":")[2]
     what = f"set {name}" if place.startswith(f"{ENV}:") else f"save the Secret block {name!r} on the Prefect server"
     return (KeySource(place, f"{what}, where {setting} says that the key is"),)
-
-
-def key_sources(tools: ToolRegistry, names: Collection[str]) -> Mapping[KeySource, tuple[str, ...]]:
-    """Return the sources of all keys that tools use, each with the names of the tools.
-
-    Args:
-        tools: The tools there are.
-        names: Those that are used.
-    """
-    found: dict[KeySource, tuple[str, ...]] = {}
-    for name in sorted(names):
-        for source in getattr(tools.get(name), "key_sources", ()):
-            found[source] = (*found.get(source, ()), name)
-    return found

@@ -130,7 +130,7 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
     def most_cost(inputs: Mapping[str, Any]) -> Spending:
         return Spending(0, _price(endpoint, inputs, 1))
 
-    image_generate.most_cost = most_cost
+    image_generate.state(most_cost=most_cost)
     return _equipped(image_generate, endpoint, _IMAGES)
 
 
@@ -184,7 +184,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
         known = isinstance(text, str) and not any(True for _ in walk_templates(text))
         return Spending(0, _price(endpoint, inputs, (len(str(text)) if known else MAX_TEXT) / PRICED_CHARACTERS))
 
-    speech_generate.most_cost = most_cost
+    speech_generate.state(most_cost=most_cost)
     return _equipped(speech_generate, endpoint, _SPEECH)
 
 
@@ -209,15 +209,13 @@ def _equipped(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str
         endpoint: Whom it asks.
         settings: How the environment variables of its settings begin.
     """
-    made.missing_extra = MISSING
-    made.default_policy = PAID_POLICY
-    made.price_setting = f"{settings}_PRICE"
+    made.state(missing_extra=MISSING, default_policy=PAID_POLICY, price_setting=f"{settings}_PRICE")
     if endpoint is None:
-        made.missing_setting = f"name the models that may be used in {settings}_MODELS"
+        made.state(missing_setting=f"name the models that may be used in {settings}_MODELS")
     elif endpoint.key is no_key and endpoint.base_url.rstrip("/") == OPENAI:
-        made.missing_setting = f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY"
+        made.state(missing_setting=f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY")
     else:
-        made.key_sources = named_source(endpoint.key_place, f"{settings}_KEY")
+        made.state(key_sources=named_source(endpoint.key_place, f"{settings}_KEY"))
     return made
 
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, Protocol
 
-from vibe_prefect.errors import ToolDefinitionError
-from vibe_prefect.tools.base import Tool, ToolCategory, ToolSpec
+from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
+from vibe_prefect.tools.base import TRAITS, BaseTool, Tool, ToolCategory, ToolSpec, ToolTraits, refuse_trait
+from vibe_prefect.tools.keysources import KeySource
+
+LLM_TOOL = "llm_generate"
+"""The tool that generate nodes use when they name none, it is registered, and no other tool runs them by default."""
+
+MODEL_TOOLS = frozenset({LLM_TOOL, "judge"})
+"""Tools that are there only where a model is configured."""
+
+MODELS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS"
+SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
+HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
+"""What an operator does to have the tools of a model."""
+
+HOW_TO_RUN = f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
+"""What to do about a node that nothing can run."""
 
 
 class ToolRegistry:
@@ -22,22 +38,49 @@ class ToolRegistry:
         """Add a tool under the name in its spec.
 
         Raises:
-            ToolDefinitionError: The object has no `spec` with a name, or no `execute`.
+            ToolDefinitionError: The object has no `spec` with a name, or no `execute`; or it misspells a trait.
         """
         name = getattr(getattr(tool, "spec", None), "name", None)
         if not isinstance(name, str) or not name or not callable(getattr(tool, "execute", None)):
             raise ToolDefinitionError(f"{tool!r} is not a tool: it needs a `spec` with a name, and `execute`")
+        _refuse_misspelt_traits(tool, name)
         self._tools[name] = tool
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
-        self._defaults |= {_word(kind): name for kind in getattr(tool, "default_for", ())}
+        self._defaults |= {_word(kind): name for kind in ToolTraits.of(tool).default_for}
 
     def get(self, name: str) -> Tool | None:
         """Return the tool of that name, if there is one."""
         return self._tools.get(name)
 
+    def traits(self, name: str | None) -> ToolTraits:
+        """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
+        return ToolTraits.of(self.get(name) if name else None)
+
     def default_for(self, node_type: str) -> str | None:
         """Return the name of the tool that runs nodes of a type which name none, if there is one."""
-        return self._defaults.get(_word(node_type))
+        default = self._defaults.get(_word(node_type))
+        if default is None and _word(node_type) == "generate" and LLM_TOOL in self:
+            return LLM_TOOL
+        return default
+
+    def unknown_tool(self, name: str) -> Finding:
+        """Return what is wrong with a node that names a tool which is not there, and what to do."""
+        if name in MODEL_TOOLS:
+            return Finding(f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}")
+        hint = did_you_mean(name, self) or f"registered tools: {', '.join(self) or 'none'}"
+        return Finding.advised(f"unknown tool {name!r}", hint)
+
+    def key_sources(self, names: Collection[str]) -> Mapping[KeySource, tuple[str, ...]]:
+        """Return the sources of all keys that tools use, each with the names of the tools.
+
+        Args:
+            names: The tools that are used.
+        """
+        sources: dict[KeySource, tuple[str, ...]] = {}
+        for name in sorted(names):
+            for source in self.traits(name).key_sources:
+                sources[source] = (*sources.get(source, ()), name)
+        return sources
 
     def list_tools(self, category: ToolCategory | None = None) -> list[ToolSpec]:
         """Return the specs of all tools, or of one category's, sorted by name."""
@@ -105,6 +148,15 @@ def adapted(registry: ToolRegistry | ForeignRegistry) -> ToolRegistry:
     if not all(callable(getattr(registry, name, None)) for name in ("get", "list_tools")):
         raise ToolDefinitionError(f"{registry!r} is not a registry of tools: it needs `get` and `list_tools`")
     return _AdaptedRegistry(registry)
+
+
+def _refuse_misspelt_traits(tool: Tool, name: str) -> None:
+    """Raise for an attribute of a tool of ours whose name is nearly a trait's; a foreign tool may have any."""
+    if not isinstance(tool, BaseTool):
+        return
+    for attribute in sorted({*dir(tool)} - {*dir(BaseTool)}):
+        if not attribute.startswith("_") and get_close_matches(attribute, TRAITS, n=1, cutoff=0.85):
+            refuse_trait(attribute, name)
 
 
 def _word(category: object) -> str:

@@ -15,6 +15,8 @@ from functools import lru_cache
 from threading import Lock
 from urllib.parse import unquote
 
+from vibe_prefect.characters import WORD_BREAKS
+
 HIDDEN = "***"
 
 MIN_LENGTH = 8
@@ -48,7 +50,7 @@ _SECRET_IN_QUERY = re.compile(
     r"(?<=[?&])([\w.-]*(?:key|token|secret|password|signature|sig)=)([^&#\s]+)", re.IGNORECASE
 )
 
-_GAP = r"(?:[\s\u00ad\u200b\u2060]|\\[nrt])*"
+_GAP = rf"(?:[\s{WORD_BREAKS}]|\\[nrt])*"
 """What may stand between two characters of a key in a text that was wrapped."""
 
 _CALLED_A_KEY = r"(?i:(?:bearer|basic|token|key|secret|password|authorization)\b[\s\"'=:\\]{1,6})"

@@ -41,7 +41,8 @@ def sound_in(content: bytes) -> bytes | None:
     if kind_of(content) is not None:
         return content
     body = json_in(content)
-    packed = packed_in(body) if body is not None else _text(content)
+    bare = content.decode() if body is None and content.isascii() else None
+    packed = packed_in(body) if body is not None else bare
     if packed is None or is_address(packed):
         return None
     try:
@@ -49,7 +50,3 @@ def sound_in(content: bytes) -> bytes | None:
     except ValueError:
         return None
     return found if kind_of(found) is not None else None
-
-
-def _text(content: bytes) -> str | None:
-    return content.decode() if content.isascii() else None

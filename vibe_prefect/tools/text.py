@@ -17,6 +17,7 @@ from vibe_prefect.encodings import decode_text
 from vibe_prefect.errors import did_you_mean, shorten
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.template_filling import fill_in
+from vibe_prefect.templates import template_values
 from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
@@ -183,7 +184,7 @@ async def template_fill(
     source = template
     if template_file:
         source = await run_sync(_template_file, workspace_of(context, "template_fill"), template_file)
-    return Text(text=str(await fill_in(source, _names(context) | (values or {}))))
+    return Text(text=str(await fill_in(source, template_values(context) | (values or {}))))
 
 
 @tool(name="combine", category=ToolCategory.TRANSFORM, version="1")
@@ -207,7 +208,8 @@ def combine(
         ToolInputError: A part has no text, there are no parts, or their number is not that of the
             headings.
     """
-    given = _dependencies(context) if parts is None else _given(parts)
+    stated = [(f"parts[{index}]", part) for index, part in enumerate(parts or ())]
+    given = _dependencies(context) if parts is None else stated
     texts = [_text_of(place, part) for place, part in given]
     if headings is not None:
         texts = _under_headings(texts, headings, heading_level)
@@ -378,26 +380,6 @@ def _template_file(workspace: Workspace, name: str) -> str:
     if len(content) > DEFAULT_MAX_BYTES:
         raise ToolInputError(f"template_fill: template_file {name!r} is over {DEFAULT_MAX_BYTES:,} bytes")
     return _decoded(content, "template_fill", name)
-
-
-def _names(context: ToolContext) -> dict[str, Any]:
-    names: dict[str, Any] = {"outputs": context.get("previous_outputs", {})}
-    if "vibe" in context:
-        # Plain data: a pydantic model would hand the template methods such as `parse_raw`, which
-        # reads pickles.
-        names["vibe"] = context["vibe"].model_dump()
-    for name, key in (
-        ("node_id", "node_id"),
-        ("plan_id", "plan_id"),
-        ("description", "node_description"),
-    ):
-        if key in context:
-            names[name] = context[key]
-    return names
-
-
-def _given(parts: list[Any]) -> list[tuple[str, Any]]:
-    return [(f"parts[{index}]", part) for index, part in enumerate(parts)]
 
 
 def _dependencies(context: ToolContext) -> list[tuple[str, Any]]:

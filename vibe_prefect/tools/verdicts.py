@@ -59,17 +59,14 @@ def bounds(name: str, found: float, unit: str, least: float | None, most: float 
 def verdict(report: Mapping[str, Any], checks: Sequence[Check]) -> ToolResult:
     """Return a report as a tool's result: failed, with all problems in the error, when a check did not pass."""
     passed = [one["passed"] for one in checks]
-    metadata = {"quality": round(sum(passed) / max(1, len(passed)), 3), "evidence": list(map(_line, checks))}
+    evidence = [f"{'passed' if one['passed'] else 'failed'}: {one['name']}: {one['detail']}" for one in checks]
+    metadata = {"quality": round(sum(passed) / max(1, len(passed)), 3), "evidence": evidence}
     return ToolResult(all(passed), dict(report), metadata, None if all(passed) else _failure(checks))
 
 
 def number(value: float) -> str:
     """Return a figure with its thousands apart."""
     return f"{int(value):,}" if value == int(value) else f"{value:,}"
-
-
-def _line(one: Check) -> str:
-    return f"{'passed' if one['passed'] else 'failed'}: {one['name']}: {one['detail']}"
 
 
 def _failure(checks: Sequence[Check]) -> str:
