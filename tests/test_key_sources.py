@@ -153,13 +153,18 @@ async def test_a_provider_that_cannot_be_used_stops_the_run_before_its_first_nod
     assert not list(folder.rglob("a.txt"))
 
 
-@pytest.mark.parametrize("setting", ["LLM_KEY", "MEDIA_IMAGES_KEY", "MEDIA_SPEECH_KEY", "MEDIA_COMFYUI_KEY"])
-def test_a_key_in_place_of_its_place_is_refused_and_not_shown(folder: Path, setting: str) -> None:
-    for command in (["run", FEATURE], ["config"], ["tools"]):
-        seen = call(*command, cwd=folder, extra={f"{PREFIX}{setting}": "sk-canary-11cc22dd33"})
-        assert (seen.code, seen.out) == (2, "")
-        assert f"{PREFIX}{setting}: expected where the key is, env:NAME or secret:block, and never the" in seen.err
-        assert "canary" not in seen.err
+@pytest.mark.parametrize(
+    "names", [["LLM_KEY"], ["MEDIA_IMAGES_KEY", "MEDIA_SPEECH_KEY", "MEDIA_COMFYUI_KEY"]], ids=["texts", "media"]
+)
+@pytest.mark.parametrize("command", [["run", FEATURE], ["config"], ["tools"]], ids=["run", "config", "tools"])
+def test_a_key_in_place_of_its_place_is_refused_and_not_shown(
+    folder: Path, command: list[str], names: list[str]
+) -> None:
+    seen = call(*command, cwd=folder, extra={f"{PREFIX}{name}": "sk-canary-11cc22dd33" for name in names})
+    assert (seen.code, seen.out) == (2, "")
+    for name in names:
+        assert f"{PREFIX}{name}: expected where the key is, env:NAME or secret:block, and never the" in seen.err
+    assert "canary" not in seen.err
 
 
 @pytest.mark.server

@@ -14,7 +14,7 @@ from vibe_prefect import NodeContext, ToolRegistry, WorkflowExecutor, WorkflowNo
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PATIENCE = 30_000.0
+PATIENCE = 120_000.0
 """Milliseconds that anything on a page may take."""
 
 
