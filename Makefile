@@ -12,6 +12,8 @@ CORE_TESTS := $(addprefix tests/,test_prefect_seam.py test_engine.py test_events
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv browser services demo test test-slow test-core crash-test lint format types layers check bench build constraints clean

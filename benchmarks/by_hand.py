@@ -10,12 +10,14 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import CachePolicy
 from prefect.runtime import flow_run
+from typing_extensions import override
 
 from vibe_prefect import WorkflowPlan
 
 
 @dataclass
 class OwnKey(CachePolicy):
+    @override
     def compute_key(self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any) -> str:
         return f"by-hand-{flow_run.id}-{inputs['node_id']}"
 

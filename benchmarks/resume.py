@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from benchmarks.overhead import timed, work
 from benchmarks.server import standing_server
 from vibe_prefect import NodeResult, RunObserver, WorkflowNode
@@ -71,6 +73,7 @@ class Counter(RunObserver):
     def node_started(self, node: WorkflowNode) -> None:
         raise AssertionError(f"{node.id} had finished, and is executed again")
 
+    @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         self.kept += 1
 

@@ -36,8 +36,8 @@ SMALL = ("chain", "hierarchical", "wide")
 """Plans whose records are small: a moment decides what was written."""
 
 BOUND = 240.0
-LONGEST = 0.8
-"""Seconds from a run's begin within which it is killed; most runs take longer."""
+PAUSE = 0.02
+"""Seconds at most from a node's work to the kill: what a node takes."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,11 +99,14 @@ def finish(kind: str, folder: Path, resume_from: str | None = None) -> str:
     return id
 
 
-def kill_after(seconds: float, kind: str, folder: Path) -> str:
-    """Kill a run so many seconds after it began; returns its id."""
+def kill_at(moment: random.Random, kind: str, folder: Path) -> str:
+    """Kill a run shortly after a random number of its nodes did their work, however quick they are; returns its id."""
     run = start(kind, folder)
     id = run.id()
-    run.process.join(seconds)
+    count = moment.randrange(len(nodes_by_record(kind)))
+    while run.process.exitcode is None and executed(folder).total() < count:
+        run.process.join(0.001)
+    run.process.join(moment.uniform(0, PAUSE))
     run.process.kill()
     run.exit_code()
     return id
@@ -120,10 +123,15 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return outputs
 
 
+def nodes_by_record(kind: str) -> dict[str, str]:
+    """The id of each node by the name of its record."""
+    compiled = compile_plan(KINDS[kind](), handled_types=list(WorkflowNodeType))
+    return {f"{id}-{node.key}": id for id, node in compiled.nodes.items()}
+
+
 def finished_nodes(kind: str, folder: Path, run: str) -> set[str]:
     """The nodes whose record was written."""
-    compiled = compile_plan(KINDS[kind](), handled_types=list(WorkflowNodeType))
-    names = {f"{id}-{node.key}": id for id, node in compiled.nodes.items()}
+    names = nodes_by_record(kind)
     lineage = folder / "records" / run
     return {names[path.name] for path in lineage.iterdir() if path.name in names}
 
@@ -147,7 +155,7 @@ class Killed:
 def assert_kill_is_harmless(undisturbed: dict[str, str], parent: Path, attempt: int) -> Killed:
     """Kill a run at a random moment and resume it."""
     kind, folder = SMALL[attempt % len(SMALL)], parent / str(attempt)
-    run = kill_after(random.Random(attempt).uniform(0, LONGEST), kind, folder)
+    run = kill_at(random.Random(attempt), kind, folder)
     finished = finished_nodes(kind, folder, run)
     before = executed(folder)
     assert finished <= before.keys(), "a record tells of work that was not done"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference_model import FAILED, SKIPPED, Model, whole_plans
@@ -23,7 +23,11 @@ from vibe_prefect import (
 
 pytestmark = pytest.mark.server
 
-EXAMPLES = 120
+EXAMPLES = 30
+"""How many plans the ordinary suite tries."""
+
+STORM = 120
+"""How many the slow one tries."""
 
 
 class Journal(RunObserver):
@@ -57,9 +61,18 @@ def run(subject: WorkflowPlan, failing: set[str], folder: Path) -> tuple[Executi
     return asyncio.run(executor.execute_plan(subject)), journal
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_every_status_is_the_models(prefect_server: str, tmp_path: Path, data: st.DataObject) -> None:
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize("examples", [EXAMPLES, pytest.param(STORM, marks=pytest.mark.storm)])
+def test_every_status_is_the_models(tmp_path: Path, examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(data=st.data())
+    def check(data: st.DataObject) -> None:
+        assert_statuses_are_the_models(tmp_path, data)
+
+    check()
+
+
+def assert_statuses_are_the_models(tmp_path: Path, data: st.DataObject) -> None:
     subject = data.draw(whole_plans())
     model = Model(subject)
     failing = data.draw(st.sets(st.sampled_from(sorted(model.nodes)), max_size=3))

@@ -265,7 +265,7 @@ async def test_client_of_a_context_is_the_default(prefect_server: str) -> None:
 @pytest.mark.server
 async def test_client_without_csrf_asks_for_no_token(prefect_server: str) -> None:
     async with get_client() as client:
-        http = client._client  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        http = client._client  # pyright: ignore[reportPrivateUsage]
         assert http.enable_csrf_support
         skip_csrf(client)
         assert not http.enable_csrf_support

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from vibe_prefect.checkpoint_data import CHECKPOINT_SCHEMA, run_data, to_text
 from vibe_prefect.checkpoint_log import (
     LOG_SUFFIX,
@@ -74,6 +76,7 @@ class CheckpointWriter(RunObserver):
         self._due = interval
         self._reported = False
 
+    @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Begin; nothing is written yet."""
         self._plan = plan
@@ -99,6 +102,7 @@ class CheckpointWriter(RunObserver):
             if self._completed >= self._due:
                 self._due = self._completed + self._interval if self.write() else 2 * self._completed
 
+    @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note a node that was not executed; it does not count."""
         self._result.add_node_result(result)

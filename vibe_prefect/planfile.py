@@ -132,12 +132,11 @@ def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedP
     return parse_plan(source, limits)
 
 
-def plan_of_data(data: Mapping[str, Any], limits: PlanLimits | None = None) -> LoadedPlan:
+def plan_of_data(data: Mapping[str, Any]) -> LoadedPlan:
     """Turn a plan's data, as a form or a program gives them, into a plan; see `load_plan` for errors.
 
     Args:
         data: The data; there are no lines in messages on them.
-        limits: How large the plan may be.
     """
     id = data.get("id")
     name = id if isinstance(id, str) else ""
@@ -153,7 +152,7 @@ def plan_of_data(data: Mapping[str, Any], limits: PlanLimits | None = None) -> L
         except (TypeError, ValueError):  # values that no text holds, such as models: pydantic knows what to do
             tree = Tree(values, {}, ())
         values, faults = tree.data, tuple(Fault(fault.path, fault.message, hint=fault.hint) for fault in tree.faults)
-    return parse_plan(PlanFile(name, "", values, "json", faults), limits)
+    return parse_plan(PlanFile(name, "", values, "json", faults))
 
 
 def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan:

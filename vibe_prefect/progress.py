@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from typing_extensions import override
+
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.user_code import isolated
@@ -137,6 +139,7 @@ class ProgressReporter(RunObserver):
             self._send(ProgressEventType.NODE_FAILED, node.id, text, metadata)
         self._close_group(node)
 
+    @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Send `group_completed` when the node is the last of a group that has begun; the percentage has it already."""
         self._close_group(node)

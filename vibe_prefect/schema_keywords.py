@@ -103,12 +103,12 @@ def _matches(pattern: str, text: str) -> bool:
         ) from None
 
 
-def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, str) and not _matches(pattern, instance):
         yield ValidationError(f"{shorten(instance)} does not match {shorten(pattern)}")
 
 
-def _pattern_properties(validator: Any, patterns: dict[str, Any], instance: Any, schema: Any) -> Iterator[Any]:
+def _pattern_properties(validator: Any, patterns: dict[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
     for pattern, below in patterns.items():
@@ -177,7 +177,7 @@ def _applied(validator: Any, instance: dict[str, Any], rules: dict[str, Any]) ->
         yield from (rules["if"], rules.get("then", True)) if holds else (rules.get("else", True),)
 
 
-def _unique_items(validator: Any, unique: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+def _unique_items(_validator: Any, unique: Any, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if unique and isinstance(instance, list):
         items = [_hashable(item) for item in cast("list[Any]", instance)]
         if len(set(items)) < len(items):

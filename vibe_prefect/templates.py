@@ -121,7 +121,7 @@ def _data(value: Any) -> Any:
     """Return what an expression yields as plain data: what is lazy becomes a list, marked-up text plain text."""
     match value:
         case Undefined():
-            raise UndefinedError(value._undefined_message)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+            raise UndefinedError(value._undefined_message)  # noqa: SLF001 - Jinja's own words  # pyright: ignore[reportPrivateUsage]
         case str():
             return str(value)
         case Mapping():

@@ -48,8 +48,8 @@ async def inert(page: Page) -> bool:
 
 async def test_the_summary_is_drawn_and_inert(page: Page, prefect_server: str, report: RunReport) -> None:
     content = await shown(page, prefect_server, "markdown", markdown_summary(report))
-    await expect(content.locator("h1")).to_be_visible(timeout=30_000)
-    await expect(content.locator("svg[id^=mermaid] .node").first).to_be_visible(timeout=30_000)
+    await expect(content.locator("h1")).to_be_visible(timeout=120_000)
+    await expect(content.locator("svg[id^=mermaid] .node").first).to_be_visible(timeout=120_000)
     nodes = len(report.groups) if len(report.nodes) > 150 else len(report.nodes)
     assert await content.locator("svg[id^=mermaid] .node").count() == nodes
     assert await content.get_by_text("Failed to render").count() == 0
@@ -61,7 +61,7 @@ async def test_the_summary_is_drawn_and_inert(page: Page, prefect_server: str, r
 async def test_the_table_is_shown_and_inert(page: Page, prefect_server: str, report: RunReport) -> None:
     rows = feedback_table(report)
     content = await shown(page, prefect_server, "table", json.dumps(rows))
-    await expect(content.locator("tbody tr").first).to_be_visible(timeout=30_000)
+    await expect(content.locator("tbody tr").first).to_be_visible(timeout=120_000)
     assert await content.locator("thead th").all_inner_texts() == list(rows[0])
     assert await content.locator("tbody tr").count() == min(10, len(rows))
     assert await inert(page)

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import FlowRun
 from tests.cli.command import environment
 
 ROOT = Path(__file__).parents[2]
-BOUND = 60.0
+BOUND = 180.0
 
 
 @contextmanager

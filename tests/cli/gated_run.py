@@ -14,7 +14,7 @@ from typing import Any
 from tests.plans import node, plan
 from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType
 
-BOUND = 60.0
+BOUND = 300.0
 
 
 def main(folder: Path, count: int) -> None:

@@ -33,8 +33,7 @@ def test_every_setting_is_described_and_says_where_it_comes_from(tmp_path: Path)
     assert shown.json["concurrency"]["source"] == "default"
 
 
-@pytest.mark.parametrize("command", ["config", "tools"])
-@pytest.mark.parametrize("name", ["CONCURRENCY", "FETCH_MAX_BYTES"])
+@pytest.mark.parametrize(("command", "name"), [("config", "CONCURRENCY"), ("tools", "FETCH_MAX_BYTES")])
 def test_a_wrong_setting_is_named(tmp_path: Path, command: str, name: str) -> None:
     variable = f"PREFECT_INTEGRATIONS_VIBE_PREFECT_{name}"
     shown = call(command, cwd=tmp_path, extra={variable: "0"})
@@ -114,21 +113,21 @@ def test_passwords_in_settings_do_not_show(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    "wrong",
     [
-        ("MEDIA_COMFYUI_URL", "user:hush-canary-1@127.0.0.1"),
-        ("LLM_URL", "htps://user:hush-canary-1@example.org"),
-        ("LLM_JUDGE", "sk-canary-1"),
-        ("LLM_KEY", "sk-canary-1"),
-        ("LLM_STRUCTURE", "sk-canary-1"),
-        ("CONCURRENCY", "sk-canary-1"),
-        ("ARTIFACTS", "sk-canary-1"),
-        ("FETCH_SECONDS", "sk-canary-1"),
+        {"MEDIA_COMFYUI_URL": "user:hush-canary-1@127.0.0.1"},
+        {
+            "LLM_URL": "htps://user:hush-canary-1@example.org",
+            **dict.fromkeys(["LLM_JUDGE", "LLM_KEY", "LLM_STRUCTURE"], "sk-canary-1"),
+        },
+        dict.fromkeys(["CONCURRENCY", "ARTIFACTS"], "sk-canary-1"),
+        {"FETCH_SECONDS": "sk-canary-1"},
     ],
+    ids=["media", "llm", "run", "fetch"],
 )
-def test_what_may_be_a_secret_is_not_quoted_from_a_wrong_setting(tmp_path: Path, name: str, value: str) -> None:
-    variable = f"{OUTPUT.removesuffix('OUTPUT')}{name}"
-    shown = call("tools", cwd=tmp_path, extra={variable: value})
+def test_what_may_be_a_secret_is_not_quoted_from_a_wrong_setting(tmp_path: Path, wrong: dict[str, str]) -> None:
+    extra = {f"{OUTPUT.removesuffix('OUTPUT')}{name}": value for name, value in wrong.items()}
+    shown = call("tools", cwd=tmp_path, extra=extra)
     assert (shown.code, shown.out) == (2, "")
-    assert f"{variable}: " in shown.err
+    assert all(f"{variable}: " in shown.err for variable in extra)
     assert "canary" not in shown.err

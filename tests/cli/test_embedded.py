@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.cli.command import FEATURE, PROGRAM, call, environment, node, write_plan
+from tests.cli.command import CONTROL, FEATURE, MIXED, PROGRAM, call, environment, node, write_plan
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -29,22 +31,42 @@ PROXIES = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9
 SOCKS = {"ALL_PROXY": "socks5h://127.0.0.1:9", "https_proxy": "socks5://127.0.0.1:9"}
 
 
-@pytest.mark.parametrize("extra", [OF_OTHER_SERVERS | PROXIES, SOCKS])
-def test_embedded_server_inherits_nothing_that_breaks_it(tmp_path: Path, extra: dict[str, str]) -> None:
+def test_embedded_server_inherits_nothing_that_breaks_it(tmp_path: Path) -> None:
+    extra = OF_OTHER_SERVERS | PROXIES | SOCKS
     outcome = call("run", FEATURE, "--simulate", "--json", cwd=tmp_path, extra=extra)
     assert outcome.code == 0, outcome.err
     assert outcome.json["task_runs"] == {"expected": 6, "recorded": 6}
 
 
-def test_embedded_server_inherits_nothing_from_a_profile_or_a_file(tmp_path: Path) -> None:
+def test_embedded_server_inherits_nothing_from_a_profile_or_a_file_and_is_quiet(tmp_path: Path) -> None:
     (tmp_path / "prefect-home").mkdir()
     (tmp_path / "prefect-home" / "profiles.toml").write_text(
         'active = "mine"\n[profiles.mine]\nPREFECT_SERVER_API_AUTH_STRING = "a:b"\n'
         'PREFECT_SERVER_EPHEMERAL_ENABLED = "true"\n'
     )
     (tmp_path / "prefect.toml").write_text('[server.api]\nbase_path = "/prefect/api"\n')
-    outcome = call("run", FEATURE, "--simulate", "--quiet", cwd=tmp_path)
+    outcome = call("run", MIXED, "--simulate", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.lines[2].startswith("starting Prefect's embedded server")
+    assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
+    assert not CONTROL.search(outcome.out)
+    assert task_run_states(tmp_path) == [("COMPLETED", 55)]
+
+
+@pytest.mark.storm
+def test_a_thousand_task_runs_are_on_record_when_the_command_has_ended(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, [node(f"n{index}", "composite") for index in range(1000)])
+    outcome = call("run", plan, "--json", cwd=tmp_path)
+    assert outcome.code == 0
+    assert outcome.json["task_runs"] == {"expected": 1000, "recorded": 1000}
+    assert task_run_states(tmp_path) == [("COMPLETED", 1000)]
+
+
+def task_run_states(folder: Path) -> list[tuple[str, int]]:
+    """How many nodes are in which state in the embedded server's database."""
+    with closing(sqlite3.connect(folder / "prefect-home" / "prefect.db")) as database:
+        states = "select state_type, count(distinct name) from task_run group by state_type"
+        return database.execute(states).fetchall()
 
 
 @pytest.mark.parametrize("name", ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED"])
@@ -54,6 +76,7 @@ def test_embedded_server_can_be_switched_off_by_the_environment(tmp_path: Path, 
     assert "the embedded one is switched off: set PREFECT_API_URL" in refused.err
 
 
+@pytest.mark.storm
 def test_first_starts_at_once_all_work(tmp_path: Path) -> None:
     env = environment(tmp_path / "home")
     runs = [
@@ -88,7 +111,7 @@ def test_killed_embedded_server_is_told_with_what_is_kept(tmp_path: Path) -> Non
     children = psutil.Process(run.pid).children()
     server = next(child for child in children if "uvicorn" in " ".join(child.cmdline()))
     server.send_signal(signal.SIGKILL)
-    out, err = run.communicate(timeout=60)
+    out, err = run.communicate(timeout=240)
     assert run.returncode == 3
     said = re.search(r"embedded server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
     assert said is not None, err

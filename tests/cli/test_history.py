@@ -66,7 +66,7 @@ def test_bad_usage_is_told(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert f"'vibe-prefect {arguments[0]} --help' lists what there is" in outcome.err
 
 
-@pytest.mark.parametrize("arguments", [("runs",), ("prune", "--older-than", "1d"), ("runs", "--json")])
+@pytest.mark.parametrize("arguments", [("prune", "--older-than", "1d"), ("runs", "--json")])
 def test_a_server_that_does_not_answer_is_told_in_one_line(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     outcome = call(*arguments, cwd=tmp_path, extra={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
     assert (outcome.code, outcome.out) == (3, "")
@@ -85,8 +85,19 @@ def records_of(cwd: Path) -> Path:
 
 
 @pytest.mark.server
-def test_runs_are_listed_newest_first_in_columns(tmp_path: Path, prefect_server: str) -> None:
-    name, _ = run_half(prefect_server, tmp_path)
+def test_runs_are_listed_newest_first_in_columns_and_as_json(tmp_path: Path, prefect_server: str) -> None:
+    name, id = run_half(prefect_server, tmp_path)
+    outcome = on(prefect_server, "runs", "--limit", "1", "--json", cwd=tmp_path)
+    assert (outcome.code, outcome.err) == (0, "")
+    (row,) = outcome.json["runs"]
+    assert (row["run_name"], row["run_id"], row["record_namespace"], row["plan_id"]) == (name, id, id, "half")
+    assert (row["state"], row["nodes"]) == ("Failed", {"done": 2, "total": 4})
+    kept = [path for path in (records_of(tmp_path) / id).rglob("*") if path.is_file() and path.name != ".lock"]
+    stored = sum(path.stat().st_size for path in kept)
+    assert (row["record_bytes"], outcome.json["record_bytes"]) == (stored, stored)
+    assert (row["output_bytes"], outcome.json["output_bytes"]) == (5, 5)
+    assert Path(row["outputs"]).parent == tmp_path / "outputs" / "half"
+
     resumed = on(prefect_server, "resume", name, "--json", cwd=tmp_path)
     outcome = on(prefect_server, "runs", "--limit", "2", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
@@ -101,22 +112,7 @@ def test_runs_are_listed_newest_first_in_columns(tmp_path: Path, prefect_server:
 
 
 @pytest.mark.server
-def test_runs_as_json(tmp_path: Path, prefect_server: str) -> None:
-    name, id = run_half(prefect_server, tmp_path)
-    outcome = on(prefect_server, "runs", "--limit", "1", "--json", cwd=tmp_path)
-    assert (outcome.code, outcome.err) == (0, "")
-    (row,) = outcome.json["runs"]
-    assert (row["run_name"], row["run_id"], row["record_namespace"], row["plan_id"]) == (name, id, id, "half")
-    assert (row["state"], row["nodes"]) == ("Failed", {"done": 2, "total": 4})
-    kept = [path for path in (records_of(tmp_path) / id).rglob("*") if path.is_file() and path.name != ".lock"]
-    stored = sum(path.stat().st_size for path in kept)
-    assert (row["record_bytes"], outcome.json["record_bytes"]) == (stored, stored)
-    assert (row["output_bytes"], outcome.json["output_bytes"]) == (5, 5)
-    assert Path(row["outputs"]).parent == tmp_path / "outputs" / "half"
-
-
-@pytest.mark.server
-def test_a_dry_run_deletes_nothing(tmp_path: Path, prefect_server: str) -> None:
+def test_pruning_keeps_outputs_unless_told_otherwise(tmp_path: Path, prefect_server: str) -> None:
     name, id = run_half(prefect_server, tmp_path)
     before = sorted(tmp_path.rglob("*"))
     outcome = on(prefect_server, "prune", "--older-than", "0s", "--outputs", "--dry-run", cwd=tmp_path)
@@ -127,10 +123,6 @@ def test_a_dry_run_deletes_nothing(tmp_path: Path, prefect_server: str) -> None:
     kept = set(before) - set(tmp_path.rglob("*"))
     assert (kept, (records_of(tmp_path) / id).is_dir()) == (set(), True)
 
-
-@pytest.mark.server
-def test_pruning_keeps_outputs_unless_told_otherwise(tmp_path: Path, prefect_server: str) -> None:
-    name, id = run_half(prefect_server, tmp_path)
     (made,) = (tmp_path / "outputs" / "half").iterdir()
     mine = tmp_path / "outputs" / "half" / "mine"
     mine.mkdir()

@@ -134,7 +134,7 @@ def test_first_signal_stops_what_can_be_stopped(work: str) -> None:
     with started(f"run({work})") as process:
         process.send_signal(signal.SIGTERM)
         wait_for(process, "stopping\n")
-        assert process.wait(60) == 128 + signal.SIGTERM
+        assert process.wait(BOUND) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("work", ["blocked()", "busy()", "stubborn()", "locked()"])
@@ -143,7 +143,7 @@ def test_second_signal_ends_the_process_whatever_the_loop_does(work: str) -> Non
         process.send_signal(signal.SIGINT)
         wait_for(process, "stopping\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 128 + signal.SIGINT
+        assert process.wait(BOUND) == 128 + signal.SIGINT
 
 
 def test_second_signal_ends_the_process_though_nobody_reads_its_last_words() -> None:
@@ -151,7 +151,7 @@ def test_second_signal_ends_the_process_though_nobody_reads_its_last_words() -> 
         process.send_signal(signal.SIGINT)
         wait_for(process, "stopping\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 128 + signal.SIGINT
+        assert process.wait(BOUND) == 128 + signal.SIGINT
 
 
 def test_second_ctrl_c_ends_an_import_that_swallows_the_first() -> None:
@@ -170,14 +170,14 @@ with sure_interrupt():
         wait_for(process, "swallowed\n")
         wait_for(process, "ready\n")
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 128 + signal.SIGINT
+        assert process.wait(BOUND) == 128 + signal.SIGINT
 
 
 @pytest.mark.parametrize("ignored", [signal.SIGINT, signal.SIGHUP])
 def test_signal_that_is_ignored_at_the_start_stays_ignored(ignored: signal.Signals) -> None:
     with started("run(three_seconds())", ignored) as process:
         process.send_signal(ignored)
-        assert process.communicate(timeout=60)[0] == "completed\n"
+        assert process.communicate(timeout=BOUND)[0] == "completed\n"
         assert process.returncode == 0
 
 
@@ -185,4 +185,4 @@ def test_other_signals_work_while_one_is_ignored() -> None:
     with started("run(wait())", signal.SIGHUP) as process:
         process.send_signal(signal.SIGINT)
         wait_for(process, "stopping\n")
-        assert process.wait(60) == 128 + signal.SIGINT
+        assert process.wait(BOUND) == 128 + signal.SIGINT

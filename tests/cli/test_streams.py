@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import PROGRAM, check, environment, node, write_plan
+from tests.cli.command import PROGRAM, TIMEOUT, check, environment, node, write_plan
 
 CLOSED = [">&-", "2>&-", "<&-", ">&- 2>&- <&-", ">/dev/full", ">/dev/full 2>/dev/full", "1</dev/null"]
 
@@ -20,7 +20,7 @@ def shell(folder: Path, command: str, server: str | None = None) -> subprocess.C
         env=environment(folder / "home", extra),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=TIMEOUT,
         check=False,
     )
 

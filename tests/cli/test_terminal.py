@@ -9,7 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.cli.command import FEATURE, PROGRAM, TRAILER, check, environment, node, write_plan
+from tests.cli.command import PROGRAM, TRAILER, check, environment, node, write_plan
 
 pytestmark = [
     pytest.mark.server,
@@ -28,7 +28,7 @@ def spawn(folder: Path, server: str, *arguments: str, rows: int = 40, columns: i
         env=env,  # pyright: ignore[reportArgumentType]
         encoding="utf-8",
         dimensions=(rows, columns),
-        timeout=60,
+        timeout=180,
     )
 
 
@@ -69,9 +69,14 @@ def test_a_plan_that_does_not_fit_is_counted(tmp_path: Path, prefect_server: str
     assert "✓ simulated run completed: 200 nodes" in text
 
 
-def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_server: str) -> None:
+def long_plan(folder: Path) -> str:
+    """A plan that does not end before a signal comes."""
     chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(200)]
-    child = spawn(tmp_path, prefect_server, "run", write_plan(tmp_path, chain, "long"), "--simulate")
+    return write_plan(folder, chain, "long")
+
+
+def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_server: str) -> None:
+    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate")
     child.expect(r"[1-9]\d* of 200 nodes")
     child.sendintr()
     text = finish(child)
@@ -81,7 +86,7 @@ def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_serve
 
 
 def test_ctrl_c_before_the_run_is_clean_too(tmp_path: Path, prefect_server: str) -> None:
-    child = spawn(tmp_path, prefect_server, "run", FEATURE, "--simulate")
+    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate")
     child.expect("importing Prefect")
     child.sendintr()
     text = finish(child)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tests.cli.command import (
     FEATURE,
     MIXED,
     PROGRAM,
+    TIMEOUT,
     TRAILER,
     Outcome,
     call,
@@ -81,7 +81,8 @@ BAD_FILES = {
 def test_bad_file_is_told_without_a_traceback(tmp_path: Path, name: str) -> None:
     content, message = BAD_FILES[name]
     (tmp_path / name).write_bytes(content)
-    for command in (["validate"], ["show"], ["run", "--simulate"]):
+    commands = [["validate"], ["show"], ["run", "--simulate"]]
+    for command in commands if name == "syntax.yaml" else commands[:1]:
         outcome = call(*command, name, cwd=tmp_path)
         assert (outcome.code, outcome.out) == (2, "")
         assert message in outcome.err
@@ -178,10 +179,8 @@ def test_a_tool_is_described_with_a_snippet(tmp_path: Path) -> None:
 
 def test_a_bad_plan_is_answered_without_importing_prefect(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("id: x\n", encoding="utf-8")
-    begun = time.monotonic()
     outcome = call("run", "bad.yaml", cwd=tmp_path, extra={"PYTHONPROFILEIMPORTTIME": "1"})
     assert outcome.code == 2
-    assert time.monotonic() - begun < 10
     assert " prefect.main" not in outcome.err
 
 
@@ -196,7 +195,7 @@ def test_a_closed_pipe_is_silent(tmp_path: Path, arguments: list[str]) -> None:
             env=environment(tmp_path),
             stdout=pipe,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=TIMEOUT,
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, b"")

@@ -20,8 +20,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
-BOUND = 60.0
-"""Seconds that anything may take."""
+BOUND = 180.0
+"""Seconds that anything may take: far more than it needs, since other tests keep the machine busy."""
 
 PROGRAM = str(Path(sys.executable).with_name("vibe-prefect"))
 T = TypeVar("T")

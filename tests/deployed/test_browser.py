@@ -27,7 +27,7 @@ from tests.deployed.plans import incomplete, plan, written
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PATIENCE = 60_000.0
+PATIENCE = 120_000.0
 """Milliseconds that anything on a page may take."""
 
 POOL = "browser"

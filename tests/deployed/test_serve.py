@@ -46,7 +46,8 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 EVERY = timedelta(seconds=5)
 """From one scheduled run to the next."""
 
-STATES = {"wait": "AwaitingConcurrencySlot", "skip": "Cancelled"}
+Overlap = Literal["wait", "skip"]
+STATES: dict[Overlap, str] = {"wait": "AwaitingConcurrencySlot", "skip": "Cancelled"}
 """The state of a run that is due while another one of its deployment is at work."""
 
 
@@ -99,44 +100,66 @@ async def collided(client: PrefectClient, run: FlowRun) -> bool:
     return not states.isdisjoint({"AwaitingConcurrencySlot", "Cancelled"})
 
 
-@pytest.mark.parametrize("overlap", ["wait", "skip"])
-async def test_a_schedule_fires_again_and_again_and_never_overlaps(
-    clock: tuple[Path, Gate], overlap: Literal["wait", "skip"]
-) -> None:
+async def collided_run(client: PrefectClient, deployment: UUID) -> FlowRun:
+    """A run that is due while another one of its deployment is at work."""
+
+    async def look() -> FlowRun | None:
+        for run in await scheduled_runs(client, deployment):
+            if await collided(client, run):
+                return run
+        return None
+
+    return await until(look, "a run that is due while another one is at work")
+
+
+async def completed_runs(client: PrefectClient, deployment: UUID) -> list[FlowRun]:
+    """At least two runs by the clock."""
+
+    async def look() -> list[FlowRun] | None:
+        runs = [run for run in await scheduled_runs(client, deployment) if run.state_name == "Completed"]
+        return runs if len(runs) >= 2 else None
+
+    return await until(look, "two runs by the clock")
+
+
+async def test_a_schedule_fires_again_and_again_and_never_overlaps(clock: tuple[Path, Gate]) -> None:
     folder, gate = clock
-    id = f"clock-{overlap}"
-    fetch = tool("fresh", "http_fetch", {"url": gate.url("held", id), "path": "fresh.txt"})
-    (folder / f"{id}.json").write_text(json.dumps(plan(id, fetch)))
-    timed = PlanDeployment(id, "By the clock", f"{id}.json", Schedule(interval=EVERY), overlap=overlap)
-    gate.opened.clear()
-
+    deployments: dict[Overlap, UUID] = {}
     async with get_client() as client:
-        deployment = await timed.build_for("clock", folder).aapply()
-
-        async def one_collided() -> FlowRun | None:
-            for run in await scheduled_runs(client, deployment):
-                if gate.hits[id] and await collided(client, run):
-                    return run
-            return None
-
-        async def two_completed() -> list[FlowRun] | None:
-            runs = [run for run in await scheduled_runs(client, deployment) if run.state_name == "Completed"]
-            return runs if len(runs) >= 2 else None
-
         try:
-            late = await until(one_collided, "a run that is due while another one is at work")
-            assert gate.hits[id] == 1, "no other one is at work"
-            assert (await client.read_flow_run(late.id)).state_name == STATES[overlap]
+            for overlap in STATES:
+                id = f"clock-{overlap}"
+                fetch = tool("fresh", "http_fetch", {"url": gate.url("held", id), "path": "fresh.txt"})
+                (folder / f"{id}.json").write_text(json.dumps(plan(id, fetch)))
+                timed = PlanDeployment(id, "By the clock", f"{id}.json", Schedule(interval=EVERY), overlap=overlap)
+                deployments[overlap] = await timed.build_for("clock", folder).aapply()
+            for overlap, deployment in deployments.items():
+                late = await collided_run(client, deployment)
+                await until_fetched(gate, f"clock-{overlap}")
+                assert gate.hits[f"clock-{overlap}"] == 1, "no other one is at work"
+                assert (await client.read_flow_run(late.id)).state_name == STATES[overlap]
             gate.opened.set()
-            runs = await until(two_completed, "two runs by the clock")
+            for overlap, deployment in deployments.items():
+                assert_one_after_the_other(await completed_runs(client, deployment))
+                texts = [path.read_text() for path in folder.glob(f"outputs/clock-{overlap}/*/fresh.txt")]
+                assert len(set(texts)) == len(texts) >= 2, "each run makes its own"
         finally:
-            await client.delete_deployment(deployment)
+            for deployment in deployments.values():
+                await client.delete_deployment(deployment)
+
+
+async def until_fetched(gate: Gate, id: str) -> None:
+    async def look() -> bool | None:
+        return gate.hits[id] > 0 or None
+
+    await until(look, f"the fetch of {id}")
+
+
+def assert_one_after_the_other(runs: list[FlowRun]) -> None:
     for earlier, later in pairwise(runs):
         assert earlier.end_time is not None
         assert later.start_time is not None
         assert earlier.end_time <= later.start_time
-    texts = [path.read_text() for path in folder.glob(f"outputs/{id}/*/fresh.txt")]
-    assert len(set(texts)) == len(texts) >= 2, "each run makes its own"
 
 
 async def test_serving_and_working_go_on_after_a_hang_up_that_is_ignored(prefect_server: str, folder: Path) -> None:
@@ -152,8 +175,8 @@ async def test_serving_and_working_go_on_after_a_hang_up_that_is_ignored(prefect
             served.send_signal(signal.SIGHUP)
             worker.send_signal(signal.SIGHUP)
             async with get_client() as client:
-                for name in ("hung-up", "at-work"):
-                    assert (await ended(client, await trigger(client, name))).state_name == "Completed"
+                for run in [await trigger(client, name) for name in ("hung-up", "at-work")]:
+                    assert (await ended(client, run)).state_name == "Completed"
             assert (served.poll(), worker.poll()) == (None, None)
     finally:
         signal.signal(signal.SIGHUP, before)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 from ruamel.yaml import YAML
 
+from tests.cli.command import install_tools, node, write_plan
 from tests.deployed.api import BOUND, call
 from tests.programs import report_missing
 from vibe_prefect.cli.worker import RUN_GRACE, WORKER_GRACE
@@ -96,21 +97,6 @@ def database(tmp_path: Path) -> Generator[str]:
         shutil.rmtree(folder)
 
 
-def run_the_demo(folder: Path, settings: dict[str, str]) -> None:
-    (folder / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
-    with running_server(folder / "server", settings=settings) as api:
-        ran = call(folder, api, "run", str(ROOT / "flows/plans/release_digest.yaml"), "--quiet")
-        assert ran.returncode == 0, ran.stderr
-        listed = call(folder, api, "runs")
-        assert "release-digest-" in listed.stdout
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_a_plan_runs_on_postgresql(database: str, tmp_path: Path) -> None:
-    run_the_demo(tmp_path, {"PREFECT_API_DATABASE_CONNECTION_URL": database})
-
-
 @pytest.fixture
 def redis(tmp_path: Path) -> Generator[int]:
     """The port of a Redis server of its own."""
@@ -125,20 +111,6 @@ def redis(tmp_path: Path) -> Generator[int]:
     finally:
         server.terminate()
         server.wait(BOUND)
-
-
-@pytest.mark.server
-@pytest.mark.slow
-def test_a_plan_runs_with_the_settings_of_the_stack(
-    stack: dict[str, Any], database: str, redis: int, tmp_path: Path
-) -> None:
-    settings = stack["services"]["server"]["environment"] | {
-        "PREFECT_API_DATABASE_CONNECTION_URL": database,
-        "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
-        "PREFECT_REDIS_MESSAGING_PORT": str(redis),
-    }
-    run_the_demo(tmp_path, settings)
-    assert "events" in keys(redis), "the events went through Redis"
 
 
 def keys(port: int) -> list[str]:
@@ -158,21 +130,35 @@ def fail(text: str) -> None:
 
 @pytest.mark.server
 @pytest.mark.slow
-def test_error_with_a_nul_fails_its_node_alone_on_postgresql(database: str, tmp_path: Path) -> None:
-    (tmp_path / "failing.py").write_text(FAILS)
-    (tmp_path / "failing-1.dist-info").mkdir()
-    (tmp_path / "failing-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: failing\nVersion: 1\n")
-    (tmp_path / "failing-1.dist-info/entry_points.txt").write_text("[vibe_prefect.tools]\nfail = failing:fail\n")
+def test_plans_run_on_postgresql_and_redis_with_the_settings_of_the_stack(
+    stack: dict[str, Any], database: str, redis: int, tmp_path: Path
+) -> None:
+    settings = stack["services"]["server"]["environment"] | {
+        "PREFECT_API_DATABASE_CONNECTION_URL": database,
+        "PREFECT_REDIS_MESSAGING_HOST": "127.0.0.1",
+        "PREFECT_REDIS_MESSAGING_PORT": str(redis),
+    }
+    with running_server(tmp_path / "server", settings=settings) as api:
+        run_the_demo(tmp_path, api)
+        assert_error_with_a_nul_fails_its_node_alone(tmp_path, api)
+    assert "events" in keys(redis), "the events went through Redis"
+
+
+def run_the_demo(folder: Path, api: str) -> None:
+    (folder / "CHANGELOG.md").write_text((ROOT / "CHANGELOG.md").read_text())
+    ran = call(folder, api, "run", str(ROOT / "flows/plans/release_digest.yaml"), "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    listed = call(folder, api, "runs")
+    assert "release-digest-" in listed.stdout
+
+
+def assert_error_with_a_nul_fails_its_node_alone(folder: Path, api: str) -> None:
+    """PostgreSQL stores no text with a NUL."""
+    tools = install_tools(folder / "site", "failing", FAILS, ["fail"])
     bad = {"tool": "fail", "tool_inputs": {"text": "a\\x00b"}}
     good = {"tool": "write_file", "tool_inputs": {"path": "a.txt", "content": "x"}}
-    nodes = [
-        {"id": id, "type": "transform", "description": "d", "parameters": parameters}
-        for id, parameters in (("bad", bad), ("good", good))
-    ]
-    plan = {"id": "nul", "source_vibe": {"description": "x"}, "root_nodes": nodes}
-    (tmp_path / "plan.json").write_text(json.dumps(plan))
-    with running_server(tmp_path / "server", settings={"PREFECT_API_DATABASE_CONNECTION_URL": database}) as api:
-        ran = call(tmp_path, api, "run", "plan.json", "--json", PYTHONPATH=str(tmp_path))
+    plan = write_plan(folder, [node("bad", parameters=bad), node("good", parameters=good)], "nul")
+    ran = call(folder, api, "run", plan, "--json", **tools)
     assert ran.returncode == 1, ran.stderr
     document = json.loads(ran.stdout)
     assert document["nodes"]["bad"]["error"] == "a\\x00b"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -55,13 +56,17 @@ def settings(place: str, provider: OpenAIServer, media: MediaServer) -> dict[str
     }
 
 
-SAVE = "import sys; from prefect.blocks.system import Secret; Secret(value=sys.stdin.read()).save(sys.argv[1])"
+SAVE = """
+import json, sys
+from prefect.blocks.system import Secret
+for name, key in json.load(sys.stdin).items():
+    Secret(value=key).save(name)
+"""
 
 
 def save_blocks(environment: dict[str, str]) -> None:
-    for name, key in (("canary-a", KEY), ("canary-b", MEDIA_KEY)):
-        command = [sys.executable, "-c", SAVE, name]
-        subprocess.run(command, input=key, text=True, env=environment, timeout=120, check=True)
+    keys = json.dumps({"canary-a": KEY, "canary-b": MEDIA_KEY})
+    subprocess.run([sys.executable, "-c", SAVE], input=keys, text=True, env=environment, timeout=300, check=True)
 
 
 def artifacts(api: str) -> str:
@@ -93,7 +98,7 @@ def test_canary_keys_stay_nowhere(provider: OpenAIServer, tmp_path: Path) -> Non
                     cwd=work,
                     env=bare | settings(place, provider, media) | {f"{PREFIX}LLM_MODELS": f"openai:{model}"},
                     capture_output=True,
-                    timeout=120,
+                    timeout=300,
                     check=False,
                 )
                 assert done.returncode == int(fails), done.stderr.decode()

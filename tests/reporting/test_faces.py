@@ -151,9 +151,9 @@ def test_progress_counts_what_it_does_not_name() -> None:
     assert progress_note(0, 99, running=[f"n{index}" for index in range(50)]).endswith("**n7** and 42 more\n")
 
 
-@pytest.mark.parametrize(("part", "full"), [(0, 0), (0.001, 1), (0.5, 5), (0.999, 9), (1, 10)])
+@pytest.mark.parametrize(("part", "full"), [(0, 0), (0.001, 1), (0.5, 12), (0.999, 23), (1, 24)])
 def test_a_bar_is_full_only_at_the_end(part: float, full: int) -> None:
-    assert bar(part, 10) == "█" * full + "░" * (10 - full)
+    assert bar(part) == "█" * full + "░" * (24 - full)
 
 
 def test_progress_of_an_empty_plan_is_complete() -> None:

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from threading import RLock
 
+from typing_extensions import override
+
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -58,6 +60,7 @@ class Board(RunObserver):
             return self.finished[id].status
         return ExecutionStatus.RUNNING if id in self.running else ExecutionStatus.PENDING
 
+    @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Note when it began."""
         self._begun = time.monotonic()
@@ -99,6 +102,7 @@ class Board(RunObserver):
             self.reused.add(node.id)
             self.node_finished(node, result)
 
+    @override
     def run_finished(self, result: ExecutionResult) -> None:
         """Note the end."""
         self.ended = True

@@ -14,12 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from typing import IO
 
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, StartError, debugging
-from vibe_prefect.cli.loopback import answers
 from vibe_prefect.cli.text import one_line
+from vibe_prefect.engine.server_process import HOST, ORIGINS, await_answer, await_end
 from vibe_prefect.engine.server_settings import EMBEDDED_DEFAULTS, SERVER_SETTINGS
 from vibe_prefect.errors import UsageError
 
@@ -27,11 +26,6 @@ TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 90.0
 """Seconds; a first start makes the database, on a slow disk as well."""
 
-ORIGINS_VARIABLE = "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"
-"""From where a browser may ask it: nothing but the server itself, whatever page is open meanwhile."""
-
-POLL_SECONDS = 0.05
-ANSWER_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 _ERROR_LINE = re.compile(r"^[\w.]+(?:Error|Exception|Exit): .+$", re.MULTILINE)
@@ -74,7 +68,7 @@ class EmbeddedServer:
     """A Prefect server that lives as long as this object's owner."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server((HOST, 0))
         self._port = int(self._socket.getsockname()[1])
         self._log: IO[bytes] | None = None if debugging() else tempfile.TemporaryFile()  # noqa: SIM115
         self._process = self._spawn()
@@ -83,7 +77,7 @@ class EmbeddedServer:
     @property
     def api_url(self) -> str:
         """Where it answers."""
-        return f"http://127.0.0.1:{self._port}/api"
+        return f"http://{HOST}:{self._port}/api"
 
     def wait_ready(self) -> None:
         """Wait until it answers.
@@ -91,27 +85,16 @@ class EmbeddedServer:
         Raises:
             StartError: It ended, or did not answer in time.
         """
-        timeout = _startup_timeout()
-        end = time.monotonic() + timeout
-        while not answers(self.api_url, ANSWER_SECONDS):
-            if self._process.poll() is not None:
-                raise StartError(f"Prefect's embedded server did not start{self._last_words()}")
-            if time.monotonic() > end:
-                raise StartError(
-                    f"Prefect's embedded server did not answer within {timeout:g} s "
-                    f"(set {TIMEOUT_VARIABLE} to wait longer){self._last_words()}"
-                )
-            time.sleep(POLL_SECONDS)
+        reason = await_answer(self._process, self.api_url, _startup_timeout())
+        if reason is not None:
+            longer = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
+            raise StartError(f"Prefect's embedded server {reason}{longer}{self._last_words()}")
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""
         if self._process.stdin is not None:
             self._process.stdin.close()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            self._process.wait()
+        await_end(self._process, STOP_SECONDS)
         if self._log is not None:
             self._log.close()
 
@@ -131,7 +114,7 @@ class EmbeddedServer:
         number = self._socket.fileno()
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-P", "-c", _PROGRAM, str(number), *EMBEDDED_DEFAULTS],
-            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS_VARIABLE: f"http://127.0.0.1:{self._port}"},
+            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS[0]: f"http://{HOST}:{self._port}"},
             stdin=subprocess.PIPE,
             stdout=self._log or sys.stderr.fileno(),
             stderr=subprocess.STDOUT,

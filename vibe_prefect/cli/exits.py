@@ -78,7 +78,7 @@ def _end_process_soon(code: int) -> None:
     threading.Thread(target=end, name="end", daemon=True).start()
 
 
-def _leave(number: int, frame: object) -> None:
+def _leave(_number: int, _frame: object) -> None:
     os._exit(ExitCode.INTERRUPTED)
 
 

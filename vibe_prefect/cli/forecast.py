@@ -309,12 +309,9 @@ def _estimated(value: float, nodes: int, unestimated: int) -> str:
 def _steps(outlook: Forecast) -> str:
     ids = outlook.critical_path.ids
     more = len(ids) - MAX_STEPS
-    steps = [_step(outlook.nodes[id]) for id in ids[:MAX_STEPS]]
+    nodes = [outlook.nodes[id] for id in ids[:MAX_STEPS]]
+    steps = [node.id if node.estimate is None else f"{node.id} {seconds(node.estimate)}" for node in nodes]
     return " > ".join([*steps, f"{more:,} more"] if more > 0 else steps)
-
-
-def _step(node: NodeForecast) -> str:
-    return node.id if node.estimate is None else f"{node.id} {seconds(node.estimate)}"
 
 
 def _document(look: DryRun) -> DryRunDocument:

@@ -141,7 +141,7 @@ class SignalWatch:
             usual = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
             signal.signal(number, usual)
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
+    def _receive(self, number: int, _frame: FrameType | None) -> None:
         code = EXIT_OFFSET + number
         if self.received is not None:
             self.ending.within(0, code)
@@ -225,7 +225,7 @@ def sure_interrupt() -> Generator[None]:
         return
     pressed = False
 
-    def press(number: int, frame: object) -> None:
+    def press(number: int, _frame: object) -> None:
         nonlocal pressed
         if pressed:
             os._exit(EXIT_OFFSET + number)

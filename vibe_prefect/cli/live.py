@@ -7,7 +7,6 @@ rest is counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -83,14 +82,10 @@ class LiveView:
         with self._board.lock:
             fits = len(self._guides) <= height
             shown = [] if fits else self._urgent(height - 1)
-            rows = list(self._tree_rows()) if fits else [self._row(id, "") for id in shown]
+            rows = [self._row(id, guide) for id, guide in self._guides] if fits else [self._row(id, "") for id in shown]
             more = [] if fits else [self._rest(shown)]
             foot = self._foot(options.max_width)
         yield Group(*columns(rows, options.max_width), *more, Text(), foot)
-
-    def _tree_rows(self) -> Iterator[list[Text]]:
-        for id, guide in self._guides:
-            yield self._row(id, guide)
 
     def _urgent(self, room: int) -> list[str]:
         """Return the newest failed nodes, then those running longest, then those that ended last."""
@@ -170,14 +165,12 @@ class LiveView:
         """Return how long the run has taken, and how long it may still take."""
         now = time.monotonic()
         if now - self._reckoned >= self._pause:
-            self._left = seconds_left(self._compiled.graph, self._node_times(), self._slots)
+            times = {id: self._node_time(id) for id in self._compiled.nodes}
+            self._left = seconds_left(self._compiled.graph, times, self._slots)
             self._reckoned = time.monotonic()
             self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
         left = self._left - (now - self._reckoned) if self._left is not None else None
         return [seconds(self._board.elapsed), *([f"about {rough(left)} left"] if left is not None else [])]
-
-    def _node_times(self) -> dict[str, NodeTime]:
-        return {id: self._node_time(id) for id in self._compiled.nodes}
 
     def _node_time(self, id: str) -> NodeTime:
         board, node = self._board, self._compiled.nodes[id].node

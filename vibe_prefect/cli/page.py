@@ -52,7 +52,7 @@ def write_page(account: RunReport, output: Path | None) -> Path:
     from vibe_prefect.reporting.html import render_html
     from vibe_prefect.reporting.media import local_files
 
-    page = _default_page(account) if output is None or output == Path() else output
+    page = Path(f"{_UNFIT.sub('_', account.run_name)[:MAX_NAME]}.html") if output in (None, Path()) else output
     folder = Path(account.output_root)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
@@ -61,10 +61,6 @@ def write_page(account: RunReport, output: Path | None) -> Path:
     except OSError as error:
         raise StartError(f"cannot write the report {str(page)!r}: {error.strerror or error}") from error
     return page
-
-
-def _default_page(account: RunReport) -> Path:
-    return Path(f"{_UNFIT.sub('_', account.run_name)[:MAX_NAME]}.html")
 
 
 def say_page(screen: Screen, page: Path) -> None:

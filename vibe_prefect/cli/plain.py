@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from typing_extensions import override
+
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.text import brief, counted, seconds
 from vibe_prefect.cli.tree import work
@@ -30,6 +32,7 @@ class RunLine(RunObserver):
     def __init__(self, begun: Callable[[], object]) -> None:
         self._begun = begun
 
+    @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Call back."""
         self._begun()
@@ -44,6 +47,7 @@ class PlainLines(RunObserver):
         self._total = len(compiled.nodes)
         self._finished: set[str] = set()
 
+    @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Say how much is done already."""
         if reused:
@@ -58,10 +62,12 @@ class PlainLines(RunObserver):
         self._finished.add(node.id)
         self._print(_WORDS[result.status], node, _ending(result))
 
+    @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Count it; the start has said so."""
         self._finished.add(node.id)
 
+    @override
     def run_finished(self, result: ExecutionResult) -> None:
         """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""
         asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)

@@ -11,9 +11,8 @@ from rich.text import Text
 
 from vibe_prefect.cli.console import flush, out
 from vibe_prefect.cli.exits import StartError, warn
-from vibe_prefect.cli.loopback import answers
-from vibe_prefect.cli.standing import ORIGINS, server_command, server_environment
 from vibe_prefect.cli.text import columns
+from vibe_prefect.engine.server_process import ORIGINS, answers, server_command, server_environment
 from vibe_prefect.engine.server_settings import REASONS, SERVER_SETTINGS
 
 AUTH_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING"
@@ -31,7 +30,7 @@ def start(host: str, port: int) -> int:
         raise StartError(f"a Prefect server answers at {address} already; stop it, or choose another --port")
     _must_be_free(host, port)
     screen = out()
-    environment = server_environment(host, port)
+    environment = server_environment(host, port, os.environ)
     screen.say("settings of the server, beside Prefect's own:")
     rows = [_row(name, environment[name], REASONS[name]) for name in SERVER_SETTINGS]
     rows += [_row(name, environment[name], ORIGINS_REASON) for name in ORIGINS if name in environment]

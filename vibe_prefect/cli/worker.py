@@ -75,7 +75,7 @@ class _Stopper:
         self.called = False
         self._worker = worker
 
-    def __call__(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
         again, self.called = self.called, True
         if again:
             _kill([*_runs(self._worker.pid), psutil.Process(self._worker.pid)])

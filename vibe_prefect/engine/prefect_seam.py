@@ -194,7 +194,7 @@ async def fetch_json(client: PrefectClient, path: str, seconds: float) -> Any:
         httpx.HTTPError: The server did not answer.
         ValueError: The answer is not JSON.
     """
-    return (await client._client.get(path, timeout=seconds)).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return (await client._client.get(path, timeout=seconds)).json()  # pyright: ignore[reportPrivateUsage]
 
 
 def fetch_json_now(client: SyncPrefectClient, path: str) -> Any:
@@ -208,7 +208,7 @@ def fetch_json_now(client: SyncPrefectClient, path: str) -> Any:
         httpx.HTTPError: The server did not answer.
         ValueError: The answer is not JSON.
     """
-    return client._client.get(path).json()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return client._client.get(path).json()  # pyright: ignore[reportPrivateUsage]
 
 
 async def cut_off(client: PrefectClient) -> None:
@@ -217,7 +217,7 @@ async def cut_off(client: PrefectClient) -> None:
     Args:
         client: The client.
     """
-    await client._client.aclose()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    await client._client.aclose()  # pyright: ignore[reportPrivateUsage]
 
 
 def skip_csrf(client: PrefectClient) -> None:
@@ -226,7 +226,7 @@ def skip_csrf(client: PrefectClient) -> None:
     Args:
         client: A client of a server that asks for none.
     """
-    client._client.enable_csrf_support = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    client._client.enable_csrf_support = False  # pyright: ignore[reportPrivateUsage]
 
 
 def as_default(context: Any) -> Any:
@@ -238,7 +238,7 @@ def as_default(context: Any) -> Any:
     Returns:
         The context.
     """
-    context._httpx_settings = None  # noqa: SLF001 - there is no other way to say so
+    context._httpx_settings = None
     return context
 
 

@@ -62,10 +62,11 @@ def fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{shown}\n{fence}"
 
 
-def markdown_link(text: str, url: str | None, most: int = 200) -> str:
+def markdown_link(text: str, url: str | None) -> str:
     """Return a link, or the text alone where the address is not one that a report leads to."""
     address = web_address(url)
-    return f"[{markdown(text, most)}](<{address}>)" if address else markdown(text, most)
+    shown = markdown(text, 200)
+    return f"[{shown}](<{address}>)" if address else shown
 
 
 def web_address(url: str | None) -> str | None:

@@ -67,12 +67,9 @@ def _result(report: RunReport) -> str:
     link = markdown_link("the run in Prefect's UI", report.run_url) if web_address(report.run_url) else ""
     heading = f"# {SYMBOLS[standing(report)]} {markdown(headline(report), 300)}"
     names = f"Plan **{markdown(report.plan.id, 100)}**, run **{markdown(report.run_name, 100)}**"
-    lines = [heading, f"{names}{f': {link}' if link else ''}", f"> {markdown(_vibe(report), MAX_TEXT)}"]
+    vibe = report.plan.source_vibe.description or "(no description)"
+    lines = [heading, f"{names}{f': {link}' if link else ''}", f"> {markdown(vibe, MAX_TEXT)}"]
     return "\n\n".join(lines)
-
-
-def _vibe(report: RunReport) -> str:
-    return report.plan.source_vibe.description or "(no description)"
 
 
 def _numbers(report: RunReport) -> str:

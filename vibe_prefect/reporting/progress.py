@@ -43,11 +43,11 @@ def progress_note(  # noqa: PLR0913 - options by keyword
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def bar(part: float, width: int = BAR) -> str:
-    """Return a bar of that many characters; it is full only when all is done, and empty only when nothing is."""
-    full = min(int(part * width), width) if part >= 1 else min(int(part * width), width - 1)
+def bar(part: float) -> str:
+    """Return a bar of `BAR` characters; it is full only when all is done, and empty only when nothing is."""
+    full = BAR if part >= 1 else min(int(part * BAR), BAR - 1)
     full = max(full, 1) if part > 0 else 0
-    return "█" * full + "░" * (width - full)
+    return "█" * full + "░" * (BAR - full)
 
 
 def _named(status: ExecutionStatus, ids: Sequence[str]) -> str:

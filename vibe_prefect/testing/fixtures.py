@@ -52,7 +52,7 @@ def plan_server(tmp_path_factory: pytest.TempPathFactory, plan_server_settings: 
 
 
 @pytest.fixture
-def run_plan_on_server(plan_server: str, tmp_path: Path) -> RunPlan:
+def run_plan_on_server(plan_server: str, tmp_path: Path) -> RunPlan:  # noqa: ARG001 - it starts the server
     """Runs a plan as a Prefect flow run on a real server; records and outputs are in the test's own `tmp_path`."""
 
     def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:

@@ -66,7 +66,7 @@ class ScriptedModel:
         read, written = question.input_tokens, estimate_tokens(reply)
         return Answer(reply, question.model, read, written, self.price(question.model, read, written))
 
-    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
+    def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002 - the protocol's
         """Return what tokens cost in US dollars."""
         prices = self._config.prices
         return None if prices is None else (prices.input * input_tokens + prices.output * output_tokens) / 1e6

@@ -134,7 +134,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
 
 
 def _plan_problems(
-    server: ComfyServer, inputs: Mapping[str, Any], dependencies: Mapping[str, Dependency]
+    server: ComfyServer, inputs: Mapping[str, Any], _dependencies: Mapping[str, Dependency]
 ) -> list[InputProblem]:
     """Check a workflow that stands in the plan, and what is set in it."""
     workflow = inputs.get("workflow")

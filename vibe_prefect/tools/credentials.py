@@ -63,7 +63,7 @@ def _whole(content: bytes) -> Iterator[Part]:
     yield b"", content
 
 
-def _in_any(kind: bytes, part: bytes) -> bool:
+def _in_any(_kind: bytes, part: bytes) -> bool:
     return _STORE in part
 
 

@@ -223,7 +223,7 @@ async def _whole(admission: Admission, response: httpx.Response, config: FetchCo
     return Fetched(admission.shown, mime, charset, await _body(response, config.max_bytes))
 
 
-async def _source(admission: Admission, response: httpx.Response, config: FetchConfig) -> str:
+async def _source(admission: Admission, _response: httpx.Response, _config: FetchConfig) -> str:
     return admission.shown
 
 

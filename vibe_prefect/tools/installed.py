@@ -39,7 +39,7 @@ def _place(folder: str) -> tuple[str, int | None]:
 
 
 @lru_cache(maxsize=4)
-def _installed(places: tuple[tuple[str, int | None], ...]) -> tuple[EntryPoint, ...]:
+def _installed(_places: tuple[tuple[str, int | None], ...]) -> tuple[EntryPoint, ...]:
     """Return the entry points of installed packages, sorted by name; looking through all packages takes 6 ms."""
     return tuple(sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda entry: entry.name))
 

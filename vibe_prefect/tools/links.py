@@ -93,7 +93,7 @@ def _read_markdown(text: str, page: Page) -> None:
                 _read_inline(part, page, line)
 
 
-def _accept(url: str) -> bool:
+def _accept(url: str) -> bool:  # noqa: ARG001 - its name is the library's
     return True
 
 

@@ -99,9 +99,9 @@ class MediaCall:
     price_setting: str
     """The environment variable that sets the price."""
 
-    def error(self, reason: str, *, retryable: bool = True) -> ToolError:
+    def error(self, reason: str) -> ToolError:
         """Return an error of the tool's."""
-        return ToolError(f"{self.tool}: {reason}", retryable=retryable)
+        return ToolError(f"{self.tool}: {reason}")
 
     def model(self, asked: str | None) -> str:
         """Return the model to ask.

@@ -23,8 +23,8 @@ QUALITY = 75
 """Of the preview's JPEG; a photograph of `SIDE` pixels then has about 20 kB."""
 
 
-def preview(path: Path, side: int = SIDE) -> str | None:
-    """Return a preview of an image file as a `data:` URI, a JPEG of at most `side` pixels.
+def preview(path: Path) -> str | None:
+    """Return a preview of an image file as a `data:` URI, a JPEG of at most `SIDE` pixels.
 
     Returns:
         The URI; `None` where Pillow is not installed, or the file is no image that it can read, or a very large one.
@@ -40,14 +40,14 @@ def preview(path: Path, side: int = SIDE) -> str | None:
     if len(content) > MAX_BYTES:
         return None
     try:
-        picture = read_picture(BytesIO(content), side=side)
+        picture = read_picture(BytesIO(content), side=SIDE)
     except PictureError:
         return None  # no image, as far as a preview goes; the file itself is there for whoever wants to know more
-    return _uri(picture.on_white(), side)
+    return _uri(picture.on_white())
 
 
-def _uri(image: Image.Image, side: int) -> str:
-    image.thumbnail((side, side))
+def _uri(image: Image.Image) -> str:
+    image.thumbnail((SIDE, SIDE))
     buffer = BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
