@@ -33,3 +33,7 @@ def run_defaults() -> RunDefaults:
 
     settings = load_settings()
     return RunDefaults(settings.concurrency, settings.input_root, settings.output)
+
+
+POOL = "vibe-prefect-pool"
+"""The work pool of a new deployment, and of a worker, where none is named."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.console import Screen, out
-from vibe_prefect.cli.deploy_app import POOL
+from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.plans import ReadyPlan, ready

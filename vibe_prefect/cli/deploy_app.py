@@ -8,10 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.exits import PROGRAM
-
-POOL = "vibe-prefect-pool"
-"""The work pool of a new deployment, and of a worker, where none is named."""
 
 
 def _examples(*lines: str) -> str:
