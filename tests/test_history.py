@@ -27,12 +27,14 @@ from vibe_prefect.engine.history import (
     known_run,
     list_runs,
     outputs_of,
-    read_records,
+    read_namespace,
     refused_outputs_of,
     total_bytes,
 )
-from vibe_prefect.engine.lineage import LOCK_FILE, held, newest_run, output_name
-from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, lineages_in
+from vibe_prefect.engine.lineage import newest_run, output_name
+from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, namespaces_in
+from vibe_prefect.engine.record_lock import LOCK_FILE
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
 from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.handlers import NodeHandler
@@ -59,8 +61,8 @@ def as_parameter(made: WorkflowPlan) -> dict[str, Any]:
     return made.model_dump(mode="json")
 
 
-def write_record(root: Path, lineage: str, node_id: str, content: str = "{}") -> Path:
-    path = root / lineage / f"{node_id}-{KEY}"
+def write_record(root: Path, namespace: str, node_id: str, content: str = "{}") -> Path:
+    path = root / namespace / f"{node_id}-{KEY}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     return path
@@ -111,13 +113,13 @@ def test_runs_of_one_plan_share_their_nodes_in_memory() -> None:
     assert first.nodes is second.nodes
 
 
-def test_a_lineage_is_named_by_the_head_of_the_chain() -> None:
+def test_a_namespace_is_named_by_the_head_of_the_chain() -> None:
     head = known("one")
     second, third = known("two", after="one", minutes=1), known("three", after="two", minutes=2)
     by_id = known("four", after=str(third.id), minutes=3)
     ancestry = Ancestry()
     ancestry.add([by_id, third, second, head])
-    assert {ancestry.lineage(run) for run in ancestry} == {str(head.id)}
+    assert {ancestry.namespace(run) for run in ancestry} == {str(head.id)}
     assert ancestry.head(by_id) == head
 
 
@@ -126,7 +128,7 @@ def test_a_name_stands_for_the_run_that_had_it_then() -> None:
     run = known("later", after="twin", minutes=5)
     ancestry = Ancestry()
     ancestry.add([new, run, old])
-    assert ancestry.lineage(run) == str(old.id)
+    assert ancestry.namespace(run) == str(old.id)
 
 
 def test_a_broken_chain_is_followed_as_far_as_it_goes() -> None:
@@ -134,8 +136,8 @@ def test_a_broken_chain_is_followed_as_far_as_it_goes() -> None:
     by_id, by_name = known("a", after=str(gone)), known("b", after="gone")
     ancestry = Ancestry()
     ancestry.add([by_id, by_name])
-    assert (ancestry.lineage(by_id), ancestry.head(by_id)) == (str(gone), None)
-    assert (ancestry.lineage(by_name), ancestry.head(by_name)) == (str(by_name.id), None)
+    assert (ancestry.namespace(by_id), ancestry.head(by_id)) == (str(gone), None)
+    assert (ancestry.namespace(by_name), ancestry.head(by_name)) == (str(by_name.id), None)
 
 
 def test_runs_that_form_a_circle_end() -> None:
@@ -146,32 +148,32 @@ def test_runs_that_form_a_circle_end() -> None:
 
 
 def test_only_files_count_as_records(tmp_path: Path) -> None:
-    lineage = str(uuid4())
-    write_record(tmp_path, lineage, "a-b", "12345")
-    inside = tmp_path / lineage
+    namespace = str(uuid4())
+    write_record(tmp_path, namespace, "a-b", "12345")
+    inside = tmp_path / namespace
     (inside / LOCK_FILE).write_text("process 1")
     (inside / "a-short").write_text("12")
     (inside / f"../bad-{KEY[1:]}").touch()
     big = tmp_path / "big"
     big.write_text("x" * 1000)
     (inside / f"link-{KEY}").symlink_to(big)
-    records = read_records(inside)
+    records = read_namespace(inside)
     assert records is not None
     assert (records.bytes, set(records.written)) == (7, {"a-b"})
     (tmp_path / "elsewhere").symlink_to(inside)
-    assert read_records(tmp_path / "elsewhere") is None
-    assert read_records(tmp_path / "nowhere") is None
+    assert read_namespace(tmp_path / "elsewhere") is None
+    assert read_namespace(tmp_path / "nowhere") is None
 
 
-def test_lineages_are_folders_named_as_one(tmp_path: Path) -> None:
+def test_namespaces_are_folders_named_as_one(tmp_path: Path) -> None:
     good, shared = str(uuid4()), "plan-nightly.1"
     strange = ("..hidden", "-rf", "a b", "\x1b[31m", uuid4().hex, "$(id)", "plan-", "plan-..", "plan-a b", "plans")
     for name in (good, shared, good.upper(), *strange):
         (tmp_path / name).mkdir(exist_ok=True)
     (tmp_path / str(uuid4())).touch()
     (tmp_path / str(uuid4())).symlink_to(tmp_path / good)
-    assert sorted(lineages_in(tmp_path)) == sorted([good, shared])
-    assert list(lineages_in(tmp_path / "nowhere")) == []
+    assert sorted(namespaces_in(tmp_path)) == sorted([good, shared])
+    assert list(namespaces_in(tmp_path / "nowhere")) == []
 
 
 def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[KnownRun, Path]:
@@ -195,10 +197,10 @@ def test_the_output_folder_is_the_runs_own(tmp_path: Path) -> None:
     assert outputs_of(run, None) is None
 
 
-def test_runs_that_share_their_records_have_the_plans_lineage_and_folder(tmp_path: Path) -> None:
+def test_runs_that_share_their_records_have_the_plans_namespace_and_folder(tmp_path: Path) -> None:
     given: dict[str, Any] = {"plan": {"id": "p", "root_nodes": []}, "output": str(tmp_path / "out"), "reuse": "plan"}
     run = known_run(flow_run(id=uuid4(), parameters=given))
-    assert Ancestry().lineage(run) == "plan-p"
+    assert Ancestry().namespace(run) == "plan-p"
     shared = tmp_path / "out" / "p" / "shared"
     shared.mkdir(parents=True)
     found = outputs_of(run, run)
@@ -206,9 +208,9 @@ def test_runs_that_share_their_records_have_the_plans_lineage_and_folder(tmp_pat
     assert found.path == shared
 
 
-def test_a_hostile_plan_id_names_no_lineage() -> None:
+def test_a_hostile_plan_id_names_no_namespace() -> None:
     run = known_run(flow_run(parameters={"plan": {"id": "../../etc", "root_nodes": []}, "reuse": "plan"}))
-    assert Ancestry().lineage(run) == str(run.id)
+    assert Ancestry().namespace(run) == str(run.id)
 
 
 @pytest.mark.parametrize("which", ["run", "plan"])
@@ -246,41 +248,41 @@ def test_the_output_folder_of_a_deployed_run_is_within_the_operators(
     assert refused_outputs_of(known_run(run), known_run(run)) is None
 
 
-async def test_pruning_deletes_a_lineage_and_nothing_beside_it(tmp_path: Path) -> None:
+async def test_pruning_deletes_a_namespace_and_nothing_beside_it(tmp_path: Path) -> None:
     store = await a_store(tmp_path / "records")
     root = folder_of(store).root
-    lineage, other, precious = str(uuid4()), str(uuid4()), tmp_path / "precious"
+    namespace, other, precious = str(uuid4()), str(uuid4()), tmp_path / "precious"
     precious.write_text("x")
-    write_record(root, lineage, "a")
-    (root / lineage / f"link-{KEY}").symlink_to(precious)
+    write_record(root, namespace, "a")
+    (root / namespace / f"link-{KEY}").symlink_to(precious)
     write_record(root, other, "a")
-    assert delete(store, remains(root, lineage)) is None
+    assert delete(store, remains(root, namespace)) is None
     assert [path.name for path in root.iterdir()] == [other]
     assert precious.read_text() == "x"
 
 
-def remains(root: Path, lineage: str) -> Remains:
-    return Remains(lineage, (), NOW, read_records(root / lineage))
+def remains(root: Path, namespace: str) -> Remains:
+    return Remains(namespace, (), NOW, read_namespace(root / namespace))
 
 
 async def test_what_a_process_holds_stays(tmp_path: Path) -> None:
     store = await a_store(tmp_path)
-    lineage = str(uuid4())
-    record = write_record(tmp_path, lineage, "a")
-    with held(store, lineage):
-        assert delete(store, remains(tmp_path, lineage)) == Kept(lineage, (), "a process holds it")
+    namespace = str(uuid4())
+    record = write_record(tmp_path, namespace, "a")
+    with Records(store, namespace).hold():
+        assert delete(store, remains(tmp_path, namespace)) == Kept(namespace, (), "a process holds it")
     assert record.exists()
 
 
 async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> None:
     store = await a_store(tmp_path)
-    lineage = str(uuid4())
-    write_record(tmp_path, lineage, "a")
-    make_old(tmp_path / lineage, 40)
-    seen = remains(tmp_path, lineage)
-    write_record(tmp_path, lineage, "b")
-    assert delete(store, seen) == Kept(lineage, (), "a run has resumed it meanwhile")
-    assert len(read_records(tmp_path / lineage).written) == 2  # pyright: ignore[reportOptionalMemberAccess]
+    namespace = str(uuid4())
+    write_record(tmp_path, namespace, "a")
+    make_old(tmp_path / namespace, 40)
+    seen = remains(tmp_path, namespace)
+    write_record(tmp_path, namespace, "b")
+    assert delete(store, seen) == Kept(namespace, (), "a run has resumed it meanwhile")
+    assert len(read_namespace(tmp_path / namespace).written) == 2  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.parametrize(
@@ -295,24 +297,24 @@ async def test_what_a_run_has_gone_on_from_meanwhile_stays(tmp_path: Path) -> No
 async def test_what_no_run_makes_stays(tmp_path: Path, strange: str, reason: str) -> None:
     store = await a_store(tmp_path / "records")
     root = folder_of(store).root
-    lineage, precious = str(uuid4()), tmp_path / "precious"
+    namespace, precious = str(uuid4()), tmp_path / "precious"
     precious.mkdir()
     (precious / "file").write_text("x")
-    seen = Remains(lineage, (), NOW, None)
+    seen = Remains(namespace, (), NOW, None)
     root.mkdir()
     if strange == "link":
-        (root / lineage).symlink_to(precious)
+        (root / namespace).symlink_to(precious)
     else:
-        write_record(root, lineage, "a")
+        write_record(root, namespace, "a")
     if strange == "lock":
-        (root / lineage / LOCK_FILE).symlink_to(precious / "file")
+        (root / namespace / LOCK_FILE).symlink_to(precious / "file")
     if strange == "pipe":
-        os.mkfifo(root / lineage / LOCK_FILE)
+        os.mkfifo(root / namespace / LOCK_FILE)
     if strange == "folder":
-        (root / lineage / "mine").mkdir()
-    assert delete(store, seen) == Kept(lineage, (), reason)
+        (root / namespace / "mine").mkdir()
+    assert delete(store, seen) == Kept(namespace, (), reason)
     assert (precious / "file").read_text() == "x"
-    assert strange == "link" or (root / lineage / f"a-{KEY}").exists()
+    assert strange == "link" or (root / namespace / f"a-{KEY}").exists()
 
 
 def test_records_in_a_storage_block_are_not_pruned(tmp_path: Path) -> None:
@@ -370,7 +372,7 @@ async def remains_of(age: timedelta, *, outputs: bool = False) -> tuple[list[Rem
 
 
 def named(remains: Sequence[Remains | Kept]) -> list[str]:
-    return [item.lineage for item in remains]
+    return [item.namespace for item in remains]
 
 
 @pytest.mark.server
@@ -378,9 +380,9 @@ async def test_a_failed_run_shows_how_many_nodes_are_done(prefect_server: str, f
     id = await ran(Failing("c"), chain())
     (row,) = await rows_of(id)
     assert (row.plan_id, row.state, row.done, row.total) == ("four", "Failed", 2, 4)
-    records = read_records(Path("records", id))
+    records = read_namespace(Path("records", id))
     assert records is not None
-    assert (row.lineage, row.record_bytes) == (id, records.bytes)
+    assert (row.namespace, row.record_bytes) == (id, records.bytes)
     assert row.name.startswith("four-")
     assert 0 <= row.age(datetime.now(UTC)) < 60
 
@@ -393,13 +395,13 @@ async def test_without_its_records_the_server_tells_what_was_done(prefect_server
 
 
 @pytest.mark.server
-async def test_a_chain_of_runs_shares_one_lineage_and_counts_once(prefect_server: str, folder: Path) -> None:
+async def test_a_chain_of_runs_shares_one_namespace_and_counts_once(prefect_server: str, folder: Path) -> None:
     first = await ran(Failing("c"), chain())
     second = await ran(Failing("d"), chain(), first)
     third = await ran(Failing(), chain(), second)
     rows = await rows_of(first, second, third)
     assert [row.done for row in rows] == [2, 3, 4]
-    assert {row.lineage for row in rows} == {first}
+    assert {row.namespace for row in rows} == {first}
     assert total_bytes(rows) == (rows[0].record_bytes, 0)
 
 
@@ -417,7 +419,7 @@ async def test_the_head_of_a_chain_is_found_beyond_the_limit(prefect_server: str
     second = await ran(Failing("c"), chain(), first)
     async with get_client() as client:
         rows = await list_runs(client, IN_A_BLOCK, 1)
-    assert [(row.id, row.lineage, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
+    assert [(row.id, row.namespace, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
 
 
 @pytest.mark.server
@@ -470,7 +472,7 @@ async def test_records_that_cannot_be_locked_are_told_and_do_not_stop_a_run(
 
         with monkeypatch.context() as patched:
             patched.setattr(Path, "mkdir", refuse)
-            with held(store, "a") as alone:
+            with Records(store, "a").hold() as alone:
                 assert not alone
         said = caplog.messages[-1]
         assert said.startswith(f"the folder of records {str(tmp_path)!r} cannot be written ({os.strerror(number)}): ")
@@ -482,7 +484,7 @@ async def test_records_in_a_place_that_is_no_folder_are_refused(tmp_path: Path) 
     store = await a_store(tmp_path / "file")
     with (
         pytest.raises(UsageError, match=r"records '.*file' cannot be written \(.*set PREFECT_.*_STORAGE to another"),
-        held(store, "a"),
+        Records(store, "a").hold(),
     ):
         pass
 
@@ -495,9 +497,9 @@ async def test_lock_is_held_though_its_owner_cannot_be_written_down(
 
     store = await a_store(tmp_path)
     monkeypatch.setattr(os, "pwrite", full)
-    with held(store, "a") as alone:
+    with Records(store, "a").hold() as alone:
         assert alone
-        with pytest.raises(RunInUseError, match="another process"), held(store, "a"):
+        with pytest.raises(RunInUseError, match="another process"), Records(store, "a").hold():
             pass
 
 
@@ -506,9 +508,9 @@ async def test_only_what_is_old_enough_is_pruned(prefect_server: str, folder: Pa
     store = await a_store(Path("records"))
     recent = await ran(Failing("c"), chain())
     old, young = str(uuid4()), str(uuid4())
-    for lineage, days in ((old, 40), (young, 20)):
-        write_record(Path("records"), lineage, "a")
-        make_old(Path("records", lineage), days)
+    for namespace, days in ((old, 40), (young, 20)):
+        write_record(Path("records"), namespace, "a")
+        make_old(Path("records", namespace), days)
     found, kept = await remains_of(timedelta(days=30))
     assert (named(found), found[0].runs, kept) == ([old], (), [])
     assert delete(store, found[0]) is None
@@ -518,7 +520,7 @@ async def test_only_what_is_old_enough_is_pruned(prefect_server: str, folder: Pa
 
 
 @pytest.mark.server
-async def test_a_lineage_is_as_old_as_its_newest_run_or_record(prefect_server: str, folder: Path) -> None:
+async def test_a_namespace_is_as_old_as_its_newest_run_or_record(prefect_server: str, folder: Path) -> None:
     first = await ran(Failing("c"), chain())
     second = await ran(Failing(), chain(), first)
     make_old(Path("records", first), 40)
@@ -544,7 +546,7 @@ async def test_a_run_that_is_not_over_is_never_pruned(prefect_server: str, folde
     let_go.set()
     id = await running
     assert found == []
-    assert [(item.lineage, item.reason) for item in kept] == [(id, f"the run {kept[0].runs[0]} is Running")]
+    assert [(item.namespace, item.reason) for item in kept] == [(id, f"the run {kept[0].runs[0]} is Running")]
 
 
 @pytest.mark.server
@@ -559,11 +561,11 @@ async def test_what_a_run_that_is_not_over_goes_on_from_is_never_pruned(prefect_
 
 
 @pytest.mark.server
-async def test_a_lineage_that_a_process_holds_is_told(prefect_server: str, folder: Path) -> None:
-    lineage = str(uuid4())
-    write_record(Path("records"), lineage, "a")
-    with held(await a_store(Path("records")), lineage):
-        assert await remains_of(timedelta(0)) == ([], [Kept(lineage, (), "a process holds it")])
+async def test_a_namespace_that_a_process_holds_is_told(prefect_server: str, folder: Path) -> None:
+    namespace = str(uuid4())
+    write_record(Path("records"), namespace, "a")
+    with Records(await a_store(Path("records")), namespace).hold():
+        assert await remains_of(timedelta(0)) == ([], [Kept(namespace, (), "a process holds it")])
 
 
 @pytest.mark.server
@@ -572,10 +574,10 @@ async def test_records_that_runs_share_are_counted_and_pruned_as_one(prefect_ser
     made.id = f"shared-{uuid4().hex[:8]}"
     ids = [await ran(Failing(*failing), made, reuse="plan") for failing in (["c"], [])]
     rows = await rows_of(*ids)
-    assert [(row.lineage, row.done) for row in rows] == [(f"plan-{made.id}", done) for done in (2, 4)]
+    assert [(row.namespace, row.done) for row in rows] == [(f"plan-{made.id}", done) for done in (2, 4)]
     assert rows[0].record_bytes == rows[1].record_bytes
     assert rows[0].record_bytes
-    (found,) = [item for item in (await remains_of(timedelta(0)))[0] if item.lineage == f"plan-{made.id}"]
+    (found,) = [item for item in (await remains_of(timedelta(0)))[0] if item.namespace == f"plan-{made.id}"]
     assert len(found.runs) == 2
     assert delete(await a_store(Path("records")), found) is None
     assert not (Path("records") / f"plan-{made.id}").exists()
@@ -598,7 +600,7 @@ async def test_outputs_go_only_when_asked_for(prefect_server: str, folder: Path)
     assert row.outputs is not None
     assert (row.outputs.path, row.outputs.bytes) == (made, 5)
     without, found = [
-        next(item for item in (await remains_of(timedelta(0), outputs=outputs))[0] if item.lineage == id)
+        next(item for item in (await remains_of(timedelta(0), outputs=outputs))[0] if item.namespace == id)
         for outputs in (False, True)  # with outputs, those of other tests' runs on this server are found as well
     ]
     assert (without.outputs, [item.path for item in found.outputs]) == ((), [made])
@@ -620,7 +622,7 @@ async def test_prune_says_which_outputs_stay_since_no_operator_allows_them(prefe
     stays = folder / "elsewhere" / "foreign" / output_name(run.id, run.expected_start_time)
     assert str(run.id) not in named((await remains_of(timedelta(0), outputs=True))[1])
     stays.mkdir(parents=True)
-    (found,) = (one for one in (await remains_of(timedelta(0), outputs=True))[1] if one.lineage == str(run.id))
+    (found,) = (one for one in (await remains_of(timedelta(0), outputs=True))[1] if one.namespace == str(run.id))
     assert found.runs == (run.name,)
     assert found.reason.startswith(f"its output folder {stays} lies outside the one of the setting PREFECT_")
     assert str(run.id) not in named((await remains_of(timedelta(days=1), outputs=True))[1])
@@ -629,4 +631,4 @@ async def test_prune_says_which_outputs_stay_since_no_operator_allows_them(prefe
 
 async def test_a_record_folder_that_does_not_exist_holds_nothing(tmp_path: Path) -> None:
     files = RecordFolder(basepath=str(tmp_path / "nowhere"))
-    assert list(lineages_in(files.root)) == []
+    assert list(namespaces_in(files.root)) == []

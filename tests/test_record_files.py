@@ -27,7 +27,7 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.engine import record_files
-from vibe_prefect.engine.history import read_records
+from vibe_prefect.engine.history import read_namespace
 from vibe_prefect.engine.outlook import KeptNodes, kept_nodes, lost_files
 from vibe_prefect.engine.pruning import Remains, delete
 from vibe_prefect.engine.storage import open_store
@@ -389,7 +389,7 @@ async def test_lost_files_of_a_run_are_found_by_its_name(monkeypatch: pytest.Mon
 async def test_kept_files_count_and_go_with_their_records() -> None:
     runner, _ = await ran(plan(uses("a", "write_file", path="a.txt", content="x" * 5_000)), Studio())
     folder = Path("records", run_id(runner)).resolve()
-    found = read_records(folder)
+    found = read_namespace(folder)
     assert found is not None
     assert found.bytes > 5_000
     assert list(found.written) == ["a"]

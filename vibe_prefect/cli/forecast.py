@@ -150,26 +150,28 @@ def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
 async def _records(
     request: RunRequest, plan: ReadyPlan, reference: str
 ) -> tuple[EarlierRun, KeptNodes, dict[str, Spending]]:
-    from vibe_prefect.engine.budget import costs_before
     from vibe_prefect.engine.outlook import earlier_run
+    from vibe_prefect.engine.records import Records
     from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
     before = as_today(earlier, plan)
-    paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
+    records = Records(await open_store(None), earlier.namespace)
+    paid = {} if before is None else await records.costs(before.nodes.values())
     return earlier, await _kept(request, plan, earlier), paid
 
 
 async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None) -> KeptNodes:
     """Return what the run would find: its plan's shared records, or those of the run that it resumes."""
-    from vibe_prefect.engine.lineage import SHARED_FOLDER, SHARED_PREFIX
+    from vibe_prefect.engine.lineage import SHARED_FOLDER
     from vibe_prefect.engine.outlook import kept_nodes
+    from vibe_prefect.engine.records import SHARED_PREFIX
 
     plan_id = plan.compiled.plan.id
     if earlier is None or request.reuse == "plan":
         namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
     else:
-        namespace, name = earlier.lineage, earlier.output_name or earlier.id
+        namespace, name = earlier.namespace, earlier.output_name or earlier.id
     return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
 
 

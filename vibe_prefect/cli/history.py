@@ -121,7 +121,7 @@ async def _prune(request: PruneRequest) -> Pruned:
     before = datetime.now(UTC) - request.older_than
     async with get_client() as client:
         found, kept = await find_remains(client, files, before, outputs=request.outputs)
-        plans = await unused_plans(client, files, before, {remains.lineage for remains in found})
+        plans = await unused_plans(client, files, before, {remains.namespace for remains in found})
     if request.dry_run:
         return Pruned(found, kept, (), plans)
     deleted: list[Remains] = []
@@ -136,7 +136,7 @@ async def _prune(request: PruneRequest) -> Pruned:
             deleted.append(remains)
         else:
             kept.append(stays)
-    stay = {remains.lineage for remains in found} - {remains.lineage for remains in deleted}
+    stay = {remains.namespace for remains in found} - {remains.namespace for remains in deleted}
     return Pruned(deleted, kept, failures, [] if stay else _deleted(plans, failures))
 
 
@@ -162,7 +162,7 @@ def _listed(row: RunRow, now: datetime) -> ListedRun:
     return ListedRun(
         run_name=row.name,
         run_id=row.id,
-        record_namespace=row.lineage,
+        record_namespace=row.namespace,
         plan_id=row.plan_id,
         state=row.state,
         started_at=row.started.isoformat() if row.started else None,
@@ -197,7 +197,7 @@ def _cells(rows: Sequence[RunRow]) -> list[list[Text]]:
     cells: list[list[Text]] = []
     for row in rows:
         outputs = row.outputs
-        records = _once(row.record_bytes, row.lineage, seen)
+        records = _once(row.record_bytes, row.namespace, seen)
         made = _once(outputs.bytes, outputs.path, seen) if outputs else UNKNOWN
         cells.append(
             [
@@ -229,7 +229,7 @@ def _prune_document(pruned: Pruned, request: PruneRequest) -> PruneDocument:
         older_than_seconds=request.older_than.total_seconds(),
         deleted=[_pruned_records(remains) for remains in pruned.deleted],
         kept=[
-            KeptRecords(record_namespace=kept.lineage, run_names=list(kept.runs), reason=kept.reason)
+            KeptRecords(record_namespace=kept.namespace, run_names=list(kept.runs), reason=kept.reason)
             for kept in pruned.kept
         ],
         plans=[FileSize(path=str(plan.path), bytes=plan.bytes) for plan in pruned.plans],
@@ -240,7 +240,7 @@ def _prune_document(pruned: Pruned, request: PruneRequest) -> PruneDocument:
 
 def _pruned_records(remains: Remains) -> PrunedRecords:
     return PrunedRecords(
-        record_namespace=remains.lineage,
+        record_namespace=remains.namespace,
         run_names=list(remains.runs),
         last_active=remains.last_active.isoformat(),
         record_bytes=remains.records.bytes if remains.records else 0,
@@ -254,7 +254,7 @@ def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_t
     for line in columns(rows, screen.limit):
         screen.say(line)
     for kept in pruned.kept:
-        screen.say(Text(f"kept  {_named(kept.runs, kept.lineage)}: {one_line(kept.reason)}", "yellow"))
+        screen.say(Text(f"kept  {_named(kept.runs, kept.namespace)}: {one_line(kept.reason)}", "yellow"))
     verb = "would delete" if request.dry_run else "deleted"
     if pruned.plans:
         plans = size(sum(plan.bytes for plan in pruned.plans))
@@ -289,12 +289,12 @@ def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:
 
 
 def _title(remains: Remains) -> str:
-    return _named(remains.runs, remains.lineage)
+    return _named(remains.runs, remains.namespace)
 
 
-def _named(names: Sequence[str], lineage: str) -> str:
-    """Return the names of a lineage's runs."""
+def _named(names: Sequence[str], namespace: str) -> str:
+    """Return the names of the runs of a namespace."""
     if not names:
-        return f"{lineage} (no run of this server)"
+        return f"{namespace} (no run of this server)"
     more = len(names) - MAX_NAMES
     return one_line(", ".join(names[:MAX_NAMES])) + (f" and {more:,} more" if more > 0 else "")

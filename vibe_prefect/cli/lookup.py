@@ -88,8 +88,8 @@ async def _look_up(plan: ReadyPlan, calling: Collection[str], blocks: Collection
 
 async def _paid(plan: ReadyPlan, calling: Collection[str]) -> tuple[dict[str, Spending], tuple[str, ...]]:
     """Return what nodes cost when they last ran with the models of today, and the runs that tell."""
-    from vibe_prefect.engine.budget import costs_before
     from vibe_prefect.engine.outlook import earlier_runs
+    from vibe_prefect.engine.records import Records
     from vibe_prefect.engine.storage import open_store
 
     store = await open_store(None)
@@ -99,7 +99,7 @@ async def _paid(plan: ReadyPlan, calling: Collection[str]) -> tuple[dict[str, Sp
         before = as_today(earlier, plan)
         if before is None:
             continue
-        costs = await costs_before(before, store, earlier.lineage)
+        costs = await Records(store, earlier.namespace).costs(before.nodes.values())
         new = {id: cost for id, cost in costs.items() if id in calling and id not in paid}
         paid |= new
         runs += [earlier.name] if new else []

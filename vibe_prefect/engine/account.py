@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -20,15 +20,15 @@ from vibe_prefect.compiler import (
     compile_plan,
     resolve_policy,
 )
-from vibe_prefect.engine.documents import read_document
-from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
+from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, newest_run, output_name, root_of
 from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
 from vibe_prefect.engine.operator_roots import recorded_output
 from vibe_prefect.engine.plan_store import recorded_plan
+from vibe_prefect.engine.records import Records, record_namespace
 from vibe_prefect.engine.runner import usage_of_record
-from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
+from vibe_prefect.engine.storage import NodeRecord, RecordStore, open_store
 from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.errors import PlanError, RecordStorageError, UnknownRunError, UsageError
 from vibe_prefect.feedback import success_feedback
 from vibe_prefect.graph import build_graph
 from vibe_prefect.handlers import tool_of
@@ -49,16 +49,16 @@ class SeenRun:
     """The flow run."""
 
     root: FlowRun
-    """The run at the head of its lineage."""
+    """The first run of its resume chain."""
 
     compiled: CompiledPlan
     """Its plan, as far as it can be compiled here."""
 
     @property
-    def lineage(self) -> str:
-        """Under which its records are kept."""
+    def namespace(self) -> str:
+        """Namespace of its records."""
         shared = self.flow_run.parameters.get("reuse") == "plan"
-        return lineage_of(self.root.id, self.compiled.plan.id, shared=shared)
+        return record_namespace(self.root.id, self.compiled.plan.id, shared=shared)
 
     @property
     def output_root(self) -> Path:
@@ -100,7 +100,7 @@ async def _left_behind(seen: SeenRun, store: RecordStore) -> RunReport | None:
     if flow_run.state is None or not flow_run.state.is_final():
         return None
     try:
-        document = await read_document(store, seen.lineage, str(flow_run.id))
+        document = await Records(store, seen.namespace).report(str(flow_run.id))
     except UsageError as error:
         logger.warning("%s; what the server and the records know is shown instead", error)
         return None
@@ -208,11 +208,12 @@ async def _result(seen: SeenRun, sights: Mapping[str, NodeSight], store: RecordS
     result = ExecutionResult(seen.compiled.plan.id, run_status(flow_run.state))
     if flow_run.start_time is not None:
         result.started_at = flow_run.start_time.isoformat()
+    records = await _read(store, sights.values())
     for id, place in seen.compiled.nodes.items():
         sight = sights.get(id)
         if sight is None:
             continue
-        record = await _read(store, sight.record) if sight.record else None
+        record = records.get(id)
         found = node_result(sight, record)
         result.add_node_result(found)
         if record is not None:
@@ -234,15 +235,18 @@ def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict
     return success_feedback(result, node.estimated_duration, usage_of_record(record))
 
 
-async def _read(store: RecordStore, path: str) -> NodeRecord | None:
-    """Return a record; `None` when it is not here, as for a run on another machine."""
-    try:
-        found = await store.aread(path)
-    except Exception:
-        logger.debug("No record %s", path, exc_info=True)  # each kind of storage has its own error
-        return None
-    sealed: Any = found.result
-    return cast("NodeRecord", sealed.value) if isinstance(sealed, Sealed) else None
+async def _read(store: RecordStore, sights: Iterable[NodeSight]) -> dict[str, NodeRecord]:
+    """Return the records of nodes; none of one that is not here, as for a run on another machine."""
+    records: dict[str, NodeRecord] = {}
+    for sight in sights:
+        try:
+            record = await store.read_record(sight.record) if sight.record else None
+        except RecordStorageError as error:
+            logger.warning("The results of nodes are not shown, since the storage did not answer: %s", error.__cause__)
+            return records
+        if record is not None:
+            records[sight.id] = record
+    return records
 
 
 def _structure(plan: WorkflowPlan) -> CompiledPlan:

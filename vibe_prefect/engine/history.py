@@ -27,16 +27,16 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 
 from vibe_prefect.engine.lineage import (
     FLOW_NAME,
-    LOCK_FILE,
     MAX_CHAIN,
     SHARED_FOLDER,
     due_by_now,
-    lineage_of,
     output_name,
 )
 from vibe_prefect.engine.operator_roots import output_parameter, recorded_output
 from vibe_prefect.engine.plan_store import kept_plan, recorded_data
 from vibe_prefect.engine.record_files import FILES_FOLDER
+from vibe_prefect.engine.record_lock import LOCK_FILE
+from vibe_prefect.engine.records import record_namespace
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import KeptPlanError
 from vibe_prefect.graph import ID_FORM
@@ -60,8 +60,8 @@ class RunRow:
     name: str
     id: str
 
-    lineage: str
-    """What its records are kept under: the id of the run at the head of the chain that it goes on from, or the plan."""
+    namespace: str
+    """Namespace of its records: the id of the first run of its resume chain, or the plan's."""
 
     plan_id: str | None
     state: str
@@ -77,7 +77,7 @@ class RunRow:
     """How many nodes the plan has."""
 
     record_bytes: int | None
-    """Size of the lineage's records; `None` when they are not in a folder."""
+    """Size of the records in its namespace; `None` when they are not in a folder."""
 
     outputs: OutputFolder | None
     """The folder of what it made, when there is one here."""
@@ -96,8 +96,8 @@ class OutputFolder:
 
 
 @dataclass(frozen=True)
-class Records:
-    """What lies in a lineage's folder."""
+class NamespaceContent:
+    """Size and age of what is in the folder of a namespace."""
 
     bytes: int = 0
     """Size of the records and of the files that they keep; the lock is none."""
@@ -180,13 +180,13 @@ class Ancestry:
             self.add(await _referred(client, sorted(missing)))
 
     def head(self, run: KnownRun) -> KnownRun | None:
-        """Return the run at the head of a run's lineage; `None` when the server no longer knows it."""
+        """Return the first run of a run's resume chain; `None` when the server no longer knows it."""
         return self._walk(run)[1]
 
-    def lineage(self, run: KnownRun) -> str:
+    def namespace(self, run: KnownRun) -> str:
         """Return the name of a run's records; where its chain is broken, as much as can be told."""
         if run.shares and run.plan_id is not None and ID_FORM.fullmatch(run.plan_id):  # it will be part of a path
-            return lineage_of(run.id, run.plan_id, shared=True)
+            return record_namespace(run.id, run.plan_id, shared=True)
         last, head = self._walk(run)
         reference = _as_id(last.goes_on_from) if head is None else head.id
         return str(reference or last.id)
@@ -224,13 +224,13 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
     ancestry = Ancestry()
     ancestry.add(runs)
     await ancestry.complete(client)
-    records: dict[str, Records | None] = {}
+    records: dict[str, NamespaceContent | None] = {}
     done: dict[UUID, int] = {}
     unclear: list[tuple[KnownRun, set[str]]] = []
     for run in runs:
-        lineage = ancestry.lineage(run)
-        here = read_records(files.root / lineage) if files else None
-        records[lineage] = Records(here.bytes) if here else None
+        namespace = ancestry.namespace(run)
+        here = read_namespace(files.root / namespace) if files else None
+        records[namespace] = NamespaceContent(here.bytes) if here else None
         recorded = _recorded(run, here) if here else set[str]()
         if run.completed or run.nodes is None:
             done[run.id] = len(run.nodes or ())
@@ -240,7 +240,7 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
             unclear.append((run, recorded))
     done |= await _count_completed(client, unclear)
     return [
-        _row(run, ancestry, records[ancestry.lineage(run)], done[run.id], in_folder=files is not None) for run in runs
+        _row(run, ancestry, records[ancestry.namespace(run)], done[run.id], in_folder=files is not None) for run in runs
     ]
 
 
@@ -257,16 +257,16 @@ async def _with_kept_plans(runs: Sequence[KnownRun], store: RecordStore) -> list
 
 def total_bytes(rows: Iterable[RunRow]) -> tuple[int, int]:
     """Return the size of all records and of all outputs; what several runs share counts once."""
-    records = {row.lineage: row.record_bytes or 0 for row in rows}
+    records = {row.namespace: row.record_bytes or 0 for row in rows}
     outputs = {row.outputs.path: row.outputs.bytes for row in rows if row.outputs}
     return sum(records.values()), sum(outputs.values())
 
 
-def _row(run: KnownRun, ancestry: Ancestry, records: Records | None, done: int, *, in_folder: bool) -> RunRow:
+def _row(run: KnownRun, ancestry: Ancestry, records: NamespaceContent | None, done: int, *, in_folder: bool) -> RunRow:
     return RunRow(
         name=run.name,
         id=str(run.id),
-        lineage=ancestry.lineage(run),
+        namespace=ancestry.namespace(run),
         plan_id=run.plan_id,
         state=run.state,
         created=run.created,
@@ -278,7 +278,7 @@ def _row(run: KnownRun, ancestry: Ancestry, records: Records | None, done: int, 
     )
 
 
-def _recorded(run: KnownRun, records: Records) -> set[str]:
+def _recorded(run: KnownRun, records: NamespaceContent) -> set[str]:
     """Return the nodes of a run's plan whose records were written while it ran."""
     first = run.started.timestamp() if run.started and run.goes_on_from else float("-inf")
     last = run.ended.timestamp() if run.ended else float("inf")
@@ -422,8 +422,8 @@ def _as_id(reference: str | None) -> UUID | None:
         return None
 
 
-def read_records(folder: Path) -> Records | None:
-    """Return what lies in a lineage's folder; `None` when there is no such folder, or a link in its place."""
+def read_namespace(folder: Path) -> NamespaceContent | None:
+    """Return what is in the folder of a namespace; `None` when there is no such folder, or a link in its place."""
     if folder.is_symlink():
         return None
     total, newest, written = 0, None, dict[str, float]()
@@ -438,7 +438,7 @@ def read_records(folder: Path) -> Records | None:
                 written[id] = min(written.get(id, status.st_mtime), status.st_mtime)
     except OSError:
         return None
-    return Records(total, newest, written)
+    return NamespaceContent(total, newest, written)
 
 
 def _files_in(folder: Path) -> Iterator[os.DirEntry[str]]:
@@ -463,7 +463,7 @@ def outputs_of(run: KnownRun, head: KnownRun | None) -> OutputFolder | None:
 
     Args:
         run: The run.
-        head: The run at the head of its lineage, which names the folder.
+        head: The first run of its resume chain, which names the folder.
     """
     folder = _own_folder(run, head, run.output)
     return OutputFolder(folder, tree_bytes(folder)) if folder else None

@@ -63,7 +63,7 @@ class NodeSight:
     """Why it failed or was skipped."""
 
     record: str | None
-    """Where its record lies, as `<lineage>/<node id>-<key>`; `None` when it has none."""
+    """Where its record lies, as `<namespace>/<node id>-<key>`; `None` when it has none."""
 
 
 async def see_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSight]:

@@ -13,9 +13,10 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.engine.account import see_run
-from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, output_name, root_of
+from vibe_prefect.engine.lineage import FLOW_NAME, find_run, output_name, root_of
 from vibe_prefect.engine.plan_store import recorded_plan
-from vibe_prefect.engine.storage import RecordStore, open_store, record_path
+from vibe_prefect.engine.records import Records, record_namespace
+from vibe_prefect.engine.storage import RecordStore, open_store
 from vibe_prefect.errors import KeptPlanError, UnknownRunError
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.tools.workspace import Workspace
@@ -37,8 +38,8 @@ class EarlierRun:
     name: str
     """Name of the flow run."""
 
-    lineage: str
-    """Under which its records are kept."""
+    namespace: str
+    """Namespace of its records."""
 
     plan: WorkflowPlan | None
     """Its plan; `None` when its parameters hold none."""
@@ -94,19 +95,19 @@ async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str, store: Rec
         plan = await recorded_plan(run, store)
     except KeptPlanError:
         return None
-    seen = _seen(run, lineage_of(run.id, plan_id, shared=True), plan)
+    seen = _seen(run, record_namespace(run.id, plan_id, shared=True), plan)
     if seen.plan is None or seen.plan.id != plan_id or seen.simulated:
         return None
     if run.parameters.get("reuse") == "plan":
         return seen
     try:
-        return replace(seen, lineage=str((await root_of(client, run)).id))
+        return replace(seen, namespace=str((await root_of(client, run)).id))
     except UnknownRunError:  # a run that it goes on from was deleted, and nothing tells where its records are
         return None
 
 
-def _seen(run: FlowRun, lineage: str, plan: WorkflowPlan | None) -> EarlierRun:
-    return EarlierRun(str(run.id), run.name, lineage, plan, bool(run.parameters.get("simulate")))
+def _seen(run: FlowRun, namespace: str, plan: WorkflowPlan | None) -> EarlierRun:
+    return EarlierRun(str(run.id), run.name, namespace, plan, bool(run.parameters.get("simulate")))
 
 
 @dataclass(frozen=True)
@@ -121,28 +122,22 @@ class KeptNodes:
 
 
 async def kept_nodes(
-    compiled: CompiledPlan, lineage: str, output_root: Path, storage: str | Path | None = None
+    compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
 ) -> KeptNodes:
     """Look for the records of a plan's nodes and for their files, and change nothing.
 
     Args:
         compiled: The plan; its keys decide.
-        lineage: Under which the records are kept.
+        namespace: Namespace of the records.
         output_root: The run's own output folder.
         storage: Where they are kept; see `open_store`.
     """
-    store = (await open_store(storage)).for_workspace(Workspace(Path.cwd(), output_root), restores=False)
-    kept: set[str] = set()
-    lost: dict[str, str] = {}
-    for id in (id for group in compiled.groups for id in group):
-        path = record_path(lineage, id, compiled.nodes[id].key)
-        record = await store.read_record(path)
-        problem = await store.file_problem(path, record) if record is not None else None
-        if problem is not None:
-            lost[id] = problem
-        elif record is not None:
-            kept.add(id)
-    return KeptNodes(frozenset(kept), lost)
+    records = Records(await open_store(storage), namespace)
+    records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
+    nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
+    found = {found.node_id: found.problem async for found in records.of_nodes(nodes)}
+    lost = {id: problem for id, problem in found.items() if problem is not None}
+    return KeptNodes(frozenset(found.keys() - lost.keys()), lost)
 
 
 async def lost_files(reference: str) -> Mapping[str, str]:
@@ -156,4 +151,4 @@ async def lost_files(reference: str) -> Mapping[str, str]:
     """
     async with get_client() as client:
         seen = await see_run(client, await find_run(client, reference), await open_store(None))
-    return (await kept_nodes(seen.compiled, seen.lineage, seen.output_root)).lost
+    return (await kept_nodes(seen.compiled, seen.namespace, seen.output_root)).lost

@@ -68,7 +68,7 @@ async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[st
         kept = kept_plan(run.kept_plan)
         if kept is None:
             continue
-        namespace = ancestry.lineage(run)
+        namespace = ancestry.namespace(run)
         if not run.over or (namespace not in pruned and (root / namespace).is_dir()):
             used.add(kept.sha256)
     return used
