@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal
@@ -21,20 +22,19 @@ from vibe_prefect import WorkflowNode, WorkflowPlan
 from vibe_prefect.engine import lineage as runs_module
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.history import (
-    Ancestry,
-    KnownRun,
     RunRow,
-    known_run,
     list_runs,
     outputs_of,
     read_namespace,
     refused_outputs_of,
     total_bytes,
 )
-from vibe_prefect.engine.lineage import newest_run, output_name
+from vibe_prefect.engine.lineage import newest_run
+from vibe_prefect.engine.past_run import PastRun, RunParameters
 from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of, namespaces_in
 from vibe_prefect.engine.record_lock import LOCK_FILE
 from vibe_prefect.engine.records import Records
+from vibe_prefect.engine.resume_chains import ResumeChains
 from vibe_prefect.engine.storage import RecordFolder, RecordStore, SealedJSON, open_store
 from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.handlers import NodeHandler
@@ -50,9 +50,9 @@ def flow_run(**fields: Any) -> FlowRun:
     return FlowRun.model_validate(given)
 
 
-def known(name: str, *, after: str | None = None, minutes: int = 0, id: UUID | None = None) -> KnownRun:
+def known(name: str, *, after: str | None = None, minutes: int = 0, id: UUID | None = None) -> PastRun:
     parameters = {"resume_from": after} if after else {}
-    return known_run(
+    return PastRun.of(
         flow_run(id=id or uuid4(), name=name, parameters=parameters, created=NOW + timedelta(minutes=minutes))
     )
 
@@ -95,56 +95,57 @@ async def a_store(root: Path) -> RecordStore:
     ],
 )
 def test_a_plan_is_read_whatever_the_parameters_hold(value: Any, plan_id: str | None, total: int | None) -> None:
-    run = known_run(flow_run(parameters={"plan": value}))
-    assert (run.plan_id, None if run.nodes is None else len(run.nodes)) == (plan_id, total)
+    outline = PastRun.of(flow_run(parameters={"plan": value})).outline
+    assert (outline.plan_id, None if outline.nodes is None else len(outline.nodes)) == (plan_id, total)
 
 
 def test_missing_and_damaged_parameters_are_no_reason_to_fail() -> None:
-    run = known_run(flow_run(parameters={}))
-    assert (run.plan_id, run.nodes, run.goes_on_from, run.output) == (None, None, None, "outputs")
-    run = known_run(flow_run(parameters={"resume_from": 3, "output": ["x"]}))
-    assert (run.goes_on_from, run.output) == ("3", None)
+    run = PastRun.of(flow_run(parameters={}))
+    assert (run.plan_id, run.outline.nodes, run.parameters.resume_from, run.output) == (None, None, None, "outputs")
+    wrong: dict[str, Any] = {"resume_from": 3, "output": ["x"], "simulate": "perhaps", "concurrency": {}, "reuse": 1}
+    run = PastRun.of(flow_run(parameters=wrong))
+    assert (run.parameters.resume_from, run.output) == ("3", "outputs")
+    assert (run.parameters.simulate, run.parameters.concurrency, run.shares) == (False, None, False)
 
 
 def test_runs_of_one_plan_share_their_nodes_in_memory() -> None:
     seen: dict[frozenset[str], frozenset[str]] = {}
     parameters = {"plan": as_parameter(plan(node("a"), node("b")))}
-    first, second = (known_run(flow_run(parameters=parameters), seen) for _ in range(2))
-    assert first.nodes is second.nodes
+    first, second = (PastRun.of(flow_run(parameters=parameters)).outlined(seen) for _ in range(2))
+    assert first.outline.nodes is second.outline.nodes
 
 
 def test_a_namespace_is_named_by_the_head_of_the_chain() -> None:
     head = known("one")
     second, third = known("two", after="one", minutes=1), known("three", after="two", minutes=2)
     by_id = known("four", after=str(third.id), minutes=3)
-    ancestry = Ancestry()
-    ancestry.add([by_id, third, second, head])
-    assert {ancestry.namespace(run) for run in ancestry} == {str(head.id)}
-    assert ancestry.head(by_id) == head
+    chains = ResumeChains()
+    chains.add([by_id, third, second, head])
+    assert {run.record_namespace for run in chains} == {str(head.id)}
+    assert chains.with_root(by_id).first == head
 
 
 def test_a_name_stands_for_the_run_that_had_it_then() -> None:
     old, new = known("twin", minutes=0), known("twin", minutes=10)
     run = known("later", after="twin", minutes=5)
-    ancestry = Ancestry()
-    ancestry.add([new, run, old])
-    assert ancestry.namespace(run) == str(old.id)
+    chains = ResumeChains()
+    chains.add([new, run, old])
+    assert chains.with_root(run).record_namespace == str(old.id)
 
 
 def test_a_broken_chain_is_followed_as_far_as_it_goes() -> None:
     gone = uuid4()
     by_id, by_name = known("a", after=str(gone)), known("b", after="gone")
-    ancestry = Ancestry()
-    ancestry.add([by_id, by_name])
-    assert (ancestry.namespace(by_id), ancestry.head(by_id)) == (str(gone), None)
-    assert (ancestry.namespace(by_name), ancestry.head(by_name)) == (str(by_name.id), None)
+    chains = ResumeChains()
+    chains.add([by_id, by_name])
+    assert [(run.record_namespace, run.first) for run in chains] == [(str(gone), None), (str(by_name.id), None)]
 
 
 def test_runs_that_form_a_circle_end() -> None:
     ids = uuid4(), uuid4()
-    ancestry = Ancestry()
-    ancestry.add([known("a", id=ids[0], after=str(ids[1])), known("b", id=ids[1], after=str(ids[0]))])
-    assert all(ancestry.head(run) is None for run in ancestry)
+    chains = ResumeChains()
+    chains.add([known("a", id=ids[0], after=str(ids[1])), known("b", id=ids[1], after=str(ids[0]))])
+    assert all(run.first is None for run in chains)
 
 
 def test_only_files_count_as_records(tmp_path: Path) -> None:
@@ -176,8 +177,8 @@ def test_namespaces_are_folders_named_as_one(tmp_path: Path) -> None:
     assert list(namespaces_in(tmp_path / "nowhere")) == []
 
 
-def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[KnownRun, Path]:
-    run = known_run(
+def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[PastRun, Path]:
+    run = PastRun.of(
         flow_run(
             id=uuid4(), parameters={"plan": {"id": plan_id, "root_nodes": []}, "output": output or str(root / "out")}
         )
@@ -187,30 +188,30 @@ def with_outputs(root: Path, plan_id: str = "p", output: Any = None) -> tuple[Kn
 
 def test_the_output_folder_is_the_runs_own(tmp_path: Path) -> None:
     run, folder = with_outputs(tmp_path)
-    assert outputs_of(run, run) is None
+    assert outputs_of(run) is None
     folder.mkdir(parents=True)
     (folder / "a.txt").write_text("12345")
     (folder / "link").symlink_to("/etc")
-    found = outputs_of(run, run)
+    found = outputs_of(run)
     assert found is not None
     assert (found.path, found.bytes) == (folder, 5)
-    assert outputs_of(run, None) is None
+    assert outputs_of(replace(run, parameters=RunParameters(resume_from="gone"))) is None
 
 
 def test_runs_that_share_their_records_have_the_plans_namespace_and_folder(tmp_path: Path) -> None:
     given: dict[str, Any] = {"plan": {"id": "p", "root_nodes": []}, "output": str(tmp_path / "out"), "reuse": "plan"}
-    run = known_run(flow_run(id=uuid4(), parameters=given))
-    assert Ancestry().namespace(run) == "plan-p"
+    run = PastRun.of(flow_run(id=uuid4(), parameters=given))
+    assert run.record_namespace == "plan-p"
     shared = tmp_path / "out" / "p" / "shared"
     shared.mkdir(parents=True)
-    found = outputs_of(run, run)
+    found = outputs_of(run)
     assert found is not None
     assert found.path == shared
 
 
 def test_a_hostile_plan_id_names_no_namespace() -> None:
-    run = known_run(flow_run(parameters={"plan": {"id": "../../etc", "root_nodes": []}, "reuse": "plan"}))
-    assert Ancestry().namespace(run) == str(run.id)
+    run = PastRun.of(flow_run(parameters={"plan": {"id": "../../etc", "root_nodes": []}, "reuse": "plan"}))
+    assert run.record_namespace == str(run.id)
 
 
 @pytest.mark.parametrize("which", ["run", "plan"])
@@ -222,14 +223,14 @@ def test_an_output_folder_behind_a_link_is_not_the_runs_own(tmp_path: Path, whic
     link.parent.mkdir(parents=True)
     link.symlink_to(to)
     assert folder.is_dir()
-    assert outputs_of(run, run) is None
+    assert outputs_of(run) is None
 
 
 @pytest.mark.parametrize(("plan_id", "output"), [("../p", None), ("..", None), ("", None), ("p", "a\0b"), ("p", 3)])
 def test_hostile_parameters_name_no_output_folder(tmp_path: Path, plan_id: str, output: Any) -> None:
     run, folder = with_outputs(tmp_path, plan_id, output)
     folder.mkdir(parents=True)
-    assert outputs_of(run, run) is None
+    assert outputs_of(run) is None
 
 
 @pytest.mark.parametrize("deployed", [{"deployment_id": uuid4()}, {"parent_task_run_id": uuid4()}])
@@ -241,11 +242,11 @@ def test_the_output_folder_of_a_deployed_run_is_within_the_operators(
     given: dict[str, Any] = {"plan": {"id": plan_id, "root_nodes": []}, "output": str(output), "reuse": "plan"}
     run = flow_run(parameters=given, **deployed)
     (output / plan_id / "shared").mkdir(parents=True)
-    assert outputs_of(known_run(run), known_run(run)) is None
-    assert refused_outputs_of(known_run(run), known_run(run)) == output / plan_id / "shared"
+    assert outputs_of(PastRun.of(run)) is None
+    assert refused_outputs_of(PastRun.of(run)) == output / plan_id / "shared"
     monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT", str(tmp_path))
-    assert outputs_of(known_run(run), known_run(run)) is not None
-    assert refused_outputs_of(known_run(run), known_run(run)) is None
+    assert outputs_of(PastRun.of(run)) is not None
+    assert refused_outputs_of(PastRun.of(run)) is None
 
 
 async def test_pruning_deletes_a_namespace_and_nothing_beside_it(tmp_path: Path) -> None:
@@ -361,7 +362,7 @@ def chain(changed: str | None = None) -> WorkflowPlan:
 async def rows_of(*ids: str, storage: str = "records") -> list[RunRow]:
     store = await a_store(Path(storage))
     async with get_client() as client:
-        found = {row.id: row for row in await list_runs(client, store, 200)}
+        found = {str(row.run.id): row for row in await list_runs(client, store, 200)}
     return [found[id] for id in ids]
 
 
@@ -379,11 +380,11 @@ def named(remains: Sequence[Remains | Kept]) -> list[str]:
 async def test_a_failed_run_shows_how_many_nodes_are_done(prefect_server: str, folder: Path) -> None:
     id = await ran(Failing("c"), chain())
     (row,) = await rows_of(id)
-    assert (row.plan_id, row.state, row.done, row.total) == ("four", "Failed", 2, 4)
+    assert (row.run.plan_id, row.run.state, row.done, row.total) == ("four", "Failed", 2, 4)
     records = read_namespace(Path("records", id))
     assert records is not None
-    assert (row.namespace, row.record_bytes) == (id, records.bytes)
-    assert row.name.startswith("four-")
+    assert (row.run.record_namespace, row.record_bytes) == (id, records.bytes)
+    assert row.run.name.startswith("four-")
     assert 0 <= row.age(datetime.now(UTC)) < 60
 
 
@@ -401,7 +402,7 @@ async def test_a_chain_of_runs_shares_one_namespace_and_counts_once(prefect_serv
     third = await ran(Failing(), chain(), second)
     rows = await rows_of(first, second, third)
     assert [row.done for row in rows] == [2, 3, 4]
-    assert {row.namespace for row in rows} == {first}
+    assert {row.run.record_namespace for row in rows} == {first}
     assert total_bytes(rows) == (rows[0].record_bytes, 0)
 
 
@@ -419,7 +420,9 @@ async def test_the_head_of_a_chain_is_found_beyond_the_limit(prefect_server: str
     second = await ran(Failing("c"), chain(), first)
     async with get_client() as client:
         rows = await list_runs(client, IN_A_BLOCK, 1)
-    assert [(row.id, row.namespace, row.record_bytes, row.done) for row in rows] == [(second, first, None, 2)]
+    assert [(str(row.run.id), row.run.record_namespace, row.record_bytes, row.done) for row in rows] == [
+        (second, first, None, 2)
+    ]
 
 
 @pytest.mark.server
@@ -429,7 +432,7 @@ async def test_what_is_scheduled_for_later_is_not_among_the_newest(prefect_serve
         later = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC) + DAY))
         waiting = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC)))
         try:
-            assert [row.id for row in await list_runs(client, IN_A_BLOCK, 2)] == [str(waiting.id), ended]
+            assert [str(row.run.id) for row in await list_runs(client, IN_A_BLOCK, 2)] == [str(waiting.id), ended]
             assert (await newest_run(client)).id == waiting.id
         finally:
             for run in (later, waiting):
@@ -454,7 +457,7 @@ async def test_newest_run_is_found_though_clocks_differ(
         run = await client.create_flow_run(run_plan, state=Running(timestamp=datetime.now(UTC) + skew))
         try:
             assert (await newest_run(client)).id == run.id
-            assert [row.id for row in await list_runs(client, IN_A_BLOCK, 1)] == [str(run.id)]
+            assert [str(row.run.id) for row in await list_runs(client, IN_A_BLOCK, 1)] == [str(run.id)]
         finally:
             for made in (later, run):
                 await client.delete_flow_run(made.id)
@@ -528,7 +531,7 @@ async def test_a_namespace_is_as_old_as_its_newest_run_or_record(prefect_server:
     (found,), _ = await remains_of(timedelta(0))
     assert len(found.runs) == 2
     (row,) = await rows_of(second)
-    assert found.runs[1] == row.name
+    assert found.runs[1] == row.run.name
 
 
 @pytest.mark.server
@@ -574,7 +577,7 @@ async def test_records_that_runs_share_are_counted_and_pruned_as_one(prefect_ser
     made.id = f"shared-{uuid4().hex[:8]}"
     ids = [await ran(Failing(*failing), made, reuse="plan") for failing in (["c"], [])]
     rows = await rows_of(*ids)
-    assert [(row.namespace, row.done) for row in rows] == [(f"plan-{made.id}", done) for done in (2, 4)]
+    assert [(row.run.record_namespace, row.done) for row in rows] == [(f"plan-{made.id}", done) for done in (2, 4)]
     assert rows[0].record_bytes == rows[1].record_bytes
     assert rows[0].record_bytes
     (found,) = [item for item in (await remains_of(timedelta(0)))[0] if item.namespace == f"plan-{made.id}"]
@@ -618,8 +621,7 @@ async def test_prune_says_which_outputs_stay_since_no_operator_allows_them(prefe
         made = await client.create_flow_run_from_deployment(deployment, parameters=given, state=Completed())
         run = await client.read_flow_run(made.id)
         await client.delete_deployment(deployment)
-    assert run.expected_start_time is not None
-    stays = folder / "elsewhere" / "foreign" / output_name(run.id, run.expected_start_time)
+    stays = folder / "elsewhere" / "foreign" / PastRun.of(run).output_name
     assert str(run.id) not in named((await remains_of(timedelta(0), outputs=True))[1])
     stays.mkdir(parents=True)
     (found,) = (one for one in (await remains_of(timedelta(0), outputs=True))[1] if one.namespace == str(run.id))

@@ -38,7 +38,8 @@ from vibe_prefect.tools.keysources import KeySource, key_sources
 from vibe_prefect.tools.workspace import Workspace
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
+    from vibe_prefect.engine.outlook import KeptNodes
+    from vibe_prefect.engine.past_run import PastRun
 
 MAX_TREE = 60
 """Nodes up to which those that are reused are listed, too."""
@@ -60,7 +61,7 @@ class DryRun:
 
     compiled: CompiledPlan
     outlook: Forecast
-    earlier: EarlierRun | None
+    earlier: PastRun | None
     simulated: bool
     costs: CostForecast | None = None
     budget_usd: float | None = None
@@ -149,30 +150,30 @@ def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
 
 async def _records(
     request: RunRequest, plan: ReadyPlan, reference: str
-) -> tuple[EarlierRun, KeptNodes, dict[str, Spending]]:
+) -> tuple[PastRun, KeptNodes, dict[str, Spending]]:
     from vibe_prefect.engine.outlook import earlier_run
     from vibe_prefect.engine.records import Records
     from vibe_prefect.engine.storage import open_store
 
     earlier = await earlier_run(reference)
     before = as_today(earlier, plan)
-    records = Records(await open_store(None), earlier.namespace)
+    records = Records(await open_store(None), earlier.record_namespace)
     paid = {} if before is None else await records.costs(before.nodes.values())
     return earlier, await _kept(request, plan, earlier), paid
 
 
-async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None) -> KeptNodes:
+async def _kept(request: RunRequest, plan: ReadyPlan, earlier: PastRun | None) -> KeptNodes:
     """Return what the run would find: its plan's shared records, or those of the run that it resumes."""
-    from vibe_prefect.engine.lineage import SHARED_FOLDER
     from vibe_prefect.engine.outlook import kept_nodes
+    from vibe_prefect.engine.past_run import run_folder
     from vibe_prefect.engine.records import SHARED_PREFIX
 
     plan_id = plan.compiled.plan.id
     if earlier is None or request.reuse == "plan":
-        namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
+        namespace, first = f"{SHARED_PREFIX}{plan_id}", None
     else:
-        namespace, name = earlier.namespace, earlier.output_name or earlier.id
-    return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
+        namespace, first = str(earlier.root_id), earlier.first
+    return await kept_nodes(plan.compiled, namespace, run_folder(request.output, plan_id, first))
 
 
 def _print(screen: Screen, look: DryRun) -> None:
@@ -325,7 +326,7 @@ def _document(look: DryRun) -> DryRunDocument:
     return DryRunDocument(
         plan_id=look.compiled.plan.id,
         simulated=look.simulated,
-        resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=earlier.id),
+        resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=str(earlier.id)),
         summary=PlannedSummary(
             total_nodes=len(outlook.nodes),
             run=outlook.count(Action.RUN),

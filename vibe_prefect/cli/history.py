@@ -160,12 +160,12 @@ def _runs_document(rows: Sequence[RunRow]) -> RunsDocument:
 
 def _listed(row: RunRow, now: datetime) -> ListedRun:
     return ListedRun(
-        run_name=row.name,
-        run_id=row.id,
-        record_namespace=row.namespace,
-        plan_id=row.plan_id,
-        state=row.state,
-        started_at=row.started.isoformat() if row.started else None,
+        run_name=row.run.name,
+        run_id=str(row.run.id),
+        record_namespace=row.run.record_namespace,
+        plan_id=row.run.plan_id,
+        state=row.run.state,
+        started_at=row.run.started.isoformat() if row.run.started else None,
         age_seconds=round(row.age(now), 3),
         nodes=Counts(done=row.done, total=row.total),
         record_bytes=row.record_bytes,
@@ -197,13 +197,13 @@ def _cells(rows: Sequence[RunRow]) -> list[list[Text]]:
     cells: list[list[Text]] = []
     for row in rows:
         outputs = row.outputs
-        records = _once(row.record_bytes, row.namespace, seen)
+        records = _once(row.record_bytes, row.run.record_namespace, seen)
         made = _once(outputs.bytes, outputs.path, seen) if outputs else UNKNOWN
         cells.append(
             [
-                Text(one_line(row.name), "bold"),
-                Text(UNKNOWN if row.plan_id is None else one_line(row.plan_id)),
-                Text(one_line(row.state), _STYLES.get(row.state, "yellow")),
+                Text(one_line(row.run.name), "bold"),
+                Text(UNKNOWN if row.run.plan_id is None else one_line(row.run.plan_id)),
+                Text(one_line(row.run.state), _STYLES.get(row.run.state, "yellow")),
                 *(Text(text, justify="right") for text in (_progress(row), short_age(row.age(now)), records, made)),
             ]
         )

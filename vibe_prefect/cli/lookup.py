@@ -16,7 +16,7 @@ from vibe_prefect.compiler import CompiledPlan, compile_plan
 from vibe_prefect.errors import PlanError
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import EarlierRun
+    from vibe_prefect.engine.past_run import PastRun
 
 SECONDS = 15.0
 """How long the server may take to answer all of it."""
@@ -71,12 +71,12 @@ async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
         return await blocks_there(client, names)
 
 
-def as_today(earlier: EarlierRun, plan: ReadyPlan) -> CompiledPlan | None:
+def as_today(earlier: PastRun, plan: ReadyPlan) -> CompiledPlan | None:
     """Return an earlier run's plan as it would run today; `None` where it could not any more."""
     if earlier.plan is None:
         return None
     try:
-        return compile_plan(earlier.plan, tools=plan.tools, simulate=mode(simulate=earlier.simulated))
+        return compile_plan(earlier.plan, tools=plan.tools, simulate=mode(simulate=earlier.parameters.simulate))
     except PlanError:
         return None
 
@@ -99,7 +99,7 @@ async def _paid(plan: ReadyPlan, calling: Collection[str]) -> tuple[dict[str, Sp
         before = as_today(earlier, plan)
         if before is None:
             continue
-        costs = await Records(store, earlier.namespace).costs(before.nodes.values())
+        costs = await Records(store, earlier.record_namespace).costs(before.nodes.values())
         new = {id: cost for id, cost in costs.items() if id in calling and id not in paid}
         paid |= new
         runs += [earlier.name] if new else []

@@ -23,7 +23,7 @@ from vibe_prefect.cli.outputs import print_document
 from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
 from vibe_prefect.cli.plans import ReadyPlan, mode, ready
-from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.report import EndedRun, print_report, print_resume_hint, run_line
 from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
 from vibe_prefect.compiler import CompiledPlan
@@ -31,8 +31,7 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import LLM_TOOL
 from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
 from vibe_prefect.progress import RunObserver
-from vibe_prefect.reporting.report import RunIdentity, report_of
-from vibe_prefect.reporting.report import RunReport as Account
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import EVERYTHING, Choice
 from vibe_prefect.user_code import DaemonExecutor
@@ -82,7 +81,7 @@ def run_plan_file(request: RunRequest) -> int:
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
 
-def reported(perform: Callable[[Screen], RunReport], *, as_json: bool) -> int:
+def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
     """Perform a run and turn its report into output.
 
     Returns:
@@ -110,7 +109,7 @@ def check_folders(request: RunRequest) -> None:
         raise UsageError(f"--output {str(request.output)!r} is not a folder")
 
 
-def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
+def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=request.simulate)
         print_model_hint(screen, plan)
@@ -118,7 +117,7 @@ def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
     return execute(request, plan, screen, server)
 
 
-def execute(request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server) -> RunReport:
+def execute(request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server) -> EndedRun:
     """Run a plan on a server, showing how far it is, and print what came of it."""
     lively = screen.lively and not request.quiet
     return _Run(request, plan, screen, server, lively=lively).execute()
@@ -169,7 +168,7 @@ class _Run:
         self._interruptible = Interruptible(self._stopping, self._give_up)
         self._executor = self._make_executor(plan)
 
-    def execute(self) -> RunReport:
+    def execute(self) -> EndedRun:
         """Run the plan and print what came of it.
 
         Raises:
@@ -275,11 +274,11 @@ class _Run:
         assert handle is not None
         return handle
 
-    def _report(self, result: ExecutionResult) -> RunReport:
+    def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
-        return RunReport(self._compiled, result, self._handle, self._request.simulate, url)
+        return EndedRun(self._compiled, result, self._handle, self._request.simulate, url)
 
-    def _print_result(self, report: RunReport) -> None:
+    def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
             for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
                 self._screen.say(line)
@@ -296,7 +295,7 @@ class _Run:
         print_resume_hint(self._screen, self._handle)
         self._write_page(self._board.result(self._compiled.plan.id), state)
 
-    def _account(self, result: ExecutionResult, state: str) -> Account:
+    def _account(self, result: ExecutionResult, state: str) -> RunReport:
         handle = self._handle
         over = result.status is ExecutionStatus.COMPLETED
         identity = RunIdentity(

@@ -24,17 +24,11 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
 from vibe_prefect.engine.followup import Outlets, RunFeedback
-from vibe_prefect.engine.lineage import (
-    FLOW_NAME,
-    SHARED_FOLDER,
-    claim,
-    close_dead,
-    find_run,
-    output_name,
-    root_of,
-)
+from vibe_prefect.engine.lineage import claim, close_dead, find_run, with_root
+from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.operator_roots import OperatorRoots, Root, operator_roots
 from vibe_prefect.engine.parameters import DEFAULTS
+from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.plan_parameter import given_plan
 from vibe_prefect.engine.plan_store import plan_parameter
@@ -246,11 +240,11 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     redact_logs()
     await _put_plan_into_name(client, flow_run, plan_id)
     await check_ready(client, options.compiled, options.tools)
-    earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
-    root = await root_of(client, earlier)
-    namespace = record_namespace(root.id, plan_id, shared=request.reuse == "plan")
+    earlier = await find_run(client, request.resume_from) if request.resume_from else PastRun.of(flow_run)
+    first = (await with_root(client, earlier)).first or earlier
+    namespace = record_namespace(first.id, plan_id, shared=request.reuse == "plan")
     records = Records(await open_store(options.storage, options.settings), namespace)
-    workspace = _workspace(request, plan_id, root)
+    workspace = _workspace(request, plan_id, first)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = options.settings
     outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
@@ -309,12 +303,10 @@ async def _budget(options: RunOptions, request: _Request, records: Records, run:
     return Budget(usd=request.budget_usd, tokens=request.max_tokens, spent=spent, run=run)
 
 
-def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
-    """Return the run's folders. The one for output sorts by time, and stays the same for all runs of a resume chain."""
-    due = root.expected_start_time or root.created
-    assert due is not None
-    name = output_name(root.id, due) if request.reuse == "run" else SHARED_FOLDER
-    return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
+def _workspace(request: _Request, plan_id: str, first: PastRun) -> Workspace:
+    """Return the run's folders. The one for output stays the same for all runs of a resume chain."""
+    output = run_folder(request.output, plan_id, first if request.reuse == "run" else None)
+    return Workspace(Path(request.input_root).resolve(), output)
 
 
 def _folders(roots: OperatorRoots, request: _Request) -> dict[str, str]:

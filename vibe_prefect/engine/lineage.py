@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import cast
@@ -9,8 +10,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterName,
@@ -20,16 +19,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
+from vibe_prefect.engine.listing import plan_runs
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.errors import RunInUseError, UnknownRunError
-
-FLOW_NAME = "run-plan"
-SHARED_FOLDER = "shared"
-"""Where the runs of a plan that share their records put their files."""
 
 CLAIM_PREFIX = "vibe-prefect-lineage:"
 """How the tag of a run begins that keeps its records in a storage block."""
@@ -37,22 +33,26 @@ CLAIM_PREFIX = "vibe-prefect-lineage:"
 CLOCK_SKEW = timedelta(seconds=10)
 """How much later a run may be due that counts as about to begin."""
 
+MAX_NAMESAKES = 20
+"""How many runs of one name a message lists."""
+
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
 
 
-async def find_run(client: PrefectClient, reference: str) -> FlowRun:
+async def find_run(client: PrefectClient, reference: str) -> PastRun:
     """Return the flow run of a plan with that id or name.
 
     Raises:
         UnknownRunError: There is none, or there are several of that name.
     """
     try:
-        return await client.read_flow_run(UUID(reference))
+        return PastRun.of(await client.read_flow_run(UUID(reference)))
     except ObjectNotFound:
         raise UnknownRunError(f"this Prefect server has no flow run with the id {reference}") from None
     except ValueError:  # not an id
-        runs = await _runs_named(client, reference)
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[reference]))
+        runs = [run async for run in plan_runs(client, named, limit=MAX_NAMESAKES)]
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -61,14 +61,13 @@ async def find_run(client: PrefectClient, reference: str) -> FlowRun:
     raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
 
 
-async def newest_run(client: PrefectClient) -> FlowRun:
+async def newest_run(client: PrefectClient) -> PastRun:
     """Return the newest run of a plan.
 
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    due, sort = await due_by_now(client), FlowRunSort.START_TIME_DESC
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due, sort=sort, limit=1)
+    runs = [run async for run in plan_runs(client, await due_by_now(client), limit=1)]
     if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
     return runs[0]
@@ -102,33 +101,22 @@ async def earlier_try() -> str | None:
         return None
     made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
     client = cast("PrefectClient", context.client)
-    sort = FlowRunSort.START_TIME_DESC
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=made_by, sort=sort, limit=1)
+    runs = [run async for run in plan_runs(client, made_by, limit=1)]
     return str(runs[0].id) if runs else None
 
 
-async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
-    """Return the first run of a run's resume chain: its id is the namespace of the chain's records.
+async def with_root(client: PrefectClient, run: PastRun) -> PastRun:
+    """Return a run with the first run of its resume chain.
 
     Raises:
-        UnknownRunError: A run that it goes on from is not on the server.
+        UnknownRunError: A run of the chain is not on the server.
     """
+    root = run
     for _ in range(MAX_CHAIN):
-        reference = flow_run.parameters.get("resume_from")
-        if not reference:
-            return flow_run
-        flow_run = await find_run(client, str(reference))
+        if not root.parameters.resume_from:
+            return replace(run, root=root, root_id=root.id)
+        root = await find_run(client, root.parameters.resume_from)
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs resume one another; do they form a circle?")
-
-
-def output_name(id: UUID, due: datetime) -> str:
-    """Return the name of the folder for what a run makes: sorted by time, and each run's own.
-
-    Args:
-        id: The run's id. Its end tells runs apart; ids that Prefect makes within a minute begin alike.
-        due: When the run was due. Its creation would not do: a schedule creates the runs of many days at once.
-    """
-    return f"{due:%Y-%m-%dT%H%M%S}-{id.hex[-8:]}"
 
 
 async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> None:
@@ -143,12 +131,13 @@ async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> Non
     tag = f"{CLAIM_PREFIX}{namespace}"
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
-    others = [run for run in await client.read_flow_runs(flow_run_filter=claims) if run.id != flow_run.id]
+    runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
+    others = [run for run in runs if run.id != flow_run.id]
     if others:
         raise RunInUseError(_not_over(others[0]))
 
 
-async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, sure: bool) -> None:
+async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, sure: bool) -> None:
     """Mark the run that another one goes on from as Crashed, when its process ended without a word.
 
     Args:
@@ -160,7 +149,7 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
     Raises:
         RunInUseError: It is not over, and nobody can tell whether somebody executes it.
     """
-    if earlier.id == by.id or earlier.state is None or earlier.state.is_final():
+    if earlier.id == by.id or earlier.state_type is None or earlier.over:
         return
     if not sure:
         raise RunInUseError(_not_over(earlier))
@@ -168,19 +157,12 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
     await client.set_flow_run_state(earlier.id, state, force=True)
 
 
-def _not_over(run: FlowRun) -> str:
+def _not_over(run: PastRun) -> str:
     return (
-        f"the run {run.name!r} is {run.state_name}, and its records lie where no lock can be held, so nothing "
+        f"the run {run.name!r} is {run.state}, and its records lie where no lock can be held, so nothing "
         "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change "
         "its state to Crashed in the Prefect UI"
     )
 
 
-async def _runs_named(client: PrefectClient, name: str) -> list[FlowRun]:
-    named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
-    sort = FlowRunSort.START_TIME_DESC
-    return list(await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=named, sort=sort, limit=20))
-
-
 _ACTIVE = FlowRunFilterStateType(any_=[kind for kind in StateType if kind not in TERMINAL_STATES])
-_OUR_FLOW = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))

@@ -13,18 +13,17 @@ from pathlib import Path
 from prefect.client.orchestration import PrefectClient
 
 from vibe_prefect.engine.history import (
-    Ancestry,
-    KnownRun,
     NamespaceContent,
     OutputFolder,
     outputs_of,
     read_namespace,
-    read_runs,
     refused_outputs_of,
 )
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.record_files import FILES_FOLDER
 from vibe_prefect.engine.record_lock import LOCK_FILE
 from vibe_prefect.engine.records import Records, is_namespace
+from vibe_prefect.engine.resume_chains import read_runs, with_roots
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UsageError
 from vibe_prefect.settings import variable
@@ -91,18 +90,15 @@ async def find_remains(
         before: Only namespaces in which nothing happened since then.
         outputs: Whether output folders are to go too.
     """
-    ancestry = Ancestry()
-    ancestry.add(await read_runs(client))
-    await ancestry.complete(client)
-    runs: dict[str, list[KnownRun]] = {}
-    for run in ancestry:
-        runs.setdefault(ancestry.namespace(run), []).append(run)
+    runs: dict[str, list[PastRun]] = {}
+    for run in await with_roots(client, await read_runs(client)):
+        runs.setdefault(run.record_namespace, []).append(run)
     remains: list[Remains] = []
     kept: list[Kept] = []
     for namespace in sorted({*runs, *namespaces_in(files.root)}):
         members = sorted(runs.get(namespace, ()), key=lambda run: run.created)
-        kept += _refused_outputs(namespace, members, ancestry, before) if outputs else ()
-        found = _remains(namespace, members, files, _outputs(members, ancestry) if outputs else ())
+        kept += _refused_outputs(namespace, members, before) if outputs else ()
+        found = _remains(namespace, members, files, _outputs(members) if outputs else ())
         if found is None or found.last_active > before:
             continue
         reason = _obstacle(files.root / namespace, members)
@@ -145,7 +141,7 @@ def namespaces_in(root: Path) -> Iterator[str]:
 
 
 def _remains(
-    namespace: str, members: Sequence[KnownRun], files: RecordFolder, outputs: Sequence[OutputFolder]
+    namespace: str, members: Sequence[PastRun], files: RecordFolder, outputs: Sequence[OutputFolder]
 ) -> Remains | None:
     folder = files.root / namespace
     records = read_namespace(folder)
@@ -159,26 +155,24 @@ def _remains(
     return Remains(namespace, tuple(run.name for run in members), max(times), records, tuple(outputs))
 
 
-def _outputs(members: Sequence[KnownRun], ancestry: Ancestry) -> list[OutputFolder]:
+def _outputs(members: Sequence[PastRun]) -> list[OutputFolder]:
     """Return the runs' own output folders: one, unless a run went on with another plan or folder."""
-    folders = (outputs_of(run, ancestry.head(run)) for run in members)
+    folders = map(outputs_of, members)
     return list({folder.path: folder for folder in folders if folder}.values())
 
 
-def _refused_outputs(
-    namespace: str, members: Sequence[KnownRun], ancestry: Ancestry, before: datetime
-) -> Iterator[Kept]:
+def _refused_outputs(namespace: str, members: Sequence[PastRun], before: datetime) -> Iterator[Kept]:
     """Yield the old output folders that stay since the operator's settings do not allow them."""
     if any(not run.over or run.last_active > before for run in members):
         return
-    folders = {refused_outputs_of(run, ancestry.head(run)): run for run in members}
+    folders = {refused_outputs_of(run): run for run in members}
     for folder, run in folders.items():
         if folder is not None:
             reason = f"its output folder {folder} lies outside the one of the setting {variable('output')}"
             yield Kept(namespace, (run.name,), reason)
 
 
-def _obstacle(folder: Path, members: Sequence[KnownRun]) -> str | None:
+def _obstacle(folder: Path, members: Sequence[PastRun]) -> str | None:
     """Return why a namespace must stay."""
     for run in members:
         if not run.over:
