@@ -124,8 +124,8 @@ def finished_nodes(kind: str, folder: Path, run: str) -> set[str]:
     """The nodes whose record was written."""
     compiled = compile_plan(KINDS[kind](), handled_types=list(WorkflowNodeType))
     names = {f"{id}-{node.key}": id for id, node in compiled.nodes.items()}
-    lineage = folder / "records" / run
-    return {names[path.name] for path in lineage.iterdir() if path.name in names}
+    namespace = folder / "records" / run
+    return {names[path.name] for path in namespace.iterdir() if path.name in names}
 
 
 def executed(folder: Path) -> Counter[str]:

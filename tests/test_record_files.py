@@ -28,7 +28,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.engine import record_files
 from vibe_prefect.engine.history import read_namespace
-from vibe_prefect.engine.outlook import KeptNodes, kept_nodes, lost_files
+from vibe_prefect.engine.outlook import KeptNodes, earlier_run, kept_nodes, lost_files
 from vibe_prefect.engine.pruning import Remains, delete
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.tools.builtin import builtin_tools
@@ -380,10 +380,10 @@ async def test_lost_files_of_a_run_are_found_by_its_name(monkeypatch: pytest.Mon
     subject = plan(uses("w", "write_file", path="w.txt", content="x"))
     runner, _ = await ran(subject, Studio())
     assert runner.last_run is not None
-    assert await lost_files(runner.last_run.name) == {}
+    assert await lost_files(await earlier_run(runner.last_run.name)) == {}
     shutil.rmtree(Path("records", run_id(runner), "files"))
     (output(runner) / "w.txt").unlink()
-    assert list(await lost_files(runner.last_run.name)) == ["w"]
+    assert list(await lost_files(await earlier_run(runner.last_run.name))) == ["w"]
 
 
 async def test_kept_files_count_and_go_with_their_records() -> None:

@@ -52,7 +52,7 @@ def deploy(request: DeployRequest) -> int:
     check_pool_name("--pool", request.pool)
     if request.name is not None:
         check_name("--name", request.name)
-    local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER).compiled.plan
+    local = None if _STORED.fullmatch(request.plan) else ready(request.plan).compiled.plan
     if local is not None:
         check_content(local)
     reading = schedule_of(request.cron, request.timezone)

@@ -22,14 +22,15 @@ from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.outputs import print_document
 from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
-from vibe_prefect.cli.plans import ReadyPlan, mode, ready
+from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.report import EndedRun, print_report, print_resume_hint, run_line
 from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
-from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.compiler import CompiledPlan, Simulate
 from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import LLM_TOOL
 from vibe_prefect.llm.config import SHORT_VARIABLE, unused_keys
+from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
@@ -76,7 +77,7 @@ def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
     check_page(request.report)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    plan = ready(request.plan, simulate=request.simulate)
     request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
@@ -109,7 +110,7 @@ def check_folders(request: RunRequest) -> None:
         raise UsageError(f"--output {str(request.output)!r} is not a folder")
 
 
-def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> EndedRun:
+def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=request.simulate)
         print_model_hint(screen, plan)
@@ -117,7 +118,7 @@ def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> EndedRun:
     return execute(request, plan, screen, server)
 
 
-def execute(request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server) -> EndedRun:
+def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server) -> EndedRun:
     """Run a plan on a server, showing how far it is, and print what came of it."""
     lively = screen.lively and not request.quiet
     return _Run(request, plan, screen, server, lively=lively).execute()
@@ -131,7 +132,7 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
 
 
-def print_model_hint(screen: Screen, plan: ReadyPlan) -> None:
+def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:
     """Say that a model could write the texts, where a key is there and no model is named."""
     if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
         return
@@ -158,7 +159,7 @@ def find_server(screen: Screen, *, quiet: bool) -> Server:
 class _Run:
     """One run on its server, from the first node to the report."""
 
-    def __init__(self, request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server, *, lively: bool) -> None:
+    def __init__(self, request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server, *, lively: bool) -> None:
         self._request = request
         self._compiled = plan.compiled
         self._screen = screen
@@ -193,13 +194,13 @@ class _Run:
         self._write_page(report.result, _ended(report.result))
         return report
 
-    def _make_executor(self, plan: ReadyPlan) -> WorkflowExecutor:
+    def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
         from vibe_prefect.executor import WorkflowExecutor
 
         request = self._request
         return WorkflowExecutor(
             tool_registry=plan.tools,
-            simulate=mode(simulate=request.simulate),
+            simulate=Simulate.ALL if request.simulate else Simulate.NEVER,
             concurrency=request.concurrency,
             observers=self._observers(),
             reuse=request.reuse,

@@ -21,7 +21,6 @@ from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import print_schedule, schedule_of
 from vibe_prefect.cli.standing import standing_or_started, ui_address
 from vibe_prefect.cli.text import one_line
-from vibe_prefect.compiler import Simulate
 from vibe_prefect.engine.server_settings import CLIENT_SETTINGS
 from vibe_prefect.errors import UsageError
 from vibe_prefect.models import WorkflowPlan
@@ -66,7 +65,7 @@ def _checked(paths: Sequence[str]) -> list[Served]:
     """
     found: dict[str, Served] = {}
     for path in paths:
-        plan = ready(path, Simulate.NEVER).compiled.plan
+        plan = ready(path).compiled.plan
         if plan.id in found:
             raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
         found[plan.id] = Served(Path(path).resolve(), plan)

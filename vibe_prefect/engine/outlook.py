@@ -94,14 +94,13 @@ async def kept_nodes(
     return KeptNodes(frozenset(found.keys() - lost.keys()), lost)
 
 
-async def lost_files(reference: str) -> Mapping[str, str]:
+async def lost_files(run: PastRun) -> Mapping[str, str]:
     """Return why records of a run cannot be reused for their files, by the ids of the nodes.
 
     Args:
-        reference: The run's name or id.
+        run: The run, with its plan and its root.
 
     Raises:
-        UnknownRunError: The Prefect server does not know it, or it has no plan.
+        UnknownRunError: It has no plan.
     """
-    run = await earlier_run(reference)
     return (await kept_nodes(run.compiled, run.record_namespace, run.output_root)).lost

@@ -30,6 +30,9 @@ from vibe_prefect.settings import variable
 
 IN_USE = "a process holds it"
 
+MAX_NAMES = 3
+"""How many runs of a namespace a title names before it only counts."""
+
 
 @dataclass(frozen=True)
 class Remains:
@@ -49,6 +52,11 @@ class Remains:
     """The runs' own output folders, if these are to go too."""
 
     @property
+    def title(self) -> str:
+        """What people call it."""
+        return _title(self.runs, self.namespace)
+
+    @property
     def bytes(self) -> int:
         """Size of all that would be deleted."""
         return (self.records.bytes if self.records else 0) + sum(folder.bytes for folder in self.outputs)
@@ -61,6 +69,18 @@ class Kept:
     namespace: str
     runs: tuple[str, ...]
     reason: str
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _title(self.runs, self.namespace)
+
+
+def _title(runs: Sequence[str], namespace: str) -> str:
+    if not runs:
+        return f"{namespace} (no run of this server)"
+    more = len(runs) - MAX_NAMES
+    return ", ".join(runs[:MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def folder_of(store: RecordStore) -> RecordFolder:
