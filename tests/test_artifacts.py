@@ -30,7 +30,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.engine import artifacts
 from vibe_prefect.engine.artifacts import artifact_key, picture_page
-from vibe_prefect.engine.documents import read_document
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.reporting.report import RunReport
 
@@ -68,7 +68,7 @@ async def of(run: WorkflowExecutor) -> dict[str, Artifact]:
 async def report_of(run: WorkflowExecutor) -> RunReport:
     assert run.last_run is not None
     id = str(run.last_run.flow_run_id)
-    report = await read_document(await open_store("records"), id, id)
+    report = await Records(await open_store("records"), id).report(id)
     assert report is not None
     return report
 

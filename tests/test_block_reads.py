@@ -13,6 +13,7 @@ from tests.plans import node, plan
 from vibe_prefect import RecordStorageError
 from vibe_prefect.engine import block_reads
 from vibe_prefect.engine.block_reads import read_if_there, tells_absence
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.storage import RecordStore, SealedJSON
 
 
@@ -151,6 +152,10 @@ async def test_store_tells_an_outage_from_a_missing_record(block: Flaky) -> None
     block.failures.extend(ConnectionResetError() for _ in range(100))
     with pytest.raises(RecordStorageError):
         await store.read_record("n/a-1")
+    with pytest.raises(RecordStorageError):  # a budget would count as unspent, and a preflight look at finished nodes
+        await Records(store, "n").exists("a", "1")
+    with pytest.raises(RecordStorageError):
+        await Records(store, "n").report("run-1")
     assert not await store.aexists("n/a-1"), "a run that has begun goes on"
     block.asked.clear()
     assert not await store.aexists("n/b-1")

@@ -132,8 +132,8 @@ def nodes_by_record(kind: str) -> dict[str, str]:
 def finished_nodes(kind: str, folder: Path, run: str) -> set[str]:
     """The nodes whose record was written."""
     names = nodes_by_record(kind)
-    lineage = folder / "records" / run
-    return {names[path.name] for path in lineage.iterdir() if path.name in names}
+    namespace = folder / "records" / run
+    return {names[path.name] for path in namespace.iterdir() if path.name in names}
 
 
 def executed(folder: Path) -> Counter[str]:

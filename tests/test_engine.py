@@ -355,7 +355,7 @@ async def test_a_result_that_json_cannot_hold_fails_its_node_by_name() -> None:
     assert error.startswith("node 'bad' returned a dict that JSON cannot hold: Unable to serialize unknown type")
 
 
-async def test_every_result_is_persisted_below_its_runs_lineage() -> None:
+async def test_every_result_is_persisted_in_its_runs_namespace() -> None:
     runner = executor(same_keys)
     subject = plan(node("a"), node("b", needs=["a"]))
     await runner.execute_plan(subject)

@@ -18,8 +18,8 @@ from tests.plans import node, plan
 from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType
 from vibe_prefect.engine import storage
 from vibe_prefect.engine.account import account_of
-from vibe_prefect.engine.lineage import held
 from vibe_prefect.engine.outlook import kept_nodes
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.storage import open_store, record_path
 from vibe_prefect.errors import UsageError
 from vibe_prefect.handlers import NodeHandler
@@ -205,7 +205,7 @@ async def test_a_linked_folder_of_records_is_neither_read_nor_written(
     files: Any = store.result_storage
     with pytest.raises(OSError, match="run is a link, and records hold none"):
         await files.awrite_path(record_path("run", "a", "1"), b"x")
-    with pytest.raises(UsageError, match="run is a link"), held(store, "run"):
+    with pytest.raises(UsageError, match="run is a link"), Records(store, "run").hold():
         pass
     assert await store.read_record("run/a-1") is None
     assert list(outside.iterdir()) == []
@@ -226,7 +226,7 @@ async def test_what_stands_in_the_place_of_a_lock_is_replaced_and_nothing_outsid
         case _:
             os.mkfifo(lock)
     store = await open_store(folder / "records")
-    with caplog.at_level(logging.WARNING), held(store, "run") as alone:
+    with caplog.at_level(logging.WARNING), Records(store, "run").hold() as alone:
         assert alone
         assert lock.read_text().startswith(f"process {os.getpid()} on ")
     assert outside.read_text() == "mine"
@@ -236,5 +236,5 @@ async def test_what_stands_in_the_place_of_a_lock_is_replaced_and_nothing_outsid
 async def test_a_folder_in_the_place_of_a_lock_is_told(folder: Path) -> None:
     (folder / "records" / "run" / ".lock").mkdir(parents=True)
     store = await open_store(folder / "records")
-    with pytest.raises(UsageError, match=r"is a folder: remove it"), held(store, "run"):
+    with pytest.raises(UsageError, match=r"is a folder: remove it"), Records(store, "run").hold():
         pass

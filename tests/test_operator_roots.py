@@ -17,9 +17,9 @@ from vibe_prefect.engine.operator_roots import (
     FLOW_RUN_VARIABLE,
     OperatorRoots,
     operator_roots,
-    recorded_roots,
     roots_environment,
 )
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.plan_parameter import given_plan
 from vibe_prefect.settings import load_settings
 
@@ -199,9 +199,9 @@ def a_run(**fields: Any) -> FlowRun:
 def test_deployed_runs_and_flows_within_them_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert operator_roots(a_run()) is None
     assert operator_roots(a_run(deployment_id=uuid4())) is not None
-    assert recorded_roots(a_run()) is None
-    assert recorded_roots(a_run(deployment_id=uuid4())) is not None
-    assert recorded_roots(a_run(parent_task_run_id=uuid4())) is not None
+    assert PastRun.of(a_run()).roots is None
+    assert PastRun.of(a_run(deployment_id=uuid4())).roots is not None
+    assert PastRun.of(a_run(parent_task_run_id=uuid4())).roots is not None
     monkeypatch.setenv(FLOW_RUN_VARIABLE, str(uuid4()))
     assert operator_roots(a_run()) is not None
 

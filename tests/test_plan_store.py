@@ -21,8 +21,9 @@ from vibe_prefect import ExecutionStatus, WorkflowPlan, run_plan
 from vibe_prefect.engine.account import account_of
 from vibe_prefect.engine.history import list_runs
 from vibe_prefect.engine.outlook import earlier_run
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.plan_pruning import unused_plans
-from vibe_prefect.engine.plan_store import KeptPlan, kept_plan, recorded_data, recorded_plan
+from vibe_prefect.engine.plan_store import KeptPlan, kept_plan, recorded_data
 from vibe_prefect.engine.pruning import folder_of
 from vibe_prefect.engine.storage import RecordStore, open_store
 from vibe_prefect.errors import KeptPlanError, UsageError
@@ -106,9 +107,9 @@ async def test_large_plan_is_kept_with_the_records_and_every_reader_finds_it(
     async with get_client() as client:
         run = await client.read_flow_run(UUID(run_id(first)))
         assert run.parameters["plan"] == f"kept:large@sha256:{plan_of(run).sha256}"
-        assert await recorded_plan(run, store) == large()
-        (row,) = [row for row in await list_runs(client, store, 5) if row.id == run_id(first)]
-    assert (row.plan_id, row.done, row.total) == ("large", 2, 3)
+        assert (await PastRun.of(run).with_plan(store)).plan == large()
+        (row,) = [row for row in await list_runs(client, store, 5) if str(row.run.id) == run_id(first)]
+    assert (row.run.plan_id, row.done, row.total) == ("large", 2, 3)
     assert (await earlier_run(run.name)).plan == large()
     report = await account_of(run.name)
     assert [found.status.value for found in report.nodes] == ["completed", "failed", "completed"]
@@ -146,8 +147,8 @@ async def test_kept_plan_that_is_not_there_is_told_with_what_to_do(
         await recorded_data(run.parameters["plan"], looked)
     assert plan_of(run).path in str(caught.value)
     async with get_client() as client:
-        (row,) = [row for row in await list_runs(client, looked, 5) if row.id == run_id(runner)]
-    assert (row.plan_id, row.total) == ("large", None)
+        (row,) = [row for row in await list_runs(client, looked, 5) if str(row.run.id) == run_id(runner)]
+    assert (row.run.plan_id, row.total) == ("large", None)
 
 
 @pytest.mark.server

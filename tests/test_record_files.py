@@ -27,8 +27,8 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.engine import record_files
-from vibe_prefect.engine.history import read_records
-from vibe_prefect.engine.outlook import KeptNodes, kept_nodes, lost_files
+from vibe_prefect.engine.history import read_namespace
+from vibe_prefect.engine.outlook import KeptNodes, earlier_run, kept_nodes, lost_files
 from vibe_prefect.engine.pruning import Remains, delete
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.tools.builtin import builtin_tools
@@ -380,16 +380,16 @@ async def test_lost_files_of_a_run_are_found_by_its_name(monkeypatch: pytest.Mon
     subject = plan(uses("w", "write_file", path="w.txt", content="x"))
     runner, _ = await ran(subject, Studio())
     assert runner.last_run is not None
-    assert await lost_files(runner.last_run.name) == {}
+    assert await lost_files(await earlier_run(runner.last_run.name)) == {}
     shutil.rmtree(Path("records", run_id(runner), "files"))
     (output(runner) / "w.txt").unlink()
-    assert list(await lost_files(runner.last_run.name)) == ["w"]
+    assert list(await lost_files(await earlier_run(runner.last_run.name))) == ["w"]
 
 
 async def test_kept_files_count_and_go_with_their_records() -> None:
     runner, _ = await ran(plan(uses("a", "write_file", path="a.txt", content="x" * 5_000)), Studio())
     folder = Path("records", run_id(runner)).resolve()
-    found = read_records(folder)
+    found = read_namespace(folder)
     assert found is not None
     assert found.bytes > 5_000
     assert list(found.written) == ["a"]

@@ -16,7 +16,7 @@ from vibe_prefect import (
     WorkflowNode,
     WorkflowPlan,
 )
-from vibe_prefect.engine.lineage import LOCK_FILE
+from vibe_prefect.engine.record_lock import LOCK_FILE
 from vibe_prefect.errors import RunInUseError, UnknownRunError
 
 pytestmark = pytest.mark.server

@@ -175,12 +175,12 @@ async def test_a_full_disk_is_told_and_the_run_goes_on(
 
 async def test_a_record_is_written_whole_also_when_its_folder_vanished(folder: Path) -> None:
     store = RecordFolder(basepath=str(folder / "records"))
-    await store.awrite_path("lineage/a-1", b"one")
-    (folder / "records" / "lineage" / "a-1").unlink()
-    (folder / "records" / "lineage").rmdir()
-    await store.awrite_path("lineage/a-1", b"two")
-    assert await store.aread_path("lineage/a-1") == b"two"
-    assert [path.name for path in (folder / "records" / "lineage").iterdir()] == ["a-1"]
+    await store.awrite_path("run/a-1", b"one")
+    (folder / "records" / "run" / "a-1").unlink()
+    (folder / "records" / "run").rmdir()
+    await store.awrite_path("run/a-1", b"two")
+    assert await store.aread_path("run/a-1") == b"two"
+    assert [path.name for path in (folder / "records" / "run").iterdir()] == ["a-1"]
 
 
 @pytest.mark.parametrize("path", ["../outside", "/etc/passwd", "a/../../outside"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vibe_prefect import UsageError
-from vibe_prefect.cli.schedules import schedule_of
+from vibe_prefect.cli.schedules import ScheduleOptions
 
 WRONG = [
     ("", None, "--cron '' is not a schedule: expected minute, hour, day, month and weekday"),
@@ -25,12 +25,12 @@ WRONG = [
 @pytest.mark.parametrize(("cron", "timezone", "message"), WRONG)
 def test_what_is_no_schedule_is_refused(cron: str | None, timezone: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        schedule_of(cron, timezone)
+        ScheduleOptions(cron, timezone).reading()
 
 
 def test_a_schedule_has_its_time_zone() -> None:
-    assert schedule_of(None, None) is None
+    assert ScheduleOptions(None, None).reading() is None
     for given, expected in ((None, "UTC"), ("Europe/Berlin", "Europe/Berlin")):
-        made = schedule_of("0 6 * * 1", given)
+        made = ScheduleOptions("0 6 * * 1", given).reading()
         assert made is not None
         assert (made.schedule.cron, made.schedule.timezone) == ("0 6 * * 1", expected)

@@ -11,7 +11,6 @@ from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.standing import standing_server
-from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import UsageError
 from vibe_prefect.planfile import read_text
 
@@ -36,7 +35,7 @@ def save(name: str, plan: str) -> int:
     """Store a plan file under a name."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"a stored plan cannot be named {name!r}: use lower-case letters, digits and '-'")
-    ready(plan, Simulate.NEVER)
+    ready(plan)
     server = standing_server()
     new = ask(server, _save(name, read_text(Path(plan), plan)))
     out().say(f"{'stored' if new else 'replaced'} the plan {name!r} on {server.api_url}; runs name it by plan={name}")

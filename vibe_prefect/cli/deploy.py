@@ -11,12 +11,13 @@ from vibe_prefect.cli.console import Screen, out
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
-from vibe_prefect.cli.plans import ReadyPlan, ready
+from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
 from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.compiler import Simulate
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.operations import CheckedPlan
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -55,7 +56,7 @@ def deploy(request: DeployRequest) -> int:
         check_pool_name("--pool", request.pool)
     if request.name is not None:
         check_name("--name", request.name)
-    local = None if _STORED.fullmatch(request.plan) else ready(request.plan, Simulate.NEVER)
+    local = None if _STORED.fullmatch(request.plan) else ready(request.plan)
     if local is not None:
         check_content(local.compiled.plan)
     reading = request.schedule.reading()
@@ -64,7 +65,9 @@ def deploy(request: DeployRequest) -> int:
     return ExitCode.COMPLETED
 
 
-async def _deploy(request: DeployRequest, local: ReadyPlan | None, reading: CronReading | None, screen: Screen) -> None:
+async def _deploy(
+    request: DeployRequest, local: CheckedPlan | None, reading: CronReading | None, screen: Screen
+) -> None:
     from prefect.client.orchestration import get_client
 
     from vibe_prefect.engine.deployments import deployment_of, ensure_pool, working_folder
@@ -98,7 +101,7 @@ async def _deploy(request: DeployRequest, local: ReadyPlan | None, reading: Cron
     print_schedule(screen, reading)
 
 
-async def _stored(client: Any, name: str) -> ReadyPlan:
+async def _stored(client: Any, name: str) -> CheckedPlan:
     from vibe_prefect.compiler import compile_plan, whole_error
     from vibe_prefect.engine.blocks import stored_plan
     from vibe_prefect.engine.toolbox import configured_registry
@@ -108,7 +111,7 @@ async def _stored(client: Any, name: str) -> ReadyPlan:
         loaded = await stored_plan(client, name)
     except PlanError as error:
         raise whole_error(error, tools=tools) from None
-    return ReadyPlan(compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source), tools)
+    return CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source), tools)
 
 
 def _deployment(

@@ -2,88 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import asyncio
+from collections.abc import Iterator
+from dataclasses import asdict
 
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out
-from vibe_prefect.cli.environment import Server, ask
+from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.outputs import ChangedField, DiffDocument, MovedNode, PlanSide, print_document
-from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import find_server
 from vibe_prefect.cli.text import columns, counted, one_line
 from vibe_prefect.cli.toolbox import command_registry
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
-from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.plandiff import FieldChange, PlanDiff, diff_plans
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.operations import PlanComparison, names_file
+from vibe_prefect.plandiff import FieldChange, PlanDiff
 
-PLAN_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 TOP = "the top"
 MAX_FIELDS = 12
 """Fields of one node that are shown."""
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two plans."""
-
-    label: str
-    """What the user calls it."""
-
-    compiled: CompiledPlan
-    """The plan."""
-
-    lost: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of a run: why the record of a node cannot be reused any more, by the node's id."""
-
-
-class _Finder:
-    """The Prefect server, found when the first run is asked for."""
-
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
-        self._server: Server | None = None
-
-    def server(self) -> Server:
-        """Return the server."""
-        if self._server is None:
-            self._server = find_server(self._screen, quiet=False)
-        return self._server
-
-
 def diff(a: str, b: str, *, as_json: bool) -> int:
     """Print what makes one plan another; returns the exit code."""
-    finder = _Finder(err())
-    old, new = (_side(argument, finder) for argument in (a, b))
-    found = diff_plans(old.compiled, new.compiled, old.lost)
+    from vibe_prefect.operations import diff as compare
+
+    question = compare(a, b, tools=command_registry())
+    is_local = names_file(a) and names_file(b)
+    compared = asyncio.run(question) if is_local else ask(find_server(err(), quiet=False), question)
     if as_json:
-        print_document(_document(found, old, new))
+        print_document(_document(compared))
     else:
-        _print(out(), found, old, new)
+        _print(out(), compared)
     return ExitCode.COMPLETED
 
 
-def _side(argument: str, finder: _Finder) -> Side:
-    """Read one of the two plans.
-
-    Both are compiled as simulations: the keys of two such plans differ where their real keys do, and a plan whose tools
-    are not installed can be compared, too.
-    """
-    if Path(argument).is_file() or Path(argument).suffix in PLAN_SUFFIXES:
-        return Side(argument, ready(argument, Simulate.ALL).compiled)
-    from vibe_prefect.engine.outlook import earlier_run, lost_files
-
-    run = ask(finder.server(), earlier_run(argument))
-    if run.plan is None:
-        raise UnknownRunError(f"the run {run.name!r} has no plan among its parameters")
-    compiled = compile_plan(run.plan, tools=command_registry(), simulate=Simulate.ALL)
-    return Side(run.name, compiled, ask(finder.server(), lost_files(argument)))
-
-
-def _print(screen: Screen, found: PlanDiff, old: Side, new: Side) -> None:
+def _print(screen: Screen, compared: PlanComparison) -> None:
+    old, new, found = compared.a, compared.b, compared.difference
     screen.say(Text.assemble("from ", (one_line(old.label), "bold"), " to ", (one_line(new.label), "bold")))
     if found.is_empty:
         screen.say("no differences")
@@ -143,7 +99,8 @@ def _executions(found: PlanDiff, width: int | None) -> Iterator[Text]:
     yield from columns(rows, width)
 
 
-def _document(found: PlanDiff, old: Side, new: Side) -> DiffDocument:
+def _document(compared: PlanComparison) -> DiffDocument:
+    old, new, found = compared.a, compared.b, compared.difference
     return DiffDocument(
         a=PlanSide(name=old.label, plan_id=old.compiled.plan.id),
         b=PlanSide(name=new.label, plan_id=new.compiled.plan.id),

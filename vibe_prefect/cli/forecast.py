@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -13,7 +10,7 @@ from vibe_prefect.budget import OR_TOKENS, Spending
 from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.exits import ExitCode
-from vibe_prefect.cli.lookup import Lookup, as_today, look_up, look_up_blocks
+from vibe_prefect.cli.lookup import look_up_if_answered
 from vibe_prefect.cli.outputs import (
     DryRunDocument,
     EarlierCosts,
@@ -26,19 +23,15 @@ from vibe_prefect.cli.outputs import (
     RunReference,
     print_document,
 )
-from vibe_prefect.cli.plans import ReadyPlan, mode, ready
+from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.run import RunRequest, check_folders, find_server, print_header
 from vibe_prefect.cli.text import columns, counted, one_line, seconds
 from vibe_prefect.cli.tree import guides, work
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
-from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
-from vibe_prefect.preflight import call_problems
+from vibe_prefect.costs import CostForecast
+from vibe_prefect.forecast import Action, Forecast, NodeForecast
+from vibe_prefect.operations import RunForecast, forecast
 from vibe_prefect.tools.keysources import KeySource
-from vibe_prefect.tools.workspace import Workspace
-
-if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import EarlierRun, KeptNodes
 
 MAX_TREE = 60
 """Nodes up to which those that are reused are listed, too."""
@@ -54,32 +47,6 @@ UNNEEDED = "not set, and may not be needed"
 _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
 
 
-@dataclass(frozen=True)
-class DryRun:
-    """A look at a run that has not begun."""
-
-    compiled: CompiledPlan
-    outlook: Forecast
-    earlier: EarlierRun | None
-    simulated: bool
-    costs: CostForecast | None = None
-    budget_usd: float | None = None
-    max_tokens: int | None = None
-    keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
-    """Where the keys are that it needs, each with the tools."""
-
-    lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """What would stop the run before its first node, such as a provider's missing library or a node that the ComfyUI
-    server does not have, each with the tools."""
-
-    lookup: Lookup = field(default_factory=Lookup)
-    """What the server told."""
-
-    def is_set(self, source: KeySource) -> bool | None:
-        """Tell whether there is a key; `None` where nobody could be asked."""
-        return self.lookup.blocks.get(source.block) if source.block else source.is_set
-
-
 def forecast_run(request: RunRequest) -> int:
     """Tell what a run would do; returns the exit code.
 
@@ -87,105 +54,41 @@ def forecast_run(request: RunRequest) -> int:
     a server answers anyway.
     """
     check_folders(request)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    plan = ready(request.plan, simulate=request.simulate)
     screen = err() if request.as_json else out()
-    look = _look(request, plan, screen)
+    server = None if request.resume_from is None else find_server(screen, quiet=request.quiet)
+    question = forecast(
+        plan,
+        resume_from=request.resume_from,
+        choice=request.choice,
+        reuse=request.reuse,
+        input_root=request.input_root,
+        output=request.output,
+        look_up=look_up_if_answered,
+    )
+    look = asyncio.run(question) if server is None else ask(server, question)
     if request.as_json:
-        print_document(_document(look))
+        print_document(_document(look, request))
         return ExitCode.COMPLETED
     if not request.quiet:
-        print_header(screen, look.compiled, simulated=look.simulated)
-    _print(screen, look)
+        print_header(screen, look.compiled, simulated=request.simulate)
+    _print(screen, look, request)
     return ExitCode.COMPLETED
 
 
-def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
-    compiled = plan.compiled
-    if request.resume_from is None:
-        found = asyncio.run(_kept(request, plan, None)) if request.reuse == "plan" else None
-        outlook = forecast(
-            compiled,
-            found.ids if found else (),
-            lost=found.lost if found else None,
-            selected=request.choice.selected(compiled),
-            refreshed=request.choice.refreshed(compiled) if found else frozenset(),
-        )
-        runs = outlook.ids(Action.RUN)
-        keys = _keys(plan, outlook)
-        lookup = look_up(plan, paying_nodes(compiled, runs, plan.tools), _blocks(keys))
-        return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
-    server = find_server(screen, quiet=request.quiet)
-    earlier, kept, paid = ask(server, _records(request, plan, request.resume_from))
-    outlook = forecast(
-        compiled,
-        kept.ids,
-        lost=kept.lost,
-        earlier=as_today(earlier, plan),
-        run=earlier.name,
-        selected=request.choice.selected(compiled),
-        refreshed=request.choice.refreshed(compiled),
-    )
-    keys = _keys(plan, outlook)
-    blocks = ask(server, look_up_blocks(_blocks(keys))) if _blocks(keys) else {}
-    lookup = Lookup(paid, (earlier.name,), blocks)
-    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.simulate, keys=keys, lookup=lookup))
-
-
-def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
-    runs = look.outlook.ids(Action.RUN)
-    workspace = Workspace(request.input_root.resolve(), request.output.resolve())
-    lacks = asyncio.run(call_problems(plan.compiled, runs, plan.tools, workspace))
-    costs = cost_forecast(plan.compiled, runs, plan.tools, look.lookup.paid)
-    return replace(look, costs=costs, lacks=lacks, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
-
-
-def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
-    return plan.tools.key_sources({tool.name for tool in outlook.tools})
-
-
-def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(source.block for source in keys if source.block))
-
-
-async def _records(
-    request: RunRequest, plan: ReadyPlan, reference: str
-) -> tuple[EarlierRun, KeptNodes, dict[str, Spending]]:
-    from vibe_prefect.engine.budget import costs_before
-    from vibe_prefect.engine.outlook import earlier_run
-    from vibe_prefect.engine.storage import open_store
-
-    earlier = await earlier_run(reference)
-    before = as_today(earlier, plan)
-    paid = {} if before is None else await costs_before(before, await open_store(None), earlier.lineage)
-    return earlier, await _kept(request, plan, earlier), paid
-
-
-async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None) -> KeptNodes:
-    """Return what the run would find: its plan's shared records, or those of the run that it resumes."""
-    from vibe_prefect.engine.lineage import SHARED_FOLDER, SHARED_PREFIX
-    from vibe_prefect.engine.outlook import kept_nodes
-
-    plan_id = plan.compiled.plan.id
-    if earlier is None or request.reuse == "plan":
-        namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
-    else:
-        namespace, name = earlier.lineage, earlier.output_name or earlier.id
-    return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
-
-
-def _print(screen: Screen, look: DryRun) -> None:
+def _print(screen: Screen, look: RunForecast, request: RunRequest) -> None:
     if look.earlier is not None:
         screen.say(f"resumes {one_line(look.earlier.name)}")
     for line in _table(look, screen.limit):
         screen.say(line)
-    screen.say(_verdict(look.outlook))
-    for line in [*_facts(look.outlook), *_key_facts(look), *_cost_facts(look)]:
+    screen.say(Text.assemble(("dry run", "bold"), f": {look.verdict}; nothing was executed"))
+    for line in [*_facts(look.forecast), *_key_facts(look), *_cost_facts(look, request)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
-def _table(look: DryRun, width: int | None) -> list[Text]:
-    nodes = look.outlook.nodes
-    group_of = {id: index for index, group in enumerate(look.outlook.groups, 1) for id in group}
+def _table(look: RunForecast, width: int | None) -> list[Text]:
+    nodes = look.forecast.nodes
+    group_of = {id: index for index, group in enumerate(look.forecast.groups, 1) for id in group}
     whole = len(nodes) <= MAX_TREE
     listed = [(id, guide if whole else "") for id, guide in guides(look.compiled.graph)]
     rows = [
@@ -213,14 +116,6 @@ def _row(compiled: CompiledPlan, node: NodeForecast, guide: str, group: int) -> 
     ]
 
 
-def _verdict(outlook: Forecast) -> Text:
-    runs, reused, skipped = (outlook.count(action) for action in (Action.RUN, Action.REUSE, Action.SKIP))
-    parts = [f"{runs:,} of {counted(len(outlook.nodes), 'node')} would run"]
-    parts += [f"{reused:,} reused"] if reused else []
-    parts += [f"{skipped:,} skipped"] if skipped else []
-    return Text.assemble(("dry run", "bold"), f": {', '.join(parts)}; nothing was executed")
-
-
 def _facts(outlook: Forecast) -> list[Text]:
     """Return what is known of the nodes that run: how long they take, and with which tools."""
     if not outlook.count(Action.RUN):
@@ -237,7 +132,7 @@ def _facts(outlook: Forecast) -> list[Text]:
     return lines
 
 
-def _cost_facts(look: DryRun) -> list[Text]:
+def _cost_facts(look: RunForecast, request: RunRequest) -> list[Text]:
     """Return what models and paid tools would cost, and whether a budget may not be enough."""
     costs = look.costs
     if costs is None:
@@ -245,19 +140,19 @@ def _cost_facts(look: DryRun) -> list[Text]:
     calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
     lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
-    if look.budget_usd is not None and costs.most.usd is None:
+    if request.budget_usd is not None and costs.most.usd is None:
         price_it = "; ".join(costs.price_it)
         lines.append(
             Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
         )
-    tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
-    tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
+    tight_usd = request.budget_usd is not None and costs.most.usd is not None and costs.most.usd > request.budget_usd
+    tight_tokens = request.max_tokens is not None and costs.most.tokens > request.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
     return lines
 
 
-def _history(costs: CostForecast, look: DryRun) -> str:
+def _history(costs: CostForecast, look: RunForecast) -> str:
     """Return what is known of earlier runs, or why nothing is."""
     if costs.known:
         calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
@@ -269,7 +164,7 @@ def _history(costs: CostForecast, look: DryRun) -> str:
     return "estimated: no earlier run has a record of these nodes with these models"
 
 
-def _key_facts(look: DryRun) -> list[Text]:
+def _key_facts(look: RunForecast) -> list[Text]:
     """Return where the keys are that the run needs, and whether they are there; never what they are."""
     keys = [_key(source, tools, look) for source, tools in look.keys.items()]
     lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in look.lacks.items()]
@@ -277,7 +172,7 @@ def _key_facts(look: DryRun) -> list[Text]:
     return [_fact(label, one_line("; ".join(lines))) for label, lines in facts.items() if lines]
 
 
-def _key(source: KeySource, tools: tuple[str, ...], look: DryRun) -> str:
+def _key(source: KeySource, tools: tuple[str, ...], look: RunForecast) -> str:
     match look.is_set(source):
         case True:
             word = "set"
@@ -314,13 +209,13 @@ def _steps(outlook: Forecast) -> str:
     return " > ".join([*steps, f"{more:,} more"] if more > 0 else steps)
 
 
-def _document(look: DryRun) -> DryRunDocument:
-    outlook, earlier = look.outlook, look.earlier
+def _document(look: RunForecast, request: RunRequest) -> DryRunDocument:
+    outlook, earlier = look.forecast, look.earlier
     path = outlook.critical_path
     return DryRunDocument(
         plan_id=look.compiled.plan.id,
-        simulated=look.simulated,
-        resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=earlier.id),
+        simulated=request.simulate,
+        resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=str(earlier.id)),
         summary=PlannedSummary(
             total_nodes=len(outlook.nodes),
             run=outlook.count(Action.RUN),
@@ -348,7 +243,7 @@ def _document(look: DryRun) -> DryRunDocument:
     )
 
 
-def _key_places(look: DryRun, tool: str) -> list[KeyPlace]:
+def _key_places(look: RunForecast, tool: str) -> list[KeyPlace]:
     return [
         KeyPlace(place=source.place, set=look.is_set(source), needed=source.needed)
         for source, tools in look.keys.items()
@@ -356,7 +251,7 @@ def _key_places(look: DryRun, tool: str) -> list[KeyPlace]:
     ]
 
 
-def _planned_costs(look: DryRun) -> PlannedCosts | None:
+def _planned_costs(look: RunForecast) -> PlannedCosts | None:
     costs = look.costs
     if costs is None:
         return None

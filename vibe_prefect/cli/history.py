@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from vibe_prefect.cli.console import Screen, err, out
 from vibe_prefect.cli.durations import parse_duration, short_age
-from vibe_prefect.cli.environment import ask
+from vibe_prefect.cli.environment import Server, ask
 from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.outputs import (
     Counts,
@@ -28,15 +28,13 @@ from vibe_prefect.cli.text import columns, counted, one_line, size
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.history import RunRow
-    from vibe_prefect.engine.plan_pruning import UnusedPlan
-    from vibe_prefect.engine.pruning import Kept, Remains
+    from vibe_prefect.engine.pruning import Remains
+    from vibe_prefect.operations import Pruned
 
 SHARED = "shared"
 """Stands where a newer run of the list has the same records or outputs."""
 
-_T = TypeVar("_T")
 UNKNOWN = "-"
-MAX_NAMES = 3
 _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "cyan"}
 
 
@@ -49,29 +47,12 @@ class PruneRequest:
     dry_run: bool
 
 
-@dataclass(frozen=True)
-class Pruned:
-    """What came of it."""
-
-    deleted: Sequence[Remains]
-    """What was deleted, or would be."""
-
-    kept: Sequence[Kept]
-    failures: Sequence[str]
-    """What could not be deleted, and why."""
-
-    plans: Sequence[UnusedPlan] = ()
-    """Kept plans that nothing needs any more, deleted too."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of all that was deleted, or would be."""
-        return sum(remains.bytes for remains in self.deleted) + sum(plan.bytes for plan in self.plans)
-
-
 def runs(limit: int, *, as_json: bool) -> int:
     """Print the newest runs."""
-    rows = _on_server(lambda: _list(limit), as_json=as_json)
+    server = _server(as_json=as_json)
+    from vibe_prefect.operations import list_runs
+
+    rows = ask(server, list_runs(limit))
     if as_json:
         print_document(_runs_document(rows))
     else:
@@ -82,72 +63,22 @@ def runs(limit: int, *, as_json: bool) -> int:
 def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> int:
     """Delete what old runs left behind, or tell what that would be."""
     request = PruneRequest(parse_duration(older_than, "--older-than"), outputs, dry_run)
-    pruned = _on_server(lambda: _prune(request), as_json=as_json)
+    server = _server(as_json=as_json)
+    from vibe_prefect.operations import prune as delete_old
+
+    pruned = ask(server, delete_old(request.older_than, outputs=outputs, dry_run=dry_run))
     if as_json:
         print_document(_prune_document(pruned, request))
     else:
         _print_pruned(out(), pruned, request, older_than.strip())
     for failure in pruned.failures:
-        complain(failure)
+        complain(one_line(failure))
     return ExitCode.INTERNAL if pruned.failures else ExitCode.COMPLETED
 
 
-def _on_server(question: Callable[[], Coroutine[Any, Any, _T]], *, as_json: bool) -> _T:
-    # What is said of the server's start is no part of a list.
-    server = find_server(err(), quiet=as_json)
-    return ask(server, question())
-
-
-async def _list(limit: int) -> list[RunRow]:
-    from prefect.client.orchestration import get_client
-
-    from vibe_prefect.engine.history import list_runs
-    from vibe_prefect.engine.storage import open_store
-
-    store = await open_store(None)
-    async with get_client() as client:
-        return await list_runs(client, store, limit)
-
-
-async def _prune(request: PruneRequest) -> Pruned:
-    from prefect.client.orchestration import get_client
-
-    from vibe_prefect.engine.plan_pruning import unused_plans
-    from vibe_prefect.engine.pruning import delete, find_remains, folder_of
-    from vibe_prefect.engine.storage import open_store
-
-    store = await open_store(None)
-    files = folder_of(store)
-    before = datetime.now(UTC) - request.older_than
-    async with get_client() as client:
-        found, kept = await find_remains(client, files, before, outputs=request.outputs)
-        plans = await unused_plans(client, files, before, {remains.lineage for remains in found})
-    if request.dry_run:
-        return Pruned(found, kept, (), plans)
-    deleted: list[Remains] = []
-    failures: list[str] = []
-    for remains in found:
-        try:
-            stays = delete(store, remains)
-        except OSError as error:
-            failures.append(f"cannot delete all of {_title(remains)}: {error}")
-            continue
-        if stays is None:
-            deleted.append(remains)
-        else:
-            kept.append(stays)
-    stay = {remains.lineage for remains in found} - {remains.lineage for remains in deleted}
-    return Pruned(deleted, kept, failures, [] if stay else _deleted(plans, failures))
-
-
-def _deleted(plans: Sequence[UnusedPlan], failures: list[str]) -> list[UnusedPlan]:
-    deleted: list[UnusedPlan] = []
-    for plan in plans:
-        try:
-            deleted += [plan] if plan.delete() else []
-        except OSError as error:
-            failures.append(f"cannot delete the kept plan {plan.path}: {error}")
-    return deleted
+def _server(*, as_json: bool) -> Server:
+    # What is said of the server's start is not part of a list.
+    return find_server(err(), quiet=as_json)
 
 
 def _runs_document(rows: Sequence[RunRow]) -> RunsDocument:
@@ -160,12 +91,12 @@ def _runs_document(rows: Sequence[RunRow]) -> RunsDocument:
 
 def _listed(row: RunRow, now: datetime) -> ListedRun:
     return ListedRun(
-        run_name=row.name,
-        run_id=row.id,
-        record_namespace=row.lineage,
-        plan_id=row.plan_id,
-        state=row.state,
-        started_at=row.started.isoformat() if row.started else None,
+        run_name=row.run.name,
+        run_id=str(row.run.id),
+        record_namespace=row.run.record_namespace,
+        plan_id=row.run.plan_id,
+        state=row.run.state,
+        started_at=row.run.started.isoformat() if row.run.started else None,
         age_seconds=round(row.age(now), 3),
         nodes=Counts(done=row.done, total=row.total),
         record_bytes=row.record_bytes,
@@ -197,13 +128,13 @@ def _cells(rows: Sequence[RunRow]) -> list[list[Text]]:
     cells: list[list[Text]] = []
     for row in rows:
         outputs = row.outputs
-        records = _once(row.record_bytes, row.lineage, seen)
+        records = _once(row.record_bytes, row.run.record_namespace, seen)
         made = _once(outputs.bytes, outputs.path, seen) if outputs else UNKNOWN
         cells.append(
             [
-                Text(one_line(row.name), "bold"),
-                Text(UNKNOWN if row.plan_id is None else one_line(row.plan_id)),
-                Text(one_line(row.state), _STYLES.get(row.state, "yellow")),
+                Text(one_line(row.run.name), "bold"),
+                Text(UNKNOWN if row.run.plan_id is None else one_line(row.run.plan_id)),
+                Text(one_line(row.run.state), _STYLES.get(row.run.state, "yellow")),
                 *(Text(text, justify="right") for text in (_progress(row), short_age(row.age(now)), records, made)),
             ]
         )
@@ -229,7 +160,7 @@ def _prune_document(pruned: Pruned, request: PruneRequest) -> PruneDocument:
         older_than_seconds=request.older_than.total_seconds(),
         deleted=[_pruned_records(remains) for remains in pruned.deleted],
         kept=[
-            KeptRecords(record_namespace=kept.lineage, run_names=list(kept.runs), reason=kept.reason)
+            KeptRecords(record_namespace=kept.namespace, run_names=list(kept.runs), reason=kept.reason)
             for kept in pruned.kept
         ],
         plans=[FileSize(path=str(plan.path), bytes=plan.bytes) for plan in pruned.plans],
@@ -240,7 +171,7 @@ def _prune_document(pruned: Pruned, request: PruneRequest) -> PruneDocument:
 
 def _pruned_records(remains: Remains) -> PrunedRecords:
     return PrunedRecords(
-        record_namespace=remains.lineage,
+        record_namespace=remains.namespace,
         run_names=list(remains.runs),
         last_active=remains.last_active.isoformat(),
         record_bytes=remains.records.bytes if remains.records else 0,
@@ -254,7 +185,7 @@ def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_t
     for line in columns(rows, screen.limit):
         screen.say(line)
     for kept in pruned.kept:
-        screen.say(Text(f"kept  {_named(kept.runs, kept.lineage)}: {one_line(kept.reason)}", "yellow"))
+        screen.say(Text(f"kept  {one_line(kept.title)}: {one_line(kept.reason)}", "yellow"))
     verb = "would delete" if request.dry_run else "deleted"
     if pruned.plans:
         plans = size(sum(plan.bytes for plan in pruned.plans))
@@ -274,7 +205,7 @@ def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:
     age = short_age(max(0.0, (now - remains.last_active).total_seconds()))
     records = remains.records.bytes if remains.records else 0
     first = [
-        Text(_title(remains), "bold"),
+        Text(one_line(remains.title), "bold"),
         Text(age, justify="right"),
         Text(size(records), justify="right"),
         Text("records"),
@@ -286,15 +217,3 @@ def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:
             for f in remains.outputs
         ),
     ]
-
-
-def _title(remains: Remains) -> str:
-    return _named(remains.runs, remains.lineage)
-
-
-def _named(names: Sequence[str], lineage: str) -> str:
-    """Return the names of a lineage's runs."""
-    if not names:
-        return f"{lineage} (no run of this server)"
-    more = len(names) - MAX_NAMES
-    return one_line(", ".join(names[:MAX_NAMES])) + (f" and {more:,} more" if more > 0 else "")

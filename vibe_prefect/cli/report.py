@@ -39,7 +39,7 @@ class MadeFile:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class EndedRun:
     """A run that has ended."""
 
     compiled: CompiledPlan
@@ -94,7 +94,7 @@ def run_line(handle: RunHandle) -> Text:
     return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
 
 
-def print_report(screen: Screen, report: RunReport) -> None:
+def print_report(screen: Screen, report: EndedRun) -> None:
     """Print what came of a run."""
     screen.say(_verdict(report))
     for line in _failures(report.result):
@@ -114,7 +114,7 @@ def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
     screen.say(f"  {resume_command(handle.name)}")
 
 
-def _verdict(report: RunReport) -> Text:
+def _verdict(report: EndedRun) -> Text:
     result = report.result
     total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
     mark = "simulated run " if report.simulated else ""
@@ -139,7 +139,7 @@ def _failures(result: ExecutionResult) -> Iterator[Text]:
         yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
 
 
-def _outputs(report: RunReport, width: int | None) -> Iterator[Text]:
+def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
     folder = report.folder
     if folder is None:
         return
@@ -165,7 +165,7 @@ def _fact(label: str, text: str) -> Text:
     return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 
 
-def _look(report: RunReport) -> tuple[str, str]:
+def _look(report: EndedRun) -> tuple[str, str]:
     """Return how to see the run in Prefect's UI, and where."""
     if report.ui_url is not None:
         return "in Prefect's UI:", report.ui_url

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
 from vibe_prefect.cli.page import check_page
-from vibe_prefect.cli.plans import ReadyPlan, mode, ready
-from vibe_prefect.cli.report import RunReport
+from vibe_prefect.cli.report import EndedRun
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.cli.toolbox import command_registry
-from vibe_prefect.compiler import Simulate, compile_plan
-from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
+    from vibe_prefect.operations import ResumedRun
 
 
 @dataclass(frozen=True)
@@ -48,76 +44,40 @@ def resume_run(request: ResumeRequest) -> int:
     return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
 
 
-def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
+def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     server = find_server(screen, quiet=request.quiet)
-    earlier = ask(server, _find(request.run))
-    run = _request_of(earlier, request)
-    simulate = mode(simulate=run.simulate)
-    own = None if request.plan else ask(server, _own_plan(earlier))
-    plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
-    run.choice.check(plan.compiled)
+    from vibe_prefect.operations import plan_resume
+
+    resumed = ask(
+        server,
+        plan_resume(
+            request.run,
+            plan=request.plan,
+            budget_usd=request.budget_usd,
+            max_tokens=request.max_tokens,
+            tools=command_registry(),
+        ),
+    )
+    request.choice.check(resumed.plan.compiled)
     if not request.quiet:
-        print_header(screen, plan.compiled, simulated=run.simulate)
-        screen.say(f"resumes {one_line(earlier.name)}")
-    return execute(run, plan, screen, server)
+        print_header(screen, resumed.plan.compiled, simulated=resumed.simulate)
+        screen.say(f"resumes {one_line(resumed.earlier.name)}")
+    return execute(_run_request(resumed, request), resumed.plan, screen, server)
 
 
-async def _find(reference: str | None) -> FlowRun:
-    from prefect.client.orchestration import get_client
-
-    from vibe_prefect.engine.lineage import find_run, newest_run
-
-    async with get_client() as client:
-        if reference is not None:
-            return await find_run(client, reference)
-        newest = await newest_run(client)
-    if newest.state is not None and newest.state.is_completed():
-        raise UnknownRunError(f"the newest run, {newest.name!r}, has completed; name the run to resume")
-    return newest
-
-
-def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
-    """Return the earlier run's own settings; the folders of a deployed run must lie in those of the settings here.
-
-    Raises:
-        UsageError: They do not.
-    """
-    from vibe_prefect.engine.operator_roots import recorded_roots
-    from vibe_prefect.settings import load_settings
-
-    settings = load_settings()
-    parameters: dict[str, Any] = earlier.parameters
-    input_root = parameters.get("input_root") or settings.input_root
-    output = parameters.get("output") or settings.output
-    if (roots := recorded_roots(earlier)) is not None:
-        input_root, output = roots.folder("input_root", input_root), roots.folder("output", output)
+def _run_request(resumed: ResumedRun, request: ResumeRequest) -> RunRequest:
     return RunRequest(
         plan=request.plan or "",
-        simulate=bool(parameters.get("simulate")),
-        concurrency=parameters.get("concurrency", settings.concurrency),
-        input_root=Path(input_root),
-        output=Path(output),
+        simulate=resumed.simulate,
+        concurrency=resumed.concurrency,
+        input_root=resumed.input_root,
+        output=resumed.output,
         as_json=request.as_json,
         quiet=request.quiet,
-        resume_from=str(earlier.id),
+        resume_from=str(resumed.earlier.id),
         choice=request.choice,
-        reuse=parameters.get("reuse") or "run",
-        budget_usd=request.budget_usd or parameters.get("budget_usd"),
-        max_tokens=request.max_tokens or parameters.get("max_tokens"),
+        reuse=resumed.reuse,
+        budget_usd=resumed.budget_usd,
+        max_tokens=resumed.max_tokens,
         report=request.report,
     )
-
-
-async def _own_plan(earlier: FlowRun) -> WorkflowPlan | None:
-    from vibe_prefect.engine.plan_store import recorded_plan
-    from vibe_prefect.engine.storage import open_store
-
-    return await recorded_plan(earlier, await open_store(None))
-
-
-def _ready(earlier: FlowRun, plan: WorkflowPlan | None, simulate: Simulate) -> ReadyPlan:
-    """Return the earlier run's own plan, compiled."""
-    if plan is None:
-        raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
-    tools = command_registry()
-    return ReadyPlan(compile_plan(plan, tools=tools, simulate=simulate), tools)

@@ -22,16 +22,16 @@ from vibe_prefect.cli.live import LiveView, live
 from vibe_prefect.cli.outputs import print_document
 from vibe_prefect.cli.page import check_page, say_page, write_page
 from vibe_prefect.cli.plain import PlainLines, RunLine
-from vibe_prefect.cli.plans import ReadyPlan, mode, ready
-from vibe_prefect.cli.report import RunReport, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.plans import ready
+from vibe_prefect.cli.report import EndedRun, print_report, print_resume_hint, run_line
 from vibe_prefect.cli.summary import summary
 from vibe_prefect.cli.text import counted, one_line
-from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.compiler import CompiledPlan, Simulate
 from vibe_prefect.errors import UsageError
 from vibe_prefect.llm.config import unused_keys
+from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.progress import RunObserver
-from vibe_prefect.reporting.report import RunIdentity, report_of
-from vibe_prefect.reporting.report import RunReport as Account
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.selection import EVERYTHING, Choice
 from vibe_prefect.tools.registry import LLM_TOOL, SHORT_VARIABLE
@@ -77,12 +77,12 @@ def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request)
     check_page(request.report)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    plan = ready(request.plan, simulate=request.simulate)
     request.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
 
-def reported(perform: Callable[[Screen], RunReport], *, as_json: bool) -> int:
+def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
     """Perform a run and turn its report into output.
 
     Returns:
@@ -110,7 +110,7 @@ def check_folders(request: RunRequest) -> None:
         raise UsageError(f"--output {str(request.output)!r} is not a folder")
 
 
-def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
+def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, plan.compiled, simulated=request.simulate)
         print_model_hint(screen, plan)
@@ -118,7 +118,7 @@ def _run(request: RunRequest, plan: ReadyPlan, screen: Screen) -> RunReport:
     return execute(request, plan, screen, server)
 
 
-def execute(request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server) -> RunReport:
+def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server) -> EndedRun:
     """Run a plan on a server, showing how far it is, and print what came of it."""
     lively = screen.lively and not request.quiet
     return _Run(request, plan, screen, server, lively=lively).execute()
@@ -132,7 +132,7 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
 
 
-def print_model_hint(screen: Screen, plan: ReadyPlan) -> None:
+def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:
     """Say that a model could write the texts, where a key is there and no model is named."""
     if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
         return
@@ -159,7 +159,7 @@ def find_server(screen: Screen, *, quiet: bool) -> Server:
 class _Run:
     """One run on its server, from the first node to the report."""
 
-    def __init__(self, request: RunRequest, plan: ReadyPlan, screen: Screen, server: Server, *, lively: bool) -> None:
+    def __init__(self, request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server, *, lively: bool) -> None:
         self._request = request
         self._compiled = plan.compiled
         self._screen = screen
@@ -169,7 +169,7 @@ class _Run:
         self._interruptible = Interruptible(self._stopping, self._give_up)
         self._executor = self._make_executor(plan)
 
-    def execute(self) -> RunReport:
+    def execute(self) -> EndedRun:
         """Run the plan and print what came of it.
 
         Raises:
@@ -194,13 +194,13 @@ class _Run:
         self._write_page(report.result, _ended(report.result))
         return report
 
-    def _make_executor(self, plan: ReadyPlan) -> WorkflowExecutor:
+    def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
         from vibe_prefect.executor import WorkflowExecutor
 
         request = self._request
         return WorkflowExecutor(
             tool_registry=plan.tools,
-            simulate=mode(simulate=request.simulate),
+            simulate=Simulate.ALL if request.simulate else Simulate.NEVER,
             concurrency=request.concurrency,
             observers=self._observers(),
             reuse=request.reuse,
@@ -275,11 +275,11 @@ class _Run:
         assert handle is not None
         return handle
 
-    def _report(self, result: ExecutionResult) -> RunReport:
+    def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
-        return RunReport(self._compiled, result, self._handle, self._request.simulate, url)
+        return EndedRun(self._compiled, result, self._handle, self._request.simulate, url)
 
-    def _print_result(self, report: RunReport) -> None:
+    def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
             for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
                 self._screen.say(line)
@@ -296,7 +296,7 @@ class _Run:
         print_resume_hint(self._screen, self._handle)
         self._write_page(self._board.result(self._compiled.plan.id), state)
 
-    def _account(self, result: ExecutionResult, state: str) -> Account:
+    def _account(self, result: ExecutionResult, state: str) -> RunReport:
         handle = self._handle
         over = result.status is ExecutionStatus.COMPLETED
         identity = RunIdentity(

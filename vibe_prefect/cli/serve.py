@@ -21,7 +21,6 @@ from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.schedules import ScheduleOptions, print_schedule
 from vibe_prefect.cli.standing import standing_or_started
 from vibe_prefect.cli.text import one_line
-from vibe_prefect.compiler import Simulate
 from vibe_prefect.engine.server_settings import CLIENT_SETTINGS
 from vibe_prefect.errors import UsageError
 from vibe_prefect.models import WorkflowPlan
@@ -83,7 +82,7 @@ def _checked(paths: Sequence[str], name: str | None) -> list[Served]:
         check_name("--name", name)
     found: dict[str, Served] = {}
     for path in paths:
-        plan = ready(path, Simulate.NEVER).compiled.plan
+        plan = ready(path).compiled.plan
         if plan.id in found:
             raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
         found[plan.id] = Served(Path(path).resolve(), plan, plan.id if name is None else name)

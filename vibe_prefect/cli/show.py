@@ -11,11 +11,11 @@ from vibe_prefect.cli.console import Screen, err, out, write
 from vibe_prefect.cli.environment import ask, configured_api_url
 from vibe_prefect.cli.exits import ExitCode, StartError
 from vibe_prefect.cli.outputs import ProblemsDocument, plan_problems, print_document
-from vibe_prefect.cli.plans import mode, ready
+from vibe_prefect.cli.plans import ready
 from vibe_prefect.cli.standing import standing_server
 from vibe_prefect.cli.text import columns, counted, one_line, size
 from vibe_prefect.cli.tree import guides
-from vibe_prefect.compiler import CompiledPlan, Simulate
+from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.drawing import mermaid, svg
 from vibe_prefect.errors import UsageError
 from vibe_prefect.graph import EdgeKind, GraphNode
@@ -29,7 +29,7 @@ MAX_NAMED = 6
 def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
     """Check a plan and say what it holds."""
     with plan_problems(as_json=as_json):
-        compiled = ready(path, mode(simulate=simulate)).compiled
+        compiled = ready(path, simulate=simulate).compiled
     if as_json:
         print_document(ProblemsDocument(plan=path, problems=[]))
         return ExitCode.COMPLETED
@@ -76,7 +76,7 @@ def show(path: str, *, as_mermaid: bool, as_svg: bool, output: Path | None) -> i
         raise UsageError("--mermaid and --svg are two drawings; ask for one of them")
     if output is not None and not (as_mermaid or as_svg):
         raise UsageError("--output needs --mermaid or --svg: the tree is for the terminal")
-    compiled = ready(path, Simulate.ALL).compiled
+    compiled = ready(path, simulate=True).compiled
     if as_mermaid:
         _deliver(mermaid(compiled.graph), output)
     elif as_svg:

@@ -27,10 +27,9 @@ from vibe_prefect.results import FINISHED, ExecutionStatus
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
 
-    from vibe_prefect.engine.account import SeenRun
     from vibe_prefect.engine.observed import NodeSight
+    from vibe_prefect.engine.past_run import PastRun
     from vibe_prefect.engine.storage import RecordStore
     from vibe_prefect.reporting.report import RunReport
 
@@ -80,60 +79,51 @@ class _Watch:
         """
         from prefect.client.orchestration import get_client
 
-        from vibe_prefect.engine.account import account_of, see_run, wanted_run
+        from vibe_prefect.engine.account import account_of, load_run, wanted_run
         from vibe_prefect.engine.storage import open_store
 
         store = await open_store(None)
         async with get_client() as client:
-            found = await wanted_run(client, reference)
-            begun = await self._begun(client, found, store)
-            seen = await see_run(client, begun, store)
-            self._say_found(seen)
-            await self._show(client, seen)
-        return await account_of(str(found.id))
+            wanted = await wanted_run(client, reference)
+            await self._await_begin(client, wanted, store)
+            run = await load_run(client, str(wanted.id), store)
+            print_header(self._screen, run.compiled, simulated=run.parameters.simulate)
+            self._screen.say(Text.assemble(("run      ", "dim"), f"{one_line(run.name)}  ({run.id})"))
+            await self._show(client, run)
+        return await account_of(str(run.id))
 
-    async def _begun(self, client: PrefectClient, flow_run: FlowRun, store: RecordStore) -> FlowRun:
-        """Return the run once it has begun, which is when its plan stands among its parameters."""
-        from vibe_prefect.engine.plan_store import recorded_plan
+    async def _await_begin(self, client: PrefectClient, run: PastRun, store: RecordStore) -> None:
+        """Wait until a run has begun, which is when its plan stands among its parameters."""
+        state = ""
+        while run.waits or (not run.over and (await run.with_plan(store)).plan is None):
+            if run.state != state:
+                self._screen.say(f"waiting for {one_line(run.name)} to begin: it is {run.state}", "dim")
+                state = run.state
+            run = await self._next(client, run.id)
 
-        told = ""
-        while _waits(flow_run) or (not _is_over(flow_run) and await recorded_plan(flow_run, store) is None):
-            state = flow_run.state_name or "Unknown"
-            if state != told:
-                self._screen.say(f"waiting for {one_line(flow_run.name)} to begin: it is {state}", "dim")
-                told = state
-            flow_run = await self._next(client, flow_run.id)
-        return flow_run
-
-    def _say_found(self, seen: SeenRun) -> None:
-        name, id = seen.flow_run.name, seen.flow_run.id
-        print_header(self._screen, seen.compiled, simulated=bool(seen.flow_run.parameters.get("simulate")))
-        self._screen.say(Text.assemble(("run      ", "dim"), f"{one_line(name)}  ({id})"))
-
-    async def _show(self, client: PrefectClient, seen: SeenRun) -> None:
+    async def _show(self, client: PrefectClient, run: PastRun) -> None:
         """Show the nodes until the run has ended and the server has its nodes on record."""
         from vibe_prefect.engine.observed import see_nodes
 
-        board = Board(len(seen.compiled.nodes))
-        slots: Any = seen.flow_run.parameters.get("concurrency")
-        view = LiveView(seen.compiled, board, slots) if self._screen.lively else None
-        plain = [] if view else [PlainLines(self._screen, seen.compiled)]
-        feed = _Feed(seen, board, plain)
+        board = Board(len(run.compiled.nodes))
+        view = LiveView(run.compiled, board, run.parameters.concurrency) if self._screen.lively else None
+        plain = [] if view else [PlainLines(self._screen, run.compiled)]
+        feed = _Feed(run, board, plain)
         showing: AbstractContextManager[Any] = live(self._screen, view) if view else nullcontext()
-        flow_run, settling = seen.flow_run, 0
+        settling = 0
         with showing:
             while True:
-                over = _is_over(flow_run)
-                feed.take(await see_nodes(client, flow_run.id))
-                settling += over
-                if over and (feed.settled or settling > SETTLE_POLLS):
+                feed.take(await see_nodes(client, run.id))
+                settling += run.over
+                if run.over and (feed.settled or settling > SETTLE_POLLS):
                     return
                 if view is not None:
-                    view.note = "" if flow_run.state_name == "Running" else f"it is {flow_run.state_name}"
-                flow_run = await self._next(client, flow_run.id)
+                    view.note = "" if run.state == "Running" else f"it is {run.state}"
+                run = await self._next(client, run.id)
 
-    async def _next(self, client: PrefectClient, id: UUID) -> FlowRun:
+    async def _next(self, client: PrefectClient, id: UUID) -> PastRun:
         """Return the run as it is after a while; a server that is away meanwhile is waited for."""
+        from vibe_prefect.engine.past_run import PastRun
         from vibe_prefect.engine.server_failures import WORTH_WAITING, classify
 
         await asyncio.sleep(max(POLL_SECONDS, self._asked_in * (1 / MAX_SHARE - 1)))
@@ -141,7 +131,7 @@ class _Watch:
         while True:
             begun = time.monotonic()
             try:
-                flow_run = await client.read_flow_run(id)
+                run = PastRun.of(await client.read_flow_run(id))
             except Exception as error:
                 failure = classify(error)
                 if failure is None or failure.kind not in WORTH_WAITING or time.monotonic() > end:
@@ -149,20 +139,19 @@ class _Watch:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             self._asked_in = time.monotonic() - begun
-            return flow_run
+            return run
 
 
 class _Feed:
     """Tells observers what has changed between two looks at the server."""
 
-    def __init__(self, seen: SeenRun, board: Board, others: list[PlainLines]) -> None:
-        self._nodes = seen.compiled.nodes
+    def __init__(self, run: PastRun, board: Board, others: list[PlainLines]) -> None:
+        self._nodes = run.compiled.nodes
         self._board = board
         self._observers: list[RunObserver] = [board, *others]
         self._known: dict[str, ExecutionStatus] = {}
-        begun = seen.flow_run.start_time
-        if begun is not None:
-            board.note_begin((datetime.now(UTC) - begun).total_seconds())
+        if run.started is not None:
+            board.note_begin((datetime.now(UTC) - run.started).total_seconds())
 
     @property
     def settled(self) -> bool:
@@ -200,11 +189,3 @@ class _Feed:
 def _moment(sight: NodeSight) -> tuple[float, str]:
     """Return what sorts nodes by when they were last heard of."""
     return (sight.started.timestamp() + sight.seconds if sight.started else float("inf"), sight.id)
-
-
-def _is_over(flow_run: FlowRun) -> bool:
-    return flow_run.state is not None and flow_run.state.is_final()
-
-
-def _waits(flow_run: FlowRun) -> bool:
-    return flow_run.state is None or flow_run.state.is_scheduled() or flow_run.state.is_pending()

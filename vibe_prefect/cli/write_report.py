@@ -16,9 +16,9 @@ def report(run: str | None, output: Path | None) -> int:
     """Write a page about a run that a Prefect server knows."""
     check_page(output)
     server = find_server(err(), quiet=False)
-    from vibe_prefect.engine.account import account_of
+    from vibe_prefect.operations import report as report_of
 
-    account = ask(server, account_of(run))
+    account = ask(server, report_of(run))
     account = replace(account, run_url=server.flow_run_url(account.run_id))
     say_page(out(), write_page(account, output))
     return ExitCode.COMPLETED

@@ -3,79 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
 
-from vibe_prefect.compiler import (
-    Backing,
-    CompiledNode,
-    CompiledPlan,
-    Simulate,
-    compile_plan,
-    resolve_policy,
-)
-from vibe_prefect.engine.documents import read_document
-from vibe_prefect.engine.lineage import SHARED_FOLDER, find_run, lineage_of, newest_run, output_name, root_of
-from vibe_prefect.engine.observed import NodeSight, run_status, see_nodes
-from vibe_prefect.engine.operator_roots import recorded_output
-from vibe_prefect.engine.plan_store import recorded_plan
+from vibe_prefect.engine.lineage import find_run, newest_run, with_root
+from vibe_prefect.engine.observed import NodeSight, see_nodes
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.runner import usage_of_record
-from vibe_prefect.engine.storage import NodeRecord, RecordStore, Sealed, open_store
-from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.engine.ui_pages import run_page
-from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.engine.storage import NodeRecord, RecordStore, open_store
+from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.feedback import success_feedback
-from vibe_prefect.graph import build_graph
-from vibe_prefect.handlers import tool_of
-from vibe_prefect.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.models import WorkflowNode
+from vibe_prefect.reporting.report import RunReport, report_of
 from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
-from vibe_prefect.settings import load_settings
-from vibe_prefect.tools.registry import ToolRegistry
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SeenRun:
-    """A run as the server knows it."""
-
-    flow_run: FlowRun
-    """The flow run."""
-
-    root: FlowRun
-    """The run at the head of its lineage."""
-
-    compiled: CompiledPlan
-    """Its plan, as far as it can be compiled here."""
-
-    @property
-    def lineage(self) -> str:
-        """Under which its records are kept."""
-        shared = self.flow_run.parameters.get("reuse") == "plan"
-        return lineage_of(self.root.id, self.compiled.plan.id, shared=shared)
-
-    @property
-    def output_root(self) -> Path:
-        """The folder that its files go to."""
-        parameters = self.flow_run.parameters
-        due = self.root.expected_start_time or self.root.created
-        own = output_name(self.root.id, due) if due is not None else str(self.root.id)
-        name = SHARED_FOLDER if parameters.get("reuse") == "plan" else own
-        output = recorded_output(self.flow_run) or load_settings().output
-        return Path(output).resolve() / self.compiled.plan.id / name
-
-    def owns(self, folder: str) -> bool:
-        """Tell whether a folder is named, in the end, as the run's own output folder, perhaps on another machine."""
-        try:
-            return Path(folder).is_absolute() and Path(folder).resolve().parts[-2:] == self.output_root.parts[-2:]
-        except (OSError, RuntimeError, ValueError):
-            return False
 
 
 async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
@@ -90,36 +37,34 @@ async def account_of(reference: str | None, storage: str | Path | None = None) -
     """
     store = await open_store(storage)
     async with get_client() as client:
-        seen = await see_run(client, await wanted_run(client, reference), store)
-        return await _left_behind(seen, store) or await report_on(client, seen, store)
+        run = await load_run(client, reference, store)
+        return await _left_behind(run, store) or await report_on(client, run, store)
 
 
-async def _left_behind(seen: SeenRun, store: RecordStore) -> RunReport | None:
+async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
     """Return the report that a run left at its end; `None` when it has not ended, or left none that can be read."""
-    flow_run = seen.flow_run
-    if flow_run.state is None or not flow_run.state.is_final():
+    if not run.over:
         return None
     try:
-        document = await read_document(store, seen.lineage, str(flow_run.id))
+        report = await Records(store, run.record_namespace).report(str(run.id))
     except UsageError as error:
         logger.warning("%s; what the server and the records know is shown instead", error)
         return None
-    return document and replace(document, **_of_the_server(seen, document))
+    return report and replace(report, **_of_the_server(run, report))
 
 
-def _of_the_server(seen: SeenRun, document: RunReport) -> dict[str, Any]:
+def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
     """Return the parts of a report that are not taken from its file: what they name is read, followed and typed."""
-    flow_run = seen.flow_run
     return {
-        "run_id": str(flow_run.id),
-        "run_name": flow_run.name,
-        "state": flow_run.state_name or document.state,
-        "output_root": document.output_root if seen.owns(document.output_root) else str(seen.output_root),
-        "resume_command": resume_command(flow_run.name) if document.resume_command else None,
+        "run_id": str(run.id),
+        "run_name": run.name,
+        "state": run.state,
+        "output_root": report.output_root if run.owns(report.output_root) else str(run.output_root),
+        "resume_command": resume_command(run.name) if report.resume_command else None,
     }
 
 
-async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:
+async def wanted_run(client: PrefectClient, reference: str | None) -> PastRun:
     """Return the run of a name or an id, or the newest one.
 
     Raises:
@@ -128,65 +73,31 @@ async def wanted_run(client: PrefectClient, reference: str | None) -> FlowRun:
     return await newest_run(client) if reference is None else await find_run(client, reference)
 
 
-async def see_run(client: PrefectClient, flow_run: FlowRun, store: RecordStore) -> SeenRun:
-    """Return a run with its plan.
+async def load_run(client: PrefectClient, reference: str | None, store: RecordStore) -> PastRun:
+    """Return a run with its plan and its root.
 
     Args:
         client: The server's client.
-        flow_run: The run.
+        reference: Its name or id; `None` for the newest run.
         store: Where its records are.
 
     Raises:
-        UnknownRunError: It has no plan, its plan is not with its records, or the server no longer knows a run that it
-            goes on from.
+        UnknownRunError: The server does not know it or a run that it resumes, or its plan is not with its records.
     """
-    plan = await recorded_plan(flow_run, store)
-    if plan is None:
-        message = flow_run.state.message if flow_run.state else None
-        state = f"it is {flow_run.state_name}{f': {message}' if message else ''}"
-        raise UnknownRunError(f"the run {flow_run.name!r} has no plan among its parameters; {state}")
-    simulated = bool(flow_run.parameters.get("simulate"))
-    return SeenRun(flow_run, await root_of(client, flow_run), compiled_here(plan, simulated=simulated))
+    run = await wanted_run(client, reference)
+    return await with_root(client, await run.with_plan(store))
 
 
-async def report_on(client: PrefectClient, seen: SeenRun, store: RecordStore) -> RunReport:
+async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> RunReport:
     """Return a run's report, gathered from what the server and the records know.
 
     Args:
         client: The server's client.
-        seen: The run.
+        run: The run, with its plan and its root.
         store: Where its records are.
     """
-    sights = await see_nodes(client, seen.flow_run.id)
-    return report_of(seen.compiled, await _result(seen, sights, store), identity_of(seen))
-
-
-def compiled_here(plan: WorkflowPlan, *, simulated: bool) -> CompiledPlan:
-    """Return a plan compiled with this machine's tools; with its structure alone where they cannot run it.
-
-    Raises:
-        PlanError: The plan does not hang together.
-    """
-    mode = Simulate.ALL if simulated else Simulate.NEVER
-    try:
-        return compile_plan(plan, tools=configured_registry(), simulate=mode)
-    except PlanError:
-        return _structure(plan)
-
-
-def identity_of(seen: SeenRun) -> RunIdentity:
-    """Return what the engine calls a run."""
-    flow_run = seen.flow_run
-    completed = flow_run.state is not None and flow_run.state.is_completed()
-    return RunIdentity(
-        run_id=str(flow_run.id),
-        run_name=flow_run.name,
-        state=flow_run.state_name or "Unknown",
-        resume_command=None if completed else resume_command(flow_run.name),
-        output_root=str(seen.output_root),
-        run_url=run_page(flow_run.id),
-        simulated=bool(flow_run.parameters.get("simulate")),
-    )
+    compiled, sights = run.compiled, await see_nodes(client, run.id)
+    return report_of(compiled, await _result(run, sights, store), run.identity)
 
 
 def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResult:
@@ -202,30 +113,30 @@ def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResul
     )
 
 
-async def _result(seen: SeenRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
+async def _result(run: PastRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
     """Return what has come of a run, with what was learned about each node that left a record."""
-    flow_run = seen.flow_run
-    result = ExecutionResult(seen.compiled.plan.id, run_status(flow_run.state))
-    if flow_run.start_time is not None:
-        result.started_at = flow_run.start_time.isoformat()
-    for id, place in seen.compiled.nodes.items():
+    result = ExecutionResult(run.compiled.plan.id, run.status)
+    if run.started is not None:
+        result.started_at = run.started.isoformat()
+    records = await _read(store, sights.values())
+    for id, place in run.compiled.nodes.items():
         sight = sights.get(id)
         if sight is None:
             continue
-        record = await _read(store, sight.record) if sight.record else None
+        record = records.get(id)
         found = node_result(sight, record)
         result.add_node_result(found)
         if record is not None:
             result.add_feedback(id, _learned(place.node, found, record))
-    _end(result, flow_run)
+    _end(result, run)
     return result
 
 
-def _end(result: ExecutionResult, flow_run: FlowRun) -> None:
-    if flow_run.state is None or not flow_run.state.is_final() or flow_run.end_time is None:
+def _end(result: ExecutionResult, run: PastRun) -> None:
+    if not run.over or run.ended is None:
         return
-    result.completed_at = flow_run.end_time.isoformat()
-    result.total_duration = flow_run.total_run_time.total_seconds()
+    result.completed_at = run.ended.isoformat()
+    result.total_duration = run.seconds
     if all(node.status in FINISHED for node in result.node_results.values()):
         result.parallel_efficiency = result.calculate_parallel_efficiency()
 
@@ -234,23 +145,15 @@ def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict
     return success_feedback(result, node.estimated_duration, usage_of_record(record))
 
 
-async def _read(store: RecordStore, path: str) -> NodeRecord | None:
-    """Return a record; `None` when it is not here, as for a run on another machine."""
-    try:
-        found = await store.aread(path)
-    except Exception:
-        logger.debug("No record %s", path, exc_info=True)  # each kind of storage has its own error
-        return None
-    sealed: Any = found.result
-    return cast("NodeRecord", sealed.value) if isinstance(sealed, Sealed) else None
-
-
-def _structure(plan: WorkflowPlan) -> CompiledPlan:
-    """Return a plan for showing only: no tool is looked up, and no node has a key."""
-    graph = build_graph(plan)
-    policy, tools = resolve_policy(), ToolRegistry()
-    nodes = {
-        id: CompiledNode(place.node, "", Backing.HANDLER, tool_of(place.node, tools), policy, place.dependencies)
-        for id, place in graph.nodes.items()
-    }
-    return CompiledPlan(plan, graph, nodes, {})
+async def _read(store: RecordStore, sights: Iterable[NodeSight]) -> dict[str, NodeRecord]:
+    """Return the records of nodes; none of one that is not here, as for a run on another machine."""
+    records: dict[str, NodeRecord] = {}
+    for sight in sights:
+        try:
+            record = await store.read_record(sight.record) if sight.record else None
+        except RecordStorageError as error:
+            logger.warning("The results of nodes are not shown, since the storage did not answer: %s", error.__cause__)
+            return records
+        if record is not None:
+            records[sight.id] = record
+    return records

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
 
 from vibe_prefect.engine.drain import uses_embedded_server
-from vibe_prefect.engine.plan_store import plan_id_of
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
 from vibe_prefect.models import WorkflowNode
@@ -79,20 +79,20 @@ class RunEvents(RunObserver):
         _send(name, self._flow_run, self._plan_id, resource, facts)
 
 
-def announce_end(flow_run: FlowRun, state: State[Any]) -> None:
+def announce_end(run: PastRun, state: State[Any]) -> None:
     """Send `vibe-prefect.run.failed`, `.crashed` or `.cancelled` for a run that ended before all its nodes had.
 
     This is for a plan that was refused, a key that is missing where the run works, a signal, a process that is gone.
 
     Args:
-        flow_run: The run.
+        run: The run.
         state: The state in which it ended.
     """
     end = "cancelled" if state.type is StateType.CANCELLING else state.type.value.lower()  # Prefect's hook comes before
-    resume = None if end == "failed" else resume_command(flow_run.name)
+    resume = None if end == "failed" else resume_command(run.name)
     no_nodes: list[str] = []
-    facts = {**_end_facts(flow_run, state.message or f"the run was {end}", resume), "failed_nodes": no_nodes}
-    _send(f"run.{end}", flow_run, plan_id_of(flow_run.parameters) or "", _run_resource(flow_run), facts)
+    facts = {**_end_facts(run, state.message or f"the run was {end}", resume), "failed_nodes": no_nodes}
+    _send(f"run.{end}", run, run.plan_id or "", _run_resource(run), facts)
 
 
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
@@ -102,30 +102,30 @@ async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any
     """
     outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
     if not isinstance(outcome, PlanRunError) and load_settings().events:
-        announce_end(flow_run, state)
+        announce_end(PastRun.of(flow_run), state)
 
 
-def _run_resource(flow_run: FlowRun) -> dict[str, str]:
-    return {"prefect.resource.id": f"{PREFIX}.run.{flow_run.id}", "prefect.resource.name": flow_run.name}
+def _run_resource(run: FlowRun | PastRun) -> dict[str, str]:
+    return {"prefect.resource.id": f"{PREFIX}.run.{run.id}", "prefect.resource.name": run.name}
 
 
-def _end_facts(flow_run: FlowRun, reason: str | None, resume: str | None) -> dict[str, Any]:
+def _end_facts(run: FlowRun | PastRun, reason: str | None, resume: str | None) -> dict[str, Any]:
     return {
-        "run_url": None if uses_embedded_server() else run_page(flow_run.id),
+        "run_url": None if uses_embedded_server() else run_page(run.id),
         "reason": cut(scrubbed(reason), MAX_TEXT) if reason is not None else None,
         "resume": resume,
     }
 
 
-def _send(name: str, flow_run: FlowRun, plan_id: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
+def _send(name: str, run: FlowRun | PastRun, plan_id: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
     related = {
-        "prefect.resource.id": f"prefect.flow-run.{flow_run.id}",
+        "prefect.resource.id": f"prefect.flow-run.{run.id}",
         "prefect.resource.role": "flow-run",
-        "prefect.resource.name": flow_run.name,
+        "prefect.resource.name": run.name,
     }
     emit_event(
         f"{PREFIX}.{name}",
         resource={**resource, f"{PREFIX}.plan-id": plan_id},
         related=[related],
-        payload={"plan_id": plan_id, "run_name": flow_run.name, **facts},
+        payload={"plan_id": plan_id, "run_name": run.name, **facts},
     )

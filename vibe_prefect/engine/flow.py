@@ -23,29 +23,21 @@ from prefect.task_runners import TaskRunner
 from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.engine import parameters
-from vibe_prefect.engine.budget import spent_before
 from vibe_prefect.engine.drain import uses_embedded_server
 from vibe_prefect.engine.events import announce_end_by_hook
 from vibe_prefect.engine.followup import Outlets, RunFeedback
-from vibe_prefect.engine.lineage import (
-    FLOW_NAME,
-    SHARED_FOLDER,
-    claim,
-    close_dead,
-    find_run,
-    held,
-    lineage_of,
-    output_name,
-    root_of,
-)
+from vibe_prefect.engine.lineage import claim, close_dead, find_run, with_root
+from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.operator_roots import OperatorRoots, Root, operator_roots
 from vibe_prefect.engine.parameters import DEFAULTS
+from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.plan_parameter import given_plan
 from vibe_prefect.engine.plan_store import plan_parameter
 from vibe_prefect.engine.readiness import check_calls, check_ready
+from vibe_prefect.engine.records import Records, record_namespace
 from vibe_prefect.engine.runner import RunSetup, run_compiled
-from vibe_prefect.engine.seeds import Seed, plant
+from vibe_prefect.engine.seeds import Seed
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.engine.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.toolbox import configured_registry
@@ -259,10 +251,11 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id)
     await check_ready(client, options.compiled, options.tools)
-    earlier = await find_run(client, request.resume_from) if request.resume_from else flow_run
-    root = await root_of(client, earlier)
-    lineage = lineage_of(root.id, plan_id, shared=request.reuse == "plan")
-    workspace = _workspace(request, plan_id, root)
+    earlier = await find_run(client, request.resume_from) if request.resume_from else PastRun.of(flow_run)
+    first = (await with_root(client, earlier)).first or earlier
+    namespace = record_namespace(first.id, plan_id, shared=request.reuse == "plan")
+    records = Records(await open_store(options.storage, options.settings), namespace)
+    workspace = _workspace(request, plan_id, first)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = options.settings
     outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
@@ -270,9 +263,8 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
     setup = RunSetup(
         tools=options.tools,
         workspace=workspace,
-        store=await open_store(options.storage, settings),
-        lineage=lineage,
-        goes_on=lineage != str(flow_run.id) or flow_run.run_count > 1 or bool(options.seeds),
+        records=records,
+        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(options.seeds),
         selected=request.choice.selected(options.compiled),
         refreshed=request.choice.refreshed(options.compiled),
         handlers=options.handlers,
@@ -280,21 +272,22 @@ async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
         concurrency=request.concurrency,
         first_attempt=flow_run.run_count <= 1,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(options, request, lineage, flow_run.name),
+        budget=await _budget(options, request, records, flow_run.name),
     )
-    with held(setup.store, setup.lineage) as alone:
+    with records.hold() as alone:
         if not alone:
-            await claim(client, flow_run, setup.lineage)
+            await claim(client, flow_run, namespace)
         await close_dead(client, earlier, flow_run, sure=alone)
         options.announce(handle)
-        await plant(options.seeds, setup.store, setup.lineage)
+        for seed in options.seeds:
+            await records.write(seed.node_id, seed.key, seed.record)
         await check_calls(options.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(options.compiled, setup)
         if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
             handle.result = result
             options.executed(handle)
-        await feedback.publish(result, setup.store, setup.lineage)
+        await feedback.publish(result, records)
     return result
 
 
@@ -315,20 +308,18 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 
-async def _budget(options: RunOptions, request: _Request, lineage: str, run: str) -> Budget | None:
+async def _budget(options: RunOptions, request: _Request, records: Records, run: str) -> Budget | None:
     """Return the run's limits, less what the nodes that it keeps have cost."""
     if request.budget_usd is None and request.max_tokens is None:
         return None
-    spent = await spent_before(options.compiled, await open_store(options.storage), lineage)
+    spent = await records.spent(options.compiled.nodes.values())
     return Budget(usd=request.budget_usd, tokens=request.max_tokens, spent=spent, run=run)
 
 
-def _workspace(request: _Request, plan_id: str, root: FlowRun) -> Workspace:
-    """Return the run's folders. The one for output sorts by time, and stays the same for all runs of a lineage."""
-    due = root.expected_start_time or root.created
-    assert due is not None
-    name = output_name(root.id, due) if request.reuse == "run" else SHARED_FOLDER
-    return Workspace(Path(request.input_root).resolve(), Path(request.output).resolve() / plan_id / name)
+def _workspace(request: _Request, plan_id: str, first: PastRun) -> Workspace:
+    """Return the run's folders. The one for output stays the same for all runs of a resume chain."""
+    output = run_folder(request.output, plan_id, first if request.reuse == "run" else None)
+    return Workspace(Path(request.input_root).resolve(), output)
 
 
 def _folders(roots: OperatorRoots, request: _Request) -> dict[str, str]:

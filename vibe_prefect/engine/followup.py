@@ -15,10 +15,9 @@ from prefect.client.schemas.objects import FlowRun
 from vibe_prefect.compiler import Backing, CompiledPlan
 from vibe_prefect.engine.artifacts import ProgressBoard, publish_artifacts, tolerate
 from vibe_prefect.engine.assets import tell_assets
-from vibe_prefect.engine.documents import write_report
 from vibe_prefect.engine.drain import uses_embedded_server
 from vibe_prefect.engine.events import RunEvents
-from vibe_prefect.engine.storage import RecordStore
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
@@ -74,12 +73,12 @@ class RunFeedback:
         async with self._board.following():
             yield
 
-    async def publish(self, result: ExecutionResult, store: RecordStore, lineage: str) -> None:
+    async def publish(self, result: ExecutionResult, records: Records) -> None:
         """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
         report = report_of(self._compiled, result, self._identity(result))
         # With SQLite a server writes one after another, and those that wait for their turn make it slower.
         turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
-        work = [tolerate("run's report", write_report(store, lineage, report))]
+        work = [tolerate("run's report", records.write_report(report))]
         if self._board is not None:
             work.append(_in_turn(turn, self._board.finish()))
             work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))

@@ -1,25 +1,15 @@
-"""Which run a run goes on from, and that no two processes go on from it at once."""
+"""Find the run to resume, and refuse it while somebody may still execute it."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import logging
-import os
-import socket
-import stat
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import cast
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterName,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterName,
@@ -29,56 +19,42 @@ from prefect.client.schemas.filters import (
     FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.logging import get_run_logger
 from prefect.states import Crashed
 
 from vibe_prefect.engine.events import announce_end
-from vibe_prefect.engine.record_files import refuse_links
-from vibe_prefect.engine.storage import RecordFolder, RecordStore
-from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError, printable
-from vibe_prefect.settings import load_settings, variable
-
-logger = logging.getLogger(__name__)
-
-FLOW_NAME = "run-plan"
-LOCK_FILE = ".lock"
-SHARED_PREFIX = "plan-"
-SHARED_FOLDER = "shared"
-"""Where the runs of a plan that share their records put their files."""
+from vibe_prefect.engine.listing import plan_runs
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.errors import RunInUseError, UnknownRunError
+from vibe_prefect.settings import load_settings
 
 CLAIM_PREFIX = "vibe-prefect-lineage:"
 """How the tag of a run begins that keeps its records in a storage block."""
 
-STORAGE_VARIABLE = variable("storage")
-
-MAX_HOLDER = 200
-"""Bytes of a lock's text that a message shows."""
-
-_UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
-"""What the operating system says where a folder is all right, but cannot be written."""
-
 CLOCK_SKEW = timedelta(seconds=10)
 """How much later a run may be due that counts as about to begin."""
+
+MAX_NAMESAKES = 20
+"""How many runs of one name a message lists."""
 
 MAX_CHAIN = 1000
 """How many runs may have gone on from one another."""
 
 
-async def find_run(client: PrefectClient, reference: str) -> FlowRun:
+async def find_run(client: PrefectClient, reference: str) -> PastRun:
     """Return the flow run of a plan with that id or name.
 
     Raises:
         UnknownRunError: There is none, or there are several of that name.
     """
     try:
-        return await client.read_flow_run(UUID(reference))
+        return PastRun.of(await client.read_flow_run(UUID(reference)))
     except ObjectNotFound:
         raise UnknownRunError(f"this Prefect server has no flow run with the id {reference}") from None
     except ValueError:  # not an id
-        runs = await _runs_named(client, reference)
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[reference]))
+        runs = [run async for run in plan_runs(client, named, limit=MAX_NAMESAKES)]
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -87,14 +63,13 @@ async def find_run(client: PrefectClient, reference: str) -> FlowRun:
     raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
 
 
-async def newest_run(client: PrefectClient) -> FlowRun:
+async def newest_run(client: PrefectClient) -> PastRun:
     """Return the newest run of a plan.
 
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    due, sort = await due_by_now(client), FlowRunSort.START_TIME_DESC
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=due, sort=sort, limit=1)
+    runs = [run async for run in plan_runs(client, await due_by_now(client), limit=1)]
     if not runs:
         raise UnknownRunError("this Prefect server has no run of a plan")
     return runs[0]
@@ -128,90 +103,43 @@ async def earlier_try() -> str | None:
         return None
     made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
     client = cast("PrefectClient", context.client)
-    sort = FlowRunSort.START_TIME_DESC
-    runs = await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=made_by, sort=sort, limit=1)
+    runs = [run async for run in plan_runs(client, made_by, limit=1)]
     return str(runs[0].id) if runs else None
 
 
-async def root_of(client: PrefectClient, flow_run: FlowRun) -> FlowRun:
-    """Return the run at the head of a run's lineage: its id is the lineage.
+async def with_root(client: PrefectClient, run: PastRun) -> PastRun:
+    """Return a run with the first run of its resume chain.
 
     Raises:
-        UnknownRunError: A run that it goes on from is not on the server.
+        UnknownRunError: A run of the chain is not on the server.
     """
+    root = run
     for _ in range(MAX_CHAIN):
-        reference = flow_run.parameters.get("resume_from")
-        if not reference:
-            return flow_run
-        flow_run = await find_run(client, str(reference))
+        if not root.parameters.resume_from:
+            return replace(run, root=root, root_id=root.id)
+        root = await find_run(client, root.parameters.resume_from)
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs resume one another; do they form a circle?")
 
 
-def lineage_of(head: UUID, plan_id: str, *, shared: bool) -> str:
-    """Return the name that a run's records are kept under.
+async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> None:
+    """Refuse a run whose records another run may write, where they are in a storage block, which nothing locks.
 
-    Args:
-        head: The run at the head of the chain that it goes on from.
-        plan_id: The plan's id.
-        shared: Whether the runs of the plan share their records.
-    """
-    return f"{SHARED_PREFIX}{plan_id}" if shared else str(head)
-
-
-def output_name(id: UUID, due: datetime) -> str:
-    """Return the name of the folder for what a run makes: sorted by time, and each run's own.
-
-    Args:
-        id: The run's id. Its end tells runs apart; ids that Prefect makes within a minute begin alike.
-        due: When the run was due. Its creation would not do: a schedule creates the runs of many days at once.
-    """
-    return f"{due:%Y-%m-%dT%H%M%S}-{id.hex[-8:]}"
-
-
-@contextmanager
-def held(store: RecordStore, lineage: str) -> Generator[bool]:
-    """Hold a lineage: while one process runs it, no other may.
-
-    The hold is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
-
-    Yields:
-        Whether it is sure that nobody else executes the lineage; not so for records in a storage block, or in a folder
-        that cannot be written.
-
-    Raises:
-        RunInUseError: Another process holds it.
-        UsageError: The folder of the records cannot be a folder.
-    """
-    files = store.result_storage
-    if not isinstance(files, RecordFolder):
-        yield False
-        return
-    lock = _lock_or_warn(files.root, lineage)
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-async def claim(client: PrefectClient, flow_run: FlowRun, lineage: str) -> None:
-    """Refuse a run whose lineage another run executes, where records are in a storage block, which nothing locks.
-
-    A run says by a tag what its lineage is, and then looks for others that say the same: of two that begin at once, one
-    or both see the other.
+    A run names the namespace of its records in a tag, and then looks for others that name the same: of two that begin
+    at once, one or both see the other.
 
     Raises:
         RunInUseError: Another run that is not over says so too.
     """
-    tag = f"{CLAIM_PREFIX}{lineage}"
+    tag = f"{CLAIM_PREFIX}{namespace}"
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
-    others = [run for run in await client.read_flow_runs(flow_run_filter=claims) if run.id != flow_run.id]
+    runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
+    others = [run for run in runs if run.id != flow_run.id]
     if others:
         raise RunInUseError(_not_over(others[0]))
 
 
-async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, sure: bool) -> None:
+async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, sure: bool) -> None:
     """Mark the run that another one goes on from as Crashed, when its process ended without a word.
 
     Args:
@@ -223,7 +151,7 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
     Raises:
         RunInUseError: It is not over, and nobody can tell whether somebody executes it.
     """
-    if earlier.id == by.id or earlier.state is None or earlier.state.is_final():
+    if earlier.id == by.id or earlier.state_type is None or earlier.over:
         return
     if not sure:
         raise RunInUseError(_not_over(earlier))
@@ -233,88 +161,12 @@ async def close_dead(client: PrefectClient, earlier: FlowRun, by: FlowRun, *, su
         announce_end(earlier, state)
 
 
-def _not_over(run: FlowRun) -> str:
+def _not_over(run: PastRun) -> str:
     return (
-        f"the run {run.name!r} is {run.state_name}, and its records lie where no lock can be held, so nothing "
+        f"the run {run.name!r} is {run.state}, and its records lie where no lock can be held, so nothing "
         "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change "
         "its state to Crashed in the Prefect UI"
     )
 
 
-def _lock_or_warn(root: Path, lineage: str) -> int | None:
-    """Return the open file that holds the lock; `None` where the folder of records cannot be written."""
-    path = root / lineage / LOCK_FILE
-    try:
-        refuse_links(root, path.parent)
-        return _locked(path, lineage)
-    except OSError as error:
-        place = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
-        if error.errno not in _UNWRITABLE:
-            raise UsageError(f"{place}: set {STORAGE_VARIABLE} to another folder") from error
-    message = f"{place}: a resumed run repeats what nodes have made; set {STORAGE_VARIABLE} to another folder"
-    logger.warning(message)
-    if FlowRunContext.get() is not None:
-        get_run_logger().warning(message)
-    return None
-
-
-def _locked(path: Path, lineage: str) -> int:
-    """Return the open file that holds a lock, not one that was removed between its opening and its locking."""
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_foreign(path)
-        try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except FileNotFoundError:  # the folder was removed just now
-            continue
-        except OSError:
-            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # of an earlier run, where nothing can be written now
-        try:
-            _take(lock, path, lineage)
-            if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
-                return lock
-        except BaseException:
-            os.close(lock)
-            raise
-        os.close(lock)
-
-
-def _remove_foreign(path: Path) -> None:
-    """Remove what stands in the place of a lock and could lead out of the folder: writing to it may touch other files.
-
-    Raises:
-        UsageError: It is a folder.
-    """
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
-        return
-    if stat.S_ISDIR(status.st_mode):
-        raise UsageError(f"the lock {str(path)!r} is a folder: remove it, and run again")
-    logger.warning("The lock %s is a link or no regular file: it is removed, and another one made", path)
-    path.unlink(missing_ok=True)
-
-
-def _take(lock: int, path: Path, lineage: str) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        written = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
-        holder = printable(written, MAX_HOLDER) or "another process"
-        message = f"the run {lineage} is being executed by {holder}; wait for it to end, or cancel it"
-        raise RunInUseError(message) from None
-    with suppress(OSError):  # whose lock it is only helps the reader of a message
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-
-
-async def _runs_named(client: PrefectClient, name: str) -> list[FlowRun]:
-    named = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
-    sort = FlowRunSort.START_TIME_DESC
-    return list(await client.read_flow_runs(flow_filter=_OUR_FLOW, flow_run_filter=named, sort=sort, limit=20))
-
-
 _ACTIVE = FlowRunFilterStateType(any_=[kind for kind in StateType if kind not in TERMINAL_STATES])
-_OUR_FLOW = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))

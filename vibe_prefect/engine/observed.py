@@ -14,12 +14,10 @@ from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.client.schemas.sorting import TaskRunSort
 from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivateImportUsage]
 
+from vibe_prefect.engine.listing import paged
 from vibe_prefect.engine.prefect_seam import CACHED, raised_text
 from vibe_prefect.engine.tasks import CANCELLED, SKIPPED
 from vibe_prefect.results import ExecutionStatus
-
-PAGE = 200
-"""How many task runs one answer of the server holds at most."""
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
 """Names of states in which a node that began is not being worked on right now."""
@@ -63,40 +61,25 @@ class NodeSight:
     """Why it failed or was skipped."""
 
     record: str | None
-    """Where its record lies, as `<lineage>/<node id>-<key>`; `None` when it has none."""
+    """Where its record lies, as `<namespace>/<node id>-<key>`; `None` when it has none."""
 
 
 async def see_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSight]:
     """Return the nodes that a run has come to, by id; of a node that a retried run did twice, the newer one."""
-    found: dict[str, TaskRun] = {}
-    offset = 0
-    while True:
-        page = await client.read_task_runs(
+    newest: dict[str, TaskRun] = {}
+    pages = paged(
+        lambda wanted, offset: client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])),
             sort=TaskRunSort.ID_DESC,
-            limit=PAGE,
+            limit=wanted,
             offset=offset,
         )
-        for task_run in page:
-            known = found.get(task_run.name)
-            if task_run.task_key.startswith(_NODE_TASKS) and (known is None or _age(task_run) > _age(known)):
-                found[task_run.name] = task_run
-        if len(page) < PAGE:
-            return {id: _sight(id, task_run) for id, task_run in found.items()}
-        offset += len(page)
-
-
-def run_status(state: State[Any] | None) -> ExecutionStatus:
-    """Return what a flow run's state is in our words; a run that was cancelled or crashed has failed."""
-    match state.type if state else None:
-        case StateType.COMPLETED:
-            return ExecutionStatus.COMPLETED
-        case StateType.FAILED | StateType.CRASHED | StateType.CANCELLED:
-            return ExecutionStatus.FAILED
-        case StateType.RUNNING | StateType.CANCELLING:
-            return ExecutionStatus.RUNNING
-        case _:
-            return ExecutionStatus.PENDING
+    )
+    async for task_run in pages:
+        known = newest.get(task_run.name)
+        if task_run.task_key.startswith(_NODE_TASKS) and (known is None or _age(task_run) > _age(known)):
+            newest[task_run.name] = task_run
+    return {id: _sight(id, task_run) for id, task_run in newest.items()}
 
 
 def _age(task_run: TaskRun) -> tuple[int, float]:

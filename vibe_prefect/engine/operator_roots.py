@@ -122,39 +122,6 @@ def operator_roots(flow_run: FlowRun) -> OperatorRoots | None:
     return OperatorRoots(load_settings()) if deployed else None
 
 
-def recorded_roots(flow_run: FlowRun) -> OperatorRoots | None:
-    """Return the bounds of the parameters of a run that the server has on record, to use them again.
-
-    Returns:
-        `None` where the run has neither a deployment nor another flow around it, as those of the command line.
-    """
-    alone = flow_run.deployment_id is None and flow_run.parent_task_run_id is None
-    return None if alone else OperatorRoots(load_settings())
-
-
-def recorded_output(flow_run: FlowRun) -> str | None:
-    """Return the folder in which a run that the server has on record has its output folder.
-
-    Returns:
-        `None` where the run has a deployment and the folder is not within the operator's: somebody may have named one
-        in a form whose content is none of theirs.
-    """
-    output = output_parameter(flow_run)
-    if output is None:
-        return None
-    roots = recorded_roots(flow_run)
-    try:
-        return output if roots is None else roots.folder("output", output)
-    except UsageError:
-        return None
-
-
-def output_parameter(flow_run: FlowRun) -> str | None:
-    """Return the folder that a run names for its output, whether it may or not; `None` where it names none."""
-    output = flow_run.parameters.get("output") or load_settings().output
-    return output if isinstance(output, str) else None
-
-
 def _resolved(path: str) -> Path | None:
     """Return where a path leads in the end; `None` for what no path can be."""
     try:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName, FlowRunFilter, FlowRunFilterName
-from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.engine.account import see_run
-from vibe_prefect.engine.lineage import FLOW_NAME, find_run, lineage_of, output_name, root_of
-from vibe_prefect.engine.plan_store import recorded_plan
-from vibe_prefect.engine.storage import RecordStore, open_store, record_path
-from vibe_prefect.errors import KeptPlanError, UnknownRunError
-from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.engine.account import load_run
+from vibe_prefect.engine.lineage import with_root
+from vibe_prefect.engine.listing import plan_runs
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.records import Records
+from vibe_prefect.engine.storage import open_store
+from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -27,48 +27,21 @@ MAX_READ = 20
 """How many runs are read to find them: some are simulated, or of a plan whose id begins alike."""
 
 
-@dataclass(frozen=True)
-class EarlierRun:
-    """A run to go on from, or to compare with."""
-
-    id: str
-    """Id of the flow run."""
-
-    name: str
-    """Name of the flow run."""
-
-    lineage: str
-    """Under which its records are kept."""
-
-    plan: WorkflowPlan | None
-    """Its plan; `None` when its parameters hold none."""
-
-    simulated: bool
-    """Whether every node was simulated."""
-
-    output_name: str | None = None
-    """Name of its output folder; `None` where nobody looked."""
-
-
-async def earlier_run(reference: str) -> EarlierRun:
-    """Look up a run.
+async def earlier_run(reference: str) -> PastRun:
+    """Look up a run with its plan and its root.
 
     Args:
         reference: Its name or id.
 
     Raises:
-        UnknownRunError: The Prefect server does not know it, or one that it goes on from, or its plan is not with its
+        UnknownRunError: The Prefect server does not know it, or one that it resumes, or its plan is not with its
             records.
     """
     async with get_client() as client:
-        run = await find_run(client, reference)
-        root = await root_of(client, run)
-    due = root.expected_start_time or root.created
-    seen = _seen(run, str(root.id), await recorded_plan(run, await open_store(None)))
-    return replace(seen, output_name=output_name(root.id, due) if due else None)
+        return await load_run(client, reference, await open_store(None))
 
 
-async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRun]:
+async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[PastRun]:
     """Return the newest runs of a plan, newest first, but for simulated ones.
 
     Args:
@@ -76,37 +49,19 @@ async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[EarlierRu
         limit: How many at most.
     """
     named = FlowRunFilter(name=FlowRunFilterName(like_=f"{plan_id}-"))  # `run_plan` puts the plan's id before each name
-    ours, newest = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME])), FlowRunSort.START_TIME_DESC
-    found: list[EarlierRun] = []
+    runs: list[PastRun] = []
     store = await open_store(None)
     async with get_client() as client:
-        runs = await client.read_flow_runs(flow_filter=ours, flow_run_filter=named, sort=newest, limit=MAX_READ)
-        for run in runs:
-            if len(found) == limit:
+        async for run in plan_runs(client, named, limit=MAX_READ):
+            if len(runs) == limit:
                 break
-            seen = await _of_plan(client, run, plan_id, store)
-            found += [seen] if seen is not None else []
-    return found
-
-
-async def _of_plan(client: PrefectClient, run: FlowRun, plan_id: str, store: RecordStore) -> EarlierRun | None:
-    try:
-        plan = await recorded_plan(run, store)
-    except KeptPlanError:
-        return None
-    seen = _seen(run, lineage_of(run.id, plan_id, shared=True), plan)
-    if seen.plan is None or seen.plan.id != plan_id or seen.simulated:
-        return None
-    if run.parameters.get("reuse") == "plan":
-        return seen
-    try:
-        return replace(seen, lineage=str((await root_of(client, run)).id))
-    except UnknownRunError:  # a run that it goes on from was deleted, and nothing tells where its records are
-        return None
-
-
-def _seen(run: FlowRun, lineage: str, plan: WorkflowPlan | None) -> EarlierRun:
-    return EarlierRun(str(run.id), run.name, lineage, plan, bool(run.parameters.get("simulate")))
+            if run.plan_id != plan_id or run.parameters.simulate:
+                continue
+            with suppress(UnknownRunError):  # its plan or a run that it resumes was deleted
+                known = await run.with_plan(store)
+                known = known if known.shares else await with_root(client, known)
+                runs += [known] if known.plan is not None else []
+    return runs
 
 
 @dataclass(frozen=True)
@@ -121,39 +76,31 @@ class KeptNodes:
 
 
 async def kept_nodes(
-    compiled: CompiledPlan, lineage: str, output_root: Path, storage: str | Path | None = None
+    compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
 ) -> KeptNodes:
     """Look for the records of a plan's nodes and for their files, and change nothing.
 
     Args:
         compiled: The plan; its keys decide.
-        lineage: Under which the records are kept.
+        namespace: Namespace of the records.
         output_root: The run's own output folder.
         storage: Where they are kept; see `open_store`.
     """
-    store = (await open_store(storage)).for_workspace(Workspace(Path.cwd(), output_root), restores=False)
-    kept: set[str] = set()
-    lost: dict[str, str] = {}
-    for id in (id for group in compiled.groups for id in group):
-        path = record_path(lineage, id, compiled.nodes[id].key)
-        record = await store.read_record(path)
-        problem = await store.file_problem(path, record) if record is not None else None
-        if problem is not None:
-            lost[id] = problem
-        elif record is not None:
-            kept.add(id)
-    return KeptNodes(frozenset(kept), lost)
+    records = Records(await open_store(storage), namespace)
+    records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
+    nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
+    found = {found.node_id: found.problem async for found in records.of_nodes(nodes)}
+    lost = {id: problem for id, problem in found.items() if problem is not None}
+    return KeptNodes(frozenset(found.keys() - lost.keys()), lost)
 
 
-async def lost_files(reference: str) -> Mapping[str, str]:
+async def lost_files(run: PastRun) -> Mapping[str, str]:
     """Return why records of a run cannot be reused for their files, by the ids of the nodes.
 
     Args:
-        reference: The run's name or id.
+        run: The run, with its plan and its root.
 
     Raises:
-        UnknownRunError: The Prefect server does not know it, or it has no plan.
+        UnknownRunError: It has no plan.
     """
-    async with get_client() as client:
-        seen = await see_run(client, await find_run(client, reference), await open_store(None))
-    return (await kept_nodes(seen.compiled, seen.lineage, seen.output_root)).lost
+    return (await kept_nodes(run.compiled, run.record_namespace, run.output_root)).lost

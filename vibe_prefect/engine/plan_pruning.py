@@ -8,11 +8,10 @@ from datetime import datetime
 from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 
-from vibe_prefect.engine.history import PAGE, Ancestry, read_runs
-from vibe_prefect.engine.lineage import FLOW_NAME
+from vibe_prefect.engine.listing import OUR_FLOW, paged
 from vibe_prefect.engine.plan_store import PLANS_FOLDER, kept_plan
+from vibe_prefect.engine.resume_chains import read_runs, with_roots
 from vibe_prefect.engine.storage import RecordFolder
 
 
@@ -60,30 +59,22 @@ async def unused_plans(
 
 
 async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[str]) -> set[str]:
-    ancestry = Ancestry()
-    ancestry.add(await read_runs(client))
-    await ancestry.complete(client)
     used: set[str] = set()
-    for run in ancestry:
-        kept = kept_plan(run.kept_plan)
+    for run in await with_roots(client, await read_runs(client)):
+        kept, namespace = run.outline.kept, run.record_namespace
         if kept is None:
             continue
-        namespace = ancestry.lineage(run)
         if not run.over or (namespace not in pruned and (root / namespace).is_dir()):
             used.add(kept.sha256)
     return used
 
 
 async def _used_by_deployments(client: PrefectClient) -> set[str]:
-    ours = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
-    used: set[str] = set()
-    offset = 0
-    while True:
-        page = await client.read_deployments(flow_filter=ours, limit=PAGE, offset=offset)
-        used |= {kept.sha256 for found in page if (kept := kept_plan(found.parameters.get("plan")))}
-        if len(page) < PAGE:
-            return used
-        offset += len(page)
+    deployments = paged(
+        lambda wanted, offset: client.read_deployments(flow_filter=OUR_FLOW, limit=wanted, offset=offset)
+    )
+    kept = [kept_plan(deployment.parameters.get("plan")) async for deployment in deployments]
+    return {reference.sha256 for reference in kept if reference}
 
 
 def _plans_in(root: Path) -> Iterator[UnusedPlan]:

@@ -15,8 +15,6 @@ from typing import Any, cast
 
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from vibe_prefect.engine.prefect_seam import fetch_json, read_block, write_block
@@ -150,22 +148,6 @@ def _mapping_in(content: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-
-
-async def recorded_plan(flow_run: FlowRun, store: RecordStore) -> WorkflowPlan | None:
-    """Return a run's plan; `None` where its parameters hold none, or hold only the name of a stored one.
-
-    Args:
-        flow_run: The run.
-        store: Where its records are.
-
-    Raises:
-        KeptPlanError: Its plan was kept with its records, and is not there.
-    """
-    try:
-        return WorkflowPlan.model_validate(await recorded_data(flow_run.parameters.get("plan"), store))
-    except ValidationError:
-        return None
 
 
 def _place(store: RecordStore) -> str:

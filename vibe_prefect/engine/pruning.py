@@ -9,46 +9,52 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 
 from vibe_prefect.engine.history import (
-    Ancestry,
-    KnownRun,
+    NamespaceContent,
     OutputFolder,
-    Records,
     outputs_of,
-    read_records,
-    read_runs,
+    read_namespace,
     refused_outputs_of,
 )
-from vibe_prefect.engine.lineage import LOCK_FILE, SHARED_PREFIX, held
+from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.record_files import FILES_FOLDER
+from vibe_prefect.engine.record_lock import LOCK_FILE
+from vibe_prefect.engine.records import Records, is_namespace
+from vibe_prefect.engine.resume_chains import read_runs, with_roots
 from vibe_prefect.engine.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import RunInUseError, UsageError
-from vibe_prefect.graph import ID_FORM
 from vibe_prefect.settings import variable
 
 IN_USE = "a process holds it"
 
+MAX_NAMES = 3
+"""How many runs of a namespace a title names before it only counts."""
+
 
 @dataclass(frozen=True)
 class Remains:
-    """What the runs of one lineage left behind."""
+    """What the runs of one namespace left behind."""
 
-    lineage: str
+    namespace: str
     runs: tuple[str, ...]
-    """Names of the runs; none when the server does not know the lineage."""
+    """Names of the runs; none when the server knows no run of the namespace."""
 
     last_active: datetime
     """When the newest of them ended, or the newest record was written."""
 
-    records: Records | None
-    """What is in the lineage's folder; `None` when there is none."""
+    records: NamespaceContent | None
+    """What is in the folder of the namespace; `None` when there is none."""
 
     outputs: tuple[OutputFolder, ...] = ()
     """The runs' own output folders, if these are to go too."""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _title(self.runs, self.namespace)
 
     @property
     def bytes(self) -> int:
@@ -58,11 +64,23 @@ class Remains:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is old enough, and stays: all of a lineage, or its output folder alone."""
+    """What is old enough, and stays: all of a namespace, or its output folder alone."""
 
-    lineage: str
+    namespace: str
     runs: tuple[str, ...]
     reason: str
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return _title(self.runs, self.namespace)
+
+
+def _title(runs: Sequence[str], namespace: str) -> str:
+    if not runs:
+        return f"{namespace} (no run of this server)"
+    more = len(runs) - MAX_NAMES
+    return ", ".join(runs[:MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def folder_of(store: RecordStore) -> RecordFolder:
@@ -89,33 +107,30 @@ async def find_remains(
     Args:
         client: The server's client.
         files: The folder of all records.
-        before: Only lineages in which nothing happened since then.
+        before: Only namespaces in which nothing happened since then.
         outputs: Whether output folders are to go too.
     """
-    ancestry = Ancestry()
-    ancestry.add(await read_runs(client))
-    await ancestry.complete(client)
-    runs: dict[str, list[KnownRun]] = {}
-    for run in ancestry:
-        runs.setdefault(ancestry.lineage(run), []).append(run)
+    runs: dict[str, list[PastRun]] = {}
+    for run in await with_roots(client, await read_runs(client)):
+        runs.setdefault(run.record_namespace, []).append(run)
     remains: list[Remains] = []
     kept: list[Kept] = []
-    for lineage in sorted({*runs, *lineages_in(files.root)}):
-        members = sorted(runs.get(lineage, ()), key=lambda run: run.created)
-        kept += _refused_outputs(lineage, members, ancestry, before) if outputs else ()
-        found = _remains(lineage, members, files, _outputs(members, ancestry) if outputs else ())
+    for namespace in sorted({*runs, *namespaces_in(files.root)}):
+        members = sorted(runs.get(namespace, ()), key=lambda run: run.created)
+        kept += _refused_outputs(namespace, members, before) if outputs else ()
+        found = _remains(namespace, members, files, _outputs(members) if outputs else ())
         if found is None or found.last_active > before:
             continue
-        reason = _obstacle(files.root / lineage, members)
+        reason = _obstacle(files.root / namespace, members)
         if reason is None:
             remains.append(found)
         else:
-            kept.append(Kept(lineage, found.runs, reason))
+            kept.append(Kept(namespace, found.runs, reason))
     return sorted(remains, key=lambda found: found.last_active), kept
 
 
 def delete(store: RecordStore, remains: Remains) -> Kept | None:
-    """Delete what a lineage left behind, holding it so that no run resumes it meanwhile.
+    """Delete what the runs of a namespace left behind, holding it so that no run resumes it meanwhile.
 
     Returns:
         The reason why it stays, when it does: a run resumes it, or has since it was looked at.
@@ -123,42 +138,33 @@ def delete(store: RecordStore, remains: Remains) -> Kept | None:
     Raises:
         OSError: Something could not be deleted.
     """
-    folder = folder_of(store).root / remains.lineage
+    folder = folder_of(store).root / remains.namespace
     reason = _strange(folder)
     if reason is None:
         try:
-            with held(store, remains.lineage):
+            with Records(store, remains.namespace).hold():
                 reason = _delete_held(folder, remains)
         except RunInUseError:
             reason = IN_USE
-    return Kept(remains.lineage, remains.runs, reason) if reason else None
+    return Kept(remains.namespace, remains.runs, reason) if reason else None
 
 
-def lineages_in(root: Path) -> Iterator[str]:
-    """Yield the names of the lineages' folders: only what is named as one, and is not a link."""
+def namespaces_in(root: Path) -> Iterator[str]:
+    """Yield the names of the folders of namespaces: only what is named as one, and is not a link."""
     try:
         with os.scandir(root) as entries:
             for entry in entries:
-                if _is_lineage(entry.name) and entry.is_dir(follow_symlinks=False):
+                if is_namespace(entry.name) and entry.is_dir(follow_symlinks=False):
                     yield entry.name
     except FileNotFoundError:
         return
 
 
-def _is_lineage(name: str) -> bool:
-    if name.startswith(SHARED_PREFIX):
-        return ID_FORM.fullmatch(name.removeprefix(SHARED_PREFIX)) is not None
-    try:
-        return str(UUID(name)) == name
-    except ValueError:
-        return False
-
-
 def _remains(
-    lineage: str, members: Sequence[KnownRun], files: RecordFolder, outputs: Sequence[OutputFolder]
+    namespace: str, members: Sequence[PastRun], files: RecordFolder, outputs: Sequence[OutputFolder]
 ) -> Remains | None:
-    folder = files.root / lineage
-    records = read_records(folder)
+    folder = files.root / namespace
+    records = read_namespace(folder)
     if records is None and not outputs:
         return None
     times = [run.last_active for run in members]
@@ -166,28 +172,28 @@ def _remains(
         times.append(datetime.fromtimestamp(records.newest, UTC))
     if not times:  # unknown to the server, and without a record
         times.append(datetime.fromtimestamp(folder.stat().st_mtime, UTC))
-    return Remains(lineage, tuple(run.name for run in members), max(times), records, tuple(outputs))
+    return Remains(namespace, tuple(run.name for run in members), max(times), records, tuple(outputs))
 
 
-def _outputs(members: Sequence[KnownRun], ancestry: Ancestry) -> list[OutputFolder]:
+def _outputs(members: Sequence[PastRun]) -> list[OutputFolder]:
     """Return the runs' own output folders: one, unless a run went on with another plan or folder."""
-    folders = (outputs_of(run, ancestry.head(run)) for run in members)
+    folders = map(outputs_of, members)
     return list({folder.path: folder for folder in folders if folder}.values())
 
 
-def _refused_outputs(lineage: str, members: Sequence[KnownRun], ancestry: Ancestry, before: datetime) -> Iterator[Kept]:
+def _refused_outputs(namespace: str, members: Sequence[PastRun], before: datetime) -> Iterator[Kept]:
     """Yield the old output folders that stay since the operator's settings do not allow them."""
     if any(not run.over or run.last_active > before for run in members):
         return
-    folders = {refused_outputs_of(run, ancestry.head(run)): run for run in members}
+    folders = {refused_outputs_of(run): run for run in members}
     for folder, run in folders.items():
         if folder is not None:
             reason = f"its output folder {folder} lies outside the one of the setting {variable('output')}"
-            yield Kept(lineage, (run.name,), reason)
+            yield Kept(namespace, (run.name,), reason)
 
 
-def _obstacle(folder: Path, members: Sequence[KnownRun]) -> str | None:
-    """Return why a lineage must stay."""
+def _obstacle(folder: Path, members: Sequence[PastRun]) -> str | None:
+    """Return why a namespace must stay."""
     for run in members:
         if not run.over:
             return f"the run {run.name} is {run.state}"
@@ -195,7 +201,7 @@ def _obstacle(folder: Path, members: Sequence[KnownRun]) -> str | None:
 
 
 def _strange(folder: Path) -> str | None:
-    """Tell whether a lineage's folder holds what no run puts there."""
+    """Tell whether the folder of a namespace holds what no run puts there."""
     if folder.is_symlink():
         return "its folder is a link"
     lock = folder / LOCK_FILE
@@ -215,7 +221,7 @@ def _folders_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_held(lock: Path) -> bool:
-    """Tell whether a process holds a lineage, without a trace."""
+    """Tell whether a process holds a namespace, without a trace."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -227,7 +233,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def _delete_held(folder: Path, remains: Remains) -> str | None:
-    records = read_records(folder)
+    records = read_namespace(folder)
     seen = remains.records.newest if remains.records else None
     if records is not None and records.newest is not None and (seen is None or records.newest > seen):
         return "a run has resumed it meanwhile"
@@ -238,7 +244,7 @@ def _delete_held(folder: Path, remains: Remains) -> str | None:
 
 
 def _delete_records(folder: Path) -> None:
-    """Delete a lineage's records with the files that they keep, the lock last, and the folder itself."""
+    """Delete the records of a namespace with the files that they keep, the lock last, and the folder itself."""
     for kept in _folders_in(folder):
         _delete_files(kept)
     _delete_files(folder)

@@ -9,7 +9,6 @@ from prefect.exceptions import ObjectNotFound
 
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.engine.runner import RunSetup
-from vibe_prefect.engine.storage import record_path
 from vibe_prefect.errors import UsageError
 from vibe_prefect.preflight import call_problems
 from vibe_prefect.tools.registry import ToolRegistry
@@ -58,7 +57,7 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
 async def _reused(node: CompiledNode, setup: RunSetup) -> bool:
     if not setup.goes_on or node.id in setup.refreshed:
         return False
-    return await setup.store.aexists(record_path(setup.lineage, node.id, node.key))
+    return await setup.records.exists(node.id, node.key)
 
 
 def _refuse(problems: Sequence[str]) -> None:

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from vibe_prefect.compiler import CompiledNode, CompiledPlan
-from vibe_prefect.engine.storage import NodeRecord, RecordStore, jsonable, record_path
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.engine.records import Records
+from vibe_prefect.engine.storage import NodeRecord, jsonable
 from vibe_prefect.handlers import output_of
 
 logger = logging.getLogger(__name__)
-
-READ_AT_ONCE = 64
-"""How many records are read side by side, where they are not in a folder."""
 
 
 class ReusableRecords:
     """The records that a run found when it began, by the ids of their nodes."""
 
-    def __init__(self, compiled: CompiledPlan, store: RecordStore, lineage: str) -> None:
+    def __init__(self, compiled: CompiledPlan, records: Records) -> None:
         self._compiled = compiled
-        self._store = store
-        self._lineage = lineage
-        self._records: dict[str, NodeRecord] = {}
+        self._records = records
+        self._reusable: dict[str, NodeRecord] = {}
         self._refused: dict[str, NodeRecord] = {}
         self._executed: set[str] = set()
         self._changed: set[str] = set()
 
     def __contains__(self, id: str) -> bool:
-        return id in self._records
+        return id in self._reusable
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._reusable)
 
     async def read(self, wanted: Callable[[str], bool]) -> None:
         """Read the record of each node that is wanted and has one, and put its files in place.
@@ -40,12 +36,12 @@ class ReusableRecords:
         A file belongs to its maker, so nodes are read before those that depend on them.
         """
         nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
-        for batch in (nodes[start : start + READ_AT_ONCE] for start in range(0, len(nodes), READ_AT_ONCE)):
-            await self._read(batch)
+        async for found in self._records.of_nodes(nodes):
+            (self._reusable if found.problem is None else self._refused)[found.node_id] = found.record
 
     def pop(self, id: str) -> NodeRecord:
         """Return a node's record, to reuse it."""
-        return self._records.pop(id)
+        return self._reusable.pop(id)
 
     def is_refused(self, id: str) -> bool:
         """Tell whether a node has a record that it must not be completed with."""
@@ -53,16 +49,16 @@ class ReusableRecords:
 
     async def refuse_outdated(self, id: str) -> None:
         """Refuse a node's record when a dependency was executed in this run and made something else than before."""
-        record = self._records.get(id)
+        record = self._reusable.get(id)
         executed = [source for source in self._compiled.nodes[id].dependencies if source in self._executed]
         if record is None or not executed:
             return
         changed = next((source for source in executed if source in self._changed), None)
-        if changed is None and not await self._store.files.is_outdated(id, record["result"]):
+        if changed is None and not await self._records.files.is_outdated(id, record["result"]):
             return
         logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
-        self._refused[id] = self._records.pop(id)
-        self._store.files.run_files.release(id)
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(id)
 
     def note_executed(self, id: str, output: bytes) -> None:
         """Note what a node passes on that was executed.
@@ -75,13 +71,3 @@ class ReusableRecords:
         before = self._refused.get(id)
         if before is not None and jsonable(id, output_of(before["result"])) != output:
             self._changed.add(id)
-
-    async def _read(self, nodes: Sequence[CompiledNode]) -> None:
-        paths = {node.id: record_path(self._lineage, node.id, node.key) for node in nodes}
-        found = zip(paths, await asyncio.gather(*map(self._store.read_record, paths.values())), strict=True)
-        records = {id: record for id, record in found if record is not None}
-        problems = await asyncio.gather(
-            *(self._store.file_problem(paths[id], record) for id, record in records.items())
-        )
-        for (id, record), problem in zip(records.items(), problems, strict=True):
-            (self._records if problem is None else self._refused)[id] = record

@@ -24,9 +24,10 @@ from vibe_prefect.engine.drain import Pace
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.loop_watch import watched_loop
 from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.reuse import ReusableRecords
 from vibe_prefect.engine.scheduler import run_in_order
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, jsonable, plain
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, jsonable, plain
 from vibe_prefect.engine.tasks import (
     NodeJob,
     Ticket,
@@ -86,11 +87,8 @@ class RunSetup:
     workspace: Workspace
     """The folders that it may touch."""
 
-    store: RecordStore
-    """Where its records are kept."""
-
-    lineage: str
-    """Under which they are kept."""
+    records: Records
+    """Its records."""
 
     goes_on: bool = False
     """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
@@ -129,8 +127,8 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
     assert context.flow_run is not None
-    setup = replace(setup, store=setup.store.for_workspace(setup.workspace))
-    with context.model_copy(update={"result_store": setup.store}):
+    setup = replace(setup, records=setup.records.for_workspace(setup.workspace))
+    with context.model_copy(update={"result_store": setup.records.store}):
         run = _PlanRun(compiled, setup, Pace(context.flow_run.id))
         return await run.execute(), run.task_runs
 
@@ -147,7 +145,7 @@ class _PlanRun:
         self._limits = RunLimits(setup.concurrency)
         self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
         self._jobs: dict[str, NodeJob] = {}
-        self._reusable = ReusableRecords(compiled, setup.store, setup.lineage)
+        self._reusable = ReusableRecords(compiled, setup.records)
         self._task_run_ids: dict[str, UUID] = {}
         self._tickets: dict[str, Ticket] = {}
         self._outputs: dict[str, bytes] = {}
@@ -203,7 +201,7 @@ class _PlanRun:
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; what goes wrong around its work fails this node and no other."""
-        job = NodeJob(self._compiled.nodes[id], self._setup.lineage, self._work)
+        job = NodeJob(self._compiled.nodes[id], self._setup.records.namespace, self._work)
         try:
             await self._run_node(job)
         except Exception as error:
@@ -373,7 +371,7 @@ class _PlanRun:
             cpu_time=meter.cpu_time,
             memory_usage=meter.memory_usage,
             cpu_scope=meter.usage.scope,
-            files=await self._setup.store.files.made_by(node.id, result),
+            files=await self._setup.records.files.made_by(node.id, result),
         )
         if meter.calls:
             used = meter.usage

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, RecordStore, Sealed, record_path
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord
 from vibe_prefect.feedback import MODEL_KEYS
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
@@ -37,12 +37,6 @@ def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[Seed, ..
         for id, node in result.node_results.items()
         if node.status is ExecutionStatus.COMPLETED and id in keys
     )
-
-
-async def plant(seeds: Iterable[Seed], store: RecordStore, lineage: str) -> None:
-    """Write the records of seeds into a lineage, where the run finds them as if it had made them itself."""
-    for seed in seeds:
-        await store.awrite(Sealed(seed.record), key=record_path(lineage, seed.node_id, seed.key))
 
 
 def _record(node: NodeResult, result: ExecutionResult) -> NodeRecord:

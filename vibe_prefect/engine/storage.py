@@ -1,4 +1,4 @@
-"""Where records are kept: Prefect's result persistence, addressed `<lineage>/<node id>-<key>`, files beside them."""
+"""Where records are kept: Prefect's result persistence, addressed `<namespace>/<node id>-<key>`, files beside them."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ class RecordStore(OpenResultStore):
             RecordStorageError: The storage does not answer: whatever it has must not be paid for again.
         """
         try:
-            content = await self._content(key)
+            content = await self.content(key)
             return None if content is None else record_in(content)
         except RecordStorageError:
             raise
@@ -281,7 +281,13 @@ class RecordStore(OpenResultStore):
                 f"{key} files", f"The files of the record {key} are not kept, so nothing can restore them: {reason}"
             )
 
-    async def _content(self, key: str) -> bytes | None:
+    async def content(self, key: str) -> bytes | None:
+        """Return the bytes of a file in the storage; `None` when there is none.
+
+        Raises:
+            OSError: It cannot be read, or is not a regular file.
+            RecordStorageError: The storage does not answer.
+        """
         if not isinstance(self.result_storage, RecordFolder):
             return await read_if_there(self.result_storage, key)
         try:
@@ -372,9 +378,9 @@ def _folder_of(storage: str | Path | None) -> str:
     return str(folder)
 
 
-def record_path(lineage: str, node_id: str, key: str) -> str:
+def record_path(namespace: str, node_id: str, key: str) -> str:
     """Return where a node's record lies in the storage."""
-    return f"{lineage}/{node_id}-{key}"
+    return f"{namespace}/{node_id}-{key}"
 
 
 def _namespace_and_node(key: str) -> tuple[str, str]:

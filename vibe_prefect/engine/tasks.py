@@ -56,8 +56,8 @@ class NodeJob:
     node: CompiledNode
     """The node."""
 
-    lineage: str
-    """Under which its record is kept."""
+    namespace: str
+    """Namespace of its record."""
 
     work: Callable[[NodeJob], Awaitable[NodeRecord]]
     """Does one attempt."""
@@ -100,7 +100,7 @@ class RecordPolicy(CachePolicy):
     ) -> str | None:
         """Return where the record of the task's job lies."""
         job: NodeJob = inputs["job"]
-        return record_path(job.lineage, job.node.id, job.node.key)
+        return record_path(job.namespace, job.node.id, job.node.key)
 
 
 class _NodeTask(OpenTask):

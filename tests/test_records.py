@@ -1,4 +1,4 @@
-"""The report of a run, kept beside its records."""
+"""The records of a run, and the report that is kept beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.plans import node, plan
 from vibe_prefect import ToolRegistry, compile_plan
-from vibe_prefect.engine.documents import document_path, read_document, write_report
+from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.errors import UsageError
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
@@ -23,17 +23,16 @@ def report() -> RunReport:
 
 
 async def test_a_report_comes_back_as_it_was(folder: Path) -> None:
-    store = await open_store("records")
+    records = Records(await open_store("records"), "run")
     made = report()
-    await write_report(store, "lineage", made)
-    assert await read_document(store, "lineage", "run-1") == made
-    assert (folder / "records" / "lineage" / "report-run-1.json").is_file()
+    await records.write_report(made)
+    assert await records.report("run-1") == made
+    assert (folder / "records" / "run" / "report-run-1.json").is_file()
 
 
 @pytest.mark.usefixtures("folder")
 async def test_a_run_without_a_report_has_none() -> None:
-    store = await open_store("records")
-    assert await read_document(store, "lineage", "run-1") is None
+    assert await Records(await open_store("records"), "run").report("run-1") is None
 
 
 @pytest.mark.parametrize(
@@ -41,8 +40,9 @@ async def test_a_run_without_a_report_has_none() -> None:
     [("{", "is damaged: "), ("[]", "its schema is None"), ('{"schema": 99}', "its schema is 99")],
 )
 async def test_a_damaged_report_is_told(folder: Path, content: str, message: str) -> None:
-    path = folder / "records" / document_path("lineage", "run-1")
+    records = Records(await open_store("records"), "run")
+    path = folder / "records" / records.report_path("run-1")
     path.parent.mkdir(parents=True)
     path.write_text(content)
     with pytest.raises(UsageError, match=message):
-        await read_document(await open_store("records"), "lineage", "run-1")
+        await records.report("run-1")

@@ -1,0 +1,387 @@
+"""A run as the Prefect server has it on record, with typed parameters and all that follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
+from vibe_prefect.engine.operator_roots import OperatorRoots
+from vibe_prefect.engine.plan_store import KeptPlan, kept_plan, recorded_data
+from vibe_prefect.engine.records import record_namespace
+from vibe_prefect.engine.storage import RecordStore
+from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.engine.ui_pages import run_page
+from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.graph import ID_FORM, build_graph
+from vibe_prefect.handlers import tool_of
+from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.reporting.report import RunIdentity
+from vibe_prefect.results import ExecutionStatus, resume_command
+from vibe_prefect.settings import load_settings
+from vibe_prefect.tools.registry import ToolRegistry
+
+SHARED_FOLDER = "shared"
+"""Name of the output folder of all runs of a plan that share their records."""
+
+_STATUSES = {
+    StateType.COMPLETED: ExecutionStatus.COMPLETED,
+    StateType.FAILED: ExecutionStatus.FAILED,
+    StateType.CRASHED: ExecutionStatus.FAILED,
+    StateType.CANCELLED: ExecutionStatus.FAILED,
+    StateType.CANCELLING: ExecutionStatus.RUNNING,
+    StateType.RUNNING: ExecutionStatus.RUNNING,
+}
+
+
+@dataclass(frozen=True)
+class PlanOutline:
+    """What lists need of a plan, without its texts."""
+
+    plan_id: str | None
+    """The plan's id; `None` where it is damaged."""
+
+    nodes: frozenset[str] | None
+    """Ids of its nodes; `None` where they are damaged, or in a file that nobody has read."""
+
+    kept: KeptPlan | None = None
+    """The reference to it, where it is kept beside the records."""
+
+    @classmethod
+    def of(cls, value: object) -> PlanOutline:
+        """Return the outline of a parameter `plan`, without checking it."""
+        if isinstance(value, PlanOutline):
+            return value
+        if kept := kept_plan(value):
+            return cls(kept.plan_id, None, kept)
+        if not isinstance(value, dict):
+            return cls(None, None)
+        plan = cast("dict[str, Any]", value)
+        id = plan.get("id")
+        return cls(id if isinstance(id, str) else None, _node_ids(plan.get("root_nodes")))
+
+
+class RunParameters(BaseModel):
+    """Parameters of a run of a plan.
+
+    Anybody may start a run with anything, so a value of another type counts as one that was not given.
+    """
+
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+    plan: Any = None
+    """The plan's data, a reference to a kept plan, or the name or path that the run was started with; see
+    `PastRun.plan`."""
+
+    resume_from: str | None = None
+    """Name or id of the run that it resumes."""
+
+    reuse: Literal["run", "plan"] = "run"
+    """Whose records it may reuse; `plan` for those of all runs of the plan."""
+
+    concurrency: int | None = None
+    """How many nodes may run at once; `None` for no limit, or where it is not given."""
+
+    simulate: bool = False
+    """Whether every node is simulated."""
+
+    input_root: str | None = None
+    """The folder that tools may read from; `None` for that of the settings."""
+
+    output: str | None = None
+    """The folder for what runs make; `None` for that of the settings."""
+
+    budget_usd: float | None = None
+    """US dollars that it may spend; `None` for no limit."""
+
+    max_tokens: int | None = None
+    """Tokens that it may use; `None` for no limit."""
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _or_default(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        try:
+            return check(value)
+        except ValidationError:
+            return cls.model_fields[info.field_name].default
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run of a plan that the server has on record, whether it has ended or not."""
+
+    id: UUID
+    """Id of the flow run."""
+
+    name: str
+    """Name of the flow run."""
+
+    parameters: RunParameters
+    """What it was started with."""
+
+    state: str
+    """Prefect's name of its state, such as `Completed`."""
+
+    state_type: StateType | None
+    """Type of its state."""
+
+    message: str | None
+    """What the state says besides."""
+
+    created: datetime
+    """When it was created; a schedule creates the runs of many days at once."""
+
+    due: datetime
+    """When it was to start."""
+
+    started: datetime | None
+    """When it began; `None` before."""
+
+    ended: datetime | None
+    """When it ended; `None` before."""
+
+    seconds: float
+    """How long it has run, over all tries."""
+
+    bounded: bool
+    """Whether somebody else than the operator may have chosen its parameters: it has a deployment, or another flow
+    around it."""
+
+    root: PastRun | None = None
+    """The first run of its resume chain; `None` where it resumes none, where that run is unknown, or where nobody has
+    looked."""
+
+    root_id: UUID | None = None
+    """The id of that run, also where only that is known."""
+
+    @classmethod
+    def of(cls, flow_run: FlowRun) -> PastRun:
+        """Return what a flow run tells, whatever its parameters hold; nobody has looked for its root."""
+        state = flow_run.state
+        created = flow_run.created or flow_run.expected_start_time or datetime.now(UTC)
+        return cls(
+            id=flow_run.id,
+            name=flow_run.name,
+            parameters=RunParameters.model_validate(flow_run.parameters),
+            state=flow_run.state_name or "Unknown",
+            state_type=state.type if state else None,
+            message=state.message if state else None,
+            created=created,
+            due=flow_run.expected_start_time or created,
+            started=flow_run.start_time,
+            ended=flow_run.end_time,
+            seconds=flow_run.total_run_time.total_seconds(),
+            bounded=flow_run.deployment_id is not None or flow_run.parent_task_run_id is not None,
+        )
+
+    @property
+    def over(self) -> bool:
+        """Whether its state is final."""
+        return self.state_type in TERMINAL_STATES
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not begun."""
+        return self.state_type in (None, StateType.SCHEDULED, StateType.PENDING)
+
+    @property
+    def status(self) -> ExecutionStatus:
+        """Its state in this package's words; a run that was cancelled or crashed has failed."""
+        return _STATUSES.get(self.state_type, ExecutionStatus.PENDING) if self.state_type else ExecutionStatus.PENDING
+
+    @property
+    def completed(self) -> bool:
+        """Whether it completed."""
+        return self.state_type is StateType.COMPLETED
+
+    @property
+    def last_active(self) -> datetime:
+        """When anything was last known of it."""
+        return self.ended or self.started or self.created
+
+    @property
+    def first(self) -> PastRun | None:
+        """The first run of its resume chain, itself where it resumes none; `None` where that run is unknown."""
+        return self.root if self.parameters.resume_from else self
+
+    @property
+    def shares(self) -> bool:
+        """Whether it shares its records with the other runs of the plan."""
+        return self.parameters.reuse == "plan"
+
+    @property
+    def outline(self) -> PlanOutline:
+        """The outline of its plan."""
+        return PlanOutline.of(self.parameters.plan)
+
+    @property
+    def plan_id(self) -> str | None:
+        """The id of its plan; `None` where it is unknown. Whoever started the run may have chosen anything."""
+        return self.outline.plan_id
+
+    @cached_property
+    def plan(self) -> WorkflowPlan | None:
+        """Its plan; `None` where its parameters hold none, or none that is valid. See `with_plan`."""
+        try:
+            return WorkflowPlan.model_validate(self.parameters.plan)
+        except ValidationError:
+            return None
+
+    @cached_property
+    def compiled(self) -> CompiledPlan:
+        """Its plan, compiled with this machine's tools; with its structure alone where they cannot run it.
+
+        Raises:
+            UnknownRunError: It has no plan.
+            PlanError: The plan does not hang together.
+        """
+        if self.plan is None:
+            state = f"it is {self.state}{f': {self.message}' if self.message else ''}"
+            raise UnknownRunError(f"the run {self.name!r} has no plan among its parameters; {state}")
+        mode = Simulate.ALL if self.parameters.simulate else Simulate.NEVER
+        try:
+            return compile_plan(self.plan, tools=configured_registry(), simulate=mode)
+        except PlanError:
+            return _structure(self.plan)
+
+    @property
+    def record_namespace(self) -> str:
+        """Namespace of its records; where its resume chain is broken, as much as can be told."""
+        plan_id = self.plan_id
+        shared = self.shares and plan_id is not None and ID_FORM.fullmatch(plan_id) is not None  # it is part of a path
+        return record_namespace(self.root_id or self.id, plan_id or "", shared=shared)
+
+    @property
+    def roots(self) -> OperatorRoots | None:
+        """Bounds of its parameters, to use them again; `None` for a run that code or the command line started."""
+        return OperatorRoots(load_settings()) if self.bounded else None
+
+    @property
+    def output(self) -> str | None:
+        """The folder below which its own lies.
+
+        `None` where it is bounded and names one that is not within the operator's: its content may not be the run's.
+        """
+        output, roots = self.named_output, self.roots
+        try:
+            return output if roots is None else roots.folder("output", output)
+        except UsageError:
+            return None
+
+    @property
+    def named_output(self) -> str:
+        """The folder that it names for its output, whether it may or not."""
+        return self.parameters.output or load_settings().output
+
+    @property
+    def output_name(self) -> str:
+        """Name of the output folder of the chain that this run is the first of: sorted by time, and the chain's own."""
+        # By the end of the id: ids that Prefect makes within a minute begin alike.
+        return f"{self.due:%Y-%m-%dT%H%M%S}-{self.id.hex[-8:]}"
+
+    @property
+    def output_root(self) -> Path:
+        """The folder that its files go to."""
+        output = self.output or load_settings().output
+        return run_folder(output, self.plan_id or "", None if self.shares else self.first or self)
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What its report calls it."""
+        return RunIdentity(
+            run_id=str(self.id),
+            run_name=self.name,
+            state=self.state,
+            resume_command=None if self.completed else resume_command(self.name),
+            output_root=str(self.output_root),
+            run_url=run_page(self.id),
+            simulated=self.parameters.simulate,
+        )
+
+    def owns(self, folder: str) -> bool:
+        """Tell whether a folder is named, in the end, as the run's own output folder, perhaps on another machine."""
+        try:
+            return Path(folder).is_absolute() and Path(folder).resolve().parts[-2:] == self.output_root.parts[-2:]
+        except (OSError, RuntimeError, ValueError):
+            return False
+
+    async def with_plan(self, store: RecordStore) -> PastRun:
+        """Return this run with the data of its plan, where that is kept beside the records.
+
+        Args:
+            store: Where its records are.
+
+        Raises:
+            KeptPlanError: The plan is not there, or something else in its place.
+        """
+        return self._with_parameter(await recorded_data(self.parameters.plan, store))
+
+    def outlined(self, nodes: dict[frozenset[str], frozenset[str]] | None = None) -> PastRun:
+        """Return this run with the outline of its plan in place of the plan: a thousand plans would fill the memory.
+
+        Args:
+            nodes: Nodes of plans seen before, to which those of this one are added: runs of one plan share them.
+        """
+        outline = self.outline
+        if nodes is not None and outline.nodes is not None:
+            outline = replace(outline, nodes=nodes.setdefault(outline.nodes, outline.nodes))
+        return self.with_outline(outline)
+
+    def with_outline(self, outline: PlanOutline) -> PastRun:
+        """Return this run with another outline in place of its plan."""
+        return self._with_parameter(outline)
+
+    def _with_parameter(self, plan: object) -> PastRun:
+        return replace(self, parameters=self.parameters.model_copy(update={"plan": plan}))
+
+
+def run_folder(output: str | Path, plan_id: str, first: PastRun | None) -> Path:
+    """Return the folder for what a run makes.
+
+    Args:
+        output: The folder for what all runs make.
+        plan_id: The plan's id.
+        first: The first run of its resume chain; `None` for the folder that the runs of the plan share.
+    """
+    return Path(output).resolve() / plan_id / (SHARED_FOLDER if first is None else first.output_name)
+
+
+def _node_ids(nodes: Any) -> frozenset[str] | None:
+    ids: set[str] = set()
+    pending: list[Any] = [nodes]
+    while pending:
+        part = pending.pop()
+        if not isinstance(part, list):
+            return None
+        for node in cast("list[Any]", part):
+            if not isinstance(node, dict) or not isinstance(id := cast("dict[str, Any]", node).get("id"), str):
+                return None
+            ids.add(id)
+            pending.append(cast("dict[str, Any]", node).get("children") or [])
+    return frozenset(ids)
+
+
+def _structure(plan: WorkflowPlan) -> CompiledPlan:
+    """Return a plan for showing only: no tool is looked up, and no node has a key."""
+    graph = build_graph(plan)
+    policy, tools = resolve_policy(), ToolRegistry()
+    nodes = {
+        id: CompiledNode(place.node, "", Backing.HANDLER, tool_of(place.node, tools), policy, place.dependencies)
+        for id, place in graph.nodes.items()
+    }
+    return CompiledPlan(plan, graph, nodes, {})

@@ -1,0 +1,71 @@
+"""What a person can do with plans and runs, as functions: the command line calls these, and so can you.
+
+    import asyncio
+    from vibe_prefect.operations import forecast, validate
+
+    plan = validate("plan.yaml")
+    print(asyncio.run(forecast(plan)))
+
+Those that ask a Prefect server are coroutines, and talk to the one that Prefect's settings name. What needs Prefect is
+imported at its first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
+    from vibe_prefect.operations._forecast import RunForecast, forecast
+    from vibe_prefect.operations._lookup import Lookup, look_up
+    from vibe_prefect.operations._plans import CheckedPlan, validate
+    from vibe_prefect.operations._prune import Pruned, prune
+    from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume
+    from vibe_prefect.operations._runs import list_runs, report
+
+__all__ = [
+    "CheckedPlan",
+    "ComparedPlan",
+    "Lookup",
+    "PlanComparison",
+    "Pruned",
+    "ResumedRun",
+    "RunForecast",
+    "diff",
+    "forecast",
+    "list_runs",
+    "look_up",
+    "names_file",
+    "plan_resume",
+    "prune",
+    "report",
+    "resume",
+    "validate",
+]
+
+_MODULES = {
+    "CheckedPlan": "_plans",
+    "ComparedPlan": "_diff",
+    "Lookup": "_lookup",
+    "PlanComparison": "_diff",
+    "Pruned": "_prune",
+    "ResumedRun": "_resume",
+    "RunForecast": "_forecast",
+    "diff": "_diff",
+    "forecast": "_forecast",
+    "list_runs": "_runs",
+    "look_up": "_lookup",
+    "names_file": "_diff",
+    "plan_resume": "_resume",
+    "prune": "_prune",
+    "report": "_runs",
+    "resume": "_resume",
+    "validate": "_plans",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,174 @@
+"""What a run would do, before anything is paid for: reuse, cost, keys, and what would stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from vibe_prefect.compiler import CompiledPlan
+from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
+from vibe_prefect.forecast import Action, Forecast
+from vibe_prefect.forecast import forecast as forecast_nodes
+from vibe_prefect.operations._lookup import Lookup, as_today, look_up, look_up_blocks
+from vibe_prefect.operations._plans import CheckedPlan
+from vibe_prefect.preflight import call_problems
+from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.tools.keysources import KeySource
+from vibe_prefect.tools.workspace import Workspace
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.outlook import KeptNodes
+    from vibe_prefect.engine.past_run import PastRun
+
+LookUp = Callable[[CheckedPlan, Collection[str], Collection[str]], Awaitable[Lookup]]
+"""Asks the server for a plan's earlier costs and Secret blocks; see `look_up`."""
+
+
+@dataclass(frozen=True)
+class RunForecast:
+    """Forecast of a run that has not begun. As text: a line for each node, and what it would cost."""
+
+    compiled: CompiledPlan
+    """The plan."""
+
+    forecast: Forecast
+    """Fate of each node, and why."""
+
+    earlier: PastRun | None = None
+    """The run that it resumes."""
+
+    costs: CostForecast | None = None
+    """What models and paid tools would cost; `None` where nothing is paid for."""
+
+    keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
+    """Where the keys are that it needs, each with the tools."""
+
+    lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """What would stop the run before its first node, such as a provider's missing library or a node that the ComfyUI
+    server does not have, each with the tools."""
+
+    lookup: Lookup = field(default_factory=Lookup)
+    """What the server answered."""
+
+    @property
+    def verdict(self) -> str:
+        """How many nodes would run, be reused and be skipped, in words."""
+        runs, reused, skipped = (self.forecast.count(action) for action in (Action.RUN, Action.REUSE, Action.SKIP))
+        total = len(self.forecast.nodes)
+        parts = [f"{runs:,} of {total:,} node{'' if total == 1 else 's'} would run"]
+        parts += [f"{reused:,} reused"] if reused else []
+        parts += [f"{skipped:,} skipped"] if skipped else []
+        return ", ".join(parts)
+
+    def is_set(self, source: KeySource) -> bool | None:
+        """Tell whether there is a key; `None` where nobody could be asked."""
+        return self.lookup.blocks.get(source.block) if source.block else source.is_set
+
+    def __str__(self) -> str:
+        width = max(map(len, self.forecast.nodes), default=0)
+        lines = [f"{node.action.value:<6} {node.id:<{width}}  {node.reason}" for node in self.forecast.nodes.values()]
+        lines.append(self.verdict)
+        if self.costs is not None:
+            most = self.costs.most
+            usd = "of unknown price" if most.usd is None else f"{most.usd:.4f} USD"
+            lines.append(f"costs at most {most.tokens:,} tokens, {usd}")
+        lines += [f"missing for {', '.join(tools)}: {lack}" for lack, tools in self.lacks.items()]
+        return "\n".join(lines)
+
+
+async def forecast(  # noqa: PLR0913 - options by keyword
+    plan: CheckedPlan,
+    *,
+    resume_from: str | None = None,
+    choice: Choice = EVERYTHING,
+    reuse: Literal["run", "plan"] = "run",
+    input_root: str | Path = ".",
+    output: str | Path = "outputs",
+    look_up: LookUp = look_up,
+) -> RunForecast:
+    """Tell what a run of a plan would do, and execute nothing.
+
+    The Prefect server is asked only where something is paid for or a key is in a block, or to resume a run.
+
+    Args:
+        plan: The plan, as `validate` returns it.
+        resume_from: Name or id of the run to resume.
+        choice: Which nodes may run, and which run although they have a record.
+        reuse: Whose records it may reuse; `plan` for those of all runs of the plan.
+        input_root: The only folder that tools may read from.
+        output: The folder for what runs make.
+        look_up: Asks the server for earlier costs and Secret blocks.
+
+    Raises:
+        UnknownRunError: The server does not know the run to resume.
+        SelectionError: A selector does not parse, or matches nothing.
+    """
+    earlier = await _earlier(resume_from)
+    nodes = await _nodes(plan, earlier, choice, reuse, output)
+    runs = nodes.ids(Action.RUN)
+    keys = plan.tools.key_sources({tool.name for tool in nodes.tools})
+    if earlier is None:
+        lookup = await look_up(plan, paying_nodes(plan.compiled, runs, plan.tools), _blocks(keys))
+    else:
+        lookup = await _look_up_run(plan, earlier, _blocks(keys))
+    lacks = await call_problems(plan.compiled, runs, plan.tools, _workspace(input_root, output))
+    costs = cost_forecast(plan.compiled, runs, plan.tools, lookup.paid)
+    return RunForecast(plan.compiled, nodes, earlier, costs, keys, lacks, lookup)
+
+
+def _workspace(input_root: str | Path, output: str | Path) -> Workspace:
+    return Workspace(Path(input_root).resolve(), Path(output).resolve())
+
+
+async def _earlier(reference: str | None) -> PastRun | None:
+    if reference is None:
+        return None
+    from vibe_prefect.engine.outlook import earlier_run
+
+    return await earlier_run(reference)
+
+
+async def _nodes(
+    plan: CheckedPlan, earlier: PastRun | None, choice: Choice, reuse: str, output: str | Path
+) -> Forecast:
+    compiled = plan.compiled
+    looks = earlier is not None or reuse == "plan"
+    kept = await _kept(compiled, None if reuse == "plan" else earlier, output) if looks else None
+    return forecast_nodes(
+        compiled,
+        kept.ids if kept else (),
+        lost=kept.lost if kept else None,
+        earlier=as_today(earlier, plan) if earlier else None,
+        run=earlier.name if earlier else None,
+        selected=choice.selected(compiled),
+        refreshed=choice.refreshed(compiled) if looks else frozenset(),
+    )
+
+
+async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str | Path) -> KeptNodes:
+    """Return what the run would find: the records of the run that it resumes, or those that the plan's runs share."""
+    from vibe_prefect.engine.outlook import kept_nodes
+    from vibe_prefect.engine.past_run import run_folder
+    from vibe_prefect.engine.records import SHARED_PREFIX
+
+    plan_id = compiled.plan.id
+    first = earlier and earlier.first
+    namespace = str(first.id) if first else f"{SHARED_PREFIX}{plan_id}"
+    return await kept_nodes(compiled, namespace, run_folder(output, plan_id, first))
+
+
+async def _look_up_run(plan: CheckedPlan, earlier: PastRun, blocks: Collection[str]) -> Lookup:
+    """Look up what the run to resume has paid; it tells more than other runs of the plan."""
+    from vibe_prefect.engine.records import Records
+    from vibe_prefect.engine.storage import open_store
+
+    before = as_today(earlier, plan)
+    records = Records(await open_store(None), earlier.record_namespace)
+    paid = {} if before is None else await records.costs(before.nodes.values())
+    return Lookup(paid, (earlier.name,), await look_up_blocks(blocks) if blocks else {})
+
+
+def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(source.block for source in keys if source.block))

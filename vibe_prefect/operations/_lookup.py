@@ -1,0 +1,87 @@
+"""What a forecast asks the Prefect server: what earlier runs paid, and which Secret blocks there are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vibe_prefect.budget import Spending
+from vibe_prefect.compiler import CompiledPlan, compile_plan
+from vibe_prefect.errors import PlanError
+from vibe_prefect.operations._plans import CheckedPlan, simulation
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.past_run import PastRun
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """What is known of the past, and of the server."""
+
+    paid: Mapping[str, Spending] = field(default_factory=dict[str, Spending])
+    """What nodes cost in earlier runs, by their ids."""
+
+    runs: tuple[str, ...] = ()
+    """The names of those runs, newest first."""
+
+    blocks: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """Which Secret blocks the server has, of those that were asked for."""
+
+    unanswered: str | None = None
+    """Why nothing is known; `None` where the server answered, or needed not be asked."""
+
+
+async def look_up(plan: CheckedPlan, paying: Collection[str], blocks: Collection[str]) -> Lookup:
+    """Ask the server what a forecast needs.
+
+    Args:
+        plan: The plan.
+        paying: Ids of the nodes that would pay for something.
+        blocks: Names of the Secret blocks that it needs.
+    """
+    paid, runs = await _paid(plan, paying) if paying else ({}, ())
+    return Lookup(paid, runs, await look_up_blocks(blocks) if blocks else {})
+
+
+async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
+    """Tell which Secret blocks the server has."""
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.readiness import blocks_there
+
+    async with get_client() as client:
+        return await blocks_there(client, names)
+
+
+def as_today(earlier: PastRun, plan: CheckedPlan) -> CompiledPlan | None:
+    """Return an earlier run's plan as it would run today; `None` where it could not any more."""
+    if earlier.plan is None:
+        return None
+    mode = simulation(simulate=earlier.parameters.simulate)
+    try:
+        return compile_plan(earlier.plan, tools=plan.tools, simulate=mode)
+    except PlanError:
+        return None
+
+
+async def _paid(plan: CheckedPlan, paying: Collection[str]) -> tuple[dict[str, Spending], tuple[str, ...]]:
+    """Return what nodes cost when they last ran with the models of today, and the runs that tell."""
+    from vibe_prefect.engine.outlook import earlier_runs
+    from vibe_prefect.engine.records import Records
+    from vibe_prefect.engine.storage import open_store
+
+    store = await open_store(None)
+    paid: dict[str, Spending] = {}
+    runs: list[str] = []
+    for earlier in await earlier_runs(plan.compiled.plan.id):
+        before = as_today(earlier, plan)
+        if before is None:
+            continue
+        costs = await Records(store, earlier.record_namespace).costs(before.nodes.values())
+        new = {id: cost for id, cost in costs.items() if id in paying and id not in paid}
+        paid |= new
+        runs += [earlier.name] if new else []
+        if len(paid) == len(paying):
+            break
+    return paid, tuple(runs)

@@ -1,0 +1,59 @@
+"""Reading and checking a plan, without Prefect where the tools are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
+from vibe_prefect.errors import PlanError
+from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.planfile import load_plan
+from vibe_prefect.tools.registry import ToolRegistry
+
+
+@dataclass(frozen=True)
+class CheckedPlan:
+    """A plan that can run, and the tools it was checked against."""
+
+    compiled: CompiledPlan
+    """The plan, compiled."""
+
+    tools: ToolRegistry
+    """The tools."""
+
+
+def validate(
+    plan: WorkflowPlan | str | Path, *, simulate: bool = False, tools: ToolRegistry | None = None
+) -> CheckedPlan:
+    """Check a plan as a run of it would, and execute nothing.
+
+    Args:
+        plan: The plan, or the path of its file.
+        simulate: Whether to check it as for a simulated run: a node need have no tool behind it.
+        tools: The tools that it may name; by default those that the settings configure.
+
+    Raises:
+        PlanError: The file is not a valid plan, or the plan cannot run as written; the error has every problem.
+    """
+    tools = configured_tools() if tools is None else tools
+    mode = simulation(simulate=simulate)
+    if isinstance(plan, WorkflowPlan):
+        return CheckedPlan(compile_plan(plan, tools=tools, simulate=mode), tools)
+    try:
+        loaded = load_plan(plan)
+    except PlanError as error:
+        raise whole_error(error, tools=tools, simulate=mode) from None
+    return CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
+
+
+def simulation(*, simulate: bool) -> Simulate:
+    """Return the nodes that the simulation stands in for, in a run that is simulated or not."""
+    return Simulate.ALL if simulate else Simulate.NEVER
+
+
+def configured_tools() -> ToolRegistry:
+    """Return the tools that the settings configure."""
+    from vibe_prefect.engine.toolbox import configured_registry
+
+    return configured_registry()

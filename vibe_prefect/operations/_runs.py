@@ -1,0 +1,43 @@
+"""The runs that a Prefect server has on record, and the report of one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.history import RunRow
+    from vibe_prefect.reporting.report import RunReport
+
+
+async def list_runs(limit: int = 20, *, storage: str | Path | None = None) -> list[RunRow]:
+    """Return the newest runs of plans, newest first: how far each came, and what it takes on disk.
+
+    Args:
+        limit: How many runs at most.
+        storage: Where records are kept: a folder, or a saved Prefect block as `<block type>/<name>`; by default as the
+            settings say.
+    """
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.history import list_runs as rows_of
+    from vibe_prefect.engine.storage import open_store
+
+    store = await open_store(storage)
+    async with get_client() as client:
+        return await rows_of(client, store, limit)
+
+
+async def report(run: str | None = None, *, storage: str | Path | None = None) -> RunReport:
+    """Return the report of a run, whether it has ended, is at work, was killed, or ran on another machine.
+
+    Args:
+        run: Its name or id; `None` for the newest run.
+        storage: Where records are kept; see `list_runs`.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or the run has no plan.
+    """
+    from vibe_prefect.engine.account import account_of
+
+    return await account_of(run, storage)
