@@ -7,8 +7,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 from vibe_prefect.compiler import CompiledNode, CompiledPlan
-from vibe_prefect.engine.storage import NodeRecord, RecordStore, jsonable, record_path
+from vibe_prefect.engine.storage import NodeRecord, RecordStore, record_path
 from vibe_prefect.handlers import output_of
+from vibe_prefect.json_text import jsonable
 
 logger = logging.getLogger(__name__)
 
