@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -34,6 +35,7 @@ from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.forecast import Action, Forecast, NodeForecast, forecast
 from vibe_prefect.preflight import call_problems
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.tools.keysources import KeySource, key_sources
 from vibe_prefect.tools.workspace import Workspace
 
@@ -61,10 +63,8 @@ class DryRun:
     compiled: CompiledPlan
     outlook: Forecast
     earlier: EarlierRun | None
-    simulated: bool
+    options: RunOptions
     costs: CostForecast | None = None
-    budget_usd: float | None = None
-    max_tokens: int | None = None
     keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
     """Where the keys are that it needs, each with the tools."""
 
@@ -86,57 +86,56 @@ def forecast_run(request: RunRequest) -> int:
     A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
     a server answers anyway.
     """
-    check_folders(request)
-    plan = ready(request.plan, mode(simulate=request.simulate))
+    check_folders(request.options)
+    plan = ready(request.plan, mode(simulate=request.options.simulate))
     screen = err() if request.as_json else out()
     look = _look(request, plan, screen)
     if request.as_json:
         print_document(_document(look))
         return ExitCode.COMPLETED
     if not request.quiet:
-        print_header(screen, look.compiled, simulated=look.simulated)
+        print_header(screen, look.compiled, simulated=look.options.simulate)
     _print(screen, look)
     return ExitCode.COMPLETED
 
 
 def _look(request: RunRequest, plan: ReadyPlan, screen: Screen) -> DryRun:
     compiled = plan.compiled
-    if request.resume_from is None:
-        found = asyncio.run(_kept(request, plan, None)) if request.reuse == "plan" else None
+    if request.options.resume_from is None:
+        found = asyncio.run(_kept(request, plan, None)) if request.options.reuse == "plan" else None
         outlook = forecast(
             compiled,
             found.ids if found else (),
             lost=found.lost if found else None,
-            selected=request.choice.selected(compiled),
-            refreshed=request.choice.refreshed(compiled) if found else frozenset(),
+            selected=request.options.choice.selected(compiled),
+            refreshed=request.options.choice.refreshed(compiled) if found else frozenset(),
         )
         runs = outlook.ids(Action.RUN)
         keys = _keys(plan, outlook)
         lookup = look_up(plan, paying_nodes(compiled, runs, plan.tools), _blocks(keys))
-        return _priced(request, plan, DryRun(compiled, outlook, None, request.simulate, keys=keys, lookup=lookup))
+        return _priced(request, plan, DryRun(compiled, outlook, None, request.options, keys=keys, lookup=lookup))
     server = find_server(screen, quiet=request.quiet)
-    earlier, kept, paid = ask(server, _records(request, plan, request.resume_from))
+    earlier, kept, paid = ask(server, _records(request, plan, request.options.resume_from))
     outlook = forecast(
         compiled,
         kept.ids,
         lost=kept.lost,
         earlier=as_today(earlier, plan),
         run=earlier.name,
-        selected=request.choice.selected(compiled),
-        refreshed=request.choice.refreshed(compiled),
+        selected=request.options.choice.selected(compiled),
+        refreshed=request.options.choice.refreshed(compiled),
     )
     keys = _keys(plan, outlook)
     blocks = ask(server, look_up_blocks(_blocks(keys))) if _blocks(keys) else {}
     lookup = Lookup(paid, (earlier.name,), blocks)
-    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.simulate, keys=keys, lookup=lookup))
+    return _priced(request, plan, DryRun(compiled, outlook, earlier, request.options, keys=keys, lookup=lookup))
 
 
 def _priced(request: RunRequest, plan: ReadyPlan, look: DryRun) -> DryRun:
     runs = look.outlook.ids(Action.RUN)
-    workspace = Workspace(request.input_root.resolve(), request.output.resolve())
-    lacks = asyncio.run(call_problems(plan.compiled, runs, plan.tools, workspace))
+    lacks = asyncio.run(call_problems(plan.compiled, runs, plan.tools, _workspace(request)))
     costs = cost_forecast(plan.compiled, runs, plan.tools, look.lookup.paid)
-    return replace(look, costs=costs, lacks=lacks, budget_usd=request.budget_usd, max_tokens=request.max_tokens)
+    return replace(look, costs=costs, lacks=lacks)
 
 
 def _keys(plan: ReadyPlan, outlook: Forecast) -> Mapping[KeySource, tuple[str, ...]]:
@@ -166,11 +165,15 @@ async def _kept(request: RunRequest, plan: ReadyPlan, earlier: EarlierRun | None
     from vibe_prefect.engine.outlook import kept_nodes
 
     plan_id = plan.compiled.plan.id
-    if earlier is None or request.reuse == "plan":
+    if earlier is None or request.options.reuse == "plan":
         namespace, name = f"{SHARED_PREFIX}{plan_id}", SHARED_FOLDER
     else:
         namespace, name = earlier.lineage, earlier.output_name or earlier.id
-    return await kept_nodes(plan.compiled, namespace, request.output.resolve() / plan_id / name)
+    return await kept_nodes(plan.compiled, namespace, _workspace(request).output_root / plan_id / name)
+
+
+def _workspace(request: RunRequest) -> Workspace:
+    return Workspace(Path(request.options.input_root).resolve(), Path(request.options.output).resolve())
 
 
 def _print(screen: Screen, look: DryRun) -> None:
@@ -245,13 +248,15 @@ def _cost_facts(look: DryRun) -> list[Text]:
     calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
     lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
-    if look.budget_usd is not None and costs.most.usd is None:
+    if look.options.budget_usd is not None and costs.most.usd is None:
         price_it = "; ".join(costs.price_it)
         lines.append(
             Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
         )
-    tight_usd = look.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.budget_usd
-    tight_tokens = look.max_tokens is not None and costs.most.tokens > look.max_tokens
+    tight_usd = (
+        look.options.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.options.budget_usd
+    )
+    tight_tokens = look.options.max_tokens is not None and costs.most.tokens > look.options.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
     return lines
@@ -322,7 +327,7 @@ def _document(look: DryRun) -> DryRunDocument:
     path = outlook.critical_path
     return DryRunDocument(
         plan_id=look.compiled.plan.id,
-        simulated=look.simulated,
+        simulated=look.options.simulate,
         resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=earlier.id),
         summary=PlannedSummary(
             total_nodes=len(outlook.nodes),

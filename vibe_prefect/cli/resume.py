@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,12 @@ from vibe_prefect.cli.toolbox import command_registry
 from vibe_prefect.compiler import Simulate, compile_plan
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
+
+KEPT = ("simulate", "reuse", "input_root", "output", "budget_usd", "max_tokens")
+"""Options of the earlier run that a resume takes over, unless it is given others; which nodes run is chosen again."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,9 @@ class ResumeRequest:
 
     as_json: bool
     quiet: bool
-    choice: Choice = EVERYTHING
-    budget_usd: float | None = None
-    max_tokens: int | None = None
+    given: Mapping[str, Any]
+    """Options of the run in place of those that the earlier run had, by name."""
+
     report: Path | None = None
     """Where to write a page about the run."""
 
@@ -52,12 +55,12 @@ def _resume(request: ResumeRequest, screen: Screen) -> RunReport:
     server = find_server(screen, quiet=request.quiet)
     earlier = ask(server, _find(request.run))
     run = _request_of(earlier, request)
-    simulate = mode(simulate=run.simulate)
+    simulate = mode(simulate=run.options.simulate)
     own = None if request.plan else ask(server, _own_plan(earlier))
     plan = ready(request.plan, simulate) if request.plan else _ready(earlier, own, simulate)
-    run.choice.check(plan.compiled)
+    run.options.choice.check(plan.compiled)
     if not request.quiet:
-        print_header(screen, plan.compiled, simulated=run.simulate)
+        print_header(screen, plan.compiled, simulated=run.options.simulate)
         screen.say(f"resumes {one_line(earlier.name)}")
     return execute(run, plan, screen, server)
 
@@ -82,30 +85,18 @@ def _request_of(earlier: FlowRun, request: ResumeRequest) -> RunRequest:
     Raises:
         UsageError: They do not.
     """
-    from vibe_prefect.engine.operator_roots import recorded_roots
+    from vibe_prefect.engine.operator_roots import Root, recorded_roots
     from vibe_prefect.settings import load_settings
 
-    settings = load_settings()
-    parameters: dict[str, Any] = earlier.parameters
-    input_root = parameters.get("input_root") or settings.input_root
-    output = parameters.get("output") or settings.output
+    defaults = load_settings().run_options
+    kept = {name: earlier.parameters[name] for name in KEPT if earlier.parameters.get(name) not in (None, "")}
+    if "concurrency" in earlier.parameters:  # where it is none, there was no limit
+        kept["concurrency"] = earlier.parameters["concurrency"]
+    options = defaults.replaced({**kept, **request.given, "resume_from": str(earlier.id)})
     if (roots := recorded_roots(earlier)) is not None:
-        input_root, output = roots.folder("input_root", input_root), roots.folder("output", output)
-    return RunRequest(
-        plan=request.plan or "",
-        simulate=bool(parameters.get("simulate")),
-        concurrency=parameters.get("concurrency", settings.concurrency),
-        input_root=Path(input_root),
-        output=Path(output),
-        as_json=request.as_json,
-        quiet=request.quiet,
-        resume_from=str(earlier.id),
-        choice=request.choice,
-        reuse=parameters.get("reuse") or "run",
-        budget_usd=request.budget_usd or parameters.get("budget_usd"),
-        max_tokens=request.max_tokens or parameters.get("max_tokens"),
-        report=request.report,
-    )
+        folders: tuple[Root, ...] = ("input_root", "output")
+        options = options.replaced({name: roots.folder(name, getattr(options, name)) for name in folders})
+    return RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
 
 
 async def _own_plan(earlier: FlowRun) -> WorkflowPlan | None:

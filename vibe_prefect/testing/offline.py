@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.node_work import (
@@ -17,11 +16,14 @@ from vibe_prefect.node_work import (
     usage_of,
 )
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.run_state import NodeRun, RunState
 from vibe_prefect.scheduler import run_in_order
 from vibe_prefect.toolbox import equipped_registry
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.tools.workspace import Workspace
+
+DEFAULTS = RunOptions()
 
 
 async def run_offline(  # noqa: PLR0913 - options by keyword
@@ -29,10 +31,10 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
     tools: ToolRegistry | ForeignRegistry | None = None,
     *,
     simulate: Simulate | str = Simulate.NEVER,
-    input_root: str | Path = ".",
-    output: str | Path = "outputs",
-    budget_usd: float | None = None,
-    max_tokens: int | None = None,
+    input_root: str | Path = DEFAULTS.input_root,
+    output: str | Path = DEFAULTS.output,
+    budget_usd: float | None = DEFAULTS.budget_usd,
+    max_tokens: int | None = DEFAULTS.max_tokens,
 ) -> ExecutionResult:
     """Run a plan in this process alone, without a Prefect server.
 
@@ -49,26 +51,22 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
 
     Raises:
         PlanError: The plan cannot run as written.
+        UsageError: An option cannot be what it is.
     """
+    options = DEFAULTS.replaced(
+        {"input_root": str(input_root), "output": str(output), "budget_usd": budget_usd, "max_tokens": max_tokens}
+    )
     tools = adapted(tools) if tools is not None else equipped_registry()
     compiled = compile_plan(plan, tools=tools, simulate=simulate)
-    limited = budget_usd is not None or max_tokens is not None
-    budget = Budget(usd=budget_usd, tokens=max_tokens) if limited else None
-    return await _OfflineRun(compiled, tools, _workspace(input_root, output), budget).execute()
-
-
-def _workspace(input_root: str | Path, output: str | Path) -> Workspace:
-    return Workspace(Path(input_root).resolve(), Path(output).resolve())
+    return await _OfflineRun(compiled, tools, options).execute()
 
 
 class _OfflineRun:
-    def __init__(
-        self, compiled: CompiledPlan, tools: ToolRegistry, workspace: Workspace, budget: Budget | None
-    ) -> None:
+    def __init__(self, compiled: CompiledPlan, tools: ToolRegistry, options: RunOptions) -> None:
         self._waits = compiled.graph.waits
         self._tools = LocalTools(tools)
-        self._workspace = workspace
-        self._budget = budget
+        self._workspace = Workspace(Path(options.input_root).resolve(), Path(options.output).resolve())
+        self._budget = options.budget()
         self._state = RunState(compiled, NodeRun)
 
     async def execute(self) -> ExecutionResult:
