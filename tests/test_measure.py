@@ -6,7 +6,7 @@ import resource
 import psutil
 import pytest
 
-from vibe_prefect.engine.measure import Meter
+from vibe_prefect.measure import Meter
 
 MEGABYTE = 1024 * 1024
 

@@ -14,7 +14,7 @@ from prefect.utilities.dispatch import lookup_type
 from tests.plans import node, plan
 from vibe_prefect import WorkflowPlanBlock, run_plan
 from vibe_prefect.engine import parameters
-from vibe_prefect.settings import load_settings, package_settings, variable
+from vibe_prefect.settings import variable
 
 PROGRAM = """
 from prefect.plugins import load_prefect_collections
@@ -69,7 +69,3 @@ async def test_wrong_settings_fail_the_run_that_needs_them(
     state = await run_plan(plan(node("a")), return_state=True)
     assert state.is_failed()
     assert f"{variable('fetch', 'seconds')}: expected" in (state.message or "")
-
-
-def test_package_settings_are_those_of_a_machine_without_any() -> None:
-    assert package_settings().model_dump() == load_settings().model_dump()

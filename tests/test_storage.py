@@ -28,8 +28,9 @@ from vibe_prefect import (
     WorkflowPlan,
     tool,
 )
-from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, jsonable, open_store, plain, record_path
+from vibe_prefect.engine.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
 from vibe_prefect.errors import ResultTypeError, RunInUseError
+from vibe_prefect.json_text import jsonable, plain
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 

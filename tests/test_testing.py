@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -87,6 +88,25 @@ async def test_subtrees_are_waited_for_without_a_server(folder: Path) -> None:
         plan(node("group", "composite", children=[child]), node("after", "composite", needs=["group"])), tools
     )
     assert result.node_results["after"].error == "Dependencies not satisfied: child failed"
+
+
+def test_an_offline_run_imports_no_prefect(tmp_path: Path) -> None:
+    script = """
+        import asyncio, sys
+        import vibe_prefect.testing.fixtures
+        from tests.test_testing import gated
+        from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline, verdict
+        tools = ScriptedModel(["Water boils.", verdict({"clear": 0.9}, "Water boils")]).registry
+        tools.register(RecordingTool("publish"))
+        print(asyncio.run(run_offline(gated(), tools)).status)
+        print([name for name in sys.modules if name.split(".")[0] == "prefect"])
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.splitlines() == ["completed", "[]"], done.stdout + done.stderr
 
 
 @pytest.mark.server

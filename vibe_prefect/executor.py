@@ -16,7 +16,7 @@ from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
 from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.engine.clients import shared_clients
 from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded, warn_of_missing
-from vibe_prefect.engine.flow import RunHandle, RunOptions, run_options, run_plan
+from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
 from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.seeds import Seed, seeds_of
@@ -27,8 +27,10 @@ from vibe_prefect.handlers import NodeHandler, builtin_handler
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.run_options import Reuse, RunOptions
 from vibe_prefect.selection import Choice
 from vibe_prefect.settings import VibePrefectSettings, load_settings
+from vibe_prefect.sync_door import run_to_end
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 
@@ -46,13 +48,13 @@ class WorkflowExecutor:
         tool_registry: ToolRegistry | ForeignRegistry | None = None,
         *,
         simulate: Simulate | str = Simulate.UNBACKED,
-        concurrency: int | None = None,
+        concurrency: int | Literal["settings"] | None = "settings",
         type_policies: Mapping[WorkflowNodeType, NodePolicy] | None = None,
         observers: Sequence[RunObserver] = (),
-        reuse: Literal["run", "plan"] = "run",
+        reuse: Reuse = "run",
         storage: str | Path | None = None,
-        input_root: str | Path = ".",
-        output: str | Path = "outputs",
+        input_root: str | Path | None = None,
+        output: str | Path | None = None,
         wait_recorded: bool | None = None,
         budget_usd: float | None = None,
         max_tokens: int | None = None,
@@ -68,14 +70,15 @@ class WorkflowExecutor:
             tool_registry: The tools that nodes may name, in a registry of this package or another one; the built-in
                 and installed ones by default, and what the settings configure.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
-            concurrency: How many nodes may run at once; `None` for no limit.
+            concurrency: How many nodes may run at once; by default as the settings say, `None` for no limit.
             type_policies: Execution defaults for each node type, below the plan's own policy.
             observers: More listeners than the callback, told of each step by the engine itself.
             reuse: Whose records serve a run: `run` for its own and those of the run it goes on from, `plan` for those
                 of every run of the plan that says so too.
             storage: Where records are kept: a folder, or a saved Prefect block as `<block type>/<name>`.
-            input_root: The only folder that tools may read from.
-            output: The folder for what runs make; each run has a folder of its own below it.
+            input_root: The only folder that tools may read from; by default as the settings say.
+            output: The folder for what runs make; each run has a folder of its own below it. By default as the settings
+                say.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
             budget_usd: US dollars that models and paid tools may cost in a run, with what the nodes have cost that it
@@ -83,6 +86,9 @@ class WorkflowExecutor:
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
+
+        Raises:
+            UsageError: An option cannot be what it is.
         """
         self.node_handlers: dict[WorkflowNodeType, NodeHandler] = {
             kind: getattr(self, f"_execute_{kind.value}") for kind in WorkflowNodeType
@@ -90,8 +96,6 @@ class WorkflowExecutor:
         """Handler for each node type; replace an entry to run that type yourself."""
         self.progress_callback = progress_callback
         """Called with each `ProgressEvent`; `None` for nobody."""
-        self.last_run: RunHandle | None = None
-        """The newest run that has begun."""
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_dir = checkpoint_dir
         """Folder for checkpoints."""
@@ -100,17 +104,28 @@ class WorkflowExecutor:
         self.last_checkpoint_id: str | None = None
         """Id of the newest checkpoint; `None` until one was written."""
         self._simulate = Simulate(simulate)
-        self._concurrency = concurrency
         self._type_policies = dict(type_policies or {})
         self._observers = tuple(observers)
-        self._reuse: Literal["run", "plan"] = reuse
         self._storage = storage
-        self._input_root = str(input_root)
-        self._output = str(output)
         self._wait_recorded = wait_recorded
-        self._budget_usd = budget_usd
-        self._max_tokens = max_tokens
         self._artifacts = artifacts
+        self._runs: tuple[LocalRun, ...] = ()
+        given = {
+            "simulate": self._simulate is Simulate.ALL,
+            "reuse": reuse,
+            "budget_usd": budget_usd,
+            "max_tokens": max_tokens,
+            **({} if concurrency == "settings" else {"concurrency": concurrency}),
+            **({} if input_root is None else {"input_root": str(input_root)}),
+            **({} if output is None else {"output": str(output)}),
+        }
+        RunOptions().replaced(given)
+        self._given: Mapping[str, Any] = given
+
+    @property
+    def last_run(self) -> RunHandle | None:
+        """The newest run that has begun; `None` before the first."""
+        return next((run.handle for run in reversed(self._runs) if run.handle is not None), None)
 
     @property
     def checkpoint_interval(self) -> int | None:
@@ -196,6 +211,22 @@ class WorkflowExecutor:
             self.compile(plan), resume_from_checkpoint=resume_from_checkpoint, resume_from=resume_from, choice=choice
         )
 
+    def execute_plan_sync(
+        self,
+        plan: WorkflowPlan,
+        resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
+        *,
+        resume_from: str | None = None,
+        choice: Choice | None = None,
+    ) -> ExecutionResult:
+        """Run a plan to its end from plain code; see `execute_plan` for the arguments and the errors.
+
+        Within a running event loop, such as a notebook's, that loop stands still until the run has ended.
+        """
+        return run_to_end(
+            lambda: self.execute_plan(plan, resume_from_checkpoint, resume_from=resume_from, choice=choice)
+        )
+
     async def execute_compiled(
         self,
         compiled: CompiledPlan,
@@ -209,10 +240,11 @@ class WorkflowExecutor:
             raise UsageError("a run goes on from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
         choice.check(compiled)
-        end = RunEnd()
+        selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
+        options = self._settings.run_options.replaced({**self._given, **selected, "resume_from": resume_from})
         seeds, earlier = self._finished_in(resume_from_checkpoint, compiled)
         writers = self._checkpoint_writers(compiled, earlier)
-        options = RunOptions(
+        run = LocalRun(
             compiled,
             self._registry(),
             self._settings,
@@ -220,38 +252,21 @@ class WorkflowExecutor:
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
             seeds=seeds,
-            announce=self._announce,
-            executed=end.begin,
             artifacts=self._artifacts,
         )
+        end = RunEnd(run)
+        self._note_run(run)
         async with shared_clients():
             try:
-                with run_options(options):
-                    result = await end.outcome(self._call_flow(compiled.plan, resume_from, choice))
+                with run.current():
+                    result = await end.outcome(_call_flow(compiled.plan, options))
             finally:
                 for writer in writers:
                     writer.close()
-            if end.handle is not None:
-                await self._settle(end.handle, end.settle_seconds())
+                self._runs = tuple(one for one in self._runs if one is not run or run.handle is not None)
+            if run.ended_at is not None and run.handle is not None:
+                await self._settle(run.handle, end.settle_seconds())
         return result
-
-    async def _call_flow(self, plan: WorkflowPlan, resume_from: str | None, choice: Choice) -> State[Any]:
-        called: Any = _local_flow()(
-            plan,
-            resume_from=resume_from,
-            select=choice.select,
-            exclude=choice.exclude,
-            refresh=choice.refresh,
-            reuse=self._reuse,
-            simulate=self._simulate is Simulate.ALL,
-            concurrency=self._concurrency,
-            input_root=self._input_root,
-            output=self._output,
-            budget_usd=self._budget_usd,
-            max_tokens=self._max_tokens,
-            return_state=True,
-        )
-        return cast("State[Any]", await called)
 
     def _checkpoint_writers(
         self, compiled: CompiledPlan, earlier: ExecutionResult | None
@@ -300,8 +315,11 @@ class WorkflowExecutor:
             raise PlanError(error.problems, name) from error
         return {id: node.key for id, node in own.items()} | keys
 
-    def _announce(self, handle: RunHandle) -> None:
-        self.last_run = handle
+    def _note_run(self, run: LocalRun) -> None:
+        """Note a run that is about to begin, and forget those that ended before the newest that has begun."""
+        newest = next((earlier for earlier in reversed(self._runs) if earlier.handle is not None), None)
+        kept = (earlier for earlier in self._runs if earlier is newest or earlier.handle is None)
+        self._runs = (*kept, run)
 
     async def _settle(self, handle: RunHandle, patience: float) -> None:
         """Wait until the server has the run's task runs on record, where that is wanted and the server answers."""
@@ -323,6 +341,11 @@ class WorkflowExecutor:
     def _all_observers(self) -> tuple[RunObserver, ...]:
         own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
         return (*own, *self._observers)
+
+
+async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:
+    called: Any = _local_flow()(plan, **options.model_dump(), return_state=True)
+    return cast("State[Any]", await called)
 
 
 def _local_flow() -> PlanFlow:

@@ -11,8 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
 from vibe_prefect.encodings import well_formed
-from vibe_prefect.errors import shorten
+from vibe_prefect.errors import ResultTypeError, shorten
 
 MAX_INTEGER = 2**63 - 1
 """Greatest magnitude of an integer: what databases and other JSON readers hold without loss."""
@@ -116,3 +118,29 @@ def _decoder(*, strict: bool) -> json.JSONDecoder:
 
 _BLANK = " \t\r\n"
 _STRICT, _LENIENT = _decoder(strict=True), _decoder(strict=False)
+
+
+def jsonable(node_id: str, result: Any) -> bytes:
+    """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
+
+    Texts become well-formed: half an emoji in what a server answered must not cost the whole answer.
+
+    Raises:
+        ResultTypeError: The result holds something that JSON cannot, with the node and the type.
+    """
+    try:
+        try:
+            return to_json(result)
+        except (PydanticSerializationError, ValueError):
+            written = json.dumps(to_jsonable_python(result), ensure_ascii=False)
+            return to_json(json.loads(well_formed(written)))
+    except (PydanticSerializationError, ValueError) as error:
+        raise ResultTypeError(
+            f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "
+            "return dicts, lists, text, numbers, and a file reference for media"
+        ) from error
+
+
+def plain(content: bytes) -> Any:
+    """Return the JSON data in bytes that `jsonable` made."""
+    return from_json(content)

@@ -16,14 +16,17 @@ from pydantic_core import from_json
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableError
 
-from vibe_prefect.budget import MAX_CONCURRENCY
 from vibe_prefect.errors import SettingsError
+from vibe_prefect.run_options import Concurrency, RunOptions, help_of
 from vibe_prefect.tool_settings import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.tools.secrets import remember, secrets_in_address
 from vibe_prefect.wording import finding
 
 _PLAIN = re.compile(r"[+-]?[\d.]{1,12}|[a-z_]{1,8}|")
 """Text that cannot be a secret: a number, or a word that is too short to be one."""
+
+_OPTIONS = RunOptions()
+"""The package's own values."""
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """How the names of the environment variables begin."""
@@ -64,11 +67,9 @@ class VibePrefectSettings(PrefectBaseSettings):
         ),
     ] = 1_000_000_000
 
-    output: Annotated[
-        str, Field(description="The folder for what runs make; each run has a folder of its own below it.")
-    ] = "outputs"
+    output: Annotated[str, Field(description=help_of("output"))] = _OPTIONS.output
 
-    input_root: Annotated[str, Field(description="The only folder that tools may read from.")] = "."
+    input_root: Annotated[str, Field(description=help_of("input_root"))] = _OPTIONS.input_root
 
     plan_roots: Annotated[
         Paths,
@@ -78,10 +79,9 @@ class VibePrefectSettings(PrefectBaseSettings):
         ),
     ] = (".",)
 
-    concurrency: Annotated[
-        int | None,
-        Field(ge=1, le=MAX_CONCURRENCY, description="How many nodes of a run may work at once; empty for no limit."),
-    ] = 32
+    concurrency: Annotated[Concurrency, Field(description=help_of("concurrency", "empty for no limit"))] = (
+        _OPTIONS.concurrency
+    )
 
     artifacts: Annotated[
         bool, Field(description="Whether each run puts its feedback, summary, progress and pictures into Prefect.")
@@ -96,6 +96,11 @@ class VibePrefectSettings(PrefectBaseSettings):
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
 
     llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The options of a run that are left to the settings."""
+        return RunOptions(concurrency=self.concurrency, input_root=self.input_root, output=self.output)
 
 
 def load_settings() -> VibePrefectSettings:
@@ -116,13 +121,6 @@ def load_settings() -> VibePrefectSettings:
     for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
         remember(*secrets_in_address(address or ""))
     return settings
-
-
-def package_settings() -> VibePrefectSettings:
-    """Return the settings with the package's own values, whatever is configured."""
-    return VibePrefectSettings.model_construct(
-        fetch=FetchSettings.model_construct(), media=MediaSettings.model_construct(), llm=LLMSettings.model_construct()
-    )
 
 
 def variable(*path: str) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from tests.cli.command import call, check, write_plan
 from vibe_prefect.cli.config import settings_of
-from vibe_prefect.cli.defaults import RunDefaults
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.settings import VibePrefectSettings
 
 OUTPUT = "PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT"
@@ -78,7 +78,7 @@ def test_secrets_are_masked_and_groups_are_walked() -> None:
 
 def test_runs_start_from_the_settings(tmp_path: Path) -> None:
     settings = VibePrefectSettings()
-    own = RunDefaults()
+    own = RunOptions()
     assert (own.concurrency, own.input_root, own.output) == (
         settings.concurrency,
         settings.input_root,

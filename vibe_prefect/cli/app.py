@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from vibe_prefect.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.deploy_app import add_commands
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
+from vibe_prefect.run_options import Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
@@ -30,6 +31,45 @@ Exit codes:
   130  interrupted with Ctrl-C
 
 {DEBUG_VARIABLE}=1 shows tracebacks and Prefect's own log."""
+
+
+_BOUNDS = {"gt": "gt", "ge": "gte", "le": "lte"}
+"""Cyclopts' names of the bounds in a type."""
+
+
+def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
+    """Return how the command line shows and checks an option of a run.
+
+    Args:
+        name: The option.
+        more: What it means to leave it out.
+        **parameter: More arguments of the `Parameter`.
+    """
+    stated = RunOptions.model_fields[name].metadata
+    checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in stated]
+    return Parameter(help=help_of(name, more), validator=checks or None, **parameter)
+
+
+def _stated(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the user has stated."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_PLAN = "The plan file: .json, or JSON or YAML under any other name."
+_DRY_RUN = "Run nothing: say which nodes would run, which would be reused, and why."
+_EARLIER = "The run's name or id; by default the newest one, unless it has completed."
+_EDITED = "Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again."
+_AS_BEFORE = "by default as much as the earlier run had"
+_USUAL_CONCURRENCY = f"{RunOptions().concurrency} unless the settings differ, which 'config' shows"
+_REPORT = (
+    "Write a page about the run at its end, whatever its end: to this .html file, or without one to '<run name>.html'."
+)
+_JSON = "Print nothing but one JSON document, at the end; messages go to standard error."
+_QUIET = "Print no progress, only what came of the run."
+
+_Json = Annotated[bool, Parameter(negative="", show_default=False, help=_JSON)]
+_Quiet = Annotated[bool, Parameter(alias="-q", negative="", show_default=False, help=_QUIET)]
+_Report = Annotated[Path | None, Parameter(help=_REPORT)]
 
 
 def _examples(*lines: str) -> str:
@@ -117,69 +157,49 @@ def _help_command(error: CycloptsError) -> str:
     + _EXITS
 )
 def run(  # noqa: PLR0913 - a command's options
-    plan: str,
+    plan: Annotated[str, Parameter(help=_PLAN)],
     /,
     *,
-    simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    dry_run: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    resume: str | None = None,
-    select: str | None = None,
-    exclude: str | None = None,
-    refresh: str | None = None,
-    reuse: Literal["run", "plan"] = "run",
-    concurrency: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_CONCURRENCY))] = None,
-    input_root: Path | None = None,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MAX_USD))] = None,
-    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_TOKENS))] = None,
-    report: Path | None = None,
+    simulate: Annotated[bool, _option("simulate", negative="", show_default=False)] = False,
+    dry_run: Annotated[bool, Parameter(negative="", show_default=False, help=_DRY_RUN)] = False,
+    resume: Annotated[str | None, _option("resume_from")] = None,
+    select: Annotated[str | None, _option("select")] = None,
+    exclude: Annotated[str | None, _option("exclude")] = None,
+    refresh: Annotated[str | None, _option("refresh")] = None,
+    reuse: Annotated[Reuse, _option("reuse")] = "run",
+    concurrency: Annotated[int | None, _option("concurrency", _USUAL_CONCURRENCY)] = None,
+    input_root: Annotated[
+        Path | None, _option("input_root", "by default the current one, or as the settings say")
+    ] = None,
+    output: Annotated[Path | None, _option("output", "'outputs', or as the settings say", alias="-o")] = None,
+    json: _Json = False,
+    quiet: _Quiet = False,
+    budget_usd: Annotated[float | None, _option("budget_usd")] = None,
+    max_tokens: Annotated[int | None, _option("max_tokens")] = None,
+    report: _Report = None,
 ) -> int:
     """Run a plan, and show how far it is.
 
     Without PREFECT_API_URL (or a Prefect profile that sets it), Prefect's embedded server runs as
     long as the command does.
-
-    Args:
-        plan: The plan file: .json, or JSON or YAML under any other name.
-        simulate: Run every node as a simulation: no tool is called, nothing is spent or written.
-        dry_run: Run nothing: say which nodes would run, which would be reused, and why.
-        resume: Resume this run, by name or id: its completed nodes are reused.
-        select: Run only these nodes, such as '+blog' or 'type:generate'; reuse or skip the others.
-        exclude: Do not run these.
-        refresh: Run these again although they have a record.
-        reuse: Records that this run may reuse: its own, or those of every run of the plan with this option.
-        concurrency: How many nodes may run at once; 32 unless the settings differ, which 'config' shows.
-        input_root: The only folder that tools may read from; by default the current one, or as the settings say.
-        output: The folder for what runs make, each in a folder of its own; 'outputs', or as the settings say.
-        json: Print nothing but one JSON document, at the end; messages go to standard error.
-        quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models and paid tools may cost; a call that could exceed it is not made.
-        max_tokens: Likewise for tokens, input and output together.
-        report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
-            '<run name>.html'.
     """
     from vibe_prefect.cli.defaults import run_defaults
     from vibe_prefect.cli.run import RunRequest, run_plan_file
-    from vibe_prefect.selection import Choice
 
-    defaults = run_defaults()
-    request = RunRequest(
-        plan,
-        simulate=simulate,
-        concurrency=concurrency or defaults.concurrency,
-        input_root=input_root or Path(defaults.input_root),
-        output=output or Path(defaults.output),
-        as_json=json,
-        quiet=quiet,
-        resume_from=resume,
-        choice=Choice(select, exclude, refresh),
-        reuse=reuse,
-        budget_usd=budget_usd,
-        max_tokens=max_tokens,
-        report=report,
-    )
+    given = {
+        "resume_from": resume,
+        "select": select,
+        "exclude": exclude,
+        "refresh": refresh,
+        "reuse": reuse,
+        "concurrency": concurrency,
+        "simulate": simulate,
+        "input_root": input_root and str(input_root),
+        "output": output and str(output),
+        "budget_usd": budget_usd,
+        "max_tokens": max_tokens,
+    }
+    request = RunRequest(plan, run_defaults().replaced(_stated(given)), as_json=json, quiet=quiet, report=report)
     if dry_run:
         from vibe_prefect.cli.forecast import forecast_run
 
@@ -189,51 +209,30 @@ def run(  # noqa: PLR0913 - a command's options
 
 @app.command(help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
 def resume(  # noqa: PLR0913 - a command's options
-    run: str | None = None,
+    run: Annotated[str | None, Parameter(help=_EARLIER)] = None,
     /,
     *,
-    plan: str | None = None,
-    select: str | None = None,
-    exclude: str | None = None,
-    refresh: str | None = None,
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    quiet: Annotated[bool, Parameter(alias="-q", negative="", show_default=False)] = False,
-    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0, lte=MAX_USD))] = None,
-    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1, lte=MAX_TOKENS))] = None,
-    report: Path | None = None,
+    plan: Annotated[str | None, Parameter(help=_EDITED)] = None,
+    select: Annotated[str | None, _option("select")] = None,
+    exclude: Annotated[str | None, _option("exclude")] = None,
+    refresh: Annotated[str | None, _option("refresh")] = None,
+    json: _Json = False,
+    quiet: _Quiet = False,
+    budget_usd: Annotated[float | None, _option("budget_usd", _AS_BEFORE)] = None,
+    max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
+    report: _Report = None,
 ) -> int:
-    """Run the rest of an earlier run: its completed nodes are reused.
-
-    Args:
-        run: The run's name or id; by default the newest one, unless it has completed.
-        plan: Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again.
-        select: Run only these nodes, such as '+blog' or 'type:generate'; reuse or skip the others.
-        exclude: Do not run these.
-        refresh: Run these again although they have a record.
-        json: Print nothing but one JSON document, at the end; messages go to standard error.
-        quiet: Print no progress, only what came of the run.
-        budget_usd: US dollars that models and paid tools may cost, reused nodes included; by default as much as the
-            earlier run had.
-        max_tokens: Likewise for tokens, input and output together.
-        report: Write a page about the run at its end, whatever its end: to this .html file, or without one to
-            '<run name>.html'.
-    """
+    """Run the rest of an earlier run: its completed nodes are reused."""
     from vibe_prefect.cli.resume import ResumeRequest, resume_run
-    from vibe_prefect.selection import Choice
 
-    choice = Choice(select, exclude, refresh)
-    return resume_run(
-        ResumeRequest(
-            run,
-            plan,
-            as_json=json,
-            quiet=quiet,
-            choice=choice,
-            report=report,
-            budget_usd=budget_usd,
-            max_tokens=max_tokens,
-        )
-    )
+    given = {
+        "select": select,
+        "exclude": exclude,
+        "refresh": refresh,
+        "budget_usd": budget_usd,
+        "max_tokens": max_tokens,
+    }
+    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(given), report=report))
 
 
 @app.command(

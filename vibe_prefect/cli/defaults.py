@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from vibe_prefect.cli.settings_files import may_set_ours
+from vibe_prefect.run_options import RunOptions
 
 
-@dataclass(frozen=True)
-class RunDefaults:
-    """The settings that the command line can override, with the package's own values."""
+def run_defaults() -> RunOptions:
+    """Return the options of a run as the settings have them.
 
-    concurrency: int | None = 32
-    """How many nodes may run at once."""
-
-    input_root: str = "."
-    """The only folder that tools may read from."""
-
-    output: str = "outputs"
-    """The folder for what runs make."""
-
-
-def run_defaults() -> RunDefaults:
-    """Return the defaults; Prefect, which takes a second to import, is asked only where somebody has set one.
+    Prefect, which takes a second to import, is asked only where somebody has set one.
 
     Raises:
         SettingsError: One of them cannot be what it is set to.
     """
     if not may_set_ours():
-        return RunDefaults()
+        return RunOptions()
     from vibe_prefect.settings import load_settings
 
-    settings = load_settings()
-    return RunDefaults(settings.concurrency, settings.input_root, settings.output)
+    return load_settings().run_options
 
 
 POOL = "vibe-prefect-pool"

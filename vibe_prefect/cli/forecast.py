@@ -53,36 +53,29 @@ def forecast_run(request: RunRequest) -> int:
     A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
     a server answers anyway.
     """
-    check_folders(request)
-    plan = ready(request.plan, simulate=request.simulate)
+    check_folders(request.options)
+    plan = ready(request.plan, simulate=request.options.simulate)
     screen = err() if request.as_json else out()
-    server = None if request.resume_from is None else find_server(screen, quiet=request.quiet)
-    question = forecast(
-        plan,
-        resume_from=request.resume_from,
-        choice=request.choice,
-        reuse=request.reuse,
-        input_root=request.input_root,
-        output=request.output,
-        look_up=look_up_if_answered,
-    )
+    resumes = request.options.resume_from is not None
+    server = find_server(screen, quiet=request.quiet) if resumes else None
+    question = forecast(plan, request.options, look_up=look_up_if_answered)
     look = asyncio.run(question) if server is None else ask(server, question)
     if request.as_json:
-        print_document(_document(look, request))
+        print_document(_document(look))
         return ExitCode.COMPLETED
     if not request.quiet:
-        print_header(screen, look.compiled, simulated=request.simulate)
-    _print(screen, look, request)
+        print_header(screen, look.compiled, simulated=look.options.simulate)
+    _print(screen, look)
     return ExitCode.COMPLETED
 
 
-def _print(screen: Screen, look: RunForecast, request: RunRequest) -> None:
+def _print(screen: Screen, look: RunForecast) -> None:
     if look.earlier is not None:
         screen.say(f"resumes {one_line(look.earlier.name)}")
     for line in _table(look, screen.limit):
         screen.say(line)
     screen.say(Text.assemble(("dry run", "bold"), f": {look.verdict}; nothing was executed"))
-    for line in [*_facts(look.forecast), *_key_facts(look), *_cost_facts(look, request)]:
+    for line in [*_facts(look.forecast), *_key_facts(look), *_cost_facts(look)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -132,7 +125,7 @@ def _facts(outlook: Forecast) -> list[Text]:
     return lines
 
 
-def _cost_facts(look: RunForecast, request: RunRequest) -> list[Text]:
+def _cost_facts(look: RunForecast) -> list[Text]:
     """Return what models and paid tools would cost, and whether a budget may not be enough."""
     costs = look.costs
     if costs is None:
@@ -140,13 +133,15 @@ def _cost_facts(look: RunForecast, request: RunRequest) -> list[Text]:
     calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
     lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
     lines.append(Text(f"  {_history(costs, look)}"))
-    if request.budget_usd is not None and costs.most.usd is None:
+    if look.options.budget_usd is not None and costs.most.usd is None:
         price_it = "; ".join(costs.price_it)
         lines.append(
             Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
         )
-    tight_usd = request.budget_usd is not None and costs.most.usd is not None and costs.most.usd > request.budget_usd
-    tight_tokens = request.max_tokens is not None and costs.most.tokens > request.max_tokens
+    tight_usd = (
+        look.options.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.options.budget_usd
+    )
+    tight_tokens = look.options.max_tokens is not None and costs.most.tokens > look.options.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
     return lines
@@ -209,12 +204,12 @@ def _steps(outlook: Forecast) -> str:
     return " > ".join([*steps, f"{more:,} more"] if more > 0 else steps)
 
 
-def _document(look: RunForecast, request: RunRequest) -> DryRunDocument:
+def _document(look: RunForecast) -> DryRunDocument:
     outlook, earlier = look.forecast, look.earlier
     path = outlook.critical_path
     return DryRunDocument(
         plan_id=look.compiled.plan.id,
-        simulated=request.simulate,
+        simulated=look.options.simulate,
         resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=str(earlier.id)),
         summary=PlannedSummary(
             total_nodes=len(outlook.nodes),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from vibe_prefect.cli.console import Screen
 from vibe_prefect.cli.environment import ask
@@ -13,10 +14,6 @@ from vibe_prefect.cli.report import EndedRun
 from vibe_prefect.cli.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.text import one_line
 from vibe_prefect.cli.toolbox import command_registry
-from vibe_prefect.selection import EVERYTHING, Choice
-
-if TYPE_CHECKING:
-    from vibe_prefect.operations import ResumedRun
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,9 @@ class ResumeRequest:
 
     as_json: bool
     quiet: bool
-    choice: Choice = EVERYTHING
-    budget_usd: float | None = None
-    max_tokens: int | None = None
+    given: Mapping[str, Any]
+    """Options of the run in place of those that the earlier run had, by name."""
+
     report: Path | None = None
     """Where to write a page about the run."""
 
@@ -48,36 +45,11 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     server = find_server(screen, quiet=request.quiet)
     from vibe_prefect.operations import plan_resume
 
-    resumed = ask(
-        server,
-        plan_resume(
-            request.run,
-            plan=request.plan,
-            budget_usd=request.budget_usd,
-            max_tokens=request.max_tokens,
-            tools=command_registry(),
-        ),
-    )
-    request.choice.check(resumed.plan.compiled)
+    resumed = ask(server, plan_resume(request.run, request.given, plan=request.plan, tools=command_registry()))
+    compiled, options = resumed.plan.compiled, resumed.options
+    options.choice.check(compiled)
     if not request.quiet:
-        print_header(screen, resumed.plan.compiled, simulated=resumed.simulate)
+        print_header(screen, compiled, simulated=options.simulate)
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
-    return execute(_run_request(resumed, request), resumed.plan, screen, server)
-
-
-def _run_request(resumed: ResumedRun, request: ResumeRequest) -> RunRequest:
-    return RunRequest(
-        plan=request.plan or "",
-        simulate=resumed.simulate,
-        concurrency=resumed.concurrency,
-        input_root=resumed.input_root,
-        output=resumed.output,
-        as_json=request.as_json,
-        quiet=request.quiet,
-        resume_from=str(resumed.earlier.id),
-        choice=request.choice,
-        reuse=resumed.reuse,
-        budget_usd=resumed.budget_usd,
-        max_tokens=resumed.max_tokens,
-        report=request.report,
-    )
+    run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
+    return execute(run, resumed.plan, screen, server)

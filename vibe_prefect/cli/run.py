@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -33,7 +33,7 @@ from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
-from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.tools.registry import LLM_TOOL, SHORT_VARIABLE
 from vibe_prefect.user_code import DaemonExecutor
 
@@ -58,27 +58,19 @@ class RunRequest:
     """What the user asked for."""
 
     plan: str
-    simulate: bool
-    concurrency: int | None
-    input_root: Path
-    output: Path
+    options: RunOptions
     as_json: bool
     quiet: bool
-    resume_from: str | None = None
-    choice: Choice = EVERYTHING
-    reuse: Literal["run", "plan"] = "run"
-    budget_usd: float | None = None
-    max_tokens: int | None = None
     report: Path | None = None
     """Where to write a page about the run."""
 
 
 def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
-    check_folders(request)
+    check_folders(request.options)
     check_page(request.report)
-    plan = ready(request.plan, simulate=request.simulate)
-    request.choice.check(plan.compiled)
+    plan = ready(request.plan, simulate=request.options.simulate)
+    request.options.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
 
 
@@ -102,17 +94,17 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
     return ExitCode.FAILED if failed else ExitCode.COMPLETED
 
 
-def check_folders(request: RunRequest) -> None:
+def check_folders(options: RunOptions) -> None:
     """Refuse folders that cannot be what they are meant to be."""
-    if not request.input_root.is_dir():
-        raise UsageError(f"--input-root {str(request.input_root)!r} is not a folder")
-    if request.output.exists() and not request.output.is_dir():
-        raise UsageError(f"--output {str(request.output)!r} is not a folder")
+    if not Path(options.input_root).is_dir():
+        raise UsageError(f"--input-root {options.input_root!r} is not a folder")
+    if Path(options.output).exists() and not Path(options.output).is_dir():
+        raise UsageError(f"--output {options.output!r} is not a folder")
 
 
 def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
     if not request.quiet:
-        print_header(screen, plan.compiled, simulated=request.simulate)
+        print_header(screen, plan.compiled, simulated=request.options.simulate)
         print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
     return execute(request, plan, screen, server)
@@ -165,7 +157,7 @@ class _Run:
         self._screen = screen
         self._server = server
         self._board = Board(len(plan.compiled.nodes))
-        self._view = LiveView(plan.compiled, self._board, request.concurrency) if lively else None
+        self._view = LiveView(plan.compiled, self._board, request.options.concurrency) if lively else None
         self._interruptible = Interruptible(self._stopping, self._give_up)
         self._executor = self._make_executor(plan)
 
@@ -197,18 +189,18 @@ class _Run:
     def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
         from vibe_prefect.executor import WorkflowExecutor
 
-        request = self._request
+        options = self._request.options
         return WorkflowExecutor(
             tool_registry=plan.tools,
-            simulate=Simulate.ALL if request.simulate else Simulate.NEVER,
-            concurrency=request.concurrency,
+            simulate=Simulate.ALL if options.simulate else Simulate.NEVER,
+            concurrency=options.concurrency,
             observers=self._observers(),
-            reuse=request.reuse,
-            input_root=request.input_root.resolve(),
-            output=request.output.resolve(),
+            reuse=options.reuse,
+            input_root=Path(options.input_root).resolve(),
+            output=Path(options.output).resolve(),
             wait_recorded=True,
-            budget_usd=request.budget_usd,
-            max_tokens=request.max_tokens,
+            budget_usd=options.budget_usd,
+            max_tokens=options.max_tokens,
         )
 
     def _observers(self) -> list[RunObserver]:
@@ -245,9 +237,9 @@ class _Run:
         return f"Prefect's embedded server {embedded.ended}, so the run was stopped"
 
     async def _execute_compiled(self) -> ExecutionResult:
-        request = self._request
+        options = self._request.options
         return await self._executor.execute_compiled(
-            self._compiled, resume_from=request.resume_from, choice=request.choice
+            self._compiled, resume_from=options.resume_from, choice=options.choice
         )
 
     def _stopping(self) -> None:
@@ -277,7 +269,7 @@ class _Run:
 
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
-        return EndedRun(self._compiled, result, self._handle, self._request.simulate, url)
+        return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url)
 
     def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
@@ -306,7 +298,7 @@ class _Run:
             resume_command=None if over else resume_command(handle.name),
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
-            simulated=self._request.simulate,
+            simulated=self._request.options.simulate,
         )
         return report_of(self._compiled, result, identity)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -33,7 +34,7 @@ from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.plan_flow import PlanFlow
 from vibe_prefect.engine.plan_parameter import given_plan
-from vibe_prefect.engine.plan_store import plan_parameter
+from vibe_prefect.engine.plan_store import PLAN, plan_parameter
 from vibe_prefect.engine.readiness import check_calls, check_ready
 from vibe_prefect.engine.records import Records, record_namespace
 from vibe_prefect.engine.runner import RunSetup, run_compiled
@@ -47,7 +48,7 @@ from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.progress import RunObserver
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
-from vibe_prefect.selection import Choice
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.redaction import redact_logs
 from vibe_prefect.tools.registry import ToolRegistry
@@ -81,28 +82,24 @@ class RunHandle:
     """Whether Prefect could be told how the run ended."""
 
 
-def _ignore(handle: RunHandle) -> None:
-    """Do nothing with a run."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a caller in the same process adds to the flow's parameters: things that no parameter can hold."""
+@dataclass
+class LocalRun:
+    """A call of the flow in this process: what no parameter can hold goes in, and the run itself comes out."""
 
     compiled: CompiledPlan
     """The plan, compiled."""
 
     tools: ToolRegistry
-    """The tools of this run."""
+    """The tools of the run."""
 
     settings: VibePrefectSettings
-    """The settings of this run."""
+    """The settings of the run."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers."""
 
     observers: Sequence[RunObserver] = ()
-    """Who is told of each step."""
+    """Receivers of each step."""
 
     storage: str | Path | None = None
     """Where records are kept; see `open_store`."""
@@ -110,78 +107,66 @@ class RunOptions:
     seeds: Sequence[Seed] = ()
     """What an earlier run completed, by a checkpoint: kept where the plan still asks for it."""
 
-    announce: Callable[[RunHandle], None] = _ignore
-    """Called when the flow run has begun."""
-
-    executed: Callable[[RunHandle], None] = _ignore
-    """Called when every node has ended, and Prefect will not try the whole run again."""
-
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
+
+    handle: RunHandle | None = None
+    """The run; `None` until the flow run has begun."""
+
+    ended_at: float | None = None
+    """When every node had ended, by `time.monotonic`; `None` before, and while Prefect may try the whole run again."""
+
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set at that time."""
+
+    def end(self, result: ExecutionResult) -> None:
+        """Note that every node has ended, and that Prefect will not try the whole run again."""
+        assert self.handle is not None
+        self.handle.result = result
+        self.ended_at = time.monotonic()
+        self.ended.set()
+
+    @contextmanager
+    def current(self) -> Generator[None]:
+        """Make this the call of the `run_plan` that is called within the block."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
 
 
 PLAN_TAG = "plan:"
 """What comes before the plan's id in the tag of its runs."""
 
-_options: ContextVar[RunOptions | None] = ContextVar("vibe_prefect_run_options", default=None)
-
-
-@contextmanager
-def run_options(options: RunOptions) -> Generator[None]:
-    """Hand options to the `run_plan` that is called within."""
-    token = _options.set(options)
-    try:
-        yield
-    finally:
-        _options.reset(token)
+_current: ContextVar[LocalRun | None] = ContextVar("vibe_prefect_local_run", default=None)
 
 
 async def _run_plan(  # noqa: PLR0913 - the form's fields
     plan: parameters.Plan,
-    resume_from: parameters.ResumeFrom = None,
-    select: parameters.Select = None,
-    exclude: parameters.Exclude = None,
-    refresh: parameters.Refresh = None,
-    reuse: parameters.Reuse = "run",
+    resume_from: parameters.ResumeFrom = DEFAULTS.resume_from,
+    select: parameters.Select = DEFAULTS.select,
+    exclude: parameters.Exclude = DEFAULTS.exclude,
+    refresh: parameters.Refresh = DEFAULTS.refresh,
+    reuse: parameters.Reuse = DEFAULTS.reuse,
     concurrency: parameters.Concurrency = DEFAULTS.concurrency,
-    simulate: parameters.Simulated = False,
+    simulate: parameters.Simulated = DEFAULTS.simulate,
     input_root: parameters.InputRoot = DEFAULTS.input_root,
     output: parameters.Output = DEFAULTS.output,
-    budget_usd: parameters.BudgetUsd = None,
-    max_tokens: parameters.MaxTokens = None,
+    budget_usd: parameters.BudgetUsd = DEFAULTS.budget_usd,
+    max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
-    Args:
-        plan: What to run: a plan; or the name of a stored plan; or the path of a plan file, below the worker's folder.
-        resume_from: Name or id of an earlier run to resume: its completed nodes are reused, also when the plan was
-            edited since; only changed nodes, and those that depend on their outputs, run again.
-        select: Nodes that may run, such as `+blog` or `type:generate`; any other is reused where it has a record, and
-            skipped where it has none.
-        exclude: Nodes that may not run, of those.
-        refresh: Nodes that run again although they have a record.
-        reuse: Records that this run may reuse: `run` for its own and those of the run that it resumes, `plan` for
-            those of every run of the plan with this setting.
-        concurrency: How many nodes may run at once; empty for no limit.
-        simulate: Run every node as a simulation: nothing is called, spent or written.
-        input_root: The only folder that tools may read from. In a deployed run it lies in that of the setting.
-        output: The folder for what the run makes; each run has a folder of its own below it. In a deployed run it lies
-            in that of the setting.
-        budget_usd: US dollars that models and paid tools may cost, reused nodes included; a call that could exceed it
-            is not made.
-        max_tokens: Likewise for tokens, input and output together.
-
-    Returns:
-        What came of it. When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the
-        result.
+    When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the result.
     """
+    given = {name: value for name, value in locals().items() if name != PLAN}
     try:
-        choice = Choice(select, exclude, refresh)
-        request = _Request(resume_from, choice, reuse, concurrency, input_root, output, budget_usd, max_tokens)
-        options = _options.get()
-        if options is None:
-            options, request = await _bounded(plan, request, Simulate.ALL if simulate else Simulate.NEVER)
-        result = await _run(options, request)
+        options = RunOptions().replaced(given)
+        run = _current.get()
+        if run is None:
+            run, options = await _bounded(plan, options)
+        result = await _run(run, options)
     except UsageError as error:
         return _failed(error, str(error))
     if result.status is ExecutionStatus.FAILED:
@@ -209,8 +194,8 @@ def _flow_run() -> FlowRun:
 
 
 def _storage() -> str | Path | None:
-    options = _options.get()
-    return options.storage if options else None
+    run = _current.get()
+    return run.storage if run else None
 
 
 run_plan = PlanFlow(
@@ -226,67 +211,52 @@ run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """The flow's parameters but for the plan."""
-
-    resume_from: str | None
-    choice: Choice
-    reuse: Literal["run", "plan"]
-    concurrency: int | None
-    input_root: str
-    output: str
-    budget_usd: float | None = None
-    max_tokens: int | None = None
-
-
-async def _run(options: RunOptions, request: _Request) -> ExecutionResult:
+async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
-    plan_id = options.compiled.plan.id
+    plan_id = run.compiled.plan.id
     redact_logs()
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id)
-    await check_ready(client, options.compiled, options.tools)
-    earlier = await find_run(client, request.resume_from) if request.resume_from else PastRun.of(flow_run)
+    await check_ready(client, run.compiled, run.tools)
+    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
     first = (await with_root(client, earlier)).first or earlier
-    namespace = record_namespace(first.id, plan_id, shared=request.reuse == "plan")
-    records = Records(await open_store(options.storage, options.settings), namespace)
-    workspace = _workspace(request, plan_id, first)
+    namespace = record_namespace(first.id, plan_id, shared=options.reuse == "plan")
+    records = Records(await open_store(run.storage, run.settings), namespace)
+    workspace = _workspace(options, plan_id, first)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
-    settings = options.settings
-    outlets = Outlets(settings.artifacts if options.artifacts is None else options.artifacts, settings.events)
-    feedback = RunFeedback(client, flow_run, options.compiled, workspace.output_root, outlets, request.concurrency)
+    settings = run.settings
+    outlets = Outlets(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
+    feedback = RunFeedback(client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency)
     setup = RunSetup(
-        tools=options.tools,
+        tools=run.tools,
         workspace=workspace,
         records=records,
-        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(options.seeds),
-        selected=request.choice.selected(options.compiled),
-        refreshed=request.choice.refreshed(options.compiled),
-        handlers=options.handlers,
-        observers=(*feedback.observers, *options.observers),
-        concurrency=request.concurrency,
+        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.seeds),
+        selected=options.choice.selected(run.compiled),
+        refreshed=options.choice.refreshed(run.compiled),
+        handlers=run.handlers,
+        observers=(*feedback.observers, *run.observers),
+        concurrency=options.concurrency,
         first_attempt=flow_run.run_count <= 1,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(options, request, records, flow_run.name),
+        budget=await _budget(run, options, records, flow_run.name),
     )
     with records.hold() as alone:
         if not alone:
             await claim(client, flow_run, namespace)
         await close_dead(client, earlier, flow_run, sure=alone)
-        options.announce(handle)
-        for seed in options.seeds:
+        run.handle = handle
+        for seed in run.seeds:
             await records.write(seed.node_id, seed.key, seed.record)
-        await check_calls(options.compiled, setup)
+        await check_calls(run.compiled, setup)
         async with feedback.following():
-            result, handle.task_runs = await run_compiled(options.compiled, setup)
+            result, handle.task_runs = await run_compiled(run.compiled, setup)
         if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
-            handle.result = result
-            options.executed(handle)
+            run.end(result)
         await feedback.publish(result, records)
     return result
 
@@ -308,27 +278,26 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 
-async def _budget(options: RunOptions, request: _Request, records: Records, run: str) -> Budget | None:
+async def _budget(run: LocalRun, options: RunOptions, records: Records, name: str) -> Budget | None:
     """Return the run's limits, less what the nodes that it keeps have cost."""
-    if request.budget_usd is None and request.max_tokens is None:
+    if not options.is_limited:
         return None
-    spent = await records.spent(options.compiled.nodes.values())
-    return Budget(usd=request.budget_usd, tokens=request.max_tokens, spent=spent, run=run)
+    return options.budget(await records.spent(run.compiled.nodes.values()), name)
 
 
-def _workspace(request: _Request, plan_id: str, first: PastRun) -> Workspace:
+def _workspace(options: RunOptions, plan_id: str, first: PastRun) -> Workspace:
     """Return the run's folders. The one for output stays the same for all runs of a resume chain."""
-    output = run_folder(request.output, plan_id, first if request.reuse == "run" else None)
-    return Workspace(Path(request.input_root).resolve(), output)
+    output = run_folder(options.output, plan_id, first if options.reuse == "run" else None)
+    return Workspace(Path(options.input_root).resolve(), output)
 
 
-def _folders(roots: OperatorRoots, request: _Request) -> dict[str, str]:
-    named: tuple[tuple[Root, str], ...] = (("input_root", request.input_root), ("output", request.output))
+def _folders(roots: OperatorRoots, options: RunOptions) -> dict[str, str]:
+    named: tuple[tuple[Root, str], ...] = (("input_root", options.input_root), ("output", options.output))
     return {name: roots.folder(name, value) for name, value in named}
 
 
-async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple[RunOptions, _Request]:
-    """Return the run's options and its request, of a deployed run within the operator's folders.
+async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOptions]:
+    """Return the run and its options, of a deployed run within the operator's folders.
 
     What was looked up takes its place among the run's parameters, for a resume and for whoever looks for its files.
     """
@@ -339,7 +308,9 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         end_with_main_thread()
     roots = operator_roots(flow_run)
-    found: dict[str, Any] = _folders(roots, request) if roots else {}
+    found: dict[str, Any] = _folders(roots, options) if roots else {}
+    options = options.replaced(found)
+    simulate = Simulate.ALL if options.simulate else Simulate.NEVER
     settings = load_settings()
     tools = configured_registry(settings)
     whole = partial(whole_error, tools=tools, simulate=simulate)
@@ -347,7 +318,6 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
         given = await given_plan(plan, client, roots, whole)
     except PlanError as error:
         raise whole(error) from None
-    request = replace(request, **found)
     if given.origin is not None:
         get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
         found["plan"] = await plan_parameter(given.plan, await open_store(None), client)
@@ -355,4 +325,4 @@ async def _bounded(plan: object, request: _Request, simulate: Simulate) -> tuple
         flow_run.parameters = {**flow_run.parameters, **found}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(given.plan, tools=tools, simulate=simulate, source=given.source)
-    return RunOptions(compiled, tools, settings), request
+    return LocalRun(compiled, tools, settings), options

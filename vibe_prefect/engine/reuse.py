@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.engine.records import Records
-from vibe_prefect.engine.storage import NodeRecord, jsonable
+from vibe_prefect.engine.storage import NodeRecord
 from vibe_prefect.handlers import output_of
+from vibe_prefect.json_text import jsonable
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import AsyncClientContext
 from prefect.settings import get_current_settings
 
-from vibe_prefect.engine.flow import RunHandle
+from vibe_prefect.engine.flow import LocalRun, RunHandle
 from vibe_prefect.engine.prefect_seam import cut_off
 from vibe_prefect.engine.server_failures import explain, without_login
 from vibe_prefect.errors import PlanRunError, UsageError, shorten
@@ -42,23 +42,13 @@ class _NoAnswerError(Exception):
 class RunEnd:
     """Waits for a flow call: as long as its nodes take, and then a bounded time."""
 
-    def __init__(self) -> None:
-        """Make one; no node has ended."""
-        self.handle: RunHandle | None = None
-        """The run whose nodes have all ended, with its result; `None` before."""
-
-        self._begun = asyncio.Event()
-        self._begun_at = 0.0
-
-    def begin(self, handle: RunHandle) -> None:
-        """Note that every node has ended."""
-        self.handle = handle
-        self._begun_at = time.monotonic()
-        self._begun.set()
+    def __init__(self, run: LocalRun) -> None:
+        """Bound the end of a run that has not begun."""
+        self._run = run
 
     def settle_seconds(self) -> float:
         """Return how long to wait for a server that takes in no more task runs, once the flow's call has returned."""
-        return max(LEAST_SETTLE_SECONDS, SETTLE_SECONDS - (time.monotonic() - self._begun_at))
+        return max(LEAST_SETTLE_SECONDS, SETTLE_SECONDS - (time.monotonic() - (self._run.ended_at or 0.0)))
 
     async def outcome(self, call: Coroutine[Any, Any, State[Any]]) -> ExecutionResult:
         """Await the call of the flow and return its result, also where Prefect could not be told about it.
@@ -76,16 +66,17 @@ class RunEnd:
         except UsageError:
             raise
         except Exception as error:
-            if self.handle is None or self.handle.result is None:
+            handle = self._run.handle
+            if handle is None or handle.result is None:
                 raise
-            _warn(self.handle, error)
-            self.handle.reported = False
-            return self.handle.result
+            _warn(handle, error)
+            handle.reported = False
+            return handle.result
         return outcome
 
     async def _bounded(self, call: Coroutine[Any, Any, State[Any]]) -> State[Any]:
         calling = asyncio.create_task(call)
-        begun = asyncio.create_task(self._begun.wait())
+        begun = asyncio.create_task(self._run.ended.wait())
         try:
             await asyncio.wait([calling, begun], return_when=asyncio.FIRST_COMPLETED)
             done, _ = await asyncio.wait([calling], timeout=END_SECONDS)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,62 +17,33 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 
 from vibe_prefect.budget import Budget
-from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.engine.drain import Pace
 from vibe_prefect.engine.limits import RunLimits, global_slots
 from vibe_prefect.engine.loop_watch import watched_loop
-from vibe_prefect.engine.measure import Meter
+from vibe_prefect.engine.record_files import RecordFile
 from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.reuse import ReusableRecords
-from vibe_prefect.engine.scheduler import run_in_order
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, jsonable, plain
-from vibe_prefect.engine.tasks import (
-    NodeJob,
-    Ticket,
-    ToolJob,
-    failure_of,
-    run_node,
-    run_tool,
-    ticket_of,
-)
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord
+from vibe_prefect.engine.tasks import NodeJob, Ticket, ToolJob, run_node, run_tool, ticket_of
 from vibe_prefect.engine.unexecuted import Unexecuted, show_unexecuted
-from vibe_prefect.errors import ToolError
-from vibe_prefect.feedback import (
-    MODEL_KEYS,
-    Failure,
-    ResourceUsage,
-    failure_feedback,
-    replan_suggestion,
-    success_feedback,
-    usage_in,
-)
-from vibe_prefect.handlers import (
-    NodeContext,
-    NodeHandler,
-    as_current,
-    builtin_handler,
-    invoke,
-    is_async,
-    output_of,
-    takes_context,
-)
-from vibe_prefect.models import WorkflowNode, WorkflowNodeType
-from vibe_prefect.progress import RunObserver, notify
+from vibe_prefect.feedback import MODEL_KEYS, Failure, ResourceUsage, usage_in
+from vibe_prefect.handlers import NodeHandler
+from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
+from vibe_prefect.progress import RunObserver
 from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run_state import RunState
+from vibe_prefect.scheduler import run_in_order
 from vibe_prefect.tools.base import ToolResult
-from vibe_prefect.tools.redaction import PiecewiseText, redacted_errors, scrubbed_data
+from vibe_prefect.tools.redaction import PiecewiseText
 from vibe_prefect.tools.registry import ToolRegistry
-from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
-from vibe_prefect.user_code import call_in_thread, contained
 
 NOT_SELECTED = "Not selected, and there is no record of it to keep"
 
 NOT_BEGUN = "The run was cancelled before this node began"
-
-MAX_CAUSES = 10
-"""How many unsatisfied dependencies a skipped node names before it only counts."""
 
 
 @dataclass(frozen=True)
@@ -134,63 +103,47 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
 
 
 class _PlanRun:
-    """One run: the result as it grows, and what the nodes pass on."""
+    """One run: decides about each node, and has its task executed."""
 
     def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace) -> None:
         self.task_runs = 0
         self._pace = pace
         self._compiled = compiled
-        self._graph = compiled.graph
         self._setup = setup
+        self._tools = LocalTools(setup.tools)
         self._limits = RunLimits(setup.concurrency)
-        self._result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
-        self._jobs: dict[str, NodeJob] = {}
+        upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
+        for edge in compiled.edges:
+            upstream[edge.target].append(edge.source)
+        namespace = setup.records.namespace
+        self._state = RunState(
+            compiled,
+            lambda node: NodeJob(node, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt),
+            setup.observers,
+        )
         self._reusable = ReusableRecords(compiled, setup.records)
-        self._task_run_ids: dict[str, UUID] = {}
-        self._tickets: dict[str, Ticket] = {}
-        self._outputs: dict[str, bytes] = {}
-        self._whole: dict[str, bool] = {}
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_before = 0
-        self._upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
-        for edge in compiled.edges:
-            self._upstream[edge.target].append(edge.source)
 
     async def execute(self) -> ExecutionResult:
         """Run every node that can run, and return the result."""
-        begun = time.perf_counter()
         self._task = asyncio.current_task()
         self._cancelled_before = self._task.cancelling() if self._task is not None else 0
-        result = self._result
         if self._setup.goes_on:
             await self._reusable.read(lambda id: not self._refreshes(id))
-        reused = len(self._reusable)
-        result.status = ExecutionStatus.RUNNING
-        compiled = self._compiled
-        if self._setup.first_attempt:
-            self._notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
-        else:
+        self._state.begin(len(self._reusable) if self._setup.first_attempt else None)
+        if not self._setup.first_attempt:
             await self._pace.begin()
         try:
             with watched_loop(self._compiled.nodes):
-                await run_in_order(self._graph.waits, self._run)
+                await run_in_order(self._compiled.graph.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
             raise
-        result.node_results = {id: result.node_results[id] for id in self._compiled.nodes}
-        failed = result.count(ExecutionStatus.FAILED)
-        result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
-        result.total_duration = time.perf_counter() - begun
-        result.completed_at = now_iso()
-        result.parallel_efficiency = result.calculate_parallel_efficiency()
-        if not failed or self._setup.last_attempt:
-            self._notify(lambda it: it.run_finished(result))
+        result = self._state.end()
+        if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
+            self._state.notify(lambda it: it.run_finished(result))
         return result
-
-    def _notify(self, call: Callable[[RunObserver], object]) -> None:
-        """Call the observers; their time is not that of the node that may be at work."""
-        with paused_clock():
-            notify(self._setup.observers, call)
 
     def _selected(self, id: str) -> bool:
         return self._setup.selected is None or id in self._setup.selected
@@ -201,47 +154,48 @@ class _PlanRun:
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; what goes wrong around its work fails this node and no other."""
-        job = NodeJob(self._compiled.nodes[id], self._setup.records.namespace, self._work)
+        job = self._state.runs[id]
         try:
             await self._run_node(job)
         except Exception as error:
-            if id in self._result.node_results:
+            if self._state.has_ended(id):
                 raise
             get_run_logger().warning("The node %r failed before or after its work", id, exc_info=True)
-            self._start(job.node, job.meter)
-            self._fail(job, job.failure or failure_of(error))
+            self._state.start(job)
+            self._state.fail(job, job.failure or failure_of(error))
 
     async def _run_node(self, job: NodeJob) -> None:
         node, id = job.node, job.node.id
         await self._keep_pace()
-        causes = list(dict.fromkeys(self._unsatisfied(id)))
-        if causes:
-            self._skip(id, _unsatisfied_message(causes))
+        obstacle = self._state.obstacle(id)
+        if obstacle is not None:
+            self._skip(job, obstacle)
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
         if id in self._reusable:
-            self._keep(node)
+            self._show(job, Unexecuted.KEPT)
+            self._complete(job, self._reusable.pop(id), reused=True)
             return
         if not self._selected(id):
-            self._skip(id, NOT_SELECTED)
+            self._skip(job, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
         async with self._limits.slot(), AsyncExitStack() as held:
             try:
                 await held.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
-                job.work = partial(self._refuse, error)
+                job.attempt = partial(self._refuse, error)
             await self._keep_pace()
-            self._jobs[id] = job
-            state = await run_node(job, self._upstream_runs(id))
-        self._note_run(id, state)
+            state = await run_node(job, [ticket for _, ticket in self._upstream(job)])
+        assert state.state_details.task_run_id is not None
+        self._note(job, state.state_details.task_run_id, ticket_of(state))
         self._stop_if_cancelled()
         if state.is_completed():
             sealed = await state.aresult()
-            self._complete(node, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
+            self._complete(job, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
         else:
-            self._fail(job, _failure(job, state))
+            self._state.fail(job, _failure(job, state))
 
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
@@ -254,180 +208,96 @@ class _PlanRun:
         if self._task is not None and self._task.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
 
-    def _upstream_runs(self, id: str) -> list[Ticket]:
-        return [self._tickets[source] for source in self._upstream[id] if source in self._tickets]
+    def _upstream(self, job: NodeJob) -> list[tuple[UUID, Ticket]]:
+        return [ended for id in job.upstream if (ended := self._state.runs[id].ended) is not None]
 
-    def _note_run(self, id: str, state: State[Any]) -> None:
-        assert state.state_details.task_run_id is not None
-        self._note(id, state.state_details.task_run_id, ticket_of(state))
-
-    def _note(self, id: str, task_run_id: UUID, ticket: Ticket) -> None:
+    def _note(self, job: NodeJob, task_run_id: UUID, ticket: Ticket) -> None:
         self.task_runs += 1
-        self._jobs.pop(id, None)
-        self._task_run_ids[id] = task_run_id
-        self._tickets[id] = ticket
+        job.ended = task_run_id, ticket
 
-    def _keep(self, node: CompiledNode) -> None:
-        """Take a node over from an earlier run."""
-        self._show(node.id, Unexecuted.KEPT)
-        self._complete(node, self._reusable.pop(node.id), reused=True)
-
-    def _show(self, id: str, why: Unexecuted, message: str | None = None) -> None:
+    def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None) -> None:
         """Tell Prefect of a node that is not executed."""
-        upstream = [self._task_run_ids[source] for source in self._upstream[id] if source in self._task_run_ids]
-        self._note(id, *show_unexecuted(self._compiled.nodes[id], why, upstream, message))
+        upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
+        self._note(job, *show_unexecuted(job.node, why, upstream, message))
 
-    def _status(self, id: str) -> ExecutionStatus:
-        return self._result.node_results[id].status
-
-    def _unsatisfied(self, id: str) -> Iterator[str]:
-        """Yield `<id> <status>` for what a node needs and did not get: parent, dependencies, what is below them."""
-        parent = self._graph.nodes[id].parent
-        if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
-            yield f"{parent} {self._status(parent)}"
-        for dependency in self._graph.awaited(id):
-            if not self._is_whole(dependency):
-                yield from self._broken(dependency)
-
-    def _is_whole(self, id: str) -> bool:
-        """Tell whether a node and all below it completed; all of them have finished."""
-        if id not in self._whole:
-            members = (id, *self._graph.below(id))
-            self._whole[id] = all(self._status(member) is ExecutionStatus.COMPLETED for member in members)
-        return self._whole[id]
-
-    def _broken(self, id: str) -> Iterator[str]:
-        """Yield the topmost nodes, from a dependency downwards, that did not complete."""
-        for member in (id, *self._graph.below(id)):
-            parent = self._graph.nodes[member].parent
-            below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
-            if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
-                yield f"{member} {self._status(member)}"
-
-    def _skip(self, id: str, error: str) -> None:
-        self._show(id, Unexecuted.SKIPPED, error)
-        self._finish(self._compiled.nodes[id].node, NodeResult(id, ExecutionStatus.SKIPPED, error=error))
+    def _skip(self, job: NodeJob, error: str) -> None:
+        self._show(job, Unexecuted.SKIPPED, error)
+        self._state.skip(job, error)
 
     def _cancel_rest(self) -> None:
         """Tell Prefect that the nodes are cancelled of which it has no task run: it tells of the others itself."""
-        for id in (id for group in self._compiled.groups for id in group):
-            begun = id in self._jobs and self._jobs[id].task_run_id is not None
-            if id not in self._tickets and not begun:
-                self._show(id, Unexecuted.CANCELLED, NOT_BEGUN)
+        for job in (self._state.runs[id] for group in self._compiled.groups for id in group):
+            if job.ended is None and job.task_run_id is None:
+                self._show(job, Unexecuted.CANCELLED, NOT_BEGUN)
 
-    def _complete(self, node: CompiledNode, record: NodeRecord, *, reused: bool) -> None:
+    def _complete(self, job: NodeJob, record: NodeRecord, *, reused: bool) -> None:
         result = NodeResult(
-            node.id,
+            job.node.id,
             ExecutionStatus.COMPLETED,
             result=record["result"],
             duration=record["duration"],
             started_at=record["started_at"],
             reused=reused,
         )
-        output = self._outputs[node.id] = jsonable(node.id, output_of(record["result"]))
+        self._state.complete(job, result, usage_of_record(record))
         if not reused:
-            self._reusable.note_executed(node.id, output)
-        self._learn(node.id, success_feedback(result, node.node.estimated_duration, usage_of_record(record)))
-        self._finish(node.node, result, reused=reused)
+            self._reusable.note_executed(job.node.id, job.output)
 
-    def _fail(self, job: NodeJob, failure: Failure) -> None:
-        node = job.node
-        result = NodeResult(
-            node.id,
-            ExecutionStatus.FAILED,
-            error=failure.message,
-            duration=job.meter.duration,
-            started_at=job.meter.started_at or now_iso(),
-        )
-        self._learn(node.id, failure_feedback(result, failure, node.node.estimated_duration, job.meter.usage))
-        self._finish(node.node, result)
-
-    def _learn(self, id: str, feedback: dict[str, Any]) -> None:
-        self._result.add_feedback(id, feedback)
-        suggestion = replan_suggestion(id, feedback)
-        if suggestion is not None:
-            self._result.suggest_replan(suggestion)
-        added = self._result.replan_suggestions[-1] if suggestion is not None else None
-        self._notify(lambda it: it.feedback_recorded(id, feedback, added))
-
-    def _finish(self, node: WorkflowNode, result: NodeResult, *, reused: bool = False) -> None:
-        self._result.add_node_result(result)
-        self._notify(lambda it: (it.node_reused if reused else it.node_finished)(node, result))
-
-    async def _work(self, job: NodeJob) -> NodeRecord:
-        """Do one attempt at a node."""
-        node, meter = job.node, job.meter
-        self._start(node, meter)
-        with meter, redacted_errors():
-            returned = await self._handle(node, meter)
-            result = scrubbed_data(plain(jsonable(node.id, returned)))
-            meter.charge_result(result)
-        record = NodeRecord(
-            schema=RECORD_SCHEMA,
-            result=result,
-            duration=meter.duration,
-            started_at=meter.started_at or now_iso(),
-            attempts=meter.attempts,
-            cpu_time=meter.cpu_time,
-            memory_usage=meter.memory_usage,
-            cpu_scope=meter.usage.scope,
-            files=await self._setup.records.files.made_by(node.id, result),
-        )
-        if meter.calls:
-            used = meter.usage
-            record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
-        return record
+    async def _attempt(self, job: NodeJob) -> NodeRecord:
+        """Make one attempt at a node, and return the record of what came of it."""
+        self._state.start(job)
+        setup, id = self._setup, job.node.id
+        services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
+        work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
+        outcome = await execute_node(work, services)
+        if outcome.error is not None:
+            raise outcome.error
+        return record_of(outcome, await setup.records.files.made_by(id, outcome.result))
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""
-        self._start(job.node, job.meter)
+        self._state.start(job)
         with job.meter:
             raise error
 
-    def _start(self, node: CompiledNode, meter: Meter) -> None:
-        if not meter.attempts:
-            self._notify(lambda it: it.node_started(node.node))
+    def _reporter(self, job: NodeJob) -> Callable[[float | None, str], None] | None:
+        """Return what takes a report of a node's progress; `None` where nobody listens."""
+        shown, node = PiecewiseText(), job.node.node
 
-    def _report(self, node: WorkflowNode, shown: PiecewiseText, fraction: float | None, message: str) -> None:
-        text = shown.next(message)
-        self._notify(lambda it: it.node_progressed(node, fraction, text))
+        def report(fraction: float | None, message: str) -> None:
+            text = shown.next(message)
+            self._state.notify(lambda it: it.node_progressed(node, fraction, text))
 
-    async def _handle(self, node: CompiledNode, meter: Meter) -> Any:
-        own = self._setup.handlers.get(node.node.type) if node.backing is Backing.HANDLER else None
-        handler: NodeHandler = own or builtin_handler
-        context = self._context(node, meter)
-        arguments: tuple[Any, ...] = (node.node, context) if takes_context(handler) else (node.node,)
-        with contained(), as_current(context):
-            if is_async(handler):
-                return await handler(*arguments)
-            returned = await call_in_thread(meter.in_thread, handler, *arguments)
-            return await returned if inspect.isawaitable(returned) else returned
+        return report if self._setup.observers else None
 
-    def _context(self, node: CompiledNode, meter: Meter) -> NodeContext:
-        async def call(name: str, inputs: dict[str, Any]) -> ToolResult:
-            self.task_runs += 1
-            try:
-                outcome = await run_tool(ToolJob(name, lambda: invoke(name, inputs, context)))
-            except ToolError as error:
-                meter.charge(error.usage)
-                raise
-            meter.charge(outcome.metadata.get("usage"))
-            return outcome
+    async def _call_tool(self, name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+        self.task_runs += 1
+        return await run_tool(ToolJob(name, call))
 
-        context = NodeContext(
-            plan_id=self._compiled.plan.id,
-            node=node.node,
-            vibe=self._compiled.plan.source_vibe,
-            previous_outputs={id: plain(self._outputs[id]) for id in node.dependencies},
-            workspace=self._setup.workspace.for_node(node.id),
-            tools=self._setup.tools,
-            simulated=node.backing is Backing.SIMULATION,
-            caller=call,
-            key=node.key,
-            budget=self._setup.budget,
-            report_progress=partial(self._report, node.node, PiecewiseText()) if self._setup.observers else None,
-        )
-        return context
+
+def record_of(outcome: NodeOutcome, files: Sequence[RecordFile]) -> NodeRecord:
+    """Return the record of a node that completed.
+
+    Args:
+        outcome: Outcome of its last attempt.
+        files: The files that it made.
+    """
+    meter = outcome.meter
+    record = NodeRecord(
+        schema=RECORD_SCHEMA,
+        result=outcome.result,
+        duration=meter.duration,
+        started_at=meter.started_at or now_iso(),
+        attempts=meter.attempts,
+        cpu_time=meter.cpu_time,
+        memory_usage=meter.memory_usage,
+        cpu_scope=meter.usage.scope,
+        files=files,
+    )
+    if meter.calls:
+        used = meter.usage
+        record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
+    return record
 
 
 def usage_of_record(record: NodeRecord) -> ResourceUsage:
@@ -436,11 +306,6 @@ def usage_of_record(record: NodeRecord) -> ResourceUsage:
     calls = [call for call in (record.get("usage") or told,) if call is not None]
     usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
     return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)
-
-
-def _unsatisfied_message(causes: list[str]) -> str:
-    more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-    return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}"
 
 
 def _failure(job: NodeJob, state: State[Any]) -> Failure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,13 +16,12 @@ from prefect.results import aresolve_result_storage
 from prefect.serializers import Serializer
 from prefect.settings import get_current_settings
 from pydantic import PrivateAttr
-from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+from pydantic_core import from_json, to_json
 
-from vibe_prefect.encodings import well_formed
 from vibe_prefect.engine.block_reads import read_if_there
 from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
-from vibe_prefect.errors import RecordStorageError, ResultTypeError, shorten
+from vibe_prefect.errors import RecordStorageError, shorten
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
@@ -387,29 +385,3 @@ def _namespace_and_node(key: str) -> tuple[str, str]:
     """Return what `record_path` made a key of; a storage may put its own folder before it."""
     namespace, name = key.replace("\\", "/").split("/")[-2:]
     return namespace, name.rpartition("-")[0]
-
-
-def jsonable(node_id: str, result: Any) -> bytes:
-    """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
-
-    Texts become well-formed: half an emoji in what a server answered must not cost the whole answer.
-
-    Raises:
-        ResultTypeError: The result holds something that JSON cannot, with the node and the type.
-    """
-    try:
-        try:
-            return to_json(result)
-        except (PydanticSerializationError, ValueError):
-            written = json.dumps(to_jsonable_python(result), ensure_ascii=False)
-            return to_json(json.loads(well_formed(written)))
-    except (PydanticSerializationError, ValueError) as error:
-        raise ResultTypeError(
-            f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "
-            "return dicts, lists, text, numbers, and a file reference for media"
-        ) from error
-
-
-def plain(content: bytes) -> Any:
-    """Return the JSON data in bytes that `jsonable` made."""
-    return from_json(content)

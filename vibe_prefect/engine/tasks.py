@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 from uuid import UUID
@@ -23,14 +23,13 @@ from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
-from vibe_prefect.engine.measure import Meter
 from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
-from vibe_prefect.errors import ShownError, ToolError, UserExitError
-from vibe_prefect.feedback import Failure
+from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.models import WorkflowNodeType
-from vibe_prefect.sendable import MAX_ERROR, sendable, shown, text_of
-from vibe_prefect.templates import InvalidTemplateError
+from vibe_prefect.node_work import failure_of, is_retryable
+from vibe_prefect.run_state import NodeRun
+from vibe_prefect.sendable import shown
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 from vibe_prefect.user_code import contained
@@ -49,34 +48,31 @@ CANCELLED = "Cancelled"
 STOPPED = "The run was cancelled while this node was at work"
 
 
-@dataclass
-class NodeJob:
-    """One node's way through its Prefect task, over all attempts."""
-
-    node: CompiledNode
-    """The node."""
+@dataclass(kw_only=True)
+class NodeJob(NodeRun):
+    """A node's work as a Prefect task."""
 
     namespace: str
     """Namespace of its record."""
 
-    work: Callable[[NodeJob], Awaitable[NodeRecord]]
-    """Does one attempt."""
+    upstream: tuple[str, ...]
+    """Ids of the nodes from which an edge of the plan leads here."""
+
+    attempt: Callable[[NodeJob], Awaitable[NodeRecord]]
+    """Makes one attempt."""
 
     refresh: bool = False
     """Whether it is executed even where there is a record."""
 
-    meter: Meter = field(default_factory=Meter)
-    """What the attempts used."""
-
-    failure: Failure | None = None
-    """Why the last attempt failed."""
-
     task_run_id: UUID | None = None
     """Id of its task run, from the moment on from which Prefect tells the server of it whatever happens."""
 
+    ended: tuple[UUID, Ticket] | None = None
+    """Id of its task run and what draws edges from it; `None` until that has ended."""
+
     @property
     def name(self) -> str:
-        """What the task run is called."""
+        """Name of the task run."""
         return self.node.id
 
 
@@ -192,7 +188,7 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
 
 async def _attempt(job: NodeJob) -> Sealed | State[Any]:
     try:
-        return Sealed(await job.work(job))
+        return Sealed(await job.attempt(job))
     except asyncio.CancelledError:
         if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
             raise
@@ -205,31 +201,14 @@ async def _attempt(job: NodeJob) -> Sealed | State[Any]:
         raise made from None
 
 
-def failure_of(error: Exception) -> Failure:
-    """Return why a node failed that raised an error."""
-    text = sendable(text_of(error), MAX_ERROR)
-    if isinstance(error, ToolError):
-        return Failure(_type_of(error), text, error.quality, error.evidence)
-    return Failure(_type_of(error), text)
-
-
-def _type_of(error: Exception) -> str:
-    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
-    if isinstance(error, UserExitError):
-        return error.kind
-    return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
-
-
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
-    error = state.data
-    if isinstance(error, InvalidTemplateError):  # its inputs are the same in each attempt
+    error: object = state.data
+    if not is_retryable(error):
         return False
-    if not isinstance(error, ToolError):
-        return True
-    if error.retryable and error.retry_after:
+    if isinstance(error, ToolError) and error.retry_after:
         await asyncio.sleep(min(error.retry_after, MAX_WAITING))
-    return error.retryable
+    return True
 
 
 def tags_of(node: CompiledNode, given: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vibe_prefect.compiler import CompiledPlan
 from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
@@ -14,7 +14,7 @@ from vibe_prefect.forecast import forecast as forecast_nodes
 from vibe_prefect.operations._lookup import Lookup, as_today, look_up, look_up_blocks
 from vibe_prefect.operations._plans import CheckedPlan
 from vibe_prefect.preflight import call_problems
-from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.tools.keysources import KeySource
 from vibe_prefect.tools.workspace import Workspace
 
@@ -35,6 +35,9 @@ class RunForecast:
 
     forecast: Forecast
     """Fate of each node, and why."""
+
+    options: RunOptions = field(default_factory=RunOptions)
+    """The options that the run would have."""
 
     earlier: PastRun | None = None
     """The run that it resumes."""
@@ -78,48 +81,36 @@ class RunForecast:
         return "\n".join(lines)
 
 
-async def forecast(  # noqa: PLR0913 - options by keyword
-    plan: CheckedPlan,
-    *,
-    resume_from: str | None = None,
-    choice: Choice = EVERYTHING,
-    reuse: Literal["run", "plan"] = "run",
-    input_root: str | Path = ".",
-    output: str | Path = "outputs",
-    look_up: LookUp = look_up,
-) -> RunForecast:
+async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look_up: LookUp = look_up) -> RunForecast:
     """Tell what a run of a plan would do, and execute nothing.
 
     The Prefect server is asked only where something is paid for or a key is in a block, or to resume a run.
 
     Args:
         plan: The plan, as `validate` returns it.
-        resume_from: Name or id of the run to resume.
-        choice: Which nodes may run, and which run although they have a record.
-        reuse: Whose records it may reuse; `plan` for those of all runs of the plan.
-        input_root: The only folder that tools may read from.
-        output: The folder for what runs make.
+        options: The run's options; their defaults where it is left out.
         look_up: Asks the server for earlier costs and Secret blocks.
 
     Raises:
         UnknownRunError: The server does not know the run to resume.
         SelectionError: A selector does not parse, or matches nothing.
     """
-    earlier = await _earlier(resume_from)
-    nodes = await _nodes(plan, earlier, choice, reuse, output)
+    options = options or RunOptions()
+    earlier = await _earlier(options.resume_from)
+    nodes = await _nodes(plan, earlier, options)
     runs = nodes.ids(Action.RUN)
     keys = plan.tools.key_sources({tool.name for tool in nodes.tools})
     if earlier is None:
         lookup = await look_up(plan, paying_nodes(plan.compiled, runs, plan.tools), _blocks(keys))
     else:
         lookup = await _look_up_run(plan, earlier, _blocks(keys))
-    lacks = await call_problems(plan.compiled, runs, plan.tools, _workspace(input_root, output))
+    lacks = await call_problems(plan.compiled, runs, plan.tools, _workspace(options))
     costs = cost_forecast(plan.compiled, runs, plan.tools, lookup.paid)
-    return RunForecast(plan.compiled, nodes, earlier, costs, keys, lacks, lookup)
+    return RunForecast(plan.compiled, nodes, options, earlier, costs, keys, lacks, lookup)
 
 
-def _workspace(input_root: str | Path, output: str | Path) -> Workspace:
-    return Workspace(Path(input_root).resolve(), Path(output).resolve())
+def _workspace(options: RunOptions) -> Workspace:
+    return Workspace(Path(options.input_root).resolve(), Path(options.output).resolve())
 
 
 async def _earlier(reference: str | None) -> PastRun | None:
@@ -130,12 +121,11 @@ async def _earlier(reference: str | None) -> PastRun | None:
     return await earlier_run(reference)
 
 
-async def _nodes(
-    plan: CheckedPlan, earlier: PastRun | None, choice: Choice, reuse: str, output: str | Path
-) -> Forecast:
-    compiled = plan.compiled
-    looks = earlier is not None or reuse == "plan"
-    kept = await _kept(compiled, None if reuse == "plan" else earlier, output) if looks else None
+async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions) -> Forecast:
+    compiled, choice = plan.compiled, options.choice
+    shares = options.reuse == "plan"
+    looks = earlier is not None or shares
+    kept = await _kept(compiled, None if shares else earlier, options.output) if looks else None
     return forecast_nodes(
         compiled,
         kept.ids if kept else (),
@@ -147,7 +137,7 @@ async def _nodes(
     )
 
 
-async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str | Path) -> KeptNodes:
+async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) -> KeptNodes:
     """Return what the run would find: the records of the run that it resumes, or those that the plan's runs share."""
     from vibe_prefect.engine.outlook import kept_nodes
     from vibe_prefect.engine.past_run import run_folder

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from prefect.client.orchestration import get_client
 
 from vibe_prefect.engine.lineage import find_run, newest_run
+from vibe_prefect.engine.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.storage import open_store
 from vibe_prefect.errors import UnknownRunError
@@ -16,9 +18,12 @@ from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
 from vibe_prefect.results import ExecutionResult
-from vibe_prefect.selection import EVERYTHING, Choice
+from vibe_prefect.run_options import RunOptions
 from vibe_prefect.settings import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
+
+KEPT = ("simulate", "reuse", "input_root", "output", "budget_usd", "max_tokens")
+"""Options of the earlier run that a resume takes over, unless it is given others; which nodes run is chosen again."""
 
 
 @dataclass(frozen=True)
@@ -31,97 +36,78 @@ class ResumedRun:
     plan: CheckedPlan
     """What to run."""
 
-    simulate: bool
-    """Whether every node is simulated."""
-
-    concurrency: int | None
-    """How many nodes may run at once; `None` for no limit."""
-
-    input_root: Path
-    """The only folder that tools may read from."""
-
-    output: Path
-    """The folder for what runs make."""
-
-    reuse: Literal["run", "plan"]
-    """Whose records it may reuse."""
-
-    budget_usd: float | None
-    """US dollars that it may cost, reused nodes included; `None` for no limit."""
-
-    max_tokens: int | None
-    """Tokens that it may use, likewise."""
+    options: RunOptions
+    """The options of the run that resumes it."""
 
 
 async def plan_resume(
     run: str | None = None,
+    given: Mapping[str, Any] | None = None,
     *,
     plan: WorkflowPlan | str | Path | None = None,
-    budget_usd: float | None = None,
-    max_tokens: int | None = None,
     tools: ToolRegistry | None = None,
 ) -> ResumedRun:
     """Return what resuming a run would run, and with which options; see `resume`."""
     earlier = await _find(run)
-    settings, parameters = load_settings(), earlier.parameters
-    input_root, output = parameters.input_root or settings.input_root, earlier.named_output
-    if (roots := earlier.roots) is not None:
-        input_root, output = roots.folder("input_root", input_root), roots.folder("output", output)
+    options = _options(earlier, given or {})
     own = earlier if plan is not None else await earlier.with_plan(await open_store(None))
     again = own.plan if plan is None else plan
     if again is None:
         raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
-    given = parameters.model_fields_set
-    return ResumedRun(
-        earlier,
-        validate(again, simulate=parameters.simulate, tools=configured_tools() if tools is None else tools),
-        simulate=parameters.simulate,
-        concurrency=parameters.concurrency if "concurrency" in given else settings.concurrency,
-        input_root=Path(input_root),
-        output=Path(output),
-        reuse=parameters.reuse,
-        budget_usd=budget_usd or parameters.budget_usd,
-        max_tokens=max_tokens or parameters.max_tokens,
-    )
+    tools = configured_tools() if tools is None else tools
+    return ResumedRun(earlier, validate(again, simulate=options.simulate, tools=tools), options)
 
 
-async def resume(  # noqa: PLR0913 - options by keyword
+async def resume(
     run: str | None = None,
+    given: Mapping[str, Any] | None = None,
     *,
     plan: WorkflowPlan | str | Path | None = None,
-    choice: Choice = EVERYTHING,
-    budget_usd: float | None = None,
-    max_tokens: int | None = None,
     tools: ToolRegistry | None = None,
 ) -> ExecutionResult:
     """Run the rest of an earlier run with the options that it had: its completed nodes are reused.
 
     Args:
         run: Its name or id; `None` for the newest run, unless that has completed.
+        given: Options in place of those that the earlier run had, by their names in `RunOptions`, such as `budget_usd`
+            or `refresh`.
         plan: The plan or plan file to resume it with, edited since; by default its own plan.
-        choice: Which nodes may run, and which run although they have a record.
-        budget_usd: US dollars that it may cost, reused nodes included; by default as much as the earlier run had.
-        max_tokens: Likewise for tokens.
         tools: The tools that nodes may name; by default those that the settings configure.
 
     Raises:
         UnknownRunError: The Prefect server does not know the run, it has no plan, or the newest run has completed.
-        UsageError: A deployed run named folders that lie outside those of the settings here.
+        UsageError: An option cannot be what it is, or a deployed run named folders that lie outside those of the
+            settings here.
         PlanError: The plan cannot run as written; nothing was executed.
     """
-    resumed = await plan_resume(run, plan=plan, budget_usd=budget_usd, max_tokens=max_tokens, tools=tools)
+    resumed = await plan_resume(run, given, plan=plan, tools=tools)
+    options = resumed.options
     executor = WorkflowExecutor(
         tool_registry=resumed.plan.tools,
-        simulate=simulation(simulate=resumed.simulate),
-        concurrency=resumed.concurrency,
-        reuse=resumed.reuse,
-        input_root=resumed.input_root,
-        output=resumed.output,
-        budget_usd=resumed.budget_usd,
-        max_tokens=resumed.max_tokens,
+        simulate=simulation(simulate=options.simulate),
+        concurrency=options.concurrency,
+        reuse=options.reuse,
+        input_root=Path(options.input_root),
+        output=Path(options.output),
+        budget_usd=options.budget_usd,
+        max_tokens=options.max_tokens,
     )
-    compiled = resumed.plan.compiled
-    return await executor.execute_compiled(compiled, resume_from=str(resumed.earlier.id), choice=choice)
+    return await executor.execute_compiled(
+        resumed.plan.compiled, resume_from=options.resume_from, choice=options.choice
+    )
+
+
+def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:
+    """Return the earlier run's options with the given ones; the folders of a deployed run lie in those of the settings."""
+    parameters = earlier.parameters
+    kept = {name: value for name in KEPT if (value := getattr(parameters, name)) not in (None, "")}
+    if "concurrency" in parameters.model_fields_set:  # where it is none, there was no limit
+        kept["concurrency"] = parameters.concurrency
+    options = load_settings().run_options.replaced({**kept, **given, "resume_from": str(earlier.id)})
+    if (roots := earlier.roots) is None:
+        return options
+    folders: tuple[Root, ...] = ("input_root", "output")
+    return options.replaced({name: roots.folder(name, getattr(options, name)) for name in folders})
 
 
 async def _find(reference: str | None) -> PastRun:

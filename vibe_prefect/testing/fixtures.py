@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.testing.offline import run_offline
 from vibe_prefect.testing.scripted import ScriptedModel
-from vibe_prefect.testing.server import used_server
 from vibe_prefect.tools.registry import ToolRegistry
 
 RunPlan = Callable[..., ExecutionResult]
@@ -47,6 +45,8 @@ def plan_server_settings() -> Mapping[str, str]:
 @pytest.fixture(scope="session")
 def plan_server(tmp_path_factory: pytest.TempPathFactory, plan_server_settings: Mapping[str, str]) -> Generator[str]:
     """The API address of a real Prefect server, one for the session; this process talks to it, too."""
+    from vibe_prefect.testing.server import used_server
+
     with used_server(tmp_path_factory.mktemp("plan-server"), settings=plan_server_settings) as api:
         yield api
 
@@ -56,6 +56,8 @@ def run_plan_on_server(plan_server: str, tmp_path: Path) -> RunPlan:  # noqa: AR
     """Runs a plan as a Prefect flow run on a real server; records and outputs are in the test's own `tmp_path`."""
 
     def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:
+        from vibe_prefect.executor import WorkflowExecutor
+
         fields: dict[str, Any] = {"simulate": "never", "storage": tmp_path / "records"}
         fields |= {"input_root": tmp_path, "output": tmp_path / "outputs"}
         executor = WorkflowExecutor(tool_registry=tools, **(fields | options))

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
-
 from vibe_prefect.engine.server_process import HOST, await_answer, server_process
 
 START_BOUND = 300.0
@@ -55,6 +53,8 @@ def used_server(home: Path, *, settings: Mapping[str, str] | None = None) -> Gen
     Yields:
         The address of its API.
     """
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+
     with running_server(home / "server", settings=settings) as api:
         client: dict[Any, Any] = {
             PREFECT_API_URL: api,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import unicodedata
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from vibe_prefect.regular_files import open_regular
 
@@ -46,6 +48,16 @@ class RunFiles:
         self._below: dict[str, dict[str, str]] = {}
         self._written: dict[str, dict[str, None]] = {}
         self._hashes: dict[Path, tuple[_Signature, str]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process is sent: a copy, in which later claims of this process are missing."""
+        with self._lock:
+            return {name: deepcopy(value) for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Fill the copy."""
+        self._lock = Lock()
+        vars(self).update(state)
 
     def claim(self, path: str, node: str, *, folder: bool = False) -> Clash | None:
         """Make a node the owner of a path, unless another node has it.
