@@ -34,7 +34,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.compiler import MAX_RETRY_DELAY, resolve_policy
 from vibe_prefect.errors import Position
-from vibe_prefect.graph import DataPath
+from vibe_prefect.plan_tree import DataPath
 from vibe_prefect.templates import LITERAL_BRACES
 
 ROOT = Path(__file__).parents[1]

@@ -26,18 +26,8 @@ from vibe_prefect import (
     compile_plan,
     tool,
 )
-from vibe_prefect.handlers import (
-    builtin_handler,
-    fill_inputs,
-    invoke,
-    is_async,
-    output_of,
-    raw_inputs,
-    simulate,
-    takes_context,
-    tool_inputs,
-    tool_of,
-)
+from vibe_prefect.handlers import builtin_handler, fill_inputs, invoke, is_async, output_of, simulate, takes_context
+from vibe_prefect.node_tools import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.templates import InvalidTemplateError, template_values
 from vibe_prefect.tools import TemplateText
 

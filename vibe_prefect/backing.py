@@ -8,9 +8,9 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from vibe_prefect.graph import DataPath
-from vibe_prefect.handlers import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType
+from vibe_prefect.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.plan_tree import DataPath
 from vibe_prefect.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.templates import walk_templates
 from vibe_prefect.tools.base import Tool, ToolTraits

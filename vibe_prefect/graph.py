@@ -18,7 +18,7 @@ from typing import Protocol
 
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean
 from vibe_prefect.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.plan_tree import DataPath, TreeNode, tree_nodes
+from vibe_prefect.plan_tree import DataPath, TreeNode, dotted, tree_nodes
 
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ID_RULE = "letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
@@ -378,8 +378,3 @@ def _groups(
     for id in nodes:
         groups[level[(id, False)]].append(id)
     return tuple(tuple(group) for group in groups)
-
-
-def dotted(path: DataPath) -> str:
-    """Return a path as people write it, such as `root_nodes[0].children[2]`."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")

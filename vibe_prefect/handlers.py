@@ -14,11 +14,12 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.errors import ToolError
 from vibe_prefect.feedback import judged_evidence, judged_quality
 from vibe_prefect.models import Vibe, WorkflowNode, WorkflowNodeType
+from vibe_prefect.node_tools import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.template_filling import fill_in_all
 from vibe_prefect.templates import template_values
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, ToolTraits, inputs_of_format
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
 from vibe_prefect.tools.redaction import redacted_errors, scrubbed_data
-from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
+from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 RESULT_TYPES = {
@@ -195,32 +196,6 @@ async def simulate(node: WorkflowNode) -> dict[str, Any]:
         **detail,
         "simulated": True,
     }
-
-
-def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
-    """Return the name of the tool that runs a node, if one does."""
-    named = node.parameters.get("tool")
-    return tools.default_for(node.type) if named is None else str(named)
-
-
-def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
-    """Return a node's inputs for its tool as written, and those that its description fills.
-
-    Args:
-        node: The node.
-        name: The tool's name. A model's prompt defaults to the description.
-        tool: The tool, which may have more inputs that default to it.
-    """
-    inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
-    defaults = ToolTraits.of(tool).default_inputs
-    if name == LLM_TOOL:
-        inputs.setdefault("prompt", node.description)
-    return inputs if defaults is None else defaults(node.description, inputs) | inputs
-
-
-def raw_inputs(tool: Tool) -> frozenset[str]:
-    """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
-    return inputs_of_format(tool, "jinja")
 
 
 async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

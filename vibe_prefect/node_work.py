@@ -17,15 +17,7 @@ from vibe_prefect.budget import Budget
 from vibe_prefect.compiler import Backing, CompiledNode
 from vibe_prefect.errors import ToolError, UserExitError
 from vibe_prefect.feedback import Failure, ResourceUsage
-from vibe_prefect.handlers import (
-    NodeContext,
-    NodeHandler,
-    as_current,
-    builtin_handler,
-    invoke,
-    is_async,
-    takes_context,
-)
+from vibe_prefect.handlers import NodeContext, NodeHandler, as_current, builtin_handler, invoke, is_async, takes_context
 from vibe_prefect.json_text import jsonable, plain
 from vibe_prefect.measure import Meter
 from vibe_prefect.models import Vibe

@@ -12,9 +12,10 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from vibe_prefect.errors import Problem
-from vibe_prefect.graph import DataPath, Doubts, dotted
+from vibe_prefect.graph import Doubts
 from vibe_prefect.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.plan_text import Fault
+from vibe_prefect.plan_tree import DataPath, dotted
 
 _DESCRIPTION = "(not given)"
 

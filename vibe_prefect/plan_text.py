@@ -22,7 +22,8 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
 from vibe_prefect.characters import HALF
 from vibe_prefect.errors import Finding, UsageError, printable
-from vibe_prefect.graph import DataPath, PlanLimits
+from vibe_prefect.graph import PlanLimits
+from vibe_prefect.plan_tree import DataPath
 from vibe_prefect.plan_values import MAX_DEPTH, MAX_VALUES, SEVERAL_PLANS, half_finding, value_finding
 
 TOO_DEEP = f"nested too deeply to be a plan; nodes may be nested {PlanLimits().max_depth} deep"

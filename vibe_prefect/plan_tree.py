@@ -62,3 +62,8 @@ def _data_below(value: Any, path: DataPath, field: str) -> list[tuple[DataPath, 
     below: object = cast("Mapping[str, Any]", value).get(field) if isinstance(value, Mapping) else None
     nodes = cast("list[Any]", below) if isinstance(below, list) else []
     return [((*path, field, index), node) for index, node in reversed(list(enumerate(nodes)))]
+
+
+def dotted(path: DataPath) -> str:
+    """Return a path as people write it, such as `root_nodes[0].children[2]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")

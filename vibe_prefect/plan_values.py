@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from vibe_prefect.characters import HALF
 from vibe_prefect.errors import Finding, shorten
-from vibe_prefect.graph import DataPath
+from vibe_prefect.plan_tree import DataPath
 
 MAX_DEPTH = 200
 """How many keys and indices may lead to a value of a plan: readers of JSON take 200 to 255, the parameters of a run add

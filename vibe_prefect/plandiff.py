@@ -10,8 +10,9 @@ from typing import Any, cast
 from pydantic_core import from_json, to_json
 
 from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.graph import DataPath, GraphNode, dotted
+from vibe_prefect.graph import GraphNode
 from vibe_prefect.keys import NODE_FIELDS_IN_KEY, POLICY_FIELDS_IN_KEY, canonical_json
+from vibe_prefect.plan_tree import DataPath, dotted
 
 VALUE_WIDTH = 60
 """Characters of a value that are shown."""

@@ -20,11 +20,11 @@ from pydantic_core import from_json
 
 from vibe_prefect.encodings import marked_codec
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.graph import DataPath, PlanLimits, check_graph, dotted, too_deep
+from vibe_prefect.graph import PlanLimits, check_graph, too_deep
 from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.plan_repair import Repaired, owner_of, repair
 from vibe_prefect.plan_text import TOO_DEEP, Fault, TextError, Tree, compose_json, compose_yaml, read_tree
-from vibe_prefect.plan_tree import data_nodes
+from vibe_prefect.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.regular_files import read_regular
 from vibe_prefect.wording import advised_finding
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from anyio.to_thread import run_sync
 
 from vibe_prefect.bounded_calls import ExceededError, call_bounded
-from vibe_prefect.graph import dotted
+from vibe_prefect.plan_tree import dotted
 from vibe_prefect.template_names import references
 from vibe_prefect.template_weight import is_light
 from vibe_prefect.templates import InvalidTemplateError, excerpt, is_template, render

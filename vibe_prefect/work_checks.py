@@ -7,11 +7,11 @@ from typing import Any, cast
 
 from vibe_prefect.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.graph import NO_DOUBTS, DataPath, Doubts, GraphNode, PlanSource, dotted
+from vibe_prefect.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.keys import canonical_json
 from vibe_prefect.models import NodePolicy, WorkflowPlan
 from vibe_prefect.plan_repair import owner_of
-from vibe_prefect.plan_tree import TreeNode
+from vibe_prefect.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.plan_values import value_problems
 from vibe_prefect.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.tools.base import (

@@ -14,8 +14,7 @@ from vibe_prefect.engine.lineage import find_run, newest_run, with_root
 from vibe_prefect.engine.observed import NodeSight, see_nodes
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records import Records
-from vibe_prefect.engine.runner import usage_of_record
-from vibe_prefect.engine.storage import NodeRecord, RecordStore, open_store
+from vibe_prefect.engine.storage import NodeRecord, RecordStore, open_store, usage_of_record
 from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.feedback import success_feedback
 from vibe_prefect.models import WorkflowNode

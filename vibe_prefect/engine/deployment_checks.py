@@ -9,8 +9,8 @@ from typing import cast
 from prefect.types.names import BANNED_CHARACTERS
 
 from vibe_prefect.errors import PlanError, Problem, UsageError, shorten
-from vibe_prefect.graph import DataPath, dotted
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.plan_tree import DataPath, dotted
 from vibe_prefect.plan_weight import slim_data
 
 RESERVED = "prefect"

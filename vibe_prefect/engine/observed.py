@@ -15,8 +15,8 @@ from prefect.client.schemas.sorting import TaskRunSort
 from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivateImportUsage]
 
 from vibe_prefect.engine.listing import paged
+from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
 from vibe_prefect.engine.prefect_seam import CACHED, raised_text
-from vibe_prefect.engine.tasks import CANCELLED, SKIPPED
 from vibe_prefect.results import ExecutionStatus
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})

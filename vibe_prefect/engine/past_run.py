@@ -28,8 +28,8 @@ from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.engine.ui_pages import run_page
 from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
 from vibe_prefect.graph import ID_FORM, build_graph
-from vibe_prefect.handlers import tool_of
 from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.node_tools import tool_of
 from vibe_prefect.reporting.report import RunIdentity
 from vibe_prefect.results import ExecutionStatus, resume_command
 from vibe_prefect.settings import load_settings

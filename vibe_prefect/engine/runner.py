@@ -24,15 +24,14 @@ from vibe_prefect.engine.loop_watch import watched_loop
 from vibe_prefect.engine.record_files import RecordFile
 from vibe_prefect.engine.records import Records
 from vibe_prefect.engine.reuse import ReusableRecords
-from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord
+from vibe_prefect.engine.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
 from vibe_prefect.engine.tasks import NodeJob, Ticket, ToolJob, run_node, run_tool, ticket_of
 from vibe_prefect.engine.unexecuted import Unexecuted, show_unexecuted
-from vibe_prefect.feedback import MODEL_KEYS, Failure, ResourceUsage, usage_in
+from vibe_prefect.feedback import MODEL_KEYS, Failure
 from vibe_prefect.handlers import NodeHandler
 from vibe_prefect.models import WorkflowNodeType
 from vibe_prefect.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.progress import RunObserver
-from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run_state import RunState
 from vibe_prefect.scheduler import run_in_order
@@ -298,14 +297,6 @@ def record_of(outcome: NodeOutcome, files: Sequence[RecordFile]) -> NodeRecord:
         used = meter.usage
         record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
     return record
-
-
-def usage_of_record(record: NodeRecord) -> ResourceUsage:
-    """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
-    told = usage_in(record["result"])
-    calls = [call for call in (record.get("usage") or told,) if call is not None]
-    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
-    return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)
 
 
 def _failure(job: NodeJob, state: State[Any]) -> Failure:

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NotRequired, TypedDict, cast
@@ -22,7 +23,9 @@ from vibe_prefect.engine.block_reads import read_if_there
 from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
 from vibe_prefect.engine.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten
+from vibe_prefect.feedback import ResourceUsage, usage_in
 from vibe_prefect.regular_files import read_regular
+from vibe_prefect.reporting.outputs import bytes_of
 from vibe_prefect.settings import VibePrefectSettings, load_settings
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
@@ -385,3 +388,11 @@ def _namespace_and_node(key: str) -> tuple[str, str]:
     """Return what `record_path` made a key of; a storage may put its own folder before it."""
     namespace, name = key.replace("\\", "/").split("/")[-2:]
     return namespace, name.rpartition("-")[0]
+
+
+def usage_of_record(record: NodeRecord) -> ResourceUsage:
+    """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
+    told = usage_in(record["result"])
+    calls = [call for call in (record.get("usage") or told,) if call is not None]
+    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
+    return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)

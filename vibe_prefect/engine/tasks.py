@@ -23,6 +23,7 @@ from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
 from vibe_prefect.compiler import CompiledNode, ExecutionPolicy
+from vibe_prefect.engine.node_states import CANCELLED
 from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.storage import NodeRecord, Sealed, record_path
 from vibe_prefect.errors import ShownError, ToolError
@@ -38,12 +39,6 @@ Ticket = Sealed | State[bool]
 """What a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
-
-SKIPPED = "Skipped"
-"""Name of the state in which Prefect shows a node that was skipped."""
-
-CANCELLED = "Cancelled"
-"""Name of the state in which it shows one that was stopped, or that its run did not get to."""
 
 STOPPED = "The run was cancelled while this node was at work"
 

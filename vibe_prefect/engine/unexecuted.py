@@ -15,9 +15,10 @@ from prefect.client.schemas.objects import State, StateDetails, StateType, TaskR
 from prefect.context import FlowRunContext
 
 from vibe_prefect.compiler import CompiledNode
+from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
 from vibe_prefect.engine.prefect_seam import CACHED, announce
 from vibe_prefect.engine.storage import Sealed
-from vibe_prefect.engine.tasks import CANCELLED, SKIPPED, node_task, tags_of
+from vibe_prefect.engine.tasks import node_task, tags_of
 
 
 class Unexecuted(Enum):

@@ -98,7 +98,7 @@ async def resume(
 
 
 def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:
-    """Return the earlier run's options with the given ones; the folders of a deployed run lie in those of the settings."""
+    """Return the earlier run's options with the given ones; a deployed run's folders lie in those of the settings."""
     parameters = earlier.parameters
     kept = {name: value for name in KEPT if (value := getattr(parameters, name)) not in (None, "")}
     if "concurrency" in parameters.model_fields_set:  # where it is none, there was no limit

@@ -1,0 +1,9 @@
+"""Names of the states in which Prefect shows nodes, besides its own."""
+
+from __future__ import annotations
+
+SKIPPED = "Skipped"
+"""Name of the state in which Prefect shows a node that was skipped."""
+
+CANCELLED = "Cancelled"
+"""Name of the state in which it shows one that was stopped, or that its run did not get to."""
