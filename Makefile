@@ -71,7 +71,7 @@ test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for ano
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(CORE_TESTS) $(ARGS)
 
 crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 8)
-	@$(BIN)/python -m pytest tests/test_crash.py -m storm $(ARGS)
+	@$(BIN)/python -m pytest tests/storms/test_crash.py -m storm $(ARGS)
 
 bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)

@@ -34,7 +34,7 @@ from prefect.states import AwaitingRetry
 
 from benchmarks.server import standing_server
 from tests.deployed.api import PROGRAM, deployment_id, environment
-from vibe_prefect.engine.drain import count_recorded
+from vibe_prefect.engine.publish.drain import count_recorded
 
 SIZES = ((5_000, 0), (1_000, 2_000))
 WIDTH = 50

@@ -12,9 +12,9 @@ import statistics
 import time
 from typing import Any
 
-from vibe_prefect.template_filling import fill_in
-from vibe_prefect.template_weight import is_light
-from vibe_prefect.templates import render
+from vibe_prefect.templates.filling import fill_in
+from vibe_prefect.templates.language import render
+from vibe_prefect.templates.weight import is_light
 
 ROUNDS = 5
 TIMES = 500

@@ -22,9 +22,11 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from vibe_prefect.budget import Spending, paid_call
-from vibe_prefect.checkpoints import WorkflowCheckpoint, WorkflowPersistenceManager
-from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
+from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPersistenceManager
+from vibe_prefect.core.budget import Spending, paid_call
+from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
+from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
 from vibe_prefect.errors import (
     BudgetExceededError,
     CheckpointFileError,
@@ -49,14 +51,13 @@ from vibe_prefect.errors import (
     UsageError,
     VibePrefectError,
 )
-from vibe_prefect.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
-from vibe_prefect.handlers import NodeContext, NodeHandler
-from vibe_prefect.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
-from vibe_prefect.planfile import LoadedPlan, load_plan
-from vibe_prefect.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
+from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
+from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
+from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
+from vibe_prefect.plan.selection import Choice
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
-from vibe_prefect.selection import Choice
-from vibe_prefect.templates import InvalidTemplateError
+from vibe_prefect.run.handlers import NodeContext, NodeHandler
+from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.tools import (
     BaseTool,
     FileRef,
@@ -74,18 +75,17 @@ from vibe_prefect.tools import (
     default_registry,
     tool,
 )
-from vibe_prefect.visualization import VisualizationFormat, WorkflowVisualizer
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.blocks import WorkflowPlanBlock
     from vibe_prefect.engine.flow import run_plan
-    from vibe_prefect.engine.lineage import earlier_try
+    from vibe_prefect.engine.inputs.plan_block import WorkflowPlanBlock
+    from vibe_prefect.engine.runs.lineage import earlier_try
     from vibe_prefect.executor import WorkflowExecutor
-    from vibe_prefect.tools.comfy_server import ComfyServer
-    from vibe_prefect.tools.http import fetch_tool
-    from vibe_prefect.tools.media import MediaConfig, media_tools
-    from vibe_prefect.tools.net import FetchConfig
-    from vibe_prefect.tools.openai_media import OpenAIEndpoint
+    from vibe_prefect.tools.builtin.media_tools import MediaConfig, media_tools
+    from vibe_prefect.tools.comfyui.endpoint import ComfyServer
+    from vibe_prefect.tools.fetch.guard import FetchConfig
+    from vibe_prefect.tools.fetch.http import fetch_tool
+    from vibe_prefect.tools.media.openai_media import OpenAIEndpoint
     from vibe_prefect.tools.provenance import read_stamp
     from vibe_prefect.tools.waits import patiently
 
@@ -181,15 +181,15 @@ __all__ = [
 ]
 
 _LAZY = {
-    "ComfyServer": "vibe_prefect.tools.comfy_server",
-    "FetchConfig": "vibe_prefect.tools.net",
-    "MediaConfig": "vibe_prefect.tools.media",
-    "OpenAIEndpoint": "vibe_prefect.tools.openai_media",
+    "ComfyServer": "vibe_prefect.tools.comfyui.endpoint",
+    "FetchConfig": "vibe_prefect.tools.fetch.guard",
+    "MediaConfig": "vibe_prefect.tools.builtin.media_tools",
+    "OpenAIEndpoint": "vibe_prefect.tools.media.openai_media",
     "WorkflowExecutor": "vibe_prefect.executor",
-    "WorkflowPlanBlock": "vibe_prefect.engine.blocks",
-    "earlier_try": "vibe_prefect.engine.lineage",
-    "fetch_tool": "vibe_prefect.tools.http",
-    "media_tools": "vibe_prefect.tools.media",
+    "WorkflowPlanBlock": "vibe_prefect.engine.inputs.plan_block",
+    "earlier_try": "vibe_prefect.engine.runs.lineage",
+    "fetch_tool": "vibe_prefect.tools.fetch.http",
+    "media_tools": "vibe_prefect.tools.builtin.media_tools",
     "patiently": "vibe_prefect.tools.waits",
     "read_stamp": "vibe_prefect.tools.provenance",
     "run_plan": "vibe_prefect.engine.flow",

@@ -11,26 +11,26 @@ from typing import Any, Literal, cast
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
-from vibe_prefect.checkpoint_writer import CheckpointWriter
-from vibe_prefect.checkpoints import WorkflowCheckpoint, load_checkpoint
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
-from vibe_prefect.engine.clients import shared_clients
-from vibe_prefect.engine.drain import uses_embedded_server, wait_recorded, warn_of_missing
+from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, load_checkpoint
+from vibe_prefect.checkpoints.writer import CheckpointWriter
+from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.progress import ProgressCallback, ProgressReporter, RunObserver
+from vibe_prefect.core.sync_door import run_to_end
 from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
-from vibe_prefect.engine.plan_flow import PlanFlow
+from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
+from vibe_prefect.engine.records.seeds import Seed, seeds_of
+from vibe_prefect.engine.run.clients import shared_clients
+from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
-from vibe_prefect.engine.seeds import Seed, seeds_of
-from vibe_prefect.engine.toolbox import configured_registry
 from vibe_prefect.errors import PlanError, UsageError
-from vibe_prefect.graph import PlanSource
-from vibe_prefect.handlers import NodeHandler, builtin_handler
-from vibe_prefect.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
-from vibe_prefect.progress import ProgressCallback, ProgressReporter, RunObserver
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.plan.graph import PlanSource
+from vibe_prefect.plan.selection import Choice
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
-from vibe_prefect.run_options import Reuse, RunOptions
-from vibe_prefect.selection import Choice
-from vibe_prefect.settings import VibePrefectSettings, load_settings
-from vibe_prefect.sync_door import run_to_end
+from vibe_prefect.run.handlers import NodeHandler, builtin_handler
+from vibe_prefect.run.run_options import Reuse, RunOptions
+from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
 

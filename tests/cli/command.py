@@ -15,10 +15,10 @@ from typing import Any, cast
 
 import jsonschema
 
-from vibe_prefect.cli.outputs import outputs_schema
+from tests.paths import DATA
+from vibe_prefect.cli.display.documents import outputs_schema
 
 PROGRAM = str(Path(sys.executable).with_name("vibe-prefect"))
-DATA = Path(__file__).parents[1] / "data"
 TRAILER = str(DATA / "sci-fi-trailer.json")
 FEATURE = str(DATA / "web-feature.json")
 MIXED = str(DATA / "mixed-55.json")

@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
 
 from tests.cli.command import environment
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 BOUND = 180.0
 
 

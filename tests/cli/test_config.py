@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from tests.cli.command import call, check, write_plan
-from vibe_prefect.cli.config import settings_of
-from vibe_prefect.run_options import RunOptions
-from vibe_prefect.settings import VibePrefectSettings
+from vibe_prefect.cli.commands.show_settings import settings_of
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.settings.package import VibePrefectSettings
 
 OUTPUT = "PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT"
 

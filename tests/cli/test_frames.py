@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from tests.cli.command import CONTROL, call
 from vibe_prefect import PlanError, Position, Problem, load_plan
-from vibe_prefect.cli.frames import MARGIN, WIDTH, Frame, frame_of, framed
+from vibe_prefect.cli.display.frames import MARGIN, WIDTH, Frame, frame_of, framed
 
 BAD = """\
 id: p

@@ -10,7 +10,7 @@ import pytest
 from prefect.filesystems import LocalFileSystem
 
 from tests.cli.command import CONTROL, call, half, on
-from vibe_prefect.cli.durations import parse_duration, short_age
+from vibe_prefect.cli.reading.durations import parse_duration, short_age
 from vibe_prefect.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.command import call, check, write_plan
 from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.home import check_home, prefect_home
-from vibe_prefect.cli.settings_files import settings_files
+from vibe_prefect.cli.process.settings_files import settings_files
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from vibe_prefect.cli.interrupt import sure_interrupt
+from vibe_prefect.cli.process.interrupt import sure_interrupt
 
 BOUND = 300.0
 """Seconds that a process may take altogether."""
@@ -44,7 +44,7 @@ def test_other_errors_pass() -> None:
 
 PRELUDE = """
 import asyncio, os, signal, sys, threading, time
-from vibe_prefect.cli.interrupt import InterruptedRunError, Interruptible
+from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptible
 
 def ready():
     os.write(1, b"ready\\n")
@@ -156,7 +156,7 @@ def test_second_signal_ends_the_process_though_nobody_reads_its_last_words() -> 
 
 def test_second_ctrl_c_ends_an_import_that_swallows_the_first() -> None:
     script = """
-from vibe_prefect.cli.interrupt import sure_interrupt
+from vibe_prefect.cli.process.interrupt import sure_interrupt
 with sure_interrupt():
     while True:
         try:

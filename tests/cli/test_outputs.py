@@ -10,7 +10,7 @@ from tests.cli.command import Outcome, output_schema
 from tests.reporting.reports import hostile_report, release_report
 from vibe_prefect import PlanError
 from vibe_prefect.cli.app import call
-from vibe_prefect.cli.outputs import DOCUMENTS, outputs_schema
+from vibe_prefect.cli.display.documents import DOCUMENTS, outputs_schema
 from vibe_prefect.reporting.report import RunReport
 
 GOOD = """\

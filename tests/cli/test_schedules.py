@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vibe_prefect import UsageError
-from vibe_prefect.cli.schedules import ScheduleOptions
+from vibe_prefect.cli.deploying.schedules import ScheduleOptions
 
 WRONG = [
     ("", None, "--cron '' is not a schedule: expected minute, hour, day, month and weekday"),

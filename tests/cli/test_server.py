@@ -7,9 +7,9 @@ from typing import NoReturn
 
 import pytest
 
-from vibe_prefect.cli import server
-from vibe_prefect.cli.loopback import bypass_proxies
-from vibe_prefect.engine.server_process import own_origins
+from vibe_prefect.cli.deploying import start_server as server
+from vibe_prefect.cli.process.loopback import bypass_proxies
+from vibe_prefect.engine.server.process import own_origins
 from vibe_prefect.testing import free_port
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - nothing listens there

@@ -8,9 +8,9 @@ import pytest
 
 from tests.cli.command import call, check, write_plan
 from vibe_prefect import UsageError
-from vibe_prefect.cli.settings_files import PREFIX, check_settings_files, unknown_settings
+from vibe_prefect.cli.process.settings_files import PREFIX, check_settings_files, unknown_settings
 from vibe_prefect.errors import SettingsError
-from vibe_prefect.settings import load_settings
+from vibe_prefect.settings.package import load_settings
 
 SECRET = "sk-hush-hush-hush"  # noqa: S105 - of nothing
 

@@ -26,10 +26,10 @@ from tests.deployed.api import (
     until,
 )
 from tests.deployed.plans import incomplete, plan
+from tests.paths import ROOT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = {
     "run-plan/run-plan",
     "run-plan/nightly-digest",

@@ -37,8 +37,8 @@ from tests.deployed.api import (
 )
 from tests.deployed.gate import Gate, running_gate
 from tests.deployed.plans import plan, tool
-from vibe_prefect.engine.deployments import PlanDeployment, deployment_of, is_served
-from vibe_prefect.engine.server_settings import SERVER_SETTINGS
+from vibe_prefect.engine.deploy.deployments import PlanDeployment, deployment_of, is_served
+from vibe_prefect.engine.server.settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

@@ -16,12 +16,12 @@ from ruamel.yaml import YAML
 
 from tests.cli.command import install_tools, node, write_plan
 from tests.deployed.api import BOUND, call
+from tests.paths import ROOT
 from tests.programs import report_missing
-from vibe_prefect.cli.worker import RUN_GRACE, WORKER_GRACE
-from vibe_prefect.engine.server_settings import SERVER_SETTINGS
+from vibe_prefect.cli.deploying.start_worker import RUN_GRACE, WORKER_GRACE
+from vibe_prefect.engine.server.settings import SERVER_SETTINGS
 from vibe_prefect.testing import free_port, running_server
 
-ROOT = Path(__file__).parents[2]
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 USER = "postgres"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tests.providers.openai_server import KEY, OpenAIServer
-from vibe_prefect.llm.calls import Models
-from vibe_prefect.llm.config import ModelConfig, Prices
+from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.llm.provider.model_config import ModelConfig, Prices
 from vibe_prefect.llm.toolset import model_tools
 from vibe_prefect.tools import ToolRegistry, default_registry
 

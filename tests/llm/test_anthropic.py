@@ -20,9 +20,9 @@ from tests.providers.anthropic_server import (
     tool_block,
 )
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.asking import Answer, Question
-from vibe_prefect.llm.config import ModelConfig
-from vibe_prefect.llm.provider import ProviderClient
+from vibe_prefect.llm.provider.asking import Answer, Question
+from vibe_prefect.llm.provider.model_config import ModelConfig
+from vibe_prefect.llm.provider.provider import ProviderClient
 
 MODEL = "anthropic:claude-haiku-4-5"
 TEXT = "Green tea is not fermented."

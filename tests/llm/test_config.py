@@ -4,11 +4,11 @@ import pytest
 
 from tests.plans import node, plan
 from vibe_prefect import UsageError, WorkflowPlan, compile_plan
-from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.errors import PlanError
-from vibe_prefect.llm.config import ModelConfig, Prices
-from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.settings import VibePrefectSettings
+from vibe_prefect.llm.provider.model_config import ModelConfig, Prices
+from vibe_prefect.llm.provider.pricing import cost_usd
+from vibe_prefect.settings.package import VibePrefectSettings
 from vibe_prefect.tools.base import tool_version
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_"

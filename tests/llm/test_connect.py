@@ -10,12 +10,12 @@ import pytest
 
 from tests.plans import node, plan
 from vibe_prefect import PlanError, compile_plan
-from vibe_prefect.engine.toolbox import configured_registry
+from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.config import ModelConfig, model_key
-from vibe_prefect.llm.connect import connect, provider_lack
-from vibe_prefect.preflight import call_problems
-from vibe_prefect.tools.secrets import scrubbed
+from vibe_prefect.llm.provider.connect import connect, provider_lack
+from vibe_prefect.llm.provider.model_config import ModelConfig, model_key
+from vibe_prefect.plan.preflight import call_problems
+from vibe_prefect.tools.secrecy.known import scrubbed
 from vibe_prefect.tools.workspace import Workspace
 
 VALUE = "sk-canary-0c44a1d2"

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vibe_prefect import Vibe
-from vibe_prefect.budget import estimate_tokens
+from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.llm.prompts import Cut, marked, material_of, system_prompt, task_prompt
 
 

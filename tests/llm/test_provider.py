@@ -14,11 +14,11 @@ import pytest
 from tests.llm.models import COST, config, registry
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ToolContext, ToolInputError, ToolResult, Vibe
-from vibe_prefect.budget import Budget
+from vibe_prefect.core.budget import Budget
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.asking import Question
-from vibe_prefect.llm.provider import ProviderClient
-from vibe_prefect.llm.stream_end import watching_client
+from vibe_prefect.llm.provider.asking import Question
+from vibe_prefect.llm.provider.provider import ProviderClient
+from vibe_prefect.llm.provider.stream_end import watching_client
 
 TEXT = "A fine text, made for the test."
 
@@ -224,7 +224,7 @@ async def test_calls_side_by_side_share_a_client_that_is_closed_after_them(
         opened.append(watching_client())
         return opened[-1]
 
-    monkeypatch.setattr("vibe_prefect.llm.provider.watching_client", opening)
+    monkeypatch.setattr("vibe_prefect.llm.provider.provider.watching_client", opening)
     client = ProviderClient(config(provider))
     provider.pause = 0.1
     async with anyio.create_task_group() as group:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibe_prefect.encodings import well_formed
-from vibe_prefect.llm.asking import Question
-from vibe_prefect.llm.received import Finish, Received, Usage, incomplete, meaning, without_thinking
-from vibe_prefect.llm.stream_end import StreamNotes
+from vibe_prefect.llm.provider.asking import Question
+from vibe_prefect.llm.provider.received import Finish, Received, Usage, incomplete, meaning, without_thinking
+from vibe_prefect.llm.provider.stream_end import StreamNotes
+from vibe_prefect.text.encodings import well_formed
 
 QUESTION = Question("openai:ok", "", "Write.", max_tokens=100)
 

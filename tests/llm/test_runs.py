@@ -14,16 +14,16 @@ import pytest
 from tests.cli.command import call, write_plan
 from tests.cli.command import node as raw
 from tests.llm.models import COST, registry
+from tests.paths import DATA
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
-from vibe_prefect.engine.account import account_of
+from vibe_prefect.engine.runs.account import account_of
 from vibe_prefect.tools import waits
 
 pytestmark = pytest.mark.server
 
 SETTING = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_"
-DATA = Path(__file__).parents[1] / "data"
 TEXT = "A fine text, made for the test."
 
 

@@ -22,10 +22,10 @@ from tests.providers.openai_server import (
 )
 from vibe_prefect import ToolContext
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.asking import Answer, Question
-from vibe_prefect.llm.config import Structure
-from vibe_prefect.llm.pricing import cost_usd
-from vibe_prefect.llm.provider import ProviderClient
+from vibe_prefect.llm.provider.asking import Answer, Question
+from vibe_prefect.llm.provider.model_config import Structure
+from vibe_prefect.llm.provider.pricing import cost_usd
+from vibe_prefect.llm.provider.provider import ProviderClient
 from vibe_prefect.tools.base import ToolResult
 
 QUESTION = Question("openai:ok", "", "Write.")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests.reporting.reports import HOSTILE
-from vibe_prefect.reporting.escape import (
+from vibe_prefect.text.escape import (
     cell,
     fenced,
     file_address,

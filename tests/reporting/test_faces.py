@@ -19,7 +19,7 @@ from tests.reporting.reports import (
 from vibe_prefect import ExecutionStatus
 from vibe_prefect.reporting.flowchart import MAX_NODES, flowchart
 from vibe_prefect.reporting.markdown import MAX_CHARACTERS, markdown_summary
-from vibe_prefect.reporting.progress import bar, progress_note
+from vibe_prefect.reporting.progress_text import bar, progress_note
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import COLUMNS, feedback_table
 from vibe_prefect.reporting.timeline import timeline

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.plans import node, plan
 from tests.reporting.reports import done, hostile_report, large_report, picture, release_report, reported, result_of
+from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.reporting.media import MAX_IMAGE, MAX_PLAYED, Embedder, local_files
-from vibe_prefect.reporting.outputs import OutputFile
 from vibe_prefect.reporting.report import RunReport
 
 

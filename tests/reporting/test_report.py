@@ -19,13 +19,13 @@ from tests.reporting.reports import (
     result_of,
 )
 from vibe_prefect import ExecutionStatus, NodeResult, UsageError, build_graph
+from vibe_prefect.core.outputs import MAX_FILES, MAX_PREVIEW, OutputFile, output_files, preview_of
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.markdown import markdown_summary
-from vibe_prefect.reporting.outputs import MAX_FILES, MAX_PREVIEW, OutputFile, output_files, preview_of
 from vibe_prefect.reporting.report import RunReport, moment
 from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.reporting.words import UNKNOWN, headline
-from vibe_prefect.sendable import MAX_ERROR
+from vibe_prefect.text.sendable import MAX_ERROR
 
 
 @pytest.mark.parametrize("report", [release_report(), hostile_report()], ids=["fair", "hostile"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vibe_prefect.tools import ToolInputError, ToolResult
-from vibe_prefect.tools.check_json import check_json
+from vibe_prefect.tools.checks.json_check import check_json
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from tests.providers.loopback import serving
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
-from vibe_prefect.tools.check_links import links_tool
-from vibe_prefect.tools.net import FetchConfig
+from vibe_prefect.tools.checks.link_check import links_tool
+from vibe_prefect.tools.fetch.guard import FetchConfig
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from PIL import Image
 from tests.providers.media_server import picture, sound
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
-from vibe_prefect.tools.check_audio import check_audio
-from vibe_prefect.tools.check_image import check_image
-from vibe_prefect.tools.colours import contrast, difference
-from vibe_prefect.tools.images import image_card
+from vibe_prefect.tools.builtin.title_card import image_card
+from vibe_prefect.tools.checks.audio_check import check_audio
+from vibe_prefect.tools.checks.colours import contrast, difference
+from vibe_prefect.tools.checks.image_check import check_image
 
 NAVY, WHITE, BLACK = (0, 0, 128), (255, 255, 255), (0, 0, 0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vibe_prefect.tools import ToolInputError, ToolResult
-from vibe_prefect.tools.checks import check_text, reading_ease
+from vibe_prefect.tools.checks.text_check import check_text, reading_ease
 
 TEXT = "The cat sat on the mat.\n\nWe talk about synergy here, and Straße is C++ art."
 

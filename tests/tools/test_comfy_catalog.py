@@ -14,9 +14,9 @@ from tests.providers.media_server import KEY
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools import Workspace
 from vibe_prefect.tools.base import ToolTraits
-from vibe_prefect.tools.comfy_server import ComfyServer
-from vibe_prefect.tools.comfyui import comfyui_tool
-from vibe_prefect.tools.preflight import PlannedCall
+from vibe_prefect.tools.comfyui.endpoint import ComfyServer
+from vibe_prefect.tools.comfyui.workflow_tool import comfyui_tool
+from vibe_prefect.tools.planned_calls import PlannedCall
 
 LOADER: dict[str, Any] = {
     **WORKFLOW,
@@ -167,7 +167,7 @@ async def test_a_server_that_does_not_answer_is_a_word_in_the_log(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("vibe_prefect.tools.comfy_catalog.SECONDS", 2.0)
+    monkeypatch.setattr("vibe_prefect.tools.comfyui.node_catalog.SECONDS", 2.0)
     with comfyui(**server) as there:
         asked: dict[str, Any] = {"url": there.url} | config
         made = comfyui_tool(ComfyServer(**asked))

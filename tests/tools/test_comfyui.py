@@ -23,9 +23,9 @@ from tests.providers.media_server import KEY, picture
 from vibe_prefect import PlanError, ToolRegistry, compile_plan
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
-from vibe_prefect.tools.comfy_server import ComfyServer
-from vibe_prefect.tools.comfy_workflow import filled, settings_of, workflow_problems
-from vibe_prefect.tools.comfyui import comfyui_tool
+from vibe_prefect.tools.comfyui.endpoint import ComfyServer
+from vibe_prefect.tools.comfyui.workflow import filled, settings_of, workflow_problems
+from vibe_prefect.tools.comfyui.workflow_tool import comfyui_tool
 from vibe_prefect.tools.provenance import read_stamp
 
 
@@ -245,7 +245,7 @@ async def test_history_is_waited_for_while_the_queue_holds_the_workflow(
 async def test_a_success_without_history_is_given_up_after_a_while(
     context: ToolContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vibe_prefect.tools.comfy_client.GRACE", 0.2)
+    monkeypatch.setattr("vibe_prefect.tools.comfyui.client.GRACE", 0.2)
     with (
         comfyui(keeps_no_history=True) as server,
         pytest.raises(ToolError, match="the workflow ended, and the server has no history of it") as caught,

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import DATA
 from tests.providers.media_server import picture
 from vibe_prefect.tools import Workspace
-from vibe_prefect.tools.credentials import has_credentials
 from vibe_prefect.tools.provenance import read_stamp, write_with_provenance
+from vibe_prefect.tools.secrecy.credentials import has_credentials
 
-SIGNED = sorted((Path(__file__).parents[1] / "data" / "signed").iterdir())
+SIGNED = sorted((DATA / "signed").iterdir())
 FACTS = {"plan": "p", "node": "n", "key": "k", "tool": "t", "version": "1"}
 XMP = b'<rdf:Description dcterms:provenance="https://example.org/manifest"/>'
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"

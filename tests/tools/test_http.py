@@ -24,8 +24,8 @@ from cryptography.x509.oid import NameOID
 from tests.providers.loopback import serving
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.tools import ToolContext, Workspace
-from vibe_prefect.tools.http import fetch, fetch_tool, retry_after
-from vibe_prefect.tools.net import FetchConfig
+from vibe_prefect.tools.fetch.guard import FetchConfig
+from vibe_prefect.tools.fetch.http import fetch, fetch_tool, retry_after
 
 
 class Site:

@@ -15,7 +15,7 @@ from PIL import Image, ImageFont
 from vibe_prefect.errors import OutsideRootError
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
 from vibe_prefect.tools.base import ToolTraits
-from vibe_prefect.tools.images import image_card
+from vibe_prefect.tools.builtin.title_card import image_card
 
 BACKGROUND = (0, 0, 0)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vibe_prefect.errors import ToolError, UsageError
-from vibe_prefect.tools.net import FetchConfig, admit, is_public, read_target
+from vibe_prefect.tools.fetch.guard import FetchConfig, admit, is_public, read_target
 
 
 def answering(*addresses: str) -> FetchConfig:
@@ -252,6 +252,6 @@ def test_a_tool_error_survives_pickling() -> None:
 
 @pytest.mark.parametrize("wrong", ['allow=("https://example.org/x",)', 'allow_private=("intranet",)'])
 def test_a_wrong_allow_list_is_refused_by_optimized_python_too(wrong: str) -> None:
-    program = f"from vibe_prefect.tools.net import FetchConfig; FetchConfig({wrong})"
+    program = f"from vibe_prefect.tools.fetch.guard import FetchConfig; FetchConfig({wrong})"
     ran = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "vibe_prefect.errors.UsageError: " in ran.stderr

@@ -19,13 +19,13 @@ from PIL import Image
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from tests.providers.media_server import KEY, MediaServer, media_server, picture, sound
-from vibe_prefect.budget import Budget, Spending
+from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.errors import BudgetExceededError, OutsideRootError, ToolError
 from vibe_prefect.tools import Tool, ToolContext, ToolInputError, ToolResult, Workspace
 from vibe_prefect.tools.base import tool_version
-from vibe_prefect.tools.media import MediaConfig, media_tools
-from vibe_prefect.tools.net import FetchConfig
-from vibe_prefect.tools.openai_media import OpenAIEndpoint
+from vibe_prefect.tools.builtin.media_tools import MediaConfig, media_tools
+from vibe_prefect.tools.fetch.guard import FetchConfig
+from vibe_prefect.tools.media.openai_media import OpenAIEndpoint
 from vibe_prefect.tools.provenance import read_stamp
 
 

@@ -14,9 +14,9 @@ from PIL import Image, TiffImagePlugin
 
 from tests.providers.media_server import picture
 from vibe_prefect.tools import ToolContext, ToolResult, Workspace
-from vibe_prefect.tools.check_image import check_image
-from vibe_prefect.tools.pictures import PictureError, read_picture
-from vibe_prefect.tools.previews import preview
+from vibe_prefect.tools.checks.image_check import check_image
+from vibe_prefect.tools.media.pictures import PictureError, read_picture
+from vibe_prefect.tools.media.previews import preview
 
 RED, NAVY, WHITE = (255, 0, 0), (0, 0, 128), (255, 255, 255)
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.providers.media_server import picture, sound
-from vibe_prefect.tools.previews import preview
+from vibe_prefect.tools.media.previews import preview
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])

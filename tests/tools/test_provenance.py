@@ -12,7 +12,7 @@ from PIL import Image
 from tests.providers.media_server import picture
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools import ToolContext, Workspace
-from vibe_prefect.tools.images import image_card
+from vibe_prefect.tools.builtin.title_card import image_card
 from vibe_prefect.tools.provenance import provenance_of, read_stamp, stamped, write_with_provenance
 
 FACTS = {"plan": "p", "node": "n", "key": "k", "tool": "t", "version": "1"}

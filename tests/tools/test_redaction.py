@@ -17,8 +17,8 @@ from vibe_prefect.errors import BudgetExceededError, ToolError
 from vibe_prefect.testing import run_offline
 from vibe_prefect.tools import ToolRegistry, ToolResult, tool
 from vibe_prefect.tools.functions import ToolInputError
-from vibe_prefect.tools.redaction import PiecewiseText, redact_logs, redacted, redacted_errors, scrubbed_data
-from vibe_prefect.tools.secrets import remember
+from vibe_prefect.tools.secrecy.known import remember
+from vibe_prefect.tools.secrecy.redaction import PiecewiseText, redact_logs, redacted, redacted_errors, scrubbed_data
 
 KEY = "sk-canary-66cc77dd"
 remember(KEY)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from vibe_prefect.core.models import NodePolicy
 from vibe_prefect.errors import ToolDefinitionError
-from vibe_prefect.models import NodePolicy
 from vibe_prefect.tools import (
     BaseTool,
     FunctionTool,

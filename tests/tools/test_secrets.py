@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tests.secret_forms import forms_of, parts_in
 from vibe_prefect.errors import ToolError
-from vibe_prefect.tools import secrets
-from vibe_prefect.tools.keysources import checked_key, obtained
-from vibe_prefect.tools.secrets import held_back, scrubbed, secrets_in_address, without_logins
+from vibe_prefect.tools.secrecy import known as secrets
+from vibe_prefect.tools.secrecy.key_sources import checked_key, obtained
+from vibe_prefect.tools.secrecy.known import held_back, scrubbed, secrets_in_address, without_logins
 
 KEY = "sk-ca\"n/ar+y<7d>1c'9&b52aa=="
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import OutsideRootError
-from vibe_prefect.models import Vibe
-from vibe_prefect.templates import InvalidTemplateError
+from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.tools import ToolContext, ToolInputError, Workspace
-from vibe_prefect.tools.text import combine, read_text, template_fill
+from vibe_prefect.tools.builtin.text_tools import combine, read_text, template_fill
 
 CHANGELOG = """\
 # Changelog

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.providers.media_server import sound
 from vibe_prefect.tools import ToolContext, ToolInputError, ToolResult, Workspace
-from vibe_prefect.tools.check_audio import check_audio
-from vibe_prefect.tools.wav import WavError, peak, read_wav
+from vibe_prefect.tools.checks.audio_check import check_audio
+from vibe_prefect.tools.media.wav import WavError, peak, read_wav
 
 RATE = 1_000
 SQUARE = [0.5, -0.5] * 500

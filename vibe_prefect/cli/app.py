@@ -12,10 +12,10 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from vibe_prefect.cli.console import Screen
-from vibe_prefect.cli.deploy_app import add_commands
+from vibe_prefect.cli.deploying.deploy_app import add_commands
+from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
-from vibe_prefect.run_options import Reuse, RunOptions, help_of
+from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
@@ -183,8 +183,8 @@ def run(  # noqa: PLR0913 - a command's options
     Without PREFECT_API_URL (or a Prefect profile that sets it), Prefect's embedded server runs as
     long as the command does.
     """
+    from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults
-    from vibe_prefect.cli.run import RunRequest, run_plan_file
 
     given = {
         "resume_from": resume,
@@ -201,7 +201,7 @@ def run(  # noqa: PLR0913 - a command's options
     }
     request = RunRequest(plan, run_defaults().replaced(_stated(given)), as_json=json, quiet=quiet, report=report)
     if dry_run:
-        from vibe_prefect.cli.forecast import forecast_run
+        from vibe_prefect.cli.commands.dry_run import forecast_run
 
         return forecast_run(request)
     return run_plan_file(request)
@@ -223,7 +223,7 @@ def resume(  # noqa: PLR0913 - a command's options
     report: _Report = None,
 ) -> int:
     """Run the rest of an earlier run: its completed nodes are reused."""
-    from vibe_prefect.cli.resume import ResumeRequest, resume_run
+    from vibe_prefect.cli.commands.resume import ResumeRequest, resume_run
 
     given = {
         "select": select,
@@ -252,7 +252,7 @@ def report(
         run: The run's name or id; by default the newest one.
         output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
     """
-    from vibe_prefect.cli.write_report import report as command
+    from vibe_prefect.cli.commands.write_report import report as command
 
     return command(run, output)
 
@@ -266,7 +266,7 @@ def watch(run: str | None = None, /) -> int:
     Args:
         run: The run's name or id; by default the newest one.
     """
-    from vibe_prefect.cli.watch import watch as command
+    from vibe_prefect.cli.commands.watch import watch as command
 
     return command(run)
 
@@ -283,7 +283,7 @@ def runs(
         limit: How many runs at most.
         json: Print one JSON document.
     """
-    from vibe_prefect.cli.history import runs as command
+    from vibe_prefect.cli.commands.runs import runs as command
 
     return command(limit, as_json=json)
 
@@ -306,7 +306,7 @@ def prune(
         dry_run: Only list what would be deleted.
         json: Print one JSON document.
     """
-    from vibe_prefect.cli.history import prune as command
+    from vibe_prefect.cli.commands.runs import prune as command
 
     return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
@@ -328,7 +328,7 @@ def validate(
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
         json: Print nothing but one JSON document with the problems; messages go to standard error.
     """
-    from vibe_prefect.cli.show import validate as command
+    from vibe_prefect.cli.commands.show import validate as command
 
     return command(plan, simulate=simulate, as_json=json)
 
@@ -350,7 +350,7 @@ def show(
         svg: Draw it as an SVG picture.
         output: Write the drawing to this file instead of standard output.
     """
-    from vibe_prefect.cli.show import show as command
+    from vibe_prefect.cli.commands.show import show as command
 
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
@@ -370,7 +370,7 @@ def diff(
         b: The later plan: a plan file, or the name or id of a run.
         json: Print nothing but one JSON document; messages go to standard error.
     """
-    from vibe_prefect.cli.diff import diff as command
+    from vibe_prefect.cli.commands.diff import diff as command
 
     return command(a, b, as_json=json)
 
@@ -382,7 +382,7 @@ def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)
     Args:
         output: Print the JSON Schema of what commands print with '--json' instead, and of the kept report of a run.
     """
-    from vibe_prefect.cli.catalog import schema as command
+    from vibe_prefect.cli.commands.catalog import schema as command
 
     return command(of_outputs=output)
 
@@ -400,7 +400,7 @@ def tools(
         name: Show this tool's inputs and an example.
         json: Print the tools with their JSON Schemas.
     """
-    from vibe_prefect.cli.catalog import tools as command
+    from vibe_prefect.cli.commands.catalog import tools as command
 
     return command(name, as_json=json)
 

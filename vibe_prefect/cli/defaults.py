@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vibe_prefect.cli.settings_files import may_set_ours
-from vibe_prefect.run_options import RunOptions
+from vibe_prefect.cli.process.settings_files import may_set_ours
+from vibe_prefect.run.run_options import RunOptions
 
 
 def run_defaults() -> RunOptions:
@@ -16,7 +16,7 @@ def run_defaults() -> RunOptions:
     """
     if not may_set_ours():
         return RunOptions()
-    from vibe_prefect.settings import load_settings
+    from vibe_prefect.settings.package import load_settings
 
     return load_settings().run_options
 

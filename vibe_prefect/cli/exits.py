@@ -12,8 +12,8 @@ from collections.abc import Callable
 from enum import IntEnum
 
 from vibe_prefect.characters import visible
-from vibe_prefect.cli.console import err, flush, prepare_streams
-from vibe_prefect.cli.text import brief
+from vibe_prefect.cli.display.console import err, flush, prepare_streams
+from vibe_prefect.cli.display.lines import brief
 from vibe_prefect.errors import PlanError, UsageError
 
 PROGRAM = "vibe-prefect"
@@ -143,7 +143,7 @@ def complain_of_usage(error: UsageError) -> None:
     if not isinstance(error, PlanError):
         complain(str(error))
         return
-    from vibe_prefect.cli.frames import framed
+    from vibe_prefect.cli.display.frames import framed
 
     complain(framed(error, err().limit))
 

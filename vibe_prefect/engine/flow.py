@@ -21,39 +21,39 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import TaskRunner
 
-from vibe_prefect.budget import Budget
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.engine import parameters
-from vibe_prefect.engine.drain import uses_embedded_server
-from vibe_prefect.engine.events import announce_end_by_hook
-from vibe_prefect.engine.followup import Outlets, RunFeedback
-from vibe_prefect.engine.lineage import claim, close_dead, find_run, with_root
+from vibe_prefect.core.budget import Budget
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
+from vibe_prefect.engine.inputs import parameters
+from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.inputs.operator_roots import OperatorRoots, Root, operator_roots
+from vibe_prefect.engine.inputs.parameters import DEFAULTS
+from vibe_prefect.engine.inputs.plan_parameter import given_plan
+from vibe_prefect.engine.inputs.plan_store import PLAN, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
-from vibe_prefect.engine.operator_roots import OperatorRoots, Root, operator_roots
-from vibe_prefect.engine.parameters import DEFAULTS
 from vibe_prefect.engine.past_run import PastRun, run_folder
-from vibe_prefect.engine.plan_flow import PlanFlow
-from vibe_prefect.engine.plan_parameter import given_plan
-from vibe_prefect.engine.plan_store import PLAN, plan_parameter
-from vibe_prefect.engine.readiness import check_calls, check_ready
-from vibe_prefect.engine.records import Records, record_namespace
-from vibe_prefect.engine.runner import RunSetup, run_compiled
-from vibe_prefect.engine.seeds import Seed
-from vibe_prefect.engine.storage import open_store
-from vibe_prefect.engine.task_runner import BoundedTaskRunner
-from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.engine.ui_pages import ui_page
+from vibe_prefect.engine.publish.drain import uses_embedded_server
+from vibe_prefect.engine.publish.events import announce_end_by_hook
+from vibe_prefect.engine.publish.followup import Outlets, RunFeedback
+from vibe_prefect.engine.records.records import Records, record_namespace
+from vibe_prefect.engine.records.seeds import Seed
+from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.run.plan_flow import PlanFlow
+from vibe_prefect.engine.run.readiness import check_calls, check_ready
+from vibe_prefect.engine.run.runner import RunSetup, run_compiled
+from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
+from vibe_prefect.engine.runs.lineage import claim, close_dead, find_run, with_root
+from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
-from vibe_prefect.handlers import NodeHandler
-from vibe_prefect.models import WorkflowNodeType
-from vibe_prefect.progress import RunObserver
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
-from vibe_prefect.run_options import RunOptions
-from vibe_prefect.settings import VibePrefectSettings, load_settings
-from vibe_prefect.tools.redaction import redact_logs
+from vibe_prefect.run.handlers import NodeHandler
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.secrecy.redaction import redact_logs
 from vibe_prefect.tools.workspace import Workspace
-from vibe_prefect.user_code import DaemonExecutor, end_with_main_thread
 
 
 @dataclass

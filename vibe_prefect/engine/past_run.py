@@ -19,20 +19,20 @@ from pydantic import (
     field_validator,
 )
 
-from vibe_prefect.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
-from vibe_prefect.engine.operator_roots import OperatorRoots
-from vibe_prefect.engine.plan_store import KeptPlan, kept_plan, recorded_data
-from vibe_prefect.engine.records import record_namespace
-from vibe_prefect.engine.storage import RecordStore
-from vibe_prefect.engine.toolbox import configured_registry
-from vibe_prefect.engine.ui_pages import run_page
+from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.inputs.operator_roots import OperatorRoots
+from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_data
+from vibe_prefect.engine.records.records import record_namespace
+from vibe_prefect.engine.records.storage import RecordStore
+from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
-from vibe_prefect.graph import ID_FORM, build_graph
-from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.node_tools import tool_of
+from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
+from vibe_prefect.plan.graph import ID_FORM, build_graph
+from vibe_prefect.plan.node_tools import tool_of
 from vibe_prefect.reporting.report import RunIdentity
 from vibe_prefect.results import ExecutionStatus, resume_command
-from vibe_prefect.settings import load_settings
+from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
 SHARED_FOLDER = "shared"

@@ -13,14 +13,14 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.llm.asking import Answer, Question
-from vibe_prefect.llm.calls import Models
 from vibe_prefect.llm.given import given_to, own_parameters
 from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
 from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt
-from vibe_prefect.schema_keywords import SchemaError
-from vibe_prefect.schemas import mismatches, sound_schema
-from vibe_prefect.templates import walk_templates
+from vibe_prefect.llm.provider.asking import Answer, Question
+from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.schemas.keywords import SchemaError
+from vibe_prefect.schemas.schema import mismatches, sound_schema
+from vibe_prefect.templates.language import walk_templates
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, tool
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from vibe_prefect.encodings import EncodingError, decode_text, is_text_type
 from vibe_prefect.errors import ToolError
+from vibe_prefect.text.encodings import EncodingError, decode_text, is_text_type
 from vibe_prefect.tools.base import Dependency, Tool, ToolCategory, ToolContext
 from vibe_prefect.tools.workspace import FileRef, Workspace, is_file_ref
 

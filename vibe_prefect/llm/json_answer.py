@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.json_text import JSONText, RefusedJSONError, read_json, read_json_at
-from vibe_prefect.llm.received import without_thinking
+from vibe_prefect.llm.provider.received import without_thinking
+from vibe_prefect.text.json_text import JSONText, RefusedJSONError, read_json, read_json_at
 
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*[ \t]*")
 _START = re.compile(r"""\{(?=\s*["}])|\[""")

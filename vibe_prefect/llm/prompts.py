@@ -12,8 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vibe_prefect.budget import BYTES_PER_TOKEN, estimate_tokens
-from vibe_prefect.models import Vibe
+from vibe_prefect.core.budget import BYTES_PER_TOKEN, estimate_tokens
+from vibe_prefect.core.models import Vibe
 
 PROMPTS_VERSION = "2"
 """Raised whenever other words are sent for the same node, so that records of the old words are not taken."""

@@ -10,21 +10,21 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 
+from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.errors import ToolInputError
-from vibe_prefect.llm.calls import ModelLimits, Models
-from vibe_prefect.llm.config import MISSING, ModelConfig
-from vibe_prefect.llm.connect import provider_lack
-from vibe_prefect.llm.drafts import draft_tool, review_tool
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.given import nothing_to_read
 from vibe_prefect.llm.judge import judge_tool
+from vibe_prefect.llm.model_drafts import draft_tool, review_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
-from vibe_prefect.llm.provider import ProviderClient
-from vibe_prefect.models import WorkflowNodeType
-from vibe_prefect.templates import is_template
+from vibe_prefect.llm.provider.calls import ModelLimits, Models
+from vibe_prefect.llm.provider.connect import provider_lack
+from vibe_prefect.llm.provider.model_config import MISSING, ModelConfig
+from vibe_prefect.llm.provider.provider import ProviderClient
+from vibe_prefect.templates.language import is_template
 from vibe_prefect.tools.base import PAID_POLICY, Dependency, InputProblem, ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
-from vibe_prefect.tools.preflight import PlannedCall
+from vibe_prefect.tools.planned_calls import PlannedCall
 
 GENERATED = (WorkflowNodeType.ANALYZE, WorkflowNodeType.GENERATE, WorkflowNodeType.TRANSFORM)
 JUDGED = (WorkflowNodeType.VALIDATE,)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.operations._plans import configured_tools, validate
-from vibe_prefect.plandiff import PlanDiff, diff_plans
+from vibe_prefect.plan.comparison import PlanDiff, diff_plans
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
 PLAN_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -79,7 +79,7 @@ async def _side(argument: WorkflowPlan | str | Path, tools: ToolRegistry) -> Com
     if isinstance(argument, WorkflowPlan) or names_file(argument):
         label = argument.id if isinstance(argument, WorkflowPlan) else str(argument)
         return ComparedPlan(label, validate(argument, simulate=True, tools=tools).compiled)
-    from vibe_prefect.engine.outlook import earlier_run, lost_files
+    from vibe_prefect.engine.runs.outlook import earlier_run, lost_files
 
     run = await earlier_run(str(argument))
     if run.plan is None:

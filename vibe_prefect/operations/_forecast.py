@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_prefect.compiler import CompiledPlan
-from vibe_prefect.costs import CostForecast, cost_forecast, paying_nodes
-from vibe_prefect.forecast import Action, Forecast
-from vibe_prefect.forecast import forecast as forecast_nodes
 from vibe_prefect.operations._lookup import Lookup, as_today, look_up, look_up_blocks
 from vibe_prefect.operations._plans import CheckedPlan
-from vibe_prefect.preflight import call_problems
-from vibe_prefect.run_options import RunOptions
-from vibe_prefect.tools.keysources import KeySource
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.costs import CostForecast, cost_forecast, paying_nodes
+from vibe_prefect.plan.node_forecast import Action, Forecast
+from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
+from vibe_prefect.plan.preflight import call_problems
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.tools.secrecy.key_sources import KeySource
 from vibe_prefect.tools.workspace import Workspace
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.outlook import KeptNodes
     from vibe_prefect.engine.past_run import PastRun
+    from vibe_prefect.engine.runs.outlook import KeptNodes
 
 LookUp = Callable[[CheckedPlan, Collection[str], Collection[str]], Awaitable[Lookup]]
 """Asks the server for a plan's earlier costs and Secret blocks; see `look_up`."""
@@ -116,7 +116,7 @@ def _workspace(options: RunOptions) -> Workspace:
 async def _earlier(reference: str | None) -> PastRun | None:
     if reference is None:
         return None
-    from vibe_prefect.engine.outlook import earlier_run
+    from vibe_prefect.engine.runs.outlook import earlier_run
 
     return await earlier_run(reference)
 
@@ -139,9 +139,9 @@ async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
 
 async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) -> KeptNodes:
     """Return what the run would find: the records of the run that it resumes, or those that the plan's runs share."""
-    from vibe_prefect.engine.outlook import kept_nodes
     from vibe_prefect.engine.past_run import run_folder
-    from vibe_prefect.engine.records import SHARED_PREFIX
+    from vibe_prefect.engine.records.records import SHARED_PREFIX
+    from vibe_prefect.engine.runs.outlook import kept_nodes
 
     plan_id = compiled.plan.id
     first = earlier and earlier.first
@@ -151,8 +151,8 @@ async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) ->
 
 async def _look_up_run(plan: CheckedPlan, earlier: PastRun, blocks: Collection[str]) -> Lookup:
     """Look up what the run to resume has paid; it tells more than other runs of the plan."""
-    from vibe_prefect.engine.records import Records
-    from vibe_prefect.engine.storage import open_store
+    from vibe_prefect.engine.records.records import Records
+    from vibe_prefect.engine.records.storage import open_store
 
     before = as_today(earlier, plan)
     records = Records(await open_store(None), earlier.record_namespace)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vibe_prefect.budget import Spending
-from vibe_prefect.compiler import CompiledPlan, compile_plan
+from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import PlanError
 from vibe_prefect.operations._plans import CheckedPlan, simulation
+from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.past_run import PastRun
@@ -48,7 +48,7 @@ async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
     """Tell which Secret blocks the server has."""
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.readiness import blocks_there
+    from vibe_prefect.engine.run.readiness import blocks_there
 
     async with get_client() as client:
         return await blocks_there(client, names)
@@ -67,9 +67,9 @@ def as_today(earlier: PastRun, plan: CheckedPlan) -> CompiledPlan | None:
 
 async def _paid(plan: CheckedPlan, paying: Collection[str]) -> tuple[dict[str, Spending], tuple[str, ...]]:
     """Return what nodes cost when they last ran with the models of today, and the runs that tell."""
-    from vibe_prefect.engine.outlook import earlier_runs
-    from vibe_prefect.engine.records import Records
-    from vibe_prefect.engine.storage import open_store
+    from vibe_prefect.engine.records.records import Records
+    from vibe_prefect.engine.records.storage import open_store
+    from vibe_prefect.engine.runs.outlook import earlier_runs
 
     store = await open_store(None)
     paid: dict[str, Spending] = {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan, whole_error
+from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
-from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.planfile import load_plan
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
+from vibe_prefect.plan.reading.plan_file import load_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -54,6 +54,6 @@ def simulation(*, simulate: bool) -> Simulate:
 
 def configured_tools() -> ToolRegistry:
     """Return the tools that the settings configure."""
-    from vibe_prefect.engine.toolbox import configured_registry
+    from vibe_prefect.engine.inputs.configured_tools import configured_registry
 
     return configured_registry()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from prefect.client.orchestration import get_client
 
-from vibe_prefect.engine.plan_pruning import UnusedPlan, unused_plans
-from vibe_prefect.engine.pruning import Kept, Remains, delete, find_remains, folder_of
-from vibe_prefect.engine.storage import open_store
+from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.runs.plan_pruning import UnusedPlan, unused_plans
+from vibe_prefect.engine.runs.pruning import Kept, Remains, delete, find_remains, folder_of
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ from typing import Any
 
 from prefect.client.orchestration import get_client
 
-from vibe_prefect.engine.lineage import find_run, newest_run
-from vibe_prefect.engine.operator_roots import Root
+from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.engine.storage import open_store
+from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.runs.lineage import find_run, newest_run
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
-from vibe_prefect.models import WorkflowPlan
 from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
 from vibe_prefect.results import ExecutionResult
-from vibe_prefect.run_options import RunOptions
-from vibe_prefect.settings import load_settings
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
 KEPT = ("simulate", "reuse", "input_root", "output", "budget_usd", "max_tokens")

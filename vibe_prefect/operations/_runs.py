@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.history import RunRow
+    from vibe_prefect.engine.runs.run_list import RunRow
     from vibe_prefect.reporting.report import RunReport
 
 
@@ -20,8 +20,8 @@ async def list_runs(limit: int = 20, *, storage: str | Path | None = None) -> li
     """
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.history import list_runs as rows_of
-    from vibe_prefect.engine.storage import open_store
+    from vibe_prefect.engine.records.storage import open_store
+    from vibe_prefect.engine.runs.run_list import list_runs as rows_of
 
     store = await open_store(storage)
     async with get_client() as client:
@@ -38,6 +38,6 @@ async def report(run: str | None = None, *, storage: str | Path | None = None) -
     Raises:
         UnknownRunError: The server does not know the run, or the run has no plan.
     """
-    from vibe_prefect.engine.account import account_of
+    from vibe_prefect.engine.runs.account import account_of
 
     return await account_of(run, storage)

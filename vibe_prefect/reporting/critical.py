@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from graphlib import TopologicalSorter
 
-from vibe_prefect.graph import PlanGraph, Vertex
+from vibe_prefect.plan.graph import PlanGraph, Vertex
 
 
 def measured_path(graph: PlanGraph, spans: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vibe_prefect.forecast import critical_path
-from vibe_prefect.graph import PlanGraph
-from vibe_prefect.models import WorkflowNodeType
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.plan.graph import PlanGraph
+from vibe_prefect.plan.node_forecast import critical_path
 from vibe_prefect.results import FINISHED, ExecutionStatus
 
 

@@ -1,7 +1,7 @@
 """A run's plan as a mermaid flowchart, coloured by status, with composites around their children.
 
-`vibe_prefect.drawing` draws plans; this one is for a page that must never fail to draw. So nodes have names of our
-own, labels hold no markup, and a plan too large to be read is drawn as its groups.
+`plan_picture` draws plans; this one is for a page that must never fail to draw. So nodes have names of our own, labels
+hold no markup, and a plan too large to be read is drawn as its groups.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from vibe_prefect.drawing import EDGE_ARROWS, EDGE_RANK, MERMAID_MAX_EDGES
-from vibe_prefect.graph import EdgeKind
-from vibe_prefect.reporting.escape import mermaid
+from vibe_prefect.drawing.plan_picture import EDGE_ARROWS, EDGE_RANK, MERMAID_MAX_EDGES
+from vibe_prefect.drawing.status_style import STATUS_STYLES
+from vibe_prefect.plan.graph import EdgeKind
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import STATUS_ORDER, SYMBOLS, duration
 from vibe_prefect.results import ExecutionStatus
-from vibe_prefect.status_style import STATUS_STYLES
-from vibe_prefect.units import counted
+from vibe_prefect.text.escape import mermaid
+from vibe_prefect.text.units import counted
 
 MAX_NODES = 150
 """With more nodes than this, the groups are drawn instead; of those, no more than this either."""

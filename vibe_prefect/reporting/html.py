@@ -22,16 +22,16 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vibe_prefect.characters import visible
-from vibe_prefect.drawing import svg
-from vibe_prefect.graph import build_graph
+from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, cut
+from vibe_prefect.drawing.plan_picture import svg
+from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
-from vibe_prefect.reporting.escape import line, web_address
 from vibe_prefect.reporting.media import Embedder, Medium
-from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, cut
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus
-from vibe_prefect.units import counted, seconds, size
+from vibe_prefect.text.escape import line, web_address
+from vibe_prefect.text.units import counted, seconds, size
 
 MAX_FAILURES = 100
 """Failed nodes that are shown in full; the table has them all."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vibe_prefect.reporting.escape import fenced, markdown, markdown_link, web_address
+from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.flowchart import flowchart
-from vibe_prefect.reporting.outputs import OutputFile
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import (
     SYMBOLS,
@@ -24,7 +23,8 @@ from vibe_prefect.reporting.words import (
     when,
 )
 from vibe_prefect.results import ExecutionStatus
-from vibe_prefect.units import counted, size
+from vibe_prefect.text.escape import fenced, markdown, markdown_link, web_address
+from vibe_prefect.text.units import counted, size
 
 MAX_CHARACTERS = 100_000
 """Characters of a summary."""

@@ -10,13 +10,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vibe_prefect.reporting.escape import file_address
-from vibe_prefect.reporting.outputs import OutputFile
+from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.units import size
+from vibe_prefect.text.escape import file_address
+from vibe_prefect.text.units import size
 
 if TYPE_CHECKING or find_spec("PIL") is not None:
-    from vibe_prefect.tools.pictures import PictureError, read_picture
+    from vibe_prefect.tools.media.pictures import PictureError, read_picture
 
     _HAS_PILLOW = True
 else:

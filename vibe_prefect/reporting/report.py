@@ -11,18 +11,18 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from vibe_prefect.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.core.feedback import remark_on
+from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.errors import UsageError
-from vibe_prefect.feedback import remark_on
-from vibe_prefect.graph import Edge, GraphNode
-from vibe_prefect.handlers import output_of
-from vibe_prefect.models import WorkflowNodeType, WorkflowPlan
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.reporting.critical import measured_path
-from vibe_prefect.reporting.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
-from vibe_prefect.sendable import MAX_ERROR
+from vibe_prefect.run.handlers import output_of
+from vibe_prefect.text.pydantic_errors import finding
+from vibe_prefect.text.sendable import MAX_ERROR
 from vibe_prefect.tools.registry import LLM_TOOL
-from vibe_prefect.wording import finding
 
 SCHEMA_VERSION = 1
 """Goes up when a report, or another JSON document, changes so that an older version could misread it."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vibe_prefect.reporting.escape import cell
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import STATUS_ORDER, UNKNOWN, status
-from vibe_prefect.units import counted
+from vibe_prefect.text.escape import cell
+from vibe_prefect.text.units import counted
 
 MAX_ROWS = 1_000
 """Nodes that a table shows."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.reporting.report import NodeReport, RunReport, Totals, moment
 from vibe_prefect.results import ExecutionStatus
-from vibe_prefect.status_style import STATUS_STYLES
-from vibe_prefect.units import counted, seconds
+from vibe_prefect.text.units import counted, seconds
 
 SYMBOLS = {status: style.symbol for status, style in STATUS_STYLES.items()}
 UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit

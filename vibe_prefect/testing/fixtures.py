@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vibe_prefect.models import WorkflowPlan
+from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.testing.offline import run_offline
 from vibe_prefect.testing.scripted import ScriptedModel

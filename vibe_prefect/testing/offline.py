@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vibe_prefect.compiler import CompiledPlan, Simulate, compile_plan
-from vibe_prefect.models import WorkflowPlan
-from vibe_prefect.node_work import (
+from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.llm.all_tools import equipped_registry
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.node_work import (
     LocalTools,
     NodeOutcome,
     NodeServices,
@@ -15,11 +17,9 @@ from vibe_prefect.node_work import (
     is_retryable,
     usage_of,
 )
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
-from vibe_prefect.run_options import RunOptions
-from vibe_prefect.run_state import NodeRun, RunState
-from vibe_prefect.scheduler import run_in_order
-from vibe_prefect.toolbox import equipped_registry
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.run.run_state import NodeRun, RunState
+from vibe_prefect.run.scheduler import run_in_order
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 from vibe_prefect.tools.workspace import Workspace
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vibe_prefect.engine.server_process import HOST, await_answer, server_process
+from vibe_prefect.engine.server.process import HOST, await_answer, server_process
 
 START_BOUND = 300.0
 """Seconds that the server may take until it answers."""

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypedDict, cas
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
+from vibe_prefect.core.models import NodePolicy
 from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
-from vibe_prefect.models import NodePolicy
-from vibe_prefect.schema_keywords import SchemaError
-from vibe_prefect.schemas import SCHEMA_PROBLEM, mismatches
-from vibe_prefect.wording import advised_finding
+from vibe_prefect.schemas.keywords import SchemaError
+from vibe_prefect.schemas.schema import SCHEMA_PROBLEM, mismatches
+from vibe_prefect.text.pydantic_errors import advised_finding
 
 if TYPE_CHECKING:
-    from vibe_prefect.budget import Budget, Spending
-    from vibe_prefect.models import Vibe, WorkflowNodeType
-    from vibe_prefect.tools.keysources import KeySource
-    from vibe_prefect.tools.preflight import Preflight
+    from vibe_prefect.core.budget import Budget, Spending
+    from vibe_prefect.core.models import Vibe, WorkflowNodeType
+    from vibe_prefect.tools.planned_calls import Preflight
+    from vibe_prefect.tools.secrecy.key_sources import KeySource
     from vibe_prefect.tools.workspace import Workspace
 
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]

@@ -14,6 +14,7 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from vibe_prefect.core.user_code import call_in_thread
 from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
     TRAITS,
@@ -26,7 +27,6 @@ from vibe_prefect.tools.base import (
     input_problems,
     refuse_trait,
 )
-from vibe_prefect.user_code import call_in_thread
 
 CONTEXT = "context"
 """The argument's name by which a function asks for the `ToolContext`."""

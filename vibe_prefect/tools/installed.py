@@ -21,7 +21,7 @@ def default_registry() -> ToolRegistry:
     Raises:
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
-    from vibe_prefect.tools.builtin import builtin_tools
+    from vibe_prefect.tools.builtin.registered import builtin_tools
 
     registry = ToolRegistry(builtin_tools())
     for entry in _installed(tuple(map(_place, sys.path))):

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from vibe_prefect.errors import ToolError
 from vibe_prefect.tools.base import ToolContext
-from vibe_prefect.tools.credentials import has_credentials
-from vibe_prefect.tools.secrets import file_holds_secret
+from vibe_prefect.tools.secrecy.credentials import has_credentials
+from vibe_prefect.tools.secrecy.known import file_holds_secret
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
 KEYWORD = "vibe_prefect"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
 from vibe_prefect.tools.base import TRAITS, BaseTool, Tool, ToolCategory, ToolSpec, ToolTraits, refuse_trait
-from vibe_prefect.tools.keysources import KeySource
+from vibe_prefect.tools.secrecy.key_sources import KeySource
 
 LLM_TOOL = "llm_generate"
 """The tool that generate nodes use when they name none, it is registered, and no other tool runs them by default."""

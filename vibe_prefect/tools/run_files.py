@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from vibe_prefect.regular_files import open_regular
+from vibe_prefect.text.regular_files import open_regular
 
 
 @dataclass(frozen=True, slots=True)

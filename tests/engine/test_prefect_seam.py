@@ -1,0 +1,291 @@
+"""What is borrowed from inside Prefect is there, and behaves as this package relies on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import prefect
+import pytest
+from prefect import Task, flow, task
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
+from prefect.context import AsyncClientContext, FlowRunContext, TaskRunContext
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.filesystems import WritableFileSystem
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.states import exception_to_failed_state
+
+import vibe_prefect
+from vibe_prefect.engine.prefect_seam import (
+    CACHED,
+    TRIED,
+    OpenResultStore,
+    OpenTask,
+    ResolvingFolder,
+    announce,
+    as_default,
+    cron_times,
+    cut_off,
+    fetch_json,
+    fetch_json_now,
+    is_console_handler,
+    raised_text,
+    read_block,
+    skip_csrf,
+    untried_version,
+    write_block,
+)
+from vibe_prefect.engine.records.storage import Sealed, SealedJSON
+
+PACKAGE = Path(vibe_prefect.__file__).parent
+PRIVATE = re.compile(
+    r"prefect\._(?!_)|client\._client|\b_httpx_settings|\b_SafeStreamHandler|_apersist_result_record|\b_aread\b|\b_aexists\b"
+)
+
+
+def test_nothing_else_in_the_package_uses_a_private_name_of_prefect() -> None:
+    users = [path.name for path in PACKAGE.rglob("*.py") if PRIVATE.search(path.read_text())]
+    assert users == ["prefect_seam.py"]
+
+
+class Memory(WritableFileSystem):
+    """A block with plain methods, as blocks of other packages have."""
+
+    content: ClassVar[dict[str, bytes]] = {}
+
+    def read_path(self, path: str) -> bytes:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.content[path]
+
+    def write_path(self, path: str, content: bytes) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.content[path] = content
+
+    def get_directory(self, from_path: str | None = None, local_path: str | None = None) -> None:
+        raise NotImplementedError
+
+    def put_directory(
+        self, local_path: str | None = None, to_path: str | None = None, ignore_file: str | None = None
+    ) -> None:
+        raise NotImplementedError
+
+
+class Folder(ResolvingFolder):
+    _block_type_name = "folder of a test"
+
+    def resolve(self, path: str) -> Path:
+        root = Path(self.basepath or "")
+        return root / Path(path).name.lower() if path else root
+
+
+@pytest.mark.parametrize("block", [Memory, Folder])
+async def test_blocks_are_read_and_written_whether_their_methods_are_coroutines_or_not(
+    block: Any, tmp_path: Path
+) -> None:
+    storage = block(basepath=str(tmp_path)) if block is Folder else block()
+    await write_block(storage, "a", b"1")
+    assert await read_block(storage, "a") == b"1"
+
+
+async def test_folder_decides_which_file_a_path_means(tmp_path: Path) -> None:
+    await write_block(Folder(basepath=str(tmp_path)), "A", b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+class Store(OpenResultStore):
+    """Remembers what Prefect asks it for."""
+
+    asked: ClassVar[list[str]] = []
+    kept: ClassVar[dict[str, Any]] = {}
+
+    async def has_record(self, key: str) -> bool:
+        self.asked.append("has")
+        return Path(key).name in self.kept
+
+    async def load_record(self, key: str) -> Any:
+        self.asked.append("load")
+        return self.kept[Path(key).name]
+
+    async def save_record(self, key: str, result: Any, save: Any) -> None:
+        self.asked.append("save")
+        self.kept[Path(key).name] = result
+        await save()
+
+
+@pytest.mark.server
+async def test_store_is_asked_for_each_record_and_given_each_result(prefect_server: str, tmp_path: Path) -> None:
+    store = Store(result_storage=Folder(basepath=str(tmp_path)), serializer=SealedJSON())
+
+    async def make() -> Sealed:
+        return Sealed({"schema": 1})
+
+    def key(context: Any, parameters: Any) -> str:
+        return "key"
+
+    work: Any = Task(make, persist_result=True, cache_key_fn=key, result_storage_key="key")
+
+    @flow
+    async def twice() -> list[str]:
+        context = FlowRunContext.get()
+        assert context is not None
+        with context.model_copy(update={"result_store": store}):
+            states: list[State[Any]] = [await work(return_state=True) for _ in range(2)]
+            return [str(state.name) for state in states]
+
+    assert await twice() == ["Completed", CACHED]
+    assert store.asked == ["has", "save", "has", "load"]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+@pytest.mark.server
+class Noting(OpenTask):
+    """A task that notes its task runs, with the states that they are in."""
+
+    seen: ClassVar[list[tuple[UUID, str, Any]]] = []
+
+    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+        self.seen.append((task_run.id, task_run.state_name or "", parameters))
+
+
+async def test_a_task_learns_its_task_run_before_the_server_does(prefect_server: str) -> None:
+    async def work(given: int) -> None:
+        context = TaskRunContext.get()
+        assert context is not None
+        assert Noting.seen == [(context.task_run.id, "Pending", {"given": 3})]
+
+    noting = Noting(work)
+
+    @flow
+    async def calling() -> None:
+        await noting(3)
+
+    await calling()
+    assert len(Noting.seen) == 1
+
+
+async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server: str) -> None:
+    ticket = Sealed(None)
+
+    async def name_itself() -> str:
+        return str(prefect.runtime.task_run.id)
+
+    after: Any = task(name_itself)
+
+    @flow
+    async def announcing() -> tuple[str, str, str]:
+        context = FlowRunContext.get()
+        assert context is not None
+        assert context.flow_run is not None
+        details = StateDetails(task_run_id=uuid4(), flow_run_id=context.flow_run.id)
+        state: State[None] = State(type=StateType.COMPLETED, name=CACHED, state_details=details)
+        id = str(details.task_run_id)
+        announce(
+            TaskRun(
+                id=details.task_run_id or uuid4(),
+                name="by hand",
+                flow_run_id=context.flow_run.id,
+                task_key="by-hand",
+                dynamic_key=id,
+                state=state,
+            ),
+            state,
+            ticket,
+        )
+        return str(context.flow_run.id), id, await after(wait_for=[ticket])
+
+    _, by_hand, waiting = await announcing()
+    async with get_client() as client:
+        found = await recorded(client, by_hand)
+        follower = await recorded(client, waiting)
+    assert found.state is not None
+    assert (found.name, found.state.name) == ("by hand", CACHED)
+    assert [str(needed.id) for needed in follower.task_inputs["wait_for"] if isinstance(needed, TaskRunResult)] == [
+        by_hand
+    ]
+
+
+async def recorded(client: PrefectClient, id: str) -> TaskRun:
+    """The task run, once the server's recorder has written its end."""
+    async with asyncio.timeout(120):
+        while True:
+            with suppress(ObjectNotFound, PrefectHTTPStatusError):
+                found = await client.read_task_run(UUID(id))
+                if found.state is not None and found.state.is_completed():
+                    return found
+            await asyncio.sleep(0.1)
+
+
+async def test_text_of_an_exception_is_found_in_the_message_of_the_state_that_it_ended() -> None:
+    failed = await exception_to_failed_state(ValueError("no: such"), message="Task run encountered an exception")
+    assert raised_text(failed.message or "") == "no: such"
+    assert raised_text("The run was cancelled") == "The run was cancelled"
+
+
+@pytest.mark.server
+async def test_message_of_a_failed_task_run_holds_the_text_of_its_exception(prefect_server: str) -> None:
+    async def fail() -> None:
+        raise ValueError("no: such")
+
+    failed: Any = task(fail)
+
+    @flow
+    async def failing() -> str:
+        return (await failed(return_state=True)).message
+
+    assert raised_text(await failing()) == "no: such"
+
+
+@pytest.mark.server
+async def test_routes_without_a_call_of_the_client_are_asked_once(prefect_server: str) -> None:
+    async with get_client() as client:
+        settings = await fetch_json(client, "/admin/settings", 60)
+    assert settings["server"]["api"]["max_parameter_size"] > 0
+    assert fetch_json_now(get_client(sync_client=True), "/admin/version") == prefect.__version__
+
+
+@pytest.mark.server
+async def test_client_that_is_cut_off_answers_no_more(prefect_server: str) -> None:
+    async with get_client() as client:
+        await cut_off(client)
+        with pytest.raises(RuntimeError, match="closed"):
+            await client.hello()
+
+
+@pytest.mark.server
+async def test_client_of_a_context_is_the_default(prefect_server: str) -> None:
+    async with as_default(AsyncClientContext({"timeout": 7.0})) as context:
+        assert get_client() is context.client
+
+
+@pytest.mark.server
+async def test_client_without_csrf_asks_for_no_token(prefect_server: str) -> None:
+    async with get_client() as client:
+        http = client._client  # pyright: ignore[reportPrivateUsage]
+        assert http.enable_csrf_support
+        skip_csrf(client)
+        assert not http.enable_csrf_support
+
+
+def test_console_handlers_are_told_from_others() -> None:
+    assert is_console_handler(PrefectConsoleHandler())
+    assert not is_console_handler(logging.NullHandler())
+
+
+def test_times_of_a_cron_expression_are_prefects() -> None:
+    begin = datetime(2026, 1, 31, 12)  # noqa: DTZ001 - the zone is the caller's
+    times = cron_times("0 6 L * *", begin)
+    assert [next(times).isoformat() for _ in range(2)] == ["2026-02-28T06:00:00", "2026-03-31T06:00:00"]
+    assert list(cron_times("0 0 30 2 *", begin)) == []
+
+
+def test_versions_that_nobody_tried_are_told() -> None:
+    assert untried_version() is None
+    assert untried_version(f"{TRIED[-1]}.7") is None
+    assert untried_version("4.0.1") == (
+        "Prefect 4.0.1 is new to vibe-prefect, which was tried with 3.8 and 3.9: some things may fail"
+    )

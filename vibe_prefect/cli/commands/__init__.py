@@ -1,0 +1,1 @@
+"""The commands about plans and runs, one file each."""

@@ -1,0 +1,55 @@
+"""`vibe-prefect resume`: go on where a run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vibe_prefect.cli.commands.page import check_page
+from vibe_prefect.cli.commands.run import RunRequest, execute, find_server, print_header, reported
+from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.ended_run import EndedRun
+from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.process.environment import ask
+from vibe_prefect.cli.reading.toolbox import command_registry
+
+
+@dataclass(frozen=True)
+class ResumeRequest:
+    """What the user asked for."""
+
+    run: str | None
+    """Name or id; the newest run when left out."""
+
+    plan: str | None
+    """A plan file to resume the run with; its own plan when left out."""
+
+    as_json: bool
+    quiet: bool
+    given: Mapping[str, Any]
+    """Options of the run in place of those that the earlier run had, by name."""
+
+    report: Path | None = None
+    """Where to write a page about the run."""
+
+
+def resume_run(request: ResumeRequest) -> int:
+    """Resume an earlier run and report on it; returns the exit code."""
+    check_page(request.report)
+    return reported(lambda screen: _resume(request, screen), as_json=request.as_json)
+
+
+def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
+    server = find_server(screen, quiet=request.quiet)
+    from vibe_prefect.operations import plan_resume
+
+    resumed = ask(server, plan_resume(request.run, request.given, plan=request.plan, tools=command_registry()))
+    compiled, options = resumed.plan.compiled, resumed.options
+    options.choice.check(compiled)
+    if not request.quiet:
+        print_header(screen, compiled, simulated=options.simulate)
+        screen.say(f"resumes {one_line(resumed.earlier.name)}")
+    run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
+    return execute(run, resumed.plan, screen, server)

@@ -1,0 +1,312 @@
+"""`vibe-prefect run`: from a plan file to what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from vibe_prefect.cli.commands.page import check_page, say_page, write_page
+from vibe_prefect.cli.display.board import Board
+from vibe_prefect.cli.display.console import Screen, err, flush, out
+from vibe_prefect.cli.display.documents import print_document
+from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.display.lines import counted, one_line
+from vibe_prefect.cli.display.live import LiveView, live
+from vibe_prefect.cli.display.plain import PlainLines, RunLine
+from vibe_prefect.cli.display.summary import summary
+from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
+from vibe_prefect.cli.process.environment import Server, prefect_server, quieten, server_failures
+from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptible
+from vibe_prefect.cli.reading.plans import ready
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.user_code import DaemonExecutor
+from vibe_prefect.errors import UsageError
+from vibe_prefect.llm.provider.model_config import unused_keys
+from vibe_prefect.operations import CheckedPlan
+from vibe_prefect.plan.compiler import CompiledPlan, Simulate
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.tools.registry import LLM_TOOL, SHORT_VARIABLE
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.flow import RunHandle
+    from vibe_prefect.executor import WorkflowExecutor
+
+STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
+SIMULATED = "simulated: no tool is called, nothing is spent or written"
+DRAFT_TOOL = "llm_or_template"
+
+SERVER_POLL_SECONDS = 1.0
+"""How often it is looked whether the embedded server still runs."""
+
+
+class LostServerError(Exception):
+    """The run was stopped since its embedded server had ended."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the user asked for."""
+
+    plan: str
+    options: RunOptions
+    as_json: bool
+    quiet: bool
+    report: Path | None = None
+    """Where to write a page about the run."""
+
+
+def run_plan_file(request: RunRequest) -> int:
+    """Run a plan file and report on it; returns the exit code."""
+    check_folders(request.options)
+    check_page(request.report)
+    plan = ready(request.plan, simulate=request.options.simulate)
+    request.options.choice.check(plan.compiled)
+    return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
+
+
+def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
+    """Perform a run and turn its report into output.
+
+    Returns:
+        The exit code.
+    """
+    # What a tool prints must not get into the JSON document.
+    with redirect_stdout(sys.stderr if as_json else sys.stdout):
+        try:
+            report = perform(err() if as_json else out())
+        except InterruptedRunError as interrupted:
+            return interrupted.exit_code
+        except LostServerError:
+            return ExitCode.INTERNAL
+    if as_json:
+        print_document(report.document())
+    failed = report.result.status is ExecutionStatus.FAILED
+    return ExitCode.FAILED if failed else ExitCode.COMPLETED
+
+
+def check_folders(options: RunOptions) -> None:
+    """Refuse folders that cannot be what they are meant to be."""
+    if not Path(options.input_root).is_dir():
+        raise UsageError(f"--input-root {options.input_root!r} is not a folder")
+    if Path(options.output).exists() and not Path(options.output).is_dir():
+        raise UsageError(f"--output {options.output!r} is not a folder")
+
+
+def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
+    if not request.quiet:
+        print_header(screen, plan.compiled, simulated=request.options.simulate)
+        print_model_hint(screen, plan)
+    server = find_server(screen, quiet=request.quiet)
+    return execute(request, plan, screen, server)
+
+
+def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server) -> EndedRun:
+    """Run a plan on a server, showing how far it is, and print what came of it."""
+    lively = screen.lively and not request.quiet
+    return _Run(request, plan, screen, server, lively=lively).execute()
+
+
+def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
+    """Print what is about to run."""
+    vibe = one_line(compiled.plan.source_vibe.description)
+    screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
+    counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
+    screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
+
+
+def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:
+    """Say that a model could write the texts, where a key is there and no model is named."""
+    if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
+        return
+    keys = unused_keys()
+    if keys:
+        verb = "is" if len(keys) == 1 else "are"
+        text = f"templates write the texts: {' and '.join(keys)} {verb} set, but no model is named in {SHORT_VARIABLE}"
+        screen.say(text, "dim")
+
+
+def find_server(screen: Screen, *, quiet: bool) -> Server:
+    """Find or start the Prefect server, saying so unless told to be quiet."""
+    if quiet:
+        server = prefect_server(lambda: None)
+    elif not screen.lively:
+        server = prefect_server(lambda: screen.say(STARTING))
+    else:
+        with screen.status(Text("importing Prefect ...", "dim")) as status:
+            server = prefect_server(lambda: status.update(Text(STARTING, "dim")))
+    quieten(warn)
+    return server
+
+
+class _Run:
+    """One run on its server, from the first node to the report."""
+
+    def __init__(self, request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server, *, lively: bool) -> None:
+        self._request = request
+        self._compiled = plan.compiled
+        self._screen = screen
+        self._server = server
+        self._board = Board(len(plan.compiled.nodes))
+        self._view = LiveView(plan.compiled, self._board, request.options.concurrency) if lively else None
+        self._interruptible = Interruptible(self._stopping, self._give_up)
+        self._executor = self._make_executor(plan)
+
+    def execute(self) -> EndedRun:
+        """Run the plan and print what came of it.
+
+        Raises:
+            InterruptedRunError: A signal stopped it; that has been told.
+            LostServerError: The embedded server ended; that has been told.
+            StartError: The server does not answer as it should.
+        """
+        try:
+            with server_failures(self._server):
+                result = self._show_run()
+        except InterruptedRunError:
+            self._print_stopped("interrupted", "Cancelled")
+            raise
+        except BaseException as error:
+            lost = self._lost_server()
+            if lost is None:
+                raise
+            self._print_stopped(lost, "Crashed")
+            raise LostServerError from error
+        report = self._report(result)
+        self._print_result(report)
+        self._write_page(report.result, _ended(report.result))
+        return report
+
+    def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
+        from vibe_prefect.executor import WorkflowExecutor
+
+        options = self._request.options
+        return WorkflowExecutor(
+            tool_registry=plan.tools,
+            simulate=Simulate.ALL if options.simulate else Simulate.NEVER,
+            concurrency=options.concurrency,
+            observers=self._observers(),
+            reuse=options.reuse,
+            input_root=Path(options.input_root).resolve(),
+            output=Path(options.output).resolve(),
+            wait_recorded=True,
+            budget_usd=options.budget_usd,
+            max_tokens=options.max_tokens,
+        )
+
+    def _observers(self) -> list[RunObserver]:
+        first: list[RunObserver] = [self._board, RunLine(self._begun)]
+        if self._view or self._request.quiet:
+            return first
+        return [*first, PlainLines(self._screen, self._compiled)]
+
+    def _show_run(self) -> ExecutionResult:
+        if self._view is None:
+            return asyncio.run(self._execute())
+        with live(self._screen, self._view):
+            return asyncio.run(self._execute())
+
+    async def _execute(self) -> ExecutionResult:
+        asyncio.get_running_loop().set_default_executor(DaemonExecutor())
+        watching = asyncio.create_task(self._watch_server())
+        try:
+            return await self._interruptible.run(self._execute_compiled())
+        finally:
+            watching.cancel()
+
+    async def _watch_server(self) -> None:
+        """Stop the run when its embedded server has ended: nothing would be recorded, and Prefect would ask on."""
+        while self._lost_server() is None:  # noqa: ASYNC110 - a process tells nobody of its end
+            await asyncio.sleep(SERVER_POLL_SECONDS)
+        self._interruptible.abandon(ExitCode.INTERNAL)
+
+    def _lost_server(self) -> str | None:
+        """Return how the embedded server ended; `None` where it has not, or the server is another one."""
+        embedded = self._server.embedded
+        if embedded is None or embedded.ended is None:
+            return None
+        return f"Prefect's embedded server {embedded.ended}, so the run was stopped"
+
+    async def _execute_compiled(self) -> ExecutionResult:
+        options = self._request.options
+        return await self._executor.execute_compiled(
+            self._compiled, resume_from=options.resume_from, choice=options.choice
+        )
+
+    def _stopping(self) -> None:
+        if self._view is not None:
+            self._view.note = "stopping (Ctrl-C again to end at once)"
+
+    def _give_up(self) -> None:
+        lost = self._lost_server()
+        self._server.kill()
+        if self._view is not None:
+            self._screen.show_cursor(show=True)
+        flush()
+        if lost is None:
+            os.write(2, f"\n{PROGRAM}: ended at once\n".encode())
+        else:
+            self._print_stopped(lost, "Crashed")
+
+    def _begun(self) -> None:
+        self._interruptible.listen()
+        self._screen.say(run_line(self._handle))
+
+    @property
+    def _handle(self) -> RunHandle:
+        handle = self._executor.last_run
+        assert handle is not None
+        return handle
+
+    def _report(self, result: ExecutionResult) -> EndedRun:
+        url = self._server.flow_run_url(str(self._handle.flow_run_id))
+        return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url)
+
+    def _print_result(self, report: EndedRun) -> None:
+        if self._view is not None:
+            for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
+                self._screen.say(line)
+            self._screen.say()
+        print_report(self._screen, report)
+
+    def _print_stopped(self, reason: str, state: str) -> None:
+        done = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
+        tell(f"{reason}; {done}, and what they made is kept")
+        if self._executor.last_run is None:
+            return
+        if self._handle.output_root.is_dir():
+            self._screen.say(f"outputs  {self._handle.output_root}")
+        print_resume_hint(self._screen, self._handle)
+        self._write_page(self._board.result(self._compiled.plan.id), state)
+
+    def _account(self, result: ExecutionResult, state: str) -> RunReport:
+        handle = self._handle
+        over = result.status is ExecutionStatus.COMPLETED
+        identity = RunIdentity(
+            run_id=str(handle.flow_run_id),
+            run_name=handle.name,
+            state=state,
+            resume_command=None if over else resume_command(handle.name),
+            output_root=str(handle.output_root),
+            run_url=self._server.flow_run_url(str(handle.flow_run_id)),
+            simulated=self._request.options.simulate,
+        )
+        return report_of(self._compiled, result, identity)
+
+    def _write_page(self, result: ExecutionResult, state: str) -> None:
+        if self._request.report is not None:
+            say_page(self._screen, write_page(self._account(result, state), self._request.report))
+
+
+def _ended(result: ExecutionResult) -> str:
+    """Return Prefect's name of the state that a run has ended in."""
+    return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

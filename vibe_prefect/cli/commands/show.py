@@ -1,0 +1,140 @@
+"""`vibe-prefect validate` and `show`: looking at a plan without running it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from rich.text import Text
+
+from vibe_prefect.cli.display.console import Screen, err, out, write
+from vibe_prefect.cli.display.documents import ProblemsDocument, plan_problems, print_document
+from vibe_prefect.cli.display.lines import columns, counted, one_line, size
+from vibe_prefect.cli.display.tree import guides
+from vibe_prefect.cli.exits import ExitCode, StartError
+from vibe_prefect.cli.process.environment import ask, configured_api_url
+from vibe_prefect.cli.process.standing import standing_server
+from vibe_prefect.cli.reading.plans import ready
+from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.drawing.plan_picture import mermaid, svg
+from vibe_prefect.errors import UsageError
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.graph import EdgeKind, GraphNode
+from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
+
+MAX_NAMED = 6
+"""How many dependencies or tools a line names before it only counts."""
+
+
+def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
+    """Check a plan and say what it holds."""
+    with plan_problems(as_json=as_json):
+        compiled = ready(path, simulate=simulate).compiled
+    if as_json:
+        print_document(ProblemsDocument(plan=path, problems=[]))
+        return ExitCode.COMPLETED
+    out().say(one_line(f"{path}: valid. Plan {compiled.plan.id!r}: {_facts(compiled)}"))
+    weighs = weight(slim_data(compiled.plan))
+    if weighs > SMALL_BYTES:
+        out().say(_weight(weighs))
+    return ExitCode.COMPLETED
+
+
+def _weight(weighs: int) -> str:
+    """Return what a large plan weighs, and where it is kept when that is too much for the parameters of a run."""
+    words = f"weighs {size(weighs)} among the parameters of a run"
+    limit = _server_limit()
+    most = inline_limit(limit)
+    known = "" if limit is None else f" (the server takes {size(limit)} in all)"
+    if weighs <= most:
+        return f"{words}, where up to {size(most)} may stand{known}"
+    return f"{words}, where up to {size(most)} may stand{known}: it is kept as a file beside the records"
+
+
+def _server_limit() -> int | None:
+    """Ask the server that is set for its limit; `None` where none is set, or it does not say."""
+    if configured_api_url() is None:
+        return None
+    try:
+        return ask(standing_server(), _asked_limit())
+    except StartError:
+        return None
+
+
+async def _asked_limit() -> int | None:
+    from prefect.client.orchestration import get_client
+
+    from vibe_prefect.engine.inputs.plan_store import parameter_limit
+
+    async with get_client() as client:
+        return await parameter_limit(client)
+
+
+def show(path: str, *, as_mermaid: bool, as_svg: bool, output: Path | None) -> int:
+    """Print a plan as a tree or as a drawing."""
+    if as_mermaid and as_svg:
+        raise UsageError("--mermaid and --svg are two drawings; ask for one of them")
+    if output is not None and not (as_mermaid or as_svg):
+        raise UsageError("--output needs --mermaid or --svg: the tree is for the terminal")
+    compiled = ready(path, simulate=True).compiled
+    if as_mermaid:
+        _deliver(mermaid(compiled.graph), output)
+    elif as_svg:
+        _deliver(svg(compiled.graph, title=compiled.plan.id), output)
+    else:
+        _print_tree(out(), compiled)
+    return ExitCode.COMPLETED
+
+
+def _deliver(drawing: str, output: Path | None) -> None:
+    if output is None:
+        write(drawing)
+        return
+    try:
+        output.write_text(drawing, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror or error}") from None
+    err().say(f"wrote {output}")
+
+
+def _facts(compiled: CompiledPlan) -> str:
+    graph = compiled.graph
+    depth = max((place.depth for place in graph.nodes.values()), default=0)
+    kinds = Counter(edge.kind for edge in graph.edges)
+    by_kind = ", ".join(f"{kinds[kind]:,} {kind}" for kind in EdgeKind if kinds[kind])
+    edges = counted(kinds.total(), "edge") + (f" ({by_kind})" if by_kind else "")
+    tools = ", ".join(compiled.tools) or "none"
+    return (
+        f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.groups), 'group')}, "
+        f"depth {depth}, {edges}; tools: {tools}"
+    )
+
+
+def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
+    vibe = one_line(compiled.plan.source_vibe.description)
+    screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
+    graph = compiled.graph
+    group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
+    rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
+    heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for")]
+    heading[2].justify = "right"
+    for line in columns([heading, *rows], screen.limit) if rows else ():
+        screen.say(line)
+    screen.say(f"{counted(len(graph.nodes), 'node')} in {counted(len(graph.groups), 'group')}", "dim")
+
+
+def _row(place: GraphNode, guide: str, group: int) -> list[Text]:
+    waits = ", ".join(place.dependencies[:MAX_NAMED])
+    more = len(place.dependencies) - MAX_NAMED
+    return [
+        Text.assemble((guide, "dim"), (place.node.id, "bold")),
+        Text(_named_work(place.node), "cyan"),
+        Text(str(group), justify="right"),
+        Text(waits + (f" and {more} more" if more > 0 else ""), "dim"),
+    ]
+
+
+def _named_work(node: WorkflowNode) -> str:
+    """Return a node's type and the tool that it names, whether that exists or not."""
+    tool = node.parameters.get("tool")
+    return f"{node.type}, {one_line(tool)}" if isinstance(tool, str) else node.type.value

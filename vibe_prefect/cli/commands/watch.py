@@ -1,0 +1,191 @@
+"""`vibe-prefect watch`: follow a run that goes on elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rich.text import Text
+
+from vibe_prefect.cli.commands.run import find_server, print_header
+from vibe_prefect.cli.display.board import Board
+from vibe_prefect.cli.display.console import Screen, err, out
+from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.display.live import LiveView, live
+from vibe_prefect.cli.display.plain import PlainLines
+from vibe_prefect.cli.display.summary import print_summary
+from vibe_prefect.cli.exits import ExitCode, tell
+from vibe_prefect.cli.process.environment import Server, ask
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.results import FINISHED, ExecutionStatus
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+
+    from vibe_prefect.engine.past_run import PastRun
+    from vibe_prefect.engine.records.storage import RecordStore
+    from vibe_prefect.engine.runs.observed import NodeSight
+    from vibe_prefect.reporting.report import RunReport
+
+POLL_SECONDS = 1.0
+"""How often the server is asked; less often where an answer takes long, as for thousands of nodes."""
+
+MAX_SHARE = 0.5
+"""The part of the time that asking may take."""
+
+PATIENCE = 60.0
+"""Seconds for which the server may be out of reach, as while it restarts."""
+
+SETTLE_POLLS = 5
+"""How often the server is asked again after the end: its record of the last nodes may come later."""
+
+
+def watch(reference: str | None) -> int:
+    """Show how a run goes on until it ends; returns the run's exit code."""
+    screen = out()
+    server = find_server(err(), quiet=False)
+    try:
+        report = ask(server, _Watch(screen, server).follow(reference))
+    except KeyboardInterrupt:
+        tell("no longer watching; the run goes on")
+        return ExitCode.INTERRUPTED
+    report = replace(report, run_url=server.flow_run_url(report.run_id))
+    print_summary(screen, report)
+    if report.resume_command is not None:
+        screen.say("to go on with what is left:", "dim")
+        screen.say(f"  {one_line(report.resume_command)}")
+    return ExitCode.COMPLETED if report.status is ExecutionStatus.COMPLETED else ExitCode.FAILED
+
+
+class _Watch:
+    """One run, from when it is found until it has ended."""
+
+    def __init__(self, screen: Screen, server: Server) -> None:
+        self._screen = screen
+        self._server = server
+        self._asked_in = 0.0
+
+    async def follow(self, reference: str | None) -> RunReport:
+        """Show the run until it ends.
+
+        Raises:
+            UnknownRunError: The server does not know it, or it ended without a plan.
+        """
+        from prefect.client.orchestration import get_client
+
+        from vibe_prefect.engine.records.storage import open_store
+        from vibe_prefect.engine.runs.account import account_of, load_run, wanted_run
+
+        store = await open_store(None)
+        async with get_client() as client:
+            wanted = await wanted_run(client, reference)
+            await self._await_begin(client, wanted, store)
+            run = await load_run(client, str(wanted.id), store)
+            print_header(self._screen, run.compiled, simulated=run.parameters.simulate)
+            self._screen.say(Text.assemble(("run      ", "dim"), f"{one_line(run.name)}  ({run.id})"))
+            await self._show(client, run)
+        return await account_of(str(run.id))
+
+    async def _await_begin(self, client: PrefectClient, run: PastRun, store: RecordStore) -> None:
+        """Wait until a run has begun, which is when its plan stands among its parameters."""
+        state = ""
+        while run.waits or (not run.over and (await run.with_plan(store)).plan is None):
+            if run.state != state:
+                self._screen.say(f"waiting for {one_line(run.name)} to begin: it is {run.state}", "dim")
+                state = run.state
+            run = await self._next(client, run.id)
+
+    async def _show(self, client: PrefectClient, run: PastRun) -> None:
+        """Show the nodes until the run has ended and the server has its nodes on record."""
+        from vibe_prefect.engine.runs.observed import see_nodes
+
+        board = Board(len(run.compiled.nodes))
+        view = LiveView(run.compiled, board, run.parameters.concurrency) if self._screen.lively else None
+        plain = [] if view else [PlainLines(self._screen, run.compiled)]
+        feed = _Feed(run, board, plain)
+        showing: AbstractContextManager[Any] = live(self._screen, view) if view else nullcontext()
+        settling = 0
+        with showing:
+            while True:
+                feed.take(await see_nodes(client, run.id))
+                settling += run.over
+                if run.over and (feed.settled or settling > SETTLE_POLLS):
+                    return
+                if view is not None:
+                    view.note = "" if run.state == "Running" else f"it is {run.state}"
+                run = await self._next(client, run.id)
+
+    async def _next(self, client: PrefectClient, id: UUID) -> PastRun:
+        """Return the run as it is after a while; a server that is away meanwhile is waited for."""
+        from vibe_prefect.engine.past_run import PastRun
+        from vibe_prefect.engine.server.server_failures import WORTH_WAITING, classify
+
+        await asyncio.sleep(max(POLL_SECONDS, self._asked_in * (1 / MAX_SHARE - 1)))
+        end = time.monotonic() + PATIENCE
+        while True:
+            begun = time.monotonic()
+            try:
+                run = PastRun.of(await client.read_flow_run(id))
+            except Exception as error:
+                failure = classify(error)
+                if failure is None or failure.kind not in WORTH_WAITING or time.monotonic() > end:
+                    raise
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            self._asked_in = time.monotonic() - begun
+            return run
+
+
+class _Feed:
+    """Tells observers what has changed between two looks at the server."""
+
+    def __init__(self, run: PastRun, board: Board, others: list[PlainLines]) -> None:
+        self._nodes = run.compiled.nodes
+        self._board = board
+        self._observers: list[RunObserver] = [board, *others]
+        self._known: dict[str, ExecutionStatus] = {}
+        if run.started is not None:
+            board.note_begin((datetime.now(UTC) - run.started).total_seconds())
+
+    @property
+    def settled(self) -> bool:
+        """Whether the server has the end of every node of the plan on record."""
+        return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
+
+    def take(self, sights: Mapping[str, NodeSight]) -> None:
+        """Take in what the server knows now."""
+        for id in sorted(sights.keys() & self._nodes.keys(), key=lambda id: _moment(sights[id])):
+            sight = sights[id]
+            known = self._known.get(id, ExecutionStatus.PENDING)
+            if sight.status is known or known in FINISHED:
+                continue
+            self._known[id] = sight.status
+            if sight.status is ExecutionStatus.RUNNING:
+                self._start(sight)
+            elif sight.status in FINISHED:
+                self._finish(sight, begun=known is ExecutionStatus.RUNNING)
+
+    def _start(self, sight: NodeSight) -> None:
+        for observer in self._observers:
+            observer.node_started(self._nodes[sight.id].node)
+        self._board.note_begun(sight.id, sight.seconds)
+
+    def _finish(self, sight: NodeSight, *, begun: bool) -> None:
+        from vibe_prefect.engine.runs.account import node_result
+
+        if not begun and not sight.reused and sight.status is not ExecutionStatus.SKIPPED:
+            self._start(sight)
+        node, result = self._nodes[sight.id].node, node_result(sight)
+        for observer in self._observers:
+            (observer.node_reused if sight.reused else observer.node_finished)(node, result)
+
+
+def _moment(sight: NodeSight) -> tuple[float, str]:
+    """Return what sorts nodes by when they were last heard of."""
+    return (sight.started.timestamp() + sight.seconds if sight.started else float("inf"), sight.id)

@@ -1,0 +1,24 @@
+"""`vibe-prefect report`: a page about a run that a Prefect server knows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from vibe_prefect.cli.commands.page import check_page, say_page, write_page
+from vibe_prefect.cli.commands.run import find_server
+from vibe_prefect.cli.display.console import err, out
+from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.process.environment import ask
+
+
+def report(run: str | None, output: Path | None) -> int:
+    """Write a page about a run that a Prefect server knows."""
+    check_page(output)
+    server = find_server(err(), quiet=False)
+    from vibe_prefect.operations import report as report_of
+
+    account = ask(server, report_of(run))
+    account = replace(account, run_url=server.flow_run_url(account.run_id))
+    say_page(out(), write_page(account, output))
+    return ExitCode.COMPLETED

@@ -1,0 +1,1 @@
+"""The commands around servers, deployments, workers and stored plans."""

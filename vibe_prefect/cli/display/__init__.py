@@ -1,0 +1,1 @@
+"""Showing plans and runs: on a terminal, as plain lines, as JSON documents."""

@@ -1,0 +1,401 @@
+"""Documents that commands print with `--json`: a model for each, one vocabulary, and one schema version.
+
+A field that several documents have means the same in each: `run_id` and `run_name` are Prefect's id and name of a flow
+run, `run_url` is its page in Prefect's UI, `plan_id` is the id of a plan, `outputs` the folder of a run's files,
+and `record_namespace` the folder of its records. Numbers carry their unit in the name, or are counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from vibe_prefect.cli.display.console import write
+from vibe_prefect.cli.display.frames import Frames
+from vibe_prefect.errors import PlanError, Problem
+from vibe_prefect.reporting.report import SCHEMA_VERSION, RunReport
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Document(_Part):
+    schema_version: int = SCHEMA_VERSION
+    """Goes up when a document changes so that an older reader could misread it."""
+
+
+class RunReference(_Part):
+    """A flow run of Prefect's."""
+
+    run_name: str
+    run_id: str
+
+
+class FileSize(_Part):
+    """A file or a folder."""
+
+    path: str
+    bytes: int
+
+
+class Counts(_Part):
+    """How far a run came."""
+
+    done: int | None
+    total: int | None
+
+
+class RunSummary(_Part):
+    """A run in numbers."""
+
+    plan_id: str
+    status: str
+    total_nodes: int
+    completed: int
+    failed: int
+    skipped: int
+    total_duration: float
+    """Seconds."""
+
+    started_at: str
+    completed_at: str | None
+    parallel_efficiency: float
+    execution_groups: int
+
+
+class RunNode(_Part):
+    """Result of a node."""
+
+    type: str
+    tool: str | None
+    status: str
+    started_at: str | None
+    duration: float
+    """Seconds."""
+
+    error: str | None
+    result: Any
+
+
+class TaskRuns(_Part):
+    """Task runs of a run."""
+
+    expected: int
+    recorded: int | None
+    """How many the server had recorded at last; `null` where it could not be asked."""
+
+
+class RunDocument(_Document):
+    """`run` and `resume`: what came of a run."""
+
+    kind: Literal["run"] = "run"
+    simulated: bool
+    summary: RunSummary
+    nodes: dict[str, RunNode]
+    outputs: str | None
+    """The folder of the run's files; `null` when it made none."""
+
+    files: list[FileSize]
+    """Paths relative to the folder."""
+
+    run_name: str
+    run_id: str
+    run_url: str | None
+    task_runs: TaskRuns
+
+
+class ListedRun(RunReference):
+    """A run in a list."""
+
+    record_namespace: str
+    plan_id: str | None
+    state: str
+    """Prefect's name of the state, such as `Completed`."""
+
+    started_at: str | None
+    age_seconds: float
+    nodes: Counts
+    record_bytes: int | None
+    outputs: str | None
+    output_bytes: int
+
+
+class RunsDocument(_Document):
+    """`runs`: the newest runs, newest first."""
+
+    kind: Literal["runs"] = "runs"
+    runs: list[ListedRun]
+    record_bytes: int
+    output_bytes: int
+
+
+class PrunedRecords(_Part):
+    """Records and outputs of the runs of one namespace."""
+
+    record_namespace: str
+    run_names: list[str]
+    last_active: str
+    record_bytes: int
+    outputs: list[FileSize]
+
+
+class KeptRecords(_Part):
+    """Records that stay although they are old enough."""
+
+    record_namespace: str
+    run_names: list[str]
+    reason: str
+
+
+class PruneDocument(_Document):
+    """`prune`: what was deleted, or would be."""
+
+    kind: Literal["prune"] = "prune"
+    dry_run: bool
+    older_than_seconds: float
+    deleted: list[PrunedRecords]
+    kept: list[KeptRecords]
+    plans: list[FileSize]
+    """Kept plans that nothing needs any more."""
+
+    failures: list[str]
+    bytes: int
+
+
+class PlanSide(_Part):
+    """One of two compared plans."""
+
+    name: str
+    plan_id: str
+
+
+class ChangedField(_Part):
+    """A field that differs."""
+
+    path: str
+    old: str | None
+    new: str | None
+    in_key: bool
+    """Whether the node runs again because of it."""
+
+
+class MovedNode(_Part):
+    """A node with another parent; `null` is the top of the plan."""
+
+    old: str | None
+    new: str | None
+
+
+class DiffDocument(_Document):
+    """`diff`: how two plans differ, and what resuming the first with the second would run."""
+
+    kind: Literal["diff"] = "diff"
+    a: PlanSide
+    b: PlanSide
+    plan: list[ChangedField]
+    added: list[str]
+    removed: list[str]
+    changed: dict[str, list[ChangedField]]
+    moved: dict[str, MovedNode]
+    through_dependencies: list[str]
+    executes: dict[str, str]
+    """Nodes that would run, each with the reason."""
+
+    total_nodes: int
+
+
+class PlannedNode(_Part):
+    """Forecast of a node."""
+
+    type: str
+    tool: str | None
+    action: str
+    reason: str
+    estimated_seconds: float | None
+    key: str
+    """Content key of the node, hexadecimal."""
+
+
+class PlannedSummary(_Part):
+    """A dry run in numbers."""
+
+    total_nodes: int
+    run: int
+    reuse: int
+    skip: int
+    estimated_seconds: float
+    without_estimate: int
+
+
+class PlannedPath(_Part):
+    """The longest chain of nodes that would run."""
+
+    nodes: list[str]
+    estimated_seconds: float
+    without_estimate: int
+
+
+class EarlierCosts(_Part):
+    """Cost of the same calls in earlier runs."""
+
+    calls: int
+    tokens: int
+    cost_usd: float | None
+    run_names: list[str]
+
+
+class PlannedCosts(_Part):
+    """Possible cost of the calls of models and paid tools."""
+
+    calls: int
+    tools: list[str]
+    most_tokens: int | None
+    most_cost_usd: float | None
+    earlier_runs: EarlierCosts | None
+
+
+class KeyPlace(_Part):
+    """Place of a tool's key."""
+
+    place: str
+    set: bool | None
+    needed: bool
+
+
+class PlannedTool(_Part):
+    """A tool of the nodes that would run."""
+
+    version: str
+    nodes: int
+    keys: list[KeyPlace]
+    lack: str | None
+    """Reason why the run would stop before its first node."""
+
+
+class DryRunDocument(_Document):
+    """`run --dry-run`: what a run would do."""
+
+    kind: Literal["dry-run"] = "dry-run"
+    plan_id: str
+    simulated: bool
+    resume_from: RunReference | None
+    summary: PlannedSummary
+    nodes: dict[str, PlannedNode]
+    groups: list[list[str]]
+    critical_path: PlannedPath
+    costs: PlannedCosts | None
+    tools: dict[str, PlannedTool]
+    not_looked_up: str | None
+
+
+class ProblemFrame(_Part):
+    """The line of a problem, made harmless for a terminal."""
+
+    text: str
+    caret: int
+    """Columns before the place."""
+
+
+class PlanProblem(_Part):
+    """One thing that is wrong with a plan."""
+
+    message: str
+    """The hint included."""
+
+    hint: str | None
+    node_id: str | None
+    field: str | None
+    file: str | None
+    line: int | None
+    column: int | None
+    frame: ProblemFrame | None
+
+
+class ProblemsDocument(_Document):
+    """`validate`, and every other command whose plan cannot run: what is wrong with the plan."""
+
+    kind: Literal["problems"] = "problems"
+    plan: str | None
+    """The plan's file or id."""
+
+    problems: list[PlanProblem]
+    """None for a valid plan."""
+
+
+DOCUMENTS: tuple[type[_Document], ...] = (
+    RunDocument,
+    RunsDocument,
+    PruneDocument,
+    DiffDocument,
+    DryRunDocument,
+    ProblemsDocument,
+)
+
+
+def print_document(document: _Document) -> None:
+    """Print a document on standard output."""
+    write(json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def plan_problems(*, as_json: bool) -> Generator[None]:
+    """Print what is wrong with a plan as a document, too, where the commands within refuse it.
+
+    Args:
+        as_json: Whether the user asked for JSON.
+
+    Raises:
+        PlanError: The plan cannot run; its text is for standard error.
+    """
+    try:
+        yield
+    except PlanError as error:
+        if as_json:
+            frames = Frames()
+            problems = [_problem(problem, frames) for problem in error.problems]
+            print_document(ProblemsDocument(plan=error.name, problems=problems))
+        raise
+
+
+def _problem(problem: Problem, frames: Frames) -> PlanProblem:
+    position, frame = problem.position, frames.of(problem)
+    return PlanProblem(
+        message=problem.message,
+        hint=problem.hint,
+        node_id=problem.node_id,
+        field=problem.field,
+        file=position.file if position else None,
+        line=position.line if position else None,
+        column=position.column if position else None,
+        frame=ProblemFrame(text=frame.text, caret=frame.caret) if frame else None,
+    )
+
+
+def outputs_schema() -> dict[str, Any]:
+    """Return the JSON Schema of all documents, the kept report of a run among them."""
+    adapters: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]] = [
+        (model.__name__, "serialization", TypeAdapter(model)) for model in DOCUMENTS
+    ]
+    report = (RunReport.__name__, "serialization", TypeAdapter(RunReport))
+    references, shared = TypeAdapter.json_schemas([*adapters, report], ref_template="#/$defs/{model}")
+    definitions: dict[str, Any] = shared["$defs"]
+    definitions[RunReport.__name__] = _report_schema(definitions[RunReport.__name__])
+    return {
+        "$schema": DIALECT,
+        "title": "vibe-prefect JSON output",
+        "oneOf": list(references.values()),
+        "$defs": definitions,
+    }
+
+
+def _report_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Add what `RunReport.to_dict` adds."""
+    added = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": "report"}}
+    return {**schema, "properties": {**added, **schema["properties"]}, "required": [*added, *schema["required"]]}

@@ -1,0 +1,173 @@
+"""What came of a run, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
+from vibe_prefect.cli.display.lines import columns, counted, error_lines, one_line, seconds, size
+from vibe_prefect.drawing.status_style import STATUS_STYLES
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
+
+if TYPE_CHECKING:
+    from vibe_prefect.engine.flow import RunHandle
+
+MAX_FILES = 20
+MAX_FAILED = 20
+LABEL = 9
+"""Columns of the words before the facts."""
+
+UI_ADDRESS = "http://127.0.0.1:4200"
+"""Where `vibe-prefect server start` serves its UI, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A file that a run has made."""
+
+    path: str
+    """Relative to the run's folder."""
+
+    bytes: int
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that has ended."""
+
+    compiled: CompiledPlan
+    result: ExecutionResult
+    handle: RunHandle
+    simulated: bool
+    ui_url: str | None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the outputs lie; `None` when there are none."""
+        root = self.handle.output_root
+        return root if root.is_dir() else None
+
+    def files(self) -> list[MadeFile]:
+        """Return the files in the run's folder, by path."""
+        root = self.handle.output_root
+        found = sorted(path for path in root.rglob("*") if path.is_file())
+        return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in found]
+
+    def document(self) -> RunDocument:
+        """Return the run as a JSON document."""
+        folder, handle = self.folder, self.handle
+        summary = self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)}
+        return RunDocument(
+            simulated=self.simulated,
+            summary=RunSummary.model_validate(summary),
+            nodes={id: self._node(result) for id, result in self.result.node_results.items()},
+            outputs=str(folder) if folder else None,
+            files=[FileSize(path=file.path, bytes=file.bytes) for file in self.files()],
+            run_name=handle.name,
+            run_id=str(handle.flow_run_id),
+            run_url=self.ui_url,
+            task_runs=TaskRuns(expected=handle.task_runs, recorded=handle.recorded),
+        )
+
+    def _node(self, result: NodeResult) -> RunNode:
+        node = self.compiled.nodes[result.node_id]
+        return RunNode(
+            type=node.node.type.value,
+            tool=node.tool,
+            status=result.status.value,
+            started_at=result.started_at,
+            duration=result.duration,
+            error=result.error,
+            result=result.result,
+        )
+
+
+def run_line(handle: RunHandle) -> Text:
+    """Return how Prefect calls a run."""
+    return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
+
+
+def print_report(screen: Screen, report: EndedRun) -> None:
+    """Print what came of a run."""
+    screen.say(_verdict(report))
+    for line in _failures(report.result):
+        screen.say(line)
+    for line in _outputs(report, screen.limit):
+        screen.say(line)
+    if report.result.status is ExecutionStatus.FAILED:
+        print_resume_hint(screen, report.handle)
+    hint, address = _look(report)
+    screen.say(hint, "dim")
+    screen.say(f"  {address}")
+
+
+def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
+    """Print the command that goes on where a run stopped."""
+    screen.say("to go on with what is left:", "dim")
+    screen.say(f"  {resume_command(handle.name)}")
+
+
+def _verdict(report: EndedRun) -> Text:
+    result = report.result
+    total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
+    mark = "simulated run " if report.simulated else ""
+    failed = result.status is ExecutionStatus.FAILED
+    counts = counted(total, "node")
+    if failed:
+        counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
+        counts += f", {skipped} skipped" if skipped else ""
+    sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
+    head = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
+    head.append(f" in {seconds(result.total_duration)}")
+    return head
+
+
+def _failures(result: ExecutionResult) -> Iterator[Text]:
+    failed = result.ids(ExecutionStatus.FAILED)
+    for id in failed[:MAX_FAILED]:
+        first, *rest = error_lines(result.node_results[id].error)
+        yield Text.assemble("  ", (id, "bold red"), f": {first}")
+        yield from (Text(f"      {line}") for line in rest)
+    if len(failed) > MAX_FAILED:
+        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
+
+
+def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
+    folder = report.folder
+    if folder is None:
+        return
+    files = report.files()
+    total = sum(file.bytes for file in files)
+    yield _fact("outputs", f"{_short(folder)}  ({counted(len(files), 'file')}, {size(total)})")
+    rows = [
+        [Text(" " * LABEL + one_line(file.path)), Text(size(file.bytes), "dim", justify="right")]
+        for file in files[:MAX_FILES]
+    ]
+    yield from columns(rows, width)
+    if len(files) > MAX_FILES:
+        yield Text(f"{' ' * LABEL}and {len(files) - MAX_FILES:,} more", "dim")
+
+
+def _short(folder: Path) -> str:
+    """Return a path as the user would type it."""
+    here = Path.cwd()
+    return one_line(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+
+
+def _fact(label: str, text: str) -> Text:
+    return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
+
+
+def _look(report: EndedRun) -> tuple[str, str]:
+    """Return how to see the run in Prefect's UI, and where."""
+    if report.ui_url is not None:
+        return "in Prefect's UI:", report.ui_url
+    address = f"{UI_ADDRESS}/runs/flow-run/{report.handle.flow_run_id}"
+    return "to see it in Prefect's UI, run `vibe-prefect server start`, then open", address

@@ -1,0 +1,187 @@
+"""A run as a tree that is redrawn while it goes on.
+
+A plan that fits on the terminal is shown whole. Of a larger one, what failed and what is running comes first, and the
+rest is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from vibe_prefect.cli.display.board import Board
+from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.lines import brief, columns, counted, one_line, rough, seconds
+from vibe_prefect.cli.display.tree import guides, work
+from vibe_prefect.drawing.status_style import STATUS_STYLES
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.reporting.eta import NodeTime, seconds_left
+from vibe_prefect.reporting.report import RAN
+from vibe_prefect.results import ExecutionStatus
+
+REFRESH_PER_SECOND = 10
+RECKON_SECONDS = 1.0
+"""Seconds between two estimates of the time left; more for a plan that takes long to estimate."""
+
+FOOT_LINES = 3
+"""What the view needs below the nodes, and one line that the terminal keeps for itself."""
+
+RECORDING = "Prefect's server is recording the run ..."
+
+MAX_FAILED_PART = 0.5
+"""Of a view that is too small, the part that failed nodes may take: what runs must be seen too."""
+
+_ID_STYLES = {
+    ExecutionStatus.PENDING: "dim",
+    ExecutionStatus.RUNNING: "bold",
+    ExecutionStatus.FAILED: "bold red",
+    ExecutionStatus.SKIPPED: "dim",
+}
+_REST_WORDS = {
+    ExecutionStatus.FAILED: "more failed",
+    ExecutionStatus.RUNNING: "more running",
+    ExecutionStatus.COMPLETED: "completed",
+    ExecutionStatus.SKIPPED: "skipped",
+    ExecutionStatus.PENDING: "waiting",
+}
+
+
+class LiveView:
+    """What the terminal shows of a board."""
+
+    def __init__(self, compiled: CompiledPlan, board: Board, slots: int | None = None) -> None:
+        """Make a view.
+
+        Args:
+            compiled: The plan.
+            board: What is known of the run.
+            slots: How many nodes may run at once.
+        """
+        self._compiled = compiled
+        self._board = board
+        self._guides = list(guides(compiled.graph))
+        self._spinner = Spinner("dots", style="blue")
+        self._bar = ProgressBar(total=max(1, board.total), width=24, complete_style="green")
+        self._slots = slots
+        self._left: float | None = None
+        self._reckoned = float("-inf")
+        self._pause = RECKON_SECONDS
+        self.note = ""
+        """What the run is doing apart from its nodes."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the nodes and, below them, the progress."""
+        height = max(1, (options.height or console.height) - FOOT_LINES)
+        with self._board.lock:
+            fits = len(self._guides) <= height
+            shown = [] if fits else self._urgent(height - 1)
+            rows = [self._row(id, guide) for id, guide in self._guides] if fits else [self._row(id, "") for id in shown]
+            more = [] if fits else [self._rest(shown)]
+            foot = self._foot(options.max_width)
+        yield Group(*columns(rows, options.max_width), *more, Text(), foot)
+
+    def _urgent(self, room: int) -> list[str]:
+        """Return the newest failed nodes, then those running longest, then those that ended last."""
+        board = self._board
+        running = list(board.running)
+        for_failed = max(int(room * MAX_FAILED_PART), room - len(running))
+        failed = [result.node_id for result in board.failed[-for_failed:]]
+        newest = islice(reversed(board.finished.values()), room)
+        ended = [result.node_id for result in newest if result.status is not ExecutionStatus.FAILED]
+        return [*failed, *running, *ended][:room]
+
+    def _rest(self, shown: list[str]) -> Text:
+        """Count what there is no room for."""
+        counts = {status: self._board.count(status) for status in _REST_WORDS}
+        counts[ExecutionStatus.RUNNING] = len(self._board.running)
+        counts[ExecutionStatus.PENDING] = self._board.total - sum(counts.values())
+        for id in shown:
+            counts[self._board.status(id)] -= 1
+        text = ", ".join(f"{count:,} {_REST_WORDS[status]}" for status, count in counts.items() if count)
+        return Text(f"  and {text}" if text else "", "dim", no_wrap=True, overflow="ellipsis")
+
+    def _row(self, id: str, guide: str) -> list[Text]:
+        status = self._board.status(id)
+        return [
+            Text.assemble(self._symbol(status), " ", (guide, "dim"), (id, _ID_STYLES.get(status, ""))),
+            Text(work(self._compiled.nodes[id]), "dim" if status in _ID_STYLES else "cyan"),
+            Text(self._time(id), "dim", justify="right"),
+            self._remark(id),
+        ]
+
+    def _symbol(self, status: ExecutionStatus) -> Text:
+        if status is ExecutionStatus.RUNNING:
+            frame = self._spinner.render(time.monotonic())
+            return frame if isinstance(frame, Text) else Text("●", "blue")
+        return Text(*STATUS_STYLES[status].terminal)
+
+    def _time(self, id: str) -> str:
+        board = self._board
+        if id in board.running:
+            elapsed = seconds(time.monotonic() - board.running[id])
+            expected = self._compiled.nodes[id].node.estimated_duration
+            return elapsed if expected is None else f"{elapsed} of {seconds(expected)}"
+        result = board.finished.get(id)
+        return seconds(result.duration) if result is not None and result.status in RAN else ""
+
+    def _remark(self, id: str) -> Text:
+        result = self._board.finished.get(id)
+        if result is None:
+            return Text(one_line(self._board.told.get(id, "")), "dim")
+        if result.status is ExecutionStatus.COMPLETED:
+            return Text()
+        if result.status is ExecutionStatus.SKIPPED:
+            return Text("skipped", "yellow")
+        return Text(brief(result.error or "failed"), "red")
+
+    def _foot(self, width: int) -> Table:
+        board = self._board
+        self._bar.update(len(board.finished))
+        parts = [f"{len(board.finished):,} of {counted(board.total, 'node')}"]
+        parts += [self.note] if self.note else self._progress()
+        text = Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.width = width
+        grid.add_column(width=24)
+        grid.add_column(ratio=1)
+        grid.add_row(self._bar, text)
+        return grid
+
+    def _progress(self) -> list[str]:
+        board = self._board
+        failed, skipped = board.count(ExecutionStatus.FAILED), board.count(ExecutionStatus.SKIPPED)
+        counts = ((len(board.running), "running"), (failed, "failed"), (skipped, "skipped"))
+        parts = [f"{count:,} {word}" for count, word in counts if count]
+        return [*parts, *([RECORDING] if board.ended else self._times())]
+
+    def _times(self) -> list[str]:
+        """Return how long the run has taken, and how long it may still take."""
+        now = time.monotonic()
+        if now - self._reckoned >= self._pause:
+            times = {id: self._node_time(id) for id in self._compiled.nodes}
+            self._left = seconds_left(self._compiled.graph, times, self._slots)
+            self._reckoned = time.monotonic()
+            self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
+        left = self._left - (now - self._reckoned) if self._left is not None else None
+        return [seconds(self._board.elapsed), *([f"about {rough(left)} left"] if left is not None else [])]
+
+    def _node_time(self, id: str) -> NodeTime:
+        board, node = self._board, self._compiled.nodes[id].node
+        spent = None
+        if id in board.running:
+            spent = time.monotonic() - board.running[id]
+        elif id in board.finished and id not in board.reused:
+            spent = board.finished[id].duration
+        return NodeTime(node.type, board.status(id), node.estimated_duration, spent)
+
+
+def live(screen: Screen, view: LiveView) -> Live:
+    """Return a display of the view that leaves nothing behind when it ends."""
+    return Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)

@@ -1,0 +1,87 @@
+"""A run as plain lines, for logs and pipes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from typing_extensions import override
+
+from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.lines import brief, counted, seconds
+from vibe_prefect.cli.display.tree import work
+from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+
+PATIENCE = 2.0
+"""Seconds after the last node that pass in silence."""
+
+RECORDING = "waiting until Prefect's server has every task run on record ..."
+_WORDS = {
+    ExecutionStatus.COMPLETED: "done",
+    ExecutionStatus.FAILED: "FAILED",
+    ExecutionStatus.SKIPPED: "skipped",
+}
+
+
+class RunLine(RunObserver):
+    """An observer that calls back when the run has begun, which is when Prefect has given it a name."""
+
+    def __init__(self, begun: Callable[[], object]) -> None:
+        self._begun = begun
+
+    @override
+    def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
+        """Call back."""
+        self._begun()
+
+
+class PlainLines(RunObserver):
+    """An observer that prints a line for each start and each end."""
+
+    def __init__(self, screen: Screen, compiled: CompiledPlan) -> None:
+        self._screen = screen
+        self._compiled = compiled
+        self._total = len(compiled.nodes)
+        self._finished: set[str] = set()
+
+    @override
+    def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
+        """Say how much is done already."""
+        if reused:
+            self._screen.say(f"{reused:,} of {counted(total, 'node')} complete already")
+
+    def node_started(self, node: WorkflowNode) -> None:
+        """Print the start."""
+        self._print("start", node, "")
+
+    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Print the end."""
+        self._finished.add(node.id)
+        self._print(_WORDS[result.status], node, _ending(result))
+
+    @override
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Count it; the start has said so."""
+        self._finished.add(node.id)
+
+    @override
+    def run_finished(self, result: ExecutionResult) -> None:
+        """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""
+        asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)
+
+    def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
+        percent = 100 * len(self._finished) // self._total
+        what = f"{node.id} ({work(self._compiled.nodes[node.id])})"
+        self._screen.say(f"[{percent:3} %] {word:<7} {what}{ending}")
+
+
+def _ending(result: NodeResult) -> str:
+    error = brief(result.error or "no message")
+    if result.status is ExecutionStatus.FAILED:
+        return f" after {seconds(result.duration)}: {error}"
+    if result.status is ExecutionStatus.SKIPPED:
+        return f": {error}"
+    return f" in {seconds(result.duration)}"

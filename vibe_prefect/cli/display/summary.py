@@ -1,0 +1,118 @@
+"""A run that has ended as a table: what became of each node, what it took, what it was worth and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rich.text import Text
+
+from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.lines import brief, columns, error_lines, one_line
+from vibe_prefect.cli.display.tree import guides
+from vibe_prefect.drawing.status_style import STATUS_STYLES
+from vibe_prefect.plan.graph import build_graph
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.words import duration, headline, money, ratio, standing
+from vibe_prefect.results import ExecutionStatus
+
+MAX_TREE = 60
+"""Nodes up to which a run is shown whole."""
+
+MAX_ROWS = 20
+"""Nodes that are shown of a larger one: those that failed, then those that took longest."""
+
+MAX_FAILED = 20
+_STATUS_STYLES = {
+    ExecutionStatus.COMPLETED: "green",
+    ExecutionStatus.FAILED: "red",
+    ExecutionStatus.SKIPPED: "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column that stands only where some node has a value for it."""
+
+    title: str
+    value: Callable[[NodeReport], float | None]
+    show: Callable[[float | None], str]
+
+
+_COLUMNS = (
+    _Column("time", lambda node: node.duration, duration),
+    _Column("expected", lambda node: node.expected, duration),
+    _Column("quality", lambda node: node.quality, ratio),
+    _Column("cost", lambda node: node.cost_usd, money),
+)
+
+
+def summary(report: RunReport, width: int | None) -> list[Text]:
+    """Return the lines of the table.
+
+    Args:
+        report: The run.
+        width: How wide a line may be; `None` for no limit.
+    """
+    leads = dict(guides(build_graph(report.plan)))
+    shown = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
+    used = [column for column in _COLUMNS if any(column.value(node) is not None for node in shown)]
+    whole = len(shown) == len(report.nodes)
+    rows = [_row(node, leads[node.id] if whole else "", used) for node in shown]
+    lines = columns([_heading(used), *rows], width)
+    more = len(report.nodes) - len(shown)
+    return [*lines, Text(f"  and {more:,} more", "dim")] if more else lines
+
+
+def print_summary(screen: Screen, report: RunReport) -> None:
+    """Print the table of a run, and what came of it."""
+    if screen.lively:
+        for line in summary(report, screen.limit):
+            screen.say(line)
+        screen.say()
+    status = standing(report)
+    screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(headline(report))))
+    for line in _failures(report):
+        screen.say(line)
+
+
+def _most_telling(report: RunReport) -> tuple[NodeReport, ...]:
+    failed = report.having(ExecutionStatus.FAILED)
+    others = [node for node in report.nodes if node.status is not ExecutionStatus.FAILED]
+    others.sort(key=lambda node: -(node.duration or 0.0))
+    return (*failed, *others)[:MAX_ROWS]
+
+
+def _heading(used: list[_Column]) -> list[Text]:
+    left = [Text(title, "dim") for title in ("  node", "work", "status")]
+    return [*left, *(Text(column.title, "dim", justify="right") for column in used), Text()]
+
+
+def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
+    status = ", ".join(["reused" if node.reused else node.status.value, *([node.remark] if node.remark else [])])
+    return [
+        Text.assemble(STATUS_STYLES[node.status].terminal, " ", (lead, "dim"), one_line(node.id)),
+        Text(_work(node), "cyan"),
+        Text(status, _STATUS_STYLES.get(node.status, "")),
+        *(_cell(column, node) for column in used),
+        Text(brief(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
+    ]
+
+
+def _cell(column: _Column, node: NodeReport) -> Text:
+    value = column.value(node)
+    return Text("" if value is None else column.show(value), "dim", justify="right")
+
+
+def _work(node: NodeReport) -> str:
+    return f"{node.type}, {one_line(node.tool)}" if node.tool else node.type.value
+
+
+def _failures(report: RunReport) -> Iterator[Text]:
+    failed = report.having(ExecutionStatus.FAILED)
+    for node in failed[:MAX_FAILED]:
+        first, *rest = error_lines(node.error)
+        yield Text.assemble("  ", (one_line(node.id), "bold red"), f": {first}")
+        yield from (Text(f"      {line}") for line in rest)
+    if len(failed) > MAX_FAILED:
+        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")

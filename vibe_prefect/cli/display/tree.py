@@ -1,0 +1,31 @@
+"""A plan's tree as lines, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vibe_prefect.plan.compiler import Backing, CompiledNode
+from vibe_prefect.plan.graph import PlanGraph
+
+BRANCH, LAST, THROUGH, NOTHING = "├─ ", "└─ ", "│  ", "   "
+
+
+def guides(graph: PlanGraph) -> Iterator[tuple[str, str]]:
+    """Yield each node's id in plan order, with the lines that lead to it."""
+    roots = [id for id, place in graph.nodes.items() if place.parent is None]
+    stack = [(id, "", "") for id in reversed(roots)]
+    while stack:
+        id, lead, below = stack.pop()
+        yield id, lead
+        children = graph.nodes[id].children
+        for index in range(len(children) - 1, -1, -1):
+            last = index == len(children) - 1
+            branch, further = (LAST, NOTHING) if last else (BRANCH, THROUGH)
+            stack.append((children[index], below + branch, below + further))
+
+
+def work(node: CompiledNode) -> str:
+    """Return what a node does, in a few words: its type, and the tool or the simulation behind it."""
+    if node.backing is Backing.SIMULATION:
+        return f"{node.node.type}, simulated"
+    return f"{node.node.type}, {node.tool}" if node.tool else node.node.type.value

@@ -1,0 +1,1 @@
+"""The process around a command: its settings, its Prefect server, and the signals that end it."""

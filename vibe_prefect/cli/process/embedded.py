@@ -1,0 +1,148 @@
+"""Prefect's embedded server, in a process of its own.
+
+Prefect would start one itself, but in our process group and on our standard error: Ctrl-C would reach it in the middle
+of recording, and its tracebacks would reach the user. This one is started first, so that it comes up while we import
+Prefect, and it ends with us even when we are killed: it reads a pipe whose other end only we hold.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+from typing import IO
+
+from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.exits import DEBUG_VARIABLE, StartError, debugging
+from vibe_prefect.engine.server.process import HOST, ORIGINS, await_answer, await_end
+from vibe_prefect.engine.server.settings import EMBEDDED_DEFAULTS, SERVER_SETTINGS
+from vibe_prefect.errors import UsageError
+
+TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+DEFAULT_TIMEOUT = 90.0
+"""Seconds; a first start makes the database, on a slow disk as well."""
+
+STOP_SECONDS = 5.0
+
+_ERROR_LINE = re.compile(r"^[\w.]+(?:Error|Exception|Exit): .+$", re.MULTILINE)
+_FIXED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+_PROGRAM = """
+import asyncio, fcntl, os, signal, socket, sys, threading
+
+def follow():
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=follow, daemon=True).start()
+import uvicorn
+import prefect.settings
+
+class Server(uvicorn.Server):
+    async def startup(self, sockets=None):
+        home = prefect.settings.get_current_settings().home
+        home.mkdir(parents=True, exist_ok=True)
+        with open(home / "vibe-prefect-embedded.lock", "w") as lock:
+            while not self.should_exit:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0.1)
+            await super().startup(sockets)
+
+config = uvicorn.Config(
+    "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
+)
+defaults = {getattr(prefect.settings, name) for name in sys.argv[2:]}
+with prefect.settings.temporary_settings(restore_defaults=defaults):
+    Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+"""
+"""The lock is for the first start of several at once: each would make the tables of the same database."""
+
+
+class EmbeddedServer:
+    """A Prefect server that lives as long as this object's owner."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server((HOST, 0))
+        self._port = int(self._socket.getsockname()[1])
+        self._log: IO[bytes] | None = None if debugging() else tempfile.TemporaryFile()  # noqa: SIM115
+        self._process = self._spawn()
+        self._socket.close()
+
+    @property
+    def api_url(self) -> str:
+        """Where it answers."""
+        return f"http://{HOST}:{self._port}/api"
+
+    def wait_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            StartError: It ended, or did not answer in time.
+        """
+        reason = await_answer(self._process, self.api_url, _startup_timeout())
+        if reason is not None:
+            longer = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
+            raise StartError(f"Prefect's embedded server {reason}{longer}{self._last_words()}")
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        await_end(self._process, STOP_SECONDS)
+        if self._log is not None:
+            self._log.close()
+
+    @property
+    def ended(self) -> str | None:
+        """How its process ended; `None` while it runs."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        number = self._socket.fileno()
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-P", "-c", _PROGRAM, str(number), *EMBEDDED_DEFAULTS],
+            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS[0]: f"http://{HOST}:{self._port}"},
+            stdin=subprocess.PIPE,
+            stdout=self._log or sys.stderr.fileno(),
+            stderr=subprocess.STDOUT,
+            pass_fds=[number],
+            start_new_session=True,
+        )
+
+    def _last_words(self) -> str:
+        """Return the last exception that it wrote of."""
+        if self._log is None:
+            return ""
+        self._log.seek(0)
+        errors = _ERROR_LINE.findall(self._log.read().decode(errors="replace"))
+        hint = f"; {DEBUG_VARIABLE}=1 shows its log"
+        return (f": {one_line(errors[-1])}" if errors else "") + hint
+
+
+def _startup_timeout() -> float:
+    """Return how many seconds the server may take to answer.
+
+    Raises:
+        UsageError: The variable that sets it holds no such number.
+    """
+    text = os.environ.get(TIMEOUT_VARIABLE, "")
+    try:
+        seconds = float(text or DEFAULT_TIMEOUT)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{TIMEOUT_VARIABLE}: expected a number of seconds, found {text!r}")
+    return seconds

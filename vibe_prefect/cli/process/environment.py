@@ -1,0 +1,209 @@
+"""Prefect around a run: which server, and what of Prefect's own talk the user sees."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, TypeVar
+
+from vibe_prefect.cli.exits import StartError, debugging
+from vibe_prefect.cli.home import check_home
+from vibe_prefect.cli.process.embedded import EmbeddedServer
+from vibe_prefect.cli.process.interrupt import sure_interrupt
+from vibe_prefect.cli.process.loopback import bypass_proxies
+from vibe_prefect.cli.process.settings_files import (
+    check_settings_files,
+    may_set_prefect,
+    settings_files,
+    unknown_settings,
+)
+
+Answer = TypeVar("Answer")
+
+API_VARIABLE = "PREFECT_API_URL"
+EPHEMERAL_VARIABLES = ("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED")
+QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
+"""Their messages are Prefect's business; its API log handler still takes a run's log to the server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """The Prefect server of a run."""
+
+    api_url: str
+    embedded: EmbeddedServer | None
+    """The process, when the server is ours and ends with the run."""
+
+    def flow_run_url(self, flow_run_id: str) -> str | None:
+        """Return where the UI shows a flow run; `None` when nothing serves a UI."""
+        if self.embedded is not None:
+            return None
+        from vibe_prefect.engine.server.ui_pages import run_page
+
+        return run_page(flow_run_id)
+
+    def kill(self) -> None:
+        """End the server at once, if it is ours."""
+        if self.embedded is not None:
+            self.embedded.kill()
+
+
+def prefect_server(starting: Callable[[], object]) -> Server:
+    """Find the Prefect server that is configured, or start one; Prefect is imported on the way.
+
+    A server that was started ends with the process, after Prefect has sent it the last log lines and events: what is
+    registered for the exit first is called last.
+
+    Args:
+        starting: Called when a server is being started, which takes some seconds.
+
+    Raises:
+        StartError: The server does not start.
+    """
+    # Prefect prints a notice about its telemetry in the middle of a run, and says in it that this is how to decline.
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    configured = configured_api_url()
+    if configured is not None:
+        check_home()
+        _import_prefect()
+        return Server(configured, None)
+    starting()
+    bypass_proxies()
+    check_home(written=True)
+    embedded = EmbeddedServer()
+    atexit.register(embedded.stop)
+    try:
+        _use(embedded.api_url)
+        _import_prefect()
+        embedded.wait_ready()
+    except BaseException:
+        embedded.kill()
+        raise
+    return Server(embedded.api_url, embedded)
+
+
+def _import_prefect() -> None:
+    """Import what a run needs, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
+    if not sys.warnoptions and not debugging():
+        warnings.simplefilter("ignore")
+    with sure_interrupt():
+        import_module("vibe_prefect.executor")
+
+
+def configured_api_url() -> str | None:
+    """Return the address of the Prefect API that the user has set, in the environment or by a profile.
+
+    Raises:
+        StartError: There is none, and the embedded server is switched off.
+        UsageError: A file of settings cannot be read.
+    """
+    check_settings_files()
+    if from_environment := os.environ.get(API_VARIABLE):
+        return from_environment
+    if not (_sets_ephemeral(os.environ) or any(map(may_set_prefect, settings_files()))):
+        return None
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    if settings.api.url is None and not settings.server.ephemeral.enabled:
+        raise StartError(
+            f"no Prefect server is configured and the embedded one is switched off: set {API_VARIABLE}, "
+            "or PREFECT_SERVER_ALLOW_EPHEMERAL_MODE=true"
+        )
+    return settings.api.url
+
+
+def _sets_ephemeral(environment: Iterable[str]) -> bool:
+    """Return whether the environment says whether there may be an embedded server."""
+    return any(name.upper() in EPHEMERAL_VARIABLES for name in environment)
+
+
+def _use(api_url: str) -> None:
+    """Make Prefect talk to a server, whether it is imported already or not."""
+    os.environ[API_VARIABLE] = api_url
+    if "prefect.context" in sys.modules:
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
+
+
+@contextmanager
+def server_failures(server: Server) -> Generator[None]:
+    """Turn failures of a Prefect server into one line for people.
+
+    Raises:
+        StartError: The server does not answer, is none, wants a login, fails, or is too old.
+    """
+    try:
+        yield
+    except Exception as error:
+        from vibe_prefect.engine.server.server_failures import explain
+
+        explained = explain(error, server.api_url)
+        if explained is None:
+            raise
+        raise StartError(explained) from error
+
+
+def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
+    """Ask a Prefect server.
+
+    Raises:
+        StartError: It does not answer as it should; see `server_failures`.
+    """
+    with server_failures(server):
+        return asyncio.run(question)
+
+
+class MessageHandler(logging.Handler):
+    """Shows warnings of this package and of tools; Prefect's own go to its server alone."""
+
+    def __init__(self, show: Callable[[str], object]) -> None:
+        super().__init__(logging.WARNING)
+        import prefect
+
+        self._show = show
+        self._prefect_folder = str(prefect.__module_path__)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record's message without its traceback."""
+        # Prefect's background workers log under the bare names of their classes.
+        own = record.pathname.startswith(self._prefect_folder)
+        if own or record.name.split(".", 1)[0] in QUIET_LOGGERS:
+            return
+        try:
+            self._show(record.getMessage())
+        except Exception:  # noqa: BLE001 - as every handler of the library does
+            self.handleError(record)
+
+
+def quieten(show: Callable[[str], object]) -> None:
+    """Take Prefect's log off the terminal; `VIBE_PREFECT_DEBUG` leaves it there.
+
+    Args:
+        show: Shows a warning that the user should see.
+    """
+    from vibe_prefect.engine.prefect_seam import is_console_handler, untried_version
+
+    for unknown in unknown_settings():
+        show(unknown)
+    if untried := untried_version():
+        show(untried)
+    if debugging():
+        return
+    logging.raiseExceptions = False  # else Prefect writes to the terminal, raw, which log lines its server refused
+    for name in ("", *logging.root.manager.loggerDict):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            if is_console_handler(handler):
+                logger.removeHandler(handler)
+                logger.addHandler(logging.NullHandler())  # else Python prints what no handler takes
+    logging.getLogger().addHandler(MessageHandler(show))

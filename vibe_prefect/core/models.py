@@ -1,0 +1,134 @@
+"""Plans: the vibe, the nodes and their execution policy.
+
+The classes take what the reference's own `WorkflowPlan.model_dump_json()` writes. They hold values and check the
+shape of single fields; whether the nodes fit together is checked in one place, `vibe_prefect.plan.graph`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A duration in seconds."""
+
+
+class Vibe(BaseModel):
+    """What somebody wants, in their words."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    description: str
+    """The wish itself."""
+
+    style: str | None = None
+    """How it should feel, such as `dark, atmospheric`."""
+
+    constraints: list[str] = Field(default_factory=list[str])
+    """Requirements, such as `under 60 seconds`."""
+
+    domain: str | None = None
+    """The field it belongs to, such as `visual`."""
+
+    metadata: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Anything else that travels with the wish."""
+
+
+class WorkflowNodeType(StrEnum):
+    """Kinds of work that nodes do."""
+
+    ANALYZE = "analyze"
+    GENERATE = "generate"
+    TRANSFORM = "transform"
+    VALIDATE = "validate"
+    COMPOSITE = "composite"
+
+
+class NodePolicy(BaseModel):
+    """How a node is executed. A field left out is inherited: from the plan, then from the node type's defaults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    retries: Annotated[int, Field(ge=0, le=50)] | None = None
+    """How many more times a failing node is tried. Default: 0."""
+
+    retry_delay: Seconds | None = None
+    """Seconds before the first retry. Default: 1."""
+
+    retry_backoff: Annotated[float, Field(ge=1, le=10)] | None = None
+    """Factor from one retry delay to the next; no delay exceeds 600 s. Default: 2."""
+
+    retry_jitter: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How far a delay may stray, as a part of it, so that many nodes do not retry at once. Default: 0.3."""
+
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Seconds that one attempt may take. Default: no limit."""
+
+    limits: tuple[str, ...] | None = None
+    """Names of Prefect global concurrency limits; one slot of each is held while the node runs. They must exist."""
+
+    tags: tuple[str, ...] | None = None
+    """Prefect tags of the task run, besides the node type and the tool. Prefect's tag-based limits apply to them."""
+
+    cache: Literal["default", "recompute", "disable"] | None = None
+    """`recompute` runs the node again in every run, and its dependents with it; `disable` keeps no record of it.
+    Default: `default`, what finished is kept."""
+
+    variation: str | int | None = None
+    """Another value asks for another result of the same node: it enters the node's key and nothing else."""
+
+
+class WorkflowNode(BaseModel):
+    """One step of a plan."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    id: str
+    """Unique in the plan: letters, digits, `.`, `_` and `-`, at most 100, the first a letter or a digit."""
+
+    type: WorkflowNodeType = Field(title="Type")
+    """Kind of work."""
+
+    description: str
+    """Task of the node, for people and as a prompt."""
+
+    parameters: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Parameters of the work. `tool` names a registered tool, `tool_inputs` are its inputs."""
+
+    dependencies: list[str] = Field(default_factory=list[str])
+    """Ids of the nodes that must complete first, each with everything below it. Their outputs are passed on."""
+
+    children: list[WorkflowNode] = Field(default_factory=list["WorkflowNode"])
+    """Nodes that start once this node itself has completed."""
+
+    estimated_duration: Seconds | None = None
+    """How long it is expected to take, in seconds."""
+
+    policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
+    """How it is executed, where that differs from the plan's policy."""
+
+
+class WorkflowPlan(BaseModel):
+    """A tree of nodes that together make what the vibe asks for."""
+
+    model_config = ConfigDict(title="Plan", extra="forbid", use_attribute_docstrings=True)
+
+    id: str
+    """Names the plan in runs, records and artifacts; the same form as a node id."""
+
+    source_vibe: Vibe
+    """The wish that the plan was made from."""
+
+    root_nodes: list[WorkflowNode] = Field(default_factory=list[WorkflowNode])
+    """The top of the tree, in the author's order."""
+
+    estimated_total_duration: Seconds | None = None
+    """How long the whole plan is expected to take, in seconds."""
+
+    created_at: str | None = None
+    """When it was made, ISO 8601."""
+
+    policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
+    """How its nodes are executed, unless a node says otherwise."""

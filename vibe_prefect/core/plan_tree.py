@@ -1,0 +1,69 @@
+"""Walks over a plan's tree and over its data: nodes before their children, siblings as written.
+
+Depth costs no stack. What lies below a node is read only after the node was taken, so a walk can stop at a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vibe_prefect.core.models import WorkflowNode
+
+DataPath = tuple[str | int, ...]
+"""A place in a plan's data: keys and list indices from the top."""
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """A node with its place in the tree; the structure of its plan need not hold."""
+
+    node: WorkflowNode
+    """The node as written."""
+
+    parent: str | None
+    """Its parent's id."""
+
+    depth: int
+    """Its level; 1 for a root node."""
+
+    path: DataPath
+    """Path within the plan's data."""
+
+    @property
+    def dependencies(self) -> tuple[str, ...]:
+        """Ids of the nodes that it depends on, as written."""
+        return tuple(self.node.dependencies)
+
+
+def tree_nodes(roots: Sequence[WorkflowNode]) -> Iterator[TreeNode]:
+    """Yield the nodes of a tree in plan order."""
+    stack = [TreeNode(node, None, 1, ("root_nodes", index)) for index, node in reversed(list(enumerate(roots)))]
+    while stack:
+        place = stack.pop()
+        yield place
+        parent, depth, path = place.node.id, place.depth + 1, (*place.path, "children")
+        for index, child in reversed(list(enumerate(place.node.children))):
+            stack.append(TreeNode(child, parent, depth, (*path, index)))
+
+
+def data_nodes(data: Mapping[str, Any]) -> Iterator[tuple[DataPath, Any]]:
+    """Yield what stands in the places of nodes in a plan's data, in plan order, with its path; it may be no node."""
+    stack = _data_below(data, (), "root_nodes")
+    while stack:
+        path, value = stack.pop()
+        yield path, value
+        stack += _data_below(value, path, "children")
+
+
+def _data_below(value: Any, path: DataPath, field: str) -> list[tuple[DataPath, Any]]:
+    """Return what stands in the places of nodes right below a plan or a node, the last first."""
+    below: object = cast("Mapping[str, Any]", value).get(field) if isinstance(value, Mapping) else None
+    nodes = cast("list[Any]", below) if isinstance(below, list) else []
+    return [((*path, field, index), node) for index, node in reversed(list(enumerate(nodes)))]
+
+
+def dotted(path: DataPath) -> str:
+    """Return a path as people write it, such as `root_nodes[0].children[2]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")

@@ -1,0 +1,56 @@
+"""How nodes are executed: the policies of tool, node type, plan and node, resolved into one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vibe_prefect.core.models import NodePolicy
+
+MAX_RETRY_DELAY = 600.0
+"""Seconds that no delay before a retry exceeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPolicy:
+    """How a node is executed, all layers resolved."""
+
+    retries: int = 0
+    """How many more times a failing node is tried."""
+
+    retry_delays: tuple[float, ...] = ()
+    """Seconds before each retry."""
+
+    retry_jitter: float = 0.0
+    """How far a delay may stray, as a part of it."""
+
+    timeout: float | None = None
+    """Seconds that one attempt may take."""
+
+    limits: tuple[str, ...] = ()
+    """Names of Prefect global concurrency limits to hold a slot of."""
+
+    tags: tuple[str, ...] = ()
+    """Prefect tags of the author's."""
+
+    cache: Literal["default", "recompute", "disable"] = "default"
+    """Whether a record is reused, the node runs again in every run, or no record is kept."""
+
+
+def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
+    """Return the policy that the layers make together, a later layer before an earlier one."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= {name: value for name, value in layer if value is not None}
+    retries: int = merged.get("retries", 0)
+    delay: float = merged.get("retry_delay", 1.0)
+    factor: float = merged.get("retry_backoff", 2.0)
+    return ExecutionPolicy(
+        retries=retries,
+        retry_delays=tuple(min(MAX_RETRY_DELAY, delay * factor**attempt) for attempt in range(retries)),
+        retry_jitter=merged.get("retry_jitter", 0.3),
+        timeout=merged.get("timeout"),
+        limits=tuple(merged.get("limits", ())),
+        tags=tuple(merged.get("tags", ())),
+        cache=merged.get("cache", "default"),
+    )

@@ -1,0 +1,1 @@
+"""Drawings of plans: layout, SVG, mermaid, and text for a terminal."""

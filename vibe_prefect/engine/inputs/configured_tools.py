@@ -1,0 +1,26 @@
+"""The tools of a run, as the settings configure them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from vibe_prefect.llm.all_tools import equipped_registry
+from vibe_prefect.settings.package import VibePrefectSettings, load_settings
+from vibe_prefect.tools.registry import ToolRegistry
+
+import_module("vibe_prefect.tools.builtin.registered")  # takes 0.2 s, for which the first run need not wait
+
+
+def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegistry:
+    """Return a new registry with everything that the settings configure; see `equipped_registry`.
+
+    Args:
+        settings: The settings; as they stand now by default.
+
+    Raises:
+        SettingsError: A setting cannot be what it is set to.
+        ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
+    """
+    settings = settings or load_settings()
+    fetching = settings.fetch.config()
+    return equipped_registry(fetching, settings.media.config(fetching), settings.llm.config())

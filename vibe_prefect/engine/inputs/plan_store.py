@@ -1,0 +1,155 @@
+"""Plans that are too large for the parameters of a flow run: kept in the storage of records, under their hash.
+
+A server bounds the parameters of a run (512 kB unless its operator says otherwise), and each list of runs carries them.
+So a large plan is one file beside the records, and the parameter names it. Whoever reads a run's plan, reads it here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from pydantic_core import from_json
+
+from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.engine.prefect_seam import fetch_json, read_block, write_block
+from vibe_prefect.engine.records.storage import RecordFolder, RecordStore
+from vibe_prefect.errors import KeptPlanError, UsageError
+from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
+from vibe_prefect.settings.package import variable
+
+PLAN = "plan"
+"""Name of the flow's parameter that holds the plan, or names it."""
+
+PLANS_FOLDER = "plans"
+"""Where the storage of records has the kept plans, each as `<sha256>.json`."""
+
+_REFERENCE = re.compile(r"kept:([A-Za-z0-9][A-Za-z0-9._-]{0,99})@sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPlan:
+    """A reference to a kept plan. As text it is neither the name of a stored plan nor data."""
+
+    plan_id: str
+    """The plan's id."""
+
+    sha256: str
+    """Hash of its file, hexadecimal."""
+
+    def __str__(self) -> str:
+        return f"kept:{self.plan_id}@sha256:{self.sha256}"
+
+    @property
+    def path(self) -> str:
+        """Where the plan lies in the storage."""
+        return f"{PLANS_FOLDER}/{self.sha256}.json"
+
+
+def kept_plan(value: object) -> KeptPlan | None:
+    """Return the reference that a parameter `plan` is; `None` for anything else."""
+    match = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
+    return KeptPlan(match[1], match[2]) if match else None
+
+
+def plan_id_of(parameters: Mapping[str, Any]) -> str | None:
+    """Return the id of a run's plan; `None` where its parameters hold only the name or the path of one.
+
+    Args:
+        parameters: What the server is given.
+    """
+    plan = parameters.get(PLAN)
+    kept = kept_plan(plan)
+    data: Mapping[str, object] = cast("Any", plan) if isinstance(plan, Mapping) else {}
+    plan_id = kept.plan_id if kept else data.get("id")
+    return plan_id if isinstance(plan_id, str) else None
+
+
+async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: PrefectClient) -> dict[str, Any] | str:
+    """Return what the parameter `plan` of a run or a deployment holds: the plan's data, or where a large one is kept.
+
+    Args:
+        plan: The plan.
+        store: Where the run's records are; a large plan is written there.
+        client: The server that gets the parameter.
+
+    Raises:
+        UsageError: The storage cannot take the plan.
+    """
+    data = slim_data(plan)
+    size = weight(data)
+    if size <= SMALL_BYTES or size <= inline_limit(await parameter_limit(client)):
+        return data
+    content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    kept = KeptPlan(plan.id, hashlib.sha256(content).hexdigest())
+    assert store.result_storage is not None
+    try:
+        # Also where it is there already: the time of its writing tells `prune` that it is in use.
+        await write_block(store.result_storage, kept.path, content)
+    except Exception as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise UsageError(
+            f"the plan {plan.id!r} has {size:,} bytes, too many for a run's parameters, and cannot be kept with the "
+            f"records in {_place(store)} ({reason}): set {variable('storage')} to another folder"
+        ) from error
+    return str(kept)
+
+
+async def parameter_limit(client: PrefectClient) -> int | None:
+    """Return how many bytes a server takes as a run's parameters; `None` where it does not say, or has no limit."""
+    try:
+        settings = await fetch_json(client, "/admin/settings", 10.0)
+        limit = settings["server"]["api"]["max_parameter_size"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):  # Prefect Cloud has no such route
+        return None
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+async def recorded_data(value: object, store: RecordStore) -> object:
+    """Return the data that a run's parameter `plan` stands for: its own, or those of the kept plan that it names.
+
+    Args:
+        value: The parameter; one that is neither comes back as it is.
+        store: Where the run's records are.
+
+    Raises:
+        KeptPlanError: The storage does not hold the plan, or something else in its place.
+    """
+    kept = kept_plan(value)
+    if kept is None:
+        return value
+    assert store.result_storage is not None
+    try:
+        content = await read_block(store.result_storage, kept.path)
+    except Exception as error:
+        hint = f"set {variable('storage')} to the storage that the run used, or give the plan's file"
+        raise KeptPlanError(
+            f"the plan {kept.plan_id!r} is kept as {kept.path}, and {_place(store)} lacks it: {hint}"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != kept.sha256:
+        raise KeptPlanError(
+            f"the plan {kept.plan_id!r}, kept as {kept.path} in {_place(store)}, was changed; give its file"
+        )
+    data = _mapping_in(content)
+    if data.get("id") != kept.plan_id:  # whoever wrote the reference made it up
+        raise KeptPlanError(f"{kept.path} in {_place(store)} is not the plan {kept.plan_id!r}; give the plan's file")
+    return data
+
+
+def _mapping_in(content: bytes) -> dict[str, Any]:
+    try:
+        data = from_json(content)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+
+
+def _place(store: RecordStore) -> str:
+    files = store.result_storage
+    return str(files.root) if isinstance(files, RecordFolder) else f"the storage block ({type(files).__name__})"

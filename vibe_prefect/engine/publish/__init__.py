@@ -1,0 +1,1 @@
+"""What Prefect is told besides task runs: artifacts, events, assets."""

@@ -1,0 +1,253 @@
+"""A run as Prefect artifacts: a fixed number of them, whatever the size of the plan.
+
+The keys depend on the plan alone, so Prefect's UI shows the history of a plan's runs below each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.logging import get_run_logger
+
+from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.reporting.eta import NodeTime, seconds_left
+from vibe_prefect.reporting.markdown import markdown_summary
+from vibe_prefect.reporting.media import local_files
+from vibe_prefect.reporting.progress_text import progress_note
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.table import feedback_table
+from vibe_prefect.results import ExecutionStatus, NodeResult
+from vibe_prefect.text.escape import markdown
+from vibe_prefect.tools.media.previews import preview
+
+FIRST_SECONDS = 0.1
+"""How long a run lasts before its progress is shown; one that ends sooner shows its end alone."""
+
+INTERVAL_SECONDS = 2.0
+"""Shortest time between two updates of the progress."""
+
+MAX_EFFORT = 0.2
+"""Largest part of the time that goes into updates: the estimate for a large plan, or a slow server, make them rarer."""
+
+BOUND_SECONDS = 15.0
+"""How long the server may take to accept one artifact before it is given up."""
+
+MAX_KEY = 150
+"""Characters of a plan's id that a key keeps."""
+
+MAX_IMAGES = 24
+"""Images that are shown of a run."""
+
+MAX_IMAGE_CHARACTERS = 1_000_000
+"""Characters of all the images of a run together, in base64."""
+
+
+def artifact_key(plan_id: str, kind: str) -> str:
+    """Return the key of one of a plan's artifacts: small letters, digits and dashes.
+
+    Ids that differ only in what a key cannot hold get different keys, by a part of their hash.
+
+    Args:
+        plan_id: The plan's id.
+        kind: `feedback`, `summary`, `progress` or `images`.
+    """
+    name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
+    mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
+    return f"{name}{mark}-{kind}"
+
+
+async def tolerate(what: str, work: Awaitable[object]) -> None:
+    """Await something that the run does not depend on; where it fails, the run's log says so."""
+    try:
+        async with asyncio.timeout(BOUND_SECONDS):
+            await work
+    except Exception as error:  # noqa: BLE001 - a run never fails because of what is told about it
+        reason = str(error) or f"no answer within {BOUND_SECONDS:g} s"
+        get_run_logger().warning("The %s could not be written: %s: %s", what, type(error).__name__, reason)
+
+
+class ProgressBoard(RunObserver):
+    """How far a run has come, as a Prefect progress artifact that is updated while the run goes on."""
+
+    def __init__(
+        self, client: PrefectClient, flow_run_id: UUID, compiled: CompiledPlan, concurrency: int | None = None
+    ) -> None:
+        """Make a board; nothing is sent before `following`.
+
+        Args:
+            client: The server's client.
+            flow_run_id: The run that the artifact belongs to.
+            compiled: The plan of the run.
+            concurrency: How many nodes may run at once; `None` for no limit.
+        """
+        self._client = client
+        self._flow_run_id = flow_run_id
+        self._key = artifact_key(compiled.plan.id, "progress")
+        self._id: UUID | None = None
+        self._graph = compiled.graph
+        self._concurrency = concurrency
+        self._times = {
+            id: NodeTime(node.node.type, ExecutionStatus.PENDING, node.node.estimated_duration)
+            for id, node in compiled.nodes.items()
+        }
+        self._started: dict[str, float] = {}
+        self._failed: list[str] = []
+        self._done = 0
+        self._reused = 0
+        self._shown: str | None = None
+        self._follower: asyncio.Task[None] | None = None
+
+    def node_started(self, node: WorkflowNode) -> None:
+        """Note that a node is at work."""
+        self._started[node.id] = time.monotonic()
+
+    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Note how a node ended."""
+        self._note_end(node, result, spent=result.duration)
+        if result.status is ExecutionStatus.FAILED:
+            self._failed.append(node.id)
+
+    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Note that the result of an earlier run was reused."""
+        self._note_end(node, result, spent=None)
+        self._reused += 1
+
+    def _note_end(self, node: WorkflowNode, result: NodeResult, spent: float | None) -> None:
+        self._done += 1
+        self._started.pop(node.id, None)
+        self._times[node.id] = replace(self._times[node.id], status=result.status, spent=spent)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncGenerator[None]:
+        """Show the progress from time to time until the block ends; nobody waits for it, but `finish`."""
+        ended = asyncio.Event()
+        self._follower = asyncio.create_task(self._follow(ended))
+        try:
+            yield
+        except BaseException:
+            self._follower.cancel()
+            await asyncio.wait([self._follower])
+            raise
+        finally:
+            ended.set()
+
+    async def finish(self) -> None:
+        """Show how far the run has come at its end, after what was being sent has arrived."""
+        if self._follower is not None:
+            await self._follower
+        await self.show()
+
+    async def show(self) -> None:
+        """Show how far the run is now, unless that is what is shown."""
+        await tolerate("progress artifact", self._show())
+
+    async def _show(self) -> None:
+        note = progress_note(
+            self._done,
+            len(self._times),
+            running=list(self._started),
+            failed=self._failed,
+            reused=self._reused,
+            eta=await self._seconds_left(),
+        )
+        if note != self._shown:
+            await self._send(note)
+
+    async def _seconds_left(self) -> float | None:
+        if self._done == len(self._times):
+            return None
+        now = time.monotonic()
+        running = {
+            id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
+            for id, started in self._started.items()
+        }
+        return await asyncio.to_thread(seconds_left, self._graph, self._times | running, self._concurrency)
+
+    async def _follow(self, ended: asyncio.Event) -> None:
+        wait = FIRST_SECONDS
+        while not await _is_set(ended, wait):
+            begun = time.monotonic()
+            await self.show()
+            wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)
+
+    async def _send(self, note: str) -> None:
+        percent = 100.0 * self._done / len(self._times) if self._times else 100.0
+        if self._id is None:
+            made = ArtifactCreate(
+                key=self._key, type="progress", description=note, data=percent, flow_run_id=self._flow_run_id
+            )
+            self._id = (await self._client.create_artifact(made)).id
+        else:
+            await self._client.update_artifact(self._id, ArtifactUpdate(description=note, data=percent))
+        self._shown = note
+
+
+async def publish_artifacts(
+    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
+) -> None:
+    """Put the feedback table, the summary and the pictures of a run into Prefect; one that fails is logged.
+
+    Args:
+        client: The server's client.
+        flow_run_id: The run that they belong to.
+        report: What came of the run.
+        folder: Where its files lie.
+        turn: Lets so many be sent at once.
+    """
+
+    async def put(kind: str, form: str, make: Callable[[], Any]) -> None:
+        data = await asyncio.to_thread(make)
+        if data is not None:
+            key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
+            made = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
+            async with turn:
+                await client.create_artifact(made)
+
+    await asyncio.gather(
+        tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
+        tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
+        tolerate("images artifact", put("images", "markdown", lambda: picture_page(report, folder))),
+    )
+
+
+def picture_page(report: RunReport, folder: Path) -> str | None:
+    """Return small pictures of the images that a run made, as markdown; `None` when it made none."""
+    files = local_files(report, folder)
+    made = [(node, file) for node in report.nodes for file in node.files]
+    images = [(node, file) for node, file in made if file.mime.startswith("image/") and file.path in files]
+    parts: list[str] = []
+    room = MAX_IMAGE_CHARACTERS
+    for node, file in images[:MAX_IMAGES]:
+        picture = preview(files[file.path])
+        if picture is None or len(picture) > room:
+            continue
+        room -= len(picture)
+        name = markdown(file.path, 200)
+        parts.append(f"**{name}** by {markdown(node.id, 100)}\n\n![{name}]({picture})")
+    missing = len(images) - len(parts)
+    if missing and parts:
+        parts.append(f"*{missing:,} more left out.*")
+    return "\n\n".join(parts) if parts else None
+
+
+async def _is_set(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,131 @@
+"""What happens in a run, as Prefect events that automations can react to.
+
+Prefect itself adds to each event what the run belongs to: the flow, the deployment, the work pool, the tags.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.events import emit_event
+
+from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.outputs import bounded, cut
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.publish.drain import uses_embedded_server
+from vibe_prefect.engine.server.ui_pages import run_page
+from vibe_prefect.errors import PlanRunError
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
+from vibe_prefect.settings.package import load_settings
+from vibe_prefect.tools.secrecy.known import scrubbed
+
+PREFIX = "vibe-prefect"
+
+MAX_TEXT = 1_000
+"""Characters of an error's text in an event."""
+
+MAX_LISTED = 20
+"""Failed nodes, or suggestions, that an event names."""
+
+
+class RunEvents(RunObserver):
+    """An observer that sends an event for each node that was worked on or skipped, and for the run's end.
+
+    Nodes that are kept from an earlier run send none: their events were sent when they ran.
+    """
+
+    def __init__(self, flow_run: FlowRun, plan_id: str) -> None:
+        """Name the run that the events are about."""
+        self._flow_run = flow_run
+        self._plan_id = plan_id
+
+    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
+        """Send `vibe-prefect.node.completed`, `.failed` or `.skipped`."""
+        resource = {
+            "prefect.resource.id": f"{PREFIX}.node.{self._flow_run.id}.{node.id}",
+            "prefect.resource.name": node.id,
+            f"{PREFIX}.node-id": node.id,
+            f"{PREFIX}.node-type": node.type.value,
+        }
+        facts = {
+            "node_id": node.id,
+            "node_type": node.type.value,
+            "duration": result.duration,
+            "started_at": result.started_at,
+            "error": cut(result.error, MAX_TEXT) if result.error is not None else None,
+        }
+        self._send(f"node.{result.status.value}", resource, facts)
+
+    def run_finished(self, result: ExecutionResult) -> None:
+        """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where that is so."""
+        resource = _run_resource(self._flow_run)
+        failed = result.ids(ExecutionStatus.FAILED)
+        reason = str(PlanRunError(result)) if failed else None
+        facts = {
+            **_end_facts(self._flow_run, reason, resume_command(self._flow_run.name) if failed else None),
+            **{status.value: result.count(status) for status in ExecutionStatus if result.count(status)},
+            "nodes": len(result.node_results),
+            "duration": result.total_duration,
+            "failed_nodes": list(failed[:MAX_LISTED]),
+        }
+        self._send(f"run.{result.status.value}", resource, facts)
+        if result.should_replan():
+            told = bounded(result.replan_suggestions[:MAX_LISTED])
+            self._send("replan.suggested", resource, {"count": len(result.replan_suggestions), "suggestions": told})
+
+    def _send(self, name: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
+        _send(name, self._flow_run, self._plan_id, resource, facts)
+
+
+def announce_end(run: PastRun, state: State[Any]) -> None:
+    """Send `vibe-prefect.run.failed`, `.crashed` or `.cancelled` for a run that ended before all its nodes had.
+
+    This is for a plan that was refused, a key that is missing where the run works, a signal, a process that is gone.
+
+    Args:
+        run: The run.
+        state: The state in which it ended.
+    """
+    end = "cancelled" if state.type is StateType.CANCELLING else state.type.value.lower()  # Prefect's hook comes before
+    resume = None if end == "failed" else resume_command(run.name)
+    no_nodes: list[str] = []
+    facts = {**_end_facts(run, state.message or f"the run was {end}", resume), "failed_nodes": no_nodes}
+    _send(f"run.{end}", run, run.plan_id or "", _run_resource(run), facts)
+
+
+async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
+    """Send the event of a run's end where Prefect calls this, in the run's process or in that of its worker.
+
+    A run whose nodes have all ended told so itself.
+    """
+    outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
+    if not isinstance(outcome, PlanRunError) and load_settings().events:
+        announce_end(PastRun.of(flow_run), state)
+
+
+def _run_resource(run: FlowRun | PastRun) -> dict[str, str]:
+    return {"prefect.resource.id": f"{PREFIX}.run.{run.id}", "prefect.resource.name": run.name}
+
+
+def _end_facts(run: FlowRun | PastRun, reason: str | None, resume: str | None) -> dict[str, Any]:
+    return {
+        "run_url": None if uses_embedded_server() else run_page(run.id),
+        "reason": cut(scrubbed(reason), MAX_TEXT) if reason is not None else None,
+        "resume": resume,
+    }
+
+
+def _send(name: str, run: FlowRun | PastRun, plan_id: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
+    related = {
+        "prefect.resource.id": f"prefect.flow-run.{run.id}",
+        "prefect.resource.role": "flow-run",
+        "prefect.resource.name": run.name,
+    }
+    emit_event(
+        f"{PREFIX}.{name}",
+        resource={**resource, f"{PREFIX}.plan-id": plan_id},
+        related=[related],
+        payload={"plan_id": plan_id, "run_name": run.name, **facts},
+    )

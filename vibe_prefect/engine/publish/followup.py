@@ -1,0 +1,108 @@
+"""What Prefect is told about a run beside its task runs: artifacts, events, assets, and the kept report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.publish.artifacts import ProgressBoard, publish_artifacts, tolerate
+from vibe_prefect.engine.publish.assets import tell_assets
+from vibe_prefect.engine.publish.drain import uses_embedded_server
+from vibe_prefect.engine.publish.events import RunEvents
+from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.server.ui_pages import run_page
+from vibe_prefect.plan.compiler import Backing, CompiledPlan
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+
+AT_ONCE = 4
+"""How many artifacts are sent at the same time to a server that is not embedded: all of a run's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where feedback goes."""
+
+    artifacts: bool
+    """Whether artifacts are put into Prefect."""
+
+    events: bool
+    """Whether events, of assets too, are sent."""
+
+
+class RunFeedback:
+    """One run's feedback: who has to be told of each step, and what is published at the end."""
+
+    def __init__(  # noqa: PLR0913 - the parts of one run
+        self,
+        client: PrefectClient,
+        flow_run: FlowRun,
+        compiled: CompiledPlan,
+        output_root: Path,
+        outlets: Outlets,
+        concurrency: int | None = None,
+    ) -> None:
+        """Make what follows a run; nothing is sent yet."""
+        self._client = client
+        self._flow_run = flow_run
+        self._compiled = compiled
+        self._output_root = output_root
+        self._outlets = outlets
+        self._board = ProgressBoard(client, flow_run.id, compiled, concurrency) if outlets.artifacts else None
+
+    @property
+    def observers(self) -> tuple[RunObserver, ...]:
+        """Who has to be told of each step of the run."""
+        board = (self._board,) if self._board else ()
+        return (*board, RunEvents(self._flow_run, self._compiled.plan.id)) if self._outlets.events else board
+
+    @asynccontextmanager
+    async def following(self) -> AsyncGenerator[None]:
+        """Show the run's progress until the block ends."""
+        if self._board is None:
+            yield
+            return
+        async with self._board.following():
+            yield
+
+    async def publish(self, result: ExecutionResult, records: Records) -> None:
+        """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
+        report = report_of(self._compiled, result, self._identity(result))
+        # With SQLite a server writes one after another, and those that wait for their turn make it slower.
+        turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
+        work = [tolerate("run's report", records.write_report(report))]
+        if self._board is not None:
+            work.append(_in_turn(turn, self._board.finish()))
+            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
+        if self._outlets.events:
+            work.append(tolerate("run's assets", self._tell_assets(report)))
+        await asyncio.gather(*work)
+
+    async def _tell_assets(self, report: RunReport) -> None:
+        tell_assets(report, self._output_root)
+
+    def _identity(self, result: ExecutionResult) -> RunIdentity:
+        failed = result.status is ExecutionStatus.FAILED
+        name = self._flow_run.name
+        return RunIdentity(
+            run_id=str(self._flow_run.id),
+            run_name=name,
+            state="Failed" if failed else "Completed",
+            resume_command=resume_command(name) if failed else None,
+            output_root=str(self._output_root),
+            run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
+            simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
+        )
+
+
+async def _in_turn(turn: asyncio.Semaphore, work: Coroutine[Any, Any, None]) -> None:
+    async with turn:
+        await work

@@ -1,0 +1,1 @@
+"""Records: where results are kept, locked, checked and read again."""

@@ -1,0 +1,117 @@
+"""The lock of a namespace of records: one process at a time runs what writes there.
+
+It is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import socket
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+
+from vibe_prefect.engine.records.record_files import refuse_links
+from vibe_prefect.errors import RunInUseError, UsageError, printable
+from vibe_prefect.settings.package import variable
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"
+"""Name of the lock in the folder of a namespace."""
+
+STORAGE_VARIABLE = variable("storage")
+
+MAX_HOLDER = 200
+"""Bytes of a lock's text that a message shows."""
+
+_UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
+"""What the operating system says where a folder is all right, but cannot be written."""
+
+
+def lock_or_warn(root: Path, namespace: str) -> int | None:
+    """Lock a namespace of records for this process, and say whose lock it is.
+
+    Args:
+        root: The folder of all records.
+        namespace: The namespace.
+
+    Returns:
+        The open file that holds the lock until it is closed; `None`, with a warning, where the folder cannot be
+        written.
+
+    Raises:
+        RunInUseError: Another process holds it.
+        UsageError: The folder of the records cannot be a folder.
+    """
+    path = root / namespace / LOCK_FILE
+    try:
+        refuse_links(root, path.parent)
+        return _locked(path, namespace)
+    except OSError as error:
+        place = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
+        if error.errno not in _UNWRITABLE:
+            raise UsageError(f"{place}: set {STORAGE_VARIABLE} to another folder") from error
+    message = f"{place}: a resumed run repeats what nodes have made; set {STORAGE_VARIABLE} to another folder"
+    logger.warning(message)
+    if FlowRunContext.get() is not None:
+        get_run_logger().warning(message)
+    return None
+
+
+def _locked(path: Path, namespace: str) -> int:
+    """Return the open file that holds a lock, not one that was removed between its opening and its locking."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_foreign(path)
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except FileNotFoundError:  # the folder was removed just now
+            continue
+        except OSError:
+            lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # of an earlier run, where nothing can be written now
+        try:
+            _take(lock, path, namespace)
+            if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
+
+
+def _remove_foreign(path: Path) -> None:
+    """Remove what stands in the place of a lock and could lead out of the folder: writing to it may touch other files.
+
+    Raises:
+        UsageError: It is a folder.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise UsageError(f"the lock {str(path)!r} is a folder: remove it, and run again")
+    logger.warning("The lock %s is a link or no regular file: it is removed, and another one made", path)
+    path.unlink(missing_ok=True)
+
+
+def _take(lock: int, path: Path, namespace: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        written = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
+        holder = printable(written, MAX_HOLDER) or "another process"
+        message = f"the run {namespace} is being executed by {holder}; wait for it to end, or cancel it"
+        raise RunInUseError(message) from None
+    with suppress(OSError):  # whose lock it is only helps the reader of a message
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

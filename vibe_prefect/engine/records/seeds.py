@@ -1,0 +1,58 @@
+"""What a run starts with besides its plan: records of nodes that an earlier run completed, as a checkpoint tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_prefect.core.feedback import MODEL_KEYS
+from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One node that need not be executed again, unless the plan asks for something else under its id."""
+
+    node_id: str
+    """The node's id."""
+
+    key: str
+    """The content key under which it ran."""
+
+    record: NodeRecord
+    """What is known of it."""
+
+
+def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[Seed, ...]:
+    """Return a seed for each completed node.
+
+    Args:
+        result: What came of the earlier run.
+        keys: The content keys of its nodes, by id; a node without one is left out.
+    """
+    return tuple(
+        Seed(id, keys[id], _record(node, result))
+        for id, node in result.node_results.items()
+        if node.status is ExecutionStatus.COMPLETED and id in keys
+    )
+
+
+def _record(node: NodeResult, result: ExecutionResult) -> NodeRecord:
+    feedback = result.feedback_data.get(node.node_id, {})
+    usage: Mapping[str, Any] = feedback.get("resource_usage") or {}
+    record = NodeRecord(
+        schema=RECORD_SCHEMA,
+        result=node.result,
+        duration=node.duration,
+        started_at=node.started_at or result.started_at,
+        attempts=usage.get("attempts") or 1,
+        cpu_time=usage.get("cpu_time", 0.0),
+        memory_usage=memory if isinstance(memory := usage.get("memory_usage"), int) else 0,
+        cpu_scope=usage.get("scope", "process"),
+    )
+    spent = {key: usage.get(key) for key in MODEL_KEYS}
+    if any(value is not None for value in spent.values()):
+        record["usage"] = spent
+    return record

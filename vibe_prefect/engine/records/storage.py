@@ -1,0 +1,398 @@
+"""Where records are kept: Prefect's result persistence, addressed `<namespace>/<node id>-<key>`, files beside them."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, NotRequired, TypedDict, cast
+
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.results import aresolve_result_storage
+from prefect.serializers import Serializer
+from prefect.settings import get_current_settings
+from pydantic import PrivateAttr
+from pydantic_core import from_json, to_json
+
+from vibe_prefect.core.feedback import ResourceUsage, usage_in
+from vibe_prefect.core.outputs import bytes_of
+from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
+from vibe_prefect.engine.records.block_reads import read_if_there
+from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
+from vibe_prefect.errors import RecordStorageError, shorten
+from vibe_prefect.settings.package import VibePrefectSettings, load_settings
+from vibe_prefect.text.regular_files import read_regular
+from vibe_prefect.tools.workspace import Workspace, replace_file
+
+logger = logging.getLogger(__name__)
+
+RECORD_SCHEMA: Literal[1] = 1
+"""Raised whenever a record's meaning changes; records of another one are not read."""
+
+SERIALIZER = "vibe-prefect-json"
+"""The serializer that each record's file names; a file that names another one is not a record."""
+
+MAX_RECORD_BYTES = 256_000_000
+"""The largest record that is read; media are files beside the records."""
+
+_SHAPE: Mapping[str, tuple[type, ...]] = {
+    "duration": (float, int),
+    "started_at": (str,),
+    "attempts": (int,),
+    "cpu_time": (float, int),
+    "memory_usage": (int,),
+    "cpu_scope": (str,),
+    "usage": (dict, NoneType),
+    "files": (list, NoneType),
+}
+"""What the parts of a record are."""
+
+
+_OUTAGE = "outage"
+"""What stands among the warnings of a store once its storage did not answer."""
+
+
+class Sealed:
+    """A task's result that Prefect does not look into.
+
+    Prefect remembers which task run a result and each of its parts came from by their address in memory. The parts of
+    plain data are forgotten one by one, and a later object at the same address would draw an edge that no plan has.
+    """
+
+    __slots__ = ("__weakref__", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
+    """Sealed data as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
+
+    type: str = SERIALIZER
+
+    def dumps(self, obj: Sealed) -> bytes:
+        """Return the data as JSON."""
+        return to_json(obj.value)
+
+    def loads(self, blob: bytes) -> Sealed:
+        """Return JSON as a sealed record.
+
+        Raises:
+            ValueError: It is not JSON, or not a record that this version reads.
+        """
+        record = _mapping(_json(blob), "a record")
+        schema = record.get("schema")
+        if schema != RECORD_SCHEMA:
+            raise ValueError(f"it has the schema {shorten(schema)}, and this version reads {RECORD_SCHEMA}")
+        _check_shape(record)
+        return Sealed(record)
+
+
+class NodeRecord(TypedDict):
+    """What is kept of a node that completed: all that a resumed run needs to go on without it."""
+
+    schema: int
+    """`RECORD_SCHEMA`, when it was written."""
+
+    result: Any
+    """What the handler returned, as JSON data."""
+
+    duration: float
+    """Seconds that the node's own work took."""
+
+    started_at: str
+    """When its first attempt began, ISO 8601."""
+
+    attempts: int
+    """How many times it was tried."""
+
+    cpu_time: float
+    """CPU seconds."""
+
+    memory_usage: int
+    """Resident memory at its end, in bytes."""
+
+    cpu_scope: str
+    """What `cpu_time` covers: `thread` or `process`."""
+
+    usage: NotRequired[Mapping[str, Any]]
+    """What calls to models used together, under `MODEL_KEYS`; missing where none was asked, and in older records."""
+
+    files: NotRequired[Sequence[RecordFile]]
+    """The files that the node made; in older records they are known from the result alone."""
+
+
+class RecordFolder(ResolvingFolder):
+    """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""
+
+    _block_type_name = "vibe_prefect record folder"
+    _root: str | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder itself."""
+        return self.resolve("")
+
+    def resolve(self, path: str) -> Path:
+        """Return the file of a path.
+
+        Raises:
+            ValueError: It lies outside the folder.
+        """
+        if self._root is None:
+            self._root = str(Path(self.basepath or ".").expanduser().resolve())
+        full = os.path.normpath(os.path.join(self._root, path))  # noqa: PTH118 - a tenth of pathlib's time
+        if full != self._root and not full.startswith(self._root + os.sep):
+            raise ValueError(f"the record {path!r} lies outside {self._root}")
+        return Path(full)
+
+    async def aread_path(self, path: str) -> bytes:
+        """Return a record's bytes; a missing one raises `FileNotFoundError`.
+
+        Raises:
+            OSError: It is no regular file of this folder, or larger than `MAX_RECORD_BYTES`.
+        """
+        target = self.resolve(path)
+        refuse_links(self.root, target)
+        content = read_regular(target, MAX_RECORD_BYTES)
+        if len(content) > MAX_RECORD_BYTES:
+            raise OSError(errno.EFBIG, f"it has more than {MAX_RECORD_BYTES:,} bytes", str(target))
+        return content
+
+    async def awrite_path(self, path: str, content: bytes) -> str:
+        """Write a record atomically."""
+        target = self.resolve(path)
+        refuse_links(self.root, target.parent)
+        try:
+            replace_file(target, content)
+        except FileNotFoundError:  # the first record of a run, or somebody removed the folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(target, content)
+        return str(target)
+
+
+class RecordStore(OpenResultStore):
+    """A result store of node records, which tells when one cannot be read or written instead of passing over it."""
+
+    _told: set[str] = PrivateAttr(default_factory=set[str])
+    _files: RecordFiles | None = PrivateAttr(default=None)
+    _settings: VibePrefectSettings | None = PrivateAttr(default=None)
+
+    @property
+    def files(self) -> RecordFiles:
+        """The files of a run's records; only in a store that `for_workspace` returned."""
+        assert self._files is not None, "the store is bound to no workspace"
+        return self._files
+
+    def with_settings(self, settings: VibePrefectSettings) -> RecordStore:
+        """Return this store under settings that are read already.
+
+        Args:
+            settings: The settings of a run.
+        """
+        store = self.model_copy()
+        store._settings = settings  # noqa: SLF001 - a copy of its own
+        return store
+
+    def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:
+        """Return this store for a run: it keeps the files of its records, and reuses no record without them.
+
+        Args:
+            workspace: The run's folders.
+            restores: Whether files that are missing or were changed are put back; else it is looked whether they could.
+        """
+        storage = self.result_storage
+        kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
+        store = self.model_copy()
+        settings = self._settings or load_settings()
+        store._files = RecordFiles(kept, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
+        return store
+
+    async def read_record(self, key: str) -> NodeRecord | None:
+        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning.
+
+        Raises:
+            RecordStorageError: The storage does not answer: whatever it has must not be paid for again.
+        """
+        try:
+            content = await self.content(key)
+            return None if content is None else record_in(content)
+        except RecordStorageError:
+            raise
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._tell(key, f"The record {key} cannot be used, so its node runs again: {reason or error}")
+            return None
+
+    async def file_problem(self, key: str, record: NodeRecord) -> str | None:
+        """Return why a record cannot be reused for its files; `None` when each of them is in place, perhaps again."""
+        if self._files is None:
+            return None
+        problem = await self._files.problem(*_namespace_and_node(key), record)
+        if problem is not None and self._files.restores:
+            self._tell(key, f"The record {key} is not reused, so its node runs again: {problem}")
+        return problem
+
+    async def has_record(self, key: str) -> bool:
+        """Tell whether a record can be used, its files included.
+
+        What a run may reuse was read when it began; from then on a storage that does not answer stops nothing.
+        """
+        if _OUTAGE in self._told:
+            return False
+        try:
+            record = await self.read_record(key)
+        except RecordStorageError as error:
+            self._tell(_OUTAGE, f"Records are not looked for any more in this run: {error.__cause__}")
+            return False
+        return record is not None and await self.file_problem(key, record) is None
+
+    async def load_record(self, key: str) -> Sealed:
+        """Read a record for Prefect, whose own way obeys the serializer that the file names: a pickle runs code."""
+        return Sealed(record_in(await read_block(self.result_storage, key)))
+
+    async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
+        """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
+
+        Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
+        """
+        if not isinstance(result, Sealed):
+            return
+        await self._keep_files(key, result.value)
+        try:
+            await save()
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            reason = f"{type(error).__name__}: {error}"
+            self._tell(key, f"The record {key} could not be written, so a resumed run repeats its node: {reason}")
+
+    async def _keep_files(self, key: str, record: NodeRecord) -> None:
+        """Keep the files of a record before it is written; without a copy they count as long as they are in place."""
+        if self._files is None:
+            return
+        try:
+            await self._files.keep(_namespace_and_node(key)[0], record)
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            reason = f"{type(error).__name__}: {error}"
+            self._tell(
+                f"{key} files", f"The files of the record {key} are not kept, so nothing can restore them: {reason}"
+            )
+
+    async def content(self, key: str) -> bytes | None:
+        """Return the bytes of a file in the storage; `None` when there is none.
+
+        Raises:
+            OSError: It cannot be read, or is not a regular file.
+            RecordStorageError: The storage does not answer.
+        """
+        if not isinstance(self.result_storage, RecordFolder):
+            return await read_if_there(self.result_storage, key)
+        try:
+            return await self.result_storage.aread_path(key)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _tell(self, key: str, message: str) -> None:
+        """Warn once about a record: to whoever listens to this package, and in the run's log in Prefect."""
+        if key in self._told:
+            return
+        self._told.add(key)
+        logger.warning(message)
+        if FlowRunContext.get() is not None:
+            get_run_logger().warning(message)
+
+
+def record_in(content: bytes) -> NodeRecord:
+    """Return the record in a record's file: JSON data, whatever serializer the file names.
+
+    Raises:
+        ValueError: The content is no record that this version reads.
+    """
+    file = _mapping(_json(content), "a record's file")
+    metadata = _mapping(file.get("metadata"), "its metadata")
+    serializer = _mapping(metadata.get("serializer"), "its serializer").get("type")
+    result = file.get("result")
+    if serializer != SERIALIZER:
+        raise ValueError(
+            f"it names the serializer {shorten(serializer)}, and records are written by {SERIALIZER!r} alone"
+        )
+    if not isinstance(result, str):
+        raise ValueError("its result is not text")
+    return cast("NodeRecord", SealedJSON().loads(result.encode()).value)
+
+
+def _json(content: bytes) -> Any:
+    try:
+        return from_json(content)
+    except ValueError as error:
+        raise ValueError(f"it is not JSON: {error}") from None
+
+
+def _mapping(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"expected {name} as a mapping, found {type(value).__name__}")
+    return cast("dict[str, Any]", value)
+
+
+def _check_shape(record: Mapping[str, Any]) -> None:
+    """Refuse a record whose parts are not what `NodeRecord` says."""
+    if "result" not in record:
+        raise ValueError("it has no result")
+    for name, kinds in _SHAPE.items():
+        found = record.get(name)
+        if not isinstance(found, kinds):
+            raise ValueError(f"its {name!r} is {shorten(found)}")
+    for file in cast("Sequence[Any]", record.get("files") or ()):
+        if not is_record_file(file):
+            raise ValueError(f"it names a file as {shorten(file)}")
+
+
+async def open_store(storage: str | Path | None, settings: VibePrefectSettings | None = None) -> RecordStore:
+    """Return the store for a run's records.
+
+    Args:
+        storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
+            Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
+            result storage.
+        settings: The settings; as they stand now by default.
+    """
+    settings = settings or load_settings()
+    storage = storage or settings.storage
+    block = _block_of(storage)
+    files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
+    return RecordStore(result_storage=files, serializer=SealedJSON()).with_settings(settings)
+
+
+def _block_of(storage: str | Path | None) -> str | None:
+    if storage is None:
+        return get_current_settings().results.default_storage_block
+    is_slug = isinstance(storage, str) and storage.count("/") == 1 and not storage.startswith((".", "/", "~"))
+    return str(storage) if is_slug else None
+
+
+def _folder_of(storage: str | Path | None) -> str:
+    folder = storage or get_current_settings().results.local_storage_path / "vibe-prefect"
+    return str(folder)
+
+
+def record_path(namespace: str, node_id: str, key: str) -> str:
+    """Return where a node's record lies in the storage."""
+    return f"{namespace}/{node_id}-{key}"
+
+
+def _namespace_and_node(key: str) -> tuple[str, str]:
+    """Return what `record_path` made a key of; a storage may put its own folder before it."""
+    namespace, name = key.replace("\\", "/").split("/")[-2:]
+    return namespace, name.rpartition("-")[0]
+
+
+def usage_of_record(record: NodeRecord) -> ResourceUsage:
+    """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
+    told = usage_in(record["result"])
+    calls = [call for call in (record.get("usage") or told,) if call is not None]
+    usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
+    return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)

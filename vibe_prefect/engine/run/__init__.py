@@ -1,0 +1,1 @@
+"""Running a compiled plan within a flow run: Prefect tasks, reuse, limits, readiness."""

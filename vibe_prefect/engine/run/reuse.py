@@ -1,0 +1,74 @@
+"""What a run reuses: the records whose files are in place, as long as what they were made from stays the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.records.storage import NodeRecord
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.run.handlers import output_of
+from vibe_prefect.text.json_text import jsonable
+
+logger = logging.getLogger(__name__)
+
+
+class ReusableRecords:
+    """The records that a run found when it began, by the ids of their nodes."""
+
+    def __init__(self, compiled: CompiledPlan, records: Records) -> None:
+        self._compiled = compiled
+        self._records = records
+        self._reusable: dict[str, NodeRecord] = {}
+        self._refused: dict[str, NodeRecord] = {}
+        self._executed: set[str] = set()
+        self._changed: set[str] = set()
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._reusable
+
+    def __len__(self) -> int:
+        return len(self._reusable)
+
+    async def read(self, wanted: Callable[[str], bool]) -> None:
+        """Read the record of each node that is wanted and has one, and put its files in place.
+
+        A file belongs to its maker, so nodes are read before those that depend on them.
+        """
+        nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
+        async for found in self._records.of_nodes(nodes):
+            (self._reusable if found.problem is None else self._refused)[found.node_id] = found.record
+
+    def pop(self, id: str) -> NodeRecord:
+        """Return a node's record, to reuse it."""
+        return self._reusable.pop(id)
+
+    def is_refused(self, id: str) -> bool:
+        """Tell whether a node has a record that it must not be completed with."""
+        return id in self._refused
+
+    async def refuse_outdated(self, id: str) -> None:
+        """Refuse a node's record when a dependency was executed in this run and made something else than before."""
+        record = self._reusable.get(id)
+        executed = [source for source in self._compiled.nodes[id].dependencies if source in self._executed]
+        if record is None or not executed:
+            return
+        changed = next((source for source in executed if source in self._changed), None)
+        if changed is None and not await self._records.files.is_outdated(id, record["result"]):
+            return
+        logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(id)
+
+    def note_executed(self, id: str, output: bytes) -> None:
+        """Note what a node passes on that was executed.
+
+        Args:
+            id: The node's id.
+            output: Its output, as `jsonable` writes it.
+        """
+        self._executed.add(id)
+        before = self._refused.get(id)
+        if before is not None and jsonable(id, output_of(before["result"])) != output:
+            self._changed.add(id)

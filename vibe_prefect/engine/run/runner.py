@@ -1,0 +1,307 @@
+"""Runs a `CompiledPlan` inside a Prefect flow run: decides, executes, and collects what came of each node."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
+from prefect.logging import get_run_logger
+
+from vibe_prefect.core.budget import Budget
+from vibe_prefect.core.feedback import MODEL_KEYS, Failure
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.publish.drain import Pace
+from vibe_prefect.engine.records.record_files import RecordFile
+from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
+from vibe_prefect.engine.run.limits import RunLimits, global_slots
+from vibe_prefect.engine.run.loop_watch import watched_loop
+from vibe_prefect.engine.run.reuse import ReusableRecords
+from vibe_prefect.engine.run.tasks import NodeJob, Ticket, ToolJob, run_node, run_tool, ticket_of
+from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.handlers import NodeHandler
+from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
+from vibe_prefect.run.run_state import RunState
+from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.secrecy.redaction import PiecewiseText
+from vibe_prefect.tools.workspace import Workspace
+
+NOT_SELECTED = "Not selected, and there is no record of it to keep"
+
+NOT_BEGUN = "The run was cancelled before this node began"
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What a run needs besides the plan."""
+
+    tools: ToolRegistry
+    """The tools of this run."""
+
+    workspace: Workspace
+    """The folders that it may touch."""
+
+    records: Records
+    """Its records."""
+
+    goes_on: bool = False
+    """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
+
+    selected: frozenset[str] | None = None
+    """The nodes that may be executed; the others are kept where there is a record, and skipped. `None` for all."""
+
+    refreshed: frozenset[str] = frozenset()
+    """The nodes that are executed even where there is a record."""
+
+    handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
+    """The caller's own handlers; the built-in one runs the other types."""
+
+    observers: Sequence[RunObserver] = ()
+    """Who is told of each step."""
+
+    concurrency: int | None = None
+    """How many nodes may run at once."""
+
+    first_attempt: bool = True
+    """Whether Prefect runs the flow for the first time; observers are told once that the run begins."""
+
+    last_attempt: bool = True
+    """Whether Prefect will not run the flow again when nodes fail; observers are told once that the run ends."""
+
+    budget: Budget | None = None
+    """What the run may spend; `None` for no limit."""
+
+
+async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
+    """Run a plan within the current Prefect flow run.
+
+    Returns:
+        What came of it, with failed nodes told and not raised, and how many task runs Prefect was given.
+    """
+    context = FlowRunContext.get()
+    assert context is not None, "run_compiled needs a Prefect flow run around it"
+    assert context.flow_run is not None
+    setup = replace(setup, records=setup.records.for_workspace(setup.workspace))
+    with context.model_copy(update={"result_store": setup.records.store}):
+        run = _PlanRun(compiled, setup, Pace(context.flow_run.id))
+        return await run.execute(), run.task_runs
+
+
+class _PlanRun:
+    """One run: decides about each node, and has its task executed."""
+
+    def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace) -> None:
+        self.task_runs = 0
+        self._pace = pace
+        self._compiled = compiled
+        self._setup = setup
+        self._tools = LocalTools(setup.tools)
+        self._limits = RunLimits(setup.concurrency)
+        upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
+        for edge in compiled.edges:
+            upstream[edge.target].append(edge.source)
+        namespace = setup.records.namespace
+        self._state = RunState(
+            compiled,
+            lambda node: NodeJob(node, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt),
+            setup.observers,
+        )
+        self._reusable = ReusableRecords(compiled, setup.records)
+        self._task: asyncio.Task[Any] | None = None
+        self._cancelled_before = 0
+
+    async def execute(self) -> ExecutionResult:
+        """Run every node that can run, and return the result."""
+        self._task = asyncio.current_task()
+        self._cancelled_before = self._task.cancelling() if self._task is not None else 0
+        if self._setup.goes_on:
+            await self._reusable.read(lambda id: not self._refreshes(id))
+        self._state.begin(len(self._reusable) if self._setup.first_attempt else None)
+        if not self._setup.first_attempt:
+            await self._pace.begin()
+        try:
+            with watched_loop(self._compiled.nodes):
+                await run_in_order(self._compiled.graph.waits, self._run)
+        except (asyncio.CancelledError, TerminationSignal):
+            self._cancel_rest()
+            raise
+        result = self._state.end()
+        if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
+            self._state.notify(lambda it: it.run_finished(result))
+        return result
+
+    def _selected(self, id: str) -> bool:
+        return self._setup.selected is None or id in self._setup.selected
+
+    def _refreshes(self, id: str) -> bool:
+        """Tell whether a node is executed even where there is a record of it."""
+        return self._selected(id) and id in self._setup.refreshed
+
+    async def _run(self, id: str) -> None:
+        """Bring a node to its end; what goes wrong around its work fails this node and no other."""
+        job = self._state.runs[id]
+        try:
+            await self._run_node(job)
+        except Exception as error:
+            if self._state.has_ended(id):
+                raise
+            get_run_logger().warning("The node %r failed before or after its work", id, exc_info=True)
+            self._state.start(job)
+            self._state.fail(job, job.failure or failure_of(error))
+
+    async def _run_node(self, job: NodeJob) -> None:
+        node, id = job.node, job.node.id
+        await self._keep_pace()
+        obstacle = self._state.obstacle(id)
+        if obstacle is not None:
+            self._skip(job, obstacle)
+            return
+        if self._selected(id):
+            await self._reusable.refuse_outdated(id)
+        if id in self._reusable:
+            self._show(job, Unexecuted.KEPT)
+            self._complete(job, self._reusable.pop(id), reused=True)
+            return
+        if not self._selected(id):
+            self._skip(job, NOT_SELECTED)
+            return
+        job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
+        async with self._limits.slot(), AsyncExitStack() as held:
+            try:
+                await held.enter_async_context(global_slots(node.policy.limits))
+            except ConcurrencySlotAcquisitionError as error:
+                job.attempt = partial(self._refuse, error)
+            await self._keep_pace()
+            state = await run_node(job, [ticket for _, ticket in self._upstream(job)])
+        assert state.state_details.task_run_id is not None
+        self._note(job, state.state_details.task_run_id, ticket_of(state))
+        self._stop_if_cancelled()
+        if state.is_completed():
+            sealed = await state.aresult()
+            self._complete(job, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
+        else:
+            self._state.fail(job, _failure(job, state))
+
+    async def _keep_pace(self) -> None:
+        await self._pace.hold(lambda: self.task_runs)
+
+    def _stop_if_cancelled(self) -> None:
+        """Stop a node's task where the run was told to stop, after Prefect has the node's state.
+
+        The node's own task does not tell: code of a tool that cancels it, as a task group does, may leave it marked.
+        """
+        if self._task is not None and self._task.cancelling() > self._cancelled_before:
+            raise asyncio.CancelledError
+
+    def _upstream(self, job: NodeJob) -> list[tuple[UUID, Ticket]]:
+        return [ended for id in job.upstream if (ended := self._state.runs[id].ended) is not None]
+
+    def _note(self, job: NodeJob, task_run_id: UUID, ticket: Ticket) -> None:
+        self.task_runs += 1
+        job.ended = task_run_id, ticket
+
+    def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None) -> None:
+        """Tell Prefect of a node that is not executed."""
+        upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
+        self._note(job, *show_unexecuted(job.node, why, upstream, message))
+
+    def _skip(self, job: NodeJob, error: str) -> None:
+        self._show(job, Unexecuted.SKIPPED, error)
+        self._state.skip(job, error)
+
+    def _cancel_rest(self) -> None:
+        """Tell Prefect that the nodes are cancelled of which it has no task run: it tells of the others itself."""
+        for job in (self._state.runs[id] for group in self._compiled.groups for id in group):
+            if job.ended is None and job.task_run_id is None:
+                self._show(job, Unexecuted.CANCELLED, NOT_BEGUN)
+
+    def _complete(self, job: NodeJob, record: NodeRecord, *, reused: bool) -> None:
+        result = NodeResult(
+            job.node.id,
+            ExecutionStatus.COMPLETED,
+            result=record["result"],
+            duration=record["duration"],
+            started_at=record["started_at"],
+            reused=reused,
+        )
+        self._state.complete(job, result, usage_of_record(record))
+        if not reused:
+            self._reusable.note_executed(job.node.id, job.output)
+
+    async def _attempt(self, job: NodeJob) -> NodeRecord:
+        """Make one attempt at a node, and return the record of what came of it."""
+        self._state.start(job)
+        setup, id = self._setup, job.node.id
+        services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
+        work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
+        outcome = await execute_node(work, services)
+        if outcome.error is not None:
+            raise outcome.error
+        return record_of(outcome, await setup.records.files.made_by(id, outcome.result))
+
+    async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
+        """Fail a node's attempt for a reason that arose before it."""
+        self._state.start(job)
+        with job.meter:
+            raise error
+
+    def _reporter(self, job: NodeJob) -> Callable[[float | None, str], None] | None:
+        """Return what takes a report of a node's progress; `None` where nobody listens."""
+        shown, node = PiecewiseText(), job.node.node
+
+        def report(fraction: float | None, message: str) -> None:
+            text = shown.next(message)
+            self._state.notify(lambda it: it.node_progressed(node, fraction, text))
+
+        return report if self._setup.observers else None
+
+    async def _call_tool(self, name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+        self.task_runs += 1
+        return await run_tool(ToolJob(name, call))
+
+
+def record_of(outcome: NodeOutcome, files: Sequence[RecordFile]) -> NodeRecord:
+    """Return the record of a node that completed.
+
+    Args:
+        outcome: Outcome of its last attempt.
+        files: The files that it made.
+    """
+    meter = outcome.meter
+    record = NodeRecord(
+        schema=RECORD_SCHEMA,
+        result=outcome.result,
+        duration=meter.duration,
+        started_at=meter.started_at or now_iso(),
+        attempts=meter.attempts,
+        cpu_time=meter.cpu_time,
+        memory_usage=meter.memory_usage,
+        cpu_scope=meter.usage.scope,
+        files=files,
+    )
+    if meter.calls:
+        used = meter.usage
+        record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
+    return record
+
+
+def _failure(job: NodeJob, state: State[Any]) -> Failure:
+    if job.failure is not None:
+        return job.failure
+    if state.name == "TimedOut":
+        return Failure("TimeoutError", f"timeout: the node took longer than its {job.node.policy.timeout:g} s")
+    return Failure(state.name or state.type.value.title(), state.message or "the task run ended without a result")

@@ -1,0 +1,230 @@
+"""Prefect tasks: one for each node type and policy, and one for tool calls.
+
+Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
+So a task takes one job, inside `quote`, returns its result sealed, and is told what it waits for by tickets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+from uuid import UUID
+
+from anyio import current_effective_deadline, current_time
+from prefect import Task
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+from prefect.tasks import TaskRunNameCallbackWithParameters
+from prefect.utilities.annotations import quote
+
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.user_code import contained
+from vibe_prefect.engine.node_states import CANCELLED
+from vibe_prefect.engine.prefect_seam import OpenTask
+from vibe_prefect.engine.records.storage import NodeRecord, Sealed, record_path
+from vibe_prefect.errors import ShownError, ToolError
+from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
+from vibe_prefect.run.node_work import failure_of, is_retryable
+from vibe_prefect.run.run_state import NodeRun
+from vibe_prefect.text.sendable import shown
+from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
+
+Ticket = Sealed | State[bool]
+"""What a task waits for: it draws the edge in Prefect's graph."""
+
+TOOL_TASK = "tool"
+
+STOPPED = "The run was cancelled while this node was at work"
+
+
+@dataclass(kw_only=True)
+class NodeJob(NodeRun):
+    """A node's work as a Prefect task."""
+
+    namespace: str
+    """Namespace of its record."""
+
+    upstream: tuple[str, ...]
+    """Ids of the nodes from which an edge of the plan leads here."""
+
+    attempt: Callable[[NodeJob], Awaitable[NodeRecord]]
+    """Makes one attempt."""
+
+    refresh: bool = False
+    """Whether it is executed even where there is a record."""
+
+    task_run_id: UUID | None = None
+    """Id of its task run, from the moment on from which Prefect tells the server of it whatever happens."""
+
+    ended: tuple[UUID, Ticket] | None = None
+    """Id of its task run and what draws edges from it; `None` until that has ended."""
+
+    @property
+    def name(self) -> str:
+        """Name of the task run."""
+        return self.node.id
+
+
+@dataclass(frozen=True)
+class ToolJob:
+    """One tool call that a handler makes."""
+
+    name: str
+    """What the task run is called: the tool's name."""
+
+    call: Callable[[], Awaitable[ToolResult]]
+    """Makes the call."""
+
+
+@dataclass
+class RecordPolicy(CachePolicy):
+    """A node's record is where its content key says: nothing is hashed at run time."""
+
+    def compute_key(
+        self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        """Return where the record of the task's job lies."""
+        job: NodeJob = inputs["job"]
+        return record_path(job.namespace, job.node.id, job.node.key)
+
+
+class _NodeTask(OpenTask):
+    """A task that notes in its job which task run it has."""
+
+    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+        parameters["job"].unquote().task_run_id = task_run.id
+
+
+@lru_cache(maxsize=512)
+def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: bool) -> Task[..., Any]:
+    """Return the task for all nodes of a type with a policy.
+
+    Args:
+        node_type: The type; its name is the task's.
+        policy: How they are executed.
+        refresh: Whether they are executed even where there is a record, which is then replaced.
+    """
+    keep = policy.cache != "disable"
+    return _NodeTask(
+        _run_node,
+        name=node_type.value,
+        task_run_name=_job_name,
+        tags=policy.tags,
+        retries=policy.retries,
+        retry_delay_seconds=list(policy.retry_delays) or None,
+        retry_jitter_factor=policy.retry_jitter or None,
+        retry_condition_fn=_may_retry if policy.retries else None,
+        cache_policy=RecordPolicy() if keep else NO_CACHE,
+        cache_result_in_memory=False,
+        persist_result=keep,
+        refresh_cache=refresh,
+    )
+
+
+async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
+    """Run a node's task to its end and return its final state; a failing node raises nothing."""
+    task = node_task(job.node.node.type, job.node.policy, job.refresh)
+    return await _call(task, job, upstream)
+
+
+async def run_tool(job: ToolJob) -> ToolResult:
+    """Make a tool call as a task of its own within the node's task."""
+    try:
+        sealed: Sealed = await tool_task()(quote(job))
+    except ShownError as error:  # the handler that called the tool gets what the tool raised
+        raise error.original or error from None
+    return sealed.value
+
+
+@lru_cache(maxsize=1)
+def tool_task() -> Task[..., Any]:
+    """Return the task for the tool calls of handlers."""
+    return Task(
+        _run_tool, name=TOOL_TASK, task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False, tags=()
+    )
+
+
+def ticket_of(state: State[Any]) -> Ticket:
+    """Return what draws an edge from a task run, whatever became of the run, when another one is told to wait for it.
+
+    A completed run's sealed result is known to Prefect already and costs nothing to look up. For any other run it is a
+    completed state that carries the run's id alone, since a failed one would stop who waits for it.
+    """
+    result: Any = getattr(state.data, "result", None)
+    if state.is_completed() and isinstance(result, Sealed):
+        return result
+    return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
+
+
+async def _call(task: Task[..., Any], job: NodeJob, upstream: Iterable[Ticket]) -> State[Any]:
+    return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=list(upstream), return_state=True))
+
+
+def _name_of(parameters: dict[str, Any]) -> str:
+    return parameters["job"].name
+
+
+_job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
+
+
+async def _run_node(job: NodeJob) -> Sealed | State[Any]:
+    _tag(job.node)
+    job.failure = None
+    # Not Prefect's own timeout: that one cannot stand still while an endpoint makes the node wait.
+    with attempt_clock(job.node.policy.timeout):
+        return await _attempt(job)
+
+
+async def _attempt(job: NodeJob) -> Sealed | State[Any]:
+    try:
+        return Sealed(await job.attempt(job))
+    except asyncio.CancelledError:
+        if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
+            raise
+        return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
+    except Exception as error:
+        job.failure = failure_of(error)
+        made = shown(error)
+        if made is error:
+            raise
+        raise made from None
+
+
+async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
+    error: object = state.data
+    if not is_retryable(error):
+        return False
+    if isinstance(error, ToolError) and error.retry_after:
+        await asyncio.sleep(min(error.retry_after, MAX_WAITING))
+    return True
+
+
+def tags_of(node: CompiledNode, given: Iterable[str]) -> list[str]:
+    """Return the tags of a node's task run: those given, the node's type, and its tool."""
+    tool = [f"tool:{node.tool}"] if node.tool else []
+    return sorted({*given, node.node.type.value, *tool})
+
+
+def _tag(node: CompiledNode) -> None:
+    """Tag the task run with type and tool. Tags of the task itself would each cost a request for a limit's slot."""
+    context = TaskRunContext.get()
+    assert context is not None
+    context.task_run.tags = tags_of(node, context.task_run.tags)
+
+
+async def _run_tool(job: ToolJob) -> Sealed:
+    try:
+        with contained():
+            return Sealed(await job.call())
+    except Exception as error:
+        made = shown(error)
+        if made is error:
+            raise
+        raise made from None

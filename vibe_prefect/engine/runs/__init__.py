@@ -1,0 +1,1 @@
+"""Runs that the server has on record: finding, listing, reporting, pruning."""

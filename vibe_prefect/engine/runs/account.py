@@ -1,0 +1,158 @@
+"""What is known of a run: the report that it left, or one gathered from the server and from its records."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient, get_client
+
+from vibe_prefect.core.feedback import success_feedback
+from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.records.storage import NodeRecord, RecordStore, open_store, usage_of_record
+from vibe_prefect.engine.runs.lineage import find_run, newest_run, with_root
+from vibe_prefect.engine.runs.observed import NodeSight, see_nodes
+from vibe_prefect.errors import RecordStorageError, UsageError
+from vibe_prefect.reporting.report import RunReport, report_of
+from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
+
+logger = logging.getLogger(__name__)
+
+
+async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
+    """Return the report of a run, whether it has ended, still goes on, was killed, or ran on another machine.
+
+    Args:
+        reference: Its name or id; `None` for the newest run.
+        storage: Where records are kept; see `open_store`.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or the run has no plan.
+    """
+    store = await open_store(storage)
+    async with get_client() as client:
+        run = await load_run(client, reference, store)
+        return await _left_behind(run, store) or await report_on(client, run, store)
+
+
+async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
+    """Return the report that a run left at its end; `None` when it has not ended, or left none that can be read."""
+    if not run.over:
+        return None
+    try:
+        report = await Records(store, run.record_namespace).report(str(run.id))
+    except UsageError as error:
+        logger.warning("%s; what the server and the records know is shown instead", error)
+        return None
+    return report and replace(report, **_of_the_server(run, report))
+
+
+def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
+    """Return the parts of a report that are not taken from its file: what they name is read, followed and typed."""
+    return {
+        "run_id": str(run.id),
+        "run_name": run.name,
+        "state": run.state,
+        "output_root": report.output_root if run.owns(report.output_root) else str(run.output_root),
+        "resume_command": resume_command(run.name) if report.resume_command else None,
+    }
+
+
+async def wanted_run(client: PrefectClient, reference: str | None) -> PastRun:
+    """Return the run of a name or an id, or the newest one.
+
+    Raises:
+        UnknownRunError: There is none.
+    """
+    return await newest_run(client) if reference is None else await find_run(client, reference)
+
+
+async def load_run(client: PrefectClient, reference: str | None, store: RecordStore) -> PastRun:
+    """Return a run with its plan and its root.
+
+    Args:
+        client: The server's client.
+        reference: Its name or id; `None` for the newest run.
+        store: Where its records are.
+
+    Raises:
+        UnknownRunError: The server does not know it or a run that it resumes, or its plan is not with its records.
+    """
+    run = await wanted_run(client, reference)
+    return await with_root(client, await run.with_plan(store))
+
+
+async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> RunReport:
+    """Return a run's report, gathered from what the server and the records know.
+
+    Args:
+        client: The server's client.
+        run: The run, with its plan and its root.
+        store: Where its records are.
+    """
+    compiled, sights = run.compiled, await see_nodes(client, run.id)
+    return report_of(compiled, await _result(run, sights, store), run.identity)
+
+
+def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResult:
+    """Return what came of a node: by its record where there is one, else by what the server knows."""
+    return NodeResult(
+        sight.id,
+        sight.status,
+        result=record["result"] if record else None,
+        error=sight.error,
+        duration=record["duration"] if record else sight.seconds,
+        started_at=record["started_at"] if record else sight.started.isoformat() if sight.started else None,
+        reused=sight.reused,
+    )
+
+
+async def _result(run: PastRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
+    """Return what has come of a run, with what was learned about each node that left a record."""
+    result = ExecutionResult(run.compiled.plan.id, run.status)
+    if run.started is not None:
+        result.started_at = run.started.isoformat()
+    records = await _read(store, sights.values())
+    for id, place in run.compiled.nodes.items():
+        sight = sights.get(id)
+        if sight is None:
+            continue
+        record = records.get(id)
+        found = node_result(sight, record)
+        result.add_node_result(found)
+        if record is not None:
+            result.add_feedback(id, _learned(place.node, found, record))
+    _end(result, run)
+    return result
+
+
+def _end(result: ExecutionResult, run: PastRun) -> None:
+    if not run.over or run.ended is None:
+        return
+    result.completed_at = run.ended.isoformat()
+    result.total_duration = run.seconds
+    if all(node.status in FINISHED for node in result.node_results.values()):
+        result.parallel_efficiency = result.calculate_parallel_efficiency()
+
+
+def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict[str, Any]:
+    return success_feedback(result, node.estimated_duration, usage_of_record(record))
+
+
+async def _read(store: RecordStore, sights: Iterable[NodeSight]) -> dict[str, NodeRecord]:
+    """Return the records of nodes; none of one that is not here, as for a run on another machine."""
+    records: dict[str, NodeRecord] = {}
+    for sight in sights:
+        try:
+            record = await store.read_record(sight.record) if sight.record else None
+        except RecordStorageError as error:
+            logger.warning("The results of nodes are not shown, since the storage did not answer: %s", error.__cause__)
+            return records
+        if record is not None:
+            records[sight.id] = record
+    return records

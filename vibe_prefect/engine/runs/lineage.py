@@ -1,0 +1,172 @@
+"""Find the run to resume, and refuse it while somebody may still execute it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import cast
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterName,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
+from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+
+from vibe_prefect.engine.listing import plan_runs
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.publish.events import announce_end
+from vibe_prefect.errors import RunInUseError, UnknownRunError
+from vibe_prefect.settings.package import load_settings
+
+CLAIM_PREFIX = "vibe-prefect-lineage:"
+"""How the tag of a run begins that keeps its records in a storage block."""
+
+CLOCK_SKEW = timedelta(seconds=10)
+"""How much later a run may be due that counts as about to begin."""
+
+MAX_NAMESAKES = 20
+"""How many runs of one name a message lists."""
+
+MAX_CHAIN = 1000
+"""How many runs may have gone on from one another."""
+
+
+async def find_run(client: PrefectClient, reference: str) -> PastRun:
+    """Return the flow run of a plan with that id or name.
+
+    Raises:
+        UnknownRunError: There is none, or there are several of that name.
+    """
+    try:
+        return PastRun.of(await client.read_flow_run(UUID(reference)))
+    except ObjectNotFound:
+        raise UnknownRunError(f"this Prefect server has no flow run with the id {reference}") from None
+    except ValueError:  # not an id
+        named = FlowRunFilter(name=FlowRunFilterName(any_=[reference]))
+        runs = [run async for run in plan_runs(client, named, limit=MAX_NAMESAKES)]
+    if len(runs) == 1:
+        return runs[0]
+    if not runs:
+        raise UnknownRunError(f"this Prefect server has no run of a plan named {reference!r}")
+    ids = ", ".join(str(run.id) for run in runs)
+    raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
+
+
+async def newest_run(client: PrefectClient) -> PastRun:
+    """Return the newest run of a plan.
+
+    Raises:
+        UnknownRunError: No plan has run on this server.
+    """
+    runs = [run async for run in plan_runs(client, await due_by_now(client), limit=1)]
+    if not runs:
+        raise UnknownRunError("this Prefect server has no run of a plan")
+    return runs[0]
+
+
+async def due_by_now(client: PrefectClient) -> FlowRunFilter:
+    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come.
+
+    All times of runs are the server's, which stamps each state that it is sent; so is the time they are compared with.
+    """
+    before = await _server_time(client) + CLOCK_SKEW
+    return FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(before_=before))  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
+
+
+async def _server_time(client: PrefectClient) -> datetime:
+    """Return the time by the server's clock, to a second; by this machine's where the server does not say."""
+    sent = (await client.hello()).headers.get("date")
+    try:
+        return parsedate_to_datetime(sent or "")
+    except ValueError:
+        return datetime.now(UTC)
+
+
+async def earlier_try() -> str | None:
+    """Return the run of a plan that the current flow run made in its last try, to go on from when it is retried.
+
+    For flows that call `run_plan`: Prefect gives a retried flow fresh runs of its subflows.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None or context.flow_run.run_count < 2:
+        return None
+    made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
+    client = cast("PrefectClient", context.client)
+    runs = [run async for run in plan_runs(client, made_by, limit=1)]
+    return str(runs[0].id) if runs else None
+
+
+async def with_root(client: PrefectClient, run: PastRun) -> PastRun:
+    """Return a run with the first run of its resume chain.
+
+    Raises:
+        UnknownRunError: A run of the chain is not on the server.
+    """
+    root = run
+    for _ in range(MAX_CHAIN):
+        if not root.parameters.resume_from:
+            return replace(run, root=root, root_id=root.id)
+        root = await find_run(client, root.parameters.resume_from)
+    raise UnknownRunError(f"more than {MAX_CHAIN:,} runs resume one another; do they form a circle?")
+
+
+async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> None:
+    """Refuse a run whose records another run may write, where they are in a storage block, which nothing locks.
+
+    A run names the namespace of its records in a tag, and then looks for others that name the same: of two that begin
+    at once, one or both see the other.
+
+    Raises:
+        RunInUseError: Another run that is not over says so too.
+    """
+    tag = f"{CLAIM_PREFIX}{namespace}"
+    await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
+    claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
+    runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
+    others = [run for run in runs if run.id != flow_run.id]
+    if others:
+        raise RunInUseError(_not_over(others[0]))
+
+
+async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, sure: bool) -> None:
+    """Mark the run that another one goes on from as Crashed, when its process ended without a word.
+
+    Args:
+        client: The server's client.
+        earlier: The run to go on from; one that has ended is left alone.
+        by: The run that goes on.
+        sure: Whether nobody executes the earlier run.
+
+    Raises:
+        RunInUseError: It is not over, and nobody can tell whether somebody executes it.
+    """
+    if earlier.id == by.id or earlier.state_type is None or earlier.over:
+        return
+    if not sure:
+        raise RunInUseError(_not_over(earlier))
+    state = Crashed(message=f"The process of this run ended; the run {by.name!r} resumes it.")
+    await client.set_flow_run_state(earlier.id, state, force=True)
+    if load_settings().events:
+        announce_end(earlier, state)
+
+
+def _not_over(run: PastRun) -> str:
+    return (
+        f"the run {run.name!r} is {run.state}, and its records lie where no lock can be held, so nothing "
+        "tells whether a process still executes it; wait for it to end, or cancel it; if its process is dead, change "
+        "its state to Crashed in the Prefect UI"
+    )
+
+
+_ACTIVE = FlowRunFilterStateType(any_=[kind for kind in StateType if kind not in TERMINAL_STATES])

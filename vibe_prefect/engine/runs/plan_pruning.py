@@ -1,0 +1,87 @@
+"""Finding and deleting kept plans that nothing needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from prefect.client.orchestration import PrefectClient
+
+from vibe_prefect.engine.inputs.plan_store import PLANS_FOLDER, kept_plan
+from vibe_prefect.engine.listing import OUR_FLOW, paged
+from vibe_prefect.engine.records.storage import RecordFolder
+from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
+
+
+@dataclass(frozen=True)
+class UnusedPlan:
+    """A kept plan that may be deleted."""
+
+    path: Path
+    """Its file."""
+
+    bytes: int
+    """Its size."""
+
+    written: float
+    """When a run or a deployment last wrote it, seconds since 1970."""
+
+    def delete(self) -> bool:
+        """Delete it, unless a run or a deployment has written it meanwhile; returns whether it is gone.
+
+        Raises:
+            OSError: It cannot be deleted.
+        """
+        if self.path.lstat().st_mtime > self.written:
+            return False
+        self.path.unlink()
+        return True
+
+
+async def unused_plans(
+    client: PrefectClient, files: RecordFolder, before: datetime, pruned: Collection[str]
+) -> list[UnusedPlan]:
+    """Return the kept plans that nothing needs: no deployment, no run that is not over, and no run with records left.
+
+    Args:
+        client: The server's client.
+        files: The folder of all records.
+        before: Only plans that no run and no deployment has written since then.
+        pruned: Namespaces of records that are deleted too.
+    """
+    old = [plan for plan in _plans_in(files.root) if plan.written <= before.timestamp()]
+    if not old:
+        return []
+    used = await _used_by_runs(client, files.root, pruned) | await _used_by_deployments(client)
+    return [plan for plan in old if plan.path.stem not in used]
+
+
+async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[str]) -> set[str]:
+    used: set[str] = set()
+    for run in await with_roots(client, await read_runs(client)):
+        kept, namespace = run.outline.kept, run.record_namespace
+        if kept is None:
+            continue
+        if not run.over or (namespace not in pruned and (root / namespace).is_dir()):
+            used.add(kept.sha256)
+    return used
+
+
+async def _used_by_deployments(client: PrefectClient) -> set[str]:
+    deployments = paged(
+        lambda wanted, offset: client.read_deployments(flow_filter=OUR_FLOW, limit=wanted, offset=offset)
+    )
+    kept = [kept_plan(deployment.parameters.get("plan")) async for deployment in deployments]
+    return {reference.sha256 for reference in kept if reference}
+
+
+def _plans_in(root: Path) -> Iterator[UnusedPlan]:
+    folder = root / PLANS_FOLDER
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.json")):
+        if path.is_file() and not path.is_symlink():
+            status = path.stat()
+            yield UnusedPlan(path, status.st_size, status.st_mtime)

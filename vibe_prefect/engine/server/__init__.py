@@ -1,0 +1,1 @@
+"""Prefect servers: starting one, its settings, its UI, and its failures in words."""

@@ -1,0 +1,1 @@
+"""Calls to providers of language models: connection, stream, price, failure."""

@@ -1,0 +1,151 @@
+"""One call to a model for a node: within the budget, with its progress and its usage."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_prefect.core.budget import Spending, estimate_tokens, paid_call
+from vibe_prefect.core.models import Vibe, WorkflowNode
+from vibe_prefect.errors import ToolError
+from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
+from vibe_prefect.llm.provider.asking import Answer, Asker, Question
+from vibe_prefect.llm.provider.model_config import ModelConfig
+from vibe_prefect.llm.provider.provider import ProviderClient, usage_of
+from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.waits import patiently
+
+RUBRIC_TOKENS = 800
+"""Room for what a judge is told besides the rubric and the text, and for marks around parameters."""
+
+REPORT_SECONDS = 0.5
+"""Seconds between two reports on how far an answer has come."""
+
+ALMOST = 0.99
+"""The part of an answer that has come, at most, as long as it has not ended."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who answers, and within which limits."""
+
+    config: ModelConfig
+    """The operator's configuration."""
+
+    asker: Asker
+    """Who answers."""
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Models:
+        """Return the models of a configuration, over the network."""
+        return cls(config, ProviderClient(config))
+
+    def most(self, question: Question) -> Spending:
+        """Return the most that a call can cost: all of its input, and all the output that it may make."""
+        read = question.input_tokens
+        usd = self.asker.price(question.model, read, question.max_tokens)
+        return Spending(read + question.max_tokens, usd)
+
+    async def ask(self, question: Question, context: ToolContext) -> tuple[Answer, dict[str, Any]]:
+        """Ask, and return the answer with its usage.
+
+        Raises:
+            BudgetExceededError: The run's budget does not allow the call; it was not made.
+            ToolError: There is no whole answer. Its `usage` holds what the call has cost, where that is known.
+        """
+        listener = _Listener(question, context.get("report_progress"))
+        async with paid_call(context.get("budget"), self.most(question)) as charge:
+            try:
+                answer = await patiently(
+                    self._endpoint(question), lambda: self.asker.ask(question, listener.heard), context
+                )
+            except ToolError as error:
+                charge.used = self._lost(question, error, listener)
+                raise
+            except BaseException:  # cancelled or timed out in the middle: it may have been paid for
+                charge.used = self._broken(question, listener)
+                raise
+            charge.used = self._used(question, answer)
+            return answer, usage_of(answer, question.model)
+
+    def _endpoint(self, question: Question) -> str:
+        own = self.config.base_url if self.config.is_own(question.model) else None
+        return f"{own or ''} {question.model}".strip()
+
+    def _used(self, question: Question, answer: Answer) -> Spending:
+        if answer.input_tokens is None or answer.output_tokens is None:
+            read, written = question.input_tokens, estimate_tokens(answer.text)
+            return Spending(read + written, self.asker.price(question.model, read, written))
+        return Spending(answer.input_tokens + answer.output_tokens, answer.cost_usd)
+
+    def _lost(self, question: Question, error: ToolError, listener: _Listener) -> Spending:
+        """Return what a failed call has cost: what the provider said, or an estimate when an answer had begun."""
+        usage = error.usage
+        if usage is not None and usage.get("input_tokens") is not None:
+            return Spending(usage["input_tokens"] + usage["output_tokens"], usage.get("cost_usd"))
+        return self._broken(question, listener) if listener.characters else Spending()
+
+    def _broken(self, question: Question, listener: _Listener) -> Spending:
+        read, written = question.input_tokens, listener.tokens
+        return Spending(read + written, self.asker.price(question.model, read, written))
+
+
+@dataclass(frozen=True)
+class ModelLimits:
+    """What one call of a tool on a model can cost, for forecasts."""
+
+    models: Models
+    """Who answers."""
+
+    usual: str
+    """The model that is asked where a node names none."""
+
+    @property
+    def context_tokens(self) -> int:
+        """What a call reads at most."""
+        return self.models.config.context_tokens
+
+    @property
+    def max_tokens(self) -> int:
+        """What it writes at most."""
+        return self.models.config.max_tokens
+
+    def fixed_tokens(self, vibe: Vibe, node: WorkflowNode, inputs: Mapping[str, Any], given: Sequence[int]) -> int:
+        """Return what a call reads at most when nothing in its inputs depends on other nodes but their texts.
+
+        Args:
+            vibe: The plan's vibe.
+            node: The node.
+            inputs: Its inputs, without templates.
+            given: What each of its dependencies writes at most, in tokens.
+        """
+        words = [system_prompt(vibe, node.type.value), node.description, json.dumps(inputs, default=str)]
+        own = json.dumps(node.parameters, default=str)
+        return sum(map(estimate_tokens, [*words, own])) + RUBRIC_TOKENS + sum(NOTE_TOKENS + one for one in given)
+
+    def spending(self, model: str | None, read: int, written: int | None) -> Spending:
+        """Return what a call costs that reads and writes so many tokens, by a model."""
+        most = min(written or self.max_tokens, self.max_tokens)
+        return Spending(read + most, self.models.asker.price(model or self.usual, read, most))
+
+
+class _Listener:
+    """Turns an answer that comes in pieces into reports, no more often than people can read them."""
+
+    def __init__(self, question: Question, report: Callable[[float | None, str], None] | None) -> None:
+        self.characters = 0
+        self.tokens = 0
+        self._most = question.max_tokens
+        self._report = report
+        self._last = 0.0
+
+    def heard(self, piece: str) -> None:
+        self.characters += len(piece)
+        self.tokens += estimate_tokens(piece)
+        now = time.monotonic()
+        if self._report is not None and piece and now - self._last >= REPORT_SECONDS:
+            self._last = now
+            self._report(min(ALMOST, self.tokens / self._most), f"{self.characters:,} characters")

@@ -1,0 +1,150 @@
+"""Node bindings: a node is run by a tool, a handler of the caller's, its children, or the simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
+from vibe_prefect.core.plan_tree import DataPath
+from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
+from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.tools.base import Tool, ToolTraits
+from vibe_prefect.tools.registry import ToolRegistry
+
+
+class Simulate(StrEnum):
+    """Nodes that the contract's simulation runs."""
+
+    NEVER = "never"
+    """None: a node that nothing runs is a problem of the plan."""
+
+    UNBACKED = "unbacked"
+    """Those that no tool and no handler of the caller's runs."""
+
+    ALL = "all"
+    """Every node: no tool and no handler is called, nothing is spent or written."""
+
+
+class Backing(StrEnum):
+    """Runner kind of a node."""
+
+    TOOL = "tool"
+    HANDLER = "handler"
+    COMPOSITE = "composite"
+    SIMULATION = "simulation"
+
+
+@dataclass(frozen=True, slots=True)
+class InputTemplate:
+    """A template within the inputs of a node's tool."""
+
+    path: DataPath
+    """Path within the inputs."""
+
+    text: str
+    """The template."""
+
+    raw: bool
+    """Whether it reaches the tool as written, which fills it in itself."""
+
+
+@dataclass(frozen=True)
+class NodeBinding:
+    """What runs a node and how, found out once and remembered; checks, keys and the compiled node are made from it."""
+
+    node: WorkflowNode
+    """The node as written."""
+
+    backing: Backing | None
+    """Runner kind; `None` where nothing can run it."""
+
+    named: str | None
+    """Name of the tool that the node names, or that its type has by default, whether or not that runs it."""
+
+    tool: Tool | None
+    """The tool that runs it; `None` where no tool does, or it is not registered."""
+
+    traits: ToolTraits
+    """The traits of that tool."""
+
+    layers: tuple[NodePolicy, ...]
+    """Policies that make up its own, a later one before an earlier one."""
+
+    @property
+    def tool_name(self) -> str | None:
+        """Name of the tool that runs the node; `None` where no tool does."""
+        return self.named if self.backing is Backing.TOOL else None
+
+    @cached_property
+    def policy(self) -> ExecutionPolicy:
+        """How it is executed."""
+        return resolve_policy(*self.layers)
+
+    @cached_property
+    def inputs(self) -> dict[str, Any]:
+        """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
+        return tool_inputs(self.node, self.tool_name, self.tool) if self.tool_name is not None else {}
+
+    @cached_property
+    def described(self) -> frozenset[str]:
+        """Names of the inputs that the node's description fills."""
+        return frozenset(self.inputs.keys() - (self.node.parameters.get("tool_inputs") or {}))
+
+    @cached_property
+    def templates(self) -> tuple[InputTemplate, ...]:
+        """The templates within its inputs."""
+        raw = raw_inputs(self.tool) if self.tool is not None else ()
+        return tuple(InputTemplate(path, text, path[0] in raw) for path, text in walk_templates(self.inputs))
+
+
+@dataclass(frozen=True, slots=True)
+class Bindings:
+    """Tools and handlers that can run the nodes of a plan, and what runs each of them."""
+
+    tools: ToolRegistry
+    """The tools that nodes may name."""
+
+    handled_types: frozenset[WorkflowNodeType] = frozenset()
+    """Node types for which the caller has a handler of their own; it runs every node of the type."""
+
+    simulate: Simulate = Simulate.NEVER
+    """Nodes that the simulation runs."""
+
+    plan_policy: NodePolicy = field(default_factory=NodePolicy)
+    """The plan's policy."""
+
+    type_policies: Mapping[WorkflowNodeType, NodePolicy] = field(default_factory=dict[WorkflowNodeType, NodePolicy])
+    """The caller's policies by node type."""
+
+    _known: dict[int, NodeBinding] = field(default_factory=dict[int, NodeBinding], init=False, repr=False)
+    """By the node's identity: two nodes of a plan that is checked may have the same id."""
+
+    def of(self, node: WorkflowNode) -> NodeBinding:
+        """Return what runs a node and how."""
+        if id(node) not in self._known:
+            self._known[id(node)] = self._bind(node)
+        return self._known[id(node)]
+
+    def _bind(self, node: WorkflowNode) -> NodeBinding:
+        named = tool_of(node, self.tools)
+        backing = self._backing(node, named)
+        tool = self.tools.get(named) if named is not None and backing is Backing.TOOL else None
+        traits = ToolTraits.of(tool)
+        layers = (traits.default_policy, self.type_policies.get(node.type), self.plan_policy, node.policy)
+        return NodeBinding(node, backing, named, tool, traits, tuple(layer for layer in layers if layer is not None))
+
+    def _backing(self, node: WorkflowNode, named: str | None) -> Backing | None:
+        if self.simulate is Simulate.ALL:
+            return Backing.SIMULATION
+        if node.type in self.handled_types:
+            return Backing.HANDLER
+        if named is not None:
+            return Backing.TOOL
+        if self.simulate is Simulate.UNBACKED:
+            return Backing.SIMULATION
+        return Backing.COMPOSITE if node.type is WorkflowNodeType.COMPOSITE else None

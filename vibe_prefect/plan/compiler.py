@@ -1,0 +1,222 @@
+"""From a plan to what the engine runs: a frozen, picklable `CompiledPlan`, or every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+from uuid import uuid4
+
+from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.plan_tree import tree_nodes
+from vibe_prefect.core.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve_policy
+from vibe_prefect.errors import PlanError, Position, Problem
+from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
+from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
+from vibe_prefect.plan.keys import canonical_json, node_key
+from vibe_prefect.plan.reading.plan_file import PlanShapeError
+from vibe_prefect.plan.work_checks import CheckedNode, WorkChecks
+from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.names import references
+from vibe_prefect.tools.base import tool_version
+from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
+
+__all__ = [
+    "MAX_RETRY_DELAY",
+    "Backing",
+    "CompiledNode",
+    "CompiledPlan",
+    "ExecutionPolicy",
+    "Simulate",
+    "compile_plan",
+    "resolve_policy",
+    "whole_error",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledNode:
+    """A node, ready to run."""
+
+    node: WorkflowNode
+    """The node as written."""
+
+    key: str
+    """Content key: same key, same result."""
+
+    backing: Backing
+    """Runner kind."""
+
+    tool: str | None
+    """The tool's name, when a tool runs it."""
+
+    policy: ExecutionPolicy
+    """How it is executed."""
+
+    dependencies: tuple[str, ...]
+    """Ids whose outputs it is given."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
+
+    @property
+    def id(self) -> str:
+        """The node's id."""
+        return self.node.id
+
+
+@dataclass(frozen=True)
+class CompiledPlan:
+    """A plan, ready to run: checked, flat and keyed."""
+
+    plan: WorkflowPlan
+    """The plan as written."""
+
+    graph: PlanGraph
+    """Its structure."""
+
+    nodes: Mapping[str, CompiledNode]
+    """Its nodes in plan order, by id."""
+
+    tools: Mapping[str, str]
+    """The version of each tool that it uses, by the tool's name."""
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Ids by topological level, each group in plan order."""
+        return self.graph.groups
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Edges between nodes, each with its kind."""
+        return self.graph.edges
+
+
+def compile_plan(  # noqa: PLR0913 - options by keyword
+    plan: WorkflowPlan,
+    *,
+    tools: ToolRegistry | ForeignRegistry | None = None,
+    handled_types: Collection[WorkflowNodeType] = (),
+    simulate: Simulate | str = Simulate.NEVER,
+    type_policies: Mapping[WorkflowNodeType, NodePolicy] | None = None,
+    source: PlanSource | None = None,
+    limits: PlanLimits | None = None,
+) -> CompiledPlan:
+    """Check a plan and make it ready to run.
+
+    Args:
+        plan: The plan; it is not changed, and must not be until the run has ended.
+        tools: The tools that its nodes may name; the built-in and installed ones by default.
+        handled_types: Node types for which the caller has a handler of their own; it runs every node of the type.
+        simulate: Which nodes the simulation stands in for.
+        type_policies: Defaults for each node type, below the plan's own policy.
+        source: Where the plan's data stand in a file, for the places in messages.
+        limits: How large the plan may be.
+
+    Raises:
+        PlanError: The plan cannot run as written, with every problem that was found.
+    """
+    if tools is None:
+        from vibe_prefect.tools.installed import default_registry
+
+        tools = default_registry()
+    tools = adapted(tools)
+    graph, problems = check_graph(plan, source, limits)
+    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
+    problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
+    if graph is None or problems:
+        raise PlanError(_sorted(problems), source.name if source else plan.id)
+    return _Compiler(plan, bindings).compile(graph)
+
+
+def whole_error(
+    error: PlanError,
+    *,
+    tools: ToolRegistry,
+    handled_types: Collection[WorkflowNodeType] = (),
+    simulate: Simulate | str = Simulate.NEVER,
+    limits: PlanLimits | None = None,
+) -> PlanError:
+    """Return the error of a plan file with the problems that compiling what could be read of the plan shows besides.
+
+    Args:
+        error: What reading the plan raised; returned as it is when nothing of the plan could be read.
+        tools: The tools that its nodes may name.
+        handled_types: Node types for which the caller has a handler.
+        simulate: Which nodes the simulation stands in for.
+        limits: How large the plan may be.
+    """
+    part = error.part if isinstance(error, PlanShapeError) else None
+    if part is None:
+        return error
+    plan, doubts = part.repaired.plan, part.repaired.doubts
+    graph, found = check_graph(plan, part.source, limits, doubts)
+    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate))
+    found += WorkChecks(plan, bindings, part.source, doubts).problems(_nodes_of(plan, graph, limits))
+    return PlanError(_sorted([*part.problems, *part.repaired.named(found)]), error.name)
+
+
+def _nodes_of(plan: WorkflowPlan, graph: PlanGraph | None, limits: PlanLimits | None) -> list[CheckedNode]:
+    if graph is not None:
+        return list(graph.nodes.values())
+    return list(islice(tree_nodes(plan.root_nodes), (limits or PlanLimits()).max_nodes))
+
+
+def _sorted(problems: Iterable[Problem]) -> list[Problem]:
+    nowhere = Position("", 0, 0)
+    return sorted(problems, key=lambda problem: problem.position or nowhere)
+
+
+class _Compiler:
+    """One plan's way through the compiler."""
+
+    def __init__(self, plan: WorkflowPlan, bindings: Bindings) -> None:
+        self._plan = plan
+        self._bindings = bindings
+        self._salt = uuid4().hex
+
+    def compile(self, graph: PlanGraph) -> CompiledPlan:
+        """Return the plan's compiled form; it has been checked."""
+        bindings = {id: self._bindings.of(place.node) for id, place in graph.nodes.items()}
+        named = sorted({binding.named for binding in bindings.values() if binding.named is not None})
+        versions = {name: tool_version(tool) for name in named if (tool := self._bindings.tools.get(name))}
+        keys: dict[str, str] = {}
+        for id in (id for group in graph.groups for id in group):
+            place = graph.nodes[id]
+            work = self._work(bindings[id], versions)
+            dependency_keys = [keys[dependency] for dependency in place.dependencies]
+            own = place.node.policy.variation
+            variation = self._plan.policy.variation if own is None else own
+            keys[id] = node_key(place.node, work, variation, dependency_keys)
+        nodes = {id: _compiled(bindings[id], keys[id], place) for id, place in graph.nodes.items()}
+        return CompiledPlan(self._plan, graph, nodes, versions)
+
+    def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
+        """Return what stands in the key for the doing of the node's work."""
+        name = binding.tool_name
+        work = f"tool {name} {versions[name]}" if name is not None else str(binding.backing)
+        if binding.traits.uses_vibe or _names_vibe(binding):
+            work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
+        if _reads_otherwise(binding):
+            work = f"{work} (templates 2)"
+        # A key of this compilation alone: the node is found in no record, and its dependents follow.
+        return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
+
+
+def _compiled(binding: NodeBinding, key: str, place: GraphNode) -> CompiledNode:
+    assert binding.backing is not None
+    return CompiledNode(
+        place.node, key, binding.backing, binding.tool_name, binding.policy, place.dependencies, binding.inputs
+    )
+
+
+def _names_vibe(binding: NodeBinding) -> bool:
+    texts = (template.text for template in binding.templates)
+    return any("vibe" in text and "vibe" in references(text).names for text in texts)
+
+
+def _reads_otherwise(binding: NodeBinding) -> bool:
+    """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
+    task = binding.inputs.get("task") if "task" in binding.described else None
+    return is_template(task) or b"{#" in canonical_json(binding.inputs)

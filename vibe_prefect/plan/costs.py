@@ -1,0 +1,100 @@
+"""What a run would cost: at most, by the rules of the budget, and probably, by what an earlier run paid.
+
+Each node that runs on a model makes one call when nothing goes wrong. It reads at most what the operator allows for a
+call, and less where that can be told: a node whose prompt holds no template, and whose dependencies all run on models,
+reads its prompt and what those may write. It writes at most what the operator allows for an answer.
+
+A node on another paid tool costs what the tool's `most_cost` says; the tokens of a picture are only known afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from vibe_prefect.core.budget import PRICE_IT, Spending
+from vibe_prefect.llm.provider.calls import ModelLimits
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.tools.registry import ToolRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class CostForecast:
+    """What the calls of a run would cost, retries apart."""
+
+    calls: int
+    """How many calls there are."""
+
+    most: Spending
+    """What all of them can cost together."""
+
+    known: int
+    """For how many of them earlier runs tell what they cost."""
+
+    likely: Spending
+    """What those cost then."""
+
+    tools: tuple[str, ...] = ()
+    """The tools that make them, sorted."""
+
+    price_it: tuple[str, ...] = ()
+    """The settings to make where prices are not known."""
+
+
+def cost_forecast(
+    compiled: CompiledPlan,
+    runs: Collection[str],
+    tools: ToolRegistry,
+    earlier: Mapping[str, Spending] | None = None,
+) -> CostForecast | None:
+    """Tell what a run would cost; `None` where it pays for nothing.
+
+    Args:
+        compiled: The plan.
+        runs: Ids of the nodes that would run.
+        tools: The tools it was compiled against.
+        earlier: What nodes cost in earlier runs, by their ids.
+    """
+    calls = {id: cost for id in runs if (cost := _most(compiled, compiled.nodes[id], tools)) is not None}
+    if not calls:
+        return None
+    paid = earlier or {}
+    known = [paid[id] for id in calls if id in paid]
+    unpriced = {compiled.nodes[id].tool for id, cost in calls.items() if cost.usd is None}
+    settings = (tools.traits(name).price_setting for name in unpriced)
+    return CostForecast(
+        len(calls),
+        sum(calls.values(), Spending()),
+        len(known),
+        sum(known, Spending()),
+        tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
+        tuple(sorted({f"set {setting}" if setting else PRICE_IT for setting in settings})),
+    )
+
+
+def paying_nodes(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegistry) -> tuple[str, ...]:
+    """Return the nodes that would pay for something, of those that would run; see `cost_forecast`."""
+    return tuple(id for id in runs if _most(compiled, compiled.nodes[id], tools) is not None)
+
+
+def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
+    """Return the most that a node's call can cost; `None` where it pays for nothing."""
+    traits = tools.traits(node.tool)
+    if traits.model_limits is not None:
+        return _most_of_model(compiled, node, traits.model_limits, tools)
+    return traits.most_cost(node.inputs) if traits.most_cost is not None else None
+
+
+def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
+    inputs = node.inputs
+    read = limits.context_tokens
+    above = [tools.traits(compiled.nodes[id].tool).model_limits for id in node.dependencies]
+    if all(above) and not any(True for _ in walk_templates(inputs)):
+        given = [cast("ModelLimits", one).max_tokens for one in above]
+        read = min(read, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, given))
+    model, written = inputs.get("model"), inputs.get("max_tokens")
+    return limits.spending(
+        model if isinstance(model, str) else None, read, written if isinstance(written, int) else None
+    )

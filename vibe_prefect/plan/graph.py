@@ -1,0 +1,380 @@
+"""The plan's tree as a flat graph: checked, ordered and grouped.
+
+Each node has a *start* and, where it has children, an *end*: the moment when everything below it has finished. A node
+starts after its parent has completed and after the end of each dependency, unless the dependency is its own ancestor:
+that one's completion holds already. Nothing here recurses, so depth costs no stack.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
+from typing import Protocol
+
+from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted, tree_nodes
+from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean
+
+ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+ID_RULE = "letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
+MAX_CYCLES = 10
+"""How many cycles of one plan are reported."""
+
+MAX_HINTS = 20
+"""For how many unknown nodes a similar name is looked up: the search reads every id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """How large a plan may be."""
+
+    max_nodes: int = 20_000
+    """Nodes in all."""
+
+    max_depth: int = 64
+    """Levels of nesting; a root node is at level 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What is not known of a plan whose values do not all have a plan's shape; no check reports what may follow."""
+
+    ids: frozenset[str] | None = frozenset()
+    """Ids that nodes may have which could not be read; `None` when they may have any."""
+
+    nodes: frozenset[str] = frozenset()
+    """Ids of nodes of whose work, type or dependencies not all could be read."""
+
+    def may_exist(self, id: str) -> bool:
+        """Tell whether a node of that id may be among those that could not be read."""
+        return self.ids is None or id in self.ids
+
+
+NO_DOUBTS = Doubts()
+"""Everything could be read."""
+
+
+class EdgeKind(StrEnum):
+    """Why one node waits for another."""
+
+    DATA = "data"
+    """A declared dependency: the output is passed on."""
+
+    ORDER = "order"
+    """The end of a dependency's subtree: only its completion matters."""
+
+    HIERARCHY = "hierarchy"
+    """A parent: its children start when it has completed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One node that another waits for."""
+
+    source: str
+    """Id of the node that comes first."""
+
+    target: str
+    """Id of the node that waits."""
+
+    kind: EdgeKind
+    """Why it waits."""
+
+
+class PlanSource(Protocol):
+    """Places of a plan's data in a file."""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        ...
+
+    def position(self, path: DataPath) -> Position | None:
+        """Return where the value at a path stands."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    """A node with its place in the tree."""
+
+    node: WorkflowNode
+    """The node itself."""
+
+    index: int
+    """Its place in plan order: parents before children, siblings as written."""
+
+    parent: str | None
+    """Its parent's id."""
+
+    depth: int
+    """Its level; 1 for a root node."""
+
+    path: DataPath
+    """Path within the plan's data."""
+
+    dependencies: tuple[str, ...]
+    """Its declared dependencies without repetitions."""
+
+    children: tuple[str, ...]
+    """Its children's ids."""
+
+
+Vertex = tuple[str, bool]
+"""A node's start (`False`) or its end (`True`)."""
+
+
+@dataclass(frozen=True)
+class PlanGraph:
+    """A plan that hangs together: no cycle, no unknown or repeated id."""
+
+    nodes: Mapping[str, GraphNode]
+    """All nodes in plan order, by id."""
+
+    waits: Mapping[Vertex, tuple[Vertex, ...]]
+    """For each vertex, the vertices that come before it."""
+
+    groups: tuple[tuple[str, ...], ...]
+    """Ids by topological level, each group in plan order."""
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """All edges, by target in plan order.
+
+        Of a dependency's subtree only the nodes that no other node of that subtree waits for are named: when they
+        have finished, all of it has.
+        """
+        ends: dict[str, tuple[str, ...]] = {}
+        return tuple(edge for node in self.nodes.values() for edge in self._edges_to(node, ends))
+
+    def ancestors(self, node_id: str) -> Iterator[str]:
+        """Yield a node's ancestors, the parent first."""
+        parent = self.nodes[node_id].parent
+        while parent is not None:
+            yield parent
+            parent = self.nodes[parent].parent
+
+    def below(self, node_id: str) -> Iterator[str]:
+        """Yield all descendants of a node in plan order."""
+        stack = list(reversed(self.nodes[node_id].children))
+        while stack:
+            current = stack.pop()
+            yield current
+            stack.extend(reversed(self.nodes[current].children))
+
+    def awaited(self, node_id: str) -> tuple[str, ...]:
+        """Return the dependencies that a node waits for with their subtrees: all but its own ancestors."""
+        dependencies = self.nodes[node_id].dependencies
+        ancestors = set(self.ancestors(node_id)) if dependencies else set[str]()
+        return tuple(id for id in dependencies if id not in ancestors)
+
+    def _edges_to(self, node: GraphNode, ends: dict[str, tuple[str, ...]]) -> Iterator[Edge]:
+        id = node.node.id
+        sources = dict.fromkeys(node.dependencies, EdgeKind.DATA)
+        if node.parent is not None:
+            sources.setdefault(node.parent, EdgeKind.HIERARCHY)
+        for dependency in self.awaited(id):
+            if dependency not in ends:
+                ends[dependency] = self._subtree_ends(dependency)
+            for end in ends[dependency]:
+                sources.setdefault(end, EdgeKind.ORDER)
+        yield from (Edge(source, id, kind) for source, kind in sources.items())
+
+    def _subtree_ends(self, node_id: str) -> tuple[str, ...]:
+        below = dict.fromkeys(self.below(node_id))
+        awaited = {id for member in below for id in self.awaited(member) if id in below}
+        covered = awaited.union(*(self.below(id) for id in awaited))
+        return tuple(id for id in below if not self.nodes[id].children and id not in covered)
+
+
+def build_graph(plan: WorkflowPlan, source: PlanSource | None = None, limits: PlanLimits | None = None) -> PlanGraph:
+    """Check a plan's structure and return its graph.
+
+    Args:
+        plan: The plan.
+        source: Where its data stand in a file, for the places in messages.
+        limits: How large it may be.
+
+    Raises:
+        PlanError: The plan does not hang together, with every problem.
+    """
+    graph, problems = check_graph(plan, source, limits)
+    if graph is None:
+        raise PlanError(problems, source.name if source else plan.id)
+    return graph
+
+
+def check_graph(
+    plan: WorkflowPlan,
+    source: PlanSource | None = None,
+    limits: PlanLimits | None = None,
+    doubts: Doubts = NO_DOUBTS,
+) -> tuple[PlanGraph | None, list[Problem]]:
+    """Check a plan's structure: the graph, or `None` with every problem; see `build_graph` for the arguments."""
+    checker = _Checker(plan, source, limits or PlanLimits(), doubts)
+    return checker.graph(), checker.problems
+
+
+def too_deep(levels: int) -> Finding:
+    """Say that a tree is nested more levels deep than is allowed."""
+    return Finding.advised(f"nested more than {levels} levels deep", "flatten the tree and use dependencies")
+
+
+class _Checker:
+    """One pass over a plan; `problems` grows, and the graph is there when it stayed empty."""
+
+    def __init__(self, plan: WorkflowPlan, source: PlanSource | None, limits: PlanLimits, doubts: Doubts) -> None:
+        self.problems: list[Problem] = []
+        self._plan = plan
+        self._source = source
+        self._limits = limits
+        self._doubts = doubts
+        self._nodes: dict[str, GraphNode] = {}
+        self._refused: set[tuple[str, str]] = set()
+
+    def graph(self) -> PlanGraph | None:
+        self._check_id(self._plan.id, None, ("id",), "id")
+        if not self._flatten():
+            return None
+        for node in self._nodes.values():
+            self._check_dependencies(node)
+        waits = self._waits()
+        order = self._order(waits)
+        if self.problems or self._refused:
+            return None
+        return PlanGraph(self._nodes, waits, _groups(self._nodes, waits, order))
+
+    def _problem(self, found: Finding, node: str | None, path: DataPath, field: str | None) -> None:
+        self.problems.append(Problem(found.message, node, field, self._position(path), found.hint))
+
+    def _position(self, path: DataPath) -> Position | None:
+        return self._source.position(path) if self._source else None
+
+    def _check_id(self, id: str, node: str | None, path: DataPath, field: str) -> None:
+        if not ID_FORM.fullmatch(id):
+            shown = repr(id) if len(id) <= 120 else f"{id[:40]!r}... ({len(id)} characters)"
+            self._problem(Finding.advised(f"{shown} is not a valid id", f"use {ID_RULE}"), node, path, field)
+
+    def _flatten(self) -> bool:
+        """Collect the nodes in plan order; `False` when a limit stops it."""
+        for count, place in enumerate(tree_nodes(self._plan.root_nodes), start=1):
+            if count > self._limits.max_nodes:
+                found = Finding.advised(f"more than {self._limits.max_nodes:,} nodes", "split the plan")
+                self._problem(found, None, ("root_nodes",), "root_nodes")
+                return False
+            if place.depth > self._limits.max_depth:
+                found = too_deep(self._limits.max_depth)
+                self._problem(found, place.node.id, place.path, None)
+                return False
+            self._add(place)
+        return True
+
+    def _add(self, place: TreeNode) -> None:
+        node, path = place.node, place.path
+        self._check_id(node.id, node.id, (*path, "id"), "id")
+        if (first := self._nodes.get(node.id)) is not None:
+            where = self._position((*first.path, "id")) or dotted(first.path)
+            self._problem(Finding(f"duplicate id; the first is at {where}"), node.id, (*path, "id"), "id")
+            return
+        dependencies = tuple(dict.fromkeys(node.dependencies))
+        children = tuple(dict.fromkeys(child.id for child in node.children))
+        index = len(self._nodes)
+        self._nodes[node.id] = GraphNode(node, index, place.parent, place.depth, path, dependencies, children)
+
+    def _check_dependencies(self, node: GraphNode) -> None:
+        for index, dependency in enumerate(node.node.dependencies):
+            if dependency not in self._nodes and self._doubts.may_exist(dependency):
+                self._refused.add((node.node.id, dependency))
+                continue
+            found = self._dependency_problem(node, dependency)
+            if found:
+                self._refused.add((node.node.id, dependency))
+                place = (*node.path, "dependencies", index)
+                self._problem(found, node.node.id, place, f"dependencies[{index}]")
+
+    def _dependency_problem(self, node: GraphNode, dependency: str) -> Finding | None:
+        id = node.node.id
+        if dependency == id:
+            return Finding(f"depends on itself: a cycle ({id} -> {id})")
+        if dependency not in self._nodes:
+            hint = did_you_mean(dependency, self._nodes) if len(self._refused) < MAX_HINTS else ""
+            return Finding.advised(f"unknown node {dependency!r}", hint)
+        chain = [dependency, *self._ancestors(dependency)]
+        if id in chain:
+            path = " -> ".join([id, *chain[: chain.index(id) + 1]])
+            return Finding(f"depends on its own descendant {dependency!r}: a cycle ({path})")
+        return None
+
+    def _ancestors(self, id: str) -> Iterator[str]:
+        while (parent := self._nodes[id].parent) is not None:
+            yield parent
+            id = parent
+
+    def _waits(self) -> dict[Vertex, tuple[Vertex, ...]]:
+        waits: dict[Vertex, tuple[Vertex, ...]] = {}
+        for id, node in self._nodes.items():
+            waits[(id, False)] = tuple(self._start_waits(node))
+            if node.children:
+                waits[(id, True)] = ((id, False), *(self._end(child) for child in node.children))
+        return waits
+
+    def _start_waits(self, node: GraphNode) -> Iterator[Vertex]:
+        if node.parent is not None:
+            yield (node.parent, False)
+        ancestors = set(self._ancestors(node.node.id)) if node.dependencies else set[str]()
+        for dependency in node.dependencies:
+            if dependency not in ancestors and (node.node.id, dependency) not in self._refused:
+                yield self._end(dependency)
+
+    def _end(self, id: str) -> Vertex:
+        return (id, bool(self._nodes[id].children))
+
+    def _order(self, waits: dict[Vertex, tuple[Vertex, ...]]) -> list[Vertex]:
+        """Return the vertices in an order that respects the waits; every cycle found becomes a problem."""
+        open_waits = dict(waits)
+        for _ in range(MAX_CYCLES):
+            try:
+                return list(TopologicalSorter(open_waits).static_order())
+            except CycleError as error:
+                cycle: list[Vertex] = error.args[1]
+                self._report_cycle(cycle)
+                before, after = self._cut(cycle)
+                open_waits[after] = tuple(vertex for vertex in open_waits[after] if vertex != before)
+        return []
+
+    def _cut(self, cycle: list[Vertex]) -> tuple[Vertex, Vertex]:
+        """Return the step of a cycle that a declared dependency makes."""
+        for before, after in pairwise(cycle):
+            if not after[1] and before[0] in self._nodes[after[0]].dependencies:
+                return before, after
+        return cycle[0], cycle[1]
+
+    def _report_cycle(self, cycle: list[Vertex]) -> None:
+        path = list(dict.fromkeys(id for id, _ in reversed(cycle)))
+        first = min(range(len(path)), key=lambda index: self._nodes[path[index]].index)
+        path = path[first:] + path[:first]
+        before, after = self._cut(cycle)
+        node = self._nodes[after[0]]
+        text = " -> ".join([*path, path[0]])
+        declared = node.node.dependencies
+        # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
+        part = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
+        self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *part), dotted(part))
+
+
+def _groups(
+    nodes: Mapping[str, GraphNode], waits: Mapping[Vertex, tuple[Vertex, ...]], order: Iterable[Vertex]
+) -> tuple[tuple[str, ...], ...]:
+    level: dict[Vertex, int] = {}
+    for vertex in order:
+        before = max((level[wait] for wait in waits[vertex]), default=-1)
+        level[vertex] = before if vertex[1] else before + 1
+    groups: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
+    for id in nodes:
+        groups[level[(id, False)]].append(id)
+    return tuple(tuple(group) for group in groups)

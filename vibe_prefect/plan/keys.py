@@ -1,0 +1,101 @@
+"""Content keys: what a node's result depends on, as one hash.
+
+`key(node) = sha256(canonical JSON of schema version, type, description, parameters, work, variation and the keys of
+its data dependencies)`. A key is computed once, when the plan is compiled, from values alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any, cast
+
+import orjson
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from vibe_prefect.core.models import WorkflowNode
+
+KEY_SCHEMA = 1
+"""Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
+
+NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies"})
+"""Fields of a node that decide its result. Dependencies enter by their keys."""
+
+NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy"})
+"""Fields that only say where and how a node runs."""
+
+POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})
+"""`cache` enters as a salt, unless it is `default`."""
+
+POLICY_FIELDS_NOT_IN_KEY = frozenset(
+    {"retries", "retry_delay", "retry_backoff", "retry_jitter", "timeout", "limits", "tags"}
+)
+
+
+def node_key(node: WorkflowNode, work: str, variation: str | int | None, dependency_keys: Sequence[str]) -> str:
+    """Return a node's key, 64 hexadecimal digits.
+
+    Args:
+        node: The node.
+        work: Who does it: a tool with its version, a handler, or the simulation.
+        variation: The resolved policy's `variation`.
+        dependency_keys: Keys of the nodes it depends on by data, in the order of its dependencies.
+
+    Raises:
+        TypeError: The parameters hold something that JSON cannot.
+    """
+    return hashlib.sha256(
+        canonical_json(
+            [KEY_SCHEMA, node.type.value, node.description, node.parameters, work, variation, list(dependency_keys)]
+        )
+    ).hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the one JSON text for a value: keys sorted, no spaces.
+
+    Raises:
+        TypeError: The value holds something that JSON cannot.
+    """
+    try:
+        text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # large ints, other keys than text, models, sets: slower, but what JSON can say it says
+        return _slow_canonical_json(value)
+    if b"null" in text:  # orjson writes NaN and infinity as null
+        _check_finite(value)
+    return text
+
+
+def _check_finite(value: Any) -> None:
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            stack.extend(cast("dict[str, Any]", part).values())
+        elif isinstance(part, list | tuple):
+            stack.extend(cast("list[Any]", part))
+        elif isinstance(part, float) and not isfinite(part):
+            raise TypeError(f"{part} is not a finite number")
+
+
+def _slow_canonical_json(value: Any) -> bytes:
+    try:
+        to_jsonable_python(value)  # refuses circles and great depth before the next line walks into them
+        plain = to_jsonable_python(_with_sorted_sets(value))
+        text = json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except (PydanticSerializationError, ValueError) as error:
+        raise TypeError(str(error)) from error
+
+
+def _with_sorted_sets(value: Any) -> Any:
+    """Return a value with its sets as lists in one order; their own differs from process to process."""
+    if isinstance(value, set | frozenset):
+        return sorted((_with_sorted_sets(item) for item in cast("set[Any]", value)), key=canonical_json)
+    if isinstance(value, Mapping):
+        return {key: _with_sorted_sets(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_with_sorted_sets(item) for item in cast("list[Any]", value)]
+    return value

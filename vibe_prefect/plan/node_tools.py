@@ -1,0 +1,35 @@
+"""The tool of a node, and what the node gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.tools.base import Tool, ToolTraits, inputs_of_format
+from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
+
+
+def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
+    """Return the name of the tool that runs a node, if one does."""
+    named = node.parameters.get("tool")
+    return tools.default_for(node.type) if named is None else str(named)
+
+
+def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
+    """Return a node's inputs for its tool as written, and those that its description fills.
+
+    Args:
+        node: The node.
+        name: The tool's name. A model's prompt defaults to the description.
+        tool: The tool, which may have more inputs that default to it.
+    """
+    inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
+    defaults = ToolTraits.of(tool).default_inputs
+    if name == LLM_TOOL:
+        inputs.setdefault("prompt", node.description)
+    return inputs if defaults is None else defaults(node.description, inputs) | inputs
+
+
+def raw_inputs(tool: Tool) -> frozenset[str]:
+    """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
+    return inputs_of_format(tool, "jinja")

@@ -1,0 +1,1 @@
+"""Reading plan files: YAML or JSON in, a plan and the places of its values out."""

@@ -1,0 +1,199 @@
+"""A plan with placeholders for the values that do not have a plan's shape, so that the rest can be checked too.
+
+A placeholder must not make problems of its own: what it leaves open is kept as `Doubts`, which the checks heed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.plan_tree import DataPath, dotted
+from vibe_prefect.errors import Problem
+from vibe_prefect.plan.graph import Doubts
+from vibe_prefect.plan.reading.source_text import Fault
+
+_DESCRIPTION = "(not given)"
+
+_SETTLED = frozenset({"id", "description", "policy", "estimated_duration"})
+"""Fields of a node that say nothing about what it does or depends on."""
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """A plan with placeholders."""
+
+    plan: WorkflowPlan
+    """The plan."""
+
+    doubts: Doubts
+    """What is not known of the plan as it was meant."""
+
+    nameless: Mapping[str, DataPath]
+    """Ids that were made up, and where their nodes stand."""
+
+    def named(self, problems: Iterable[Problem]) -> list[Problem]:
+        """Return problems without made-up ids: such a node is named by its place."""
+        return [self._named(problem) for problem in problems]
+
+    def _named(self, problem: Problem) -> Problem:
+        path = self.nameless.get(problem.node_id or "")
+        if path is None:
+            return problem
+        place = ".".join(part for part in (dotted(path), problem.field) if part)
+        return replace(problem, node_id=None, field=place)
+
+
+def owner_of(path: DataPath) -> DataPath:
+    """Return the path of the innermost node that a path leads into; empty for the plan itself."""
+    end = 0
+    while end + 1 < len(path) and path[end] in ("root_nodes", "children") and isinstance(path[end + 1], int):
+        end += 2
+    return path[:end]
+
+
+def repair(data: Mapping[str, Any], misshapen: Iterable[DataPath], faults: Sequence[Fault]) -> Repaired | None:
+    """Put placeholders in the places of misshapen values.
+
+    Args:
+        data: The plan's data; they are not changed.
+        misshapen: Paths of values that do not have a plan's shape.
+        faults: Values that could not be read as they stand.
+
+    Returns:
+        The plan; `None` when there is no sense in it.
+    """
+    work = _Repair(data)
+    for path in misshapen:
+        work.replace(path)
+    for fault in faults:
+        work.heed(fault)
+    return work.done()
+
+
+class _Repair:
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        self._data = _copied(data, "root_nodes")
+        self._lost: set[str] = set()
+        self._any_id = False
+        self._doubtful: list[dict[str, Any]] = []
+        self._nameless: dict[str, DataPath] = {}
+
+    def replace(self, path: DataPath) -> None:
+        """Put a placeholder in the place of a value."""
+        owner = owner_of(path)
+        if not path:
+            return
+        if not owner:
+            self._replace_in_plan(path)
+            return
+        node = self._node(owner)
+        if node is not None and len(path) > len(owner):
+            self._replace_in_node(node, owner, path[len(owner) :])
+
+    def heed(self, fault: Fault) -> None:
+        """Take in what a value that could not be read leaves open."""
+        self._lost |= fault.dropped
+        within = fault.path[len(owner_of(fault.path)) :]
+        text = within[:1] == ("parameters",) and not fault.of_key and isinstance(_value(self._data, fault.path), str)
+        if fault.replaced and not text:
+            self.replace(fault.path)
+        elif owner_of(fault.path) and (node := self._node(owner_of(fault.path))) is not None:
+            self._doubtful.append(node)
+
+    def done(self) -> Repaired | None:
+        """Return the repaired plan; `None` when it still is none."""
+        try:
+            plan = WorkflowPlan.model_validate(self._data)
+        except ValidationError:
+            return None
+        nodes = frozenset(node["id"] for node in self._doubtful)
+        doubts = Doubts(None if self._any_id else frozenset(self._lost), nodes | self._nameless.keys())
+        return Repaired(plan, doubts, self._nameless)
+
+    def _replace_in_plan(self, path: DataPath) -> None:
+        field = str(path[0])
+        dropped: object = self._data.pop(field, None)
+        if field == "id":
+            self._data["id"] = "plan"
+        elif field == "source_vibe":
+            self._data["source_vibe"] = {"description": ""}
+        elif field not in WorkflowPlan.model_fields or field == "root_nodes":
+            self._lose(dropped)
+
+    def _replace_in_node(self, node: dict[str, Any], owner: DataPath, path: DataPath) -> None:
+        field = str(path[0])
+        if field == "dependencies" and len(path) > 1 and isinstance(node.get(field), list):
+            self._lost.add("?")
+            node[field] = ["?" if index == path[1] else one for index, one in enumerate(node[field])]
+            self._doubtful.append(node)
+            return
+        dropped: object = node.pop(field, None)
+        if field == "id":
+            self._rename(node, owner, dropped)
+        elif field == "description":
+            node["description"] = _DESCRIPTION
+        elif field == "type":
+            node["type"] = WorkflowNodeType.COMPOSITE.value
+        if field not in WorkflowNode.model_fields or field == "children":
+            self._lose(dropped)
+        if field not in _SETTLED:
+            self._doubtful.append(node)
+
+    def _rename(self, node: dict[str, Any], owner: DataPath, written: object) -> None:
+        if written is None:
+            self._any_id = True
+        self._lose(written)
+        node["id"] = f"node-without-id-{len(self._nameless) + 1}"
+        self._nameless[node["id"]] = owner
+
+    def _lose(self, dropped: object) -> None:
+        """Remember the texts in what is left out: each may be the id of a node."""
+        self._lost.update(_texts(dropped))
+
+    def _node(self, owner: DataPath) -> dict[str, Any] | None:
+        """Return the node at a path, made up where there is something else."""
+        parent = _value(self._data, owner[:-1])
+        if not isinstance(parent, list):
+            return None
+        siblings, index = cast("list[Any]", parent), cast("int", owner[-1])
+        written = siblings[index]
+        if not isinstance(written, dict):
+            siblings[index] = {"type": WorkflowNodeType.COMPOSITE.value, "description": _DESCRIPTION}
+            self._rename(siblings[index], owner, written)
+        return siblings[index]
+
+
+def _copied(data: Mapping[str, Any], below: str) -> dict[str, Any]:
+    """Copy a plan or a node with the nodes below it; their values are shared."""
+    made = dict(data)
+    nodes = made.get(below)
+    if isinstance(nodes, list):
+        found = cast("list[Any]", nodes)
+        made[below] = [_copied(cast("Any", one), "children") if isinstance(one, Mapping) else one for one in found]
+    return made
+
+
+def _value(data: Any, path: DataPath) -> Any:
+    for part in path:
+        try:
+            data = data[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _texts(value: object) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, Mapping):
+            stack += cast("Mapping[Any, Any]", one).values()
+        elif isinstance(one, list):
+            stack += cast("list[Any]", one)
+        elif isinstance(one, str | int):
+            yield str(one)

@@ -1,0 +1,82 @@
+"""What is wrong with the templates of a node's inputs, as far as it can be told before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from vibe_prefect.errors import Finding, did_you_mean
+from vibe_prefect.schemas.output_fields import missing_part
+from vibe_prefect.templates.language import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
+from vibe_prefect.templates.names import References, Step, references
+
+
+@dataclass(frozen=True, slots=True)
+class StatedOutput:
+    """What is known of a node's output before it has run."""
+
+    schema: Any
+    """Its JSON Schema."""
+
+    maker: str
+    """What makes it, for messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateCheck:
+    """What the templates of one node may read."""
+
+    dependencies: Collection[str] | None
+    """Ids of its dependencies; `None` where they could not be read."""
+
+    stated: Callable[[str], StatedOutput | None]
+    """Looks up what is known of the output of a node, by its id."""
+
+    def findings(self, text: str, *, raw: bool) -> Iterator[Finding]:
+        """Yield what is wrong with a template.
+
+        Args:
+            text: The template.
+            raw: Whether the tool itself fills it in, so that it may have more names.
+        """
+        try:
+            found = references(text)
+        except InvalidTemplateError as error:
+            yield Finding(str(error))
+            return
+        for name in found.outputs:
+            yield from self._output(name, found)
+        if not raw and not found.subtracted:
+            yield from map(_unknown_name, sorted(found.names - TEMPLATE_NAMES))
+
+    def _output(self, name: str, found: References) -> Iterator[Finding]:
+        if self.dependencies is None or name in self.dependencies:
+            parts = dict.fromkeys(field.steps for field in found.fields if field.output == name)
+            messages = dict.fromkeys(message for steps in parts if (message := self._missing(name, steps)))
+            yield from map(Finding, messages)
+            return
+        meant = found.subtracted.get(name)
+        if meant in self.dependencies:
+            text = f"the template reads outputs.{meant} as a subtraction"
+            yield Finding.advised(text, f"write outputs[{meant!r}]")
+            return
+        known = (
+            f"its dependencies are {', '.join(self.dependencies)}" if self.dependencies else "it has no dependencies"
+        )
+        hint = did_you_mean(name, self.dependencies)
+        text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}"
+        yield Finding.advised(text, hint)
+
+    def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
+        stated = self.stated(name)
+        if stated is None:
+            return None
+        written = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
+        missing = missing_part(stated.schema, written, steps)
+        return f"{missing} (the output of {stated.maker})" if missing else None
+
+
+def _unknown_name(name: str) -> Finding:
+    hint = did_you_mean(name, TEMPLATE_NAMES) or f"a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
+    return Finding.advised(f"the template names {name!r}, which is not defined", f"{hint}{LITERAL_BRACES}")

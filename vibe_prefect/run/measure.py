@@ -1,0 +1,106 @@
+"""What a node's attempt used: time, CPU and memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import psutil
+
+from vibe_prefect.core.feedback import ResourceUsage, usage_in
+from vibe_prefect.errors import ToolError
+from vibe_prefect.results import now_iso
+
+_PROCESS = psutil.Process()
+
+
+@dataclass
+class Meter:
+    """Adds up what the attempts of one node use."""
+
+    started_at: str | None = None
+    """When the first attempt began, ISO 8601."""
+
+    attempts: int = 0
+    """How many attempts began."""
+
+    duration: float = 0.0
+    """Seconds of all attempts."""
+
+    cpu_time: float = 0.0
+    """CPU seconds of all attempts."""
+
+    thread: bool = False
+    """Whether the CPU seconds are one thread's, told apart from what ran beside the node."""
+
+    memory_usage: int = 0
+    """The most resident memory of the process during the attempts, as far as it was seen, in bytes.
+
+    Seen are an attempt's begin and end, and a peak between them that was higher than any before in the process.
+    """
+
+    calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
+    """What each call to a model used, as a tool result's `metadata["usage"]` has it."""
+
+    _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    _peak_before: int = field(default=0, repr=False)
+    _calls_before: int = field(default=0, repr=False)
+
+    def __enter__(self) -> Meter:
+        self.attempts += 1
+        self.started_at = self.started_at or now_iso()
+        self._calls_before = len(self.calls)
+        self._note_memory(_PROCESS.memory_info().rss)
+        self._peak_before = _peak()
+        self._begun = (time.perf_counter(), time.process_time())
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        wall, cpu = self._begun
+        self.duration += time.perf_counter() - wall
+        if not self.thread:
+            self.cpu_time += time.process_time() - cpu
+        self._note_memory(_PROCESS.memory_info().rss)
+        peak = _peak()
+        if peak > self._peak_before:
+            self._note_memory(peak)
+        if isinstance(error, ToolError):
+            self.charge(error.usage)
+
+    def charge(self, usage: object) -> None:
+        """Count what a call to a model used, once: a tool's failure is seen where it is called and where it ends."""
+        if isinstance(usage, Mapping) and all(usage is not call for call in self.calls):
+            self.calls.append(cast("Mapping[str, Any]", usage))
+
+    def charge_result(self, result: Any) -> None:
+        """Count what a node's result says of models, unless the attempt's own calls have told it."""
+        if len(self.calls) == self._calls_before:
+            self.charge(usage_in(result))
+
+    def _note_memory(self, resident: int) -> None:
+        self.memory_usage = max(self.memory_usage, resident)
+
+    def in_thread(self, function: Any, *args: Any) -> Any:
+        """Call a function in the current thread and count that thread's CPU seconds alone."""
+        self.thread = True
+        begun = time.thread_time()
+        try:
+            return function(*args)
+        finally:
+            self.cpu_time += time.thread_time() - begun
+
+    @property
+    def usage(self) -> ResourceUsage:
+        """What was used, for the feedback."""
+        scope = "thread" if self.thread else "process"
+        return ResourceUsage(self.cpu_time, self.memory_usage, scope, self.attempts).with_calls(self.calls)
+
+
+def _peak() -> int:
+    """Return the most resident memory that the process ever had, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

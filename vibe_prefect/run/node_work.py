@@ -1,0 +1,209 @@
+"""One attempt at a node as a value, and the function that makes it: in this process, or in any other.
+
+A `NodeWork` holds all that an attempt needs. What only the process at hand has, such as the budget of the run or
+somebody who watches its progress, is in `NodeServices`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pickle import PicklingError
+from typing import Any
+
+from vibe_prefect.core.budget import Budget
+from vibe_prefect.core.feedback import Failure, ResourceUsage
+from vibe_prefect.core.models import Vibe
+from vibe_prefect.core.outputs import bytes_of
+from vibe_prefect.core.user_code import call_in_thread, contained
+from vibe_prefect.errors import ToolError, UserExitError
+from vibe_prefect.plan.compiler import Backing, CompiledNode
+from vibe_prefect.run.handlers import (
+    NodeContext,
+    NodeHandler,
+    as_current,
+    builtin_handler,
+    invoke,
+    is_async,
+    takes_context,
+)
+from vibe_prefect.run.measure import Meter
+from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.text.json_text import jsonable, plain
+from vibe_prefect.text.sendable import MAX_ERROR, sendable, text_of
+from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
+from vibe_prefect.tools.workspace import Workspace
+
+ToolSource = Callable[[], ToolRegistry]
+"""Returns the tools. A function of a module, such as `default_registry`, is sent to another process by its name."""
+
+CallTool = Callable[[str, Callable[[], Awaitable[ToolResult]]], Awaitable[ToolResult]]
+"""Makes the call of a tool by a handler: takes the tool's name, and what calls it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTools:
+    """A source of tools that only this process has."""
+
+    registry: ToolRegistry
+    """The tools."""
+
+    def __call__(self) -> ToolRegistry:
+        """Return the tools."""
+        return self.registry
+
+    def __reduce__(self) -> Any:
+        raise PicklingError(
+            f"the registry of {len(self.registry):,} tools stays in this process; to send work to another one, name a "
+            "function of a module that returns the tools, such as vibe_prefect.default_registry"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWork:
+    """All that one attempt at a node needs. It can be pickled as far as its `tools` and its `handler` can."""
+
+    node: CompiledNode
+    """The node, with its key, its policy and its runner kind."""
+
+    plan_id: str
+    """The plan's id."""
+
+    vibe: Vibe
+    """The wish that the plan was made from."""
+
+    outputs: Mapping[str, bytes]
+    """Output of each dependency by its id, as `jsonable` writes it."""
+
+    workspace: Workspace
+    """The folders that the run may touch."""
+
+    tools: ToolSource
+    """Returns the tools of the run, where the work is done."""
+
+    handler: NodeHandler | None = None
+    """The caller's own handler of the node's type; `None` for the built-in one."""
+
+
+async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
+    with contained():
+        return await call()
+
+
+@dataclass(frozen=True)
+class NodeServices:
+    """What the process that does the work adds to it. None of it is needed, and none of it leaves the process."""
+
+    meter: Meter = field(default_factory=Meter)
+    """Adds up what the attempts at the node use."""
+
+    budget: Budget | None = None
+    """Budget of the run; `None` for no limit."""
+
+    report_progress: Callable[[float | None, str], None] | None = None
+    """Called as the node's work comes further; see `ToolContext`."""
+
+    call_tool: CallTool = _call_directly
+    """Makes the calls of tools by handlers."""
+
+
+@dataclass(frozen=True)
+class NodeOutcome:
+    """The end of one attempt: a result, or an error."""
+
+    meter: Meter
+    """What this attempt and those before it used."""
+
+    result: Any = None
+    """JSON data that the handler returned, without secrets; `None` after an error."""
+
+    error: Exception | None = None
+    """Exception that ended the attempt; `None` where it made a result."""
+
+
+async def execute_node(work: NodeWork, services: NodeServices | None = None) -> NodeOutcome:
+    """Make one attempt at a node.
+
+    Args:
+        work: The attempt.
+        services: What this process adds; by default nothing.
+
+    Returns:
+        The result, or the error of the node. Signals and cancellation are not the node's, and pass.
+    """
+    services = services or NodeServices()
+    meter = services.meter
+    try:
+        with meter, redacted_errors():
+            returned = await _handle(work, _context(work, services), meter)
+            result = scrubbed_data(plain(jsonable(work.node.id, returned)))
+            meter.charge_result(result)
+    except Exception as error:  # noqa: BLE001 - whatever a handler raises is the outcome
+        return NodeOutcome(meter, error=error)
+    return NodeOutcome(meter, result)
+
+
+def usage_of(meter: Meter, result: Any) -> ResourceUsage:
+    """Return what a completed node used, with the bytes of the files that its result names."""
+    return replace(meter.usage, bytes_written=bytes_of(result))
+
+
+def failure_of(error: Exception) -> Failure:
+    """Build the `Failure` for an exception."""
+    text = sendable(text_of(error), MAX_ERROR)
+    if isinstance(error, ToolError):
+        return Failure(_type_of(error), text, error.quality, error.evidence)
+    return Failure(_type_of(error), text)
+
+
+def is_retryable(error: object) -> bool:
+    """Tell whether another attempt may help: not after a tool that says so, and not with inputs that stay wrong."""
+    return not isinstance(error, InvalidTemplateError) and (not isinstance(error, ToolError) or error.retryable)
+
+
+def _type_of(error: Exception) -> str:
+    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    if isinstance(error, UserExitError):
+        return error.kind
+    return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
+
+
+async def _handle(work: NodeWork, context: NodeContext, meter: Meter) -> Any:
+    handler: NodeHandler = work.handler or builtin_handler
+    arguments: tuple[Any, ...] = (context.node, context) if takes_context(handler) else (context.node,)
+    with contained(), as_current(context):
+        if is_async(handler):
+            return await handler(*arguments)
+        returned = await call_in_thread(meter.in_thread, handler, *arguments)
+        return await returned if inspect.isawaitable(returned) else returned
+
+
+def _context(work: NodeWork, services: NodeServices) -> NodeContext:
+    async def call(name: str, inputs: dict[str, Any]) -> ToolResult:
+        try:
+            outcome = await services.call_tool(name, partial(invoke, name, inputs, context))
+        except ToolError as error:
+            services.meter.charge(error.usage)
+            raise
+        services.meter.charge(outcome.metadata.get("usage"))
+        return outcome
+
+    node = work.node
+    context = NodeContext(
+        plan_id=work.plan_id,
+        node=node.node,
+        vibe=work.vibe,
+        previous_outputs={id: plain(output) for id, output in work.outputs.items()},
+        workspace=work.workspace.for_node(node.id),
+        tools=work.tools(),
+        simulated=node.backing is Backing.SIMULATION,
+        caller=call,
+        key=node.key,
+        budget=services.budget,
+        report_progress=services.report_progress,
+    )
+    return context

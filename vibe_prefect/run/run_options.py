@@ -1,0 +1,108 @@
+"""The options of a run: the flow, the executor, the command line and offline runs take their meaning from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
+from vibe_prefect.errors import UsageError
+from vibe_prefect.plan.selection import Choice
+from vibe_prefect.text.pydantic_errors import finding
+
+Reuse = Literal["run", "plan"]
+Concurrency = Annotated[int | None, Field(ge=1, le=MAX_CONCURRENCY)]
+BudgetUsd = Annotated[float | None, Field(gt=0, le=MAX_USD)]
+MaxTokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]
+
+
+class RunOptions(BaseModel):
+    """What a run may do, how much of it, and where. The text under each field is what help texts and forms show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    resume_from: str | None = None
+    """Name or id of an earlier run to resume: its completed nodes are reused, also when the plan was edited since; only
+    changed nodes, and those that depend on their outputs, run again."""
+
+    select: str | None = None
+    """Nodes that may run, such as `+blog` or `type:generate`; any other is reused where it has a record, and skipped
+    where it has none."""
+
+    exclude: str | None = None
+    """Nodes that may not run, of those."""
+
+    refresh: str | None = None
+    """Nodes that run again although they have a record."""
+
+    reuse: Reuse = "run"
+    """Records that this run may reuse: `run` for its own and those of the run that it resumes, `plan` for those of
+    every run of the plan with this setting."""
+
+    concurrency: Concurrency = 32
+    """How many nodes may run at once."""
+
+    simulate: bool = False
+    """Run every node as a simulation: nothing is called, spent or written."""
+
+    input_root: str = "."
+    """The only folder that tools may read from."""
+
+    output: str = "outputs"
+    """The folder for what runs make; each run has a folder of its own below it."""
+
+    budget_usd: BudgetUsd = None
+    """US dollars that models and paid tools may cost, reused nodes included; a call that could exceed it is not
+    made."""
+
+    max_tokens: MaxTokens = None
+    """Tokens that models and paid tools may use, input and output together, reused nodes included; a call that could
+    exceed it is not made."""
+
+    @property
+    def choice(self) -> Choice:
+        """The nodes that may run, and those that run again."""
+        return Choice(self.select, self.exclude, self.refresh)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the run has a budget."""
+        return self.budget_usd is not None or self.max_tokens is not None
+
+    def budget(self, spent: Spending | None = None, run: str | None = None) -> Budget | None:
+        """Return the budget; `None` where there is no limit.
+
+        Args:
+            spent: Cost of the nodes that are reused.
+            run: Name of the run, for the command that resumes it.
+        """
+        return Budget(usd=self.budget_usd, tokens=self.max_tokens, spent=spent, run=run) if self.is_limited else None
+
+    def replaced(self, given: Mapping[str, Any]) -> Self:
+        """Return these options with others in their place.
+
+        Args:
+            given: The others, by name.
+
+        Raises:
+            UsageError: One of them is not known, or cannot be what it is.
+        """
+        try:
+            return self.model_validate(self.model_dump() | dict(given))
+        except ValidationError as error:
+            details: list[dict[str, Any]] = [dict(detail) for detail in error.errors(include_url=False)]
+            problems = "; ".join(f"{'.'.join(map(str, detail['loc']))}: {finding(detail)}" for detail in details)
+            raise UsageError(f"the options of the run: {problems}") from None
+
+
+def help_of(name: str, more: str = "") -> str:
+    """Return the text that describes an option.
+
+    Args:
+        name: The option.
+        more: What it means to leave it out, where that differs from place to place.
+    """
+    text = " ".join((RunOptions.model_fields[name].description or "").split())
+    return f"{text.rstrip('.')}; {more}." if more else text

@@ -1,0 +1,202 @@
+"""The state of a run as it grows: what came of each node, what a node still lacks, and the result of it all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.progress import RunObserver, notify
+from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.handlers import NodeHandler, output_of
+from vibe_prefect.run.measure import Meter
+from vibe_prefect.run.node_work import NodeWork, ToolSource
+from vibe_prefect.text.json_text import jsonable
+from vibe_prefect.tools.waits import paused_clock
+from vibe_prefect.tools.workspace import Workspace
+
+MAX_CAUSES = 10
+"""How many unsatisfied dependencies a skipped node names before it only counts."""
+
+
+@dataclass
+class NodeRun:
+    """A node's work in one run, over all attempts."""
+
+    node: CompiledNode
+    """The node."""
+
+    meter: Meter = field(default_factory=Meter)
+    """Adds up what the attempts use."""
+
+    failure: Failure | None = None
+    """Why the last attempt failed."""
+
+    output: bytes = b""
+    """Output for dependents, as `jsonable` writes it; empty until the node has completed."""
+
+    whole: bool | None = None
+    """Whether the node and all below it completed; `None` until somebody has asked after their end."""
+
+
+Run = TypeVar("Run", bound=NodeRun)
+
+
+class RunState(Generic[Run]):
+    """All nodes of a run and its result, kept up to date as nodes end. Observers are notified of each step."""
+
+    def __init__(
+        self, compiled: CompiledPlan, new_run: Callable[[CompiledNode], Run], observers: Sequence[RunObserver] = ()
+    ) -> None:
+        """Make the state of a run that has not begun.
+
+        Args:
+            compiled: The plan.
+            new_run: Makes the state of one node.
+            observers: Receivers of the steps, in order.
+        """
+        self.runs: Mapping[str, Run] = {id: new_run(node) for id, node in compiled.nodes.items()}
+        """State of each node, by id, in plan order."""
+        self.result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
+        """Result so far."""
+        self._compiled = compiled
+        self._graph = compiled.graph
+        self._observers = observers
+        self._begun = time.perf_counter()
+
+    def begin(self, reused: int | None = 0) -> None:
+        """Begin the run.
+
+        Args:
+            reused: How many nodes are complete already; `None` where the observers know that the run has begun.
+        """
+        self.result.status = ExecutionStatus.RUNNING
+        compiled = self._compiled
+        if reused is not None:
+            self.notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
+
+    def end(self) -> ExecutionResult:
+        """Return the result; every node has ended."""
+        result = self.result
+        result.node_results = {id: result.node_results[id] for id in self.runs}
+        failed = result.count(ExecutionStatus.FAILED)
+        result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
+        result.total_duration = time.perf_counter() - self._begun
+        result.completed_at = now_iso()
+        result.parallel_efficiency = result.calculate_parallel_efficiency()
+        return result
+
+    def notify(self, call: Callable[[RunObserver], object]) -> None:
+        """Call the observers; their time is not that of the node that may be at work."""
+        with paused_clock():
+            notify(self._observers, call)
+
+    def has_ended(self, id: str) -> bool:
+        """Tell whether a node has a result."""
+        return id in self.result.node_results
+
+    def work(
+        self,
+        run: Run,
+        tools: ToolSource,
+        workspace: Workspace,
+        handlers: Mapping[WorkflowNodeType, NodeHandler] | None = None,
+    ) -> NodeWork:
+        """Return an attempt at a node as a value.
+
+        Args:
+            run: The node; its dependencies have completed.
+            tools: Returns the tools of the run.
+            workspace: Folders of the run.
+            handlers: The caller's own handlers.
+        """
+        node, plan = run.node, self._compiled.plan
+        handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
+        outputs = {id: self.runs[id].output for id in node.dependencies}
+        return NodeWork(node, plan.id, plan.source_vibe, outputs, workspace, tools, handler)
+
+    def start(self, run: Run) -> None:
+        """Notify that an attempt begins, where it is the node's first."""
+        if not run.meter.attempts:
+            self.notify(lambda it: it.node_started(run.node.node))
+
+    def complete(self, run: Run, result: NodeResult, usage: ResourceUsage) -> None:
+        """Note a node that has completed, in this run or in the one that this one resumes.
+
+        Args:
+            run: The node.
+            result: Its result.
+            usage: What it used.
+        """
+        run.output = jsonable(run.node.id, output_of(result.result))
+        self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
+        self._finish(run, result)
+
+    def fail(self, run: Run, failure: Failure) -> None:
+        """Note a node that has failed."""
+        meter = run.meter
+        result = NodeResult(
+            run.node.id,
+            ExecutionStatus.FAILED,
+            error=failure.message,
+            duration=meter.duration,
+            started_at=meter.started_at or now_iso(),
+        )
+        self._learn(run, failure_feedback(result, failure, run.node.node.estimated_duration, meter.usage))
+        self._finish(run, result)
+
+    def skip(self, run: Run, error: str) -> None:
+        """Note a node that is skipped, and why."""
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=error))
+
+    def obstacle(self, id: str) -> str | None:
+        """Return why a node may not start although all that it waits for has ended; `None` where it may."""
+        causes = list(dict.fromkeys(self._unsatisfied(id)))
+        more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}" if causes else None
+
+    def _status(self, id: str) -> ExecutionStatus:
+        return self.result.node_results[id].status
+
+    def _unsatisfied(self, id: str) -> Iterator[str]:
+        """Yield `<id> <status>` for what a node needs and did not get: parent, dependencies, what is below them."""
+        parent = self._graph.nodes[id].parent
+        if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
+            yield f"{parent} {self._status(parent)}"
+        for dependency in self._graph.awaited(id):
+            if not self._is_whole(dependency):
+                yield from self._broken(dependency)
+
+    def _is_whole(self, id: str) -> bool:
+        """Tell whether a node and all below it completed; all of them have ended."""
+        run = self.runs[id]
+        if run.whole is None:
+            members = (id, *self._graph.below(id))
+            run.whole = all(self._status(member) is ExecutionStatus.COMPLETED for member in members)
+        return run.whole
+
+    def _broken(self, id: str) -> Iterator[str]:
+        """Yield the topmost nodes, from a dependency downwards, that did not complete."""
+        for member in (id, *self._graph.below(id)):
+            parent = self._graph.nodes[member].parent
+            below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
+            if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
+                yield f"{member} {self._status(member)}"
+
+    def _learn(self, run: Run, feedback: dict[str, Any]) -> None:
+        id = run.node.id
+        self.result.add_feedback(id, feedback)
+        suggestion = replan_suggestion(id, feedback)
+        if suggestion is not None:
+            self.result.suggest_replan(suggestion)
+        added = self.result.replan_suggestions[-1] if suggestion is not None else None
+        self.notify(lambda it: it.feedback_recorded(id, feedback, added))
+
+    def _finish(self, run: Run, result: NodeResult) -> None:
+        node = run.node.node
+        self.result.add_node_result(result)
+        self.notify(lambda it: (it.node_reused if result.reused else it.node_finished)(node, result))

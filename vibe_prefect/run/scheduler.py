@@ -1,0 +1,44 @@
+"""The ready-queue: each node starts the moment that what it waits for is done. No barriers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from graphlib import TopologicalSorter
+
+from vibe_prefect.plan.graph import Vertex
+
+
+async def run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable[[str], Awaitable[None]]) -> None:
+    """Run every node once, as many side by side as the waits allow.
+
+    Args:
+        waits: For each node's start and end, what comes before it.
+        run: Runs one node by its id. It is called when all that the node waits for has finished, and does not raise
+            for a node that fails.
+    """
+    try:
+        await _run_in_order(waits, run)
+    except BaseExceptionGroup as group:  # a group of one says less than the one
+        raise group.exceptions[0] if len(group.exceptions) == 1 else group from None
+
+
+async def _run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable[[str], Awaitable[None]]) -> None:
+    sorter = TopologicalSorter(waits)
+    sorter.prepare()
+    async with asyncio.TaskGroup() as group:
+
+        async def step(vertex: Vertex) -> None:
+            await run(vertex[0])
+            sorter.done(vertex)
+            release()
+
+        def release() -> None:
+            while ready := sorter.get_ready():
+                for vertex in ready:
+                    if vertex[1]:
+                        sorter.done(vertex)
+                    else:
+                        group.create_task(step(vertex), name=vertex[0])
+
+        release()

@@ -1,0 +1,1 @@
+"""JSON Schemas: which are allowed, checking data against them, and the fields that they promise."""

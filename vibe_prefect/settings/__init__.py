@@ -1,0 +1,1 @@
+"""The settings of the package and of its tools."""

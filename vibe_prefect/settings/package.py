@@ -1,0 +1,159 @@
+"""The package's settings: in Prefect's profiles, `prefect.toml`, `pyproject.toml`, or the environment.
+
+For example `export PREFECT_INTEGRATIONS_VIBE_PREFECT_OUTPUT=/srv/outputs`. The settings of the tools that reach out
+are described in `tool_settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any
+
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import from_json
+from pydantic_settings import NoDecode
+from pydantic_settings import SettingsError as UnreadableError
+
+from vibe_prefect.errors import SettingsError
+from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
+from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, MediaSettings
+from vibe_prefect.text.pydantic_errors import finding
+from vibe_prefect.tools.secrecy.known import remember, secrets_in_address
+
+_PLAIN = re.compile(r"[+-]?[\d.]{1,12}|[a-z_]{1,8}|")
+"""Text that cannot be a secret: a number, or a word that is too short to be one."""
+
+_OPTIONS = RunOptions()
+"""The package's own values."""
+
+PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
+"""How the names of the environment variables begin."""
+
+
+def _paths(value: Any) -> Any:
+    """Return the paths that a text lists: a JSON list, or with the separator of PATH between them."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("["):
+        return from_json(value)
+    return tuple(path for path in value.split(os.pathsep) if path)
+
+
+Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_paths)]
+"""A list of paths."""
+
+
+class VibePrefectSettings(PrefectBaseSettings):
+    """Defaults of every run; parameters of a run override them."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect"))
+
+    storage: Annotated[
+        str | None,
+        Field(
+            description="Where records are kept: a folder, or a saved Prefect storage block as `<block type>/<name>`. "
+            "By default Prefect's own default storage block, else a folder in Prefect's local result storage."
+        ),
+    ] = None
+
+    kept_file_bytes: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="The largest file that is kept beside the record of the node that made it, in bytes, so that "
+            "it can be put back. A larger one must lie in the output folder unchanged, or its node runs again.",
+        ),
+    ] = 1_000_000_000
+
+    output: Annotated[str, Field(description=help_of("output"))] = _OPTIONS.output
+
+    input_root: Annotated[str, Field(description=help_of("input_root"))] = _OPTIONS.input_root
+
+    plan_roots: Annotated[
+        Paths,
+        Field(
+            description="Where plan files lie that deployed runs may name by a path: folders, or single files, with "
+            f"{os.pathsep!r} between them."
+        ),
+    ] = (".",)
+
+    concurrency: Annotated[Concurrency, Field(description=help_of("concurrency", "empty for no limit"))] = (
+        _OPTIONS.concurrency
+    )
+
+    artifacts: Annotated[
+        bool, Field(description="Whether each run puts its feedback, summary, progress and pictures into Prefect.")
+    ] = True
+
+    events: Annotated[
+        bool, Field(description="Whether runs send events about their nodes, which automations can react to.")
+    ] = True
+
+    fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
+
+    media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
+
+    llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
+
+    @property
+    def run_options(self) -> RunOptions:
+        """The options of a run that are left to the settings."""
+        return RunOptions(concurrency=self.concurrency, input_root=self.input_root, output=self.output)
+
+
+def load_settings() -> VibePrefectSettings:
+    """Return the settings as they stand now.
+
+    Raises:
+        SettingsError: One of them cannot be what it is set to.
+    """
+    try:
+        settings = VibePrefectSettings()
+    except ValidationError as error:
+        section = _section(error)
+        raise SettingsError([_problem(section, dict(detail)) for detail in error.errors(include_url=False)]) from None
+    except UnreadableError as error:  # text that should be JSON: its message names the field without its section
+        field = re.search(r'field "(\w+)"', str(error))
+        name = f"the setting {field[1]!r}" if field else "a setting"
+        raise SettingsError([f'{name}: expected JSON, as in \'{{"quality": "high"}}\'']) from None
+    for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
+        remember(*secrets_in_address(address or ""))
+    return settings
+
+
+def variable(*path: str) -> str:
+    """Return the name of a setting's environment variable."""
+    return PREFIX + "_".join(path).upper()
+
+
+def _section(error: ValidationError) -> list[str]:
+    """Return the name of the section that an error is about: one that reads its own variables raises its own error."""
+    fields = VibePrefectSettings.model_fields.items()
+    return [name for name, field in fields if getattr(field.annotation, "__name__", None) == error.title]
+
+
+def _problem(section: list[str], detail: dict[str, Any]) -> str:
+    """Return what is wrong with a setting; the value of a secret does not show."""
+    path = [*section, *(str(part) for part in detail["loc"])]
+    if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
+        return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
+    return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
+
+
+class _Hidden:
+    """A value that is described instead of shown."""
+
+    def __init__(self, text: str) -> None:
+        self._size = len(text)
+
+    def __repr__(self) -> str:
+        return f"a text of {self._size} characters"
+
+
+def _harmless(value: object) -> object:
+    """Return a value that may be shown: a number or a short word; whatever else there is may hold a secret."""
+    if isinstance(value, str):
+        return value if _PLAIN.fullmatch(value) else _Hidden(value)
+    return value if value is None or isinstance(value, bool | int | float) else _Hidden(repr(value))

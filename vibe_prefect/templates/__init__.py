@@ -1,0 +1,1 @@
+"""Sandboxed Jinja within bounds of time and memory."""

@@ -1,0 +1,187 @@
+"""What a template names: outputs of other nodes, parts of these, and other names. Nothing is evaluated for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from jinja2 import nodes
+
+from vibe_prefect.templates.language import parse, template_errors, undeclared_names
+
+Step = str | int | None
+"""One step from an output to a part of it: a field, an index, or `None` for each item in turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldAccess:
+    """A part of a node's output that a template needs to be there."""
+
+    output: str
+    """The node's id."""
+
+    steps: tuple[Step, ...]
+    """The way from the output to the part; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """What a template names."""
+
+    outputs: tuple[str, ...]
+    """Ids of the nodes whose outputs it names literally, in the order of appearance."""
+
+    fields: tuple[FieldAccess, ...]
+    """Parts of these outputs, in the order of appearance; without those whose presence the template asks for."""
+
+    subtracted: Mapping[str, str]
+    """`outputs.blog-post` reads as `outputs.blog - post`: for such an id, what was probably meant."""
+
+    names: frozenset[str]
+    """All other names at the top level that it expects to be given."""
+
+    any_output: bool
+    """Whether it may read outputs that it does not name literally, as `outputs[name]` does."""
+
+
+@lru_cache(maxsize=4096)
+def references(text: str) -> References:
+    """Return what a template names.
+
+    Raises:
+        InvalidTemplateError: The template does not parse, or names a filter that does not exist; the message names
+            the line within it.
+    """
+    with template_errors(text):
+        return _references(parse(text))
+
+
+def _references(tree: nodes.Template) -> References:
+    walk = _OutputWalk()
+    walk.visit(tree, {})
+    subtracted: dict[str, str] = {}
+    for node in tree.find_all(nodes.Sub):
+        subtracted = _subtraction(node) | subtracted  # the outermost comes first and knows the whole name
+    names = undeclared_names(tree) - {"outputs"}
+    shadowed = "outputs" in _assigned(tree)
+    fields = () if shadowed else walk.fields()
+    return References(walk.outputs(), fields, subtracted, names, any_output=shadowed or walk.any_output)
+
+
+_Path = tuple[Step, ...]
+"""A way from `outputs`: a node's id and then the steps within its output."""
+
+
+class _OutputWalk:
+    """One walk over a template's tree that collects what it reads from `outputs`."""
+
+    def __init__(self) -> None:
+        self._read: dict[_Path, None] = {}
+        self._asked: set[_Path] = set()
+        self.any_output = False
+
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path[0] for path in self._read if isinstance(path[0], str)))
+
+    def fields(self) -> tuple[FieldAccess, ...]:
+        """Return the parts that are read, but for those in or below one whose presence is asked for anywhere."""
+        return tuple(
+            FieldAccess(path[0], path[1:])
+            for path in self._read
+            if len(path) > 1
+            and isinstance(path[0], str)
+            and not any(path[:end] in self._asked for end in range(1, len(path) + 1))
+        )
+
+    def visit(self, node: nodes.Node, aliases: Mapping[str, _Path]) -> None:
+        """Collect from a node and everything below it.
+
+        Args:
+            node: The node.
+            aliases: Loop variables that stand for parts of outputs.
+        """
+        match node:
+            case nodes.Getattr() | nodes.Getitem() | nodes.Name() if path := _path(node, aliases):
+                self._read[path] = None
+                return
+            case nodes.Name(name="outputs"):
+                self.any_output = True
+            case nodes.Call(node=nodes.Getattr(node=nodes.Name(name="outputs"), attr=name)) if hasattr(dict, name):
+                self.any_output = True
+                self._visit_all(node.iter_child_nodes(exclude=("node",)), aliases)
+                return
+            case nodes.Filter(name="default" | "d", node=nodes.Node() as subject):
+                self._ask(_path(subject, aliases))
+            case nodes.Test(name="defined" | "undefined", node=subject):
+                self._ask(_path(subject, aliases))
+            case nodes.Compare(
+                expr=nodes.Const(value=str() as name), ops=[nodes.Operand(op="in" | "notin", expr=inner)]
+            ):
+                base = _path(inner, aliases)
+                self._ask((*base, name) if base is not None else None)
+            case nodes.For():
+                self._visit_loop(node, aliases)
+                return
+            case _:
+                pass
+        self._visit_all(node.iter_child_nodes(), aliases)
+
+    def _visit_all(self, found: Iterable[nodes.Node], aliases: Mapping[str, _Path]) -> None:
+        for node in found:
+            self.visit(node, aliases)
+
+    def _visit_loop(self, loop: nodes.For, aliases: Mapping[str, _Path]) -> None:
+        self._visit_all((loop.iter, *loop.else_), aliases)
+        within = [*loop.body, *([loop.test] if loop.test is not None else [])]
+        inner = {name: path for name, path in aliases.items() if name not in _assigned(loop)}
+        path = _path(loop.iter, aliases)
+        if path and isinstance(loop.target, nodes.Name) and not loop.recursive:
+            name = loop.target.name
+            inner |= {} if any(name in _assigned(node) for node in within) else {name: (*path, None)}
+        self._visit_all(within, inner)
+
+    def _ask(self, path: _Path | None) -> None:
+        if path:
+            self._asked.add(path)
+
+
+def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
+    """Return the way from `outputs` that an expression spells out; `None` for any other expression."""
+    steps: list[Step] = []
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        match node:
+            case nodes.Getattr(attr=name):
+                steps.append(name)
+            case nodes.Getitem(arg=nodes.Const(value=str() | int() as value)) if not isinstance(value, bool):
+                steps.append(value)
+            case _:
+                return None
+        node = node.node
+    if not isinstance(node, nodes.Name):
+        return None
+    base = () if node.name == "outputs" else aliases.get(node.name)
+    return None if base is None else (*base, *reversed(steps))
+
+
+def _assigned(tree: nodes.Node) -> set[str]:
+    """Return the names that a part of a template gives a value to: in `set`, loops and the arguments of macros."""
+    own = {tree.name} if isinstance(tree, nodes.Name) and tree.ctx != "load" else set[str]()
+    return own | {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+
+
+def _subtraction(node: nodes.Node) -> dict[str, str]:
+    """Return `{"a": "a-b-c"}` for `outputs.a - b - c`."""
+    parts: list[str] = []
+    while isinstance(node, nodes.Sub):
+        right = node.right
+        while isinstance(right, nodes.Getattr):
+            right = right.node
+        if not isinstance(right, nodes.Name):
+            return {}
+        parts.append(right.name)
+        node = node.left
+    path = _path(node, {})
+    if path is None or len(path) != 1 or not isinstance(name := path[0], str):
+        return {}
+    return {name: "-".join([name, *reversed(parts)])}

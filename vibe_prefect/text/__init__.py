@@ -1,0 +1,1 @@
+"""Text and bytes from elsewhere: encodings, JSON, escapes, units."""

@@ -1,0 +1,146 @@
+"""JSON that comes from elsewhere: what another reader would lose or change without a word is refused.
+
+That is the same key twice in an object, a number that is not finite or needs more than 64 bits, and nesting without
+end. Texts come out well-formed, so whatever was read can be written as JSON again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+
+from vibe_prefect.errors import ResultTypeError, shorten
+from vibe_prefect.text.encodings import well_formed
+
+MAX_INTEGER = 2**63 - 1
+"""Greatest magnitude of an integer: what databases and other JSON readers hold without loss."""
+
+
+class RefusedJSONError(ValueError):
+    """A text that is JSON, but holds what must not be guessed at; the message says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class JSONText:
+    """A text that is JSON, and its data."""
+
+    text: str
+    """The text as it stands; written again where a text in it was not well-formed, or held raw line ends."""
+
+    data: Any
+    """The data."""
+
+
+def read_json(text: str, *, lenient: bool = False) -> JSONText:
+    """Read a text that is JSON and nothing else.
+
+    Args:
+        text: The text.
+        lenient: Whether line ends and other control characters may stand in its texts as they are, as models write
+            them; they mean the same as their escapes.
+
+    Raises:
+        json.JSONDecodeError: It is not JSON.
+        RefusedJSONError: It holds what must not be guessed at.
+    """
+    start = len(text) - len(text.lstrip(_BLANK))
+    read, end = read_json_at(text, start, lenient=lenient)
+    if text[end:].strip(_BLANK):
+        raise json.JSONDecodeError("Extra data", text, end)
+    return read if read.text != text[start:end] else JSONText(text, read.data)
+
+
+def read_json_at(text: str, start: int, *, lenient: bool = False) -> tuple[JSONText, int]:
+    """Read the JSON value that begins at a place of a text; return where it ends, too. See `read_json` for errors."""
+    try:
+        value, end = _decoded(_STRICT, text, start)
+    except json.JSONDecodeError as error:
+        if not lenient or "control character" not in error.msg:
+            raise
+        value, end = _decoded(_LENIENT, text, start)
+        return _rewritten(value), end
+    written = json.dumps(value, ensure_ascii=False)
+    return (JSONText(text[start:end], value) if well_formed(written) == written else _rewritten(value)), end
+
+
+def _decoded(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
+    try:
+        return decoder.raw_decode(text, start)
+    except RecursionError:
+        raise RefusedJSONError("it is nested too deeply") from None
+
+
+def _rewritten(value: Any) -> JSONText:
+    clean = well_formed(json.dumps(value, ensure_ascii=False))
+    return JSONText(clean, _STRICT.decode(clean))
+
+
+def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in made:
+            raise RefusedJSONError(f"the key {shorten(key, 100)} stands in one object twice")
+        made[key] = value
+    return made
+
+
+def _integer(digits: str) -> int:
+    value = int(digits) if len(digits) < 30 else None
+    if value is None or abs(value) > MAX_INTEGER:
+        raise RefusedJSONError(f"the number {shorten(digits, 40)} is larger than 64 bits hold; ask for it as text")
+    return value
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise RefusedJSONError(f"the number {shorten(digits, 40)} is larger than a number in JSON may be")
+    return value
+
+
+def _no_constant(word: str) -> Any:
+    raise RefusedJSONError(f"{word} is not a JSON value; write null instead")
+
+
+def _decoder(*, strict: bool) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_no_doubles,
+        parse_int=_integer,
+        parse_float=_number,
+        parse_constant=_no_constant,
+        strict=strict,
+    )
+
+
+_BLANK = " \t\r\n"
+_STRICT, _LENIENT = _decoder(strict=True), _decoder(strict=False)
+
+
+def jsonable(node_id: str, result: Any) -> bytes:
+    """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
+
+    Texts become well-formed: half an emoji in what a server answered must not cost the whole answer.
+
+    Raises:
+        ResultTypeError: The result holds something that JSON cannot, with the node and the type.
+    """
+    try:
+        try:
+            return to_json(result)
+        except (PydanticSerializationError, ValueError):
+            written = json.dumps(to_jsonable_python(result), ensure_ascii=False)
+            return to_json(json.loads(well_formed(written)))
+    except (PydanticSerializationError, ValueError) as error:
+        raise ResultTypeError(
+            f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "
+            "return dicts, lists, text, numbers, and a file reference for media"
+        ) from error
+
+
+def plain(content: bytes) -> Any:
+    """Return the JSON data in bytes that `jsonable` made."""
+    return from_json(content)

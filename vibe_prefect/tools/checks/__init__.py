@@ -1,0 +1,1 @@
+"""Tools that check what nodes made: texts, JSON, pictures, sounds, links."""

@@ -1,0 +1,241 @@
+"""The tool that checks an image: size, shape, format, colours (extra `images`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+from pydantic import Field
+
+from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.checks.colours import RGB, contrast, difference, hexadecimal
+from vibe_prefect.tools.checks.verdicts import Check, Report, bounds, check, verdict
+from vibe_prefect.tools.files import workspace_of
+from vibe_prefect.tools.functions import ToolInputError, tool
+
+if TYPE_CHECKING or find_spec("PIL") is not None:
+    from PIL import Image, ImageColor, ImageStat
+
+    from vibe_prefect.tools.media.pictures import Picture, PictureError, read_picture
+
+    _MISSING: str | None = None
+else:
+    _MISSING = "pip install 'vibe-prefect[images]'"
+
+DOMINANT = 16
+"""How many colours an image is reduced to."""
+
+SAMPLE = 256
+"""The longer side, in pixels, to which an image is reduced to look at its colours."""
+
+MIN_SHARE = 0.0005
+"""The smallest part of an image that makes a colour count: the accent of a title card has a thousandth."""
+
+FLAT = 2.0
+"""The standard deviation, of 255, up to which an image counts as blank."""
+
+Size = Annotated[int, Field(ge=1)]
+Colour = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class ImageReport(Report):
+    """Output of `check_image`."""
+
+    path: str
+    """The image, relative to the run's output folder."""
+
+    width: int
+    """Pixels, as the image is shown: EXIF orientation is obeyed."""
+
+    height: int
+    """Pixels, likewise."""
+
+    format: str
+    """Such as `PNG`."""
+
+    mode: str
+    """Such as `RGB`."""
+
+    colours: list[str]
+    """Its dominant colours as `#rrggbb`, the most frequent first."""
+
+
+@tool(name="check_image", category=ToolCategory.ANALYSIS, version="2", missing_extra=_MISSING)
+def check_image(  # noqa: PLR0913 - the tool's inputs
+    path: Annotated[str, Field(min_length=1, max_length=1_000, description="An image that this run has made.")],
+    context: ToolContext,
+    min_width: Annotated[Size | None, Field(description="Pixels.")] = None,
+    max_width: Annotated[Size | None, Field(description="Pixels.")] = None,
+    min_height: Annotated[Size | None, Field(description="Pixels.")] = None,
+    max_height: Annotated[Size | None, Field(description="Pixels.")] = None,
+    aspect: Annotated[
+        str | None,
+        Field(pattern=r"^[1-9]\d{0,4}:[1-9]\d{0,4}$", description="Width to height, such as `16:9`; 1 % off."),
+    ] = None,
+    formats: Annotated[list[str] | None, Field(min_length=1, description="Allowed ones, such as `PNG`.")] = None,
+    modes: Annotated[list[str] | None, Field(min_length=1, description="Allowed ones, such as `RGB`.")] = None,
+    max_bytes: Annotated[Size | None, Field(description="The largest file, in bytes.")] = None,
+    colours: Annotated[
+        list[Colour] | None, Field(max_length=50, description="Each must be near one of the dominant colours.")
+    ] = None,
+    palette: Annotated[
+        list[Colour] | None,
+        Field(min_length=1, max_length=50, description="Nearly all of the image must be near one of these."),
+    ] = None,
+    palette_share: Annotated[float, Field(gt=0, le=1, description="How much of it: 0.9 is nine tenths.")] = 0.9,
+    tolerance: Annotated[
+        float, Field(ge=0, le=150, description="How far off is still near, as delta E: 2 can just be seen.")
+    ] = 20.0,
+    min_contrast: Annotated[
+        float | None, Field(ge=1, le=21, description="Between its lightest and darkest dominant colour (WCAG ratio).")
+    ] = None,
+    not_blank: Annotated[bool, Field(description="Whether an image of one colour fails.")] = True,
+) -> ImageReport | ToolResult:
+    """Check an image's size, shape, format and colours; say what was found and what was expected.
+
+    What is measured is what is shown: the first frame, turned as its EXIF orientation says, in eight bits a channel,
+    on white where it is transparent.
+
+    Returns:
+        The report; as a failed `ToolResult` that carries it when a check did not pass.
+
+    Raises:
+        ToolInputError: Pillow is not installed, or a colour is not one.
+        ToolError: There is no such file.
+        OutsideRootError: The path leaves the output folder.
+    """
+    if _MISSING is not None:
+        raise ToolInputError(f"check_image needs Pillow, which is not installed: {_MISSING}")
+    wanted, allowed = _parsed("colours", colours), _parsed("palette", palette)
+    source = workspace_of(context, "check_image").made(path)
+    seen = _look(source)
+    if isinstance(seen, str):
+        failed = [check("readable", False, f"{path!r} is not an image that can be read: {seen}")]
+        return verdict(Report(passed=False, checks=failed), failed)
+    checks = [
+        *bounds("width", seen.width, "pixels", min_width, max_width),
+        *bounds("height", seen.height, "pixels", min_height, max_height),
+        *bounds("bytes", source.stat().st_size, "bytes", None, max_bytes),
+        *_shape(seen, aspect),
+        *_member("formats", seen.format, formats),
+        *_member("modes", seen.mode, modes),
+        *_near("colours", wanted, seen, tolerance),
+        *_within(allowed, seen, tolerance, palette_share),
+        *_contrast(seen, min_contrast),
+        *(
+            [check("not_blank", seen.spread > FLAT, f"its values differ by {seen.spread:.1f} of 255")]
+            if not_blank
+            else []
+        ),
+    ]
+    if not checks:
+        raise ToolInputError("check_image: there is nothing to check; give at least one input besides path")
+    report = ImageReport(
+        passed=all(one["passed"] for one in checks),
+        checks=checks,
+        path=path,
+        width=seen.width,
+        height=seen.height,
+        format=seen.format,
+        mode=seen.mode,
+        colours=[hexadecimal(colour) for colour in seen.dominant],
+    )
+    return verdict(report, checks)
+
+
+check_image.spec.examples.append({"path": "card.png", "min_width": 1200, "aspect": "40:21"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What there is to see in an image."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    dominant: dict[RGB, float]
+    spread: float
+
+
+def _parsed(name: str, colours: list[str] | None) -> list[RGB]:
+    return [_colour(f"{name}[{index}]", colour) for index, colour in enumerate(colours or ())]
+
+
+def _colour(place: str, value: str) -> RGB:
+    try:
+        red, green, blue = ImageColor.getrgb(value)[:3]
+    except ValueError:
+        raise ToolInputError(
+            f"check_image: {place} {value!r} is not a colour; write it as '#102a43' or as a CSS name such as 'navy'"
+        ) from None
+    return red, green, blue
+
+
+def _look(source: Path) -> _Seen | str:
+    """Return what an image shows, or why it cannot be read."""
+    try:
+        return _seen(read_picture(source))
+    except PictureError as error:
+        return str(error)
+
+
+def _seen(picture: Picture) -> _Seen:
+    flat = picture.on_white()
+    width, height = flat.size
+    spread = max(ImageStat.Stat(flat).stddev)
+    flat.thumbnail((SAMPLE, SAMPLE), Image.Resampling.NEAREST)  # any other would mix colours that are not there
+    return _Seen(width, height, picture.format, picture.mode, _dominant(flat), spread)
+
+
+def _dominant(image: Image.Image) -> dict[RGB, float]:
+    """Return an image's colours with their shares, the most frequent first."""
+    # Not the default, median cut, which spends all colours on a large gradient and none on the text before it.
+    reduced = image.quantize(DOMINANT, method=Image.Quantize.FASTOCTREE).convert("RGB")
+    counts = cast("list[tuple[int, RGB]]", reduced.getcolors(DOMINANT * 2) or [])
+    total = image.width * image.height
+    shares = {colour: count / total for count, colour in sorted(counts, reverse=True)}
+    return {colour: share for colour, share in shares.items() if share >= MIN_SHARE}
+
+
+def _shape(seen: _Seen, aspect: str | None) -> Iterator[Check]:
+    if aspect is not None:
+        width, height = map(int, aspect.split(":"))
+        off = abs(seen.width / seen.height / (width / height) - 1)
+        yield check("aspect", off <= 0.01, f"{seen.width} x {seen.height} pixels, {aspect} expected")
+
+
+def _member(name: str, found: str, allowed: list[str] | None) -> Iterator[Check]:
+    if allowed is not None:
+        fits = found.upper() in [one.upper() for one in allowed]
+        yield check(name, fits, f"{found}, {' or '.join(allowed)} expected")
+
+
+def _near(name: str, wanted: list[RGB], seen: _Seen, tolerance: float) -> Iterator[Check]:
+    for colour in wanted:
+        nearest = min(seen.dominant, key=lambda one: difference(one, colour))
+        off = difference(nearest, colour)
+        detail = f"{hexadecimal(colour)}: the nearest is {hexadecimal(nearest)}, {off:.0f} off, at most {tolerance:g}"
+        yield check(name, off <= tolerance, detail)
+
+
+def _within(allowed: list[RGB], seen: _Seen, tolerance: float, least: float) -> Iterator[Check]:
+    if not allowed:
+        return
+    far = {
+        colour: share
+        for colour, share in seen.dominant.items()
+        if min(difference(colour, one) for one in allowed) > tolerance
+    }
+    share = 1 - sum(far.values()) / sum(seen.dominant.values())
+    others = f"; not {', '.join(map(hexadecimal, far))}" if far else ""
+    yield check("palette", share >= least, f"{share:.0%} is near the palette, at least {least:.0%} expected{others}")
+
+
+def _contrast(seen: _Seen, least: float | None) -> Iterator[Check]:
+    if least is not None:
+        found = max(contrast(one, other) for one in seen.dominant for other in seen.dominant)
+        yield check("min_contrast", found >= least, f"contrast {found:.1f}, at least {least:g} expected")

@@ -1,0 +1,331 @@
+"""The tool that checks a text: length, words, patterns and reading ease."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import monotonic
+from typing import Annotated, Any, cast
+
+import regex  # pyright: ignore[reportMissingTypeStubs]
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from vibe_prefect.errors import shorten
+from vibe_prefect.tools.base import ToolCategory, ToolResult
+from vibe_prefect.tools.checks.verdicts import Check, check, number, verdict
+from vibe_prefect.tools.functions import ToolInputError, tool
+
+MAX_CHARS = 1_000_000
+"""The longest text that is checked, in characters."""
+
+MAX_RULES = 200
+"""The longest list of words or patterns."""
+
+PATTERN_SECONDS = 2.0
+"""How long one pattern may search, in seconds."""
+
+SEARCH_SECONDS = 20.0
+"""How long all words and patterns of one call may search, in seconds."""
+
+_engine = cast("Any", regex)
+
+_MANY_MARKS = _engine.compile(r"\p{M}{100}")
+_PIECE = 1_000
+_WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*")
+_SENTENCE_END = re.compile(
+    r"(?<![.!?…])[.!?…]++(?=[\s\"'\u201d\u2019)\]*_]|$)"  # unless a letter follows as in 3.8
+    r"|\n\s*\n"  # the end of a paragraph
+    r"|\n(?=[ \t]*(?:[-*+#>]|\d{1,3}\.)[ \t])"  # the next line is a list item, heading or quote
+)
+_VOWELS = re.compile(r"[aeiouy]+")
+_SILENT = re.compile(r"(?:[^aeiouyl]e|[aeiouy]le|[^aeiouytd]ed|[^aeiouycgsxzh]es)$")
+
+Count = Annotated[int, Field(ge=0)]
+Rule = Annotated[str, Field(min_length=1, max_length=1_000, pattern=r"\S")]
+Rules = Annotated[list[Rule], Field(max_length=MAX_RULES)]
+
+
+class TextReport(TypedDict):
+    """Output of `check_text`."""
+
+    passed: bool
+    """Whether all checks passed."""
+
+    checks: list[Check]
+    """The checks, in the order of the inputs."""
+
+    words: int
+    """How many words the text has."""
+
+    chars: int
+    """How many characters (Unicode code points) it has."""
+
+    reading_ease: float | None
+    """Flesch reading ease, to one decimal; `None` for a text without words."""
+
+    text: str
+    """The text itself, so that a node after this one gets it."""
+
+
+@tool(name="check_text", category=ToolCategory.ANALYSIS, version="1")
+def check_text(  # noqa: PLR0913 - the tool's inputs
+    text: Annotated[str, Field(max_length=MAX_CHARS, description="The text to check.")],
+    min_chars: Annotated[Count | None, Field(description="At least so many characters.")] = None,
+    max_chars: Annotated[Count | None, Field(description="At most so many characters.")] = None,
+    min_words: Annotated[Count | None, Field(description="At least so many words.")] = None,
+    max_words: Annotated[Count | None, Field(description="At most so many words.")] = None,
+    required: Annotated[
+        Rules | None, Field(description="Words or phrases that must occur; case does not matter.")
+    ] = None,
+    forbidden: Annotated[
+        Rules | None, Field(description="Words or phrases that must not; case does not matter.")
+    ] = None,
+    whole_words: Annotated[
+        bool,
+        Field(
+            description="Whether `required` and `forbidden` mean whole words: `art` is not in "
+            "`start`. Turn it off for scripts that put no spaces between words."
+        ),
+    ] = True,
+    patterns: Annotated[
+        Rules | None,
+        Field(description="Regular expressions that must match somewhere; case matters, `^` and `$` match at lines."),
+    ] = None,
+    forbidden_patterns: Annotated[
+        Rules | None, Field(description="Regular expressions that must not match anywhere.")
+    ] = None,
+    min_reading_ease: Annotated[
+        float | None,
+        Field(
+            allow_inf_nan=False,
+            description="At least this Flesch reading ease (English; 60 to 70 is plain, 30 hard).",
+        ),
+    ] = None,
+    max_reading_ease: Annotated[
+        float | None, Field(allow_inf_nan=False, description="At most this Flesch reading ease.")
+    ] = None,
+) -> TextReport | ToolResult:
+    """Check a text's length, words, patterns and reading ease; say which check failed and where.
+
+    The text is compared in Unicode's composed form (NFC), and lines and columns count from 1 in it.
+    A word is a run of letters and digits with inner apostrophes and hyphens. Reading ease is meant
+    for English; see `reading_ease`.
+
+    Patterns have the syntax of the `regex` package, which takes what `re` takes. A pattern stops
+    after `PATTERN_SECONDS`, all of them after `SEARCH_SECONDS`, and other nodes go on meanwhile.
+    Not protected: the time that compiling a pattern takes, which its length of at most 1,000
+    characters bounds.
+
+    Returns:
+        The report; as a failed `ToolResult` that carries it when a check did not pass.
+
+    Raises:
+        ToolInputError: No check was asked for, limits contradict each other, or a pattern is not a
+            regular expression or took too long.
+    """
+    limits = (
+        _Limits("chars", "{} characters", min_chars, max_chars),
+        _Limits("words", "{} words", min_words, max_words),
+        _Limits("reading_ease", "reading ease {}", min_reading_ease, max_reading_ease),
+    )
+    words = _Rules(
+        tuple(required or ()),
+        tuple(forbidden or ()),
+        whole_words,
+        tuple(patterns or ()),
+        tuple(forbidden_patterns or ()),
+    )
+    _refuse_nonsense(limits, words)
+    return _report(text, limits, words)
+
+
+def reading_ease(text: str) -> float | None:
+    """Return the Flesch reading ease of an English text: 100 is very easy, 0 very hard.
+
+    `206.835 - 1.015 * words / sentences - 84.6 * syllables / words`, from R. Flesch, "A new
+    readability yardstick", Journal of Applied Psychology 32 (1948), 221-233.
+
+    Sentences end at `.`, `!`, `?` or `…` before a space, at blank lines, and before list items,
+    headings and quotes; an abbreviation such as `e.g. ` ends one too. Syllables are counted as
+    groups of vowels, a silent final `e`, `es` or `ed` aside, at least one a word: a rough count,
+    which sees one syllable in `being` and in a number.
+
+    Returns:
+        The value, not rounded; `None` for a text without words.
+    """
+    words = _WORD.findall(text)
+    if not words:
+        return None
+    sentences = sum(1 for part in _SENTENCE_END.split(text) if _WORD.search(part))
+    syllables = sum(map(_syllables, words))
+    return 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The least and the most that a figure may be."""
+
+    name: str
+    figure: str
+    least: float | None
+    most: float | None
+
+    def problem(self) -> str | None:
+        if self.least is None or self.most is None or self.least <= self.most:
+            return None
+        least, most = number(self.least), number(self.most)
+        return f"min_{self.name} ({least}) is more than max_{self.name} ({most})"
+
+    def checks(self, found: float | None) -> Iterator[Check]:
+        shown = "no words to rate" if found is None else self.figure.format(number(found))
+        if self.least is not None:
+            enough = found is not None and found >= self.least
+            expected = f"at least {number(self.least)} expected"
+            yield check(f"min_{self.name}", enough, f"{shown}, {expected}")
+        if self.most is not None:
+            within = found is not None and found <= self.most
+            expected = f"at most {number(self.most)} expected"
+            yield check(f"max_{self.name}", within, f"{shown}, {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What must and must not occur."""
+
+    required: tuple[str, ...]
+    forbidden: tuple[str, ...]
+    whole_words: bool
+    patterns: tuple[str, ...]
+    forbidden_patterns: tuple[str, ...]
+
+    def problems(self) -> Iterator[str]:
+        for name in ("patterns", "forbidden_patterns"):
+            for index, pattern in enumerate(getattr(self, name)):
+                yield from _pattern_problem(f"{name}[{index}]", pattern)
+        for word in sorted(set(map(_folded, self.required)) & set(map(_folded, self.forbidden))):
+            yield f"{word!r} is both required and forbidden"
+
+    def checks(self, text: str) -> Iterator[Check]:
+        until = monotonic() + SEARCH_SECONDS
+        for word in self.required:
+            yield _must(shorten(word), "required", _find(self._word(word), text, word, until))
+        for word in self.forbidden:
+            found = _find(self._word(word), text, word, until)
+            yield _must_not(shorten(word), "forbidden", found, text)
+        for pattern in self.patterns:
+            found = _find(_pattern(pattern), text, pattern, until)
+            yield _must(shorten(pattern), "patterns", found)
+        for pattern in self.forbidden_patterns:
+            found = _find(_pattern(pattern), text, pattern, until)
+            yield _must_not(shorten(pattern), "forbidden_patterns", found, text)
+
+    def _word(self, phrase: str) -> Any:
+        words = r"\s+".join(map(re.escape, _composed(phrase).split()))
+        bounded = rf"(?<!\w){words}(?!\w)" if self.whole_words else words
+        return _engine.compile(bounded, _engine.IGNORECASE | _engine.FULLCASE)
+
+
+def _refuse_nonsense(limits: tuple[_Limits, ...], rules: _Rules) -> None:
+    problems = [problem for limit in limits if (problem := limit.problem())]
+    problems += rules.problems()
+    if problems:
+        raise ToolInputError(f"check_text: {'; '.join(problems)}")
+    asked = [limit.least is not None or limit.most is not None for limit in limits]
+    if not any((*asked, rules.required, rules.forbidden, rules.patterns, rules.forbidden_patterns)):
+        raise ToolInputError(
+            "check_text: there is nothing to check; give at least one of min_chars, max_chars, "
+            "min_words, max_words, required, forbidden, patterns, forbidden_patterns, "
+            "min_reading_ease, max_reading_ease"
+        )
+
+
+def _report(text: str, limits: tuple[_Limits, ...], rules: _Rules) -> ToolResult:
+    composed = _composed(text)
+    ease = reading_ease(composed)
+    rounded = None if ease is None else round(ease, 1)
+    figures = (len(text), sum(1 for _ in _WORD.finditer(composed)), rounded)
+    measured = zip(limits, figures, strict=True)
+    checks = [one for limit, figure in measured for one in limit.checks(figure)]
+    checks += rules.checks(composed)
+    report = TextReport(
+        passed=all(one["passed"] for one in checks),
+        checks=checks,
+        words=figures[1],
+        chars=figures[0],
+        reading_ease=rounded,
+        text=text,
+    )
+    return verdict(report, checks)
+
+
+def _must(what: str, name: str, found: Any) -> Check:
+    return check(name, found is not None, f"{what} {'occurs' if found else 'does not occur'}")
+
+
+def _must_not(what: str, name: str, found: Any, text: str) -> Check:
+    if found is None:
+        return check(name, True, f"{what} does not occur")
+    hit = "" if what == shorten(found.group()) else f" ({shorten(found.group())})"
+    return check(name, False, f"{what}{hit} at {_place(text, found.start())}")
+
+
+def _place(text: str, offset: int) -> str:
+    line = text.count("\n", 0, offset) + 1
+    return f"line {line}, column {offset - text.rfind(chr(10), 0, offset)}"
+
+
+def _pattern(pattern: str) -> Any:
+    return _engine.compile(_composed(pattern), _engine.MULTILINE)
+
+
+def _pattern_problem(place: str, pattern: str) -> Iterator[str]:
+    try:
+        _pattern(pattern)
+    except RecursionError:
+        yield f"{place}: {shorten(pattern)} is nested too deeply"
+    except (_engine.error, OverflowError, ValueError) as error:
+        yield f"{place}: {shorten(pattern)} is not a regular expression: {error}"
+
+
+def _find(compiled: Any, text: str, source: str, until: float) -> Any:
+    left = until - monotonic()
+    if left <= 0:
+        raise _too_long()
+    # This engine rather than `re`, which could not be stopped and would stop all other nodes too.
+    try:
+        return compiled.search(text, timeout=min(PATTERN_SECONDS, left), concurrent=True)
+    except TimeoutError as error:
+        if left < PATTERN_SECONDS:
+            raise _too_long() from error
+        raise ToolInputError(
+            f"check_text: {shorten(source)} searched for more than {PATTERN_SECONDS:g} s; "
+            "simplify it, repetitions within repetitions first"
+        ) from error
+
+
+def _too_long() -> ToolInputError:
+    return ToolInputError(
+        f"check_text: all words and patterns together searched for more than {SEARCH_SECONDS:g} s; "
+        "give fewer, or check the text in parts"
+    )
+
+
+def _composed(text: str) -> str:
+    if not _MANY_MARKS.search(text):
+        return unicodedata.normalize("NFC", text)
+    # Bringing marks into order takes the square of their number, during which everything stands still.
+    pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))
+    return "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
+
+
+def _folded(text: str) -> str:
+    return " ".join(_composed(text).casefold().split())
+
+
+def _syllables(word: str) -> int:
+    plain = unicodedata.normalize("NFKD", word).casefold()
+    groups = len(_VOWELS.findall(plain)) - (_SILENT.search(plain) is not None)
+    return max(1, groups)

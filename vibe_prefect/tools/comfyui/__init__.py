@@ -1,0 +1,1 @@
+"""The tool that runs a workflow on a ComfyUI server."""

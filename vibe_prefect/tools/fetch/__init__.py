@@ -1,0 +1,1 @@
+"""Fetching from the web within the operator's bounds."""

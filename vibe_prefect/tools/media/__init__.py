@@ -1,0 +1,1 @@
+"""Pictures and sounds: reading their files, drawing and speaking by a provider."""

@@ -1,0 +1,1 @@
+"""Keys and other secrets: where they are, and hiding them in all that leaves."""
