@@ -7,8 +7,9 @@ PREFECT ?=
 VENV := .venv$(addprefix -prefect-,$(PREFECT))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CORE_TESTS := $(addprefix tests/,test_prefect_seam.py test_engine.py test_events.py test_resume.py test_retry.py \
-  test_flow_retries.py test_cron.py)
+CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_engine.py engine/publish/test_events.py \
+    engine/run/test_resume.py engine/run/test_retry.py engine/run/test_flow_retries.py \
+    engine/deploy/test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 PIP := $(BIN)/python -m pip --disable-pip-version-check

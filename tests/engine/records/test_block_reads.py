@@ -11,8 +11,9 @@ from prefect.filesystems import LocalFileSystem, WritableFileSystem
 from tests.executors import Worker, executor, run_id
 from tests.plans import node, plan
 from vibe_prefect import RecordStorageError
+from vibe_prefect.engine.records import block_reads
 from vibe_prefect.engine.records.block_reads import read_if_there, tells_absence
-from vibe_prefect.engine.records.records import Records, block_reads
+from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import RecordStore, SealedJSON
 
 

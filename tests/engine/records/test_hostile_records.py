@@ -16,7 +16,8 @@ import pytest
 
 from tests.plans import node, plan
 from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowNodeType
-from vibe_prefect.engine.records.records import Records, storage
+from vibe_prefect.engine.records import storage
+from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store, record_path
 from vibe_prefect.engine.runs.account import account_of
 from vibe_prefect.engine.runs.outlook import kept_nodes

@@ -26,7 +26,7 @@ from vibe_prefect import (
     Workspace,
     tool,
 )
-from vibe_prefect.engine.records.records import record_files
+from vibe_prefect.engine.records import record_files
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.runs.outlook import KeptNodes, earlier_run, kept_nodes, lost_files
 from vibe_prefect.engine.runs.pruning import Remains, delete
