@@ -14,12 +14,24 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from tests.deployed.api import BOUND, call, ended, in_state, node_states, process, task_runs, trigger, until
+from tests.deployed.api import (
+    BOUND,
+    call,
+    deployment_id,
+    ended,
+    in_state,
+    node_states,
+    process,
+    task_runs,
+    trigger,
+    until,
+)
 from tests.deployed.gate import WIDTH, Gate, running_gate
-from tests.deployed.plans import chains, written
+from tests.deployed.plans import chains, plan, tool, written
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -137,6 +149,26 @@ async def test_deploys_and_executes(station: Station) -> None:
         assert found.state.is_completed(), found.state.message
         assert await node_states(client, run, 2) == {"Completed": 2}
     assert [path.read_text() for path in station.folder.glob("outputs/*/*/child.txt")] == ["from the child"]
+
+
+async def test_a_worker_says_whether_it_could_run_the_plan(station: Station) -> None:
+    """It checks where it works, with what it has there; nothing is executed, and no run is left."""
+    (station.folder / "checked.json").write_text(json.dumps(plan("checked", tool("post", "llm_generate", {}))))
+    model = {"PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS": "openai:gpt-5", "OPENAI_API_KEY": "sk-not-on-the-worker"}
+    able = call(station.folder, station.api, "deploy", "any.json", "--check")
+    unable = call(station.folder, station.api, "deploy", "checked.json", "--pool", POOL, "--check", **model)
+    assert able.returncode == 0, able.stderr
+    assert f"checked  a worker of the pool {POOL!r} could run it" in able.stdout
+    assert unable.returncode == 2, unable.stdout
+    assert "needs    model openai:gpt-5, for post" in unable.stdout
+    assert "needs    key in the variable OPENAI_API_KEY, for llm_generate" in unable.stdout
+    refused = " ".join(unable.stderr.split())
+    assert f"a worker of the pool {POOL!r} could not run the plan: " in refused
+    assert "the tool 'llm_generate' needs a model, and none is configured" in refused
+    async with get_client() as client:
+        deployment = await deployment_id(client, "checked")
+        wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))
+        assert await client.read_flow_runs(flow_run_filter=wanted) == []
 
 
 def test_a_pool_that_is_not_there_is_told(station: Station) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from vibe_prefect.core.budget import Budget
@@ -28,7 +29,7 @@ from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
 from vibe_prefect.engine.inputs import parameters
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots, Root, operator_roots
-from vibe_prefect.engine.inputs.parameters import DEFAULTS
+from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE, DEFAULTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
@@ -167,6 +168,8 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         if run is None:
             run, options = await _bounded(plan, options)
         result = await _run(run, options)
+        if result is None:
+            return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
         return _failed(error, str(error))
     if result.status is ExecutionStatus.FAILED:
@@ -211,7 +214,8 @@ run_plan.storage = _storage
 """Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
 
 
-async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult:
+async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
+    """Run a plan, and return the result; `None` where the run was to check whether it could."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
@@ -245,6 +249,9 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult:
         last_attempt=not _retries_left(flow_run),
         budget=await _budget(run, options, records, flow_run.name),
     )
+    if CHECK_VARIABLE in os.environ:
+        await check_calls(run.compiled, setup)
+        return None
     with records.hold() as alone:
         if not alone:
             await claim(client, flow_run, namespace)

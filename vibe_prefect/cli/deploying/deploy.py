@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.deploying.schedules import ScheduleOptions, print_schedule
-from vibe_prefect.cli.display.console import Screen, out
+from vibe_prefect.cli.display.console import Screen, flush, out
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.standing import standing_server
@@ -43,6 +43,8 @@ class DeployRequest:
     pool: str | None
     folder: Path | None
     tags: tuple[str, ...]
+    check: bool = False
+    """Whether a worker is to check that it could run the plan."""
 
 
 def deploy(request: DeployRequest) -> int:
@@ -72,8 +74,10 @@ async def _deploy(
 
     from vibe_prefect.engine.deploy.deployments import deployment_of, ensure_pool, working_folder
     from vibe_prefect.engine.deploy.redeployment import changes, check_deployable, plan_change
+    from vibe_prefect.engine.deploy.worker_check import check_on_worker
     from vibe_prefect.engine.inputs.plan_store import plan_parameter
     from vibe_prefect.engine.records.storage import open_store
+    from vibe_prefect.plan.worker_needs import worker_needs
 
     async with get_client() as client:
         given = local or await _stored(client, request.plan)
@@ -88,6 +92,7 @@ async def _deploy(
         if await ensure_pool(client, pool):
             screen.say(f"made the work pool {pool!r}, of type process")
         id = await deployment.build_for(pool, folder).aapply()
+        needs = list(worker_needs(given.compiled, given.tools))
         told: list[str] = []
         if earlier is not None:
             told = [
@@ -97,8 +102,15 @@ async def _deploy(
     screen.say(f"{_done(deployment)}; it runs in {folder}")
     for line in told:
         screen.say(f"         {line}")
+    for line in needs:
+        screen.say(f"needs    {line}")
     _print_ways(screen, deployment, pool, str(id))
     print_schedule(screen, reading)
+    if request.check:
+        flush()
+        async with get_client() as client:
+            await check_on_worker(client, id, pool)
+        screen.say(f"checked  a worker of the pool {pool!r} could run it")
 
 
 async def _stored(client: Any, name: str) -> CheckedPlan:

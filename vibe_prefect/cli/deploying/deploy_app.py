@@ -32,6 +32,7 @@ def add_commands(app: App) -> None:
             "deploy plan.yaml",
             'deploy plan.yaml --cron "0 6 * * 1" --timezone Europe/Berlin',
             "deploy nightly-digest --overlap skip",
+            "deploy plan.yaml --check",
         ),
     )
     app.command(server)
@@ -79,6 +80,7 @@ def deploy(  # noqa: PLR0913 - a command's options
     pool: str | None = None,
     working_dir: Path | None = None,
     tag: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    check: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Make a deployment of one plan, for workers to run; or renew one, which keeps what is not named here.
 
@@ -94,12 +96,15 @@ def deploy(  # noqa: PLR0913 - a command's options
             `vibe-prefect-pool`.
         working_dir: The workers' folder: plans read and write below it; this folder for a new deployment.
         tag: A tag for its runs; may be given several times.
+        check: Have a worker of the pool check whether it could run the plan: tools, models, keys, folders. Nothing is
+            executed.
     """
     from vibe_prefect.cli.deploying.deploy import DeployRequest
     from vibe_prefect.cli.deploying.deploy import deploy as command
     from vibe_prefect.cli.deploying.schedules import ScheduleOptions
 
-    return command(DeployRequest(plan, name, ScheduleOptions(cron, timezone, no_cron), overlap, pool, working_dir, tag))
+    schedule = ScheduleOptions(cron, timezone, no_cron)
+    return command(DeployRequest(plan, name, schedule, overlap, pool, working_dir, tag, check))
 
 
 def server_start(

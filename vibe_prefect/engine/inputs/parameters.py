@@ -25,6 +25,9 @@ def _form_defaults() -> RunOptions:
         return RunOptions()
 
 
+CHECK_VARIABLE = "VIBE_PREFECT_CHECK_ONLY"
+"""Variable of the environment with which a run ends before its first node, once all is checked that can be."""
+
 DEFAULTS = _form_defaults()
 """The options as the settings stood at the time of import: Prefect shows a flow's defaults in the form."""
 

@@ -5,6 +5,7 @@ Prefect itself adds to each event what the run belongs to: the flow, the deploym
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
@@ -13,6 +14,7 @@ from prefect.events import emit_event
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.outputs import bounded, cut
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.server.ui_pages import run_page
@@ -98,10 +100,12 @@ def announce_end(run: PastRun, state: State[Any]) -> None:
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
     """Send the event of a run's end where Prefect calls this, in the run's process or in that of its worker.
 
-    A run whose nodes have all ended told so itself.
+    A run whose nodes have all ended told so itself, and a worker's check is no run.
     """
     outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
-    if not isinstance(outcome, PlanRunError) and load_settings().events:
+    if isinstance(outcome, PlanRunError) or CHECK_VARIABLE in os.environ:
+        return
+    if load_settings().events:
         announce_end(PastRun.of(flow_run), state)
 
 
