@@ -59,7 +59,7 @@ class PlanOutline:
     """Ids of its nodes; `None` where they are damaged, or in a file that was not read."""
 
     kept: KeptPlan | None = None
-    """The reference to it, where it is kept beside the records."""
+    """The reference to a plan beside the records; `None` for a plan elsewhere."""
 
     @classmethod
     def of(cls, value: object) -> PlanOutline:
@@ -84,7 +84,7 @@ class RunParameters(BaseModel):
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
     plan: Any = None
-    """The plan's data, a reference to a kept plan, or the name or path that the run was started with; see
+    """The plan's data, a reference to a plan beside the records, or the name or path that the run was given; see
     `PastRun.plan`."""
 
     resume_from: str | None = None
@@ -230,7 +230,7 @@ class PastRun:
 
     @property
     def plan_id(self) -> str | None:
-        """The id of its plan; `None` where it is unknown. Whoever started the run may have chosen anything."""
+        """The id of its plan; `None` where it is unknown. It is not checked: a caller may have chosen any text."""
         return self.outline.plan_id
 
     @cached_property

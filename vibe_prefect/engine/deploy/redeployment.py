@@ -22,7 +22,7 @@ MAX_NAMED = 5
 
 
 def check_deployable(deployment: DeploymentResponse, plan: object, *, named: bool) -> None:
-    """Refuse to deploy over a deployment that is somebody else's.
+    """Refuse to replace a deployment that is served, or that belongs to another plan.
 
     Args:
         deployment: The existing deployment.

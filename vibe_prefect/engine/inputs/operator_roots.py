@@ -55,7 +55,7 @@ class OperatorRoots:
             value: Its value. The package's own default, with which the form comes, stands for the setting.
 
         Raises:
-            UsageError: It does not lie in the operator's folder.
+            UsageError: It is outside the operator's folder.
         """
         root: str = getattr(self.settings, name)
         if value in ("", root, _DEFAULTS[name]):

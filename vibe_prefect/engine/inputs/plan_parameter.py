@@ -70,7 +70,7 @@ async def given_plan(
 
     Args:
         value: A plan, its data, its text, the path of its file, the name under which it is stored, or the reference
-            to a plan that is kept with the records.
+            to a plan beside the records.
         client: The Prefect server that stores plans.
         roots: Bounds for plan files; `None` for no bounds.
         whole: Adds to an error about a plan file the problems that compiling shows, before any of it is hidden.

@@ -35,7 +35,7 @@ _REFERENCE = re.compile(r"kept:([A-Za-z0-9][A-Za-z0-9._-]{0,99})@sha256:([0-9a-f
 
 @dataclass(frozen=True, slots=True)
 class KeptPlan:
-    """A reference to a kept plan. As text it is neither the name of a stored plan nor data."""
+    """A reference to a plan beside the records. As text it is neither the name of a stored plan nor data."""
 
     plan_id: str
     """The plan's id."""

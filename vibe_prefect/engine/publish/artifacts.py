@@ -133,7 +133,7 @@ class ProgressBoard(RunObserver):
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """Show the progress from time to time until the block ends; nobody waits for it, but `finish`."""
+        """Show the progress from time to time until the block ends; only `finish` waits for an update under way."""
         ended = asyncio.Event()
         self._follower = asyncio.create_task(self._follow(ended))
         try:

@@ -43,7 +43,7 @@ async def read_if_there(block: Any, key: str) -> bytes | None:
         key: The file.
 
     Raises:
-        RecordStorageError: The storage did not answer. Nobody knows whether there is such a file.
+        RecordStorageError: The storage did not answer, so it is not known whether there is such a file.
     """
     for pause in PAUSES:
         try:
@@ -114,7 +114,7 @@ def _code(response: object) -> str | None:
 
 
 async def _answers(block: Any, key: str) -> bool:
-    """Return whether a storage keeps a file beside a key, and returns it."""
+    """Write a file beside a key, and return whether the storage gives it back."""
     content = uuid4().bytes
     probe = f"{key.rpartition('/')[0]}/.probe".lstrip("/")
     try:

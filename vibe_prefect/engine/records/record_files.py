@@ -1,4 +1,4 @@
-"""The files of records: kept beside them by their hash, verified and put back before a record is reused."""
+"""The files of records: copied beside them by their hash, verified and put back before a record is reused."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ class RecordFiles:
         return files
 
     def _seen(self, path: str) -> RecordFile | None:
-        """Return a file as it is; `None` where there is none any more."""
+        """Describe a file in its present state; `None` where it is gone."""
         target = self._workspace.output_path(path)
         try:
             return RecordFile(path=path, sha256=self.run_files.sha256(target), bytes=target.stat().st_size)
@@ -251,7 +251,7 @@ class RecordFiles:
             return None
 
     def _relative(self, path: str) -> str | None:
-        """Return a path as owners spell it; `None` where it is none in the output folder, such as a URL."""
+        """Return a path in the form of the owners' table; `None` for one outside the output folder, such as a URL."""
         try:
             return self._workspace.relative(self._workspace.output_path(path))
         except OutsideRootError:

@@ -142,7 +142,7 @@ class RecordFolder(ResolvingFolder):
         """Return the file at a path.
 
         Raises:
-            ValueError: It lies outside the folder.
+            ValueError: It is outside the folder.
         """
         if self._root is None:
             self._root = str(Path(self.basepath or ".").expanduser().resolve())

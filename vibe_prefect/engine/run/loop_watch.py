@@ -1,4 +1,4 @@
-"""Warns when a node blocks the event loop: until it returns, no other node makes progress and no timeout ends it."""
+"""Warns when a node blocks the event loop: until it returns, no other node runs and no timeout ends it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class _LoopWatch:
         name = task.get_name() if task is not None else ""
         subject = f"The node {name!r}" if name in self._nodes else "Something"
         logger.warning(
-            "%s has blocked the event loop for %g s: until it returns, no other node goes on and no timeout ends it. "
+            "%s has blocked the event loop for %g s: until it returns, no other node runs and no timeout ends it. "
             "Blocking work belongs into a sync tool or handler, which runs in a thread of its own",
             subject,
             BLOCKED_SECONDS,

@@ -1,4 +1,4 @@
-"""Find the run to resume, and refuse it while somebody may still execute it."""
+"""Find the run to resume, and refuse it while a process may still execute it."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, su
         client: The server's client.
         earlier: The run to resume; a run that has ended stays as it is.
         by: The run that resumes it.
-        sure: Whether nobody executes the earlier run.
+        sure: Whether it is certain that no process executes the earlier run.
 
     Raises:
         RunInUseError: It is not over, and a process may still execute it.

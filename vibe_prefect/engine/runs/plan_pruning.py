@@ -17,7 +17,7 @@ from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
 
 @dataclass(frozen=True)
 class UnusedPlan:
-    """A kept plan that may be deleted."""
+    """A plan beside the records that may be deleted."""
 
     path: Path
     """Its file."""
@@ -43,7 +43,7 @@ class UnusedPlan:
 async def unused_plans(
     client: PrefectClient, files: RecordFolder, before: datetime, pruned: Collection[str]
 ) -> list[UnusedPlan]:
-    """Return the kept plans that nothing needs: no deployment, no run that is not over, and no run with records left.
+    """Find plans beside the records that are unused by deployments, by runs under way, and by runs with records.
 
     Args:
         client: The server's client.

@@ -53,7 +53,7 @@ class Remains:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name of the namespace for people."""
         return _title(self.runs, self.namespace)
 
     @property
@@ -72,7 +72,7 @@ class Kept:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name of the namespace for people."""
         return _title(self.runs, self.namespace)
 
 
