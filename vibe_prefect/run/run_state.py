@@ -158,8 +158,8 @@ class RunState(Generic[Run]):
     def obstacle(self, id: str) -> str | None:
         """Return the reason why a node may not start though all that it waits for has ended; `None` where it may."""
         causes = list(dict.fromkeys(self._unsatisfied(id)))
-        others = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{others}" if causes else None
+        surplus = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{surplus}" if causes else None
 
     def _status(self, id: str) -> ExecutionStatus:
         return self.result.node_results[id].status

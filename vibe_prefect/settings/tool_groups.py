@@ -284,8 +284,8 @@ class LLMSettings(PrefectBaseSettings):
         return Prices(self.input_price, self.output_price)
 
 
-def _reader(place: str | None) -> Callable[[], str | None]:
-    return no_key if place is None else partial(read_key, place)
+def _reader(key_place: str | None) -> Callable[[], str | None]:
+    return no_key if key_place is None else partial(read_key, key_place)
 
 
 def read_key(place: str | None) -> str | None:

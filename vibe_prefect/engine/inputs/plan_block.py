@@ -111,7 +111,7 @@ def _text(document: BlockDocument) -> str:
 
 
 def _unknown(name: str, names: list[str]) -> str:
-    others = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
-    there_is = f"stored are {', '.join(names[:MAX_LISTED])}{others}" if names else "none is stored"
+    surplus = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    there_is = f"stored are {', '.join(names[:MAX_LISTED])}{surplus}" if names else "none is stored"
     hint = did_you_mean(name, names) or f"; {there_is}"
     return f"no plan is stored as {name!r}{hint} (the path of a file needs a '.' or a '/', as in './{name}')"

@@ -98,7 +98,7 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
     chains = await with_roots(client, runs)
     runs = [chains.with_root(run) for run in runs]
     sizes: dict[str, int] = {}
-    done: dict[UUID, int] = {}
+    completed: dict[UUID, int] = {}
     unclear: list[tuple[PastRun, set[str]]] = []
     for run in runs:
         content = read_namespace(files.root / run.record_namespace) if files else None
@@ -106,16 +106,16 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
         recorded = _recorded(run, content) if content else set[str]()
         nodes = run.outline.nodes
         if run.completed or nodes is None:
-            done[run.id] = len(nodes or ())
+            completed[run.id] = len(nodes or ())
         elif recorded and not run.parameters.resume_from:
-            done[run.id] = len(recorded)
+            completed[run.id] = len(recorded)
         else:  # records of earlier runs may be of other versions of the nodes: ask which nodes Prefect saw complete
             unclear.append((run, recorded))
-    done |= await _count_completed(client, unclear)
+    completed |= await _count_completed(client, unclear)
     return [
         RunRow(
             run,
-            done=None if run.outline.nodes is None else done[run.id],
+            done=None if run.outline.nodes is None else completed[run.id],
             record_bytes=sizes[run.record_namespace] if files else None,
             outputs=outputs_of(run),
         )
