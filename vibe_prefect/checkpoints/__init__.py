@@ -1,1 +1,1 @@
-"""The contract's checkpoints: what a run had finished, as files that a later run starts from."""
+"""The contract's checkpoints: finished nodes of a run as files, from which a later run can start."""

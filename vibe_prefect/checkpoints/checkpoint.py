@@ -1,4 +1,4 @@
-"""The contract's checkpoints: what a run had finished, as a file that a later run can start from."""
+"""A checkpoint of the contract: finished nodes of a run as a file, from which a later run can start."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 ID_RULE = "letters, digits, '.', '_' and '-', at most 200, the first a letter or a digit"
 VIBE_LENGTH = 50
-"""How many characters of the vibe's description a listing shows."""
+"""Number of characters of the vibe's description in a listing."""
 
 SUFFIX = ".json"
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -61,13 +61,13 @@ class CheckpointInfo(TypedDict):
     """Id of the plan that ran."""
 
     created_at: str
-    """When it was made, ISO 8601."""
+    """Time of its creation, ISO 8601."""
 
     status: str
-    """How far the run had come; `running` also when its process was killed."""
+    """Status of the run; `running` also when its process was killed."""
 
     vibe_description: str
-    """The first 50 characters of what was wanted."""
+    """The first 50 characters of the vibe's description."""
 
 
 class WorkflowCheckpoint:
@@ -86,9 +86,9 @@ class WorkflowCheckpoint:
 
         Args:
             plan: The plan that ran.
-            execution_result: What came of it so far.
+            execution_result: Result so far.
             checkpoint_id: Its id; by default a new one, see `new_checkpoint_id`.
-            created_at: When it was made; by default now.
+            created_at: Time of its creation; by default now.
             node_keys: The content keys under which its completed nodes ran, where they are known.
         """
         self.plan = plan
@@ -96,19 +96,19 @@ class WorkflowCheckpoint:
         self.execution_result = execution_result
         """Result so far."""
         self.checkpoint_id: str = checkpoint_id or new_checkpoint_id(plan.id)
-        """Names its file."""
+        """Its id, which names its file."""
         self.created_at: str = created_at or now_iso()
-        """When it was made, ISO 8601."""
+        """Time of its creation, ISO 8601."""
         self.schema_version: str = CHECKPOINT_SCHEMA
         """The form of `to_dict` and of the file."""
         self.node_keys: dict[str, str] = dict(node_keys or {})
-        """The content key of each completed node, by its id, where it is known. It tells what made a result."""
+        """The content key of each completed node, by its id, where it is known: the key of all that made its result."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data.
 
         Raises:
-            ResultTypeError: A node's result holds something that JSON cannot.
+            ResultTypeError: A node's result is not JSON data.
         """
         completed = self.execution_result.ids(ExecutionStatus.COMPLETED)
         keys = {id: self.node_keys[id] for id in completed if id in self.node_keys}
@@ -123,7 +123,7 @@ class WorkflowCheckpoint:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> WorkflowCheckpoint:
-        """Return the checkpoint that `to_dict` made the data of, here or in the reference.
+        """Read a checkpoint from the data of `to_dict`, of this package or of the reference.
 
         Raises:
             CheckpointSchemaError: It is of another schema version; a `ValueError`.
@@ -179,12 +179,12 @@ class WorkflowPersistenceManager:
         return load_checkpoint(self.checkpoint_dir, checkpoint_id)
 
     def list_checkpoints(self) -> list[CheckpointInfo]:
-        """Return what checkpoints there are, newest first. One that cannot be read is logged and left out."""
-        found = [info for path in checkpoint_files(self.checkpoint_dir) if (info := _info_of(path)) is not None]
-        return sorted(found, key=lambda info: (_moment(info["created_at"]), info["checkpoint_id"]), reverse=True)
+        """List the checkpoints, newest first. An unreadable one is logged and left out."""
+        infos = [info for path in checkpoint_files(self.checkpoint_dir) if (info := _info_of(path)) is not None]
+        return sorted(infos, key=lambda info: (_moment(info["created_at"]), info["checkpoint_id"]), reverse=True)
 
     def delete_checkpoint(self, checkpoint_id: str) -> bool:
-        """Delete a checkpoint, and tell whether there was one.
+        """Delete a checkpoint, and return whether there was one.
 
         Raises:
             CheckpointIdError: The id is not a plain name; a `ValueError`.
@@ -194,7 +194,7 @@ class WorkflowPersistenceManager:
         log = log_of(path)
         try:
             path.unlink()
-            if log is not None and all(log_of(other) != log for other in checkpoint_files(self.checkpoint_dir)):
+            if log is not None and all(log_of(file) != log for file in checkpoint_files(self.checkpoint_dir)):
                 log.unlink(missing_ok=True)
         except (FileNotFoundError, NotADirectoryError):
             return False
@@ -204,7 +204,7 @@ class WorkflowPersistenceManager:
 
 
 def new_checkpoint_id(plan_id: str) -> str:
-    """Return `<plan id>_<YYYYMMDD>_<HHMMSS>_<8 hex digits>`, in UTC; no two of this process are the same."""
+    """Make an id, `<plan id>_<YYYYMMDD>_<HHMMSS>_<8 hex digits>` in UTC; no two of this process are the same."""
     with _making:
         second = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
         if not any(second in id for id in _made):
@@ -217,7 +217,7 @@ def new_checkpoint_id(plan_id: str) -> str:
 
 
 def checkpoint_path(folder: str | Path, checkpoint_id: str) -> Path:
-    """Return where a checkpoint lies.
+    """Return the path of a checkpoint.
 
     Raises:
         CheckpointIdError: The id is not a plain name; a `ValueError`.
@@ -238,10 +238,10 @@ def load_checkpoint(folder: str | Path, checkpoint_id: str) -> WorkflowCheckpoin
     failed = f"Failed to load checkpoint {checkpoint_id}"
     try:
         data = from_text(read_regular(path, MAX_BYTES))
-        whole = unfold(data, path.parent) if "log" in data else data
-        return WorkflowCheckpoint.from_dict(whole | {"checkpoint_id": checkpoint_id})
+        complete = unfold(data, path.parent) if "log" in data else data
+        return WorkflowCheckpoint.from_dict(complete | {"checkpoint_id": checkpoint_id})
     except (FileNotFoundError, NotADirectoryError):
-        hint = did_you_mean(checkpoint_id, (other.stem for other in checkpoint_files(folder)))
+        hint = did_you_mean(checkpoint_id, (file.stem for file in checkpoint_files(folder)))
         raise UnknownCheckpointError(f"Checkpoint not found: {checkpoint_id} (in {folder}){hint}") from None
     except CheckpointSchemaError as error:
         raise CheckpointSchemaError(f"{failed}: {error}") from error
@@ -269,7 +269,7 @@ def _info_of(path: Path) -> CheckpointInfo | None:
 
 
 def _moment(created_at: str) -> datetime:
-    """Return a time for sorting; the reference writes the local one without a time zone."""
+    """Parse a time for sorting; the reference writes local time without a time zone."""
     try:
         return datetime.fromisoformat(created_at).astimezone(UTC)
     except (ValueError, OverflowError):

@@ -1,7 +1,7 @@
 """Checkpoints as JSON data, in the contract's form.
 
-What is read may have been written by the reference: keys that are not known here are passed over. What is written is
-ASCII, so that it reads the same under every locale.
+Data to read may have been written by the reference: keys that are not known here are passed over. Written data are
+ASCII, so that they read the same under every locale.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CheckpointFields(BaseModel):
     """Its id."""
 
     created_at: str
-    """When it was made, ISO 8601."""
+    """Time of its creation, ISO 8601."""
 
     plan: WorkflowPlan
     """The plan that ran."""
@@ -80,7 +80,7 @@ def node_data(result: NodeResult) -> dict[str, Any]:
 
 
 def run_data(result: ExecutionResult) -> dict[str, Any]:
-    """Return what is known of a run as a whole; its size does not depend on the plan's."""
+    """Return the data of a run as a whole, without its nodes; their size does not depend on the plan's."""
     return {
         "plan_id": result.plan_id,
         "status": ExecutionStatus(result.status).value,
@@ -95,7 +95,7 @@ def result_data(result: ExecutionResult) -> dict[str, Any]:
     """Return a run's result as JSON data.
 
     Raises:
-        ResultTypeError: A node's result, or what was learned about a node, is something that JSON cannot hold.
+        ResultTypeError: A node's result, or the feedback about a node, is something that JSON cannot hold.
     """
     try:
         learned = to_jsonable_python(
@@ -144,28 +144,28 @@ def from_text(text: bytes) -> dict[str, Any]:
         ValueError: It holds something else.
     """
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"expected an object, found {shorten(found)}")
-    return cast("dict[str, Any]", found)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object, found {shorten(value)}")
+    return cast("dict[str, Any]", value)
 
 
 def reason_of(error: Exception) -> str:
-    """Return in one line why data is not a checkpoint."""
+    """Describe in one line why data is not a checkpoint."""
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        problem = error.errors(include_url=False)[0]
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
     return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _known_plan(data: Any) -> Any:
     plan: Any = _known(WorkflowPlan, data)
     if isinstance(plan, dict):
-        for name, known in (("source_vibe", partial(_known, Vibe)), ("root_nodes", _known_nodes)):
+        for name, keep_known in (("source_vibe", partial(_known, Vibe)), ("root_nodes", _known_nodes)):
             if name in plan:
-                plan[name] = known(plan[name])
+                plan[name] = keep_known(plan[name])
     return cast("Any", plan)
 
 
@@ -180,12 +180,12 @@ def _known_nodes(data: Any) -> Any:
 
 
 def _known(model: type[BaseModel], data: Any) -> Any:
-    """Return data without the keys that a model does not know; what is not an object, the model itself refuses."""
+    """Return data without the keys that a model does not know; data other than an object is returned unchanged."""
     if not isinstance(data, dict):
         return data
     return {name: value for name, value in cast("dict[str, Any]", data).items() if name in model.model_fields}
 
 
 def _in_plan_order(plan: WorkflowPlan, results: dict[str, NodeResult]) -> dict[str, NodeResult]:
-    ids = (place.node.id for place in tree_nodes(plan.root_nodes))
+    ids = (item.node.id for item in tree_nodes(plan.root_nodes))
     return {id: results[id] for id in ids if id in results} | results

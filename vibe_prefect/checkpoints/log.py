@@ -1,8 +1,8 @@
-"""What the checkpoints of one run have in common, written once.
+"""The log of one run's checkpoints: holds their common parts, written once.
 
 A run that writes a checkpoint every few nodes would rewrite its plan and all results each time. So these are written to
-one log that only grows, a JSON object a line, and each checkpoint is a small head: it names the log, how many of its
-bytes belong to the checkpoint, and their hash.
+one log that only grows, a JSON object a line, and each checkpoint is a small head: it names the log, the number of
+bytes in it that belong to the checkpoint, and their hash.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_BYTES = 1_000_000_000
 """The largest checkpoint, and the largest log, that is read."""
 
 HEAD_BYTES = 4096
-"""No head is larger; a larger file of checkpoints is a whole one."""
+"""Largest size of a head; a larger file is a complete checkpoint."""
 
 
 class LogPart(BaseModel):
@@ -37,7 +37,7 @@ class LogPart(BaseModel):
     """Name of the log, in the same folder."""
 
     bytes: int = Field(ge=0, le=MAX_BYTES)
-    """How many bytes from its begin."""
+    """Number of bytes from its beginning."""
 
     sha256: str
     """Their hash, hexadecimal."""
@@ -57,7 +57,7 @@ class CheckpointLog:
         """Make a log; nothing is written before `write`.
 
         Args:
-            path: Where it lies.
+            path: Its path.
             lines: Its first lines.
         """
         self._path = path
@@ -70,11 +70,11 @@ class CheckpointLog:
         self._pending.append(line)
 
     def write(self) -> LogPart:
-        """Write what was added, and return all of the log so far.
+        """Write the added lines, and return all of the log so far.
 
         Raises:
             FileNotFoundError: Somebody deleted the log.
-            OSError: It cannot be written; what was added is still to be written.
+            OSError: It cannot be written; the added lines are still to be written.
         """
         content = b"".join(self._pending)
         if self._size == 0:
@@ -104,12 +104,12 @@ def node_line(result: NodeResult, key: str | None) -> bytes:
 
 
 def feedback_line(node_id: str, feedback: Mapping[str, Any]) -> bytes:
-    """Return the line about what was learned about a node."""
+    """Return the line with the feedback about a node."""
     return _line({"feedback": feedback, "id": node_id})
 
 
 def suggestion_line(suggestion: Mapping[str, Any]) -> bytes:
-    """Return the line about what a planner should look at again."""
+    """Return the line with a suggestion for a planner."""
     return _line({"suggestion": suggestion})
 
 
@@ -132,14 +132,14 @@ def unfold(head: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def has_log(head: Mapping[str, Any], folder: Path) -> bool:
-    """Tell whether a head's log is there, and long enough."""
+    """Return whether a head's log is there, and long enough."""
     part = LogPart.model_validate(head["log"])
     path = folder / part.file
     return path.is_file() and path.stat().st_size >= part.bytes
 
 
 def log_of(path: Path) -> Path | None:
-    """Return the log of a checkpoint's file; `None` for a whole one, and for one that cannot be read."""
+    """Return the log of a checkpoint's file; `None` for a complete or an unreadable checkpoint."""
     try:
         if path.stat().st_size > HEAD_BYTES:
             return None
@@ -154,7 +154,7 @@ def _line(data: Mapping[str, Any]) -> bytes:
 
 
 def _folded(head: Mapping[str, Any], lines: list[bytes]) -> dict[str, Any]:
-    first = from_text(lines[0])
+    plan_part = from_text(lines[0])
     nodes: dict[str, Any] = {}
     keys: dict[str, str] = {}
     feedback: dict[str, Any] = {}
@@ -171,6 +171,6 @@ def _folded(head: Mapping[str, Any], lines: list[bytes]) -> dict[str, Any]:
             case other:
                 raise ValueError(f"expected a part of a checkpoint, found {shorten(other)}")
     learned = {"feedback_data": feedback, "replan_suggestions": suggestions}
-    groups = first["execution_groups"]
+    groups = plan_part["execution_groups"]
     result = {**head["execution_result"], "node_results": nodes, "execution_groups": groups, **learned}
-    return {**head, "plan": first["plan"], "execution_result": result, "node_keys": keys}
+    return {**head, "plan": plan_part["plan"], "execution_result": result, "node_keys": keys}

@@ -1,4 +1,4 @@
-"""Writes the checkpoints of a run while it goes on."""
+"""Writes the checkpoints of a run during the run."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ logger = logging.getLogger(__name__)
 
 
 class CheckpointWriter(RunObserver):
-    """An observer that writes a run's checkpoints. What it cannot write it reports once, and the run goes on.
+    """An observer that writes a run's checkpoints. A failure to write is reported once, and does not stop the run.
 
-    A checkpoint on the way is a head with a part of the run's log; the one at the end is whole, a file like those of
+    A checkpoint on the way is a head with a part of the run's log; the last is complete, a file like those of
     `save_checkpoint`.
     """
 
@@ -52,14 +52,14 @@ class CheckpointWriter(RunObserver):
         earlier: ExecutionResult | None = None,
         written: Callable[[str], None] | None = None,
     ) -> None:
-        """Make a writer; a run needs one of its own.
+        """Make a writer for one run.
 
         Args:
-            folder: Where the checkpoints go; made when the first is written.
-            interval: How many nodes complete between two checkpoints.
+            folder: Folder for the checkpoints, created with the first of them.
+            interval: Number of nodes that complete between two checkpoints.
             node_keys: The content key of each node.
-            earlier: Nodes that an earlier run completed and this one need not execute. They are part of each
-                checkpoint from the start, so that the newest is always enough to resume from.
+            earlier: Nodes that an earlier run completed, which are reused. They are part of each checkpoint from the
+                start, so that the newest is always enough to resume from.
             written: Called with the id of each checkpoint that was written.
         """
         self._folder = Path(folder)
@@ -87,7 +87,7 @@ class CheckpointWriter(RunObserver):
             self._result.feedback_data = dict(self._earlier.feedback_data)
 
     def feedback_recorded(self, node_id: str, feedback: dict[str, Any], suggestion: dict[str, Any] | None) -> None:
-        """Note what was learned about a node."""
+        """Note the feedback about a node."""
         self._result.add_feedback(node_id, feedback)
         self._add(lambda: feedback_line(node_id, feedback))
         if suggestion is not None:
@@ -109,7 +109,7 @@ class CheckpointWriter(RunObserver):
         self._add(lambda: node_line(result, self._key(result)))
 
     def run_finished(self, result: ExecutionResult) -> None:
-        """Write the last checkpoint, a whole one."""
+        """Write the last checkpoint, a complete one."""
         assert self._plan is not None
         checkpoint = WorkflowCheckpoint(self._plan, result, node_keys=self._node_keys)
         try:
@@ -126,7 +126,7 @@ class CheckpointWriter(RunObserver):
             self.write()
 
     def write(self) -> bool:
-        """Write a checkpoint of this moment, and tell whether that worked."""
+        """Write a checkpoint of this moment, and return whether that worked."""
         assert self._plan is not None
         self._result.total_duration = time.perf_counter() - self._begun
         id = new_checkpoint_id(self._plan.id)
@@ -153,7 +153,7 @@ class CheckpointWriter(RunObserver):
         return part
 
     def _lines(self, plan: WorkflowPlan) -> Iterator[bytes]:
-        """Yield everything that is known so far."""
+        """Yield the lines about the plan and all results so far."""
         result = self._result
         yield plan_line(plan, result.execution_groups)
         yield from (feedback_line(id, feedback) for id, feedback in result.feedback_data.items())
@@ -161,7 +161,7 @@ class CheckpointWriter(RunObserver):
         yield from (node_line(node, self._key(node)) for node in result.node_results.values())
 
     def _head(self, plan: WorkflowPlan, id: str, part: LogPart) -> dict[str, Any]:
-        """Return what a listing shows, and where the rest is."""
+        """Return the head of a checkpoint: the parts for a listing, and the reference to the log."""
         return {
             "schema_version": CHECKPOINT_SCHEMA,
             "checkpoint_id": id,
@@ -175,7 +175,7 @@ class CheckpointWriter(RunObserver):
         return self._node_keys.get(result.node_id) if result.status is ExecutionStatus.COMPLETED else None
 
     def _add(self, line: Callable[[], bytes]) -> None:
-        """Add a line to the log. There is none before the first checkpoint: it begins with all that is known then."""
+        """Add a line to the log. Before the first checkpoint there is no log: it begins with all results until then."""
         self._news = True
         if self._log is None:
             return

@@ -1,1 +1,1 @@
-"""The values that everything speaks of: plans, feedback, progress, budgets, outputs."""
+"""Values that all other parts share: plans, feedback, progress, budgets, outputs."""

@@ -1,6 +1,6 @@
-"""Limits on what a run spends: each paid call is reserved before it is made, and settled with what it used.
+"""Budgets of runs: each paid call is reserved before it is made, and settled with its cost.
 
-A reservation is the most that a call can cost. For a model that is its input, counted by `estimate_tokens`, and all the
+A reservation is the most that a call can cost. For a model it is the input, counted by `estimate_tokens`, and all the
 output that it may make; for a picture or speech, the operator's price. A reservation that does not fit waits for the
 calls under way, which mostly use less than they reserved. When it does not fit and nothing is under way, the budget is
 closed, and no further call is made.
@@ -38,7 +38,7 @@ OR_TOKENS = ", or limit tokens with max_tokens instead"
 """The other way to limit a run whose prices are not known."""
 
 USD_DIGITS = 6
-"""Digits behind the point to which amounts are told."""
+"""Digits behind the point of amounts in texts."""
 
 
 def estimate_tokens(text: str) -> int:
@@ -77,8 +77,8 @@ class Budget:
         Args:
             usd: US dollars that the run may spend; `None` for no limit.
             tokens: Tokens that it may use, input and output together; `None` for no limit.
-            spent: What the nodes that it keeps from earlier runs have cost.
-            run: The run's name, for the command that goes on from it.
+            spent: Cost of the nodes that are reused from earlier runs.
+            run: The run's name, for the command that resumes it.
 
         Raises:
             UsageError: A limit is not a number above 0.
@@ -106,23 +106,23 @@ class Budget:
 
         Args:
             most: The most that the call can cost.
-            kind: For a call whose tokens nobody can tell before it, as those of a picture: a name for calls that use
+            kind: For a call whose tokens are not known before it, as those of a picture: a name for calls that use
                 about as many. Under a limit of tokens the first of a kind goes alone, and each later one also reserves
                 the most tokens that one of them has used.
-            price_it: What to do where `most` has no price, for the error.
+            price_it: Remedy where `most` has no price, for the error.
 
         Raises:
             BudgetExceededError: The call does not fit, or an earlier one did not.
         """
         while not self._closed:
-            whole = self._whole(most, kind)
+            reserved = self._whole(most, kind)
             alone = self.tokens is not None and kind is not None and kind not in self._learned
             if not (alone and kind in self._first):
-                if self._fits(whole):
-                    self._open.append(whole)
+                if self._fits(reserved):
+                    self._open.append(reserved)
                     self._first |= {kind} if alone and kind else set()
-                    return Reservation(self, whole, kind)
-                if not self._open or self._unpriced(whole):
+                    return Reservation(self, reserved, kind)
+                if not self._open or self._unpriced(reserved):
                     self._closed = True
                     self._notify()
                     break
@@ -130,11 +130,11 @@ class Budget:
         raise BudgetExceededError(self._refusal(self._whole(most, kind), price_it))
 
     def settle(self, reservation: Reservation, used: Spending | None) -> None:
-        """Exchange a reservation for what was used; where that has no known price, the reserved amount counts.
+        """Exchange a reservation for the call's cost; where its price is not known, the reserved amount counts.
 
         Args:
             reservation: The reservation.
-            used: What the call has cost; `None` for one that was not paid, which teaches nothing about its kind.
+            used: Cost of the call; `None` for an unpaid call, which teaches nothing about its kind.
         """
         reserved, kind = reservation.most, reservation.kind
         self._open.remove(reserved)
@@ -173,7 +173,7 @@ class Budget:
         if self.tokens is not None:
             parts.append(f"{spent.tokens:,} of {self.tokens:,} tokens are used, and it could use {most.tokens:,}")
             options += f" --max-tokens {max(2 * self.tokens, 2 * (spent.tokens + most.tokens))}"
-        how = f"; go on with more: {resume_command(self._run)}{options}" if self._run else ""
+        how = f"; resume with more: {resume_command(self._run)}{options}" if self._run else ""
         return f"budget: stopped before the next paid call: {'; '.join(parts)}{how}"
 
 
@@ -197,7 +197,7 @@ class Reservation:
 
 @dataclass(slots=True)
 class Charge:
-    """The cost of one call, filled in by who makes it."""
+    """The cost of one call, filled in by its caller."""
 
     used: Spending | None = None
     """Cost of the call; `None` as long as it is not known."""
@@ -209,9 +209,9 @@ async def paid_call(
 ) -> AsyncGenerator[Charge]:
     """Make one paid call within a budget: reserve before the block, settle after it.
 
-    Set `used` of the charge as soon as it is known what the call has cost, also when what came of it cannot be used.
-    Where it is not set, a block that ends well or is cancelled counts with all that was reserved, and one that raises
-    with nothing.
+    Set `used` of the charge as soon as the cost of the call is known, also when its result cannot be used.
+    Where it is not set, a block that ends well or is cancelled counts with the whole reservation, and a block that
+    raises an error with nothing.
 
         async with paid_call(context.get("budget"), Spending(usd=0.02)) as charge:
             picture = await ask_for_picture(prompt)
@@ -219,8 +219,8 @@ async def paid_call(
     Args:
         budget: The run's budget, `context.get("budget")` of a tool; `None` where the run has none.
         most: The most that the call can cost.
-        kind: A name for calls whose tokens nobody can tell before; see `Budget.reserve`.
-        price_it: What to do where `most` has no price: the setting to make.
+        kind: A name for calls whose tokens are not known before; see `Budget.reserve`.
+        price_it: Remedy where `most` has no price: the setting to make.
 
     Raises:
         BudgetExceededError: The budget does not allow the call; the block was not entered.

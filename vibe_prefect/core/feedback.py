@@ -33,14 +33,14 @@ class ResourceUsage:
     """CPU seconds."""
 
     memory_usage: int = 0
-    """The most resident memory of the process that was seen while the node was tried, in bytes."""
+    """Peak resident memory of the process during the node's attempts, as sampled, in bytes."""
 
     scope: str = "process"
     """Scope of `cpu_time`: `thread` for a node that ran in a thread of its own, else `process`, which includes
     whatever ran beside the node."""
 
     attempts: int | None = None
-    """How often the node was tried."""
+    """Number of attempts."""
 
     memory_scope: str = "process"
     """Scope of `memory_usage`: the whole process, whatever ran beside the node included."""
@@ -49,7 +49,7 @@ class ResourceUsage:
     """Bytes of the files in the node's result, each path once; 0 where there are none, `None` when unknown."""
 
     input_tokens: int | None = None
-    """Tokens that models read; `None` when unknown, as for a node that asked none."""
+    """Tokens that models read; `None` when unknown, as for a node without calls to models."""
 
     output_tokens: int | None = None
     """Tokens that models wrote."""
@@ -58,19 +58,19 @@ class ResourceUsage:
     """Price of the calls to models, in US dollars."""
 
     def with_calls(self, calls: Sequence[Mapping[str, Any]]) -> ResourceUsage:
-        """Return it with what calls to models used together; where one call's number is unknown, so is the sum."""
-        read, wrote, cost = (_sum([_number(call.get(key)) for call in calls]) for key in MODEL_KEYS)
+        """Add the sums over calls to models; a number that is unknown for any of the calls makes its sum unknown."""
+        input_tokens, output_tokens, cost = (_sum([_number(call.get(key)) for call in calls]) for key in MODEL_KEYS)
         return replace(
             self,
-            input_tokens=None if read is None else int(read),
-            output_tokens=None if wrote is None else int(wrote),
+            input_tokens=None if input_tokens is None else int(input_tokens),
+            output_tokens=None if output_tokens is None else int(output_tokens),
             cost_usd=cost,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a node failed."""
+    """Failure of a node: the error, and a check's findings."""
 
     error_type: str
     """The exception's class name."""
@@ -79,14 +79,14 @@ class Failure:
     """The exception's text."""
 
     quality: float | None = None
-    """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
+    """Quality that a check found, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """Quotes from what was checked, as the reasons."""
+    """Quotes from the checked text, as the reasons."""
 
 
 def quality(result: Any) -> float:
-    """Return a result's quality, 0 to 1: what a tool's metadata say under `quality`, else the contract's guess."""
+    """Return a result's quality, 0 to 1: `quality` in a tool's metadata, else the contract's guess."""
     if result is None:
         return 0.0
     if not isinstance(result, dict):
@@ -102,13 +102,13 @@ def quality(result: Any) -> float:
 
 
 def judged_quality(metadata: Mapping[str, Any]) -> float | None:
-    """Return what a tool's metadata say under `quality`, 0 to 1; `None` where that is not a number."""
+    """Return `quality` of a tool's metadata, 0 to 1; `None` where it is not a number."""
     judged = metadata.get("quality")
     return min(1.0, max(0.0, float(judged))) if _is_number(judged) else None
 
 
 def remark_on(result: Any) -> str | None:
-    """Return what a node's output is not, though the node completed; `None` where there is nothing to remark.
+    """Return a remark on the output of a completed node, such as `not judged`; `None` where there is none.
 
     Args:
         result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, and the
@@ -124,13 +124,13 @@ def remark_on(result: Any) -> str | None:
 
 
 def judged_evidence(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what a tool's metadata list under `evidence`."""
+    """Return the texts in `evidence` of a tool's metadata."""
     listed = metadata.get("evidence")
-    return tuple(str(one) for one in cast("list[Any]", listed)) if isinstance(listed, list | tuple) else ()
+    return tuple(str(quote) for quote in cast("list[Any]", listed)) if isinstance(listed, list | tuple) else ()
 
 
 def usage_in(result: Any) -> Mapping[str, Any] | None:
-    """Return what a node's result says that models used, `metadata.usage`; `None` where it says nothing."""
+    """Return the usage of models in a node's result, `metadata.usage`; `None` where it has none."""
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
     usage = _metadata(facts).get("usage")
     return cast("Mapping[str, Any]", usage) if isinstance(usage, Mapping) else None
@@ -145,13 +145,13 @@ def _number(value: Any) -> float | None:
 
 
 def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known and len(known) == len(values) else None
+    numbers = [value for value in values if value is not None]
+    return sum(numbers) if numbers and len(numbers) == len(values) else None
 
 
 def _metadata(facts: dict[str, Any]) -> dict[str, Any]:
-    found = facts.get("metadata")
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    metadata = facts.get("metadata")
+    return cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
 
 
 def efficiency(estimated: float | None, actual: float) -> float:
@@ -204,12 +204,12 @@ def failure_feedback(
 
 
 def _measured(score: float | None) -> dict[str, float]:
-    """Return the quality that somebody judged, apart from the contract's guess; nothing where nobody did."""
+    """Return the judged quality, as opposed to the contract's guess; empty where nothing was judged."""
     return {} if score is None else {"measured_quality": score}
 
 
 def replan_suggestion(node_id: str, feedback: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what a planner should look at again in view of a node's feedback, if anything."""
+    """Return the suggestion for a planner that follows from a node's feedback, if any."""
     if "error_type" in feedback:
         return _failure_suggestion(node_id, feedback)
     if feedback["execution_quality"] >= REPLAN_BELOW and len(feedback["replan_indicators"]) < 2:
@@ -219,12 +219,12 @@ def replan_suggestion(node_id: str, feedback: dict[str, Any]) -> dict[str, Any] 
 
 
 def is_replannable(failure: Failure) -> bool:
-    """Tell whether another plan, or another try, may help."""
+    """Return whether another plan, or another attempt, may help."""
     return failure.error_type in REPLANNABLE_TYPES or "timeout" in failure.message.lower()
 
 
 def suggested_changes(failure: Failure) -> list[str]:
-    """Return what to change after a failure, from the words in the error's type and text."""
+    """Return the changes to make after a failure, from the words in the error's type and text."""
     words = f"{failure.error_type} {failure.message}".lower()
     if "timeout" in words:
         return ["increase_timeout", "break_into_smaller_tasks"]
@@ -248,12 +248,12 @@ def _failure_suggestion(node_id: str, feedback: dict[str, Any]) -> dict[str, Any
 
 def _indicators(result: Any, score: float) -> list[str]:
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
-    found = {
+    indicators = {
         "low_quality_output": score < LOW_QUALITY,
         "execution_error": bool(facts.get("error")),
         "performance_issue": bool(facts.get("timeout")),
     }
-    return [name for name, present in found.items() if present]
+    return [name for name, present in indicators.items() if present]
 
 
 def _optimizations(result: NodeResult, estimated: float | None) -> list[str]:

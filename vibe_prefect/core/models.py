@@ -1,6 +1,6 @@
 """Plans: the vibe, the nodes and their execution policy.
 
-The classes take what the reference's own `WorkflowPlan.model_dump_json()` writes. They hold values and check the
+The classes take the output of the reference's own `WorkflowPlan.model_dump_json()`. They hold values and check the
 shape of single fields; whether the nodes fit together is checked in one place, `vibe_prefect.plan.graph`.
 """
 
@@ -16,7 +16,7 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Vibe(BaseModel):
-    """What somebody wants, in their words."""
+    """A wish for content, in the words of the person who has it."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -24,7 +24,7 @@ class Vibe(BaseModel):
     """The wish itself."""
 
     style: str | None = None
-    """How it should feel, such as `dark, atmospheric`."""
+    """Style of the result, such as `dark, atmospheric`."""
 
     constraints: list[str] = Field(default_factory=list[str])
     """Requirements, such as `under 60 seconds`."""
@@ -47,12 +47,12 @@ class WorkflowNodeType(StrEnum):
 
 
 class NodePolicy(BaseModel):
-    """How a node is executed. A field left out is inherited: from the plan, then from the node type's defaults."""
+    """Execution policy of a node. A field left out is inherited: from the plan, then from the node type's defaults."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     retries: Annotated[int, Field(ge=0, le=50)] | None = None
-    """How many more times a failing node is tried. Default: 0."""
+    """Number of further attempts at a failing node. Default: 0."""
 
     retry_delay: Seconds | None = None
     """Seconds before the first retry. Default: 1."""
@@ -61,7 +61,7 @@ class NodePolicy(BaseModel):
     """Factor from one retry delay to the next; no delay exceeds 600 s. Default: 2."""
 
     retry_jitter: Annotated[float, Field(ge=0, le=1)] | None = None
-    """How far a delay may stray, as a part of it, so that many nodes do not retry at once. Default: 0.3."""
+    """Largest random deviation of a delay, as a part of it, so that many nodes do not retry at once. Default: 0.3."""
 
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Seconds that one attempt may take. Default: no limit."""
@@ -104,10 +104,10 @@ class WorkflowNode(BaseModel):
     """Nodes that start once this node itself has completed."""
 
     estimated_duration: Seconds | None = None
-    """How long it is expected to take, in seconds."""
+    """Expected duration, in seconds."""
 
     policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
-    """How it is executed, where that differs from the plan's policy."""
+    """Execution policy of the node, where it differs from the plan's."""
 
 
 class WorkflowPlan(BaseModel):
@@ -125,10 +125,10 @@ class WorkflowPlan(BaseModel):
     """The top of the tree, in the author's order."""
 
     estimated_total_duration: Seconds | None = None
-    """How long the whole plan is expected to take, in seconds."""
+    """Expected duration of the whole plan, in seconds."""
 
     created_at: str | None = None
-    """When it was made, ISO 8601."""
+    """Time of its creation, ISO 8601."""
 
     policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
-    """How its nodes are executed, unless a node says otherwise."""
+    """Execution policy of its nodes, unless a node has its own."""

@@ -1,4 +1,4 @@
-"""What a node made, as far as a report shows it: its files, and its output as text."""
+"""Outputs of a node as a report shows them: its files, and its output as text."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_FILES = 200
 """Files of one node that a report names."""
 
 MAX_VISITED = 20_000
-"""Values of one output that are looked at for files."""
+"""Values of one output that are searched for files."""
 
 MAX_DEPTH = 32
-"""Levels of one output that are looked at."""
+"""Levels of one output that are searched."""
 
 FILE_KEYS = ("path", "mime", "sha256", "bytes")
-"""What a reference to a file holds, see `vibe_prefect.tools.workspace.FileRef`."""
+"""Keys of a reference to a file, see `vibe_prefect.tools.workspace.FileRef`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +46,30 @@ def output_files(output: Any, *, everywhere: bool = False) -> tuple[OutputFile, 
 
     Args:
         output: JSON data; a reference is a mapping with `path`, `mime`, `sha256` and `bytes`, at any place in it.
-        everywhere: Whether all of the output is looked at, however large it is, rather than what a report shows.
+        everywhere: Whether all of the output is searched, however large it is, rather than the part for a report.
     """
     most, visited, depth = (sys.maxsize,) * 3 if everywhere else (MAX_FILES, MAX_VISITED, MAX_DEPTH)
-    found: dict[OutputFile, None] = {}
+    files: dict[OutputFile, None] = {}
     for mapping in _mappings(output, visited, depth):
         file = _file(mapping)
         if file is not None:
-            found[file] = None
-        if len(found) == most:
+            files[file] = None
+        if len(files) == most:
             break
-    return tuple(found)
+    return tuple(files)
 
 
 def bytes_of(output: Any) -> int | None:
     """Return the bytes of the files that an output refers to, each path once; `None` where a size is unknown."""
     sizes = {file.path: file.bytes for file in output_files(output)}
-    known = [size for size in sizes.values() if size is not None]
-    return sum(known) if len(known) == len(sizes) else None
+    known_sizes = [size for size in sizes.values() if size is not None]
+    return sum(known_sizes) if len(known_sizes) == len(sizes) else None
 
 
 def preview_of(output: Any) -> str | None:
     """Return an output as text, cut; `None` when there is nothing to read.
 
-    Of an output with a `text`, that is what people read; of references to files, the files tell all.
+    An output with a `text` gives that text; references to files give nothing, since reports list the files.
     """
     if output is None or _only_files(output):
         return None
@@ -79,13 +79,15 @@ def preview_of(output: Any) -> str | None:
 
 def cut(text: str, most: int) -> str:
     """Return well-formed text, cut to that many characters, with a note of what was cut."""
-    kept = text[:most].encode("utf-8", "replace").decode()
+    beginning = text[:most].encode("utf-8", "replace").decode()
     missing = len(text) - most
-    return kept if missing <= 0 else f"{kept}\n[... {missing:,} more character{'s' if missing != 1 else ''} cut]"
+    return (
+        beginning if missing <= 0 else f"{beginning}\n[... {missing:,} more character{'s' if missing != 1 else ''} cut]"
+    )
 
 
 def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """Return JSON data with every text cut, and nothing below a depth: what others wrote, small enough to travel."""
+    """Return JSON data with every text cut, and nothing below a depth, so that data from others fit into an event."""
     if isinstance(value, str):
         return cut(value, MAX_PREVIEW)
     if isinstance(value, Mapping):
@@ -113,7 +115,7 @@ def _text(output: Any) -> str:
 
 
 def _mappings(output: Any, visited: int, depth: int) -> Iterator[Mapping[str, Any]]:
-    """Yield the mappings in an output in order, among so many values and down to so many levels."""
+    """Yield the mappings in an output in order, among the first `visited` values and down to `depth` levels."""
     stack: list[tuple[Any, int]] = [(output, depth)]
     for _ in range(visited):
         if not stack:
@@ -135,7 +137,7 @@ def _file(mapping: Mapping[str, Any]) -> OutputFile | None:
     path, mime, sha256, size = (mapping[key] for key in FILE_KEYS)
     if not isinstance(path, str) or not isinstance(mime, str):
         return None
-    known = isinstance(size, int) and not isinstance(size, bool)
+    has_size = isinstance(size, int) and not isinstance(size, bool)
     return OutputFile(
-        cut(path, 1_000), cut(mime, 100), sha256 if isinstance(sha256, str) else None, size if known else None
+        cut(path, 1_000), cut(mime, 100), sha256 if isinstance(sha256, str) else None, size if has_size else None
     )

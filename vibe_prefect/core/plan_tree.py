@@ -1,6 +1,6 @@
-"""Walks over a plan's tree and over its data: nodes before their children, siblings as written.
+"""Walks over a plan's tree and over its data: nodes before their children, siblings in the author's order.
 
-Depth costs no stack. What lies below a node is read only after the node was taken, so a walk can stop at a limit.
+Depth costs no stack. Children are read only after their parent was taken, so a walk can stop at a limit.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, cast
 from vibe_prefect.core.models import WorkflowNode
 
 DataPath = tuple[str | int, ...]
-"""A place in a plan's data: keys and list indices from the top."""
+"""Path in a plan's data: keys and list indices from the top."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeNode:
-    """A node with its place in the tree; the structure of its plan need not hold."""
+    """A node with its position in the tree; the plan's structure may be invalid."""
 
     node: WorkflowNode
     """The node as written."""
@@ -41,15 +41,15 @@ def tree_nodes(roots: Sequence[WorkflowNode]) -> Iterator[TreeNode]:
     """Yield the nodes of a tree in plan order."""
     stack = [TreeNode(node, None, 1, ("root_nodes", index)) for index, node in reversed(list(enumerate(roots)))]
     while stack:
-        place = stack.pop()
-        yield place
-        parent, depth, path = place.node.id, place.depth + 1, (*place.path, "children")
-        for index, child in reversed(list(enumerate(place.node.children))):
+        item = stack.pop()
+        yield item
+        parent, depth, path = item.node.id, item.depth + 1, (*item.path, "children")
+        for index, child in reversed(list(enumerate(item.node.children))):
             stack.append(TreeNode(child, parent, depth, (*path, index)))
 
 
 def data_nodes(data: Mapping[str, Any]) -> Iterator[tuple[DataPath, Any]]:
-    """Yield what stands in the places of nodes in a plan's data, in plan order, with its path; it may be no node."""
+    """Yield the data of the nodes in a plan's data, in plan order, with their paths; they may be invalid."""
     stack = _data_below(data, (), "root_nodes")
     while stack:
         path, value = stack.pop()
@@ -58,12 +58,12 @@ def data_nodes(data: Mapping[str, Any]) -> Iterator[tuple[DataPath, Any]]:
 
 
 def _data_below(value: Any, path: DataPath, field: str) -> list[tuple[DataPath, Any]]:
-    """Return what stands in the places of nodes right below a plan or a node, the last first."""
+    """Return the data of the nodes right below a plan or a node, the last first."""
     below: object = cast("Mapping[str, Any]", value).get(field) if isinstance(value, Mapping) else None
     nodes = cast("list[Any]", below) if isinstance(below, list) else []
     return [((*path, field, index), node) for index, node in reversed(list(enumerate(nodes)))]
 
 
 def dotted(path: DataPath) -> str:
-    """Return a path as people write it, such as `root_nodes[0].children[2]`."""
+    """Write a path for people, such as `root_nodes[0].children[2]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")

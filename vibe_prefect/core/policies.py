@@ -1,4 +1,4 @@
-"""How nodes are executed: the policies of tool, node type, plan and node, resolved into one."""
+"""Execution policies of nodes: those of tool, node type, plan and node, resolved into one."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any, Literal
 from vibe_prefect.core.models import NodePolicy
 
 MAX_RETRY_DELAY = 600.0
-"""Seconds that no delay before a retry exceeds."""
+"""Longest delay before a retry, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPolicy:
-    """How a node is executed, all layers resolved."""
+    """Execution policy of a node, all layers resolved."""
 
     retries: int = 0
-    """How many more times a failing node is tried."""
+    """Number of further attempts at a failing node."""
 
     retry_delays: tuple[float, ...] = ()
     """Seconds before each retry."""
 
     retry_jitter: float = 0.0
-    """How far a delay may stray, as a part of it."""
+    """Largest random deviation of a delay, as a part of it."""
 
     timeout: float | None = None
     """Seconds that one attempt may take."""
@@ -38,7 +38,7 @@ class ExecutionPolicy:
 
 
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
-    """Return the policy that the layers make together, a later layer before an earlier one."""
+    """Merge the layers into one policy; a later layer overrides an earlier one."""
     merged: dict[str, Any] = {}
     for layer in layers:
         merged |= {name: value for name, value in layer if value is not None}

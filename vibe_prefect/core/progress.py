@@ -1,4 +1,4 @@
-"""The contract's progress events, made from what the engine reports."""
+"""The contract's progress events, made from the engine's notifications."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, n
 logger = logging.getLogger(__name__)
 
 PREVIEW_LENGTH = 100
-"""How many characters of a result an event shows."""
+"""Number of characters of a result in an event."""
 
 
 class ProgressEventType(StrEnum):
@@ -40,7 +40,7 @@ class ProgressEvent:
     """Kind of event."""
 
     node_id: str | None = None
-    """To which node; `None` for the run and its groups."""
+    """Id of the node; `None` for the run and its groups."""
 
     progress_percent: float = 0.0
     """Finished nodes of all nodes, 0 to 100; never goes back within a run."""
@@ -52,7 +52,7 @@ class ProgressEvent:
     """Facts that belong to the kind of event."""
 
     timestamp: str = field(default_factory=now_iso)
-    """When, ISO 8601."""
+    """Time of the step, ISO 8601."""
 
 
 ProgressCallback = Callable[[ProgressEvent], object]
@@ -68,7 +68,7 @@ class RunObserver:
         """A node begins its work."""
 
     def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
-        """A node's work has come further: to a part of it, 0 to 1, where that can be told."""
+        """A node has made progress: to a fraction of its work, 0 to 1, where that is known."""
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node has completed, failed or been skipped."""
@@ -84,7 +84,7 @@ class RunObserver:
 
 
 def notify(observers: Iterable[RunObserver], call: Callable[[RunObserver], object]) -> None:
-    """Call each observer; what one of them raises is logged, and hurts neither the run nor the others.
+    """Call each observer; an error in one of them is logged, and hurts neither the run nor the others.
 
     Args:
         observers: The observers, in order.
@@ -141,7 +141,7 @@ class ProgressReporter(RunObserver):
 
     @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Send `group_completed` when the node is the last of a group that has begun; the percentage has it already."""
+        """Send `group_completed` when the node is the last of a group that has begun; the percentage includes it."""
         self._close_group(node)
 
     def run_finished(self, result: ExecutionResult) -> None:

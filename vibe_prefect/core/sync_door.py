@@ -1,4 +1,4 @@
-"""From plain code into a coroutine and back, also where an event loop runs already, as in a notebook."""
+"""Calls of coroutines from plain code, also where an event loop runs already, as in a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def run_to_end(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine to its end, and return what it returns.
+    """Run a coroutine to its end, and return its result.
 
     Within a running event loop it gets a thread and an event loop of its own, and the running one stands still until
     it has ended. A `KeyboardInterrupt` meanwhile cancels it first.

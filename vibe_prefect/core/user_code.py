@@ -1,4 +1,4 @@
-"""The border to code that is not ours: tools, handlers, callbacks. Whatever it raises stays an error of its own.
+"""The border to user code, such as tools, handlers and callbacks: anything that it raises becomes an ordinary error.
 
 A `SystemExit` that reached the event loop would end the whole process, and a thread that never returns would keep it
 alive. Here the first becomes an ordinary error, and blocking code runs in daemon threads.
@@ -24,13 +24,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_THREADS = 64
-"""Blocking calls at once within one event loop. Abandoned ones do not count: they may never return."""
+"""Largest number of blocking calls at once in an event loop. Abandoned ones do not count: they may never return."""
 
 EXIT_SECONDS = 10.0
-"""Seconds that a deployed run's process has after its main thread has ended, for threads of tools that go on."""
+"""Seconds that a deployed run's process has after its main thread has ended, for threads of tools still at work."""
 
 _in_user_code: contextvars.ContextVar[bool] = contextvars.ContextVar("vibe_prefect_in_user_code", default=False)
-"""Whether the code at work is not ours: the asyncio tasks that it starts are guarded."""
+"""Whether user code is at work: the asyncio tasks that it starts are guarded."""
 
 _slots: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
@@ -64,11 +64,11 @@ def contained() -> Generator[None]:
 
 @contextmanager
 def isolated(logger: logging.Logger, what: str) -> Generator[None]:
-    """Log whatever the code in the block raises, real signals apart, and go on.
+    """Log errors of the code in the block instead of raising them; real signals pass.
 
     Args:
         logger: Where to log it.
-        what: What happened, for the log line, such as `The progress callback raised`.
+        what: The event, for the log line, such as `The progress callback raised`.
     """
     try:
         with contained():
@@ -138,7 +138,7 @@ def end_with_main_thread() -> None:
 
 
 class _GuardedTasks:
-    """Makes the tasks of an event loop: a `SystemExit` in one that user code starts would end the loop at once."""
+    """Makes the tasks of an event loop: a `SystemExit` in a task of user code would end the loop at once."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._usual = loop.get_task_factory() or _plain_task
@@ -173,8 +173,8 @@ class _Guarded(Coroutine[Any, Any, T]):
         """Raise an error where the coroutine waits."""
         try:
             return self._coroutine.throw(*error)
-        except (SystemExit, GeneratorExit) as left:
-            raise UserExitError(type(left).__name__, str(left)) from left
+        except (SystemExit, GeneratorExit) as exit_error:
+            raise UserExitError(type(exit_error).__name__, str(exit_error)) from exit_error
 
     def close(self) -> None:
         """Throw the coroutine away."""
@@ -190,7 +190,7 @@ class _Guarded(Coroutine[Any, Any, T]):
 def _outcome(
     context: contextvars.Context, function: Callable[..., Any], args: tuple[Any, ...]
 ) -> tuple[Any, Exception | None]:
-    """Return what a function returned, or what it raised; no signal reaches a thread, so nothing else can escape."""
+    """Return a function's result, or its error; no signal reaches a thread, so nothing else can escape."""
     try:
         return context.run(function, *args), None
     except Exception as error:  # noqa: BLE001 - it is raised where the caller waits
@@ -214,7 +214,7 @@ def _current_task() -> asyncio.Task[Any] | None:
 
 
 def _is_signal(error: BaseException, task: asyncio.Task[Any] | None) -> bool:
-    """Tell whether a BaseException is meant for the run and not for the code that happened to be at work."""
+    """Return whether a BaseException is meant for the run and not for the code that happened to be at work."""
     if isinstance(error, BaseExceptionGroup):
         parts = cast("BaseExceptionGroup[BaseException]", error).exceptions
         return any(_is_signal(part, task) for part in parts if not isinstance(part, Exception))

@@ -1,1 +1,1 @@
-"""The Prefect layer: the flow, its tasks, and what keeps and paces them."""
+"""The Prefect layer: the flow and its tasks, records, publishers, past runs and deployments."""

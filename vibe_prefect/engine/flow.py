@@ -68,24 +68,24 @@ class RunHandle:
     """Name of the flow run."""
 
     output_root: Path
-    """Folder that its files go to."""
+    """Folder for its files."""
 
     task_runs: int = 0
-    """How many task runs Prefect was given."""
+    """Number of task runs that Prefect was given."""
 
     recorded: int | None = None
-    """How many of them the server had on record at last; `None` when nobody waited for it, or it could not be asked."""
+    """Number of them that the server had on record at the end; `None` where nobody waited, or it did not answer."""
 
     result: ExecutionResult | None = None
     """The result; `None` until every node has ended."""
 
     reported: bool = True
-    """Whether Prefect could be told how the run ended."""
+    """Whether Prefect received the end of the run."""
 
 
 @dataclass
 class LocalRun:
-    """A call of the flow in this process: what no parameter can hold goes in, and the run itself comes out."""
+    """A call of the flow in this process: inputs that no parameter can hold, and the run as output."""
 
     compiled: CompiledPlan
     """The plan, compiled."""
@@ -103,10 +103,10 @@ class LocalRun:
     """Receivers of each step."""
 
     storage: str | Path | None = None
-    """Where records are kept; see `open_store`."""
+    """Storage of the records; see `open_store`."""
 
     seeds: Sequence[Seed] = ()
-    """What an earlier run completed, by a checkpoint: kept where the plan still asks for it."""
+    """Imported records, from a checkpoint: reused where the plan still asks for them."""
 
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
@@ -115,10 +115,10 @@ class LocalRun:
     """The run; `None` until the flow run has begun."""
 
     ended_at: float | None = None
-    """When every node had ended, by `time.monotonic`; `None` before, and while Prefect may try the whole run again."""
+    """End of the last node, by `time.monotonic`; `None` before, and while Prefect may try the whole run again."""
 
     ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set at that time."""
+    """Event that is set at that time."""
 
     def end(self, result: ExecutionResult) -> None:
         """Note that every node has ended, and that Prefect will not try the whole run again."""
@@ -138,7 +138,7 @@ class LocalRun:
 
 
 PLAN_TAG = "plan:"
-"""What comes before the plan's id in the tag of its runs."""
+"""Prefix of the tag of a plan's runs, before the plan's id."""
 
 _current: ContextVar[LocalRun | None] = ContextVar("vibe_prefect_local_run", default=None)
 
@@ -161,9 +161,9 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
 
     When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the result.
     """
-    given = {name: value for name, value in locals().items() if name != PLAN}
+    arguments = {name: value for name, value in locals().items() if name != PLAN}
     try:
-        options = RunOptions().replaced(given)
+        options = RunOptions().replaced(arguments)
         run = _current.get()
         if run is None:
             run, options = await _bounded(plan, options)
@@ -179,7 +179,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
 
 
 def _failed(error: Exception, message: str) -> State[Any]:
-    """Return a Failed state: the reader needs the message, not our traceback.
+    """Build a Failed state: the reader needs the message, not this package's traceback.
 
     Raises:
         Exception: The error, where Prefect is to run the flow again, which it does only for what is raised.
@@ -211,7 +211,8 @@ run_plan = PlanFlow(
     on_cancellation=[announce_end_by_hook],
 )
 run_plan.storage = _storage
-"""Not by a decorator: a served flow is pickled, and its function is only found by name where that is the function's."""
+"""Storage of the current call. The flow is not made by a decorator: a served flow is pickled, and its function is only
+found by name where the name is the function's own."""
 
 
 async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
@@ -227,10 +228,10 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
     await _name_after_plan(client, flow_run, plan_id)
     await check_ready(client, run.compiled, run.tools)
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
-    first = (await with_root(client, earlier)).first or earlier
-    namespace = record_namespace(first.id, plan_id, shared=options.reuse == "plan")
+    root = (await with_root(client, earlier)).first or earlier
+    namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
-    workspace = _workspace(options, plan_id, first)
+    workspace = _workspace(options, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
     outlets = Outlets(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
@@ -274,7 +275,7 @@ def _retries_left(flow_run: FlowRun) -> bool:
 
 
 async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
-    """Tag a run with its plan's id, and put that before the name that Prefect chose for one that was created elsewhere.
+    """Tag a run with its plan's id, and put the id before the name that Prefect chose for a run created elsewhere.
 
     The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it. Tags that
     are set around the flow's call would be those of its tasks too, each of which then asks for a limit's slot.
@@ -286,15 +287,15 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
 
 
 async def _budget(run: LocalRun, options: RunOptions, records: Records, name: str) -> Budget | None:
-    """Return the run's limits, less what the nodes that it keeps have cost."""
+    """Return the run's budget, less the cost of reused nodes."""
     if not options.is_limited:
         return None
     return options.budget(await records.spent(run.compiled.nodes.values()), name)
 
 
-def _workspace(options: RunOptions, plan_id: str, first: PastRun) -> Workspace:
-    """Return the run's folders. The one for output stays the same for all runs of a resume chain."""
-    output = run_folder(options.output, plan_id, first if options.reuse == "run" else None)
+def _workspace(options: RunOptions, plan_id: str, root: PastRun) -> Workspace:
+    """Return the run's folders. The output folder stays the same for all runs of a resume chain."""
+    output = run_folder(options.output, plan_id, root if options.reuse == "run" else None)
     return Workspace(Path(options.input_root).resolve(), output)
 
 
@@ -306,7 +307,7 @@ def _folders(roots: OperatorRoots, options: RunOptions) -> dict[str, str]:
 async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOptions]:
     """Return the run and its options, of a deployed run within the operator's folders.
 
-    What was looked up takes its place among the run's parameters, for a resume and for whoever looks for its files.
+    Values that were looked up are written into the run's parameters, for a resume and for readers of its files.
     """
     context = FlowRunContext.get()
     assert context is not None
@@ -315,21 +316,21 @@ async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOpti
         asyncio.get_running_loop().set_default_executor(DaemonExecutor())
         end_with_main_thread()
     roots = operator_roots(flow_run)
-    found: dict[str, Any] = _folders(roots, options) if roots else {}
-    options = options.replaced(found)
+    resolved: dict[str, Any] = _folders(roots, options) if roots else {}
+    options = options.replaced(resolved)
     simulate = Simulate.ALL if options.simulate else Simulate.NEVER
     settings = load_settings()
     tools = configured_registry(settings)
-    whole = partial(whole_error, tools=tools, simulate=simulate)
+    with_all_problems = partial(whole_error, tools=tools, simulate=simulate)
     try:
-        given = await given_plan(plan, client, roots, whole)
+        plan_input = await given_plan(plan, client, roots, with_all_problems)
     except PlanError as error:
-        raise whole(error) from None
-    if given.origin is not None:
-        get_run_logger().info("The plan %r is from %s", given.plan.id, given.origin)
-        found["plan"] = await plan_parameter(given.plan, await open_store(None), client)
-    if any(flow_run.parameters.get(name) != value for name, value in found.items()):
-        flow_run.parameters = {**flow_run.parameters, **found}
+        raise with_all_problems(error) from None
+    if plan_input.origin is not None:
+        get_run_logger().info("The plan %r is from %s", plan_input.plan.id, plan_input.origin)
+        resolved["plan"] = await plan_parameter(plan_input.plan, await open_store(None), client)
+    if any(flow_run.parameters.get(name) != value for name, value in resolved.items()):
+        flow_run.parameters = {**flow_run.parameters, **resolved}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
-    compiled = compile_plan(given.plan, tools=tools, simulate=simulate, source=given.source)
+    compiled = compile_plan(plan_input.plan, tools=tools, simulate=simulate, source=plan_input.source)
     return LocalRun(compiled, tools, settings), options

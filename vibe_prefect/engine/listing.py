@@ -1,4 +1,4 @@
-"""Lists that the Prefect server answers in pages, and which flow runs are runs of plans."""
+"""Lists that the Prefect server answers in pages, and the filter for runs of plans."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ OUR_FLOW = FlowFilter(name=FlowFilterName(any_=[FLOW_NAME]))
 """The flow that runs plans."""
 
 PAGE = 200
-"""How many items one answer of the server holds at most."""
+"""Largest number of items in one answer of the server."""
 
 RUNS_PAGE = 50
-"""Likewise for flow runs: each carries its whole plan."""
+"""Largest number of flow runs in one answer: each carries its whole plan."""
 
 Item = TypeVar("Item")
 
@@ -32,17 +32,17 @@ async def paged(
     """Yield the items of a list that the server answers in pages.
 
     Args:
-        read: Asks the server, for how many items at most and from which one on.
-        page: How many items it is asked for at once.
-        limit: How many items at most; `None` for all.
+        read: Asks the server: takes the largest number of items and the offset of the first.
+        page: Largest number of items to ask for at once.
+        limit: Largest number of items; `None` for all.
     """
     offset = 0
     while limit is None or offset < limit:
-        wanted = page if limit is None else min(page, limit - offset)
-        items = await read(wanted, offset)
+        size = page if limit is None else min(page, limit - offset)
+        items = await read(size, offset)
         for item in items:
             yield item
-        if len(items) < wanted:
+        if len(items) < size:
             return
         offset += len(items)
 
@@ -50,19 +50,19 @@ async def paged(
 async def plan_runs(
     client: PrefectClient, which: FlowRunFilter | None = None, *, limit: int | None = None
 ) -> AsyncGenerator[PastRun]:
-    """Yield runs of plans, newest first; nobody has looked for their roots.
+    """Yield runs of plans, newest first, without their roots.
 
     Args:
         client: The server's client.
-        which: Which of them; all by default.
-        limit: How many at most; `None` for all.
+        which: Filter for them; all by default.
+        limit: Largest number of runs; `None` for all.
     """
     pages = paged(
-        lambda wanted, offset: client.read_flow_runs(
+        lambda size, offset: client.read_flow_runs(
             flow_filter=OUR_FLOW,
             flow_run_filter=which,
             sort=FlowRunSort.START_TIME_DESC,
-            limit=wanted,
+            limit=size,
             offset=offset,
         ),
         page=RUNS_PAGE,

@@ -6,4 +6,4 @@ SKIPPED = "Skipped"
 """Name of the state in which Prefect shows a node that was skipped."""
 
 CANCELLED = "Cancelled"
-"""Name of the state in which it shows one that was stopped, or that its run did not get to."""
+"""Name of the state in which it shows a node that was stopped, or that its run did not get to."""

@@ -1,4 +1,4 @@
-"""A run as the Prefect server has it on record, with typed parameters and all that follows from them."""
+"""A run as the Prefect server has it on record, with typed parameters and all that derives from them."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ _STATUSES = {
 
 @dataclass(frozen=True)
 class PlanOutline:
-    """What lists need of a plan, without its texts."""
+    """Outline of a plan for lists, without its texts."""
 
     plan_id: str | None
     """The plan's id; `None` where it is damaged."""
 
     nodes: frozenset[str] | None
-    """Ids of its nodes; `None` where they are damaged, or in a file that nobody has read."""
+    """Ids of its nodes; `None` where they are damaged, or in a file that was not read."""
 
     kept: KeptPlan | None = None
-    """The reference to it, where it is kept beside the records."""
+    """The reference to a plan beside the records; `None` for a plan elsewhere."""
 
     @classmethod
     def of(cls, value: object) -> PlanOutline:
         """Return the outline of a parameter `plan`, without checking it."""
         if isinstance(value, PlanOutline):
             return value
-        if kept := kept_plan(value):
-            return cls(kept.plan_id, None, kept)
+        if reference := kept_plan(value):
+            return cls(reference.plan_id, None, reference)
         if not isinstance(value, dict):
             return cls(None, None)
         plan = cast("dict[str, Any]", value)
@@ -78,23 +78,23 @@ class PlanOutline:
 class RunParameters(BaseModel):
     """Parameters of a run of a plan.
 
-    Anybody may start a run with anything, so a value of another type counts as one that was not given.
+    Anybody may start a run with anything, so a value of another type counts as missing.
     """
 
     model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
 
     plan: Any = None
-    """The plan's data, a reference to a kept plan, or the name or path that the run was started with; see
+    """The plan's data, a reference to a plan beside the records, or the name or path that the run was given; see
     `PastRun.plan`."""
 
     resume_from: str | None = None
     """Name or id of the run that it resumes."""
 
     reuse: Literal["run", "plan"] = "run"
-    """Whose records it may reuse; `plan` for those of all runs of the plan."""
+    """Records that it may reuse: `run` for those of its resume chain, `plan` for those of all runs of the plan."""
 
     concurrency: int | None = None
-    """How many nodes may run at once; `None` for no limit, or where it is not given."""
+    """Largest number of nodes at once; `None` for no limit, or where it is not given."""
 
     simulate: bool = False
     """Whether every node is simulated."""
@@ -103,7 +103,7 @@ class RunParameters(BaseModel):
     """The folder that tools may read from; `None` for that of the settings."""
 
     output: str | None = None
-    """The folder for what runs make; `None` for that of the settings."""
+    """The folder for the outputs of runs; `None` for that of the settings."""
 
     budget_usd: float | None = None
     """US dollars that it may spend; `None` for no limit."""
@@ -132,7 +132,7 @@ class PastRun:
     """Name of the flow run."""
 
     parameters: RunParameters
-    """What it was started with."""
+    """Parameters that it was started with."""
 
     state: str
     """Prefect's name of its state, such as `Completed`."""
@@ -141,37 +141,36 @@ class PastRun:
     """Type of its state."""
 
     message: str | None
-    """What the state says besides."""
+    """Message of its state."""
 
     created: datetime
-    """When it was created; a schedule creates the runs of many days at once."""
+    """Time of its creation; a schedule creates the runs of many days at once."""
 
     due: datetime
-    """When it was to start."""
+    """Planned start."""
 
     started: datetime | None
-    """When it began; `None` before."""
+    """Start; `None` before."""
 
     ended: datetime | None
-    """When it ended; `None` before."""
+    """End; `None` before."""
 
     seconds: float
-    """How long it has run, over all tries."""
+    """Seconds that it has run, over all tries."""
 
     bounded: bool
     """Whether somebody else than the operator may have chosen its parameters: it has a deployment, or another flow
     around it."""
 
     root: PastRun | None = None
-    """The first run of its resume chain; `None` where it resumes none, where that run is unknown, or where nobody has
-    looked."""
+    """The first run of its resume chain; `None` where it resumes none, or where that run is unknown or not read."""
 
     root_id: UUID | None = None
     """The id of that run, also where only that is known."""
 
     @classmethod
     def of(cls, flow_run: FlowRun) -> PastRun:
-        """Return what a flow run tells, whatever its parameters hold; nobody has looked for its root."""
+        """Read a flow run, whatever its parameters hold, without its root."""
         state = flow_run.state
         created = flow_run.created or flow_run.expected_start_time or datetime.now(UTC)
         return cls(
@@ -211,7 +210,7 @@ class PastRun:
 
     @property
     def last_active(self) -> datetime:
-        """When anything was last known of it."""
+        """Latest known time of its life: its end, its start or its creation."""
         return self.ended or self.started or self.created
 
     @property
@@ -231,7 +230,7 @@ class PastRun:
 
     @property
     def plan_id(self) -> str | None:
-        """The id of its plan; `None` where it is unknown. Whoever started the run may have chosen anything."""
+        """The id of its plan; `None` where it is unknown. It is not checked: a caller may have chosen any text."""
         return self.outline.plan_id
 
     @cached_property
@@ -261,7 +260,7 @@ class PastRun:
 
     @property
     def record_namespace(self) -> str:
-        """Namespace of its records; where its resume chain is broken, as much as can be told."""
+        """Namespace of its records; where its resume chain is broken, by the oldest known id of the chain."""
         plan_id = self.plan_id
         shared = self.shares and plan_id is not None and ID_FORM.fullmatch(plan_id) is not None  # it is part of a path
         return record_namespace(self.root_id or self.id, plan_id or "", shared=shared)
@@ -273,9 +272,9 @@ class PastRun:
 
     @property
     def output(self) -> str | None:
-        """The folder below which its own lies.
+        """The folder that contains its own output folder.
 
-        `None` where it is bounded and names one that is not within the operator's: its content may not be the run's.
+        `None` where it is bounded and names a folder outside the operator's: the content may not be the run's.
         """
         output, roots = self.named_output, self.roots
         try:
@@ -285,24 +284,24 @@ class PastRun:
 
     @property
     def named_output(self) -> str:
-        """The folder that it names for its output, whether it may or not."""
+        """The folder that it names for its output, allowed or not."""
         return self.parameters.output or load_settings().output
 
     @property
     def output_name(self) -> str:
-        """Name of the output folder of the chain that this run is the first of: sorted by time, and the chain's own."""
+        """Name of the output folder of the resume chain that begins with this run: sorts by time, and is unique."""
         # By the end of the id: ids that Prefect makes within a minute begin alike.
         return f"{self.due:%Y-%m-%dT%H%M%S}-{self.id.hex[-8:]}"
 
     @property
     def output_root(self) -> Path:
-        """The folder that its files go to."""
+        """The folder for its files."""
         output = self.output or load_settings().output
         return run_folder(output, self.plan_id or "", None if self.shares else self.first or self)
 
     @property
     def identity(self) -> RunIdentity:
-        """What its report calls it."""
+        """Identity of the run in its report."""
         return RunIdentity(
             run_id=str(self.id),
             run_name=self.name,
@@ -314,20 +313,20 @@ class PastRun:
         )
 
     def owns(self, folder: str) -> bool:
-        """Tell whether a folder is named, in the end, as the run's own output folder, perhaps on another machine."""
+        """Return whether a folder is named, in the end, as the run's own output folder, perhaps on another machine."""
         try:
             return Path(folder).is_absolute() and Path(folder).resolve().parts[-2:] == self.output_root.parts[-2:]
         except (OSError, RuntimeError, ValueError):
             return False
 
     async def with_plan(self, store: RecordStore) -> PastRun:
-        """Return this run with the data of its plan, where that is kept beside the records.
+        """Return this run with the data of its plan, also where the plan is a file beside the records.
 
         Args:
-            store: Where its records are.
+            store: The store of its records.
 
         Raises:
-            KeptPlanError: The plan is not there, or something else in its place.
+            KeptPlanError: The plan's file is missing, or its content is another one.
         """
         return self._with_parameter(await recorded_data(self.parameters.plan, store))
 
@@ -351,10 +350,10 @@ class PastRun:
 
 
 def run_folder(output: str | Path, plan_id: str, first: PastRun | None) -> Path:
-    """Return the folder for what a run makes.
+    """Return the folder for the outputs of a run.
 
     Args:
-        output: The folder for what all runs make.
+        output: The folder for the outputs of all runs.
         plan_id: The plan's id.
         first: The first run of its resume chain; `None` for the folder that the runs of the plan share.
     """
@@ -381,7 +380,7 @@ def _structure(plan: WorkflowPlan) -> CompiledPlan:
     graph = build_graph(plan)
     policy, tools = resolve_policy(), ToolRegistry()
     nodes = {
-        id: CompiledNode(place.node, "", Backing.HANDLER, tool_of(place.node, tools), policy, place.dependencies)
-        for id, place in graph.nodes.items()
+        id: CompiledNode(item.node, "", Backing.HANDLER, tool_of(item.node, tools), policy, item.dependencies)
+        for id, item in graph.nodes.items()
     }
     return CompiledPlan(plan, graph, nodes, {})

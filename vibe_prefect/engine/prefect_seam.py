@@ -27,10 +27,10 @@ TRIED = ("3.8", "3.9")
 """The versions of Prefect that the tests run with."""
 
 CACHED = "Cached"
-"""Prefect's name of the state of a task run whose result was there already."""
+"""Prefect's name of the state of a task run with a reused result."""
 
 _RAISED = "Task run encountered an exception "
-"""What Prefect puts before an exception, with its type, in the message of a task run's state."""
+"""Prefix of Prefect's messages about an exception, before its type, in the state of a task run."""
 
 
 def untried_version(version: str = prefect.__version__) -> str | None:
@@ -72,12 +72,12 @@ async def write_block(block: Any, path: str, content: bytes) -> None:
 
 
 class ResolvingFolder(LocalFileSystem):
-    """A folder as a storage block that decides itself which file a path means."""
+    """A folder as a storage block with its own mapping from paths to files."""
 
     _block_type_name = "vibe_prefect folder"
 
     def resolve(self, path: str) -> Path:
-        """Return the file of a path.
+        """Return the file at a path.
 
         Args:
             path: Relative to the folder; empty for the folder itself.
@@ -89,16 +89,16 @@ class ResolvingFolder(LocalFileSystem):
 
 
 class OpenResultStore(ResultStore):
-    """A result store whose ways to look for, read and write a record a subclass may replace.
+    """A result store in which a subclass may replace the search for a record, its reading and its writing.
 
     Prefect calls the private methods alone; the public ones of the same purpose only call these.
     """
 
     async def has_record(self, key: str) -> bool:
-        """Tell whether there is a record that can be used.
+        """Return whether there is a record that can be used.
 
         Args:
-            key: Where it lies in the storage.
+            key: Path of the record in the storage.
         """
         raise NotImplementedError
 
@@ -106,7 +106,7 @@ class OpenResultStore(ResultStore):
         """Return the result in a record.
 
         Args:
-            key: Where it lies in the storage.
+            key: Path of the record in the storage.
         """
         raise NotImplementedError
 
@@ -114,7 +114,7 @@ class OpenResultStore(ResultStore):
         """Write a record, or leave it.
 
         Args:
-            key: Where it lies in the storage.
+            key: Path of the record in the storage.
             result: The result of the task run.
             save: Writes it as Prefect does.
         """
@@ -136,14 +136,14 @@ class OpenResultStore(ResultStore):
 
 
 class OpenTask(Task[..., Any]):
-    """A task that learns which task run a call of it has, before anything else can go wrong with that."""
+    """A task that gets the task run of each of its calls at once, before anything else can go wrong with it."""
 
     def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
-        """Take notice of a new task run: whatever happens from now on, the engine tells the server of it.
+        """Note a new task run: whatever happens from now on, the engine reports it to the server.
 
         Args:
             task_run: The task run.
-            parameters: What the task is called with.
+            parameters: Arguments of the call.
         """
         raise NotImplementedError
 
@@ -160,12 +160,12 @@ class OpenTask(Task[..., Any]):
 
 
 def announce(task_run: TaskRun, state: State[Any], result: object) -> None:
-    """Put a task run that no task engine executed on record, in the one state that it is ever in.
+    """Report a task run that no task engine executed, in its only state.
 
     Args:
         task_run: The task run, made by hand.
         state: Its state.
-        result: What stands for its result: a task that gets it, or waits for it, has an edge from this task run.
+        result: Stands for its result: a task that gets it, or waits for it, has an edge from this task run.
     """
     emit_task_run_state_change_event(task_run, initial_state=None, validated_state=state)
     link_state_to_task_run_result(state, result)
@@ -175,7 +175,7 @@ def raised_text(message: str) -> str:
     """Return the text of an exception, out of the message of the state of a task run that it ended.
 
     Args:
-        message: The message; returned as it is where it tells of no exception.
+        message: The message; returned as it is where it is about no exception.
     """
     if not message.startswith(_RAISED):
         return message
@@ -183,12 +183,12 @@ def raised_text(message: str) -> str:
 
 
 async def fetch_json(client: PrefectClient, path: str, seconds: float) -> Any:
-    """Return what a route answers for which Prefect's client has no call, asked once.
+    """Fetch JSON from a route for which Prefect's client has no call, without retries.
 
     Args:
         client: The client.
         path: The route, below the address of the API.
-        seconds: How long the answer may take.
+        seconds: Time that the answer may take.
 
     Raises:
         httpx.HTTPError: The server did not answer.
@@ -198,7 +198,7 @@ async def fetch_json(client: PrefectClient, path: str, seconds: float) -> Any:
 
 
 def fetch_json_now(client: SyncPrefectClient, path: str) -> Any:
-    """Return what a route answers, asked once, unlike the client's own calls, which are tried six times.
+    """Fetch JSON from a route without retries; the client's own calls are tried six times.
 
     Args:
         client: The client.
@@ -243,7 +243,7 @@ def as_default(context: Any) -> Any:
 
 
 def is_console_handler(handler: logging.Handler) -> bool:
-    """Tell whether a handler of the log writes Prefect's own lines to the terminal.
+    """Return whether a handler of the log writes Prefect's own lines to the terminal.
 
     Args:
         handler: The handler.
@@ -257,7 +257,7 @@ def cron_times(expression: str, after: datetime) -> Iterator[datetime]:
     """Yield the times of a cron expression as Prefect's server works them out; none where no date ever fits.
 
     Args:
-        expression: The expression; one that Prefect's `CronSchedule` accepts.
+        expression: The expression, valid for Prefect's `CronSchedule`.
         after: The time after which they come, without a zone.
     """
     reader: Any = import_module("prefect._vendor.croniter.croniter")

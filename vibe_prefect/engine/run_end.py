@@ -1,4 +1,4 @@
-"""The end of a run: what comes after its last node is bounded, and never replaces its result."""
+"""The end of a run: the time after its last node is bounded, and failures in it never replace the result."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ END_SECONDS = 40.0
 """Seconds from the last node's end until Prefect has the run's report, artifacts and final state."""
 
 SETTLE_SECONDS = 45.0
-"""Seconds from the last node's end until nobody waits any more for a server that takes in no task runs: with the time
-in which the process ends, the end stays within a minute."""
+"""Seconds from the last node's end during which a server that takes in no task runs is waited for: with the time in
+which the process ends, the end stays within a minute."""
 
 LEAST_SETTLE_SECONDS = 5.0
 """Seconds that such a server has in any case."""
@@ -51,7 +51,7 @@ class RunEnd:
         return max(LEAST_SETTLE_SECONDS, SETTLE_SECONDS - (time.monotonic() - (self._run.ended_at or 0.0)))
 
     async def outcome(self, call: Coroutine[Any, Any, State[Any]]) -> ExecutionResult:
-        """Await the call of the flow and return its result, also where Prefect could not be told about it.
+        """Await the call of the flow and return its result, also where Prefect could not be reached for the end.
 
         Raises:
             Exception: The run failed before its nodes had ended, or it could not begin.
@@ -79,8 +79,8 @@ class RunEnd:
         begun = asyncio.create_task(self._run.ended.wait())
         try:
             await asyncio.wait([calling, begun], return_when=asyncio.FIRST_COMPLETED)
-            done, _ = await asyncio.wait([calling], timeout=END_SECONDS)
-            if not done:
+            finished, _ = await asyncio.wait([calling], timeout=END_SECONDS)
+            if not finished:
                 await _give_up(calling)
                 raise _NoAnswerError
             return calling.result()
@@ -104,7 +104,7 @@ async def _give_up(calling: asyncio.Task[State[Any]]) -> None:
 
 
 def _forget(calling: asyncio.Task[State[Any]]) -> None:
-    """Take notice of how a stopped call ended, so that asyncio does not report it."""
+    """Retrieve the exception of a stopped call, so that asyncio does not report it."""
     if not calling.cancelled():
         calling.exception()
 

@@ -41,7 +41,7 @@ _SIMULATED_TEXT = {
 }
 
 ToolCaller = Callable[[str, dict[str, Any]], Awaitable[ToolResult]]
-"""Calls a tool by name with inputs; what it returns was successful."""
+"""Calls a tool by name with inputs; returns a successful result."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class NodeContext:
     """Whether the built-in handler is to simulate instead of work."""
 
     caller: ToolCaller
-    """How `call_tool` reaches a tool; the engine makes each call a task of its own."""
+    """Makes the calls of `call_tool`; the engine makes each call a task of its own."""
 
     key: str = ""
     """The node's content key; empty where nothing was compiled."""
@@ -79,7 +79,7 @@ class NodeContext:
     """Budget of the run; `None` for no limit."""
 
     report_progress: Callable[[float | None, str], None] | None = None
-    """Tells how far the node's work has come; see `ToolContext`."""
+    """Reports the progress of the node's work; see `ToolContext`."""
 
     @property
     def workflow_context(self) -> str:
@@ -94,7 +94,7 @@ class NodeContext:
     @property
     def tool_context(self) -> ToolContext:
         """Context for the tools that this node calls."""
-        told = ToolContext(
+        context = ToolContext(
             workflow_context=self.workflow_context,
             node_description=self.node.description,
             previous_outputs=self.previous_outputs,
@@ -107,10 +107,10 @@ class NodeContext:
             workspace=self.workspace,
         )
         if self.budget is not None:
-            told["budget"] = self.budget
+            context["budget"] = self.budget
         if self.report_progress is not None:
-            told["report_progress"] = self.report_progress
-        return told
+            context["report_progress"] = self.report_progress
+        return context
 
     async def call_tool(self, name: str, inputs: dict[str, Any]) -> Any:
         """Call a registered tool from a handler and return its output.
@@ -127,7 +127,7 @@ NodeHandler = Callable[..., Any]
 
 
 def takes_context(handler: NodeHandler) -> bool:
-    """Tell whether a handler wants the context besides the node: as a second argument, or as one named `context`."""
+    """Return whether a handler takes the context too: a required second argument, or a second one named `context`."""
     parameters = inspect.signature(handler).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return True
@@ -138,7 +138,7 @@ def takes_context(handler: NodeHandler) -> bool:
 
 
 def is_async(handler: NodeHandler) -> bool:
-    """Tell whether a handler runs on the event loop; any other runs in a thread."""
+    """Return whether a handler runs on the event loop; any other runs in a thread."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
@@ -160,7 +160,7 @@ async def builtin_handler(node: WorkflowNode, context: NodeContext | None = None
 
     Args:
         node: The node.
-        context: Its run; by default that of the node at work, so that a handler of the caller's can hand over to this.
+        context: Its context; by default that of the node at work, so that the caller's own handlers can delegate here.
 
     Raises:
         RuntimeError: No context is given, and no node is at work.
@@ -202,7 +202,7 @@ async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str
     """Fill in the templates in a tool's inputs.
 
     Raises:
-        InvalidTemplateError: One cannot be filled in; the message names the input.
+        InvalidTemplateError: A template cannot be filled in; the message names the input.
     """
     raw = raw_inputs(tool)
     return {
@@ -212,7 +212,7 @@ async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str
 
 
 async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
-    """Call a tool; what comes back was successful, and holds no secret.
+    """Call a tool and return its successful result, without secrets.
 
     Raises:
         KeyError: No tool has that name.
@@ -229,7 +229,7 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
 
 
 def _failure(outcome: ToolResult) -> ToolError:
-    """Return the error for a tool that reported failure. Its metadata may say that trying again cannot help."""
+    """Build the error for a tool that reported failure. Its metadata may say that another attempt cannot help."""
     error = ToolError(f"Tool execution failed: {outcome.error}", retryable=outcome.metadata.get("retryable", True))
     error.usage = outcome.metadata.get("usage")
     error.quality = judged_quality(outcome.metadata)
@@ -255,7 +255,7 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
 
 
 def output_of(result: Any) -> Any:
-    """Return what a node passes on: `result["result"]` of a built-in handler's dict, else the result itself."""
+    """Return a node's output for its dependents: `result["result"]` of a built-in handler's dict, else the result."""
     if not isinstance(result, dict):
         return result
     facts = cast("dict[str, Any]", result)

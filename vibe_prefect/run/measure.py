@@ -1,4 +1,4 @@
-"""What a node's attempt used: time, CPU and memory."""
+"""Measured resources of a node's attempts: time, CPU and memory."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _PROCESS = psutil.Process()
 
 @dataclass
 class Meter:
-    """Adds up what the attempts of one node use."""
+    """Adds up the resources that the attempts of one node use."""
 
     started_at: str | None = None
-    """When the first attempt began, ISO 8601."""
+    """Start of the first attempt, ISO 8601."""
 
     attempts: int = 0
-    """How many attempts began."""
+    """Number of attempts that began."""
 
     duration: float = 0.0
     """Seconds of all attempts."""
@@ -35,16 +35,16 @@ class Meter:
     """CPU seconds of all attempts."""
 
     thread: bool = False
-    """Whether the CPU seconds are one thread's, told apart from what ran beside the node."""
+    """Whether the CPU seconds are those of the node's thread alone, without others of the process."""
 
     memory_usage: int = 0
-    """The most resident memory of the process during the attempts, as far as it was seen, in bytes.
+    """Peak resident memory of the process during the attempts, in bytes.
 
-    Seen are an attempt's begin and end, and a peak between them that was higher than any before in the process.
+    It is sampled at the start and end of each attempt; a peak between them counts if it is the process's highest yet.
     """
 
     calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
-    """What each call to a model used, as a tool result's `metadata["usage"]` has it."""
+    """Usage of each call to a model, in the form of a tool result's `metadata["usage"]`."""
 
     _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
     _peak_before: int = field(default=0, repr=False)
@@ -72,12 +72,12 @@ class Meter:
             self.charge(error.usage)
 
     def charge(self, usage: object) -> None:
-        """Count what a call to a model used, once: a tool's failure is seen where it is called and where it ends."""
+        """Count the usage of a model call once; a tool's failure arrives here at its call and at the attempt's end."""
         if isinstance(usage, Mapping) and all(usage is not call for call in self.calls):
             self.calls.append(cast("Mapping[str, Any]", usage))
 
     def charge_result(self, result: Any) -> None:
-        """Count what a node's result says of models, unless the attempt's own calls have told it."""
+        """Count the usage of models in a node's result, unless the attempt's own calls have counted it."""
         if len(self.calls) == self._calls_before:
             self.charge(usage_in(result))
 
@@ -95,12 +95,12 @@ class Meter:
 
     @property
     def usage(self) -> ResourceUsage:
-        """What was used, for the feedback."""
+        """Usage for the feedback."""
         scope = "thread" if self.thread else "process"
         return ResourceUsage(self.cpu_time, self.memory_usage, scope, self.attempts).with_calls(self.calls)
 
 
 def _peak() -> int:
-    """Return the most resident memory that the process ever had, in bytes."""
+    """Return the peak resident memory of the process since its start, in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

@@ -1,7 +1,7 @@
-"""One attempt at a node as a value, and the function that makes it: in this process, or in any other.
+"""An attempt at a node as a value, and the function that makes it, in this process or in any other.
 
-A `NodeWork` holds all that an attempt needs. What only the process at hand has, such as the budget of the run or
-somebody who watches its progress, is in `NodeServices`.
+A `NodeWork` holds all that an attempt needs. Parts that only the process at hand has, such as the budget of the run or
+the observers of its progress, are in `NodeServices`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ToolSource = Callable[[], ToolRegistry]
 """Returns the tools. A function of a module, such as `default_registry`, is sent to another process by its name."""
 
 CallTool = Callable[[str, Callable[[], Awaitable[ToolResult]]], Awaitable[ToolResult]]
-"""Makes the call of a tool by a handler: takes the tool's name, and what calls it."""
+"""Makes the call of a tool by a handler: takes the tool's name, and a function that calls it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class NodeWork:
     """The folders that the run may touch."""
 
     tools: ToolSource
-    """Returns the tools of the run, where the work is done."""
+    """Source of the run's tools, called where the work is done."""
 
     handler: NodeHandler | None = None
     """The caller's own handler of the node's type; `None` for the built-in one."""
@@ -96,10 +96,10 @@ async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) 
 
 @dataclass(frozen=True)
 class NodeServices:
-    """What the process that does the work adds to it. None of it is needed, and none of it leaves the process."""
+    """Services of the process that does the work. None of them is required, and none leaves the process."""
 
     meter: Meter = field(default_factory=Meter)
-    """Adds up what the attempts at the node use."""
+    """Adds up the resources that the attempts at the node use."""
 
     budget: Budget | None = None
     """Budget of the run; `None` for no limit."""
@@ -116,7 +116,7 @@ class NodeOutcome:
     """The end of one attempt: a result, or an error."""
 
     meter: Meter
-    """What this attempt and those before it used."""
+    """Resources that this attempt and those before it used."""
 
     result: Any = None
     """JSON data that the handler returned, without secrets; `None` after an error."""
@@ -130,7 +130,7 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
 
     Args:
         work: The attempt.
-        services: What this process adds; by default nothing.
+        services: Services of this process; by default none.
 
     Returns:
         The result, or the error of the node. Signals and cancellation are not the node's, and pass.
@@ -148,7 +148,7 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
 
 
 def usage_of(meter: Meter, result: Any) -> ResourceUsage:
-    """Return what a completed node used, with the bytes of the files that its result names."""
+    """Return the resources of a completed node, with the bytes of the files that its result names."""
     return replace(meter.usage, bytes_written=bytes_of(result))
 
 
@@ -161,12 +161,12 @@ def failure_of(error: Exception) -> Failure:
 
 
 def is_retryable(error: object) -> bool:
-    """Tell whether another attempt may help: not after a tool that says so, and not with inputs that stay wrong."""
+    """Return whether another attempt may help: not if the tool denies it, and not with inputs that stay wrong."""
     return not isinstance(error, InvalidTemplateError) and (not isinstance(error, ToolError) or error.retryable)
 
 
 def _type_of(error: Exception) -> str:
-    """Return what feedback calls an error; the contract calls a tool's failure a `RuntimeError`."""
+    """Return the type of an error in feedback; the contract calls a tool's failure a `RuntimeError`."""
     if isinstance(error, UserExitError):
         return error.kind
     return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__

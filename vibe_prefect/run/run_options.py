@@ -19,7 +19,7 @@ MaxTokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]
 
 
 class RunOptions(BaseModel):
-    """What a run may do, how much of it, and where. The text under each field is what help texts and forms show."""
+    """Options of a run. Help texts and forms show the text under each field."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -42,7 +42,7 @@ class RunOptions(BaseModel):
     every run of the plan with this setting."""
 
     concurrency: Concurrency = 32
-    """How many nodes may run at once."""
+    """Largest number of nodes at once."""
 
     simulate: bool = False
     """Run every node as a simulation: nothing is called, spent or written."""
@@ -81,13 +81,13 @@ class RunOptions(BaseModel):
         return Budget(usd=self.budget_usd, tokens=self.max_tokens, spent=spent, run=run) if self.is_limited else None
 
     def replaced(self, given: Mapping[str, Any]) -> Self:
-        """Return these options with others in their place.
+        """Return these options with some of them replaced.
 
         Args:
-            given: The others, by name.
+            given: The new values, by name.
 
         Raises:
-            UsageError: One of them is not known, or cannot be what it is.
+            UsageError: An option is not known, or its value is not valid.
         """
         try:
             return self.model_validate(self.model_dump() | dict(given))
@@ -102,7 +102,7 @@ def help_of(name: str, more: str = "") -> str:
 
     Args:
         name: The option.
-        more: What it means to leave it out, where that differs from place to place.
+        more: The meaning of leaving it out, where that differs from use to use.
     """
     text = " ".join((RunOptions.model_fields[name].description or "").split())
     return f"{text.rstrip('.')}; {more}." if more else text

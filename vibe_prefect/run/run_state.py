@@ -1,4 +1,4 @@
-"""The state of a run as it grows: what came of each node, what a node still lacks, and the result of it all."""
+"""The state of a run as it grows: the result of each node, the unsatisfied dependencies, and the run's result."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_CAUSES = 10
-"""How many unsatisfied dependencies a skipped node names before it only counts."""
+"""Number of unsatisfied dependencies that a skipped node names before it only counts."""
 
 
 @dataclass
 class NodeRun:
-    """A node's work in one run, over all attempts."""
+    """A node run: the node's work over all attempts."""
 
     node: CompiledNode
     """The node."""
 
     meter: Meter = field(default_factory=Meter)
-    """Adds up what the attempts use."""
+    """Adds up the resources that the attempts use."""
 
     failure: Failure | None = None
-    """Why the last attempt failed."""
+    """Failure of the last attempt."""
 
     output: bytes = b""
     """Output for dependents, as `jsonable` writes it; empty until the node has completed."""
 
     whole: bool | None = None
-    """Whether the node and all below it completed; `None` until somebody has asked after their end."""
+    """Whether the node and all below it completed; `None` until that is asked for after their end."""
 
 
 Run = TypeVar("Run", bound=NodeRun)
@@ -72,12 +72,14 @@ class RunState(Generic[Run]):
         """Begin the run.
 
         Args:
-            reused: How many nodes are complete already; `None` where the observers know that the run has begun.
+            reused: Number of nodes that are complete already; `None` where observers know that the run has begun.
         """
         self.result.status = ExecutionStatus.RUNNING
         compiled = self._compiled
         if reused is not None:
-            self.notify(lambda it: it.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused))
+            self.notify(
+                lambda observer: observer.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused)
+            )
 
     def end(self) -> ExecutionResult:
         """Return the result; every node has ended."""
@@ -96,7 +98,7 @@ class RunState(Generic[Run]):
             notify(self._observers, call)
 
     def has_ended(self, id: str) -> bool:
-        """Tell whether a node has a result."""
+        """Return whether a node has a result."""
         return id in self.result.node_results
 
     def work(
@@ -122,15 +124,15 @@ class RunState(Generic[Run]):
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
         if not run.meter.attempts:
-            self.notify(lambda it: it.node_started(run.node.node))
+            self.notify(lambda observer: observer.node_started(run.node.node))
 
     def complete(self, run: Run, result: NodeResult, usage: ResourceUsage) -> None:
-        """Note a node that has completed, in this run or in the one that this one resumes.
+        """Note a node that has completed, in this run or in the run that it resumes.
 
         Args:
             run: The node.
             result: Its result.
-            usage: What it used.
+            usage: The resources that it used.
         """
         run.output = jsonable(run.node.id, output_of(result.result))
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
@@ -150,20 +152,20 @@ class RunState(Generic[Run]):
         self._finish(run, result)
 
     def skip(self, run: Run, error: str) -> None:
-        """Note a node that is skipped, and why."""
+        """Note a node that is skipped, with the reason."""
         self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=error))
 
     def obstacle(self, id: str) -> str | None:
-        """Return why a node may not start although all that it waits for has ended; `None` where it may."""
+        """Return the reason why a node may not start though all that it waits for has ended; `None` where it may."""
         causes = list(dict.fromkeys(self._unsatisfied(id)))
-        more = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{more}" if causes else None
+        surplus = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
+        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{surplus}" if causes else None
 
     def _status(self, id: str) -> ExecutionStatus:
         return self.result.node_results[id].status
 
     def _unsatisfied(self, id: str) -> Iterator[str]:
-        """Yield `<id> <status>` for what a node needs and did not get: parent, dependencies, what is below them."""
+        """Yield `<id> <status>` of the incomplete among a node's parent, its dependencies and the nodes below these."""
         parent = self._graph.nodes[id].parent
         if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
             yield f"{parent} {self._status(parent)}"
@@ -172,7 +174,7 @@ class RunState(Generic[Run]):
                 yield from self._broken(dependency)
 
     def _is_whole(self, id: str) -> bool:
-        """Tell whether a node and all below it completed; all of them have ended."""
+        """Return whether a node and all below it completed; all of them have ended."""
         run = self.runs[id]
         if run.whole is None:
             members = (id, *self._graph.below(id))
@@ -194,9 +196,9 @@ class RunState(Generic[Run]):
         if suggestion is not None:
             self.result.suggest_replan(suggestion)
         added = self.result.replan_suggestions[-1] if suggestion is not None else None
-        self.notify(lambda it: it.feedback_recorded(id, feedback, added))
+        self.notify(lambda observer: observer.feedback_recorded(id, feedback, added))
 
     def _finish(self, run: Run, result: NodeResult) -> None:
         node = run.node.node
         self.result.add_node_result(result)
-        self.notify(lambda it: (it.node_reused if result.reused else it.node_finished)(node, result))
+        self.notify(lambda observer: (observer.node_reused if result.reused else observer.node_finished)(node, result))

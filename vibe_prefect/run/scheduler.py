@@ -1,4 +1,4 @@
-"""The ready-queue: each node starts the moment that what it waits for is done. No barriers."""
+"""The ready-queue: each node starts as soon as all that it waits for is done. No barriers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ async def run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable
     """Run every node once, as many side by side as the waits allow.
 
     Args:
-        waits: For each node's start and end, what comes before it.
+        waits: For each node's start and end, the starts and ends that come before it.
         run: Runs one node by its id. It is called when all that the node waits for has finished, and does not raise
-            for a node that fails.
+            for a failing node.
     """
     try:
         await _run_in_order(waits, run)

@@ -29,7 +29,7 @@ _OPTIONS = RunOptions()
 """The package's own values."""
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
-"""How the names of the environment variables begin."""
+"""Prefix of the names of the environment variables."""
 
 
 def _paths(value: Any) -> Any:
@@ -104,10 +104,10 @@ class VibePrefectSettings(PrefectBaseSettings):
 
 
 def load_settings() -> VibePrefectSettings:
-    """Return the settings as they stand now.
+    """Read the settings of this moment.
 
     Raises:
-        SettingsError: One of them cannot be what it is set to.
+        SettingsError: A setting has a value that is not valid.
     """
     try:
         settings = VibePrefectSettings()
@@ -129,13 +129,13 @@ def variable(*path: str) -> str:
 
 
 def _section(error: ValidationError) -> list[str]:
-    """Return the name of the section that an error is about: one that reads its own variables raises its own error."""
+    """Return the section that an error is about, if any: a section reads its own variables and raises its own error."""
     fields = VibePrefectSettings.model_fields.items()
     return [name for name, field in fields if getattr(field.annotation, "__name__", None) == error.title]
 
 
 def _problem(section: list[str], detail: dict[str, Any]) -> str:
-    """Return what is wrong with a setting; the value of a secret does not show."""
+    """Describe the problem of a setting; the value of a secret does not show."""
     path = [*section, *(str(part) for part in detail["loc"])]
     if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
@@ -153,7 +153,7 @@ class _Hidden:
 
 
 def _harmless(value: object) -> object:
-    """Return a value that may be shown: a number or a short word; whatever else there is may hold a secret."""
+    """Return a value for a message: a number or a short word as it is, any other hidden, since it may be a secret."""
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) else _Hidden(value)
     return value if value is None or isinstance(value, bool | int | float) else _Hidden(repr(value))

@@ -1,8 +1,8 @@
-"""The operator's settings of the tools that reach out: what may be fetched, who makes images and speech.
+"""The operator's settings of tools that use the network: limits of fetching, endpoints for media, language models.
 
     export PREFECT_INTEGRATIONS_VIBE_PREFECT_FETCH_ALLOW="example.org,*.example.net"
 
-A key is never a setting itself. A setting says where it is: `env:NAME` for an environment variable, `secret:name` for
+A key is never a setting itself. A setting names its place: `env:NAME` for an environment variable, `secret:name` for
 a Prefect Secret block. It is read at each call.
 """
 
@@ -40,7 +40,7 @@ _DEFAULT = FetchConfig()
 
 
 def _listed(value: Any) -> Any:
-    """Return what a comma-separated text lists."""
+    """Split a comma-separated text; any other value is returned unchanged."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -236,7 +236,7 @@ class LLMSettings(PrefectBaseSettings):
     ] = None
     output_price: Annotated[float | None, Field(ge=0, description="Likewise for output tokens.")] = None
     structure: Annotated[
-        Structure, Field(description="How a provider is told the JSON Schema of an answer; its profile says.")
+        Structure, Field(description="Way to ask a provider for JSON of a schema; `auto`: as its profile says.")
     ] = "auto"
     require_stream_end: Annotated[
         bool,
@@ -284,12 +284,12 @@ class LLMSettings(PrefectBaseSettings):
         return Prices(self.input_price, self.output_price)
 
 
-def _reader(place: str | None) -> Callable[[], str | None]:
-    return no_key if place is None else partial(read_key, place)
+def _reader(key_place: str | None) -> Callable[[], str | None]:
+    return no_key if key_place is None else partial(read_key, key_place)
 
 
 def read_key(place: str | None) -> str | None:
-    """Return a key from where it is kept; `None` where no place is named. It may ask the Prefect server: not async.
+    """Read a key from its place; `None` where no place is named. It may ask the Prefect server: not async.
 
     Raises:
         ToolError: It is not there, or is not a key.
@@ -298,10 +298,10 @@ def read_key(place: str | None) -> str | None:
         return None
     kind, _, name = place.partition(":")
     key = os.environ.get(name) if kind == "env" else _secret(name)
-    what = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
+    holder = f"environment variable {name}" if kind == "env" else f"Secret block {name!r}"
     if not (key and key.strip()):
-        raise ToolError(f"{what} holds no key; a setting names it as {shorten(place)}", retryable=False)
-    return checked_key(key, what)
+        raise ToolError(f"{holder} holds no key; a setting names it as {shorten(place)}", retryable=False)
+    return checked_key(key, holder)
 
 
 def _secret(name: str) -> str:

@@ -1,1 +1,1 @@
-"""Deployments: their schedules, their checks, and the change of one that is there already."""
+"""Deployments: their schedules, their checks, and the replacement of an existing one."""

@@ -1,4 +1,4 @@
-"""Cron expressions: when they come next, and where they mean something else than they seem to."""
+"""Cron expressions: their next times, and remarks where they mean something else than they seem to."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from vibe_prefect.engine.prefect_seam import cron_times
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
 
 SHOWN = 3
-"""How many of the next times are worked out."""
+"""Number of next times to work out."""
 
 FIELDS = 5
 _EXPECTED = "expected minute, hour, day, month and weekday, as in '0 6 * * 1'"
 _STEP = re.compile(r"(?:\*|0-59|0-23)/(\d+)")
 _ANY = ("*", "?")
 _SIZES = ((0, "minute", "hour", 60), (1, "hour", "day", 24))
-"""Index of a field, what it counts, within what it starts again, and how many of them there are."""
+"""Index of a field, its unit, the period in which it starts again, and the number of units in the period."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CronReading:
     """The next times, in the schedule's zone."""
 
     remarks: tuple[str, ...]
-    """What is easily taken for something else, one sentence each."""
+    """Remarks on parts that are easily misread, one sentence each."""
 
 
 def read_cron(cron: str, timezone: str, now: datetime | None = None) -> CronReading:
@@ -46,7 +46,7 @@ def read_cron(cron: str, timezone: str, now: datetime | None = None) -> CronRead
     Args:
         cron: The expression: five fields, or a word such as `@daily`.
         timezone: The IANA name of its time zone.
-        now: After when the next times are; now by default.
+        now: The moment after which the next times come; by default this one.
 
     Raises:
         UsageError: The expression or the time zone is not valid, or the expression matches no date.
@@ -79,13 +79,13 @@ def _remarks(fields: list[str]) -> Iterator[str]:
         return
     if len(fields) > FIELDS:
         yield f"{len(fields)} fields: the first is the minute, and the sixth the second, not the other way round"
-    for index, unit, whole, size in _SIZES:
+    for index, unit, period, size in _SIZES:
         step = _STEP.fullmatch(fields[index])
         if step and size % int(step[1]):
             starts = ", ".join(map(str, range(0, size, int(step[1]))))
-            yield f"{fields[index]!r} is not every {step[1]} {unit}s: each {whole} starts again, at {unit} {starts}"
+            yield f"{fields[index]!r} is not every {step[1]} {unit}s: each {period} starts again, at {unit} {starts}"
         elif step and int(step[1]) >= size:
-            yield f"{fields[index]!r} is once in each {whole}, at {unit} 0: a step does not reach beyond the {whole}"
+            yield f"{fields[index]!r} is once in each {period}, at {unit} 0: a step does not reach beyond the {period}"
     minute, hour, day, _, weekday = fields[:FIELDS]
     if minute == "*" and hour not in _ANY:
         yield f"'*' as the minute runs it every minute of the hour {hour}; for once in the hour, write 0"

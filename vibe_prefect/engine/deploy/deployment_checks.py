@@ -1,4 +1,4 @@
-"""What Prefect would refuse, or change, when a plan is deployed; checked before its server is asked."""
+"""Checks for all that Prefect would refuse, or change, in a deployment, before its server is asked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vibe_prefect.errors import PlanError, Problem, UsageError, shorten
 from vibe_prefect.plan.reading.size import slim_data
 
 RESERVED = "prefect"
-"""How the names of Prefect's own work pools begin, in any case."""
+"""Prefix of the names of Prefect's own work pools, in any case."""
 
 KIND_KEY = "__prefect_kind"
-"""A mapping with this key among a run's parameters is replaced by what the server makes of it."""
+"""Key of Prefect's own mappings: the server puts another value in place of a mapping with it in a run's parameters."""
 
 PLACEHOLDER = "{{"
 _CUTS_ADDRESS = ("?", "#", "\\")
@@ -46,7 +46,7 @@ def check_pool_name(option: str, name: str) -> None:
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Refuse a folder for workers in whose path Prefect would fill in values.
+    """Refuse a folder for workers that has a placeholder in its path: Prefect would fill in a value.
 
     Raises:
         UsageError: Its path has `{{` in it.
@@ -64,12 +64,12 @@ def check_content(plan: WorkflowPlan) -> None:
     Raises:
         PlanError: A mapping in it has the key `__prefect_kind`.
     """
-    places = _kinds(slim_data(plan), ())
+    paths = _kinds(slim_data(plan), ())
     message = (
         f"the key {KIND_KEY!r} is Prefect's own, and its server would put another value in place of the mapping; store "
         "the plan with 'vibe-prefect blocks save NAME' and deploy it by that name"
     )
-    problems = [Problem(message, None, dotted(place)) for place in places]
+    problems = [Problem(message, None, dotted(path)) for path in paths]
     if problems:
         raise PlanError(problems, plan.id)
 
@@ -77,21 +77,21 @@ def check_content(plan: WorkflowPlan) -> None:
 def _name_problem(name: str) -> str | None:
     if not name.strip("' \""):
         return "it is empty"
-    if found := [character for character in (*BANNED_CHARACTERS, *_CUTS_ADDRESS) if character in name]:
-        return f"it may not have {' '.join(found)} in it"
+    if banned := [character for character in (*BANNED_CHARACTERS, *_CUTS_ADDRESS) if character in name]:
+        return f"it may not have {' '.join(banned)} in it"
     if not name.isprintable():
         return "it may not have line breaks, or other characters that cannot be seen, in it"
     return "it would be read as a folder" if name in (".", "..") else None
 
 
-def _kinds(value: object, place: DataPath) -> Iterator[DataPath]:
-    """Yield the places of mappings that have the key which the server acts on."""
+def _kinds(value: object, path: DataPath) -> Iterator[DataPath]:
+    """Yield the paths of mappings that have the key `__prefect_kind`."""
     if isinstance(value, Mapping):
         mapping = cast("Mapping[str, object]", value)
         if KIND_KEY in mapping:
-            yield place
+            yield path
         for key, part in mapping.items():
-            yield from _kinds(part, (*place, key))
+            yield from _kinds(part, (*path, key))
     elif isinstance(value, list):
         for index, part in enumerate(cast("list[object]", value)):
-            yield from _kinds(part, (*place, index))
+            yield from _kinds(part, (*path, index))

@@ -1,4 +1,4 @@
-"""Deployments of one plan each: what a plan's own entry in the Prefect UI says and holds."""
+"""Deployments of one plan each: a plan's own entry in the Prefect UI."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
 
 Overlap = Literal["wait", "skip", "allow"]
-"""What becomes of a run whose deployment is running already."""
+"""Handling of a run whose deployment is running already."""
 
 ENTRYPOINT = "vibe_prefect.engine.flow.run_plan"
-"""Where workers find the flow: by import, so they need the package and no copy of anybody's files."""
+"""Import path of the flow for workers: they need the package and no copy of anybody's files."""
 
 TAG = "vibe-prefect"
 """Tag of every deployment that this package makes."""
 
 
 ASKED = timedelta(seconds=10)
-"""How recently a process that serves a deployment has asked for its runs."""
+"""Longest time since a process that serves a deployment has asked for its runs."""
 
 
 @dataclass(frozen=True)
 class PlanDeployment:
-    """A deployment of the flow `run_plan` for one plan. What is `None` stays as the earlier one has it."""
+    """A deployment of the flow `run_plan` for one plan. `None` in a field keeps the earlier deployment's value."""
 
     name: str
     """Its name; the flow's name comes before it."""
 
     description: str
-    """What the UI says of it: the plan's vibe."""
+    """Description in the UI: the plan's vibe."""
 
     plan: Any
     """The parameter `plan`: a plan as data, the path of its file, or the name of a stored plan."""
 
     schedule: Schedule | None = None
-    """When it runs by itself, in place of earlier schedules."""
+    """Schedule of its runs, in place of earlier schedules."""
 
     tags: tuple[str, ...] | None = None
     """Tags of its runs."""
 
     overlap: Overlap | None = None
-    """What becomes of a run whose deployment is running already; anything goes where nothing is said."""
+    """Handling of a run whose deployment is running already; without it such runs overlap."""
 
     earlier: DeploymentResponse | None = None
     """The deployment of that name that is there already."""
@@ -63,7 +63,7 @@ class PlanDeployment:
     """Whether the earlier schedules go although there is no new one."""
 
     def build(self) -> RunnerDeployment:
-        """Return it in Prefect's words, as something to serve."""
+        """Build Prefect's own deployment object, for serving."""
         earlier = self.earlier
         built = RunnerDeployment.from_flow(
             run_plan,
@@ -82,7 +82,7 @@ class PlanDeployment:
         return built
 
     def build_for(self, pool: str, folder: Path) -> RunnerDeployment:
-        """Return it for the workers of a pool, with the folders that are set here.
+        """Build Prefect's own deployment object for the workers of a pool, with the folders that are set here.
 
         Args:
             pool: Name of the work pool.
@@ -113,7 +113,7 @@ def working_folder(deployment: DeploymentResponse | None) -> Path | None:
 
 
 def is_for_serving(deployment: DeploymentResponse) -> bool:
-    """Tell whether a deployment is of `serve`: no work pool has it."""
+    """Return whether a deployment is for `serve`: it has no work pool."""
     return deployment.work_pool_name is None
 
 
@@ -140,7 +140,7 @@ async def ensure_pool(client: PrefectClient, name: str) -> bool:
 
 
 def is_served(deployment: DeploymentResponse | None) -> bool:
-    """Tell whether a process seems to serve a deployment: it asks for runs, and at its end it pauses the deployment."""
+    """Return whether a process seems to serve a deployment: it asks for runs, and pauses the deployment at its end."""
     if deployment is None or not is_for_serving(deployment):
         return False
     polled = deployment.last_polled
@@ -148,7 +148,7 @@ def is_served(deployment: DeploymentResponse | None) -> bool:
 
 
 def overlap_of(deployment: DeploymentResponse) -> Overlap:
-    """Return what becomes of a run whose deployment is running already."""
+    """Return the handling of a run whose deployment is running already."""
     limit = _limit_of(deployment)
     if limit is None:
         return "allow"

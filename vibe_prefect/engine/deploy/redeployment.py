@@ -1,4 +1,4 @@
-"""What a deployment that is there already has to do with one that is to take its place: who owns it, what changes."""
+"""Replacement of an existing deployment: its owner, and the changes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
 MAX_NAMED = 5
-"""How many changed nodes are named before they are only counted."""
+"""Number of changed nodes that a line names before it only counts."""
 
 
 def check_deployable(deployment: DeploymentResponse, plan: object, *, named: bool) -> None:
-    """Refuse to deploy over a deployment that is somebody else's.
+    """Refuse to replace a deployment that is served, or that belongs to another plan.
 
     Args:
-        deployment: The deployment that is there.
+        deployment: The existing deployment.
         plan: The parameter `plan` of the new one.
         named: Whether the user gave the deployment's name, and so means this one.
 
@@ -62,7 +62,7 @@ def check_servable(deployment: DeploymentResponse | None) -> None:
 async def plan_change(
     deployment: DeploymentResponse, plan: CompiledPlan, tools: ToolRegistry, client: PrefectClient
 ) -> str:
-    """Return how the plan of a deployment differs from the one that takes its place, as a line for people.
+    """Describe how a deployment's plan differs from the plan that takes its place, as a line for people.
 
     Args:
         deployment: The deployment as it is.
@@ -71,8 +71,8 @@ async def plan_change(
         client: The server's client.
     """
     try:
-        given = await given_plan(deployment.parameters.get("plan"), client)
-        earlier = compile_plan(given.plan, tools=tools)
+        earlier_plan = await given_plan(deployment.parameters.get("plan"), client)
+        earlier = compile_plan(earlier_plan.plan, tools=tools)
     except VibePrefectError as error:
         return f"plan replaced; the earlier one cannot be compared: {error.__class__.__name__}"
     difference = diff_plans(earlier, plan)
@@ -86,18 +86,18 @@ async def plan_change(
 
 
 def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) -> Iterator[str]:
-    """Yield what stays of a deployment and what is replaced, each as a line for people.
+    """Yield the parts of a deployment that stay and those that are replaced, each as a line for people.
 
     Args:
         earlier: The deployment as it was.
-        later: What takes its place.
+        later: The deployment that takes its place.
         folder: The working folder from now on.
     """
     yield from schedule_changes(earlier, later)
     if later.overlap is not None and later.overlap != overlap_of(earlier):
         yield f"overlap changed: {overlap_of(earlier)} -> {later.overlap}"
-    if kept := sorted(set(earlier.parameters) - {"plan"}):
-        yield f"parameters kept: {', '.join(kept)}"
+    if parameters := sorted(set(earlier.parameters) - {"plan"}):
+        yield f"parameters kept: {', '.join(parameters)}"
     if is_for_serving(earlier):
         yield "it was served by a process before, and is for workers from now on"
         return
@@ -109,14 +109,14 @@ def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) ->
 
 
 def schedule_changes(earlier: DeploymentResponse, later: PlanDeployment) -> Iterator[str]:
-    """Yield what becomes of the schedules of a deployment, each as a line for people."""
+    """Yield each schedule of a deployment with its fate, removed or kept, as a line for people."""
     replaced = later.schedule is not None or later.drop_schedules
     for schedule in earlier.schedules:
         yield f"schedule {'removed' if replaced else 'kept'}: {schedule_text(schedule)}"
 
 
 def schedule_text(schedule: DeploymentSchedule) -> str:
-    """Return a schedule for people."""
+    """Describe a schedule for people."""
     match schedule.schedule:
         case CronSchedule() as timed:
             text = f"{timed.cron!r} in {timed.timezone or 'UTC'}"
@@ -128,5 +128,5 @@ def schedule_text(schedule: DeploymentSchedule) -> str:
 
 
 def _is_name(plan: object) -> bool:
-    """Tell whether a parameter `plan` names a stored plan or a file."""
+    """Return whether a parameter `plan` names a stored plan or a file."""
     return isinstance(plan, str) and not plan.startswith("kept:")

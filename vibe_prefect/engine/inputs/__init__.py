@@ -1,1 +1,1 @@
-"""What a run is given: the plan in its forms, folders within the operator's bounds, tools."""
+"""Inputs of a run: the plan in its forms, folders within the operator's bounds, tools."""

@@ -15,7 +15,7 @@ def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegi
     """Return a new registry with everything that the settings configure; see `equipped_registry`.
 
     Args:
-        settings: The settings; as they stand now by default.
+        settings: The settings; by default those of this moment.
 
     Raises:
         SettingsError: A setting cannot be what it is set to.

@@ -1,8 +1,8 @@
-"""Bounds for what a deployed run's parameters name: they narrow the operator's settings, and never widen them.
+"""Bounds for the folders and files in a deployed run's parameters, which narrow the operator's settings at most.
 
 Whoever may start a run of a deployment, by the form, a schedule or the API, chooses its parameters. Whoever starts the
 process that executes it chooses the settings. Code on this machine, the command line included, belongs to the operator:
-what it passes means what it says.
+its parameters are not bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings, variable
 
 FLOW_RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
-"""The variable by which workers and runners tell a process which run it executes."""
+"""Environment variable with the id of the run that a worker's or runner's process executes."""
 
 Root = Literal["input_root", "output"]
 """A parameter that names a folder, and the setting that bounds it."""
@@ -32,17 +32,17 @@ Whole = Callable[[PlanError], PlanError]
 _DEFAULTS = {name: VibePrefectSettings.model_fields[name].default for name in ("input_root", "output", "plan_roots")}
 
 _KINDS = ("not YAML", "not JSON", "not UTF-8 text", "cannot be read", "nested too deeply")
-"""How messages begin that say what is wrong with a file before they quote it."""
+"""Beginnings of messages that say what is wrong with a file before they quote it."""
 
 
 def as_it_is(error: PlanError) -> PlanError:
-    """Return an error without adding to it."""
+    """Return an error unchanged."""
     return error
 
 
 @dataclass(frozen=True)
 class OperatorRoots:
-    """The folders within which the parameters of a deployed run may choose."""
+    """The folders that bound the parameters of a deployed run."""
 
     settings: VibePrefectSettings
     """The settings of the process that executes the run."""
@@ -55,43 +55,43 @@ class OperatorRoots:
             value: Its value. The package's own default, with which the form comes, stands for the setting.
 
         Raises:
-            UsageError: It does not lie in the operator's folder.
+            UsageError: It is outside the operator's folder.
         """
         root: str = getattr(self.settings, name)
         if value in ("", root, _DEFAULTS[name]):
             return root
-        found = _resolved(value)
-        if found is None or not _is_below(found, _resolved(root)):
+        resolved = _resolved(value)
+        if resolved is None or not _is_below(resolved, _resolved(root)):
             raise UsageError(
                 f"{name} {shorten(value, 200)} is refused: a deployed run may use {shorten(root, 200)} and folders "
                 f"below it, as the setting {variable(name)} of its worker says"
             )
-        return str(found)
+        return str(resolved)
 
     def load_plan(self, path: str, whole: Whole = as_it_is) -> LoadedPlan:
         """Read the plan file that a parameter names.
 
-        Where the setting names a folder, messages about a file in it quote nothing: it may be no plan at all.
+        Where the setting names a folder, messages about a file in it quote nothing: the file may be no plan at all.
 
         Args:
             path: The file.
-            whole: Adds to an error what compiling shows besides.
+            whole: Adds to an error the problems that compiling shows.
 
         Raises:
-            UsageError: It does not lie where plan files may lie.
+            UsageError: It is outside the folders of plan files.
             PlanError: It cannot be read, or is no plan.
         """
         allowed = self.settings.plan_roots
-        found, roots = _resolved(path), [_resolved(root) for root in allowed]
-        if found is None or not any(_is_below(found, root) for root in roots):
+        resolved, roots = _resolved(path), [_resolved(root) for root in allowed]
+        if resolved is None or not any(_is_below(resolved, root) for root in roots):
             raise UsageError(
                 f"the plan file {shorten(path, 200)} is refused: a deployed run may use plan files in "
                 f"{shorten(os.pathsep.join(allowed), 200)}, as the setting {variable('plan_roots')} of its worker says"
             )
         try:
-            return load_plan(found)
+            return load_plan(resolved)
         except PlanError as error:
-            if found in roots:  # the operator says that this very file is a plan
+            if resolved in roots:  # the operator says that this very file is a plan
                 raise
             raise PlanError([_without_content(problem, path) for problem in whole(error).problems], path) from None
 
@@ -100,7 +100,7 @@ def roots_environment(plan_files: Sequence[Path] = ()) -> dict[str, str]:
     """Return the variables that give a process the folders of the settings here, as far as any are set.
 
     Args:
-        plan_files: Plan files besides, which deployed runs may name wherever they lie.
+        plan_files: Other plan files, which deployed runs may name in any folder.
     """
     settings = load_settings()
     plans = to_json((*settings.plan_roots, *map(str, plan_files))).decode()
@@ -123,7 +123,7 @@ def operator_roots(flow_run: FlowRun) -> OperatorRoots | None:
 
 
 def _resolved(path: str) -> Path | None:
-    """Return where a path leads in the end; `None` for what no path can be."""
+    """Resolve a path; `None` for text that cannot be a path."""
     try:
         return Path(path).resolve()
     except (OSError, RuntimeError, ValueError):  # a NUL, a lone surrogate, links that go round in a circle
@@ -135,8 +135,8 @@ def _is_below(path: Path, root: Path | None) -> bool:
 
 
 def _without_content(problem: Problem, path: str) -> Problem:
-    """Return a problem of a file with its kind and its place, and nothing of what stands there."""
+    """Return a problem of a file with its kind and its position, and nothing of the content."""
     kind = next((kind for kind in _KINDS if problem.message.startswith(kind)), "this is not as a plan has it")
     position = problem.position
-    place = "" if position is None else f" (line {position.line}, column {position.column})"
-    return Problem(f"{kind}{place}; 'vibe-prefect validate {path}' on the worker's machine says more")
+    position_text = "" if position is None else f" (line {position.line}, column {position.column})"
+    return Problem(f"{kind}{position_text}; 'vibe-prefect validate {path}' on the worker's machine says more")

@@ -1,6 +1,6 @@
 """The flow's parameters as the form in the Prefect UI shows them, and their defaults.
 
-Prefect titles a parameter with its name, and describes it with the flow's docstring; what the form shows instead is
+Prefect titles a parameter with its name, and describes it with the flow's docstring; the form's own texts are
 added to the JSON Schema of its type.
 """
 

@@ -15,7 +15,7 @@ from vibe_prefect.errors import UnknownPlanError, did_you_mean
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, read_plan
 
 MAX_LISTED = 20
-"""How many stored plans a message names."""
+"""Largest number of stored plans in a message."""
 
 
 class WorkflowPlanBlock(Block):
@@ -72,8 +72,8 @@ async def stored_plan(client: PrefectClient, name: str) -> LoadedPlan:
     """Return the plan that is stored under a name, as it is on the server now.
 
     Raises:
-        UnknownPlanError: There is none.
-        PlanError: What is stored there is no plan.
+        UnknownPlanError: No plan has that name.
+        PlanError: The stored text is no plan.
     """
     try:
         document = await client.read_block_document_by_name(name, SLUG)
@@ -83,17 +83,17 @@ async def stored_plan(client: PrefectClient, name: str) -> LoadedPlan:
 
 
 async def save_plan(client: PrefectClient, name: str, text: str) -> bool:
-    """Store a plan, in place of what has its name.
+    """Store a plan, in place of an earlier one of its name.
 
     Returns:
-        Whether there was nothing of that name.
+        Whether the name is new.
 
     Raises:
         PlanError: The text is no plan.
     """
-    known = await _names(client)
+    names = await _names(client)
     await WorkflowPlanBlock(plan=text).asave(name, overwrite=True, client=client)
-    return name not in known
+    return name not in names
 
 
 async def _names(client: PrefectClient) -> list[str]:
@@ -110,8 +110,8 @@ def _text(document: BlockDocument) -> str:
     return str(document.data.get("plan") or "")
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    more = f" and {len(known) - MAX_LISTED:,} more" if len(known) > MAX_LISTED else ""
-    there_is = f"stored are {', '.join(known[:MAX_LISTED])}{more}" if known else "none is stored"
-    hint = did_you_mean(name, known) or f"; {there_is}"
+def _unknown(name: str, names: list[str]) -> str:
+    surplus = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    there_is = f"stored are {', '.join(names[:MAX_LISTED])}{surplus}" if names else "none is stored"
+    hint = did_you_mean(name, names) or f"; {there_is}"
     return f"no plan is stored as {name!r}{hint} (the path of a file needs a '.' or a '/', as in './{name}')"

@@ -25,7 +25,7 @@ from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan, plan_of_data, read_plan
 
 _STORED = re.compile(r"[a-z0-9-]+")
-"""How Prefect lets a block be named; a path of a plan file has a dot or a slash."""
+"""Form of the name of a block in Prefect; a path of a plan file has a dot or a slash."""
 
 
 class _CheckedLater:
@@ -46,7 +46,7 @@ StoredOrFile = Annotated[
 ]
 
 PlanInput = Annotated[WorkflowPlan | StoredOrFile, _CheckedLater()]
-"""What the parameter takes."""
+"""Type of the parameter."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class GivenPlan:
     """The plan."""
 
     source: PlanSource | None = None
-    """Where its values stand, for the places in messages."""
+    """Positions of its values, for messages."""
 
     origin: str | None = None
-    """Where it was looked up, for people; `None` when the parameter is the plan itself."""
+    """Origin of a plan that was looked up, for people; `None` when the parameter is the plan itself."""
 
 
 async def given_plan(
@@ -70,14 +70,14 @@ async def given_plan(
 
     Args:
         value: A plan, its data, its text, the path of its file, the name under which it is stored, or the reference
-            to a plan that is kept with the records.
+            to a plan beside the records.
         client: The Prefect server that stores plans.
-        roots: Where a plan file may lie; `None` for anywhere.
-        whole: Adds to an error about a plan file what compiling shows besides, before anything is hidden in it.
+        roots: Bounds for plan files; `None` for no bounds.
+        whole: Adds to an error about a plan file the problems that compiling shows, before any of it is hidden.
 
     Raises:
-        UsageError: It is the path of a file that lies elsewhere.
-        KeptPlanError: The plan is not with the records.
+        UsageError: It is the path of a file outside the bounds.
+        KeptPlanError: The plan's file is not beside the records.
         PlanError: It is no plan.
         UnknownPlanError: No plan is stored under that name.
     """

@@ -1,7 +1,7 @@
-"""Plans that are too large for the parameters of a flow run: kept in the storage of records, under their hash.
+"""Plans that are too large for the parameters of a flow run: files in the storage of records, named by their hash.
 
 A server bounds the parameters of a run (512 kB unless its operator says otherwise), and each list of runs carries them.
-So a large plan is one file beside the records, and the parameter names it. Whoever reads a run's plan, reads it here.
+So a large plan is one file beside the records, and the parameter names it. A run's plan is always read through here.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PLAN = "plan"
 """Name of the flow's parameter that holds the plan, or names it."""
 
 PLANS_FOLDER = "plans"
-"""Where the storage of records has the kept plans, each as `<sha256>.json`."""
+"""Folder of the plans in the storage of records, each as `<sha256>.json`."""
 
 _REFERENCE = re.compile(r"kept:([A-Za-z0-9][A-Za-z0-9._-]{0,99})@sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPlan:
-    """A reference to a kept plan. As text it is neither the name of a stored plan nor data."""
+    """A reference to a plan beside the records. As text it is neither the name of a stored plan nor data."""
 
     plan_id: str
     """The plan's id."""
@@ -48,35 +48,35 @@ class KeptPlan:
 
     @property
     def path(self) -> str:
-        """Where the plan lies in the storage."""
+        """Path of the plan in the storage."""
         return f"{PLANS_FOLDER}/{self.sha256}.json"
 
 
 def kept_plan(value: object) -> KeptPlan | None:
-    """Return the reference that a parameter `plan` is; `None` for anything else."""
+    """Parse a parameter `plan` as a reference; `None` for anything else."""
     match = _REFERENCE.fullmatch(value.strip()) if isinstance(value, str) else None
     return KeptPlan(match[1], match[2]) if match else None
 
 
 def plan_id_of(parameters: Mapping[str, Any]) -> str | None:
-    """Return the id of a run's plan; `None` where its parameters hold only the name or the path of one.
+    """Return the id of a run's plan; `None` where its parameters hold only a plan's name or path.
 
     Args:
-        parameters: What the server is given.
+        parameters: The run's parameters, as the server gets them.
     """
     plan = parameters.get(PLAN)
-    kept = kept_plan(plan)
+    ref = kept_plan(plan)
     data: Mapping[str, object] = cast("Any", plan) if isinstance(plan, Mapping) else {}
-    plan_id = kept.plan_id if kept else data.get("id")
+    plan_id = ref.plan_id if ref else data.get("id")
     return plan_id if isinstance(plan_id, str) else None
 
 
 async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: PrefectClient) -> dict[str, Any] | str:
-    """Return what the parameter `plan` of a run or a deployment holds: the plan's data, or where a large one is kept.
+    """Return the value for a run's or a deployment's parameter `plan`: the plan's data, or a reference to a large plan.
 
     Args:
         plan: The plan.
-        store: Where the run's records are; a large plan is written there.
+        store: The store of the run's records; a large plan is written there.
         client: The server that gets the parameter.
 
     Raises:
@@ -87,22 +87,22 @@ async def plan_parameter(plan: WorkflowPlan, store: RecordStore, client: Prefect
     if size <= SMALL_BYTES or size <= inline_limit(await parameter_limit(client)):
         return data
     content = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-    kept = KeptPlan(plan.id, hashlib.sha256(content).hexdigest())
+    ref = KeptPlan(plan.id, hashlib.sha256(content).hexdigest())
     assert store.result_storage is not None
     try:
         # Also where it is there already: the time of its writing tells `prune` that it is in use.
-        await write_block(store.result_storage, kept.path, content)
+        await write_block(store.result_storage, ref.path, content)
     except Exception as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise UsageError(
             f"the plan {plan.id!r} has {size:,} bytes, too many for a run's parameters, and cannot be kept with the "
             f"records in {_place(store)} ({reason}): set {variable('storage')} to another folder"
         ) from error
-    return str(kept)
+    return str(ref)
 
 
 async def parameter_limit(client: PrefectClient) -> int | None:
-    """Return how many bytes a server takes as a run's parameters; `None` where it does not say, or has no limit."""
+    """Return the bytes that a server takes as a run's parameters; `None` where it does not say, or has no limit."""
     try:
         settings = await fetch_json(client, "/admin/settings", 10.0)
         limit = settings["server"]["api"]["max_parameter_size"]
@@ -112,33 +112,33 @@ async def parameter_limit(client: PrefectClient) -> int | None:
 
 
 async def recorded_data(value: object, store: RecordStore) -> object:
-    """Return the data that a run's parameter `plan` stands for: its own, or those of the kept plan that it names.
+    """Return the plan's data for a run's parameter `plan`: its own, or those of the file that it refers to.
 
     Args:
-        value: The parameter; one that is neither comes back as it is.
-        store: Where the run's records are.
+        value: The parameter; any other value comes back as it is.
+        store: The store of the run's records.
 
     Raises:
-        KeptPlanError: The storage does not hold the plan, or something else in its place.
+        KeptPlanError: The storage lacks the plan's file, or its content is another one.
     """
-    kept = kept_plan(value)
-    if kept is None:
+    ref = kept_plan(value)
+    if ref is None:
         return value
     assert store.result_storage is not None
     try:
-        content = await read_block(store.result_storage, kept.path)
+        content = await read_block(store.result_storage, ref.path)
     except Exception as error:
         hint = f"set {variable('storage')} to the storage that the run used, or give the plan's file"
         raise KeptPlanError(
-            f"the plan {kept.plan_id!r} is kept as {kept.path}, and {_place(store)} lacks it: {hint}"
+            f"the plan {ref.plan_id!r} is kept as {ref.path}, and {_place(store)} lacks it: {hint}"
         ) from error
-    if hashlib.sha256(content).hexdigest() != kept.sha256:
+    if hashlib.sha256(content).hexdigest() != ref.sha256:
         raise KeptPlanError(
-            f"the plan {kept.plan_id!r}, kept as {kept.path} in {_place(store)}, was changed; give its file"
+            f"the plan {ref.plan_id!r}, kept as {ref.path} in {_place(store)}, was changed; give its file"
         )
     data = _mapping_in(content)
-    if data.get("id") != kept.plan_id:  # whoever wrote the reference made it up
-        raise KeptPlanError(f"{kept.path} in {_place(store)} is not the plan {kept.plan_id!r}; give the plan's file")
+    if data.get("id") != ref.plan_id:  # whoever wrote the reference made it up
+        raise KeptPlanError(f"{ref.path} in {_place(store)} is not the plan {ref.plan_id!r}; give the plan's file")
     return data
 
 

@@ -1,1 +1,1 @@
-"""What Prefect is told besides task runs: artifacts, events, assets."""
+"""Publishers to Prefect besides task runs: artifacts, events, assets."""

@@ -35,7 +35,7 @@ from vibe_prefect.text.escape import markdown
 from vibe_prefect.tools.media.previews import preview
 
 FIRST_SECONDS = 0.1
-"""How long a run lasts before its progress is shown; one that ends sooner shows its end alone."""
+"""Seconds that a run lasts before its progress is shown; a shorter run shows its end alone."""
 
 INTERVAL_SECONDS = 2.0
 """Shortest time between two updates of the progress."""
@@ -44,7 +44,7 @@ MAX_EFFORT = 0.2
 """Largest part of the time that goes into updates: the estimate for a large plan, or a slow server, make them rarer."""
 
 BOUND_SECONDS = 15.0
-"""How long the server may take to accept one artifact before it is given up."""
+"""Seconds that the server may take to accept an artifact."""
 
 MAX_KEY = 150
 """Characters of a plan's id that a key keeps."""
@@ -71,28 +71,28 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
 
 async def tolerate(what: str, work: Awaitable[object]) -> None:
-    """Await something that the run does not depend on; where it fails, the run's log says so."""
+    """Await work that the run does not depend on; a failure goes to the run's log."""
     try:
         async with asyncio.timeout(BOUND_SECONDS):
             await work
-    except Exception as error:  # noqa: BLE001 - a run never fails because of what is told about it
+    except Exception as error:  # noqa: BLE001 - a run never fails because of what is published about it
         reason = str(error) or f"no answer within {BOUND_SECONDS:g} s"
         get_run_logger().warning("The %s could not be written: %s: %s", what, type(error).__name__, reason)
 
 
 class ProgressBoard(RunObserver):
-    """How far a run has come, as a Prefect progress artifact that is updated while the run goes on."""
+    """Publishes the progress of a run as a Prefect progress artifact, updated during the run."""
 
     def __init__(
         self, client: PrefectClient, flow_run_id: UUID, compiled: CompiledPlan, concurrency: int | None = None
     ) -> None:
-        """Make a board; nothing is sent before `following`.
+        """Make a publisher of progress; nothing is sent before `following`.
 
         Args:
             client: The server's client.
             flow_run_id: The run that the artifact belongs to.
             compiled: The plan of the run.
-            concurrency: How many nodes may run at once; `None` for no limit.
+            concurrency: Largest number of nodes at once; `None` for no limit.
         """
         self._client = client
         self._flow_run_id = flow_run_id
@@ -116,13 +116,13 @@ class ProgressBoard(RunObserver):
         self._started[node.id] = time.monotonic()
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note how a node ended."""
+        """Note the end of a node."""
         self._note_end(node, result, spent=result.duration)
         if result.status is ExecutionStatus.FAILED:
             self._failed.append(node.id)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note that the result of an earlier run was reused."""
+        """Note a reused node."""
         self._note_end(node, result, spent=None)
         self._reused += 1
 
@@ -133,7 +133,7 @@ class ProgressBoard(RunObserver):
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """Show the progress from time to time until the block ends; nobody waits for it, but `finish`."""
+        """Show the progress from time to time until the block ends; only `finish` waits for an update under way."""
         ended = asyncio.Event()
         self._follower = asyncio.create_task(self._follow(ended))
         try:
@@ -146,13 +146,13 @@ class ProgressBoard(RunObserver):
             ended.set()
 
     async def finish(self) -> None:
-        """Show how far the run has come at its end, after what was being sent has arrived."""
+        """Show the progress at the run's end, after the update under way has arrived."""
         if self._follower is not None:
             await self._follower
         await self.show()
 
     async def show(self) -> None:
-        """Show how far the run is now, unless that is what is shown."""
+        """Show the present progress, unless it is shown already."""
         await tolerate("progress artifact", self._show())
 
     async def _show(self) -> None:
@@ -187,10 +187,10 @@ class ProgressBoard(RunObserver):
     async def _send(self, note: str) -> None:
         percent = 100.0 * self._done / len(self._times) if self._times else 100.0
         if self._id is None:
-            made = ArtifactCreate(
+            artifact = ArtifactCreate(
                 key=self._key, type="progress", description=note, data=percent, flow_run_id=self._flow_run_id
             )
-            self._id = (await self._client.create_artifact(made)).id
+            self._id = (await self._client.create_artifact(artifact)).id
         else:
             await self._client.update_artifact(self._id, ArtifactUpdate(description=note, data=percent))
         self._shown = note
@@ -199,23 +199,23 @@ class ProgressBoard(RunObserver):
 async def publish_artifacts(
     client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
 ) -> None:
-    """Put the feedback table, the summary and the pictures of a run into Prefect; one that fails is logged.
+    """Put the feedback table, the summary and the pictures of a run into Prefect; a failure is logged.
 
     Args:
         client: The server's client.
         flow_run_id: The run that they belong to.
-        report: What came of the run.
-        folder: Where its files lie.
-        turn: Lets so many be sent at once.
+        report: Report of the run.
+        folder: Folder with its files.
+        turn: Bounds the number of artifacts that are sent at once.
     """
 
     async def put(kind: str, form: str, make: Callable[[], Any]) -> None:
         data = await asyncio.to_thread(make)
         if data is not None:
             key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
-            made = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
+            artifact = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
             async with turn:
-                await client.create_artifact(made)
+                await client.create_artifact(artifact)
 
     await asyncio.gather(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
@@ -227,8 +227,8 @@ async def publish_artifacts(
 def picture_page(report: RunReport, folder: Path) -> str | None:
     """Return small pictures of the images that a run made, as markdown; `None` when it made none."""
     files = local_files(report, folder)
-    made = [(node, file) for node in report.nodes for file in node.files]
-    images = [(node, file) for node, file in made if file.mime.startswith("image/") and file.path in files]
+    node_files = [(node, file) for node in report.nodes for file in node.files]
+    images = [(node, file) for node, file in node_files if file.mime.startswith("image/") and file.path in files]
     parts: list[str] = []
     room = MAX_IMAGE_CHARACTERS
     for node, file in images[:MAX_IMAGES]:

@@ -1,4 +1,4 @@
-"""The files of a run as Prefect assets, with what they were made from."""
+"""The files of a run as Prefect assets, with the files that they were made from."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.results import ExecutionStatus
 
 MAX_ASSETS = 200
-"""Nodes of a run whose files are told."""
+"""Largest number of nodes of a run whose files are published."""
 
 MATERIALIZED_BY = "vibe-prefect"
 
 
 def tell_assets(report: RunReport, folder: Path) -> None:
-    """Tell Prefect which files the nodes of this run made, and that they were made from those of their dependencies.
+    """Publish the files that the nodes of this run made as assets, each made from those of the node's dependencies.
 
     Args:
-        report: What came of the run.
-        folder: Where its files lie.
+        report: Report of the run.
+        folder: Folder with its files.
     """
     files = local_files(report, folder)
-    made = {node.id: _assets(node, files) for node in report.nodes}
-    tellers = [node for node in report.nodes if made[node.id] and _made_now(node)]
-    for node in tellers[:MAX_ASSETS]:
-        used = {asset for id in node.dependencies for asset in made.get(id, set[Asset]())}
+    assets = {node.id: _assets(node, files) for node in report.nodes}
+    publishing = [node for node in report.nodes if assets[node.id] and _made_now(node)]
+    for node in publishing[:MAX_ASSETS]:
+        used = {asset for id in node.dependencies for asset in assets.get(id, set[Asset]())}
         context = AssetContext(
-            downstream_assets=made[node.id],
-            upstream_assets=used - made[node.id],
+            downstream_assets=assets[node.id],
+            upstream_assets=used - assets[node.id],
             materialized_by=MATERIALIZED_BY,
-            materialization_metadata={asset.key: _facts(report, node) for asset in made[node.id]},
+            materialization_metadata={asset.key: _facts(report, node) for asset in assets[node.id]},
         )
         context.emit_events(Completed())
 

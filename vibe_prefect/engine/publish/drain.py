@@ -1,4 +1,4 @@
-"""Waiting until the server has on record what a run told it: at the end of a run, and where it falls far behind."""
+"""Waits until the server has on record all that a run sent: at the run's end, and where it falls far behind."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ logger = logging.getLogger(__name__)
 FIRST_WAIT = 0.02
 LONGEST_WAIT = 1.0
 STALLED_SECONDS = 30.0
-"""Seconds that are waited while the server takes in nothing more: it may have lost what it was told."""
+"""Seconds to wait while the server takes in nothing more: it may have lost some of what it was sent."""
 
 MAX_AHEAD = 2_000
-"""Task runs that a run may be ahead of what the server has on record."""
+"""Number of task runs by which a run may be ahead of the server's record."""
 
 ANSWER_SECONDS = 15.0
 """Seconds that the server has for an answer. Prefect's client would try again for minutes."""
@@ -39,7 +39,7 @@ _FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.
 
 
 def uses_embedded_server() -> bool:
-    """Tell whether Prefect runs its server within this process's lifetime: no API address is set."""
+    """Return whether Prefect runs its server within this process's lifetime: no API address is set."""
     return get_current_settings().api.url is None
 
 
@@ -51,12 +51,12 @@ async def wait_recorded(flow_run_id: UUID, expected: int, patience: float = STAL
 
     Args:
         flow_run_id: The flow run.
-        expected: How many task runs it has.
+        expected: Number of its task runs.
         patience: Seconds to wait while the server takes in nothing more; at most `STALLED_SECONDS`.
 
     Returns:
-        How many task runs are on record in a final state: `expected`, unless some were lost; `None` where the server
-        does not answer the question, of which a warning tells.
+        Number of task runs on record in a final state: `expected`, unless some were lost; `None`, with a warning,
+        where the server does not answer the question.
     """
     patience = min(patience, STALLED_SECONDS)
     wait, most, end = FIRST_WAIT, -1, 0.0
@@ -73,7 +73,7 @@ async def wait_recorded(flow_run_id: UUID, expected: int, patience: float = STAL
 
 
 async def count_recorded(flow_run_id: UUID, patience: float = ANSWER_SECONDS) -> int | None:
-    """Return how many task runs the server has in a final state; `None`, and a warning, where it does not answer."""
+    """Count the task runs that the server has in a final state; `None`, and a warning, where it does not answer."""
     try:
         async with asyncio.timeout(patience):
             return await _count(flow_run_id)
@@ -83,10 +83,10 @@ async def count_recorded(flow_run_id: UUID, patience: float = ANSWER_SECONDS) ->
 
 
 class Pace:
-    """Keeps a run from telling the server more than it can take in.
+    """Keeps a run from sending the server more than it can take in.
 
-    A server without a message broker keeps what it has not taken in in queues of 10,000 events, and drops what does not
-    fit: task runs are then missing, or shown as running for ever. Four events or so tell of a node.
+    A server without a message broker queues up to 10,000 events that it has not taken in, and drops the others: task
+    runs are then missing, or shown as running for ever. A node has about four events.
     """
 
     def __init__(self, flow_run_id: UUID) -> None:
@@ -123,8 +123,8 @@ async def warn_of_missing(run: str, recorded: int, expected: int) -> None:
 
     Args:
         run: The run's name.
-        recorded: How many task runs the server has on record.
-        expected: How many it was told of.
+        recorded: Number of task runs that the server has on record.
+        expected: Number of task runs that it was sent.
     """
     older = await asyncio.to_thread(explain_older, without_login(get_current_settings().api.url or ""))
     logger.warning(

@@ -1,6 +1,6 @@
-"""What happens in a run, as Prefect events that automations can react to.
+"""The steps of a run as Prefect events that automations can react to.
 
-Prefect itself adds to each event what the run belongs to: the flow, the deployment, the work pool, the tags.
+Prefect itself adds to each event the run's flow, deployment, work pool and tags.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MAX_LISTED = 20
 class RunEvents(RunObserver):
     """An observer that sends an event for each node that was worked on or skipped, and for the run's end.
 
-    Nodes that are kept from an earlier run send none: their events were sent when they ran.
+    Reused nodes send none: their events were sent when they ran.
     """
 
     def __init__(self, flow_run: FlowRun, plan_id: str) -> None:
@@ -61,7 +61,7 @@ class RunEvents(RunObserver):
         self._send(f"node.{result.status.value}", resource, facts)
 
     def run_finished(self, result: ExecutionResult) -> None:
-        """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where that is so."""
+        """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where it applies."""
         resource = _run_resource(self._flow_run)
         failed = result.ids(ExecutionStatus.FAILED)
         reason = str(PlanRunError(result)) if failed else None
@@ -74,8 +74,8 @@ class RunEvents(RunObserver):
         }
         self._send(f"run.{result.status.value}", resource, facts)
         if result.should_replan():
-            told = bounded(result.replan_suggestions[:MAX_LISTED])
-            self._send("replan.suggested", resource, {"count": len(result.replan_suggestions), "suggestions": told})
+            listed = bounded(result.replan_suggestions[:MAX_LISTED])
+            self._send("replan.suggested", resource, {"count": len(result.replan_suggestions), "suggestions": listed})
 
     def _send(self, name: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
         _send(name, self._flow_run, self._plan_id, resource, facts)
@@ -84,7 +84,7 @@ class RunEvents(RunObserver):
 def announce_end(run: PastRun, state: State[Any]) -> None:
     """Send `vibe-prefect.run.failed`, `.crashed` or `.cancelled` for a run that ended before all its nodes had.
 
-    This is for a plan that was refused, a key that is missing where the run works, a signal, a process that is gone.
+    Causes are a refused plan, a missing key, a signal, or a process that is gone.
 
     Args:
         run: The run.
@@ -98,9 +98,9 @@ def announce_end(run: PastRun, state: State[Any]) -> None:
 
 
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
-    """Send the event of a run's end where Prefect calls this, in the run's process or in that of its worker.
+    """Send the event of a run's end; Prefect calls this in the run's process or in that of its worker.
 
-    A run whose nodes have all ended told so itself, and a worker's check is no run.
+    A run whose nodes have all ended has sent the event itself, and a worker's check is no run.
     """
     outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
     if isinstance(outcome, PlanRunError) or CHECK_VARIABLE in os.environ:

@@ -1,4 +1,4 @@
-"""What Prefect is told about a run beside its task runs: artifacts, events, assets, and the kept report."""
+"""Feedback about a run: artifacts, events and assets in Prefect, and the report beside the records."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
 AT_ONCE = 4
-"""How many artifacts are sent at the same time to a server that is not embedded: all of a run's."""
+"""Number of artifacts that are sent at once to a server that is not embedded: all of a run's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Where feedback goes."""
+    """Feedback settings: the kinds of feedback that are published."""
 
     artifacts: bool
     """Whether artifacts are put into Prefect."""
@@ -39,7 +39,7 @@ class Outlets:
 
 
 class RunFeedback:
-    """One run's feedback: who has to be told of each step, and what is published at the end."""
+    """One run's feedback: its observers during the run, and its publishers at the end."""
 
     def __init__(  # noqa: PLR0913 - the parts of one run
         self,
@@ -50,7 +50,7 @@ class RunFeedback:
         outlets: Outlets,
         concurrency: int | None = None,
     ) -> None:
-        """Make what follows a run; nothing is sent yet."""
+        """Prepare the feedback of a run; nothing is sent yet."""
         self._client = client
         self._flow_run = flow_run
         self._compiled = compiled
@@ -60,7 +60,7 @@ class RunFeedback:
 
     @property
     def observers(self) -> tuple[RunObserver, ...]:
-        """Who has to be told of each step of the run."""
+        """Observers of each step of the run."""
         board = (self._board,) if self._board else ()
         return (*board, RunEvents(self._flow_run, self._compiled.plan.id)) if self._outlets.events else board
 
@@ -74,17 +74,17 @@ class RunFeedback:
             yield
 
     async def publish(self, result: ExecutionResult, records: Records) -> None:
-        """Keep the run's report, and put what came of it into Prefect; what fails is logged, and the run goes on."""
+        """Write the run's report, and publish its feedback to Prefect; a failure is logged and stops nothing."""
         report = report_of(self._compiled, result, self._identity(result))
         # With SQLite a server writes one after another, and those that wait for their turn make it slower.
         turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
-        work = [tolerate("run's report", records.write_report(report))]
+        publishers = [tolerate("run's report", records.write_report(report))]
         if self._board is not None:
-            work.append(_in_turn(turn, self._board.finish()))
-            work.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
+            publishers.append(_in_turn(turn, self._board.finish()))
+            publishers.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
         if self._outlets.events:
-            work.append(tolerate("run's assets", self._tell_assets(report)))
-        await asyncio.gather(*work)
+            publishers.append(tolerate("run's assets", self._tell_assets(report)))
+        await asyncio.gather(*publishers)
 
     async def _tell_assets(self, report: RunReport) -> None:
         tell_assets(report, self._output_root)

@@ -1,1 +1,1 @@
-"""Records: where results are kept, locked, checked and read again."""
+"""Records of results: their storage, locks, files and reuse."""

@@ -1,4 +1,4 @@
-"""Reading from a storage block: what is not there is told from a storage that does not answer."""
+"""Reads from a storage block that distinguish a missing file from a storage that does not answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PAUSES = (1.0, 3.0, 9.0)
 NOT_FOUND = 404
 
 _CODES = frozenset({"404", "NoSuchKey", "NotFound", "BlobNotFound", "ResourceNotFound", "NoSuchFile"})
-"""What object stores call a missing file."""
+"""Codes of object stores for a missing file."""
 
 _CLASSES = ("NotFound", "NoSuchKey", "DoesNotExist")
-"""Parts of the names of such exceptions."""
+"""Parts of class names of exceptions for a missing file."""
 
 _TEXTS = ("does not exist", "not found", "no such file", "no such key")
-"""Parts of their texts, where the class says nothing, such as that of Prefect's own folder block."""
+"""Parts of texts of such exceptions, where the class says nothing, as with Prefect's own folder block."""
 
 _absent: set[tuple[type, type]] = set()
-"""Kinds of blocks, each with a kind of exception that was found to mean a missing file."""
+"""Classes of blocks, each with a class of exception that turned out to mean a missing file."""
 
 
 async def read_if_there(block: Any, key: str) -> bytes | None:
@@ -43,7 +43,7 @@ async def read_if_there(block: Any, key: str) -> bytes | None:
         key: The file.
 
     Raises:
-        RecordStorageError: The storage did not answer. Nobody knows whether there is such a file.
+        RecordStorageError: The storage did not answer, so it is not known whether there is such a file.
     """
     for pause in PAUSES:
         try:
@@ -80,7 +80,7 @@ def _reason(error: Exception) -> str:
 
 
 def tells_absence(error: BaseException) -> bool:
-    """Tell whether an exception says that a file is not there, by itself or by what it was raised from.
+    """Return whether an exception, or one of its causes, says that a file is missing.
 
     Args:
         error: The exception.
@@ -114,7 +114,7 @@ def _code(response: object) -> str | None:
 
 
 async def _answers(block: Any, key: str) -> bool:
-    """Tell whether a storage keeps a file beside a key, and returns it."""
+    """Write a file beside a key, and return whether the storage gives it back."""
     content = uuid4().bytes
     probe = f"{key.rpartition('/')[0]}/.probe".lstrip("/")
     try:

@@ -1,4 +1,4 @@
-"""The files of records: kept beside them by their hash, verified and put back before a record is reused."""
+"""The files of records: copied beside them by their hash, verified and put back before a record is reused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from vibe_prefect.tools.workspace import NEW_FILE, Workspace, replace_file
 logger = logging.getLogger(__name__)
 
 FILES_FOLDER = "files"
-"""Where a namespace keeps the bytes of its records' files, below it."""
+"""Folder, below a namespace, for the bytes of its records' files."""
 
 _CHUNK = 1 << 30
 """Bytes that one call copies at most."""
@@ -50,7 +50,7 @@ class RecordFile(TypedDict):
 
 
 def is_record_file(value: Any) -> bool:
-    """Tell whether data are those of a `RecordFile`."""
+    """Return whether data are those of a `RecordFile`."""
     if not isinstance(value, dict):
         return False
     path, sha256, size = (cast("dict[str, Any]", value).get(name) for name in ("path", "sha256", "bytes"))
@@ -76,14 +76,14 @@ class FileStore(Protocol):
     """Keeps the bytes of files by their hash, for each namespace of records."""
 
     knows_what_is_there: bool
-    """Whether `keep` finds out cheaply that the bytes are there already."""
+    """Whether `keep` can check cheaply that the bytes are there already."""
 
     async def keep(self, namespace: str, sha256: str, source: Path) -> None:
         """Keep the bytes of a file, unless they are there already."""
         ...
 
     async def has(self, namespace: str, sha256: str) -> bool:
-        """Tell whether there are bytes of that hash."""
+        """Return whether there are bytes of that hash."""
         ...
 
     async def restore(self, namespace: str, sha256: str, target: Path) -> bool:
@@ -107,7 +107,7 @@ class FolderFileStore:
             await run_sync(_copy, source, target)
 
     async def has(self, namespace: str, sha256: str) -> bool:
-        """Tell whether there are bytes of that hash."""
+        """Return whether there are bytes of that hash."""
         return await run_sync(lambda: any(self._found(namespace, sha256)))
 
     async def restore(self, namespace: str, sha256: str, target: Path) -> bool:
@@ -123,9 +123,9 @@ class FolderFileStore:
         return False
 
     def _found(self, namespace: str, sha256: str) -> Iterator[Path]:
-        own = self._root / namespace / FILES_FOLDER / sha256
-        others = self._root.glob(f"*/{FILES_FOLDER}/{sha256}")
-        for path in (own, *(path for path in others if path != own)):
+        own_path = self._root / namespace / FILES_FOLDER / sha256
+        all_paths = self._root.glob(f"*/{FILES_FOLDER}/{sha256}")
+        for path in (own_path, *(path for path in all_paths if path != own_path)):
             with suppress(OSError):
                 refuse_links(self._root, path)
                 if path.is_file():
@@ -151,7 +151,7 @@ class BlockFileStore:
         self._kept.add(key)
 
     async def has(self, namespace: str, sha256: str) -> bool:
-        """Tell whether there are bytes of that hash; a block can only be asked for all of them."""
+        """Return whether there are bytes of that hash; a block can only be asked for all of them."""
         return await self._content(namespace, sha256) is not None
 
     async def restore(self, namespace: str, sha256: str, target: Path) -> bool:
@@ -178,7 +178,7 @@ class RecordFiles:
             store: Keeps the files.
             workspace: The run's folders, with the owners of its files.
             most: The largest file that is kept, in bytes; a larger one is verified, but cannot be put back.
-            restores: Whether files are put back; a look at a run that has not begun changes nothing.
+            restores: Whether files are put back; a preview of a run changes nothing.
         """
         self._store = store
         self._workspace = workspace
@@ -192,7 +192,7 @@ class RecordFiles:
         return self._workspace.files
 
     async def made_by(self, node_id: str, result: Any) -> list[RecordFile]:
-        """Return the files that a node has just made: what it wrote, and what its result refers to.
+        """Return the files that a node has just made: those that it wrote, and those that its result refers to.
 
         A file that another node owns was passed on, not made.
         """
@@ -212,7 +212,7 @@ class RecordFiles:
                 await self._store.keep(namespace, file["sha256"], self._workspace.output_path(file["path"]))
 
     async def problem(self, namespace: str, node_id: str, record: Mapping[str, Any]) -> str | None:
-        """Return why a record cannot be reused for its files; `None` when each of them is in place, perhaps again.
+        """Return the reason why a record's files forbid its reuse; `None` when each of them is in place, or put back.
 
         Its node owns the files then. What the node only passed on is its maker's business.
         """
@@ -227,7 +227,7 @@ class RecordFiles:
         return reason
 
     async def is_outdated(self, node_id: str, result: Any) -> bool:
-        """Tell whether a result passes on a file of another node that holds something else by now."""
+        """Return whether a result passes on a file of another node that holds something else by now."""
         passed = [file for file in _references(result) if self._passed_on(node_id, file["path"])]
         return bool(passed) and not await run_sync(lambda: all(map(self._is_intact, passed)))
 
@@ -237,13 +237,13 @@ class RecordFiles:
             path = self._relative(file["path"])
             if path is not None and not self._passed_on(node_id, path):
                 paths[path] = None
-        made = (self._seen(path) for path in paths)
-        files = [file for file in made if file is not None]
+        current = (self._seen(path) for path in paths)
+        files = [file for file in current if file is not None]
         self._claim(node_id, files)
         return files
 
     def _seen(self, path: str) -> RecordFile | None:
-        """Return a file as it is; `None` where there is none any more."""
+        """Describe a file in its present state; `None` where it is gone."""
         target = self._workspace.output_path(path)
         try:
             return RecordFile(path=path, sha256=self.run_files.sha256(target), bytes=target.stat().st_size)
@@ -251,7 +251,7 @@ class RecordFiles:
             return None
 
     def _relative(self, path: str) -> str | None:
-        """Return a path as owners spell it; `None` where it is none in the output folder, such as a URL."""
+        """Return a path in the form of the owners' table; `None` for one outside the output folder, such as a URL."""
         try:
             return self._workspace.relative(self._workspace.output_path(path))
         except OutsideRootError:
@@ -262,14 +262,14 @@ class RecordFiles:
         return relative is not None and self.run_files.owner(relative) not in (None, node_id)
 
     def _named_by(self, node_id: str, record: Mapping[str, Any]) -> list[RecordFile]:
-        """Return a record's files; one of an older version names them in its result alone."""
+        """Return a record's files; a record of an older version names them in its result alone."""
         if "files" in record:
             return list(record["files"])
-        found = _references(record["result"])
-        return [file for file in found if "://" not in file["path"] and not self._passed_on(node_id, file["path"])]
+        references = _references(record["result"])
+        return [file for file in references if "://" not in file["path"] and not self._passed_on(node_id, file["path"])]
 
     def _claim(self, node_id: str, files: list[RecordFile]) -> str | None:
-        """Make a node the owner of its files; returns why that cannot be."""
+        """Make a node the owner of its files; returns the reason where that cannot be."""
         view = replace(self._workspace, node=node_id)
         for file in files:
             try:
@@ -306,7 +306,7 @@ class RecordFiles:
 
 
 def file_store(storage: Any, root: Path | None) -> FileStore:
-    """Return what keeps files in a storage of records.
+    """Return the file store of a storage of records.
 
     Args:
         storage: The storage.
@@ -320,7 +320,7 @@ def _key(namespace: str, sha256: str) -> str:
 
 
 def _references(result: Any) -> list[RecordFile]:
-    """Return the files that a result refers to, wherever in it."""
+    """Return the files that a result refers to, at any depth."""
     return [
         RecordFile(path=file.path, sha256=file.sha256, bytes=file.bytes)
         for file in output_files(result, everywhere=True)
@@ -350,7 +350,7 @@ def _copy(source: Path, target: Path, sha256: str | None = None) -> bool:
 
 
 def _fill(file: BinaryIO, content: BinaryIO) -> None:
-    """Copy a file's content within the file system where that can be, and leave the position at its beginning."""
+    """Copy a file's content, within the file system where possible, and leave the position at the beginning."""
     try:
         while os.copy_file_range(content.fileno(), file.fileno(), _CHUNK):
             pass

@@ -1,4 +1,4 @@
-"""The lock of a namespace of records: one process at a time runs what writes there.
+"""The lock of a namespace of records: only one process at a time executes runs that write there.
 
 It is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
 """
@@ -32,11 +32,11 @@ MAX_HOLDER = 200
 """Bytes of a lock's text that a message shows."""
 
 _UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM)
-"""What the operating system says where a folder is all right, but cannot be written."""
+"""Error numbers of the operating system for a folder that exists but cannot be written."""
 
 
 def lock_or_warn(root: Path, namespace: str) -> int | None:
-    """Lock a namespace of records for this process, and say whose lock it is.
+    """Lock a namespace of records for this process, and write the owner into the lock.
 
     Args:
         root: The folder of all records.
@@ -55,10 +55,10 @@ def lock_or_warn(root: Path, namespace: str) -> int | None:
         refuse_links(root, path.parent)
         return _locked(path, namespace)
     except OSError as error:
-        place = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
+        problem = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
         if error.errno not in _UNWRITABLE:
-            raise UsageError(f"{place}: set {STORAGE_VARIABLE} to another folder") from error
-    message = f"{place}: a resumed run repeats what nodes have made; set {STORAGE_VARIABLE} to another folder"
+            raise UsageError(f"{problem}: set {STORAGE_VARIABLE} to another folder") from error
+    message = f"{problem}: a resumed run repeats what nodes have made; set {STORAGE_VARIABLE} to another folder"
     logger.warning(message)
     if FlowRunContext.get() is not None:
         get_run_logger().warning(message)
@@ -66,7 +66,7 @@ def lock_or_warn(root: Path, namespace: str) -> int | None:
 
 
 def _locked(path: Path, namespace: str) -> int:
-    """Return the open file that holds a lock, not one that was removed between its opening and its locking."""
+    """Open and lock a lock's file; tries again where the file was removed between the two."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_foreign(path)
@@ -87,7 +87,7 @@ def _locked(path: Path, namespace: str) -> int:
 
 
 def _remove_foreign(path: Path) -> None:
-    """Remove what stands in the place of a lock and could lead out of the folder: writing to it may touch other files.
+    """Remove a link, or another thing than a file, from the path of a lock: writing to it may touch other files.
 
     Raises:
         UsageError: It is a folder.
@@ -108,8 +108,8 @@ def _take(lock: int, path: Path, namespace: str) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        written = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
-        holder = printable(written, MAX_HOLDER) or "another process"
+        content = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
+        holder = printable(content, MAX_HOLDER) or "another process"
         message = f"the run {namespace} is being executed by {holder}; wait for it to end, or cancel it"
         raise RunInUseError(message) from None
     with suppress(OSError):  # whose lock it is only helps the reader of a message

@@ -1,4 +1,4 @@
-"""The records of one run or resume chain: what is read, written, reused, paid for and held under one namespace."""
+"""The records of one run or resume chain: read, written, reused, priced and held under one namespace."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.tools.workspace import Workspace
 
 SHARED_PREFIX = "plan-"
-"""How the namespace begins that all runs of a plan share."""
+"""Prefix of the namespace that all runs of a plan share."""
 
 READ_AT_ONCE = 64
-"""How many records are read side by side, where they are not in a folder."""
+"""Number of records that are read side by side, where they are not in a folder."""
 
 
 def record_namespace(root_id: UUID, plan_id: str, *, shared: bool) -> str:
@@ -43,7 +43,7 @@ def record_namespace(root_id: UUID, plan_id: str, *, shared: bool) -> str:
 
 
 def is_namespace(name: str) -> bool:
-    """Tell whether a folder's name is one that `record_namespace` makes."""
+    """Return whether `record_namespace` can make a folder's name."""
     if name.startswith(SHARED_PREFIX):
         return ID_FORM.fullmatch(name.removeprefix(SHARED_PREFIX)) is not None
     try:
@@ -63,19 +63,19 @@ class FoundRecord:
     """The record."""
 
     problem: str | None
-    """Why it cannot be reused for its files; `None` when each of them is in place."""
+    """Reason why its files forbid its reuse; `None` when each of them is in place."""
 
 
 @dataclass(frozen=True)
 class Records:
     """One namespace of a store of records.
 
-    Whatever reads raises `RecordStorageError` where the storage does not answer: a missing record would be paid for
-    again.
+    Each method that reads raises `RecordStorageError` where the storage does not answer: a record that only seems
+    missing would be paid for again.
     """
 
     store: RecordStore
-    """Where the records are."""
+    """Store of the records."""
 
     namespace: str
     """The folder in it; see `record_namespace`."""
@@ -94,23 +94,23 @@ class Records:
         return await self.store.read_record(record_path(self.namespace, node_id, key))
 
     async def exists(self, node_id: str, key: str) -> bool:
-        """Tell whether a node has a record that can be read."""
+        """Return whether a node has a record that can be read."""
         return await self.read(node_id, key) is not None
 
     async def write(self, node_id: str, key: str, record: NodeRecord) -> None:
-        """Write a node's record, which a run then finds as if it had made it itself."""
+        """Write a node's record; a run then reads it like its own."""
         await self.store.awrite(Sealed(record), key=record_path(self.namespace, node_id, key))
 
     async def of_nodes(self, nodes: Iterable[CompiledNode]) -> AsyncGenerator[FoundRecord]:
-        """Yield the record of each node that has one; after `for_workspace`, its files are put in place or looked at.
+        """Yield the record of each recorded node; after `for_workspace`, its files are restored or checked.
 
         Args:
             nodes: The nodes. A file belongs to its maker, so a node comes before those that depend on it.
         """
-        wanted = list(nodes)
-        for batch in (wanted[start : start + READ_AT_ONCE] for start in range(0, len(wanted), READ_AT_ONCE)):
-            read = await asyncio.gather(*(self.read(node.id, node.key) for node in batch))
-            records = [(node, record) for node, record in zip(batch, read, strict=True) if record is not None]
+        ordered = list(nodes)
+        for batch in (ordered[start : start + READ_AT_ONCE] for start in range(0, len(ordered), READ_AT_ONCE)):
+            contents = await asyncio.gather(*(self.read(node.id, node.key) for node in batch))
+            records = [(node, record) for node, record in zip(batch, contents, strict=True) if record is not None]
             problems = await asyncio.gather(*(self._file_problem(node, record) for node, record in records))
             for (node, record), problem in zip(records, problems, strict=True):
                 yield FoundRecord(node.id, record, problem)
@@ -120,7 +120,7 @@ class Records:
 
     async def costs(self, nodes: Iterable[CompiledNode]) -> dict[str, Spending]:
         """Return the cost of each recorded node that paid for something, models and paid tools alike, by its id."""
-        costs = {found.node_id: _cost(found.record) async for found in self.of_nodes(nodes)}
+        costs = {recorded.node_id: _cost(recorded.record) async for recorded in self.of_nodes(nodes)}
         return {id: cost for id, cost in costs.items() if cost != Spending()}
 
     async def spent(self, nodes: Iterable[CompiledNode]) -> Spending:
@@ -129,7 +129,7 @@ class Records:
         return sum((Spending(cost.tokens, cost.usd or 0.0) for cost in costs), Spending())
 
     def report_path(self, run_id: str) -> str:
-        """Return where the report of a run lies in the store; runs that resume one another have one each.
+        """Return the path of a run's report in the store; each run of a resume chain has its own.
 
         Args:
             run_id: Id of the flow run.
@@ -151,7 +151,7 @@ class Records:
             run_id: Id of the flow run.
 
         Raises:
-            UsageError: What lies there is not a report, one of another schema, or cannot be read.
+            UsageError: The content is not a report, has another schema, or cannot be read.
         """
         path = self.report_path(run_id)
         try:
@@ -167,7 +167,7 @@ class Records:
 
     @contextmanager
     def hold(self) -> Generator[bool]:
-        """Hold the records: while one process runs what writes them, no other may.
+        """Hold the records, so that no other process may execute a run that writes them.
 
         Yields:
             Whether it is sure that nobody else executes a run with these records; not so for records in a storage
@@ -190,7 +190,7 @@ class Records:
 
 
 def _cost(record: NodeRecord) -> Spending:
-    """Return what a record says of its cost; its own usage has the attempts that failed, too."""
+    """Return the cost in a record; its own usage includes the attempts that failed."""
     usage = record.get("usage") or usage_in(record["result"])
     if not isinstance(usage, Mapping):
         return Spending()

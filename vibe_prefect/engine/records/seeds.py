@@ -1,4 +1,4 @@
-"""What a run starts with besides its plan: records of nodes that an earlier run completed, as a checkpoint tells it."""
+"""Imported records: nodes that an earlier run completed, as its checkpoint says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 @dataclass(frozen=True)
 class Seed:
-    """One node that need not be executed again, unless the plan asks for something else under its id."""
+    """An imported record of a node, which is reused unless the plan asks for something else under the node's id."""
 
     node_id: str
     """The node's id."""
@@ -22,14 +22,14 @@ class Seed:
     """The content key under which it ran."""
 
     record: NodeRecord
-    """What is known of it."""
+    """The node's record."""
 
 
 def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[Seed, ...]:
-    """Return a seed for each completed node.
+    """Make an imported record for each completed node.
 
     Args:
-        result: What came of the earlier run.
+        result: The result of the earlier run.
         keys: The content keys of its nodes, by id; a node without one is left out.
     """
     return tuple(

@@ -1,4 +1,4 @@
-"""Where records are kept: Prefect's result persistence, addressed `<namespace>/<node id>-<key>`, files beside them."""
+"""Storage of records: Prefect's result persistence, addressed `<namespace>/<node id>-<key>`, files beside them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vibe_prefect.tools.workspace import Workspace, replace_file
 logger = logging.getLogger(__name__)
 
 RECORD_SCHEMA: Literal[1] = 1
-"""Raised whenever a record's meaning changes; records of another one are not read."""
+"""Version of a record's meaning, raised at each change; records of another version are not read."""
 
 SERIALIZER = "vibe-prefect-json"
 """The serializer that each record's file names; a file that names another one is not a record."""
@@ -50,15 +50,15 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "usage": (dict, NoneType),
     "files": (list, NoneType),
 }
-"""What the parts of a record are."""
+"""Accepted types of the parts of a record."""
 
 
 _OUTAGE = "outage"
-"""What stands among the warnings of a store once its storage did not answer."""
+"""Entry among the warnings of a store once its storage did not answer."""
 
 
 class Sealed:
-    """A task's result that Prefect does not look into.
+    """Opaque result of a task: Prefect does not look into it.
 
     Prefect remembers which task run a result and each of its parts came from by their address in memory. The parts of
     plain data are forgotten one by one, and a later object at the same address would draw an edge that no plan has.
@@ -71,7 +71,7 @@ class Sealed:
 
 
 class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
-    """Sealed data as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
+    """Opaque results as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
 
     type: str = SERIALIZER
 
@@ -80,7 +80,7 @@ class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Pr
         return to_json(obj.value)
 
     def loads(self, blob: bytes) -> Sealed:
-        """Return JSON as a sealed record.
+        """Return JSON as an opaque record.
 
         Raises:
             ValueError: It is not JSON, or not a record that this version reads.
@@ -94,22 +94,22 @@ class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Pr
 
 
 class NodeRecord(TypedDict):
-    """What is kept of a node that completed: all that a resumed run needs to go on without it."""
+    """The record of a node that completed: all that a resumed run needs in place of executing it."""
 
     schema: int
-    """`RECORD_SCHEMA`, when it was written."""
+    """`RECORD_SCHEMA` at the time of writing."""
 
     result: Any
-    """What the handler returned, as JSON data."""
+    """The handler's return value, as JSON data."""
 
     duration: float
     """Seconds that the node's own work took."""
 
     started_at: str
-    """When its first attempt began, ISO 8601."""
+    """Start of its first attempt, ISO 8601."""
 
     attempts: int
-    """How many times it was tried."""
+    """Number of attempts."""
 
     cpu_time: float
     """CPU seconds."""
@@ -118,13 +118,13 @@ class NodeRecord(TypedDict):
     """Resident memory at its end, in bytes."""
 
     cpu_scope: str
-    """What `cpu_time` covers: `thread` or `process`."""
+    """Scope of `cpu_time`: `thread` or `process`."""
 
     usage: NotRequired[Mapping[str, Any]]
-    """What calls to models used together, under `MODEL_KEYS`; missing where none was asked, and in older records."""
+    """Sum of the usage of all model calls, under `MODEL_KEYS`; missing where there was none, and in older records."""
 
     files: NotRequired[Sequence[RecordFile]]
-    """The files that the node made; in older records they are known from the result alone."""
+    """The files that the node made; in older records the result alone names them."""
 
 
 class RecordFolder(ResolvingFolder):
@@ -139,10 +139,10 @@ class RecordFolder(ResolvingFolder):
         return self.resolve("")
 
     def resolve(self, path: str) -> Path:
-        """Return the file of a path.
+        """Return the file at a path.
 
         Raises:
-            ValueError: It lies outside the folder.
+            ValueError: It is outside the folder.
         """
         if self._root is None:
             self._root = str(Path(self.basepath or ".").expanduser().resolve())
@@ -177,7 +177,7 @@ class RecordFolder(ResolvingFolder):
 
 
 class RecordStore(OpenResultStore):
-    """A result store of node records, which tells when one cannot be read or written instead of passing over it."""
+    """A result store of node records, which warns of a record that cannot be read or written."""
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
     _files: RecordFiles | None = PrivateAttr(default=None)
@@ -190,7 +190,7 @@ class RecordStore(OpenResultStore):
         return self._files
 
     def with_settings(self, settings: VibePrefectSettings) -> RecordStore:
-        """Return this store under settings that are read already.
+        """Return this store with settings that are read already.
 
         Args:
             settings: The settings of a run.
@@ -204,17 +204,17 @@ class RecordStore(OpenResultStore):
 
         Args:
             workspace: The run's folders.
-            restores: Whether files that are missing or were changed are put back; else it is looked whether they could.
+            restores: Whether files that are missing or were changed are put back, and not only checked.
         """
         storage = self.result_storage
-        kept = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
+        files = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
         settings = self._settings or load_settings()
-        store._files = RecordFiles(kept, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
+        store._files = RecordFiles(files, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
     async def read_record(self, key: str) -> NodeRecord | None:
-        """Return a record, if there is one that can be used; one that is damaged counts as missing, with a warning.
+        """Return a usable record, else `None`; a damaged record counts as missing, with a warning.
 
         Raises:
             RecordStorageError: The storage does not answer: whatever it has must not be paid for again.
@@ -230,7 +230,7 @@ class RecordStore(OpenResultStore):
             return None
 
     async def file_problem(self, key: str, record: NodeRecord) -> str | None:
-        """Return why a record cannot be reused for its files; `None` when each of them is in place, perhaps again."""
+        """Return the reason why a record's files forbid its reuse; `None` when each is in place, or put back."""
         if self._files is None:
             return None
         problem = await self._files.problem(*_namespace_and_node(key), record)
@@ -239,9 +239,9 @@ class RecordStore(OpenResultStore):
         return problem
 
     async def has_record(self, key: str) -> bool:
-        """Tell whether a record can be used, its files included.
+        """Return whether a record can be used, its files included.
 
-        What a run may reuse was read when it began; from then on a storage that does not answer stops nothing.
+        The records that a run may reuse are read when it begins; later a storage that does not answer stops nothing.
         """
         if _OUTAGE in self._told:
             return False
@@ -257,7 +257,7 @@ class RecordStore(OpenResultStore):
         return Sealed(record_in(await read_block(self.result_storage, key)))
 
     async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
-        """Write a record. The run goes on when that fails: what the node made is still there for its dependents.
+        """Write a record. A failure does not stop the run: the node's result is still there for its dependents.
 
         Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
@@ -297,7 +297,7 @@ class RecordStore(OpenResultStore):
             return None
 
     def _tell(self, key: str, message: str) -> None:
-        """Warn once about a record: to whoever listens to this package, and in the run's log in Prefect."""
+        """Warn once about a record, in this package's log and in the run's log in Prefect."""
         if key in self._told:
             return
         self._told.add(key)
@@ -339,13 +339,13 @@ def _mapping(value: Any, name: str) -> dict[str, Any]:
 
 
 def _check_shape(record: Mapping[str, Any]) -> None:
-    """Refuse a record whose parts are not what `NodeRecord` says."""
+    """Refuse a record whose parts do not have the types of `NodeRecord`."""
     if "result" not in record:
         raise ValueError("it has no result")
     for name, kinds in _SHAPE.items():
-        found = record.get(name)
-        if not isinstance(found, kinds):
-            raise ValueError(f"its {name!r} is {shorten(found)}")
+        value = record.get(name)
+        if not isinstance(value, kinds):
+            raise ValueError(f"its {name!r} is {shorten(value)}")
     for file in cast("Sequence[Any]", record.get("files") or ()):
         if not is_record_file(file):
             raise ValueError(f"it names a file as {shorten(file)}")
@@ -358,7 +358,7 @@ async def open_store(storage: str | Path | None, settings: VibePrefectSettings |
         storage: A folder, or a saved storage block as `<block type>/<name>`; by default the one of the settings, then
             Prefect's own default storage block where one is set, else the folder `vibe-prefect` in Prefect's local
             result storage.
-        settings: The settings; as they stand now by default.
+        settings: The settings; by default those of this moment.
     """
     settings = settings or load_settings()
     storage = storage or settings.storage
@@ -380,19 +380,19 @@ def _folder_of(storage: str | Path | None) -> str:
 
 
 def record_path(namespace: str, node_id: str, key: str) -> str:
-    """Return where a node's record lies in the storage."""
+    """Return the path of a node's record in the storage."""
     return f"{namespace}/{node_id}-{key}"
 
 
 def _namespace_and_node(key: str) -> tuple[str, str]:
-    """Return what `record_path` made a key of; a storage may put its own folder before it."""
+    """Split a key of `record_path` into namespace and node id; a storage may put its own folder before it."""
     namespace, name = key.replace("\\", "/").split("/")[-2:]
     return namespace, name.rpartition("-")[0]
 
 
 def usage_of_record(record: NodeRecord) -> ResourceUsage:
-    """Return what a record tells of resources; one of an older version has the model's usage in the result alone."""
-    told = usage_in(record["result"])
-    calls = [call for call in (record.get("usage") or told,) if call is not None]
+    """Return the resources in a record; a record of an older version has the model's usage in its result alone."""
+    result_usage = usage_in(record["result"])
+    calls = [call for call in (record.get("usage") or result_usage,) if call is not None]
     usage = ResourceUsage(record["cpu_time"], record["memory_usage"], record["cpu_scope"], record["attempts"])
     return replace(usage, bytes_written=bytes_of(record["result"])).with_calls(calls)

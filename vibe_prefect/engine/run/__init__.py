@@ -1,1 +1,1 @@
-"""Running a compiled plan within a flow run: Prefect tasks, reuse, limits, readiness."""
+"""Running a compiled plan within a flow run: Prefect tasks, reuse, limits, preflight."""

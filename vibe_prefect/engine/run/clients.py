@@ -1,8 +1,8 @@
 """Prefect clients that one run shares.
 
 Prefect makes several clients for a flow run, and each of them loads all certificate authorities, which takes 40 ms.
-What the client can know by itself costs no request: the name of a plan's run, and that an embedded server protects
-nothing against forged requests.
+Two requests are spared: the client names a plan's run by itself, and does not ask an embedded server for tokens
+against forged requests, which it does not use.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def shared_clients() -> AsyncGenerator[None]:
-    """Let everything in the block talk to the server through one async and one sync client."""
+    """Share one async and one sync client of the server among all code in the block."""
     context = AsyncClientContext.get()
     if context is not None and asyncio.get_running_loop() is context.client.loop:
         yield
         return
-    own = as_default(AsyncClientContext(_client_settings()))
-    _prepare(own.client)
-    async with own:
+    own_context = as_default(AsyncClientContext(_client_settings()))
+    _prepare(own_context.client)
+    async with own_context:
         with _sync_client():
             yield
 
 
 class _RunClient(PrefectClient):
-    """A client that gives a plan's run its name as it creates it."""
+    """A client that names a plan's run as it creates it."""
 
     async def create_flow_run(self, flow: Any, name: str | None = None, *args: Any, **options: Any) -> FlowRun:
         """Create a flow run; see `PrefectClient.create_flow_run`."""
@@ -54,7 +54,7 @@ class _RunClient(PrefectClient):
 
 
 def _prepare(client: PrefectClient) -> None:
-    """Have a client ask for nothing that is known."""
+    """Spare a client needless requests."""
     client.__class__ = _RunClient
     settings = get_current_settings()
     if client.server_type is ServerType.EPHEMERAL and not settings.server.api.csrf_protection_enabled:

@@ -1,4 +1,4 @@
-"""How many nodes run at once: in this run by a semaphore, across runs by Prefect's global concurrency limits."""
+"""Limits of nodes at once: in this run by a semaphore, across runs by Prefect's global concurrency limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunLimits:
         """Make the limits of a run.
 
         Args:
-            concurrency: How many nodes may run at once; `None` for no limit.
+            concurrency: Largest number of nodes at once; `None` for no limit.
         """
         self._slots = asyncio.Semaphore(concurrency) if concurrency is not None else None
 

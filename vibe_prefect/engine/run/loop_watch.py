@@ -1,4 +1,4 @@
-"""Warns when a node blocks the event loop: until it returns, no other node goes on and no timeout ends it."""
+"""Warns when a node blocks the event loop: until it returns, no other node runs and no timeout ends it."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class _LoopWatch:
         self._next_beat = self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _watch(self) -> None:
-        """Count looks and not time: while the whole process stands still, the loop is not blocked."""
-        seen, looks = self._beats, 0
+        """Count checks without a beat, not time: while the whole process stands still, the loop is not blocked."""
+        last_beats, checks = self._beats, 0
         while not self._stopped.wait(BEAT_SECONDS):
-            seen, looks = self._beats, looks + 1 if self._beats == seen else 0
-            if looks == round(BLOCKED_SECONDS / BEAT_SECONDS):
+            last_beats, checks = self._beats, checks + 1 if self._beats == last_beats else 0
+            if checks == round(BLOCKED_SECONDS / BEAT_SECONDS):
                 self._warn()
 
     def _warn(self) -> None:
@@ -66,7 +66,7 @@ class _LoopWatch:
         name = task.get_name() if task is not None else ""
         subject = f"The node {name!r}" if name in self._nodes else "Something"
         logger.warning(
-            "%s has blocked the event loop for %g s: until it returns, no other node goes on and no timeout ends it. "
+            "%s has blocked the event loop for %g s: until it returns, no other node runs and no timeout ends it. "
             "Blocking work belongs into a sync tool or handler, which runs in a thread of its own",
             subject,
             BLOCKED_SECONDS,

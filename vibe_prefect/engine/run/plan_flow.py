@@ -1,4 +1,4 @@
-"""A Prefect flow whose parameter `plan` is a plan, which Prefect takes neither for blocks nor for its own data."""
+"""A Prefect flow with a plan as its parameter `plan`, which Prefect takes neither for blocks nor for its own data."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
 
 BLOCK_REFERENCE = "$ref"
-"""A mapping with this key is a block to Prefect, wherever it stands. In a plan it may be part of a JSON Schema."""
+"""Key of mappings that Prefect takes for blocks, at any depth. In a plan it may be part of a JSON Schema."""
 
 
 class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     """A flow of one plan."""
 
     storage: Callable[[], str | Path | None] = staticmethod(lambda: None)
-    """Returns where the records of the run that begins are kept; see `open_store`."""
+    """Returns the storage of the records of the run that begins; see `open_store`."""
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Check the parameters, without a look into the plan: a `$ref` in it is not a block, and the flow checks it."""
+        """Check the parameters but for the plan's content: a `$ref` in it is not a block, and the flow checks it."""
         plan = parameters.get(PLAN)
         if not isinstance(plan, WorkflowPlan) and not (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan):
             return super().validate_parameters(parameters)
@@ -42,23 +42,23 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         return {name: getattr(checked, name) for name in model.model_fields} | {PLAN: plan}
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what the server is given: of the plan its data, or where a large one is kept."""
+        """Return the parameters for the server, with the plan's data, or the reference to a large plan."""
         plan = parameters.get(PLAN)
         if not isinstance(plan, WorkflowPlan):
             return super().serialize_parameters(parameters)
-        given: Any = slim_data(plan)
-        if weight(given) > SMALL_BYTES:
-            given = run_coro_as_sync(_parameter(plan, self.storage()))
-        return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: given}
+        plan_value: Any = slim_data(plan)
+        if weight(plan_value) > SMALL_BYTES:
+            plan_value = run_coro_as_sync(_parameter(plan, self.storage()))
+        return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: plan_value}
 
     def new_run_name(self, parameters: Mapping[str, Any]) -> str | None:
-        """Return a name for a new run: the plan's id before two words, so that a list of runs tells plans apart.
+        """Make a name for a new run: the plan's id before two words, so that plans differ in a list of runs.
 
         Args:
-            parameters: What the server is given.
+            parameters: The run's parameters, as the server gets them.
 
         Returns:
-            `None` where they hold only the name or the path of a plan, which nothing has looked up yet.
+            `None` where they hold only the name or the path of a plan.
         """
         plan_id = plan_id_of(parameters)
         return f"{plan_id}-{generate_slug(2)}" if plan_id is not None else None
@@ -66,7 +66,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     def with_options(self, *args: Any, **options: Any) -> PlanFlow:
         """Return this flow with other options; see `prefect.Flow.with_options`."""
         changed = super().with_options(*args, **options)
-        changed.__class__ = PlanFlow  # Prefect makes one of its own class
+        changed.__class__ = PlanFlow  # Prefect makes a plain Flow
         plan_flow = cast("PlanFlow", changed)
         plan_flow.storage = self.storage
         return plan_flow
@@ -76,8 +76,8 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
 def _parameters_model(function: Callable[..., Any]) -> type[BaseModel]:
     """Return the model of a flow's parameters without the plan; Prefect makes one in each run, which takes 4 ms."""
     types = get_type_hints(function, include_extras=True)
-    given = [(name, one.default) for name, one in signature(function).parameters.items() if name != PLAN]
-    fields: Any = {name: (types[name], default) for name, default in given}
+    defaults = [(name, parameter.default) for name, parameter in signature(function).parameters.items() if name != PLAN]
+    fields: Any = {name: (types[name], default) for name, default in defaults}
     return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 

@@ -1,4 +1,4 @@
-"""What only a run that begins can find out: whether Secret blocks are there, and what tools find in their preflight."""
+"""Preflight: checks of Secret blocks and of tools, which only a run that begins can make."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.known import scrubbed
 
 BLOCK_TYPE = "secret"
-"""Prefect's name of the type."""
+"""Prefect's name of the type of Secret blocks."""
 
 
 async def blocks_there(client: PrefectClient, names: Collection[str]) -> dict[str, bool]:
-    """Tell of each Secret block whether the server has it; what it holds is not asked for."""
+    """Return for each Secret block whether the server has it; its content is not asked for."""
     return {name: await _is_there(client, name) for name in names}
 
 
 async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: ToolRegistry) -> None:
-    """Refuse a plan before its first node whose tools need a Secret block that is not there.
+    """Refuse a plan before its first node when its tools need a Secret block that the server lacks.
 
     Args:
         client: The server's client.
@@ -32,7 +32,7 @@ async def check_ready(client: PrefectClient, compiled: CompiledPlan, tools: Tool
         tools: The tools of its run.
 
     Raises:
-        UsageError: Something is missing.
+        UsageError: A Secret block is missing.
     """
     used = sorted({node.tool for node in compiled.nodes.values() if node.tool})
     _refuse(await _missing_blocks(client, tools, used))
@@ -43,15 +43,15 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
 
     Args:
         compiled: The plan.
-        setup: The run; what it reuses makes no calls.
+        setup: The run; nodes that it reuses make no calls.
 
     Raises:
         UsageError: A call cannot succeed.
     """
     ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
     runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
-    found = await call_problems(compiled, runs, setup.tools, setup.workspace)
-    _refuse([f"{_tools(names)} more: {problem}" for problem, names in found.items()])
+    problems = await call_problems(compiled, runs, setup.tools, setup.workspace)
+    _refuse([f"{_tools(names)} more: {problem}" for problem, names in problems.items()])
 
 
 async def _reused(node: CompiledNode, setup: RunSetup) -> bool:
@@ -67,11 +67,11 @@ def _refuse(problems: Sequence[str]) -> None:
 
 async def _missing_blocks(client: PrefectClient, tools: ToolRegistry, used: Collection[str]) -> list[str]:
     sources = {source: names for source, names in tools.key_sources(used).items() if source.block}
-    there = await blocks_there(client, {source.block for source in sources if source.block})
+    present = await blocks_there(client, {source.block for source in sources if source.block})
     return [
         f"{_tools(names)} a key: {source.remedy}"
         for source, names in sources.items()
-        if source.block and not there[source.block]
+        if source.block and not present[source.block]
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a run reuses: the records whose files are in place, as long as what they were made from stays the same."""
+"""Reuse of records: those with their files in place, as long as the outputs that they were made from stay the same."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class ReusableRecords:
         return len(self._reusable)
 
     async def read(self, wanted: Callable[[str], bool]) -> None:
-        """Read the record of each node that is wanted and has one, and put its files in place.
+        """Read the records of wanted nodes, and put their files in place.
 
         A file belongs to its maker, so nodes are read before those that depend on them.
         """
         nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
-        async for found in self._records.of_nodes(nodes):
-            (self._reusable if found.problem is None else self._refused)[found.node_id] = found.record
+        async for recorded in self._records.of_nodes(nodes):
+            (self._reusable if recorded.problem is None else self._refused)[recorded.node_id] = recorded.record
 
     def pop(self, id: str) -> NodeRecord:
         """Return a node's record, to reuse it."""
         return self._reusable.pop(id)
 
     def is_refused(self, id: str) -> bool:
-        """Tell whether a node has a record that it must not be completed with."""
+        """Return whether a node has a record that must not be reused."""
         return id in self._refused
 
     async def refuse_outdated(self, id: str) -> None:
@@ -62,7 +62,7 @@ class ReusableRecords:
         self._records.files.run_files.release(id)
 
     def note_executed(self, id: str, output: bytes) -> None:
-        """Note what a node passes on that was executed.
+        """Note the output of a node that was executed.
 
         Args:
             id: The node's id.

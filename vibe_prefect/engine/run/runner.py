@@ -1,4 +1,4 @@
-"""Runs a `CompiledPlan` inside a Prefect flow run: decides, executes, and collects what came of each node."""
+"""Runs a `CompiledPlan` inside a Prefect flow run: decides about each node, executes it, and collects its result."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NOT_BEGUN = "The run was cancelled before this node began"
 
 @dataclass(frozen=True)
 class RunSetup:
-    """What a run needs besides the plan."""
+    """Setup of a run besides its plan."""
 
     tools: ToolRegistry
     """The tools of this run."""
@@ -56,13 +56,13 @@ class RunSetup:
     """The folders that it may touch."""
 
     records: Records
-    """Its records."""
+    """Records of the run."""
 
     goes_on: bool = False
     """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
 
     selected: frozenset[str] | None = None
-    """The nodes that may be executed; the others are kept where there is a record, and skipped. `None` for all."""
+    """The nodes that may be executed; each other one is reused where it has a record, else skipped. `None` for all."""
 
     refreshed: frozenset[str] = frozenset()
     """The nodes that are executed even where there is a record."""
@@ -71,26 +71,26 @@ class RunSetup:
     """The caller's own handlers; the built-in one runs the other types."""
 
     observers: Sequence[RunObserver] = ()
-    """Who is told of each step."""
+    """Receivers of each step."""
 
     concurrency: int | None = None
-    """How many nodes may run at once."""
+    """Largest number of nodes at once; `None` for no limit."""
 
     first_attempt: bool = True
-    """Whether Prefect runs the flow for the first time; observers are told once that the run begins."""
+    """Whether Prefect runs the flow for the first time; observers are notified of the run's begin only then."""
 
     last_attempt: bool = True
-    """Whether Prefect will not run the flow again when nodes fail; observers are told once that the run ends."""
+    """Whether Prefect will not run the flow again when nodes fail; only then are observers notified of a failed end."""
 
     budget: Budget | None = None
-    """What the run may spend; `None` for no limit."""
+    """Budget of the run; `None` for no limit."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
 
     Returns:
-        What came of it, with failed nodes told and not raised, and how many task runs Prefect was given.
+        The result, in which failed nodes are reported and not raised, and the number of task runs in Prefect.
     """
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
@@ -141,18 +141,18 @@ class _PlanRun:
             raise
         result = self._state.end()
         if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
-            self._state.notify(lambda it: it.run_finished(result))
+            self._state.notify(lambda observer: observer.run_finished(result))
         return result
 
     def _selected(self, id: str) -> bool:
         return self._setup.selected is None or id in self._setup.selected
 
     def _refreshes(self, id: str) -> bool:
-        """Tell whether a node is executed even where there is a record of it."""
+        """Return whether a node is executed even where there is a record of it."""
         return self._selected(id) and id in self._setup.refreshed
 
     async def _run(self, id: str) -> None:
-        """Bring a node to its end; what goes wrong around its work fails this node and no other."""
+        """Bring a node to its end; an error around its work fails this node and no other."""
         job = self._state.runs[id]
         try:
             await self._run_node(job)
@@ -180,9 +180,9 @@ class _PlanRun:
             self._skip(job, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
-        async with self._limits.slot(), AsyncExitStack() as held:
+        async with self._limits.slot(), AsyncExitStack() as slots:
             try:
-                await held.enter_async_context(global_slots(node.policy.limits))
+                await slots.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
                 job.attempt = partial(self._refuse, error)
             await self._keep_pace()
@@ -200,9 +200,9 @@ class _PlanRun:
         await self._pace.hold(lambda: self.task_runs)
 
     def _stop_if_cancelled(self) -> None:
-        """Stop a node's task where the run was told to stop, after Prefect has the node's state.
+        """Stop a node's task where the run was cancelled, after Prefect has the node's state.
 
-        The node's own task does not tell: code of a tool that cancels it, as a task group does, may leave it marked.
+        The node's own task is no sign: code of a tool that cancels it, as a task group does, may leave it marked.
         """
         if self._task is not None and self._task.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
@@ -215,7 +215,7 @@ class _PlanRun:
         job.ended = task_run_id, ticket
 
     def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None) -> None:
-        """Tell Prefect of a node that is not executed."""
+        """Show a node in Prefect that is not executed."""
         upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
         self._note(job, *show_unexecuted(job.node, why, upstream, message))
 
@@ -224,7 +224,7 @@ class _PlanRun:
         self._state.skip(job, error)
 
     def _cancel_rest(self) -> None:
-        """Tell Prefect that the nodes are cancelled of which it has no task run: it tells of the others itself."""
+        """Show nodes without a task run as cancelled in Prefect, which shows the others itself."""
         for job in (self._state.runs[id] for group in self._compiled.groups for id in group):
             if job.ended is None and job.task_run_id is None:
                 self._show(job, Unexecuted.CANCELLED, NOT_BEGUN)
@@ -243,7 +243,7 @@ class _PlanRun:
             self._reusable.note_executed(job.node.id, job.output)
 
     async def _attempt(self, job: NodeJob) -> NodeRecord:
-        """Make one attempt at a node, and return the record of what came of it."""
+        """Make one attempt at a node, and return its record."""
         self._state.start(job)
         setup, id = self._setup, job.node.id
         services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
@@ -260,12 +260,12 @@ class _PlanRun:
             raise error
 
     def _reporter(self, job: NodeJob) -> Callable[[float | None, str], None] | None:
-        """Return what takes a report of a node's progress; `None` where nobody listens."""
+        """Return the receiver of a node's progress reports; `None` without observers."""
         shown, node = PiecewiseText(), job.node.node
 
         def report(fraction: float | None, message: str) -> None:
             text = shown.next(message)
-            self._state.notify(lambda it: it.node_progressed(node, fraction, text))
+            self._state.notify(lambda observer: observer.node_progressed(node, fraction, text))
 
         return report if self._setup.observers else None
 

@@ -33,7 +33,7 @@ class _BoundedExecutor(DaemonExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for what is still at work, but no longer than `SUBMITTED_SECONDS`."""
+        """Wait for calls still at work, but no longer than `SUBMITTED_SECONDS`."""
         concurrent.futures.wait(set(self._unfinished), SUBMITTED_SECONDS)
 
 

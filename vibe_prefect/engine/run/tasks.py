@@ -1,7 +1,7 @@
 """Prefect tasks: one for each node type and policy, and one for tool calls.
 
 Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
-So a task takes one job, inside `quote`, returns its result sealed, and is told what it waits for by tickets.
+So a task takes one node run, inside `quote`, returns an opaque result, and waits for upstream references.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 
 Ticket = Sealed | State[bool]
-"""What a task waits for: it draws the edge in Prefect's graph."""
+"""An upstream reference, which a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
 
@@ -45,7 +45,7 @@ STOPPED = "The run was cancelled while this node was at work"
 
 @dataclass(kw_only=True)
 class NodeJob(NodeRun):
-    """A node's work as a Prefect task."""
+    """A node run as a Prefect task."""
 
     namespace: str
     """Namespace of its record."""
@@ -60,10 +60,10 @@ class NodeJob(NodeRun):
     """Whether it is executed even where there is a record."""
 
     task_run_id: UUID | None = None
-    """Id of its task run, from the moment on from which Prefect tells the server of it whatever happens."""
+    """Id of its task run, from the moment on from which Prefect reports it to the server whatever happens."""
 
     ended: tuple[UUID, Ticket] | None = None
-    """Id of its task run and what draws edges from it; `None` until that has ended."""
+    """Id of its task run, and the upstream reference to it; `None` until the task run has ended."""
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class ToolJob:
     """One tool call that a handler makes."""
 
     name: str
-    """What the task run is called: the tool's name."""
+    """Name of the task run: the tool's name."""
 
     call: Callable[[], Awaitable[ToolResult]]
     """Makes the call."""
@@ -84,18 +84,18 @@ class ToolJob:
 
 @dataclass
 class RecordPolicy(CachePolicy):
-    """A node's record is where its content key says: nothing is hashed at run time."""
+    """Finds a node's record by its content key: nothing is hashed at run time."""
 
     def compute_key(
         self, task_ctx: TaskRunContext, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
-        """Return where the record of the task's job lies."""
+        """Return the path of the node run's record."""
         job: NodeJob = inputs["job"]
         return record_path(job.namespace, job.node.id, job.node.key)
 
 
 class _NodeTask(OpenTask):
-    """A task that notes in its job which task run it has."""
+    """A task that notes its task run in its node run."""
 
     def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
         parameters["job"].unquote().task_run_id = task_run.id
@@ -107,7 +107,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
 
     Args:
         node_type: The type; its name is the task's.
-        policy: How they are executed.
+        policy: Their execution policy.
         refresh: Whether they are executed even where there is a record, which is then replaced.
     """
     keep = policy.cache != "disable"
@@ -137,7 +137,7 @@ async def run_tool(job: ToolJob) -> ToolResult:
     """Make a tool call as a task of its own within the node's task."""
     try:
         sealed: Sealed = await tool_task()(quote(job))
-    except ShownError as error:  # the handler that called the tool gets what the tool raised
+    except ShownError as error:  # the handler that called the tool gets the tool's own error
         raise error.original or error from None
     return sealed.value
 
@@ -151,10 +151,10 @@ def tool_task() -> Task[..., Any]:
 
 
 def ticket_of(state: State[Any]) -> Ticket:
-    """Return what draws an edge from a task run, whatever became of the run, when another one is told to wait for it.
+    """Return the upstream reference to a task run: it draws the edge to a task that waits for it, whatever its state.
 
-    A completed run's sealed result is known to Prefect already and costs nothing to look up. For any other run it is a
-    completed state that carries the run's id alone, since a failed one would stop who waits for it.
+    A completed run's opaque result is known to Prefect already and costs nothing to look up. For any other run it is a
+    completed state that carries the run's id alone, since a failed one would stop the task that waits for it.
     """
     result: Any = getattr(state.data, "result", None)
     if state.is_completed() and isinstance(result, Sealed):
@@ -190,14 +190,14 @@ async def _attempt(job: NodeJob) -> Sealed | State[Any]:
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
         job.failure = failure_of(error)
-        made = shown(error)
-        if made is error:
+        shown_error = shown(error)
+        if shown_error is error:
             raise
-        raise made from None
+        raise shown_error from None
 
 
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Tell whether trying again may help, once the other side allows it; the policy's own delay comes on top."""
+    """Return whether another attempt may help, after the pause that the other side asks for, if any."""
     error: object = state.data
     if not is_retryable(error):
         return False
@@ -224,7 +224,7 @@ async def _run_tool(job: ToolJob) -> Sealed:
         with contained():
             return Sealed(await job.call())
     except Exception as error:
-        made = shown(error)
-        if made is error:
+        shown_error = shown(error)
+        if shown_error is error:
             raise
-        raise made from None
+        raise shown_error from None

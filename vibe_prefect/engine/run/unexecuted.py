@@ -1,7 +1,7 @@
 """Nodes that a run does not execute, shown in Prefect without a trip through its task engine.
 
-The engine takes 8 ms to tell of such a node in three states. A run that goes on may keep thousands of nodes, and one
-that is stopped has seconds to tell of those that it did not get to.
+The engine takes 8 ms to show such a node in three states. A resumed run may reuse thousands of nodes, and a stopped run
+has seconds to show those that it did not get to.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Unexecuted(Enum):
     """An earlier run finished it."""
 
     SKIPPED = (StateType.CANCELLED, SKIPPED)
-    """What it needs did not complete, or it was not selected."""
+    """A parent or a dependency did not complete, or the node was not selected."""
 
     CANCELLED = (StateType.CANCELLED, CANCELLED)
     """The run was stopped before it."""
@@ -37,16 +37,16 @@ class Unexecuted(Enum):
 def show_unexecuted(
     node: CompiledNode, why: Unexecuted, upstream: Iterable[UUID], message: str | None = None
 ) -> tuple[UUID, Sealed]:
-    """Tell Prefect of a node that is not executed, in the one state that it is in.
+    """Show a node in Prefect that is not executed, in its only state.
 
     Args:
         node: The node.
         why: The state.
         upstream: Ids of the task runs that it would have waited for.
-        message: What the state says besides.
+        message: Message of the state.
 
     Returns:
-        The id of its task run, and what draws an edge from it.
+        The id of its task run, and the upstream reference to it.
     """
     context = FlowRunContext.get()
     assert context is not None

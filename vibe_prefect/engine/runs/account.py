@@ -1,4 +1,4 @@
-"""What is known of a run: the report that it left, or one gathered from the server and from its records."""
+"""Reports of runs: the report that a run left, or one gathered from the server and from its records."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ logger = logging.getLogger(__name__)
 
 
 async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
-    """Return the report of a run, whether it has ended, still goes on, was killed, or ran on another machine.
+    """Return the report of a run, whether it has ended, is running, was killed, or ran on another machine.
 
     Args:
         reference: Its name or id; `None` for the newest run.
-        storage: Where records are kept; see `open_store`.
+        storage: Storage of the records; see `open_store`.
 
     Raises:
         UnknownRunError: The server does not know the run, or the run has no plan.
@@ -41,7 +41,7 @@ async def account_of(reference: str | None, storage: str | Path | None = None) -
 
 
 async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
-    """Return the report that a run left at its end; `None` when it has not ended, or left none that can be read."""
+    """Return the report that a run left at its end; `None` when it has not ended, or left no readable report."""
     if not run.over:
         return None
     try:
@@ -53,7 +53,7 @@ async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
 
 
 def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
-    """Return the parts of a report that are not taken from its file: what they name is read, followed and typed."""
+    """Return the parts of a report that are not taken from its file: their values are read, followed and typed."""
     return {
         "run_id": str(run.id),
         "run_name": run.name,
@@ -64,10 +64,10 @@ def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
 
 
 async def wanted_run(client: PrefectClient, reference: str | None) -> PastRun:
-    """Return the run of a name or an id, or the newest one.
+    """Find a run by its name or id, or the newest run.
 
     Raises:
-        UnknownRunError: There is none.
+        UnknownRunError: There is no such run.
     """
     return await newest_run(client) if reference is None else await find_run(client, reference)
 
@@ -78,29 +78,29 @@ async def load_run(client: PrefectClient, reference: str | None, store: RecordSt
     Args:
         client: The server's client.
         reference: Its name or id; `None` for the newest run.
-        store: Where its records are.
+        store: The store of its records.
 
     Raises:
-        UnknownRunError: The server does not know it or a run that it resumes, or its plan is not with its records.
+        UnknownRunError: The server does not know it or a run that it resumes, or its plan is not beside its records.
     """
     run = await wanted_run(client, reference)
     return await with_root(client, await run.with_plan(store))
 
 
 async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> RunReport:
-    """Return a run's report, gathered from what the server and the records know.
+    """Build a run's report from the server and the records.
 
     Args:
         client: The server's client.
         run: The run, with its plan and its root.
-        store: Where its records are.
+        store: The store of its records.
     """
     compiled, sights = run.compiled, await see_nodes(client, run.id)
     return report_of(compiled, await _result(run, sights, store), run.identity)
 
 
 def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResult:
-    """Return what came of a node: by its record where there is one, else by what the server knows."""
+    """Build the result of a node from its record where there is one, else from the server's snapshot of it."""
     return NodeResult(
         sight.id,
         sight.status,
@@ -113,20 +113,20 @@ def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResul
 
 
 async def _result(run: PastRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
-    """Return what has come of a run, with what was learned about each node that left a record."""
+    """Build the result of a run, with the feedback about each recorded node."""
     result = ExecutionResult(run.compiled.plan.id, run.status)
     if run.started is not None:
         result.started_at = run.started.isoformat()
     records = await _read(store, sights.values())
-    for id, place in run.compiled.nodes.items():
+    for id, compiled_node in run.compiled.nodes.items():
         sight = sights.get(id)
         if sight is None:
             continue
         record = records.get(id)
-        found = node_result(sight, record)
-        result.add_node_result(found)
+        outcome = node_result(sight, record)
+        result.add_node_result(outcome)
         if record is not None:
-            result.add_feedback(id, _learned(place.node, found, record))
+            result.add_feedback(id, _learned(compiled_node.node, outcome, record))
     _end(result, run)
     return result
 
@@ -145,7 +145,7 @@ def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict
 
 
 async def _read(store: RecordStore, sights: Iterable[NodeSight]) -> dict[str, NodeRecord]:
-    """Return the records of nodes; none of one that is not here, as for a run on another machine."""
+    """Read the records of nodes, except those that are not here, as for a run on another machine."""
     records: dict[str, NodeRecord] = {}
     for sight in sights:
         try:

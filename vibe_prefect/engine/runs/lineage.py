@@ -1,4 +1,4 @@
-"""Find the run to resume, and refuse it while somebody may still execute it."""
+"""Find the run to resume, and refuse it while a process may still execute it."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ from vibe_prefect.errors import RunInUseError, UnknownRunError
 from vibe_prefect.settings.package import load_settings
 
 CLAIM_PREFIX = "vibe-prefect-lineage:"
-"""How the tag of a run begins that keeps its records in a storage block."""
+"""Prefix of the tag of a run that keeps its records in a storage block."""
 
 CLOCK_SKEW = timedelta(seconds=10)
-"""How much later a run may be due that counts as about to begin."""
+"""Longest time until the start of a run that counts as about to begin."""
 
 MAX_NAMESAKES = 20
-"""How many runs of one name a message lists."""
+"""Largest number of runs of one name in a message."""
 
 MAX_CHAIN = 1000
-"""How many runs may have gone on from one another."""
+"""Largest number of runs in a resume chain."""
 
 
 async def find_run(client: PrefectClient, reference: str) -> PastRun:
     """Return the flow run of a plan with that id or name.
 
     Raises:
-        UnknownRunError: There is none, or there are several of that name.
+        UnknownRunError: There is no such run, or there are several of that name.
     """
     try:
         return PastRun.of(await client.read_flow_run(UUID(reference)))
@@ -76,9 +76,9 @@ async def newest_run(client: PrefectClient) -> PastRun:
 
 
 async def due_by_now(client: PrefectClient) -> FlowRunFilter:
-    """Return what tells runs that have begun, or are about to, from those that a schedule makes for days to come.
+    """Return a filter for runs that have begun or are about to, without those that a schedule makes for days to come.
 
-    All times of runs are the server's, which stamps each state that it is sent; so is the time they are compared with.
+    All times of runs are the server's, which stamps each state that it is sent; so its clock is used here too.
     """
     before = await _server_time(client) + CLOCK_SKEW
     return FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(before_=before))  # pyright: ignore[reportArgumentType] - Prefect's own date type is no class
@@ -94,16 +94,16 @@ async def _server_time(client: PrefectClient) -> datetime:
 
 
 async def earlier_try() -> str | None:
-    """Return the run of a plan that the current flow run made in its last try, to go on from when it is retried.
+    """Return the id of the run of a plan that the current flow run made in its last try, to resume it in a retry.
 
     For flows that call `run_plan`: Prefect gives a retried flow fresh runs of its subflows.
     """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None or context.flow_run.run_count < 2:
         return None
-    made_by = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
+    children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]))
     client = cast("PrefectClient", context.client)
-    runs = [run async for run in plan_runs(client, made_by, limit=1)]
+    runs = [run async for run in plan_runs(client, children, limit=1)]
     return str(runs[0].id) if runs else None
 
 
@@ -134,22 +134,22 @@ async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> Non
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
     runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
-    others = [run for run in runs if run.id != flow_run.id]
-    if others:
-        raise RunInUseError(_not_over(others[0]))
+    claimants = [run for run in runs if run.id != flow_run.id]
+    if claimants:
+        raise RunInUseError(_not_over(claimants[0]))
 
 
 async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, sure: bool) -> None:
-    """Mark the run that another one goes on from as Crashed, when its process ended without a word.
+    """Mark a run that is resumed as Crashed, when its process ended without reporting it.
 
     Args:
         client: The server's client.
-        earlier: The run to go on from; one that has ended is left alone.
-        by: The run that goes on.
-        sure: Whether nobody executes the earlier run.
+        earlier: The run to resume; a run that has ended stays as it is.
+        by: The run that resumes it.
+        sure: Whether it is certain that no process executes the earlier run.
 
     Raises:
-        RunInUseError: It is not over, and nobody can tell whether somebody executes it.
+        RunInUseError: It is not over, and a process may still execute it.
     """
     if earlier.id == by.id or earlier.state_type is None or earlier.over:
         return

@@ -1,4 +1,4 @@
-"""How far a run has come, by what the Prefect server has on record: for whoever did not run it himself."""
+"""Node snapshots: the states of a run's nodes as the Prefect server has them on record."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from vibe_prefect.engine.prefect_seam import CACHED, raised_text
 from vibe_prefect.results import ExecutionStatus
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
-"""Names of states in which a node that began is not being worked on right now."""
+"""Names of states of a node that has begun and waits."""
 
 _NODE_TASKS = ("_run_node-", "_skip-")
-"""What the keys of the tasks that stand for nodes begin with; tool calls are task runs too."""
+"""Prefixes of the keys of tasks that stand for nodes; tool calls are task runs too."""
 
 _STATUSES = {
     StateType.COMPLETED: ExecutionStatus.COMPLETED,
@@ -37,53 +37,53 @@ _STATUSES = {
 
 @dataclass(frozen=True, slots=True)
 class NodeSight:
-    """What the server knows of one node."""
+    """Snapshot of one node as the server has it on record."""
 
     id: str
     """The node's id."""
 
     status: ExecutionStatus
-    """How far it is."""
+    """Status of the node."""
 
     reused: bool
-    """Whether it was kept from an earlier run."""
+    """Whether it was reused from an earlier run."""
 
     started: datetime | None
-    """When its first attempt began."""
+    """Start of its first attempt."""
 
     seconds: float
-    """How long its attempts took; for one that is at work, until now."""
+    """Seconds that its attempts took; until now for a node at work."""
 
     attempts: int
-    """How many attempts began."""
+    """Number of attempts that began."""
 
     error: str | None
-    """Why it failed or was skipped."""
+    """Reason why it failed or was skipped."""
 
     record: str | None
-    """Where its record lies, as `<namespace>/<node id>-<key>`; `None` when it has none."""
+    """Path of its record, `<namespace>/<node id>-<key>`; `None` when it has none."""
 
 
 async def see_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSight]:
-    """Return the nodes that a run has come to, by id; of a node that a retried run did twice, the newer one."""
+    """Return snapshots of the nodes that a run has come to, by id; the newer one where a retried run has two."""
     newest: dict[str, TaskRun] = {}
     pages = paged(
-        lambda wanted, offset: client.read_task_runs(
+        lambda size, offset: client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])),
             sort=TaskRunSort.ID_DESC,
-            limit=wanted,
+            limit=size,
             offset=offset,
         )
     )
     async for task_run in pages:
-        known = newest.get(task_run.name)
-        if task_run.task_key.startswith(_NODE_TASKS) and (known is None or _age(task_run) > _age(known)):
+        previous = newest.get(task_run.name)
+        if task_run.task_key.startswith(_NODE_TASKS) and (previous is None or _age(task_run) > _age(previous)):
             newest[task_run.name] = task_run
     return {id: _sight(id, task_run) for id, task_run in newest.items()}
 
 
 def _age(task_run: TaskRun) -> tuple[int, float]:
-    """Return what sorts the task runs of one node: by the try of the flow, then by time."""
+    """Return the sort key of a node's task runs: the try of the flow, then the time."""
     return task_run.flow_run_run_count, task_run.created.timestamp() if task_run.created else 0.0
 
 
@@ -117,7 +117,7 @@ def _seconds(task_run: TaskRun) -> float:
 
 
 def _error(state: State[Any] | None) -> str:
-    """Return why, without the words and the class name that Prefect puts before our own message."""
+    """Return the reason, without the words and the class name that Prefect puts before the message."""
     message = raised_text((state.message if state else None) or "")
     names = (SKIPPED, CANCELLED)
     return message or ("no message" if state is None or state.name in names else f"{state.name}: no message")

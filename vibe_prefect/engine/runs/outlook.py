@@ -1,4 +1,4 @@
-"""What an earlier run left behind, looked up without touching it."""
+"""Earlier runs of a plan and their records, read without changing them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
-"""How many earlier runs of a plan are looked at for what it costs."""
+"""Largest number of earlier runs of a plan that its forecast uses."""
 
 MAX_READ = 20
-"""How many runs are read to find them: some are simulated, or of a plan whose id begins alike."""
+"""Largest number of runs to read for them: some are simulated, or of a plan whose id begins alike."""
 
 
 async def earlier_run(reference: str) -> PastRun:
-    """Look up a run with its plan and its root.
+    """Find a run, with its plan and its root.
 
     Args:
         reference: Its name or id.
 
     Raises:
-        UnknownRunError: The Prefect server does not know it, or one that it resumes, or its plan is not with its
+        UnknownRunError: The Prefect server does not know it or a run that it resumes, or its plan is not beside its
             records.
     """
     async with get_client() as client:
@@ -42,11 +42,11 @@ async def earlier_run(reference: str) -> PastRun:
 
 
 async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[PastRun]:
-    """Return the newest runs of a plan, newest first, but for simulated ones.
+    """Return the newest runs of a plan, newest first, without simulated ones.
 
     Args:
-        plan_id: The plan's id; the plan itself may have been another one then.
-        limit: How many at most.
+        plan_id: The plan's id; its content may have been different then.
+        limit: Largest number of runs.
     """
     named = FlowRunFilter(name=FlowRunFilterName(like_=f"{plan_id}-"))  # `run_plan` puts the plan's id before each name
     runs: list[PastRun] = []
@@ -58,44 +58,44 @@ async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[PastRun]:
             if run.plan_id != plan_id or run.parameters.simulate:
                 continue
             with suppress(UnknownRunError):  # its plan or a run that it resumes was deleted
-                known = await run.with_plan(store)
-                known = known if known.shares else await with_root(client, known)
-                runs += [known] if known.plan is not None else []
+                complete = await run.with_plan(store)
+                complete = complete if complete.shares else await with_root(client, complete)
+                runs += [complete] if complete.plan is not None else []
     return runs
 
 
 @dataclass(frozen=True)
 class KeptNodes:
-    """The nodes of a plan of which a run finds a record."""
+    """The recorded nodes of a plan."""
 
     ids: frozenset[str]
-    """Those whose record would be reused."""
+    """Ids of nodes with a reusable record."""
 
     lost: Mapping[str, str]
-    """Why a record would not be reused for its files, by the node's id."""
+    """Reasons why the files of records forbid their reuse, by the node's id."""
 
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
 ) -> KeptNodes:
-    """Look for the records of a plan's nodes and for their files, and change nothing.
+    """Find the records of a plan's nodes and check their files, without changing anything.
 
     Args:
         compiled: The plan; its keys decide.
         namespace: Namespace of the records.
         output_root: The run's own output folder.
-        storage: Where they are kept; see `open_store`.
+        storage: Storage of the records; see `open_store`.
     """
     records = Records(await open_store(storage), namespace)
     records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
-    found = {found.node_id: found.problem async for found in records.of_nodes(nodes)}
-    lost = {id: problem for id, problem in found.items() if problem is not None}
-    return KeptNodes(frozenset(found.keys() - lost.keys()), lost)
+    problems = {recorded.node_id: recorded.problem async for recorded in records.of_nodes(nodes)}
+    lost = {id: problem for id, problem in problems.items() if problem is not None}
+    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost)
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:
-    """Return why records of a run cannot be reused for their files, by the ids of the nodes.
+    """Return the reasons why files of a run's records forbid their reuse, by the ids of the nodes.
 
     Args:
         run: The run, with its plan and its root.

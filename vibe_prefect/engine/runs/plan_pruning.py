@@ -1,4 +1,4 @@
-"""Finding and deleting kept plans that nothing needs any more."""
+"""Finding and deleting plans beside the records that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
 
 @dataclass(frozen=True)
 class UnusedPlan:
-    """A kept plan that may be deleted."""
+    """A plan beside the records that may be deleted."""
 
     path: Path
     """Its file."""
@@ -26,7 +26,7 @@ class UnusedPlan:
     """Its size."""
 
     written: float
-    """When a run or a deployment last wrote it, seconds since 1970."""
+    """Time when a run or a deployment last wrote it, in seconds since 1970."""
 
     def delete(self) -> bool:
         """Delete it, unless a run or a deployment has written it meanwhile; returns whether it is gone.
@@ -43,38 +43,36 @@ class UnusedPlan:
 async def unused_plans(
     client: PrefectClient, files: RecordFolder, before: datetime, pruned: Collection[str]
 ) -> list[UnusedPlan]:
-    """Return the kept plans that nothing needs: no deployment, no run that is not over, and no run with records left.
+    """Find plans beside the records that are unused by deployments, by runs under way, and by runs with records.
 
     Args:
         client: The server's client.
         files: The folder of all records.
-        before: Only plans that no run and no deployment has written since then.
+        before: Latest time at which a run or a deployment may have written them.
         pruned: Namespaces of records that are deleted too.
     """
-    old = [plan for plan in _plans_in(files.root) if plan.written <= before.timestamp()]
-    if not old:
+    old_plans = [plan for plan in _plans_in(files.root) if plan.written <= before.timestamp()]
+    if not old_plans:
         return []
     used = await _used_by_runs(client, files.root, pruned) | await _used_by_deployments(client)
-    return [plan for plan in old if plan.path.stem not in used]
+    return [plan for plan in old_plans if plan.path.stem not in used]
 
 
 async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[str]) -> set[str]:
     used: set[str] = set()
     for run in await with_roots(client, await read_runs(client)):
-        kept, namespace = run.outline.kept, run.record_namespace
-        if kept is None:
+        reference, namespace = run.outline.kept, run.record_namespace
+        if reference is None:
             continue
         if not run.over or (namespace not in pruned and (root / namespace).is_dir()):
-            used.add(kept.sha256)
+            used.add(reference.sha256)
     return used
 
 
 async def _used_by_deployments(client: PrefectClient) -> set[str]:
-    deployments = paged(
-        lambda wanted, offset: client.read_deployments(flow_filter=OUR_FLOW, limit=wanted, offset=offset)
-    )
-    kept = [kept_plan(deployment.parameters.get("plan")) async for deployment in deployments]
-    return {reference.sha256 for reference in kept if reference}
+    deployments = paged(lambda size, offset: client.read_deployments(flow_filter=OUR_FLOW, limit=size, offset=offset))
+    references = [kept_plan(deployment.parameters.get("plan")) async for deployment in deployments]
+    return {reference.sha256 for reference in references if reference}
 
 
 def _plans_in(root: Path) -> Iterator[UnusedPlan]:

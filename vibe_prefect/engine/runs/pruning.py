@@ -1,4 +1,4 @@
-"""Deleting what old runs left behind: their records, and on request their output folders."""
+"""Pruning of old runs: deletes their records, and on request their output folders."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ from vibe_prefect.settings.package import variable
 IN_USE = "a process holds it"
 
 MAX_NAMES = 3
-"""How many runs of a namespace a title names before it only counts."""
+"""Number of runs of a namespace that a title names before it only counts."""
 
 
 @dataclass(frozen=True)
 class Remains:
-    """What the runs of one namespace left behind."""
+    """Records to prune: those of one namespace, with the output folders of its runs."""
 
     namespace: str
     runs: tuple[str, ...]
     """Names of the runs; none when the server knows no run of the namespace."""
 
     last_active: datetime
-    """When the newest of them ended, or the newest record was written."""
+    """Latest end of a run, or time of the newest record."""
 
     records: NamespaceContent | None
-    """What is in the folder of the namespace; `None` when there is none."""
+    """Content of the folder of the namespace; `None` when there is none."""
 
     outputs: tuple[OutputFolder, ...] = ()
     """The runs' own output folders, if these are to go too."""
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name of the namespace for people."""
         return _title(self.runs, self.namespace)
 
     @property
@@ -64,7 +64,7 @@ class Remains:
 
 @dataclass(frozen=True)
 class Kept:
-    """What is old enough, and stays: all of a namespace, or its output folder alone."""
+    """An old namespace that is kept with a reason: all of it, or its output folder alone."""
 
     namespace: str
     runs: tuple[str, ...]
@@ -72,15 +72,15 @@ class Kept:
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Name of the namespace for people."""
         return _title(self.runs, self.namespace)
 
 
 def _title(runs: Sequence[str], namespace: str) -> str:
     if not runs:
         return f"{namespace} (no run of this server)"
-    more = len(runs) - MAX_NAMES
-    return ", ".join(runs[:MAX_NAMES]) + (f" and {more:,} more" if more > 0 else "")
+    surplus = len(runs) - MAX_NAMES
+    return ", ".join(runs[:MAX_NAMES]) + (f" and {surplus:,} more" if surplus > 0 else "")
 
 
 def folder_of(store: RecordStore) -> RecordFolder:
@@ -102,12 +102,12 @@ def folder_of(store: RecordStore) -> RecordFolder:
 async def find_remains(
     client: PrefectClient, files: RecordFolder, before: datetime, *, outputs: bool
 ) -> tuple[list[Remains], list[Kept]]:
-    """Return what may be deleted, oldest first, and what is as old and must stay.
+    """Find the namespaces that may be deleted, oldest first, and those that are as old and must stay.
 
     Args:
         client: The server's client.
         files: The folder of all records.
-        before: Only namespaces in which nothing happened since then.
+        before: Latest time of activity in the namespaces.
         outputs: Whether output folders are to go too.
     """
     runs: dict[str, list[PastRun]] = {}
@@ -118,22 +118,22 @@ async def find_remains(
     for namespace in sorted({*runs, *namespaces_in(files.root)}):
         members = sorted(runs.get(namespace, ()), key=lambda run: run.created)
         kept += _refused_outputs(namespace, members, before) if outputs else ()
-        found = _remains(namespace, members, files, _outputs(members) if outputs else ())
-        if found is None or found.last_active > before:
+        candidate = _remains(namespace, members, files, _outputs(members) if outputs else ())
+        if candidate is None or candidate.last_active > before:
             continue
         reason = _obstacle(files.root / namespace, members)
         if reason is None:
-            remains.append(found)
+            remains.append(candidate)
         else:
-            kept.append(Kept(namespace, found.runs, reason))
-    return sorted(remains, key=lambda found: found.last_active), kept
+            kept.append(Kept(namespace, candidate.runs, reason))
+    return sorted(remains, key=lambda candidate: candidate.last_active), kept
 
 
 def delete(store: RecordStore, remains: Remains) -> Kept | None:
-    """Delete what the runs of a namespace left behind, holding it so that no run resumes it meanwhile.
+    """Delete records and outputs of a namespace, holding it so that no run resumes it meanwhile.
 
     Returns:
-        The reason why it stays, when it does: a run resumes it, or has since it was looked at.
+        The reason where it stays: a run resumes it, or has resumed it since it was found.
 
     Raises:
         OSError: Something could not be deleted.
@@ -150,7 +150,7 @@ def delete(store: RecordStore, remains: Remains) -> Kept | None:
 
 
 def namespaces_in(root: Path) -> Iterator[str]:
-    """Yield the names of the folders of namespaces: only what is named as one, and is not a link."""
+    """Yield the names of the folders of namespaces: only folders with such a name, and no links."""
     try:
         with os.scandir(root) as entries:
             for entry in entries:
@@ -176,7 +176,7 @@ def _remains(
 
 
 def _outputs(members: Sequence[PastRun]) -> list[OutputFolder]:
-    """Return the runs' own output folders: one, unless a run went on with another plan or folder."""
+    """Return the runs' own output folders: one, unless a run resumed with another plan or folder."""
     folders = map(outputs_of, members)
     return list({folder.path: folder for folder in folders if folder}.values())
 
@@ -193,7 +193,7 @@ def _refused_outputs(namespace: str, members: Sequence[PastRun], before: datetim
 
 
 def _obstacle(folder: Path, members: Sequence[PastRun]) -> str | None:
-    """Return why a namespace must stay."""
+    """Return the reason why a namespace must stay."""
     for run in members:
         if not run.over:
             return f"the run {run.name} is {run.state}"
@@ -201,7 +201,7 @@ def _obstacle(folder: Path, members: Sequence[PastRun]) -> str | None:
 
 
 def _strange(folder: Path) -> str | None:
-    """Tell whether the folder of a namespace holds what no run puts there."""
+    """Return a description of unexpected content in the folder of a namespace; `None` where there is none."""
     if folder.is_symlink():
         return "its folder is a link"
     lock = folder / LOCK_FILE
@@ -215,13 +215,13 @@ def _strange(folder: Path) -> str | None:
 
 
 def _folders_in(folder: Path) -> Iterator[Path]:
-    """Yield the folders in a folder; a link is none, and nothing is in one."""
+    """Yield the folders in a folder, without links; none where the folder itself is a link."""
     if folder.is_dir() and not folder.is_symlink():
         yield from (path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
 
 
 def _is_held(lock: Path) -> bool:
-    """Tell whether a process holds a namespace, without a trace."""
+    """Return whether a process holds a namespace, leaving no trace."""
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -234,8 +234,8 @@ def _is_held(lock: Path) -> bool:
 
 def _delete_held(folder: Path, remains: Remains) -> str | None:
     records = read_namespace(folder)
-    seen = remains.records.newest if remains.records else None
-    if records is not None and records.newest is not None and (seen is None or records.newest > seen):
+    newest_found = remains.records.newest if remains.records else None
+    if records is not None and records.newest is not None and (newest_found is None or records.newest > newest_found):
         return "a run has resumed it meanwhile"
     _delete_records(folder)
     for outputs in remains.outputs:
@@ -245,20 +245,20 @@ def _delete_held(folder: Path, remains: Remains) -> str | None:
 
 def _delete_records(folder: Path) -> None:
     """Delete the records of a namespace with the files that they keep, the lock last, and the folder itself."""
-    for kept in _folders_in(folder):
-        _delete_files(kept)
+    for subfolder in _folders_in(folder):
+        _delete_files(subfolder)
     _delete_files(folder)
 
 
 def _delete_files(folder: Path) -> None:
     """Delete the files in a folder, the lock last, and the folder itself."""
     names = sorted((path.name for path in folder.iterdir()), key=lambda name: name == LOCK_FILE)
-    here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         for name in names:
-            os.unlink(name, dir_fd=here)
+            os.unlink(name, dir_fd=descriptor)
     finally:
-        os.close(here)
+        os.close(descriptor)
     folder.rmdir()
 
 

@@ -15,7 +15,7 @@ from vibe_prefect.engine.runs.lineage import MAX_CHAIN, due_by_now
 
 
 class ResumeChains:
-    """Runs, and which one each resumes."""
+    """Runs with their links to the runs that they resume."""
 
     def __init__(self) -> None:
         self._by_id: dict[UUID, PastRun] = {}
@@ -27,7 +27,7 @@ class ResumeChains:
         return map(self.with_root, self._by_id.values())
 
     def add(self, runs: Iterable[PastRun]) -> None:
-        """Take in runs; one that is known already is not taken twice."""
+        """Add runs, except those that are known already."""
         for run in runs:
             if run.id not in self._by_id:
                 self._by_id[run.id] = run
@@ -47,23 +47,23 @@ class ResumeChains:
 
     def with_root(self, run: PastRun) -> PastRun:
         """Return a run with the first run of its resume chain, as far as the server knows it."""
-        seen = {run.id}
-        last = run
-        while last.parameters.resume_from:
-            earlier = self._earlier(last)
-            if earlier is None or earlier.id in seen:
-                return replace(run, root_id=_as_id(last.parameters.resume_from) or last.id)
-            seen.add(earlier.id)
-            last = earlier
-        return replace(run, root=last, root_id=last.id)
+        visited_ids = {run.id}
+        root = run
+        while root.parameters.resume_from:
+            earlier = self._earlier(root)
+            if earlier is None or earlier.id in visited_ids:
+                return replace(run, root_id=_as_id(root.parameters.resume_from) or root.id)
+            visited_ids.add(earlier.id)
+            root = earlier
+        return replace(run, root=root, root_id=root.id)
 
     def _earlier(self, run: PastRun) -> PastRun | None:
         reference = run.parameters.resume_from or ""
         id = _as_id(reference)
         if id is not None:
             return self._by_id.get(id)
-        named = [other for other in self._by_name.get(reference, ()) if other.created <= run.created]
-        return max(named, key=lambda other: other.created, default=None)
+        named = [namesake for namesake in self._by_name.get(reference, ()) if namesake.created <= run.created]
+        return max(named, key=lambda namesake: namesake.created, default=None)
 
 
 async def with_roots(client: PrefectClient, runs: Iterable[PastRun]) -> ResumeChains:
@@ -84,7 +84,7 @@ async def read_runs(client: PrefectClient, limit: int | None = None) -> list[Pas
 
     Args:
         client: The server's client.
-        limit: How many of those that have begun or are due; without one all, also those that are scheduled for later.
+        limit: Largest number of runs that have begun or are due; `None` for all, also those scheduled for later.
     """
     runs: dict[UUID, PastRun] = {}
     nodes: dict[frozenset[str], frozenset[str]] = {}

@@ -1,4 +1,4 @@
-"""What runs there are: how far each came, and what its records and outputs take on disk."""
+"""Lists of runs: the progress of each, and the size of its records and outputs on disk."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ _KEY_LENGTH = 64
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, as a list shows it. `None` stands for what cannot be told."""
+    """A run, as a list shows it. `None` stands for unknown."""
 
     run: PastRun
     """The run, with the outline of its plan."""
 
     done: int | None
-    """How many nodes of the plan had completed when the run ended, earlier runs' included."""
+    """Number of nodes of the plan that had completed when the run ended, earlier runs' included."""
 
     record_bytes: int | None
     """Size of the records in its namespace; `None` when they are not in a folder."""
 
     outputs: OutputFolder | None
-    """The folder of what it made, when there is one here."""
+    """The folder of its outputs, when it is on this machine."""
 
     @property
     def total(self) -> int | None:
-        """How many nodes the plan has."""
+        """Number of nodes of the plan."""
         nodes = self.run.outline.nodes
         return None if nodes is None else len(nodes)
 
@@ -73,16 +73,16 @@ class OutputFolder:
 
 @dataclass(frozen=True)
 class NamespaceContent:
-    """Size and age of what is in the folder of a namespace."""
+    """Size and age of the content of a namespace's folder."""
 
     bytes: int = 0
-    """Size of the records and of the files that they keep; the lock is none."""
+    """Size of the records and their files, without the lock."""
 
     newest: float | None = None
-    """When the newest of them was written, seconds since 1970."""
+    """Time when the newest of them was written, in seconds since 1970."""
 
     written: Mapping[str, float] = field(default_factory=dict[str, float])
-    """When each node's first record was written, by node id."""
+    """Time when each node's first record was written, by node id, in seconds since 1970."""
 
 
 async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> list[RunRow]:
@@ -90,15 +90,15 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
 
     Args:
         client: The server's client.
-        store: Where records are.
-        limit: How many runs at most.
+        store: The store of their records.
+        limit: Largest number of runs.
     """
     files = store.result_storage if isinstance(store.result_storage, RecordFolder) else None
     runs = await _with_kept_plans(await read_runs(client, limit), store)
     chains = await with_roots(client, runs)
     runs = [chains.with_root(run) for run in runs]
     sizes: dict[str, int] = {}
-    done: dict[UUID, int] = {}
+    completed: dict[UUID, int] = {}
     unclear: list[tuple[PastRun, set[str]]] = []
     for run in runs:
         content = read_namespace(files.root / run.record_namespace) if files else None
@@ -106,16 +106,16 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
         recorded = _recorded(run, content) if content else set[str]()
         nodes = run.outline.nodes
         if run.completed or nodes is None:
-            done[run.id] = len(nodes or ())
+            completed[run.id] = len(nodes or ())
         elif recorded and not run.parameters.resume_from:
-            done[run.id] = len(recorded)
+            completed[run.id] = len(recorded)
         else:  # records of earlier runs may be of other versions of the nodes: ask which nodes Prefect saw complete
             unclear.append((run, recorded))
-    done |= await _count_completed(client, unclear)
+    completed |= await _count_completed(client, unclear)
     return [
         RunRow(
             run,
-            done=None if run.outline.nodes is None else done[run.id],
+            done=None if run.outline.nodes is None else completed[run.id],
             record_bytes=sizes[run.record_namespace] if files else None,
             outputs=outputs_of(run),
         )
@@ -124,18 +124,18 @@ async def list_runs(client: PrefectClient, store: RecordStore, limit: int) -> li
 
 
 async def _with_kept_plans(runs: Sequence[PastRun], store: RecordStore) -> list[PastRun]:
-    """Return runs with the nodes of the plans that are kept beside the records, as far as they are there."""
+    """Return runs with the nodes of their plans, also of plans beside the records, as far as these are there."""
     outlines: dict[str, PlanOutline] = {}
-    for kept in {str(run.outline.kept): run.outline.kept for run in runs if run.outline.kept}.values():
+    for ref in {str(run.outline.kept): run.outline.kept for run in runs if run.outline.kept}.values():
         try:
-            outlines[str(kept)] = replace(PlanOutline.of(await recorded_data(str(kept), store)), kept=kept)
+            outlines[str(ref)] = replace(PlanOutline.of(await recorded_data(str(ref), store)), kept=ref)
         except KeptPlanError as error:
             logger.debug("%s", error)
     return [run.with_outline(outlines.get(str(run.outline.kept), run.outline)) for run in runs]
 
 
 def total_bytes(rows: Iterable[RunRow]) -> tuple[int, int]:
-    """Return the size of all records and of all outputs; what several runs share counts once."""
+    """Return the size of all records and of all outputs; shared ones count once."""
     records = {row.run.record_namespace: row.record_bytes or 0 for row in rows}
     outputs = {row.outputs.path: row.outputs.bytes for row in rows if row.outputs}
     return sum(records.values()), sum(outputs.values())
@@ -143,13 +143,13 @@ def total_bytes(rows: Iterable[RunRow]) -> tuple[int, int]:
 
 def _recorded(run: PastRun, records: NamespaceContent) -> set[str]:
     """Return the nodes of a run's plan whose records were written while it ran."""
-    first = run.started.timestamp() if run.started and run.parameters.resume_from else float("-inf")
-    last = run.ended.timestamp() if run.ended else float("inf")
-    return {id for id, when in records.written.items() if id in (run.outline.nodes or ()) and first <= when <= last}
+    start = run.started.timestamp() if run.started and run.parameters.resume_from else float("-inf")
+    end = run.ended.timestamp() if run.ended else float("inf")
+    return {id for id, when in records.written.items() if id in (run.outline.nodes or ()) and start <= when <= end}
 
 
 async def _count_completed(client: PrefectClient, runs: Sequence[tuple[PastRun, set[str]]]) -> dict[UUID, int]:
-    """Return how many nodes of each run completed: those that the server knows of, and those already counted."""
+    """Count the completed nodes of each run: those that the server has on record, and those already counted."""
     counts: dict[UUID, int] = {}
     for start in range(0, len(runs), RUNS_PAGE):
         batch = {run.id: (run, set(ids)) for run, ids in runs[start : start + RUNS_PAGE]}
@@ -164,11 +164,11 @@ async def _count_completed(client: PrefectClient, runs: Sequence[tuple[PastRun, 
 async def _completed_task_runs(client: PrefectClient, flow_runs: list[UUID]) -> AsyncIterator[tuple[UUID, str]]:
     completed = TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.COMPLETED]))
     pages = paged(
-        lambda wanted, offset: client.read_task_runs(
+        lambda size, offset: client.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=flow_runs)),
             task_run_filter=TaskRunFilter(state=completed),
             sort=TaskRunSort.ID_DESC,
-            limit=wanted,
+            limit=size,
             offset=offset,
         )
     )
@@ -178,10 +178,10 @@ async def _completed_task_runs(client: PrefectClient, flow_runs: list[UUID]) -> 
 
 
 def read_namespace(folder: Path) -> NamespaceContent | None:
-    """Return what is in the folder of a namespace; `None` when there is no such folder, or a link in its place."""
+    """Read the content of a namespace's folder; `None` when there is no such folder, or a link in its place."""
     if folder.is_symlink():
         return None
-    total, newest, written = 0, None, dict[str, float]()
+    total, newest, first_written = 0, None, dict[str, float]()
     try:
         for entry in _files_in(folder):
             if entry.name == LOCK_FILE:
@@ -190,31 +190,31 @@ def read_namespace(folder: Path) -> NamespaceContent | None:
             total += status.st_size
             newest = max(newest or 0.0, status.st_mtime)
             if id := _node_of(entry.name):
-                written[id] = min(written.get(id, status.st_mtime), status.st_mtime)
+                first_written[id] = min(first_written.get(id, status.st_mtime), status.st_mtime)
     except OSError:
         return None
-    return NamespaceContent(total, newest, written)
+    return NamespaceContent(total, newest, first_written)
 
 
 def _files_in(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield the files of a namespace: its records, and those that they keep."""
+    """Yield the files of a namespace: its records, and the files beside them."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_file(follow_symlinks=False):
                 yield entry
             elif entry.name == FILES_FOLDER and entry.is_dir(follow_symlinks=False):
-                with os.scandir(entry.path) as kept:
-                    yield from (file for file in kept if file.is_file(follow_symlinks=False))
+                with os.scandir(entry.path) as files:
+                    yield from (file for file in files if file.is_file(follow_symlinks=False))
 
 
 def _node_of(record: str) -> str | None:
-    """Return the node whose record a file is, going by its name: `<node id>-<key>`."""
+    """Return the node id in a record's file name, `<node id>-<key>`; `None` for another name."""
     id, _, key = record.rpartition("-")
     return id if len(key) == _KEY_LENGTH and ID_FORM.fullmatch(id) else None
 
 
 def outputs_of(run: PastRun) -> OutputFolder | None:
-    """Return a run's own output folder, when it lies where the flow puts it: `<output>/<plan id>/<time>-<8 hex>`.
+    """Return a run's own output folder, when it is at the flow's path for it: `<output>/<plan id>/<time>-<8 hex>`.
 
     Args:
         run: The run, with its root.
@@ -224,7 +224,7 @@ def outputs_of(run: PastRun) -> OutputFolder | None:
 
 
 def refused_outputs_of(run: PastRun) -> Path | None:
-    """Return a run's own output folder where it is there, and the operator's settings here do not allow it."""
+    """Return a run's own output folder where it exists, and the operator's settings here do not allow it."""
     return _own_folder(run, run.named_output) if run.output is None else None
 
 
@@ -234,10 +234,10 @@ def _own_folder(run: PastRun, output: str | None) -> Path | None:
         return None
     try:
         folder = run_folder(output, plan_id, None if run.shares else run.first)
-        own = folder.is_dir() and folder.resolve() == folder  # neither it nor the plan's folder is a link
+        is_own = folder.is_dir() and folder.resolve() == folder  # neither it nor the plan's folder is a link
     except (OSError, RuntimeError, ValueError):
         return None
-    return folder if own else None
+    return folder if is_own else None
 
 
 def tree_bytes(folder: Path) -> int:

@@ -14,17 +14,17 @@ from vibe_prefect.engine.server.settings import SERVER_SETTINGS
 
 HOST = "127.0.0.1"
 ORIGINS = ("PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS")
-"""The variables that say from which origins a browser may ask a server."""
+"""Environment variables for the origins from which a browser may ask a server."""
 
 ANSWER_SECONDS = 5.0
 STOP_SECONDS = 15.0
-"""How long a server may take to end before it is killed."""
+"""Seconds that a server may take to end before it is killed."""
 
 _UI_API = "PREFECT_UI_API_URL"
-"""Where the UI in the browser finds the API. Prefect's default has port 4200 in it, whatever the server's own is."""
+"""Variable for the API address that the UI uses. Prefect's default has port 4200 in it, whatever the server's is."""
 
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
-"""What stands for all addresses of a machine."""
+"""Hosts that stand for all addresses of a machine."""
 
 _direct = build_opener(ProxyHandler({}))
 
@@ -35,12 +35,12 @@ def server_command(host: str, port: int) -> list[str]:
 
 
 def server_environment(host: str, port: int, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment with the settings that keep a server healthy; what is set there stays.
+    """Return an environment with the settings that keep a server healthy; settings that it has already stay.
 
     Args:
         host: The address that the server listens at.
         port: Its port.
-        environment: The variables that it gets besides.
+        environment: The server's other variables.
     """
     added = {"DO_NOT_TRACK": "1", _UI_API: "/api", **SERVER_SETTINGS}
     if not any(name in environment for name in ORIGINS):
@@ -59,9 +59,9 @@ def server_process(port: int, environment: Mapping[str, str], log: Path) -> Gene
     """Run a Prefect server on this machine as long as the context; Ctrl-C does not reach it.
 
     Args:
-        port: Where it listens.
+        port: The port that it listens at.
         environment: Its variables, beside those of `server_environment`.
-        log: The file that gets what it prints.
+        log: The file for its output.
 
     Yields:
         Its process, which need not answer yet.
@@ -88,10 +88,10 @@ def await_answer(process: subprocess.Popen[bytes], api_url: str, seconds: float)
     Args:
         process: The server.
         api_url: The address of its API.
-        seconds: How long it may take.
+        seconds: The time that it may take.
 
     Returns:
-        Why it does not answer, in words that go on after its name; `None` once it does.
+        The reason why it does not answer, as a predicate to put after its name; `None` once it does.
     """
     end = time.monotonic() + seconds
     while not answers(api_url):

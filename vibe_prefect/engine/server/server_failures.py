@@ -1,6 +1,6 @@
 """Failures of a Prefect server: what an exception means, and one line for people that says what to do.
 
-`classify` looks at the exception alone. `explain` may ask the server for its version, where that decides the matter.
+`classify` reads the exception alone. `explain` may ask the server for its version, where that decides the matter.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ WORTH_WAITING = (FailureKind.UNREACHABLE, FailureKind.BROKEN)
 
 @dataclass(frozen=True)
 class ServerFailure:
-    """What went wrong between this process and its Prefect server."""
+    """A failure between this process and its Prefect server."""
 
     kind: FailureKind
     """The way in which the server failed."""
@@ -74,7 +74,7 @@ class ServerFailure:
 
 
 def classify(error: BaseException) -> ServerFailure | None:
-    """Return what an exception says about the Prefect server; `None` where it is about something else.
+    """Return the failure of the Prefect server that an exception stands for; `None` where it is about something else.
 
     Args:
         error: The exception; its causes count as well, since Prefect wraps what its HTTP client raises.
@@ -151,18 +151,18 @@ def chain(error: BaseException) -> Iterator[BaseException]:
     Args:
         error: The exception.
     """
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        part: BaseException = left.pop(0)
-        if id(part) in seen:
+    yielded_ids: set[int] = set()
+    pending = [error]
+    while pending:
+        part: BaseException = pending.pop(0)
+        if id(part) in yielded_ids:
             continue
-        seen.add(id(part))
+        yielded_ids.add(id(part))
         yield part
-        left += _members(part)
+        pending += _members(part)
         of_prefect = type(part).__module__.startswith("prefect.")
         earlier = part.__cause__ or (part.__context__ if of_prefect else None)
-        left += [earlier] if earlier is not None else []
+        pending += [earlier] if earlier is not None else []
 
 
 def _members(error: BaseException) -> Sequence[BaseException]:
@@ -171,7 +171,7 @@ def _members(error: BaseException) -> Sequence[BaseException]:
 
 
 def _of_answer(error: httpx.HTTPStatusError) -> ServerFailure | None:
-    """Return what an answer with an error status means; `None` for one about the object that was asked for."""
+    """Return the failure behind an error status; `None` where the status is about the object that was asked for."""
     response, status = error.response, error.response.status_code
     detail = f"{status} for {error.request.method} {error.request.url.path}"
     if status in (401, 407):
@@ -195,7 +195,7 @@ def _text(response: httpx.Response) -> str:
 
 
 def _words(response: httpx.Response) -> str:
-    """Return the beginning of what a server says about a request that it refuses, without the request itself."""
+    """Return the beginning of a server's text about a request that it refuses, without the request itself."""
     try:
         details = response.json()["exception_detail"]
         words = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details)
@@ -241,7 +241,7 @@ def _login_setting(address: str) -> str:
 
 
 def _proxy_hint(kind: FailureKind, api_url: str) -> str:
-    """Return which variable sends requests for the server to a proxy, where that may be why it was not reached."""
+    """Name the variable that sends requests to a proxy, where the proxy may be why the server was not reached."""
     if kind in (FailureKind.UNTRUSTED, FailureKind.REFUSED, FailureKind.OLDER):
         return ""
     variable = _proxy_variable(api_url)

@@ -10,9 +10,9 @@ SERVER_SETTINGS: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
 }
-"""With SQLite a server writes each task run on its own unless told otherwise, and falls behind a large plan: in batches
-it needs a third of the CPU time. The flush interval is in whole seconds. Analytics only fail where there is no
-internet.
+"""Variables for a server's environment. By default a server with SQLite writes each task run by itself, and falls
+behind a large plan: in batches it needs a third of the CPU time. The flush interval is in whole seconds. Analytics
+only fail where there is no internet.
 """
 
 REASONS: Mapping[str, str] = {
@@ -21,7 +21,7 @@ REASONS: Mapping[str, str] = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "task runs are written in batches",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "a batch waits 1 s at most",
 }
-"""Why each of them is set, in a few words."""
+"""Reason for each of `SERVER_SETTINGS`, in a few words."""
 
 EMBEDDED_DEFAULTS = (
     "PREFECT_SERVER_API_AUTH_STRING",
@@ -47,5 +47,5 @@ CLIENT_SETTINGS: Mapping[str, str] = {
     "PREFECT_RUNNER_POLL_FREQUENCY": "1",
     "PREFECT_WORKER_QUERY_SECONDS": "1",
 }
-"""What lets a served flow and a worker take up a run within a second of its trigger, by asking once a second and not
-every ten."""
+"""Variables that let a served flow and a worker take up a run within a second of its trigger: they ask once a second
+and not every ten."""

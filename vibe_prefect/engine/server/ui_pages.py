@@ -1,4 +1,4 @@
-"""Addresses of pages in Prefect's UI: those of the one that a new browser gets.
+"""Addresses of pages in the Prefect UI that a new browser gets.
 
 A server has up to two UIs, and says at `ui-settings` which one it shows at its own address, and where the other is.
 """
@@ -12,11 +12,11 @@ import httpx
 from prefect.settings import get_current_settings
 
 SECONDS = 3.0
-"""How long the server has for the answer; without one, addresses are those of the only UI that older servers have."""
+"""Seconds that the server has for the answer; without one, addresses are those of the only UI of older servers."""
 
 
 def ui_page(path: str = "") -> str | None:
-    """Return the address of a page of the server's UI; `None` where there is no UI that we know of.
+    """Return the address of a page of the server's UI; `None` where no UI is known.
 
     The server is asked once in a process, which blocks the caller for that moment.
 
@@ -42,14 +42,14 @@ def _base(address: str) -> str:
 
 
 def shown_at(address: str, answer: object) -> str:
-    """Return where the UI is that a new browser gets.
+    """Return the address of the UI that a new browser gets.
 
     Args:
         address: The server's UI, by its settings here.
-        answer: What it says at `ui-settings`.
+        answer: The server's answer at `ui-settings`.
     """
-    told = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
-    first, second = (str(told.get(name) or "").rstrip("/") for name in ("v1_base_url", "v2_base_url"))
-    if told.get("default_ui") != "v2" or not second.startswith(first):
+    settings = cast("dict[str, Any]", answer) if isinstance(answer, dict) else {}
+    old_ui, new_ui = (str(settings.get(name) or "").rstrip("/") for name in ("v1_base_url", "v2_base_url"))
+    if settings.get("default_ui") != "v2" or not new_ui.startswith(old_ui):
         return address
-    return address.removesuffix(second.removeprefix(first)) + second.removeprefix(first)
+    return address.removesuffix(new_ui.removeprefix(old_ui)) + new_ui.removeprefix(old_ui)
