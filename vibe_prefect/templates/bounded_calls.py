@@ -51,7 +51,7 @@ class _Helper:
     """One helper process."""
 
     def __init__(self) -> None:
-        start = _START.format(path=sys.path, folder=str(Path(__file__).parent))
+        start = _START.format(path=sys.path, folder=str(Path(__file__).parents[1]))
         environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, and code of our own
