@@ -10,7 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
-"""Where regular files are questions to the system: `/proc/self/environ` holds this process's environment."""
+"""Folders whose files are questions to the system: `/proc/self/environ` holds this process's environment."""
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # the opening of a pipe must not wait for a writer
 
