@@ -98,7 +98,7 @@ def decode_text(  # noqa: PLR0913 - options by keyword
         The text, without a byte order mark.
 
     Raises:
-        EncodingError: `given` is not an encoding, or the bytes are not text in the one that decides.
+        EncodingError: `given` is not an encoding, or the bytes are not text in the encoding that decides.
     """
     marked = marked_codec(content)
     if marked is not None:
