@@ -78,7 +78,7 @@ class PlanDiff:
     """Nodes that are unchanged where their result is concerned, but depend on outputs that will be others."""
 
     executes: Mapping[str, str]
-    """Why a resume of the earlier run, all of it finished, with the later plan would execute a node, by its id."""
+    """Reasons, by node id, why resuming the finished earlier run with the later plan would execute a node."""
 
     total: int
     """Number of nodes in the later plan."""

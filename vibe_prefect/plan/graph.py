@@ -83,7 +83,7 @@ class Edge:
     """Id of the node that waits."""
 
     kind: EdgeKind
-    """Why it waits."""
+    """Kind of the wait."""
 
 
 class PlanSource(Protocol):

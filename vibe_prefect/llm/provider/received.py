@@ -34,7 +34,7 @@ MAX_THOUGHTS = 50
 """Parts of thinking, one after another, that are taken out of one answer."""
 
 Finish = Literal["stop", "length", "content_filter", "tool_call", "error"]
-"""Why an answer ended, in pydantic-ai's words."""
+"""Reasons why an answer ended, in pydantic-ai's words."""
 
 _WORDS: dict[str, Finish] = {
     **dict.fromkeys(
@@ -101,10 +101,10 @@ class Received:
     """Names and arguments (JSON) of the tools that the model called."""
 
     finish: Finish | None = None
-    """Why it ended, as the client library maps it; `None` where it cannot."""
+    """Reason why it ended, as the client library maps it; `None` where it cannot."""
 
     finish_word: str | None = None
-    """Why it ended, in the server's own word; `None` or empty where it sent none."""
+    """Reason why it ended, in the server's own word; `None` or empty where it sent none."""
 
     ended: bool | None = None
     """Whether the stream's end mark came; `None` where the protocol has none or it cannot be seen."""
