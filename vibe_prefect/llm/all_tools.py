@@ -33,10 +33,10 @@ def equipped_registry(
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
     registry = default_registry()
-    for one in _reaching_tools(fetching, media):
-        registry.register(one)
-    for one in model_tools(Models.of(model)) if model is not None else ():
-        registry.register(one)
+    for tool in _reaching_tools(fetching, media):
+        registry.register(tool)
+    for tool in model_tools(Models.of(model)) if model is not None else ():
+        registry.register(tool)
     return registry
 
 

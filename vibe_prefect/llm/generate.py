@@ -31,7 +31,7 @@ MAX_PROMPT = 400_000
 
 
 def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Refuse a schema of anything but an object; one with templates is looked at again once they are filled in.
+    """Refuse a schema of anything but an object; one with templates is checked once they are filled in.
 
     Raises:
         PydanticCustomError: It is of another type.
@@ -108,31 +108,33 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         texts, unseen = _material_texts(context) if dependencies else ({}, ())
         question, material = with_material(bare, texts, config.context_tokens)
         answer, usage = await models.ask(question, context)
-        told = {"usage": usage, "model": answer.model, **cut_told(material, context)}
-        told |= {"unseen": list(unseen)} if unseen else {}
+        metadata = {"usage": usage, "model": answer.model, **cut_told(material, context)}
+        metadata |= {"unseen": list(unseen)} if unseen else {}
         output = await run_sync(output_of_answer, answer, output_schema, usage)
-        return ToolResult(True, output, told)
+        return ToolResult(True, output, metadata)
 
     return llm_generate
 
 
 def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON Schema of the output: `data` is what the plan's own schema says, and only where it has one."""
-    given = inputs.get("output_schema")
+    schema = inputs.get("output_schema")
     fields: dict[str, Any] = {"text": {"type": "string"}}
-    if given is not None:
-        known = isinstance(given, dict) and not any(True for _ in walk_templates(given))
+    if schema is not None:
+        is_literal = isinstance(schema, dict) and not any(True for _ in walk_templates(schema))
         # An `$id` makes it a root of its own, from which its references start.
-        fields["data"] = {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", given)} if known else {}
+        fields["data"] = (
+            {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", schema)} if is_literal else {}
+        )
     return {"type": "object", "properties": fields, "additionalProperties": False}
 
 
 def _material_texts(context: ToolContext) -> tuple[dict[str, str], tuple[str, ...]]:
     """Return the texts that a node works on, and the ids of the dependencies whose files a model cannot see."""
-    given = given_to(context)
-    given.check()
-    notes = {id: f"({kind}, which is not shown to you)" for id, kind in given.unseen.items()}
-    return {**given.texts, **notes, **own_parameters(context)}, tuple(given.unseen)
+    sources = given_to(context)
+    sources.check()
+    notes = {id: f"({kind}, which is not shown to you)" for id, kind in sources.unseen.items()}
+    return {**sources.texts, **notes, **own_parameters(context)}, tuple(sources.unseen)
 
 
 def with_material(question: Question, texts: Mapping[str, str], room: int) -> tuple[Question, Material]:
@@ -141,23 +143,23 @@ def with_material(question: Question, texts: Mapping[str, str], room: int) -> tu
     Raises:
         ToolError: The question does not fit even without material.
     """
-    left = room - question.input_tokens
-    if left < 0:
+    remaining_tokens = room - question.input_tokens
+    if remaining_tokens < 0:
         raise ToolError(
             f"the prompt counts as {question.input_tokens:,} tokens, more than the {room:,} that a call may have; "
             "shorten it, or raise PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_CONTEXT_TOKENS",
             retryable=False,
         )
-    material = material_of(texts, left)
+    material = material_of(texts, remaining_tokens)
     prompt = task_prompt(question.prompt, material)
-    whole = Question(
+    full_question = Question(
         question.model, question.system, prompt, question.schema, question.max_tokens, question.temperature
     )
-    return whole, material
+    return full_question, material
 
 
 def cut_told(material: Material, context: ToolContext) -> dict[str, Any]:
-    """Say what was cut: in the log, and in the result's metadata."""
+    """Report what was cut: in the log, and in the result's metadata."""
     if not material.cuts:
         return {}
     cuts = ", ".join(f"{name} ({cut.kept:,} of {cut.characters:,} characters)" for name, cut in material.cuts.items())
@@ -175,16 +177,16 @@ def output_of_answer(answer: Answer, schema: dict[str, Any] | None, usage: dict[
     if schema is None:
         return {"text": answer.text}
     try:
-        read = read_json_answer(answer.text)
+        parsed = read_json_answer(answer.text)
     except AnswerJSONError as error:
         raise _misfit(f"the answer is no JSON: {error}; it begins with {shorten(answer.text)}", usage) from None
     try:
-        found = mismatches(schema, read.data)
+        misfits = mismatches(schema, parsed.data)
     except SchemaError as error:
         raise _misfit(f"the answer cannot be checked by output_schema: {error}", usage, retryable=False) from None
-    if found:
-        raise _misfit(f"the answer does not fit output_schema at {found[0]}", usage)
-    return {"text": read.text, "data": read.data}
+    if misfits:
+        raise _misfit(f"the answer does not fit output_schema at {misfits[0]}", usage)
+    return {"text": parsed.text, "data": parsed.data}
 
 
 def _misfit(reason: str, usage: dict[str, Any], *, retryable: bool = True) -> ToolError:

@@ -1,4 +1,4 @@
-"""What a node on a model is given to work on: the texts of its dependencies, and which of their files it cannot see.
+"""Material for a node on a model: the texts of its dependencies, and which of their files the model cannot see.
 
 A model here reads text alone. A picture is never passed as the JSON of its reference: a model would judge the file's
 name, and invent the rest.
@@ -29,13 +29,13 @@ _FILE_FIELDS = frozenset({"path", "mime", "sha256", "bytes"})
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Outputs of a node's dependencies, as far as a model can read them."""
+    """Outputs of a node's dependencies that a model can read, and those that it cannot."""
 
     texts: Mapping[str, str]
     """Texts by the ids of the dependencies."""
 
     unseen: Mapping[str, str]
-    """What the other dependencies made, such as `a picture`, by their ids."""
+    """Kinds of the other dependencies' outputs, such as `a picture`, by their ids."""
 
     def check(self) -> None:
         """Refuse to ask a model about files alone.
@@ -84,13 +84,13 @@ def own_parameters(context: ToolContext) -> dict[str, str]:
 
 
 def unseen_message(unseen: Mapping[str, str]) -> str:
-    """Say which dependencies a model cannot see, and what to do."""
-    made = " and ".join(f"{id!r} made {kind} and no text" for id, kind in unseen.items())
-    it = "it" if len(unseen) == 1 else "them"
+    """Return the message that names the dependencies that a model cannot see, and what to do."""
+    outputs = " and ".join(f"{id!r} made {kind} and no text" for id, kind in unseen.items())
+    pronoun = "it" if len(unseen) == 1 else "them"
     return (
-        f"{made}; the model cannot see {it}: let the node depend on a text that says what is in {it}, check {it} with "
-        "a tool such as check_image or check_audio, or set `dependencies: false` in a generating node that does not "
-        f"need {it}"
+        f"{outputs}; the model cannot see {pronoun}: let the node depend on a text that says what is in {pronoun}, "
+        f"check {pronoun} with a tool such as check_image or check_audio, or set `dependencies: false` in a "
+        f"generating node that does not need {pronoun}"
     )
 
 
@@ -101,15 +101,15 @@ def nothing_to_read(dependencies: Mapping[str, Dependency], *, judges: bool) -> 
         dependencies: What is known of the dependencies, by id.
         judges: Whether the model is to judge: a node that writes may depend on a composite for the order alone.
     """
-    kinds = {id: _stated_kind(one.tool) for id, one in dependencies.items()}
+    kinds = {id: _stated_kind(dependency.tool) for id, dependency in dependencies.items()}
     unseen = {id: kind for id, kind in kinds.items() if kind is not None}
-    composites = [id for id, one in dependencies.items() if one.is_composite] if judges else []
+    composites = [id for id, dependency in dependencies.items() if dependency.is_composite] if judges else []
     if not dependencies or len(unseen) + len(composites) < len(dependencies):
         return None
     if unseen:
         return unseen_message(unseen)
-    named = " and ".join(map(repr, composites))
-    return f"there is nothing to judge: {named} only holds other nodes; depend on those whose texts are meant"
+    quoted_ids = " and ".join(map(repr, composites))
+    return f"there is nothing to judge: {quoted_ids} only holds other nodes; depend on those whose texts are meant"
 
 
 def _stated_kind(maker: Tool | None) -> str | None:
@@ -133,8 +133,8 @@ def _text_of(output: Any, workspace: Workspace | None) -> str | None:
         return text
     if is_file_ref(facts) and is_text_type(facts["mime"]) and workspace is not None:
         return _content(facts, workspace)
-    rest = _without_files(output)
-    return None if rest is _NOTHING else json.dumps(rest, ensure_ascii=False, indent=1, default=str)
+    data = _without_files(output)
+    return None if data is _NOTHING else json.dumps(data, ensure_ascii=False, indent=1, default=str)
 
 
 def _content(file: FileRef, workspace: Workspace) -> str:
@@ -157,13 +157,13 @@ def _without_files(output: Any) -> Any:
         return _NOTHING
     if isinstance(output, dict):
         facts = cast("dict[str, Any]", output)
-        kept: dict[str, Any] = {name: _without_files(value) for name, value in facts.items()}
-        kept = {name: value for name, value in kept.items() if value is not _NOTHING}
-        return kept if kept or not facts else _NOTHING
+        fields: dict[str, Any] = {name: _without_files(value) for name, value in facts.items()}
+        fields = {name: value for name, value in fields.items() if value is not _NOTHING}
+        return fields if fields or not facts else _NOTHING
     if isinstance(output, list | tuple):
         values = cast("list[Any]", output)
-        rest = [kept for kept in map(_without_files, values) if kept is not _NOTHING]
-        return rest if rest or not values else _NOTHING
+        items = [item for item in map(_without_files, values) if item is not _NOTHING]
+        return items if items or not values else _NOTHING
     return output
 
 

@@ -16,7 +16,7 @@ _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*[\w+.-]*[ \t]*")
 _START = re.compile(r"""\{(?=\s*["}])|\[""")
 
 MAX_TRIES = 500
-"""Places in a text at which an object is looked for; prose has fewer, and a failure costs a look at all before it."""
+"""Positions in a text that are tried as the start of an object; prose has fewer, and each failure reads all before."""
 
 
 class AnswerJSONError(ValueError):
@@ -57,28 +57,28 @@ def _found_in(text: str) -> JSONAnswer:
         return _parsed(text)
     except AnswerJSONError as error:
         inner = _without_fence(text)
-        found = [_parsed(inner)] if inner is not None and _is_json(inner) else list(_objects(text))
-        if len(found) > 1:
-            raise AnswerJSONError(f"it holds {len(found)} JSON objects where one is expected") from None
-        if not found:
+        answers = [_parsed(inner)] if inner is not None and _is_json(inner) else list(_objects(text))
+        if len(answers) > 1:
+            raise AnswerJSONError(f"it holds {len(answers)} JSON objects where one is expected") from None
+        if not answers:
             raise error from None
-        return found[0]
+        return answers[0]
 
 
 def _parsed(text: str) -> JSONAnswer:
     try:
-        read = read_json(text, lenient=True)
+        parsed = read_json(text, lenient=True)
     except json.JSONDecodeError as error:
         raise AnswerJSONError(str(error)) from None
-    answer = _object(read)
+    answer = _object(parsed)
     if answer is None:
         raise AnswerJSONError(f"expected an object, found {shorten(text, 100)}")
     return answer
 
 
-def _object(read: JSONText) -> JSONAnswer | None:
-    data: object = read.data
-    return JSONAnswer(read.text, cast("dict[str, Any]", data)) if isinstance(data, dict) else None
+def _object(parsed: JSONText) -> JSONAnswer | None:
+    data: object = parsed.data
+    return JSONAnswer(parsed.text, cast("dict[str, Any]", data)) if isinstance(data, dict) else None
 
 
 def _is_json(text: str) -> bool:
@@ -91,9 +91,9 @@ def _is_json(text: str) -> bool:
 
 def _without_fence(text: str) -> str | None:
     """Return what is between the first and the last line of a text, if they are one fence; else `None`."""
-    first, _, rest = text.partition("\n")
-    inner, _, last = rest.rpartition("\n")
-    opening = _FENCE.fullmatch(first.rstrip("\r"))
+    first_line, _, lines = text.partition("\n")
+    inner, _, last = lines.rpartition("\n")
+    opening = _FENCE.fullmatch(first_line.rstrip("\r"))
     closes = opening is not None and last.strip() == opening.group(1)
     return inner.strip() if closes else None
 
@@ -101,19 +101,19 @@ def _without_fence(text: str) -> str | None:
 def _objects(text: str) -> Iterator[JSONAnswer]:
     """Yield the objects that stand in a text, outside of other JSON values.
 
-    After a failure the search goes on where the failure is, not after the beginning: what was read once is not read
+    After a failure the search continues where the failure is, not after the beginning: what was read once is not read
     again, and a part of a broken object is not taken for an object.
     """
-    place = 0
+    position = 0
     for _ in range(MAX_TRIES):
-        start = _START.search(text, place)
+        start = _START.search(text, position)
         if start is None:
             return
         try:
-            read, place = read_json_at(text, start.start(), lenient=True)
+            parsed, position = read_json_at(text, start.start(), lenient=True)
         except json.JSONDecodeError as error:
-            place = max(error.pos, start.end())
+            position = max(error.pos, start.end())
         else:
-            answer = _object(read)
+            answer = _object(parsed)
             if answer is not None:
                 yield answer

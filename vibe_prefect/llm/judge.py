@@ -26,7 +26,7 @@ DEFAULT_THRESHOLD = 0.7
 MAX_CRITERIA = 30
 MAX_TEXT = 1_000_000
 MAX_QUOTES = 50
-"""How many quotes of one criterion are looked for; more are passed over."""
+"""Quotes of one criterion that are looked for; further ones are ignored."""
 MAX_NAME = 200
 """Characters of a criterion's name; a longer criterion is named by its beginning."""
 
@@ -52,7 +52,7 @@ class CriterionScore(TypedDict):
     """Score of one criterion."""
 
     name: str
-    """What it is called."""
+    """Name of the criterion."""
 
     score: float
     """0 to 1."""
@@ -176,21 +176,21 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         except ToolError as error:
             error.usage = usage
             raise
-        told = {"usage": usage, "model": answer.model, **rejected, **({"unseen": list(unseen)} if unseen else {})}
-        return _result(rubric, scores, threshold, judged, told)
+        metadata = {"usage": usage, "model": answer.model, **rejected, **({"unseen": list(unseen)} if unseen else {})}
+        return _result(rubric, scores, threshold, judged, metadata)
 
     return judge
 
 
-def _task_of(description: str, written: Mapping[str, Any]) -> dict[str, Any]:
-    return {} if written.get("criteria") is not None else {"task": description}
+def _task_of(description: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {} if inputs.get("criteria") is not None else {"task": description}
 
 
 def _given_text(context: ToolContext) -> tuple[str, tuple[str, ...]]:
     """Return the text that a node's dependencies give, and the ids of those whose files a model cannot see."""
-    given = given_to(context)
-    given.check()
-    return _together(given.texts or own_parameters(context)), tuple(given.unseen)
+    sources = given_to(context)
+    sources.check()
+    return _together(sources.texts or own_parameters(context)), tuple(sources.unseen)
 
 
 def _together(texts: Mapping[str, str]) -> str:
@@ -202,14 +202,17 @@ def _together(texts: Mapping[str, str]) -> str:
 def _rubric(criteria: Sequence[Criterion | str] | None, task: str, context: ToolContext) -> list[Criterion]:
     vibe = context.get("vibe")
     default = [task, *(vibe.constraints if vibe else [])]
-    given = default if criteria is None else criteria
-    rubric = [Criterion(name=one[:MAX_NAME], description=one) if isinstance(one, str) else one for one in given]
-    seen: set[tuple[str, str]] = set()
-    for one in rubric:
-        same = (fold(one.name), fold(one.description) if len(one.name) == MAX_NAME else "")
-        if same in seen:
-            raise ToolInputError(f"judge: two criteria are named {one.name!r}")
-        seen.add(same)
+    stated = default if criteria is None else criteria
+    rubric = [
+        Criterion(name=criterion[:MAX_NAME], description=criterion) if isinstance(criterion, str) else criterion
+        for criterion in stated
+    ]
+    identities: set[tuple[str, str]] = set()
+    for criterion in rubric:
+        identity = (fold(criterion.name), fold(criterion.description) if len(criterion.name) == MAX_NAME else "")
+        if identity in identities:
+            raise ToolInputError(f"judge: two criteria are named {criterion.name!r}")
+        identities.add(identity)
     return rubric
 
 
@@ -217,8 +220,11 @@ def _question(
     models: Models, context: ToolContext, rubric: Sequence[Criterion], judged: str, model: str | None
 ) -> Question:
     config = models.config
-    listed = "\n".join(f"{number}. {one.name}: {one.description or one.name}" for number, one in enumerate(rubric, 1))
-    prompt = f"{marked('the judged text', judged)}\n\nTask: judge the text above by these criteria.\n{listed}"
+    criteria_list = "\n".join(
+        f"{number}. {criterion.name}: {criterion.description or criterion.name}"
+        for number, criterion in enumerate(rubric, 1)
+    )
+    prompt = f"{marked('the judged text', judged)}\n\nTask: judge the text above by these criteria.\n{criteria_list}"
     question = Question(
         config.chosen(model, config.judge),
         system_prompt(context.get("vibe"), "validate", _MANNER),
@@ -250,10 +256,10 @@ def checked_scores(
     Raises:
         ToolError: It is no verdict on each criterion, or one above 0 rests on no true quote; it may be asked again.
     """
-    found = _matched(_parsed(answer), rubric)
+    by_criterion = _matched(_parsed(answer), rubric)
     evidence = folded(judged)
     rejected: list[str] = []
-    scores = [_score(criterion, found.get(place), evidence, rejected) for place, criterion in enumerate(rubric)]
+    scores = [_score(criterion, by_criterion.get(index), evidence, rejected) for index, criterion in enumerate(rubric)]
     return scores, ({"rejected_quotes": rejected} if rejected else {})
 
 
@@ -266,18 +272,18 @@ def _parsed(answer: str) -> list[_Score]:
 
 def _matched(scores: Sequence[_Score], rubric: Sequence[Criterion]) -> dict[int, _Score]:
     """Return the scores by the places of their criteria: by name or whole text where that is clear, else by number."""
-    places: dict[str, set[int]] = {}
-    for place, criterion in enumerate(rubric):
+    indices: dict[str, set[int]] = {}
+    for index, criterion in enumerate(rubric):
         for words in filter(None, (fold(criterion.name), fold(criterion.description))):
-            places.setdefault(words, set()).add(place)
-    found: dict[int, _Score] = {}
+            indices.setdefault(words, set()).add(index)
+    matched: dict[int, _Score] = {}
     for score in scores:
-        named = places.get(fold(score.name), set())
+        same_name = indices.get(fold(score.name), set())
         by_number = score.number - 1 if score.number is not None and 0 < score.number <= len(rubric) else None
-        place = by_number if len(named) != 1 else next(iter(named))
-        if place is not None:
-            found[place] = score
-    return found
+        index = by_number if len(same_name) != 1 else next(iter(same_name))
+        if index is not None:
+            matched[index] = score
+    return matched
 
 
 def _score(criterion: Criterion, score: _Score | None, evidence: FoldedText, rejected: list[str]) -> CriterionScore:
@@ -287,8 +293,10 @@ def _score(criterion: Criterion, score: _Score | None, evidence: FoldedText, rej
     quotes = list(dict.fromkeys(passage for passage in passages.values() if passage is not None))
     rejected += [quote for quote, passage in passages.items() if passage is None]
     if score.score > 0 and not quotes:
-        said = f"; it quotes {shorten(score.quotes[0])}, which is too short or not in the text" if score.quotes else ""
-        raise ToolError(f"judge: the score {score.score:g} for {criterion.name!r} rests on no quote{said}")
+        quote_hint = (
+            f"; it quotes {shorten(score.quotes[0])}, which is too short or not in the text" if score.quotes else ""
+        )
+        raise ToolError(f"judge: the score {score.score:g} for {criterion.name!r} rests on no quote{quote_hint}")
     return CriterionScore(name=criterion.name, score=score.score, reason=score.reason, quotes=quotes)
 
 
@@ -299,14 +307,14 @@ def _result(
     judged: str,
     metadata: dict[str, Any],
 ) -> ToolResult:
-    total = sum(one.weight for one in rubric)
-    mean = sum(one.weight * score["score"] for one, score in zip(rubric, scores, strict=True)) / total
-    low = [score for one, score in zip(rubric, scores, strict=True) if score["score"] < one.min]
+    total = sum(criterion.weight for criterion in rubric)
+    mean = sum(criterion.weight * score["score"] for criterion, score in zip(rubric, scores, strict=True)) / total
+    low = [score for criterion, score in zip(rubric, scores, strict=True) if score["score"] < criterion.min]
     passed = mean >= threshold and not low
     output = Verdict(passed=passed, score=round(mean, 4), threshold=threshold, criteria=scores, text=judged)
-    told = {**metadata, "quality": round(mean, 4), "evidence": [_line(score) for score in scores]}
+    facts = {**metadata, "quality": round(mean, 4), "evidence": [_line(score) for score in scores]}
     error = None if passed else _reason(mean, threshold, scores, low)
-    return ToolResult(passed, cast("dict[str, Any]", output), told | ({} if passed else {"retryable": False}), error)
+    return ToolResult(passed, cast("dict[str, Any]", output), facts | ({} if passed else {"retryable": False}), error)
 
 
 def _line(score: CriterionScore) -> str:

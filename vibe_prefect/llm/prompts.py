@@ -1,4 +1,4 @@
-"""What a model is told: how to work, from the vibe and the node's type, and the material, cut by a stated rule.
+"""Prompts: instructions from the vibe and the node's type, and the material, cut by a stated rule.
 
 The rule: when the material does not fit, each text gets an equal share; what a short one leaves goes to the longer
 ones. A text that is too long keeps two thirds of its share from its beginning and one third from its end, and a line
@@ -20,7 +20,7 @@ PROMPTS_VERSION = "2"
 
 TAG_LENGTH = 12
 NOTE_TOKENS = 80
-"""Room for the lines around a text, and for the one that says what is left out."""
+"""Tokens reserved for the lines around a text, and for the note of what is left out."""
 
 _TASKS = {
     "analyze": "Analyse: find out what the material and the task say, and state the findings that later steps need.",
@@ -43,15 +43,15 @@ class Cut:
     """A text that did not fit."""
 
     characters: int
-    """How many it has."""
+    """Number of characters in the whole text."""
 
     kept: int
-    """How many of them the model was given."""
+    """Number of its characters that the model was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What a model is given to work on."""
+    """Texts that a model works on."""
 
     text: str
     """All of it, each text between its marks."""
@@ -102,11 +102,11 @@ def material_of(texts: Mapping[str, str], tokens: int) -> Material:
     blocks: list[str] = []
     for name in shown_names:
         text = texts[name]
-        shown = text
+        excerpt = text
         if estimate_tokens(text) > shares[name]:
-            shown, kept = _cut(text, shares[name])
-            cuts[name] = Cut(len(text), kept)
-        blocks.append(marked(name, shown))
+            excerpt, kept_chars = _cut(text, shares[name])
+            cuts[name] = Cut(len(text), kept_chars)
+        blocks.append(marked(name, excerpt))
     return Material("\n\n".join(blocks), cuts)
 
 
@@ -119,10 +119,10 @@ def marked(name: str, text: str) -> str:
 def _shares(needs: Mapping[str, int], room: int) -> dict[str, int]:
     """Return how many tokens each text gets: what it needs, or an equal share of what the shorter ones leave."""
     shares: dict[str, int] = {}
-    left = max(0, room)
+    remaining_tokens = max(0, room)
     for count, name in zip(range(len(needs), 0, -1), sorted(needs, key=needs.__getitem__), strict=True):
-        shares[name] = min(needs[name], left // count)
-        left -= shares[name]
+        shares[name] = min(needs[name], remaining_tokens // count)
+        remaining_tokens -= shares[name]
     return shares
 
 
@@ -130,7 +130,10 @@ def _cut(text: str, tokens: int) -> tuple[str, int]:
     """Return the beginning and the end of a text, and how many of its characters they are."""
     size = tokens * BYTES_PER_TOKEN
     content = text.encode(errors="replace")
-    first = content[: size * 2 // 3].decode(errors="ignore")
-    last = content[len(content) - size // 3 :].decode(errors="ignore") if size >= BYTES_PER_TOKEN else ""
-    kept = len(first) + len(last)
-    return f"{first}\n[... {len(text) - kept:,} of {len(text):,} characters are left out here ...]\n{last}", kept
+    beginning = content[: size * 2 // 3].decode(errors="ignore")
+    end = content[len(content) - size // 3 :].decode(errors="ignore") if size >= BYTES_PER_TOKEN else ""
+    kept_chars = len(beginning) + len(end)
+    return (
+        f"{beginning}\n[... {len(text) - kept_chars:,} of {len(text):,} characters are left out here ...]\n{end}",
+        kept_chars,
+    )

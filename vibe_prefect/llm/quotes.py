@@ -65,21 +65,21 @@ class FoldedText:
 
     def _passage(self, needle: str) -> str | None:
         bare = needle.strip(_EDGES)
-        parts = [part.strip(_EDGES) for part in _ELLIPSIS.split(bare)]
-        found = self._places([needle]) or self._places([bare]) or self._places(parts)
-        return OMISSION.join(self.original[start:end] for start, end in found) if found else None
+        parts = [fragment.strip(_EDGES) for fragment in _ELLIPSIS.split(bare)]
+        spans = self._places([needle]) or self._places([bare]) or self._places(parts)
+        return OMISSION.join(self.original[start:end] for start, end in spans) if spans else None
 
     def _places(self, needles: list[str]) -> list[tuple[int, int]]:
         """Return where in the original the needles stand, one after another; empty where one of them does not."""
-        found: list[tuple[int, int]] = []
-        place = 0
+        spans: list[tuple[int, int]] = []
+        position = 0
         for needle in needles:
-            start = self.text.find(needle, place) if self._proves(needle) else -1
+            start = self.text.find(needle, position) if self._proves(needle) else -1
             if start < 0:
                 return []
-            place = start + len(needle)
-            found.append((self.spans[start][0], self.spans[place - 1][1]))
-        return found
+            position = start + len(needle)
+            spans.append((self.spans[start][0], self.spans[position - 1][1]))
+        return spans
 
     def _proves(self, needle: str) -> bool:
         long_enough = _columns(needle) >= min(MIN_QUOTE, max(1, _columns(self.text[:MIN_QUOTE])))
@@ -137,9 +137,9 @@ def _joined(text: str) -> Iterator[tuple[str, int, int]]:
 def _pieces(text: str) -> Iterator[tuple[str, int, int]]:
     for cluster in _CLUSTER.finditer(text):
         piece = _piece(cluster.group())
-        for part in piece.split(" ") if len(piece) > 1 and " " in piece else [piece]:
-            if part:
-                yield part, cluster.start(), cluster.end()
+        for word in piece.split(" ") if len(piece) > 1 and " " in piece else [piece]:
+            if word:
+                yield word, cluster.start(), cluster.end()
 
 
 def _piece(cluster: str) -> str:
@@ -152,8 +152,8 @@ def _piece(cluster: str) -> str:
         return " "
     if cluster in _MARKUP or _is_silent(cluster):
         return ""
-    if cluster[0] == "&" and len(cluster) > 1 and (meant := html.unescape(cluster)) != cluster:
-        return fold(meant) or (" " if meant.isspace() else meant)
+    if cluster[0] == "&" and len(cluster) > 1 and (character := html.unescape(cluster)) != cluster:
+        return fold(character) or (" " if character.isspace() else character)
     plain = unicodedata.normalize("NFKC", cluster)
     return " " if plain.isspace() else unicodedata.normalize("NFKC", plain.casefold())
 

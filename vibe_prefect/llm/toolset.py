@@ -42,19 +42,19 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
     judge.state(default_for=JUDGED)
     limits = ModelLimits(models, models.config.usual)
     verdicts = ModelLimits(models, models.config.judge or models.config.usual)
-    made = (generate, judge, draft_tool(models, version), review_tool(models, version))
-    for one in made:
-        judges = one.spec.category is not ToolCategory.TEXT
+    tools = (generate, judge, draft_tool(models, version), review_tool(models, version))
+    for tool in tools:
+        judges = tool.spec.category is not ToolCategory.TEXT
         cost = verdicts if judges else limits
         check = partial(_plan_problems, models, judges)
-        one.state(default_policy=PAID_POLICY, model_limits=cost, uses_vibe=True, check_plan=check)
+        tool.state(default_policy=PAID_POLICY, model_limits=cost, uses_vibe=True, check_plan=check)
         if isinstance(models.asker, ProviderClient):
-            one.state(
+            tool.state(
                 missing_extra=MISSING,
                 preflight=partial(_preflight, models.config, cost.usual),
                 key_sources=models.config.key_sources(cost.usual),
             )
-    return made
+    return tools
 
 
 def _plan_problems(
@@ -65,8 +65,8 @@ def _plan_problems(
     The operator does not allow the model that the node names, or it has no key; or there is nothing for it to read.
     """
     problems: list[InputProblem] = []
-    named = inputs.get("model")
-    lack = _model_lack(models, named) if isinstance(named, str) and not is_template(named) else None
+    model = inputs.get("model")
+    lack = _model_lack(models, model) if isinstance(model, str) and not is_template(model) else None
     if lack is not None:
         problems.append(InputProblem(("model",), lack))
     apart = inputs.get("text") is not None or inputs.get("dependencies", True) is not True
@@ -76,21 +76,21 @@ def _plan_problems(
     return problems
 
 
-def _model_lack(models: Models, named: str) -> str | None:
+def _model_lack(models: Models, model: str) -> str | None:
     try:
-        models.config.chosen(named)
+        models.config.chosen(model)
     except ToolInputError as error:
         return str(error)
     if not isinstance(models.asker, ProviderClient):
         return None
-    lack = next((source.lack for source in models.config.key_sources(named) if source.lack), None)
+    lack = next((source.lack for source in models.config.key_sources(model) if source.lack), None)
     return None if lack is None else f"the model needs a key: {lack}"
 
 
 async def _preflight(config: ModelConfig, default: str, calls: Sequence[PlannedCall]) -> list[str]:
     """Find what the providers of the models lack that a run will ask."""
-    named = (call.inputs.get("model") or default for call in calls)
-    models = dict.fromkeys(model for model in named if isinstance(model, str) and not is_template(model))
+    stated_models = (call.inputs.get("model") or default for call in calls)
+    models = dict.fromkeys(model for model in stated_models if isinstance(model, str) and not is_template(model))
     lacks = await run_sync(lambda: [provider_lack(config, model) for model in models])
     return [lack for lack in lacks if lack is not None]
 

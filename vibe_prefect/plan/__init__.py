@@ -1,1 +1,1 @@
-"""From a plan to a compiled plan: graph, bindings, keys, checks, and what can be told before a run."""
+"""Plans, compiled for a run: graph, bindings, keys, checks, and forecasts."""

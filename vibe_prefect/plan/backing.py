@@ -55,7 +55,7 @@ class InputTemplate:
 
 @dataclass(frozen=True)
 class NodeBinding:
-    """What runs a node and how, found out once and remembered; checks, keys and the compiled node are made from it."""
+    """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it."""
 
     node: WorkflowNode
     """The node as written."""
@@ -82,7 +82,7 @@ class NodeBinding:
 
     @cached_property
     def policy(self) -> ExecutionPolicy:
-        """How it is executed."""
+        """Options of its execution."""
         return resolve_policy(*self.layers)
 
     @cached_property
@@ -131,19 +131,21 @@ class Bindings:
         return self._known[id(node)]
 
     def _bind(self, node: WorkflowNode) -> NodeBinding:
-        named = tool_of(node, self.tools)
-        backing = self._backing(node, named)
-        tool = self.tools.get(named) if named is not None and backing is Backing.TOOL else None
+        tool_name = tool_of(node, self.tools)
+        backing = self._backing(node, tool_name)
+        tool = self.tools.get(tool_name) if tool_name is not None and backing is Backing.TOOL else None
         traits = ToolTraits.of(tool)
         layers = (traits.default_policy, self.type_policies.get(node.type), self.plan_policy, node.policy)
-        return NodeBinding(node, backing, named, tool, traits, tuple(layer for layer in layers if layer is not None))
+        return NodeBinding(
+            node, backing, tool_name, tool, traits, tuple(layer for layer in layers if layer is not None)
+        )
 
-    def _backing(self, node: WorkflowNode, named: str | None) -> Backing | None:
+    def _backing(self, node: WorkflowNode, tool_name: str | None) -> Backing | None:
         if self.simulate is Simulate.ALL:
             return Backing.SIMULATION
         if node.type in self.handled_types:
             return Backing.HANDLER
-        if named is not None:
+        if tool_name is not None:
             return Backing.TOOL
         if self.simulate is Simulate.UNBACKED:
             return Backing.SIMULATION

@@ -21,7 +21,7 @@ LEAD = 12
 """Characters that a shortened value shows before its first difference."""
 
 MAX_NAMED = 5
-"""How many fields or nodes a reason names before it only counts."""
+"""Number of fields or nodes that a reason names; of more it only gives the count."""
 
 _ABSENT: Any = object()
 _PLAN_FIELDS_SHOWN = ("id", "source_vibe", "estimated_total_duration", "policy")
@@ -57,10 +57,10 @@ class Move:
 
 @dataclass(frozen=True)
 class PlanDiff:
-    """What makes one plan another. Ids are in plan order, those of removed nodes in that of the earlier plan."""
+    """Differences of two plans. Ids are in plan order, those of removed nodes in that of the earlier plan."""
 
     plan: tuple[FieldChange, ...]
-    """What differs in the plan itself, nodes left out."""
+    """Differing fields of the plan itself, nodes left out."""
 
     added: tuple[str, ...]
     """Ids that only the later plan has."""
@@ -69,7 +69,7 @@ class PlanDiff:
     """Ids that only the earlier plan has."""
 
     changed: Mapping[str, tuple[FieldChange, ...]]
-    """What differs in a node's own fields, by its id."""
+    """Differing fields of each changed node, by its id."""
 
     moved: Mapping[str, Move]
     """Nodes with another parent."""
@@ -78,10 +78,10 @@ class PlanDiff:
     """Nodes that are unchanged where their result is concerned, but depend on outputs that will be others."""
 
     executes: Mapping[str, str]
-    """Why a resume of the earlier run, all of it finished, with the later plan would execute a node, by its id."""
+    """Reasons, by node id, why resuming the finished earlier run with the later plan would execute a node."""
 
     total: int
-    """How many nodes the later plan has."""
+    """Number of nodes in the later plan."""
 
     @property
     def is_empty(self) -> bool:
@@ -97,19 +97,19 @@ def diff_plans(a: CompiledPlan, b: CompiledPlan, lost: Mapping[str, str] | None 
         b: The later one, compiled with the same tools and the same simulation as the earlier one.
         lost: Why the record of a node of the earlier run cannot be reused, by the node's id.
     """
-    both = [id for id in b.nodes if id in a.nodes]
-    changes = {id: changed_fields(a, b, id) for id in both}
+    common_ids = [id for id in b.nodes if id in a.nodes]
+    changes = {id: changed_fields(a, b, id) for id in common_ids}
     executed = {id for id in b.nodes if id not in a.nodes or a.nodes[id].key != b.nodes[id].key}
     again = {id: reason for id, reason in (lost or {}).items() if id in b.nodes and id not in executed}
     reasons = {id: reason_to_run(a, b, id, executed) for id in executed} | again
-    moves = {id: Move(a.graph.nodes[id].parent, b.graph.nodes[id].parent) for id in both}
+    moves = {id: Move(a.graph.nodes[id].parent, b.graph.nodes[id].parent) for id in common_ids}
     return PlanDiff(
         plan=_plan_changes(a, b),
         added=tuple(id for id in b.nodes if id not in a.nodes),
         removed=tuple(id for id in a.nodes if id not in b.nodes),
         changed={id: fields for id, fields in changes.items() if fields},
         moved={id: move for id, move in moves.items() if move.old != move.new},
-        through=tuple(id for id in both if id in executed and not _is_cause(b, id, changes[id])),
+        through=tuple(id for id in common_ids if id in executed and not _is_cause(b, id, changes[id])),
         executes={id: reasons[id] for id in b.nodes if id in reasons},
         total=len(b.nodes),
     )
@@ -125,7 +125,7 @@ def changed_fields(a: CompiledPlan, b: CompiledPlan, id: str) -> tuple[FieldChan
 
 
 def reason_to_run(a: CompiledPlan | None, b: CompiledPlan, id: str, runs: Container[str]) -> str:
-    """Say why a node has no record to reuse.
+    """Return why a node has no record to reuse.
 
     Args:
         a: The plan of the earlier run, where it is known.
@@ -162,26 +162,26 @@ def _is_cause(compiled: CompiledPlan, id: str, changes: tuple[FieldChange, ...])
 
 
 def _listed(words: list[str]) -> str:
-    more = len(words) - MAX_NAMED
-    return ", ".join(words[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+    unlisted = len(words) - MAX_NAMED
+    return ", ".join(words[:MAX_NAMED]) + (f" and {unlisted} more" if unlisted > 0 else "")
 
 
 def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:
     """Return a node's fields as JSON data, without its place in the tree."""
-    place = compiled.graph.nodes[id]
-    fields = place.node.model_dump(mode="python", exclude={"id", "children", "policy", "parameters"})
-    fields["parameters"] = place.node.parameters
-    fields["dependencies"] = place.dependencies
-    fields["policy"] = _policy(compiled, place)
+    graph_node = compiled.graph.nodes[id]
+    fields = graph_node.node.model_dump(mode="python", exclude={"id", "children", "policy", "parameters"})
+    fields["parameters"] = graph_node.node.parameters
+    fields["dependencies"] = graph_node.dependencies
+    fields["policy"] = _policy(compiled, graph_node)
     fields["work"] = _work(compiled, id)
     return fields
 
 
-def _policy(compiled: CompiledPlan, place: GraphNode) -> dict[str, Any]:
+def _policy(compiled: CompiledPlan, graph_node: GraphNode) -> dict[str, Any]:
     """Return a node's own policy, with what it inherits where that decides the result."""
-    own = place.node.policy.model_dump(mode="python")
+    policy_fields = graph_node.node.policy.model_dump(mode="python")
     inherited = compiled.plan.policy.model_dump(mode="python", include=set(POLICY_FIELDS_IN_KEY))
-    policy = own | {name: value for name, value in inherited.items() if own[name] is None}
+    policy = policy_fields | {name: value for name, value in inherited.items() if policy_fields[name] is None}
     return {name: value for name, value in policy.items() if value is not None}
 
 
@@ -203,7 +203,7 @@ def _plan_fields(compiled: CompiledPlan) -> Any:
 
 
 def _compared(old: Any, new: Any, path: DataPath) -> Iterator[FieldChange]:
-    """Yield the fields below a path that differ, as narrow as it can be told."""
+    """Yield the fields below a path that differ, each as deep in the data as possible."""
     if old is not _ABSENT and new is not _ABSENT:
         texts = canonical_json(old), canonical_json(new)
         if texts[0] == texts[1]:
@@ -246,10 +246,10 @@ def _shortened(old: str | None, new: str | None) -> tuple[str | None, str | None
     """Cut two values to a width, so that the place where they begin to differ can be seen in both."""
     start = 0
     if old is not None and new is not None and max(len(old), len(new)) > VALUE_WIDTH:
-        same = next(
+        common_length = next(
             (index for index, (x, y) in enumerate(zip(old, new, strict=False)) if x != y), min(len(old), len(new))
         )
-        start = max(0, same - LEAD)
+        start = max(0, common_length - LEAD)
     return _cut(old, start), _cut(new, start)
 
 

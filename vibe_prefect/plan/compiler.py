@@ -52,7 +52,7 @@ class CompiledNode:
     """The tool's name, when a tool runs it."""
 
     policy: ExecutionPolicy
-    """How it is executed."""
+    """Options of its execution."""
 
     dependencies: tuple[str, ...]
     """Ids whose outputs it is given."""
@@ -147,14 +147,14 @@ def whole_error(
         simulate: Which nodes the simulation stands in for.
         limits: How large the plan may be.
     """
-    part = error.part if isinstance(error, PlanShapeError) else None
-    if part is None:
+    plan_part = error.part if isinstance(error, PlanShapeError) else None
+    if plan_part is None:
         return error
-    plan, doubts = part.repaired.plan, part.repaired.doubts
-    graph, found = check_graph(plan, part.source, limits, doubts)
+    plan, doubts = plan_part.repaired.plan, plan_part.repaired.doubts
+    graph, problems = check_graph(plan, plan_part.source, limits, doubts)
     bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate))
-    found += WorkChecks(plan, bindings, part.source, doubts).problems(_nodes_of(plan, graph, limits))
-    return PlanError(_sorted([*part.problems, *part.repaired.named(found)]), error.name)
+    problems += WorkChecks(plan, bindings, plan_part.source, doubts).problems(_nodes_of(plan, graph, limits))
+    return PlanError(_sorted([*plan_part.problems, *plan_part.repaired.named(problems)]), error.name)
 
 
 def _nodes_of(plan: WorkflowPlan, graph: PlanGraph | None, limits: PlanLimits | None) -> list[CheckedNode]:
@@ -178,18 +178,18 @@ class _Compiler:
 
     def compile(self, graph: PlanGraph) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked."""
-        bindings = {id: self._bindings.of(place.node) for id, place in graph.nodes.items()}
-        named = sorted({binding.named for binding in bindings.values() if binding.named is not None})
-        versions = {name: tool_version(tool) for name in named if (tool := self._bindings.tools.get(name))}
+        bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
+        tool_names = sorted({binding.named for binding in bindings.values() if binding.named is not None})
+        versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
         keys: dict[str, str] = {}
         for id in (id for group in graph.groups for id in group):
-            place = graph.nodes[id]
+            graph_node = graph.nodes[id]
             work = self._work(bindings[id], versions)
-            dependency_keys = [keys[dependency] for dependency in place.dependencies]
-            own = place.node.policy.variation
-            variation = self._plan.policy.variation if own is None else own
-            keys[id] = node_key(place.node, work, variation, dependency_keys)
-        nodes = {id: _compiled(bindings[id], keys[id], place) for id, place in graph.nodes.items()}
+            dependency_keys = [keys[dependency] for dependency in graph_node.dependencies]
+            own_variation = graph_node.node.policy.variation
+            variation = self._plan.policy.variation if own_variation is None else own_variation
+            keys[id] = node_key(graph_node.node, work, variation, dependency_keys)
+        nodes = {id: _compiled(bindings[id], keys[id], graph_node) for id, graph_node in graph.nodes.items()}
         return CompiledPlan(self._plan, graph, nodes, versions)
 
     def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
@@ -204,10 +204,16 @@ class _Compiler:
         return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
 
 
-def _compiled(binding: NodeBinding, key: str, place: GraphNode) -> CompiledNode:
+def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> CompiledNode:
     assert binding.backing is not None
     return CompiledNode(
-        place.node, key, binding.backing, binding.tool_name, binding.policy, place.dependencies, binding.inputs
+        graph_node.node,
+        key,
+        binding.backing,
+        binding.tool_name,
+        binding.policy,
+        graph_node.dependencies,
+        binding.inputs,
     )
 
 

@@ -1,7 +1,7 @@
-"""What a run would cost: at most, by the rules of the budget, and probably, by what an earlier run paid.
+"""Cost of a run: the most it can be, by the rules of the budget, and the likely one, by what an earlier run paid.
 
 Each node that runs on a model makes one call when nothing goes wrong. It reads at most what the operator allows for a
-call, and less where that can be told: a node whose prompt holds no template, and whose dependencies all run on models,
+call, and less where that is certain: a node whose prompt holds no template, and whose dependencies all run on models,
 reads its prompt and what those may write. It writes at most what the operator allows for an answer.
 
 A node on another paid tool costs what the tool's `most_cost` says; the tokens of a picture are only known afterwards.
@@ -22,19 +22,19 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 @dataclass(frozen=True, slots=True)
 class CostForecast:
-    """What the calls of a run would cost, retries apart."""
+    """Cost of a run's calls, retries apart."""
 
     calls: int
-    """How many calls there are."""
+    """Number of calls."""
 
     most: Spending
-    """What all of them can cost together."""
+    """The most that all of them can cost together."""
 
     known: int
-    """For how many of them earlier runs tell what they cost."""
+    """Number of calls whose cost is known from earlier runs."""
 
     likely: Spending
-    """What those cost then."""
+    """Cost of those calls in the earlier runs."""
 
     tools: tuple[str, ...] = ()
     """The tools that make them, sorted."""
@@ -49,7 +49,7 @@ def cost_forecast(
     tools: ToolRegistry,
     earlier: Mapping[str, Spending] | None = None,
 ) -> CostForecast | None:
-    """Tell what a run would cost; `None` where it pays for nothing.
+    """Estimate the cost of a run; `None` where it pays for nothing.
 
     Args:
         compiled: The plan.
@@ -61,14 +61,14 @@ def cost_forecast(
     if not calls:
         return None
     paid = earlier or {}
-    known = [paid[id] for id in calls if id in paid]
+    payments = [paid[id] for id in calls if id in paid]
     unpriced = {compiled.nodes[id].tool for id, cost in calls.items() if cost.usd is None}
     settings = (tools.traits(name).price_setting for name in unpriced)
     return CostForecast(
         len(calls),
         sum(calls.values(), Spending()),
-        len(known),
-        sum(known, Spending()),
+        len(payments),
+        sum(payments, Spending()),
         tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
         tuple(sorted({f"set {setting}" if setting else PRICE_IT for setting in settings})),
     )
@@ -89,12 +89,14 @@ def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Sp
 
 def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:
     inputs = node.inputs
-    read = limits.context_tokens
+    input_tokens = limits.context_tokens
     above = [tools.traits(compiled.nodes[id].tool).model_limits for id in node.dependencies]
     if all(above) and not any(True for _ in walk_templates(inputs)):
-        given = [cast("ModelLimits", one).max_tokens for one in above]
-        read = min(read, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, given))
-    model, written = inputs.get("model"), inputs.get("max_tokens")
+        output_limits = [cast("ModelLimits", upstream_limits).max_tokens for upstream_limits in above]
+        input_tokens = min(
+            input_tokens, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, output_limits)
+        )
+    model, max_tokens = inputs.get("model"), inputs.get("max_tokens")
     return limits.spending(
-        model if isinstance(model, str) else None, read, written if isinstance(written, int) else None
+        model if isinstance(model, str) else None, input_tokens, max_tokens if isinstance(max_tokens, int) else None
     )

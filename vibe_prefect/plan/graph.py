@@ -23,15 +23,15 @@ from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_m
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ID_RULE = "letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
 MAX_CYCLES = 10
-"""How many cycles of one plan are reported."""
+"""Cycles of one plan that are reported at most."""
 
 MAX_HINTS = 20
-"""For how many unknown nodes a similar name is looked up: the search reads every id."""
+"""Unknown nodes for which a similar name is looked up at most: the search reads every id."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanLimits:
-    """How large a plan may be."""
+    """Limits of a plan's size."""
 
     max_nodes: int = 20_000
     """Nodes in all."""
@@ -42,7 +42,7 @@ class PlanLimits:
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """What is not known of a plan whose values do not all have a plan's shape; no check reports what may follow."""
+    """Unreadable parts of a plan; no check reports what may follow from them."""
 
     ids: frozenset[str] | None = frozenset()
     """Ids that nodes may have which could not be read; `None` when they may have any."""
@@ -60,7 +60,7 @@ NO_DOUBTS = Doubts()
 
 
 class EdgeKind(StrEnum):
-    """Why one node waits for another."""
+    """Reason why one node waits for another."""
 
     DATA = "data"
     """A declared dependency: the output is passed on."""
@@ -83,7 +83,7 @@ class Edge:
     """Id of the node that waits."""
 
     kind: EdgeKind
-    """Why it waits."""
+    """Kind of the wait."""
 
 
 class PlanSource(Protocol):
@@ -149,8 +149,8 @@ class PlanGraph:
         Of a dependency's subtree only the nodes that no other node of that subtree waits for are named: when they
         have finished, all of it has.
         """
-        ends: dict[str, tuple[str, ...]] = {}
-        return tuple(edge for node in self.nodes.values() for edge in self._edges_to(node, ends))
+        subtree_ends: dict[str, tuple[str, ...]] = {}
+        return tuple(edge for node in self.nodes.values() for edge in self._edges_to(node, subtree_ends))
 
     def ancestors(self, node_id: str) -> Iterator[str]:
         """Yield a node's ancestors, the parent first."""
@@ -173,15 +173,15 @@ class PlanGraph:
         ancestors = set(self.ancestors(node_id)) if dependencies else set[str]()
         return tuple(id for id in dependencies if id not in ancestors)
 
-    def _edges_to(self, node: GraphNode, ends: dict[str, tuple[str, ...]]) -> Iterator[Edge]:
+    def _edges_to(self, node: GraphNode, subtree_ends: dict[str, tuple[str, ...]]) -> Iterator[Edge]:
         id = node.node.id
         sources = dict.fromkeys(node.dependencies, EdgeKind.DATA)
         if node.parent is not None:
             sources.setdefault(node.parent, EdgeKind.HIERARCHY)
         for dependency in self.awaited(id):
-            if dependency not in ends:
-                ends[dependency] = self._subtree_ends(dependency)
-            for end in ends[dependency]:
+            if dependency not in subtree_ends:
+                subtree_ends[dependency] = self._subtree_ends(dependency)
+            for end in subtree_ends[dependency]:
                 sources.setdefault(end, EdgeKind.ORDER)
         yield from (Edge(source, id, kind) for source, kind in sources.items())
 
@@ -221,7 +221,7 @@ def check_graph(
 
 
 def too_deep(levels: int) -> Finding:
-    """Say that a tree is nested more levels deep than is allowed."""
+    """Return the finding that a tree is nested more levels deep than is allowed."""
     return Finding.advised(f"nested more than {levels} levels deep", "flatten the tree and use dependencies")
 
 
@@ -249,53 +249,53 @@ class _Checker:
             return None
         return PlanGraph(self._nodes, waits, _groups(self._nodes, waits, order))
 
-    def _problem(self, found: Finding, node: str | None, path: DataPath, field: str | None) -> None:
-        self.problems.append(Problem(found.message, node, field, self._position(path), found.hint))
+    def _problem(self, finding: Finding, node: str | None, path: DataPath, field: str | None) -> None:
+        self.problems.append(Problem(finding.message, node, field, self._position(path), finding.hint))
 
     def _position(self, path: DataPath) -> Position | None:
         return self._source.position(path) if self._source else None
 
     def _check_id(self, id: str, node: str | None, path: DataPath, field: str) -> None:
         if not ID_FORM.fullmatch(id):
-            shown = repr(id) if len(id) <= 120 else f"{id[:40]!r}... ({len(id)} characters)"
-            self._problem(Finding.advised(f"{shown} is not a valid id", f"use {ID_RULE}"), node, path, field)
+            excerpt = repr(id) if len(id) <= 120 else f"{id[:40]!r}... ({len(id)} characters)"
+            self._problem(Finding.advised(f"{excerpt} is not a valid id", f"use {ID_RULE}"), node, path, field)
 
     def _flatten(self) -> bool:
         """Collect the nodes in plan order; `False` when a limit stops it."""
-        for count, place in enumerate(tree_nodes(self._plan.root_nodes), start=1):
+        for count, tree_node in enumerate(tree_nodes(self._plan.root_nodes), start=1):
             if count > self._limits.max_nodes:
-                found = Finding.advised(f"more than {self._limits.max_nodes:,} nodes", "split the plan")
-                self._problem(found, None, ("root_nodes",), "root_nodes")
+                finding = Finding.advised(f"more than {self._limits.max_nodes:,} nodes", "split the plan")
+                self._problem(finding, None, ("root_nodes",), "root_nodes")
                 return False
-            if place.depth > self._limits.max_depth:
-                found = too_deep(self._limits.max_depth)
-                self._problem(found, place.node.id, place.path, None)
+            if tree_node.depth > self._limits.max_depth:
+                finding = too_deep(self._limits.max_depth)
+                self._problem(finding, tree_node.node.id, tree_node.path, None)
                 return False
-            self._add(place)
+            self._add(tree_node)
         return True
 
-    def _add(self, place: TreeNode) -> None:
-        node, path = place.node, place.path
+    def _add(self, tree_node: TreeNode) -> None:
+        node, path = tree_node.node, tree_node.path
         self._check_id(node.id, node.id, (*path, "id"), "id")
-        if (first := self._nodes.get(node.id)) is not None:
-            where = self._position((*first.path, "id")) or dotted(first.path)
-            self._problem(Finding(f"duplicate id; the first is at {where}"), node.id, (*path, "id"), "id")
+        if (earlier_node := self._nodes.get(node.id)) is not None:
+            earlier_position = self._position((*earlier_node.path, "id")) or dotted(earlier_node.path)
+            self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
             return
         dependencies = tuple(dict.fromkeys(node.dependencies))
         children = tuple(dict.fromkeys(child.id for child in node.children))
         index = len(self._nodes)
-        self._nodes[node.id] = GraphNode(node, index, place.parent, place.depth, path, dependencies, children)
+        self._nodes[node.id] = GraphNode(node, index, tree_node.parent, tree_node.depth, path, dependencies, children)
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for index, dependency in enumerate(node.node.dependencies):
             if dependency not in self._nodes and self._doubts.may_exist(dependency):
                 self._refused.add((node.node.id, dependency))
                 continue
-            found = self._dependency_problem(node, dependency)
-            if found:
+            finding = self._dependency_problem(node, dependency)
+            if finding:
                 self._refused.add((node.node.id, dependency))
-                place = (*node.path, "dependencies", index)
-                self._problem(found, node.node.id, place, f"dependencies[{index}]")
+                dependency_path = (*node.path, "dependencies", index)
+                self._problem(finding, node.node.id, dependency_path, f"dependencies[{index}]")
 
     def _dependency_problem(self, node: GraphNode, dependency: str) -> Finding | None:
         id = node.node.id
@@ -356,15 +356,15 @@ class _Checker:
 
     def _report_cycle(self, cycle: list[Vertex]) -> None:
         path = list(dict.fromkeys(id for id, _ in reversed(cycle)))
-        first = min(range(len(path)), key=lambda index: self._nodes[path[index]].index)
-        path = path[first:] + path[:first]
+        start = min(range(len(path)), key=lambda index: self._nodes[path[index]].index)
+        path = path[start:] + path[:start]
         before, after = self._cut(cycle)
         node = self._nodes[after[0]]
         text = " -> ".join([*path, path[0]])
         declared = node.node.dependencies
         # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
-        part = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
-        self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *part), dotted(part))
+        field_path = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
+        self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *field_path), dotted(field_path))
 
 
 def _groups(
@@ -372,8 +372,8 @@ def _groups(
 ) -> tuple[tuple[str, ...], ...]:
     level: dict[Vertex, int] = {}
     for vertex in order:
-        before = max((level[wait] for wait in waits[vertex]), default=-1)
-        level[vertex] = before if vertex[1] else before + 1
+        previous_level = max((level[wait] for wait in waits[vertex]), default=-1)
+        level[vertex] = previous_level if vertex[1] else previous_level + 1
     groups: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
     for id in nodes:
         groups[level[(id, False)]].append(id)

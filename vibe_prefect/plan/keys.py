@@ -71,13 +71,13 @@ def canonical_json(value: Any) -> bytes:
 def _check_finite(value: Any) -> None:
     stack = [value]
     while stack:
-        part = stack.pop()
-        if isinstance(part, dict):
-            stack.extend(cast("dict[str, Any]", part).values())
-        elif isinstance(part, list | tuple):
-            stack.extend(cast("list[Any]", part))
-        elif isinstance(part, float) and not isfinite(part):
-            raise TypeError(f"{part} is not a finite number")
+        item = stack.pop()
+        if isinstance(item, dict):
+            stack.extend(cast("dict[str, Any]", item).values())
+        elif isinstance(item, list | tuple):
+            stack.extend(cast("list[Any]", item))
+        elif isinstance(item, float) and not isfinite(item):
+            raise TypeError(f"{item} is not a finite number")
 
 
 def _slow_canonical_json(value: Any) -> bytes:

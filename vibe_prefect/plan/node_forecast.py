@@ -40,7 +40,7 @@ class NodeForecast:
     """Why."""
 
     estimate: float | None
-    """How long it is expected to take when it runs, in seconds, as the plan says; `None` when it does not say."""
+    """Expected duration when it runs, in seconds, from the plan; `None` when the plan has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CriticalPath:
     """Their estimates together; those without one are not in it."""
 
     unestimated: int
-    """How many of them have no estimate. Where that is not 0, another chain may well be longer."""
+    """Number of them without an estimate. Where that is not 0, another chain may well be longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ToolUse:
     """The version that is in the keys."""
 
     nodes: int
-    """How many nodes that run call it."""
+    """Number of nodes that run and call it."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ class Forecast:
     """The tools of the nodes that run, by name."""
 
     def ids(self, action: Action) -> tuple[str, ...]:
-        """Return the nodes of which that becomes, in plan order."""
+        """Return the ids of the nodes with this action, in plan order."""
         return tuple(id for id, node in self.nodes.items() if node.action is action)
 
     def count(self, action: Action) -> int:
-        """Return of how many nodes that becomes."""
+        """Return the number of nodes with this action."""
         return len(self.ids(action))
 
     @property
@@ -102,7 +102,7 @@ class Forecast:
 
     @property
     def unestimated(self) -> int:
-        """How many of the nodes that run have no estimate."""
+        """Number of nodes that run and have no estimate."""
         return sum(self.nodes[id].estimate is None for id in self.ids(Action.RUN))
 
 
@@ -116,15 +116,15 @@ def forecast(  # noqa: PLR0913 - options by keyword
     selected: frozenset[str] | None = None,
     refreshed: frozenset[str] = frozenset(),
 ) -> Forecast:
-    """Tell what a run of a plan would do.
+    """Forecast a run of a plan.
 
     Args:
         compiled: The plan.
         kept: Ids of the nodes of which a record with the plan's own key exists.
         lost: Why a record that exists cannot be reused, by the node's id.
-        earlier: The plan of the run to go on from, where it is known: what changed since is told against it.
+        earlier: The plan of the run to resume, where it is known; reasons name what changed since.
         run: The name of that run.
-        selected: The nodes that may run; all of them by default. What is kept is reused, selected or not.
+        selected: The nodes that may run; all of them by default. A node with a record is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
     """
     rerun = refreshed if selected is None else refreshed & selected
@@ -135,11 +135,11 @@ def forecast(  # noqa: PLR0913 - options by keyword
 
 
 def _again(
-    compiled: CompiledPlan, kept: frozenset[str], lost: Mapping[str, str], selected: frozenset[str] | None
+    compiled: CompiledPlan, reused: frozenset[str], lost: Mapping[str, str], selected: frozenset[str] | None
 ) -> dict[str, str]:
     """Return why nodes run again that have a record: those whose files are lost, and what depends on their outputs."""
     again = dict(lost)
-    for id in (id for group in compiled.groups for id in group if id in kept):
+    for id in (id for group in compiled.groups for id in group if id in reused):
         sources = [source for source in compiled.nodes[id].dependencies if source in again]
         if sources and (selected is None or id in selected):
             again[id] = f"depends on {sources[0]}, which runs again; reused if that makes the same"
@@ -147,12 +147,12 @@ def _again(
 
 
 class _Forecaster:
-    """One look at a plan: actions first, since reasons name them."""
+    """Builder of one forecast: actions first, since reasons name them."""
 
     def __init__(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
-        kept: frozenset[str],
+        reused: frozenset[str],
         again: Mapping[str, str],
         earlier: CompiledPlan | None,
         run: str | None,
@@ -161,7 +161,7 @@ class _Forecaster:
     ) -> None:
         self._compiled = compiled
         self._graph = compiled.graph
-        self._kept = kept
+        self._kept = reused
         self._again = again
         self._earlier = earlier
         self._kept_reason = f"record from {run}" if run else "has a record"
@@ -243,10 +243,10 @@ def critical_path(graph: PlanGraph, estimates: Mapping[str, float | None]) -> Cr
         estimates: Seconds, or `None`, for the nodes that count; all others take no time.
     """
     lengths: dict[Vertex, tuple[float, int]] = {}
-    before: dict[Vertex, Vertex | None] = {}
+    predecessors: dict[Vertex, Vertex | None] = {}
     for vertex in TopologicalSorter(graph.waits).static_order():
-        before[vertex] = max(graph.waits[vertex], key=lengths.__getitem__, default=None)
-        wait = before[vertex]
+        predecessors[vertex] = max(graph.waits[vertex], key=lengths.__getitem__, default=None)
+        wait = predecessors[vertex]
         seconds, nodes = lengths[wait] if wait is not None else (0.0, 0)
         id, is_end = vertex
         if not is_end and id in estimates:
@@ -255,12 +255,12 @@ def critical_path(graph: PlanGraph, estimates: Mapping[str, float | None]) -> Cr
     last = max(((id, False) for id in graph.nodes), key=lengths.__getitem__, default=None)
     if last is None:
         return CriticalPath((), 0.0, 0)
-    ids = _chain(last, before, estimates)
+    ids = _chain(last, predecessors, estimates)
     return CriticalPath(ids, lengths[last][0], sum(estimates[id] is None for id in ids))
 
 
 def _chain(
-    last: Vertex, before: Mapping[Vertex, Vertex | None], estimates: Mapping[str, float | None]
+    last: Vertex, predecessors: Mapping[Vertex, Vertex | None], estimates: Mapping[str, float | None]
 ) -> tuple[str, ...]:
     ids: list[str] = []
     vertex: Vertex | None = last
@@ -268,5 +268,5 @@ def _chain(
         id, is_end = vertex
         if not is_end and id in estimates:
             ids.append(id)
-        vertex = before[vertex]
+        vertex = predecessors[vertex]
     return tuple(reversed(ids))

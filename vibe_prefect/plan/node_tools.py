@@ -11,8 +11,8 @@ from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
 
 def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     """Return the name of the tool that runs a node, if one does."""
-    named = node.parameters.get("tool")
-    return tools.default_for(node.type) if named is None else str(named)
+    tool_name = node.parameters.get("tool")
+    return tools.default_for(node.type) if tool_name is None else str(tool_name)
 
 
 def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:

@@ -21,12 +21,12 @@ async def call_problems(
         tools: The tools of the run.
         workspace: Its folders.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    problems: dict[str, tuple[str, ...]] = {}
     for name, calls in sorted(_planned_calls(compiled, ids, workspace).items()):
         preflight = tools.traits(name).preflight
         for problem in await preflight(calls) if preflight is not None else ():
-            found[problem] = (*found.get(problem, ()), name)
-    return found
+            problems[problem] = (*problems.get(problem, ()), name)
+    return problems
 
 
 def _planned_calls(

@@ -106,7 +106,7 @@ MAX_EXPRESSION = 20_000
 
 
 def parse(expression: str | Sequence[str]) -> tuple[Intersection, ...]:
-    """Return an expression's words, without a look at any plan.
+    """Parse an expression into its words; no plan is needed.
 
     Args:
         expression: What to choose, or several expressions whose union is meant.
@@ -120,7 +120,7 @@ def parse(expression: str | Sequence[str]) -> tuple[Intersection, ...]:
     if (length := sum(map(len, expressions))) > MAX_EXPRESSION:
         message = f"it has {length:,} characters; {MAX_EXPRESSION:,} are read: use a pattern, a tag or a type"
         raise SelectionError(expressions[0], message)
-    return tuple(_intersection(word) for one in expressions for word in _words(one))
+    return tuple(_intersection(word) for text in expressions for word in _words(text))
 
 
 # --- from text to selectors ------------------------------------------------------------------
@@ -143,30 +143,30 @@ def _intersection(word: str) -> Intersection:
     parts = word.split(",")
     if not all(parts):
         raise SelectionError(word, _STRAY_COMMA)
-    return Intersection(word, tuple(_selector(part) for part in parts))
+    return Intersection(word, tuple(_selector(text) for text in parts))
 
 
 def _selector(text: str) -> Selector:
     form = _FORM.fullmatch(text)
     if form is None:
         raise SelectionError(text, _STRAY_PLUS)
-    before, named, behind = form.groups()
-    if named.startswith("@"):
+    ancestors, name, descendants = form.groups()
+    if name.startswith("@"):
         raise SelectionError(text, _NO_AT)
-    method, value = _method_and_value(text, named)
-    return Selector(text, method, value, _steps(before), _steps(behind))
+    method, value = _method_and_value(text, name)
+    return Selector(text, method, value, _steps(ancestors), _steps(descendants))
 
 
-def _steps(written: str | None) -> int | None:
-    if written is None:
+def _steps(digits: str | None) -> int | None:
+    if digits is None:
         return 0
-    return int(written) if written else None
+    return int(digits) if digits else None
 
 
-def _method_and_value(text: str, named: str) -> tuple[Method, str]:
-    name, colon, value = named.partition(":")
+def _method_and_value(text: str, selected: str) -> tuple[Method, str]:
+    name, colon, value = selected.partition(":")
     if not colon:
-        return Method.ID, named
+        return Method.ID, selected
     method = _method(text, name)
     if not value:
         raise SelectionError(text, f"expected a value behind '{method}:'")
@@ -188,10 +188,10 @@ def _method(text: str, name: str) -> Method:
 
 
 def _tools(node: CompiledNode) -> tuple[str, ...]:
-    named: object = node.node.parameters.get("tool")
+    tool_name: object = node.node.parameters.get("tool")
     if node.tool is not None:
         return (node.tool,)
-    return (named,) if isinstance(named, str) else ()
+    return (tool_name,) if isinstance(tool_name, str) else ()
 
 
 _VALUES: Mapping[Method, Callable[[CompiledNode], tuple[str, ...]]] = {
@@ -238,15 +238,15 @@ class _Chooser:
         """Return a hint for who wrote a value as if it were an id, such as `generate` for `type:generate`."""
         if selector.method is not Method.ID:
             return ""
-        found = next((method for method in Method if selector.value in self._known(method)), None)
-        return f"; did you mean {f'{found}:{selector.value}'!r}?" if found else ""
+        matching_method = next((method for method in Method if selector.value in self._known(method)), None)
+        return f"; did you mean {f'{matching_method}:{selector.value}'!r}?" if matching_method else ""
 
     def _known(self, method: Method) -> dict[str, None]:
         return dict.fromkeys(value for node in self._compiled.nodes.values() for value in _VALUES[method](node))
 
     @cached_property
-    def _lineage(self) -> _Lineage:
-        return _Lineage(self._compiled.graph)
+    def _lineage(self) -> _Ancestry:
+        return _Ancestry(self._compiled.graph)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,35 +254,35 @@ class _Direction:
     """The graph's vertices as they follow one another in one direction."""
 
     far: dict[Vertex, list[Vertex]] = field(default_factory=lambda: defaultdict(list))
-    """What is one step away."""
+    """Vertices one step away."""
 
     near: dict[Vertex, list[Vertex]] = field(default_factory=lambda: defaultdict(list))
-    """What is no step away: a node's end and the ends below it are one moment of the same whole."""
+    """Vertices no step away: a node's end and the ends below it are the same moment."""
 
     def reach(self, ids: Iterable[str], steps: int | None) -> set[str]:
         """Return the nodes at most so many steps away, the first ones included."""
-        seen: set[Vertex] = set()
-        taken = 0
-        level = self._spread([(id, False) for id in ids], seen)
-        while level and taken != steps:
-            level = self._spread([other for vertex in level for other in self.far.get(vertex, ())], seen)
-            taken += 1
-        return {id for id, is_end in seen if not is_end}
+        reached: set[Vertex] = set()
+        distance = 0
+        level = self._spread([(id, False) for id in ids], reached)
+        while level and distance != steps:
+            level = self._spread([neighbour for vertex in level for neighbour in self.far.get(vertex, ())], reached)
+            distance += 1
+        return {id for id, is_end in reached if not is_end}
 
-    def _spread(self, level: list[Vertex], seen: set[Vertex]) -> list[Vertex]:
+    def _spread(self, level: list[Vertex], reached: set[Vertex]) -> list[Vertex]:
         """Note a level with all that is no step away from it; return what was not seen before."""
         fresh: list[Vertex] = []
         while level:
             vertex = level.pop()
-            if vertex not in seen:
-                seen.add(vertex)
+            if vertex not in reached:
+                reached.add(vertex)
                 fresh.append(vertex)
                 level.extend(self.near.get(vertex, ()))
         return fresh
 
 
-class _Lineage:
-    """What comes before and after each node.
+class _Ancestry:
+    """Ancestors and descendants of each node.
 
     It follows the waits between starts and ends and not `PlanGraph.edges`, whose number can grow with the square of
     the nodes.
@@ -347,4 +347,4 @@ class Choice:
 
 
 EVERYTHING = Choice()
-"""All nodes may be executed, and what there is a record of is kept."""
+"""All nodes may be executed, and those with a record are reused."""

@@ -1,4 +1,4 @@
-"""What is wrong with the templates of a node's inputs, as far as it can be told before the run."""
+"""Checks of the templates in a node's inputs, as far as they are possible before the run."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from vibe_prefect.templates.names import References, Step, references
 
 @dataclass(frozen=True, slots=True)
 class StatedOutput:
-    """What is known of a node's output before it has run."""
+    """Facts that are known of a node's output before it has run."""
 
     schema: Any
     """Its JSON Schema."""
 
     maker: str
-    """What makes it, for messages."""
+    """Maker of the output, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateCheck:
-    """What the templates of one node may read."""
+    """Check of one node's templates: they may read only the outputs of its dependencies."""
 
     dependencies: Collection[str] | None
     """Ids of its dependencies; `None` where they could not be read."""
@@ -41,39 +41,39 @@ class TemplateCheck:
             raw: Whether the tool itself fills it in, so that it may have more names.
         """
         try:
-            found = references(text)
+            template_names = references(text)
         except InvalidTemplateError as error:
             yield Finding(str(error))
             return
-        for name in found.outputs:
-            yield from self._output(name, found)
-        if not raw and not found.subtracted:
-            yield from map(_unknown_name, sorted(found.names - TEMPLATE_NAMES))
+        for name in template_names.outputs:
+            yield from self._output(name, template_names)
+        if not raw and not template_names.subtracted:
+            yield from map(_unknown_name, sorted(template_names.names - TEMPLATE_NAMES))
 
-    def _output(self, name: str, found: References) -> Iterator[Finding]:
+    def _output(self, name: str, template_names: References) -> Iterator[Finding]:
         if self.dependencies is None or name in self.dependencies:
-            parts = dict.fromkeys(field.steps for field in found.fields if field.output == name)
+            parts = dict.fromkeys(field.steps for field in template_names.fields if field.output == name)
             messages = dict.fromkeys(message for steps in parts if (message := self._missing(name, steps)))
             yield from map(Finding, messages)
             return
-        meant = found.subtracted.get(name)
-        if meant in self.dependencies:
-            text = f"the template reads outputs.{meant} as a subtraction"
-            yield Finding.advised(text, f"write outputs[{meant!r}]")
+        intended = template_names.subtracted.get(name)
+        if intended in self.dependencies:
+            text = f"the template reads outputs.{intended} as a subtraction"
+            yield Finding.advised(text, f"write outputs[{intended!r}]")
             return
-        known = (
+        dependency_list = (
             f"its dependencies are {', '.join(self.dependencies)}" if self.dependencies else "it has no dependencies"
         )
         hint = did_you_mean(name, self.dependencies)
-        text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {known}"
+        text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {dependency_list}"
         yield Finding.advised(text, hint)
 
     def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
         stated = self.stated(name)
         if stated is None:
             return None
-        written = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
-        missing = missing_part(stated.schema, written, steps)
+        expression = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
+        missing = missing_part(stated.schema, expression, steps)
         return f"{missing} (the output of {stated.maker})" if missing else None
 
 

@@ -26,7 +26,7 @@ CHECK_SECONDS = 30.0
 """CPU time that one check of data against a schema may take, in seconds."""
 
 PATTERN_SECONDS = 2.0
-"""How long one `pattern` of a schema may search, in seconds."""
+"""Time limit in seconds for one `pattern` of a schema."""
 
 _engine = cast("Any", regex)
 _until: ContextVar[float] = ContextVar("until")
@@ -58,9 +58,9 @@ def bounded_validator(dialect: Any) -> Any:
         dialect: A validator class of `jsonschema`.
     """
     keywords = {name: keyword for name, keyword in _KEYWORDS.items() if name in dialect.VALIDATORS}
-    made = cast("Any", jsonschema.validators).extend(dialect, keywords)
-    made.evolve = _evolve
-    return made
+    validator_class = cast("Any", jsonschema.validators).extend(dialect, keywords)
+    validator_class.evolve = _evolve
+    return validator_class
 
 
 def compile_pattern(pattern: str) -> Any:
@@ -120,34 +120,38 @@ def _pattern_properties(validator: Any, patterns: dict[str, Any], instance: Any,
 def _additional_properties(validator: Any, below: Any, instance: Any, schema: dict[str, Any]) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
-    found = cast("dict[str, Any]", instance)
+    properties = cast("dict[str, Any]", instance)
     patterns = schema.get("patternProperties", {})
-    known = schema.get("properties", {})
-    others = [name for name in found if name not in known and not any(_matches(one, name) for one in patterns)]
+    stated = schema.get("properties", {})
+    additional = [
+        name for name in properties if name not in stated and not any(_matches(pattern, name) for pattern in patterns)
+    ]
     if isinstance(below, dict):
-        for name in others:
-            yield from validator.descend(found[name], below, path=name)
-    elif below is False and others:
-        yield ValidationError(f"Additional properties are not allowed ({_listed(others)} unexpected)")
+        for name in additional:
+            yield from validator.descend(properties[name], below, path=name)
+    elif below is False and additional:
+        yield ValidationError(f"Additional properties are not allowed ({_listed(additional)} unexpected)")
 
 
 def _unevaluated_properties(validator: Any, below: Any, instance: Any, schema: Any) -> Iterator[Any]:
     if not isinstance(instance, dict):
         return
-    found = cast("dict[str, Any]", instance)
-    evaluated = _evaluated(validator, found, schema)
-    others = [name for name in found if name not in evaluated and not _is_valid(validator, found[name], below)]
-    if others:
-        yield ValidationError(f"Unevaluated properties are not allowed ({_listed(others)} unexpected)")
+    properties = cast("dict[str, Any]", instance)
+    evaluated = _evaluated(validator, properties, schema)
+    unevaluated = [
+        name for name in properties if name not in evaluated and not _is_valid(validator, properties[name], below)
+    ]
+    if unevaluated:
+        yield ValidationError(f"Unevaluated properties are not allowed ({_listed(unevaluated)} unexpected)")
 
 
 def _evaluated(validator: Any, instance: dict[str, Any], schema: Any) -> set[str]:
-    """Return the properties of an object that a schema has looked at, those of the schemas it applies included."""
+    """Return the properties of an object that a schema has evaluated, those of the schemas it applies included."""
     if not isinstance(schema, dict):
         return set()
     rules = cast("dict[str, Any]", schema)
     names = {name for name in instance if name in rules.get("properties", {})}
-    names |= {name for name in instance for one in rules.get("patternProperties", {}) if _matches(one, name)}
+    names |= {name for name in instance for pattern in rules.get("patternProperties", {}) if _matches(pattern, name)}
     for keyword in ("additionalProperties", "unevaluatedProperties"):
         if keyword in rules:
             names |= {name for name, value in instance.items() if _is_valid(validator, value, rules[keyword])}
@@ -170,8 +174,8 @@ def _targets(validator: Any, rules: dict[str, Any]) -> Iterator[Any]:
 def _applied(validator: Any, instance: dict[str, Any], rules: dict[str, Any]) -> Iterator[Any]:
     """Yield the schemas within a schema that apply to the same object and accept it."""
     for keyword in ("allOf", "anyOf", "oneOf"):
-        yield from (one for one in rules.get(keyword, ()) if _is_valid(validator, instance, one))
-    yield from (one for name, one in rules.get("dependentSchemas", {}).items() if name in instance)
+        yield from (applied for applied in rules.get(keyword, ()) if _is_valid(validator, instance, applied))
+    yield from (applied for name, applied in rules.get("dependentSchemas", {}).items() if name in instance)
     if "if" in rules:
         holds = _is_valid(validator, instance, rules["if"])
         yield from (rules["if"], rules.get("then", True)) if holds else (rules.get("else", True),)
@@ -208,8 +212,8 @@ def _is_valid(validator: Any, instance: Any, schema: Any) -> bool:
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(repr, sorted(names)))
-    return f"{shown} {'was' if len(names) == 1 else 'were'}"
+    quoted = ", ".join(map(repr, sorted(names)))
+    return f"{quoted} {'was' if len(names) == 1 else 'were'}"
 
 
 _KEYWORDS = {

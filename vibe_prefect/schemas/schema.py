@@ -28,7 +28,7 @@ MAX_MESSAGE = 300
 """The longest message about one place, in characters."""
 
 MAX_APPLIED = 100_000
-"""How many schemas may apply to one value, each as often as references lead to it."""
+"""Schemas that may apply to one value, each as often as references lead to it."""
 
 SCHEMA_PROBLEM = "json_schema"
 """Type of the pydantic errors that `sound_schema` raises; their context has `path` and `message`."""
@@ -111,14 +111,14 @@ def mismatches(schema: object, data: Any) -> list[Mismatch]:
         if isinstance(error, SchemaError):
             raise
         raise SchemaError(f"the data cannot be checked: {type(error).__name__}: {error}") from error
-    found = [Mismatch(tuple(error.absolute_path), _message(error)) for error in errors]
-    return sorted(found, key=str)
+    misfits = [Mismatch(tuple(error.absolute_path), _message(error)) for error in errors]
+    return sorted(misfits, key=str)
 
 
 def sound_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     """Refuse a schema with problems: a validator for a tool's pydantic input, which runs when a plan is compiled.
 
-    A schema with templates passes; it is looked at again once they are filled in.
+    A schema with templates passes; it is checked again once they are filled in.
 
     Raises:
         PydanticCustomError: The schema has a problem; of type `SCHEMA_PROBLEM`.
@@ -149,11 +149,13 @@ def _load(schema: object) -> _Loaded:
 @lru_cache(maxsize=64)
 def _load_text(text: str) -> _Loaded:
     schema: Any = json.loads(text)
-    named = cast("dict[str, Any]", schema).get("$schema", _NEWEST) if isinstance(schema, dict) else _NEWEST
-    dialect = _DIALECTS.get(named.rstrip("#")) if isinstance(named, str) else None
+    dialect_name = cast("dict[str, Any]", schema).get("$schema", _NEWEST) if isinstance(schema, dict) else _NEWEST
+    dialect = _DIALECTS.get(dialect_name.rstrip("#")) if isinstance(dialect_name, str) else None
     if dialect is None:
-        known = ", ".join(_DIALECTS)
-        return _Loaded(None, (SchemaProblem(("$schema",), f"unknown dialect {shorten(named)}; known are {known}"),))
+        dialect_names = ", ".join(_DIALECTS)
+        return _Loaded(
+            None, (SchemaProblem(("$schema",), f"unknown dialect {shorten(dialect_name)}; known are {dialect_names}"),)
+        )
     bounded = bounded_validator(dialect)
     try:
         problems = _form_problems(bounded, schema) or tuple(_Examination(schema, dialect).problems())
@@ -174,8 +176,8 @@ def _form_problems(bounded: Any, schema: Any) -> tuple[SchemaProblem, ...]:
             )
     except SchemaError as error:
         return (SchemaProblem((), str(error)),)
-    found = [SchemaProblem(tuple(error.absolute_path), f"not a JSON Schema: {_message(error)}") for error in errors]
-    return tuple(dict.fromkeys(found))
+    problems = [SchemaProblem(tuple(error.absolute_path), f"not a JSON Schema: {_message(error)}") for error in errors]
+    return tuple(dict.fromkeys(problems))
 
 
 class _Examination:
@@ -220,7 +222,7 @@ class _Examination:
             if not isinstance(contents, dict) or id(resource.contents) in self._applied:
                 continue
             rules = cast("dict[str, Any]", contents)
-            self._applied[id(rules)] = [id(one) for one in _same_place(rules)]
+            self._applied[id(rules)] = [id(nested) for nested in _same_place(rules)]
             self._look(rules)
             referred += self._targets(rules, resolver)
             stack += [(below, resolver.in_subresource(below)) for below in resource.subresources()]
@@ -242,16 +244,16 @@ class _Examination:
             if not isinstance(name, str):
                 continue
             try:
-                found: Any = resolver.lookup(name)
+                resolved: Any = resolver.lookup(name)
             except (Unresolvable, LookupError, TypeError, ValueError):
                 self._report(rules, keyword, _lacking(name))
                 continue
-            target = cast("object", found.contents)
+            target = cast("object", resolved.contents)
             if not isinstance(target, dict | bool):
                 self._report(rules, keyword, f"the schema refers to {name!r}, which is not a schema")
                 continue
             self._applied[id(rules)].append(id(cast("object", target)))
-            yield self._specification.create_resource(target), found.resolver
+            yield self._specification.create_resource(target), resolved.resolver
 
     def _report(self, rules: dict[str, Any], keyword: str, message: str) -> None:
         self._found.append(SchemaProblem((*self._paths.get(id(rules), ()), keyword), message))
@@ -274,8 +276,8 @@ def _same_place(rules: Mapping[str, Any]) -> Iterator[Any]:
         if isinstance(below, list):
             yield from cast("list[Any]", below)
         elif isinstance(below, dict):
-            held = cast("dict[str, Any]", below)
-            yield from held.values() if keyword.startswith("depend") else (held,)
+            nested = cast("dict[str, Any]", below)
+            yield from nested.values() if keyword.startswith("depend") else (nested,)
 
 
 def _lacking(reference: str) -> str:

@@ -27,7 +27,7 @@ from vibe_prefect.templates.bounded_helper import MORE, REFUSED, RESULT, read_me
 from vibe_prefect.templates.language import InvalidTemplateError
 
 MAX_HELPERS = min(4, os.cpu_count() or 1)
-"""How many helper processes work at the same time."""
+"""Helper processes that work at the same time."""
 
 MAX_WAIT = 60.0
 """Seconds after which a helper process that does not answer is given up: it may be stopped, or the machine too busy."""

@@ -26,16 +26,16 @@ MAX_RESULT = 10_000_000
 """The longest result, written as JSON, in bytes."""
 
 MAX_KEPT = 64_000_000
-"""Memory that a helper may keep from one template to the next, in bytes; one that kept more is replaced."""
+"""Memory in bytes that a helper may hold between two templates; a larger helper is replaced."""
 
 RESULT = b"r"
 REFUSED = b"i"
 EXCEEDED = b"e"
-"""What an answer begins with: data, an `InvalidTemplateError`, or the reason why the work was not done."""
+"""First byte of an answer: data, an `InvalidTemplateError`, or the reason why the work was not done."""
 
 MORE = b"+"
 LAST = b"."
-"""What comes next in an answer: whether the helper takes another request, or ends."""
+"""Second byte of an answer: whether the helper takes another request, or ends."""
 
 _LENGTH = struct.Struct(">Q")
 
@@ -80,16 +80,16 @@ def _answer(request: bytes) -> tuple[bytes, bytes]:
         with _bounds(seconds):
             result = function(*arguments)
             _check_keys(result)
-            written = json.dumps(result).encode()
+            encoded = json.dumps(result).encode()
     except InvalidTemplateError as error:
         return REFUSED, _encoded(str(error))
     except MemoryError:
         return EXCEEDED, _encoded(f"needs more than {MEMORY // 1_000_000} MB")
     except (TypeError, ValueError, RecursionError) as error:
         return EXCEEDED, _encoded(f"yields what JSON cannot hold: {error}")
-    if len(written) > MAX_RESULT:
+    if len(encoded) > MAX_RESULT:
         return EXCEEDED, _encoded(f"yields more than {MAX_RESULT // 1_000_000} MB")
-    return RESULT, written
+    return RESULT, encoded
 
 
 def _encoded(message: str) -> bytes:
@@ -98,16 +98,16 @@ def _encoded(message: str) -> bytes:
 
 @contextmanager
 def _bounds(seconds: float) -> Generator[None]:
-    before = resource.getrlimit(resource.RLIMIT_AS)
+    limits = resource.getrlimit(resource.RLIMIT_AS)
     most = _memory_used() + MEMORY
-    bounded = most if before[1] == resource.RLIM_INFINITY else min(most, before[1])
-    resource.setrlimit(resource.RLIMIT_AS, (bounded, before[1]))
+    bounded = most if limits[1] == resource.RLIM_INFINITY else min(most, limits[1])
+    resource.setrlimit(resource.RLIMIT_AS, (bounded, limits[1]))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def _memory_used() -> int:
@@ -118,14 +118,14 @@ def _memory_used() -> int:
 
 def _check_keys(value: Any) -> None:
     """Refuse keys that are no text: JSON would make texts of them."""
-    rest = [value]
-    while rest:
-        one = rest.pop()
-        if isinstance(one, dict):
-            found = cast("dict[Any, Any]", one)
-            for key in found:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            mapping = cast("dict[Any, Any]", item)
+            for key in mapping:
                 if not isinstance(key, str):
                     raise TypeError(f"the key {key!r}")
-            rest += found.values()
-        elif isinstance(one, list):
-            rest += cast("list[Any]", one)
+            pending += mapping.values()
+        elif isinstance(item, list):
+            pending += cast("list[Any]", item)

@@ -35,10 +35,10 @@ async def fill_in(text: str, values: Mapping[str, Any]) -> Any:
             too much memory; trying again cannot help.
     """
     if len(text) <= MAX_READ_HERE:
-        light, read = _examine(text, values)
+        light, used_values = _examine(text, values)
     else:
-        light, read = await run_sync(_examine, text, values)
-    return render(text, values) if light else await render_bounded(text, read)
+        light, used_values = await run_sync(_examine, text, values)
+    return render(text, values) if light else await render_bounded(text, used_values)
 
 
 async def render_bounded(text: str, values: Mapping[str, Any]) -> Any:
@@ -72,21 +72,21 @@ async def fill_in_all(value: Any, values: Mapping[str, Any], place: tuple[str | 
     if isinstance(value, str):
         return await _fill_in_place(value, values, place) if is_template(value) else value
     if isinstance(value, Mapping):
-        found = cast("Mapping[Any, Any]", value)
-        return {key: await fill_in_all(item, values, (*place, key)) for key, item in found.items()}
+        mapping = cast("Mapping[Any, Any]", value)
+        return {key: await fill_in_all(item, values, (*place, key)) for key, item in mapping.items()}
     if isinstance(value, list | tuple):
         items = enumerate(cast("list[Any]", value))
         return [await fill_in_all(item, values, (*place, index)) for index, item in items]
     return value
 
 
-async def _fill_in_place(text: str, values: Mapping[str, Any], place: tuple[str | int, ...]) -> Any:
+async def _fill_in_place(text: str, values: Mapping[str, Any], path: tuple[str | int, ...]) -> Any:
     try:
         return await fill_in(text, values)
     except InvalidTemplateError as error:
-        if not place:
+        if not path:
             raise
-        raise InvalidTemplateError(f"{dotted(place)}: {error}") from error
+        raise InvalidTemplateError(f"{dotted(path)}: {error}") from error
 
 
 def _examine(text: str, values: Mapping[str, Any]) -> tuple[bool, Mapping[str, Any]]:
@@ -96,10 +96,10 @@ def _examine(text: str, values: Mapping[str, Any]) -> tuple[bool, Mapping[str, A
 
 def _read_by(text: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a template reads, so that no others are carried to where it is filled in."""
-    found = references(text)
-    read = {name: value for name, value in values.items() if name in found.names}
+    template_names = references(text)
+    used_values = {name: value for name, value in values.items() if name in template_names.names}
     outputs = values.get("outputs")
-    if found.any_output or not isinstance(outputs, Mapping):
-        return read | ({"outputs": outputs} if "outputs" in values else {})
-    held = cast("Mapping[str, Any]", outputs)
-    return read | {"outputs": {id: held[id] for id in found.outputs if id in held}}
+    if template_names.any_output or not isinstance(outputs, Mapping):
+        return used_values | ({"outputs": outputs} if "outputs" in values else {})
+    outputs_by_id = cast("Mapping[str, Any]", outputs)
+    return used_values | {"outputs": {id: outputs_by_id[id] for id in template_names.outputs if id in outputs_by_id}}

@@ -45,7 +45,7 @@ _CONTEXT_KEYS = {
 }
 
 TEMPLATE_NAMES = frozenset(_CONTEXT_KEYS)
-"""What a template in a node's inputs can name."""
+"""Names that a template in a node's inputs may use."""
 
 
 class InvalidTemplateError(UsageError, ValueError):
@@ -228,9 +228,9 @@ def template_errors(text: str) -> Generator[None]:
     except TemplateError as error:
         hint = LITERAL_BRACES if isinstance(error, TemplateSyntaxError) else ""
         line = getattr(error, "lineno", None)
-        place = f" (line {line} of the template)" if line and "\n" in text else ""
+        position = f" (line {line} of the template)" if line and "\n" in text else ""
         message = (error.message or type(error).__name__).rstrip(".")
-        raise InvalidTemplateError(f"{message}{place}, in {excerpt(text)}{hint}") from error
+        raise InvalidTemplateError(f"{message}{position}, in {excerpt(text)}{hint}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in {excerpt(text)}") from error
 

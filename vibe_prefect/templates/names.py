@@ -1,4 +1,4 @@
-"""What a template names: outputs of other nodes, parts of these, and other names. Nothing is evaluated for that."""
+"""Names in a template: outputs of other nodes, parts of these, and other names. Nothing is evaluated for that."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FieldAccess:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """What a template names."""
+    """Names in a template."""
 
     outputs: tuple[str, ...]
     """Ids of the nodes whose outputs it names literally, in the order of appearance."""
@@ -127,8 +127,8 @@ class _OutputWalk:
                 pass
         self._visit_all(node.iter_child_nodes(), aliases)
 
-    def _visit_all(self, found: Iterable[nodes.Node], aliases: Mapping[str, _Path]) -> None:
-        for node in found:
+    def _visit_all(self, children: Iterable[nodes.Node], aliases: Mapping[str, _Path]) -> None:
+        for node in children:
             self.visit(node, aliases)
 
     def _visit_loop(self, loop: nodes.For, aliases: Mapping[str, _Path]) -> None:
@@ -166,8 +166,8 @@ def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
 
 def _assigned(tree: nodes.Node) -> set[str]:
     """Return the names that a part of a template gives a value to: in `set`, loops and the arguments of macros."""
-    own = {tree.name} if isinstance(tree, nodes.Name) and tree.ctx != "load" else set[str]()
-    return own | {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
+    own_name = {tree.name} if isinstance(tree, nodes.Name) and tree.ctx != "load" else set[str]()
+    return own_name | {node.name for node in tree.find_all(nodes.Name) if node.ctx != "load"}
 
 
 def _subtraction(node: nodes.Node) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which templates may be filled in at once: those whose work is known to be small before it begins.
+"""Templates that may be filled in at once: those whose work is known to be small before it begins.
 
 A light template names values, asks for parts of them and joins them. It may loop once over a list. What it makes is
 then no longer than what it reads, a few times over, so that the size of the values bounds its time and its memory.
@@ -49,7 +49,7 @@ _Path = tuple[str | int, ...]
 _STATEMENTS = (nodes.Template, nodes.Output, nodes.If)
 _COMPARISONS = (nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not)
 _SUMS = (*_STATEMENTS, *_COMPARISONS, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub, nodes.Concat, nodes.CondExpr)
-"""What makes nothing longer than its parts are together. A list is not among them: written as text it doubles the
+"""Nodes whose result is no longer than their parts together. A list is not among them: written as text it doubles the
 backslashes in its items, and lists may stand within each other."""
 
 
@@ -60,7 +60,7 @@ class _HeavyError(Exception):
 @dataclass(frozen=True, slots=True)
 class _Scope:
     loop: _Path | None = None
-    """What the loop around goes over."""
+    """Path of the list that the enclosing loop goes over; `None` outside of loops."""
 
     targets: frozenset[str] = frozenset()
     """The loop's variables."""
@@ -71,11 +71,11 @@ class _Term:
     """A part of a template's work: the size of a value times a factor, for each item of another."""
 
     path: _Path | None
-    """Where the value is; `None` for a size of 1."""
+    """Path of the value; `None` for a size of 1."""
 
     factor: int
     loop: _Path | None
-    """The list that it is done for each item of; `None` for once."""
+    """Path of the list for whose every item it is done; `None` for once."""
 
 
 @dataclass(slots=True)
@@ -113,8 +113,8 @@ class _Weight:
             case _:
                 raise _HeavyError
 
-    def _visit_all(self, found: Iterable[nodes.Node], scope: _Scope) -> None:
-        for node in found:
+    def _visit_all(self, children: Iterable[nodes.Node], scope: _Scope) -> None:
+        for node in children:
             self.visit(node, scope)
 
     def _filter(self, node: nodes.Filter, scope: _Scope) -> None:
@@ -176,12 +176,14 @@ def is_light(text: str, values: Mapping[str, Any]) -> bool:
     work = _work(text)
     if work is None or work.passes_on:
         return work is not None
-    left = MAX_WORK
+    remaining_work = MAX_WORK
     for term, times in work.terms:
-        each = 1 if term.loop is None else _length(_value_at(values, term.loop))
-        if each:
-            left -= times * each * (1 if term.path is None else _size(_value_at(values, term.path), left))
-        if left < 0:
+        items = 1 if term.loop is None else _length(_value_at(values, term.loop))
+        if items:
+            remaining_work -= (
+                times * items * (1 if term.path is None else _size(_value_at(values, term.path), remaining_work))
+            )
+        if remaining_work < 0:
             return False
     return True
 
@@ -203,8 +205,8 @@ def _work(text: str) -> _Work | None:
 def _passes_on(tree: nodes.Template) -> bool:
     match tree.body:
         case [nodes.Output(nodes=parts)]:
-            told = [one for one in parts if not (isinstance(one, nodes.TemplateData) and not one.data.strip())]
-            return len(told) == 1 and _path(told[0]) is not None
+            outputs = [part for part in parts if not (isinstance(part, nodes.TemplateData) and not part.data.strip())]
+            return len(outputs) == 1 and _path(outputs[0]) is not None
         case _:
             return False
 
@@ -239,13 +241,13 @@ def _is_constant(node: nodes.Node) -> bool:
 
 
 def _value_at(values: Mapping[str, Any], path: _Path) -> Any:
-    found: Any = values
+    value: Any = values
     for step in path:
         try:
-            found = found[step]
+            value = value[step]
         except (LookupError, TypeError):
             return None
-    return found
+    return value
 
 
 def _length(value: Any) -> int:
@@ -253,22 +255,22 @@ def _length(value: Any) -> int:
 
 
 def _size(value: Any, most: int) -> int:
-    """Return how large a value is; something above `most` for one that is larger."""
-    size, rest = 0, [value]
-    while rest and size <= most:
-        one = rest.pop()
-        match one:
+    """Return the size of a value; counting stops once it is above `most`."""
+    size, pending = 0, [value]
+    while pending and size <= most:
+        item = pending.pop()
+        match item:
             case str() | bytes():
-                size += len(one)
+                size += len(item)
             case Mapping():
-                found = cast("Mapping[Any, Any]", one)
-                size += _ITEM * len(found)
+                mapping = cast("Mapping[Any, Any]", item)
+                size += _ITEM * len(mapping)
                 if size <= most:
-                    rest += [*found.keys(), *found.values()]
+                    pending += [*mapping.keys(), *mapping.values()]
             case list() | tuple():
-                size += _ITEM * len(cast("list[Any]", one))
+                size += _ITEM * len(cast("list[Any]", item))
                 if size <= most:
-                    rest += cast("list[Any]", one)
+                    pending += cast("list[Any]", item)
             case _:
                 size += _ITEM
     return size

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from vibe_prefect.errors import ToolInputError
 
 MAX_PROLOGUE = 4_096
-"""How many bytes at the start of a document are searched for a declaration."""
+"""Bytes at the start of a document that are searched for a declaration."""
 
 TEXT_TYPES = ("text/", "application/json", "application/xml", "application/yaml")
-"""What the media types of texts begin with, once `base_type` has made them plain."""
+"""Beginnings of the media types of texts, once `base_type` has made them plain."""
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins as that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -31,7 +31,7 @@ _WEB_LABELS = {
     "euc_kr": "cp949",
     "big5": "big5hkscs",
 }
-"""What the web's documents mean by a codec's name: WHATWG Encoding Standard, section 4.2."""
+"""Codecs that documents on the web mean by another's name: WHATWG Encoding Standard, section 4.2."""
 
 _ALIASES = {
     "unicode-1-1-utf-8": "utf-8",
@@ -62,7 +62,7 @@ _NOT_FOR_DOCUMENTS = frozenset({"idna", "punycode", "raw-unicode-escape", "undef
 _SINGLE_BYTES = {
     byte: bytes([byte]).decode("cp1252") for byte in range(0x80, 0xA0) if byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }
-"""Where windows-1252 differs from ISO 8859-1. The five bytes that it leaves open are control characters on the web."""
+"""Characters that windows-1252 has and ISO 8859-1 has not. The web reads its five open bytes as control characters."""
 
 _XML = re.compile(rb"\s*<\?xml\s[^>]*?\bencoding\s*=\s*[\"']\s*([A-Za-z][\w.:-]*)\s*[\"']")
 _HTML_START = re.compile(rb"\s*(?:<!doctype\s+html|<html)\b", re.IGNORECASE)
@@ -98,7 +98,7 @@ def decode_text(  # noqa: PLR0913 - options by keyword
         The text, without a byte order mark.
 
     Raises:
-        EncodingError: `given` is not an encoding, or the bytes are not text in the one that decides.
+        EncodingError: `given` is not an encoding, or the bytes are not text in the encoding that decides.
     """
     marked = marked_codec(content)
     if marked is not None:
@@ -146,12 +146,12 @@ def _given(label: str, content: bytes, tool: str) -> str:
     return _ordered(codec, content)
 
 
-def _undecodable(content: bytes, what: str, codec: str, error: ValueError) -> EncodingError:
+def _undecodable(content: bytes, document: str, codec: str, error: ValueError) -> EncodingError:
     reason = str(error)
     if isinstance(error, UnicodeDecodeError):
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"byte {error.start:,}, in line {line}, does not decode ({error.reason})"
-    return EncodingError(f"{what} is not {codec} text: {reason}; give its `encoding` if it is text at all")
+    return EncodingError(f"{document} is not {codec} text: {reason}; give its `encoding` if it is text at all")
 
 
 def _stated(content: bytes, charset: str | None, mime: str) -> Iterator[str]:
@@ -185,11 +185,11 @@ def _codec(label: str) -> str | None:
     """Return Python's name of an encoding; `None` for what is not one, or is not for documents."""
     name = label.strip().lower()
     try:
-        found = codecs.lookup(_ALIASES.get(name, name)).name
-        b"    ".decode(found, "replace")  # refuses those that do not make text, such as `hex`
+        codec = codecs.lookup(_ALIASES.get(name, name)).name
+        b"    ".decode(codec, "replace")  # refuses those that do not make text, such as `hex`
     except (LookupError, ValueError):  # a name with a NUL or a letter outside ASCII is a ValueError
         return None
-    return None if found in _NOT_FOR_DOCUMENTS else found
+    return None if codec in _NOT_FOR_DOCUMENTS else codec
 
 
 def _ordered(codec: str, content: bytes) -> str:
@@ -214,9 +214,9 @@ def _without_mark(content: bytes) -> str | None:
 
 def _declared(prologue: bytes, *, html: bool) -> tuple[str, bool]:
     """Return the label that a document declares, empty if it does not, and whether an XML declaration has it."""
-    found = _XML.match(prologue)
-    if found is not None:
-        return found[1].decode("ascii"), True
+    xml_declaration = _XML.match(prologue)
+    if xml_declaration is not None:
+        return xml_declaration[1].decode("ascii"), True
     if html or _HTML_START.match(_COMMENT.sub(b"", prologue)):
         return next(_meta_labels(prologue), b"").decode("ascii", "replace"), False
     return "", False

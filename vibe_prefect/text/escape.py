@@ -1,4 +1,4 @@
-"""What others wrote, made inert for the place where it is shown.
+"""Foreign text, made inert for the place where it is shown.
 
 Each function takes any text at all and returns text that the place can only show: it is one line, cut, without
 control characters, and nothing in it is markup there. A page of HTML needs none of them: its template escapes.
@@ -17,8 +17,8 @@ _MARKDOWN = re.compile(
     r"|(?<![^\W_])_+|_+(?![^\W_])"  # between letters and digits it is no emphasis
     r"|^[-+=.:]|^\d+(?=[.)])"
 )
-"""What markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address in the
-text may still become a link to just that address."""
+"""Characters that markdown, with tables, strikethrough, formulas and HTML, could read as more than text. A web address
+in the text may still become a link to just that address."""
 
 _MERMAID_SAFE = re.compile(r"[A-Za-z0-9 .,_-]|[^\x00-\x7f]")
 _LOOKALIKES = str.maketrans("<>[]`*|\\&~", "‹›［］ˋ∗¦＼＆∼")
@@ -28,8 +28,8 @@ _URL = re.compile(r"https?://[^\s<>\"'`\\]+", re.IGNORECASE)
 def line(text: str, most: int) -> str:
     """Return text on one line, cut to that many characters; an ellipsis stands for what is missing."""
     joined = visible(" ".join(text[: 8 * most].split()))
-    whole = len(joined) <= most and len(text) <= 8 * most
-    return joined if whole else f"{joined[: most - 1]}…"
+    fits = len(joined) <= most and len(text) <= 8 * most
+    return joined if fits else f"{joined[: most - 1]}…"
 
 
 def markdown(text: str, most: int) -> str:
@@ -56,17 +56,17 @@ def mermaid(text: str, most: int) -> str:
 
 def fenced(text: str, language: str = "") -> str:
     """Return a block of code that nothing in the text can close."""
-    shown = "\n".join(visible(row.expandtabs(4)) for row in text.splitlines())
-    longest = max((len(run) for run in re.findall("`+", shown)), default=0)
+    visible_text = "\n".join(visible(row.expandtabs(4)) for row in text.splitlines())
+    longest = max((len(run) for run in re.findall("`+", visible_text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{shown}\n{fence}"
+    return f"{fence}{language}\n{visible_text}\n{fence}"
 
 
 def markdown_link(text: str, url: str | None) -> str:
-    """Return a link, or the text alone where the address is not one that a report leads to."""
+    """Return a link, or the text alone where a report may not lead to the address."""
     address = web_address(url)
-    shown = markdown(text, 200)
-    return f"[{shown}](<{address}>)" if address else shown
+    label = markdown(text, 200)
+    return f"[{label}](<{address}>)" if address else label
 
 
 def web_address(url: str | None) -> str | None:

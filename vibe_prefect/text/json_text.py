@@ -48,10 +48,10 @@ def read_json(text: str, *, lenient: bool = False) -> JSONText:
         RefusedJSONError: It holds what must not be guessed at.
     """
     start = len(text) - len(text.lstrip(_BLANK))
-    read, end = read_json_at(text, start, lenient=lenient)
+    value, end = read_json_at(text, start, lenient=lenient)
     if text[end:].strip(_BLANK):
         raise json.JSONDecodeError("Extra data", text, end)
-    return read if read.text != text[start:end] else JSONText(text, read.data)
+    return value if value.text != text[start:end] else JSONText(text, value.data)
 
 
 def read_json_at(text: str, start: int, *, lenient: bool = False) -> tuple[JSONText, int]:
@@ -63,8 +63,8 @@ def read_json_at(text: str, start: int, *, lenient: bool = False) -> tuple[JSONT
             raise
         value, end = _decoded(_LENIENT, text, start)
         return _rewritten(value), end
-    written = json.dumps(value, ensure_ascii=False)
-    return (JSONText(text[start:end], value) if well_formed(written) == written else _rewritten(value)), end
+    rewritten = json.dumps(value, ensure_ascii=False)
+    return (JSONText(text[start:end], value) if well_formed(rewritten) == rewritten else _rewritten(value)), end
 
 
 def _decoded(decoder: json.JSONDecoder, text: str, start: int) -> tuple[Any, int]:
@@ -80,12 +80,12 @@ def _rewritten(value: Any) -> JSONText:
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in made:
+        if key in mapping:
             raise RefusedJSONError(f"the key {shorten(key, 100)} stands in one object twice")
-        made[key] = value
-    return made
+        mapping[key] = value
+    return mapping
 
 
 def _integer(digits: str) -> int:
@@ -132,8 +132,8 @@ def jsonable(node_id: str, result: Any) -> bytes:
         try:
             return to_json(result)
         except (PydanticSerializationError, ValueError):
-            written = json.dumps(to_jsonable_python(result), ensure_ascii=False)
-            return to_json(json.loads(well_formed(written)))
+            escaped_json = json.dumps(to_jsonable_python(result), ensure_ascii=False)
+            return to_json(json.loads(well_formed(escaped_json)))
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(
             f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "

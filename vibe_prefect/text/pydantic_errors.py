@@ -43,12 +43,12 @@ def finding(detail: dict[str, Any]) -> str:
 def advised_finding(detail: dict[str, Any]) -> Finding:
     """Return the same with the hint apart; see `finding`."""
     kind = str(detail["type"])
-    found = f"found {shorten(detail['input'])}"
+    found_value = f"found {shorten(detail['input'])}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return Finding(f"expected {words.format(detail['ctx'][name])}, {found}")
+        return Finding(f"expected {words.format(detail['ctx'][name])}, {found_value}")
     if kind in _EXPECTED:
         hint = "put it in quotes" if kind == "string_type" and isinstance(detail["input"], int | float) else ""
-        return Finding.advised(f"expected {_EXPECTED[kind]}, {found}", hint)
+        return Finding.advised(f"expected {_EXPECTED[kind]}, {found_value}", hint)
     message = str(detail["msg"])
-    return Finding(f"{message[:1].lower()}{message[1:]}, {found}")
+    return Finding(f"{message[:1].lower()}{message[1:]}, {found_value}")

@@ -10,7 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 
 SYSTEM_FOLDERS = (Path("/proc"), Path("/sys"))
-"""Where regular files are questions to the system: `/proc/self/environ` holds this process's environment."""
+"""Folders whose files are questions to the system: `/proc/self/environ` holds this process's environment."""
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # the opening of a pipe must not wait for a writer
 
@@ -23,7 +23,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         limit: How many bytes are wanted.
 
     Raises:
-        OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
+        OSError: It cannot be opened, or it is not a regular file: a folder, a pipe, a device, or a file of `/proc`.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size  # Python takes the memory for as much as it is asked for
@@ -37,7 +37,7 @@ def open_regular(path: Path) -> BufferedReader:
         path: The file; links are followed.
 
     Raises:
-        OSError: It cannot be opened, or it is no regular file: a folder, a pipe, a device, or a file of `/proc`.
+        OSError: It cannot be opened, or it is not a regular file: a folder, a pipe, a device, or a file of `/proc`.
     """
     _check(path.stat(), path)  # first: the opening of a device may already do something
     file = open(path, "rb", opener=lambda name, _: os.open(name, _FLAGS))  # noqa: SIM115 - with flags of its own

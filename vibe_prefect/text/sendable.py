@@ -24,8 +24,8 @@ def sendable(text: str, most: int) -> str:
         text: Any text.
         most: How many characters of it are kept; a note says how many were cut.
     """
-    kept = escaped(text[:most], UNSENDABLE)
-    return kept if len(text) <= most else f"{kept}... ({len(text):,} characters)"
+    excerpt = escaped(text[:most], UNSENDABLE)
+    return excerpt if len(text) <= most else f"{excerpt}... ({len(text):,} characters)"
 
 
 def text_of(error: BaseException) -> str:
@@ -37,7 +37,7 @@ def text_of(error: BaseException) -> str:
 
 
 def shown(error: Exception) -> Exception:
-    """Return an error that can be logged and sent: the error itself, or one that shows what can be sent of it.
+    """Return an error that can be logged and sent: the error itself, or a `ShownError` with what can be sent of it.
 
     The latter behaves like the error where it is decided whether to try again. Its traceback leads to the same place;
     the errors that it was raised from are left out.
@@ -45,14 +45,14 @@ def shown(error: Exception) -> Exception:
     Args:
         error: Any exception.
     """
-    whole = "".join(TracebackException.from_exception(error).format())
+    traceback_text = "".join(TracebackException.from_exception(error).format())
     try:
-        fits = len(str(error)) <= MAX_STATE and sendable(whole, MAX_TRACEBACK) == whole
+        fits = len(str(error)) <= MAX_STATE and sendable(traceback_text, MAX_TRACEBACK) == traceback_text
     except Exception:  # noqa: BLE001 - its `__str__` is code that is not ours
         fits = False
     if fits:
         return error
-    made = ShownError(f"{type(error).__name__}: {sendable(text_of(error), MAX_STATE)}", error)
+    replacement = ShownError(f"{type(error).__name__}: {sendable(text_of(error), MAX_STATE)}", error)
     if isinstance(error, ToolError):
-        made.retryable, made.retry_after = error.retryable, error.retry_after
-    return made.with_traceback(error.__traceback__)
+        replacement.retryable, replacement.retry_after = error.retryable, error.retry_after
+    return replacement.with_traceback(error.__traceback__)

@@ -14,16 +14,16 @@ def seconds(value: float) -> str:
         return f"{value:.2f} s"
     if value < 60:
         return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
+    minutes, remainder = divmod(round(value), 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02} s"
+        return f"{minutes} min {remainder:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def rough(value: float) -> str:
     """Return a duration that is only a guess, in whole seconds."""
-    whole = max(1, round(value))
-    return f"{whole} s" if whole < 60 else seconds(whole)
+    whole_seconds = max(1, round(value))
+    return f"{whole_seconds} s" if whole_seconds < 60 else seconds(whole_seconds)
 
 
 def size(count: int) -> str:

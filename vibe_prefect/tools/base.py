@@ -48,7 +48,7 @@ OutputFolder = Annotated[str, Field(json_schema_extra={"format": OUTPUT_FOLDER})
 """Likewise an input that names a folder which the tool fills with files of its own."""
 
 PAID_POLICY = NodePolicy(retries=3, retry_delay=2.0)
-"""How nodes on a model, or on a provider of pictures or speech, are executed unless the plan says otherwise. What is
+"""Policy of nodes on a model, or on a provider of pictures or speech, unless the plan says otherwise. What is
 final, such as a bad key, a refused request or a gate that did not pass, is not tried again whatever a policy says."""
 
 
@@ -67,7 +67,7 @@ class ToolCategory(StrEnum):
 
 @dataclass
 class ToolSpec:
-    """How a tool presents itself to planners and checks."""
+    """Specification of a tool for planners and checks."""
 
     name: str
     """Name that nodes write in `parameters.tool`."""
@@ -102,7 +102,7 @@ class ToolResult:
     """Facts about the making, kept beside the output."""
 
     error: str | None = None
-    """Why it did not succeed."""
+    """Reason why it did not succeed."""
 
 
 class ToolContext(TypedDict, total=False):
@@ -139,7 +139,7 @@ class ToolContext(TypedDict, total=False):
     """Budget of the run; missing where there is no limit. `budget.paid_call` makes a call within it."""
 
     report_progress: Callable[[float | None, str], None]
-    """Tells how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
+    """Reports how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
     listens. Called from the event loop's own thread."""
 
     workspace: Workspace
@@ -152,7 +152,7 @@ class Tool(Protocol):
 
     @property
     def spec(self) -> ToolSpec:
-        """How the tool presents itself."""
+        """Specification of the tool."""
         ...
 
     async def execute(self, inputs: dict[str, Any], context: Any = None) -> Any:
@@ -169,7 +169,7 @@ class BaseTool(ABC):
     @property
     @abstractmethod
     def spec(self) -> ToolSpec:
-        """How the tool presents itself."""
+        """Specification of the tool."""
 
     @abstractmethod
     async def execute(self, inputs: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
@@ -177,7 +177,7 @@ class BaseTool(ABC):
 
         Args:
             inputs: The node's `tool_inputs`, their templates filled in.
-            context: What the tool is told about the node.
+            context: Facts about the node and its run.
         """
 
     def validate_inputs(self, inputs: dict[str, Any]) -> bool:
@@ -223,7 +223,7 @@ call it is given the filled-in inputs of a call that did not fit, and no depende
 
 @dataclass(frozen=True)
 class ToolTraits:
-    """Facts that a tool may state about itself besides its spec; one that states none has the defaults."""
+    """Facts that a tool may state about itself besides its spec; each has a default."""
 
     version: str | None = None
     """Changes when the tool's results do. Without one, a hash of the tool's source stands in."""
@@ -238,7 +238,7 @@ class ToolTraits:
     """Node types that the tool runs where a node names none."""
 
     default_policy: NodePolicy | None = None
-    """How its nodes are executed unless the caller, the plan or the node says otherwise."""
+    """Policy of its nodes unless the caller, the plan or the node says otherwise."""
 
     default_inputs: Callable[[str, Mapping[str, Any]], dict[str, Any]] | None = None
     """Builds inputs from the node's description and the inputs as written; it is a template where it becomes one.
@@ -260,17 +260,17 @@ class ToolTraits:
     """The command that installs what the tool lacks on this machine; `None` when it can run."""
 
     missing_setting: str | None = None
-    """What its operator has to set before it can run; `None` when it can."""
+    """Setting that its operator has to make before it can run; `None` when it can."""
 
     key_sources: tuple[KeySource, ...] = ()
-    """Where the keys are that it works with."""
+    """Places of the keys that it needs."""
 
     most_cost: Callable[[Mapping[str, Any]], Spending] | None = None
     """Returns the most that one call can cost, from the node's `tool_inputs` as written, for forecasts; a template in
     them is not filled in yet. `None` where a call costs nothing."""
 
     model_limits: Any = None
-    """What one call of a language model can cost, for forecasts; `None` where the tool asks none."""
+    """Limits and prices of one call of a language model, for forecasts; `None` where the tool calls none."""
 
     price_setting: str | None = None
     """The setting that says what one call costs; `None` where a call costs nothing, or a public list says it."""
@@ -282,7 +282,7 @@ class ToolTraits:
 
     @property
     def lacks(self) -> tuple[str, ...]:
-        """What is missing before the tool can run, and what to do about it, to be read after `needs`."""
+        """Lacks that keep the tool from running, each with its remedy, to be read after `needs`."""
         extra = (f"more than is installed: {self.missing_extra}",) if self.missing_extra else ()
         setting = (f"a setting: {self.missing_setting}",) if self.missing_setting else ()
         return (*extra, *setting, *(f"a key: {source.lack}" for source in self.key_sources if source.lack))
@@ -321,8 +321,8 @@ def input_problems(
     """
     traits = ToolTraits.of(tool)
     model, check = traits.input_model, traits.check_plan
-    found = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
-    return [*found, *(check(inputs, dependencies or {}) if check is not None else ())]
+    problems = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
+    return [*problems, *(check(inputs, dependencies or {}) if check is not None else ())]
 
 
 def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
@@ -334,8 +334,10 @@ def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
 def _has_format(schema: Any, name: str) -> bool:
     if not isinstance(schema, dict):
         return False
-    found = cast("dict[str, Any]", schema)
-    return found.get("format") == name or any(_has_format(option, name) for option in found.get("anyOf", ()))
+    schema_fields = cast("dict[str, Any]", schema)
+    return schema_fields.get("format") == name or any(
+        _has_format(option, name) for option in schema_fields.get("anyOf", ())
+    )
 
 
 def default_outputs(tool: Tool, node_id: str) -> dict[str, str]:
@@ -360,18 +362,18 @@ def _model_problem(model: type[BaseModel], detail: dict[str, Any]) -> InputProbl
         return InputProblem((*path, *detail["ctx"]["path"]), detail["ctx"]["message"])
     if detail["type"] == "extra_forbidden":
         hint = did_you_mean(str(path[-1]), model.model_fields)
-        known = ", ".join(sorted(model.model_fields)) or "none"
-        unknown = Finding.advised("unknown input", hint or f"known inputs: {known}")
+        names = ", ".join(sorted(model.model_fields)) or "none"
+        unknown = Finding.advised("unknown input", hint or f"known inputs: {names}")
         return InputProblem(path, unknown.message, hint=unknown.hint)
     if detail["type"] == "missing":
         return InputProblem(path, "missing; the tool needs it")
-    found = advised_finding(detail)
-    return InputProblem(path, found.message, hint=found.hint)
+    finding = advised_finding(detail)
+    return InputProblem(path, finding.message, hint=finding.hint)
 
 
 def _schema_problems(schema: Mapping[str, Any], inputs: dict[str, Any]) -> list[InputProblem]:
     try:
-        return [InputProblem(found.path, found.message) for found in mismatches(schema, inputs)]
+        return [InputProblem(misfit.path, misfit.message) for misfit in mismatches(schema, inputs)]
     except SchemaError as error:
         return [InputProblem((), f"its inputs cannot be checked against the tool's input_schema: {error}")]
 

@@ -69,7 +69,7 @@ class FunctionTool(BaseTool):
 
     @property
     def spec(self) -> ToolSpec:
-        """How the tool presents itself."""
+        """Specification of the tool."""
         return self._spec
 
     async def execute(self, inputs: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
@@ -137,7 +137,7 @@ def tool(
         **traits: What else is to be known of it, such as `default_policy` or `most_cost`: the fields of `ToolTraits`.
 
     Raises:
-        ToolDefinitionError: An argument has no type, or one that has no JSON Schema; or there is no such trait.
+        ToolDefinitionError: An argument has no type, or a type without a JSON Schema; or there is no such trait.
     """
 
     def wrap(inner: Callable[..., Any]) -> FunctionTool:
@@ -219,9 +219,9 @@ class _StatedOutput(GenerateJsonSchema):
         """Describe a dataclass."""
         return self._closed(super().dataclass_schema(schema), schema["cls"])
 
-    def _closed(self, found: JsonSchemaValue, cls: type[Any]) -> JsonSchemaValue:
-        closes = found.get("type") == "object" and "properties" in found and not cls.__subclasses__()
-        return {"additionalProperties": False, **found} if closes else found
+    def _closed(self, schema: JsonSchemaValue, cls: type[Any]) -> JsonSchemaValue:
+        closes = schema.get("type") == "object" and "properties" in schema and not cls.__subclasses__()
+        return {"additionalProperties": False, **schema} if closes else schema
 
 
 def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
@@ -237,4 +237,4 @@ def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
 def _without_result(returned: Any) -> Any:
     if get_origin(returned) not in (Union, UnionType):
         return returned
-    return cast("Any", Union)[tuple(one for one in get_args(returned) if one is not ToolResult)]
+    return cast("Any", Union)[tuple(alternative for alternative in get_args(returned) if alternative is not ToolResult)]

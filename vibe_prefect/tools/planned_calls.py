@@ -1,4 +1,4 @@
-"""What a tool can find out before the first node of a run: whether the calls that the run will make can succeed."""
+"""Preflight of a tool: it checks before the first node of a run whether the calls of the run can succeed."""
 
 from __future__ import annotations
 

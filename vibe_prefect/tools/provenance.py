@@ -1,4 +1,4 @@
-"""Where a file came from, written into it or beside it: plan, node, key and tool.
+"""Provenance of a file, written into it or beside it: plan, node, key and tool.
 
 A PNG carries it in a text chunk; any other file has a sidecar, `<file>.provenance.json`, and so has a PNG with Content
 Credentials, whose signature covers its bytes. No moment and no secret is in it, so the same work gives the same bytes.
@@ -23,7 +23,7 @@ KEYWORD = "vibe_prefect"
 """The keyword of the PNG text chunk."""
 
 SIDECAR = ".provenance.json"
-"""What a sidecar's name adds to the file's."""
+"""Suffix that a sidecar's name adds to the file's."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -32,7 +32,7 @@ Provenance = Mapping[str, str]
 
 
 def provenance_of(context: ToolContext, tool: str, version: str, **facts: str) -> Provenance:
-    """Return a file's provenance; what the tool was not told is left out.
+    """Return a file's provenance, without the facts that the context lacks.
 
     Args:
         context: What the tool knows about its node.
@@ -40,9 +40,9 @@ def provenance_of(context: ToolContext, tool: str, version: str, **facts: str) -
         version: The tool's version.
         facts: What else to say. Never a secret: it stands in the file for all to read.
     """
-    told = {"plan": context.get("plan_id"), "node": context.get("node_id"), "key": context.get("key")}
-    known = {name: value for name, value in told.items() if value}
-    return {**known, "tool": tool, "version": version, **facts}
+    stated = {"plan": context.get("plan_id"), "node": context.get("node_id"), "key": context.get("key")}
+    present = {name: value for name, value in stated.items() if value}
+    return {**present, "tool": tool, "version": version, **facts}
 
 
 def claim_with_sidecar(workspace: Workspace, path: str) -> None:
@@ -104,8 +104,8 @@ def stamped(png: bytes, provenance: Provenance) -> bytes:
         ToolError: The bytes are not a whole PNG.
     """
     header, *others = _chunks(png)
-    kept = [chunk for kind, chunk in others if not _is_ours(kind, chunk)]
-    return b"".join([PNG_SIGNATURE, header[1], _text_chunk(provenance), *kept])
+    others_kept = [chunk for kind, chunk in others if not _is_ours(kind, chunk)]
+    return b"".join([PNG_SIGNATURE, header[1], _text_chunk(provenance), *others_kept])
 
 
 def read_stamp(file: bytes | Path) -> dict[str, str] | None:
@@ -154,17 +154,17 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Yield each chunk's kind and bytes, from the header to the end mark; what follows that is dropped."""
     if not png.startswith(PNG_SIGNATURE):
         raise _damaged("it does not begin as one")
-    place = len(PNG_SIGNATURE)
+    offset = len(PNG_SIGNATURE)
     kind: Any = None
     while kind != b"IEND":
-        if place + 12 > len(png):
+        if offset + 12 > len(png):
             raise _damaged("it ends too early")
-        length = int.from_bytes(png[place : place + 4])
-        kind, end = png[place + 4 : place + 8], place + 12 + length
-        if end > len(png) or zlib.crc32(png[place + 4 : end - 4]) != int.from_bytes(png[end - 4 : end]):
+        length = int.from_bytes(png[offset : offset + 4])
+        kind, end = png[offset + 4 : offset + 8], offset + 12 + length
+        if end > len(png) or zlib.crc32(png[offset + 4 : end - 4]) != int.from_bytes(png[end - 4 : end]):
             raise _damaged(f"its chunk {kind!r} is cut or changed")
-        yield kind, png[place:end]
-        place = end
+        yield kind, png[offset:end]
+        offset = end
 
 
 def _damaged(reason: str) -> ToolError:

@@ -1,4 +1,4 @@
-"""Which tools there are: the built-in ones, a caller's own, and those that other packages bring."""
+"""Registry of tools: the built-in ones, a caller's own, and those that other packages bring."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ MODEL_TOOLS = frozenset({LLM_TOOL, "judge"})
 MODELS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS"
 SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
 HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
-"""What an operator does to have the tools of a model."""
+"""Instruction for operators who want the tools of a model."""
 
 HOW_TO_RUN = f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
-"""What to do about a node that nothing can run."""
+"""Instruction for a node that nothing can run."""
 
 
 class ToolRegistry:

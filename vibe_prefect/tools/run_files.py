@@ -1,4 +1,4 @@
-"""What a run knows of its files: which node owns which path, and the hash of what lies there."""
+"""Files of a run: the owner of each path, and the hash of its content."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Clash:
     """Id of the node that has it."""
 
     reason: str
-    """What the owner does there, with the path as the owner spells it."""
+    """Use of the path by its owner, with the path as the owner spells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ class RunFiles:
         Returns:
             Why it may not; `None` when it owns the path now.
         """
-        place = _place(path)
+        folded_path = _place(path)
         with self._lock:
-            clash = self._clash(place, node, folder=folder)
+            clash = self._clash(folded_path, node, folder=folder)
             if clash is None:
-                (self._folders if folder else self._files).setdefault(place, _Claim(node, path))
-                for parent in () if folder else _parents(place):
+                (self._folders if folder else self._files).setdefault(folded_path, _Claim(node, path))
+                for parent in () if folder else _parents(folded_path):
                     self._below.setdefault(parent, {}).setdefault(node, path)
             return clash
 
@@ -88,8 +88,8 @@ class RunFiles:
         """Give up whatever a node owns."""
         with self._lock:
             for claims in (self._files, self._folders):
-                for place in [place for place, claim in claims.items() if claim.node == node]:
-                    del claims[place]
+                for folded_path in [folded_path for folded_path, claim in claims.items() if claim.node == node]:
+                    del claims[folded_path]
             for nodes in self._below.values():
                 nodes.pop(node, None)
             self._written.pop(node, None)
@@ -122,37 +122,37 @@ class RunFiles:
             OSError: There is no such file, or it cannot be read.
         """
         signature = _signature(target)
-        known = self._hashes.get(target)
-        if known is not None and known[0] == signature:
-            return known[1]
+        cached = self._hashes.get(target)
+        if cached is not None and cached[0] == signature:
+            return cached[1]
         with open_regular(target) as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         self._hashes[target] = signature, sha256
         return sha256
 
-    def _clash(self, place: str, node: str, *, folder: bool) -> Clash | None:
+    def _clash(self, folded_path: str, node: str, *, folder: bool) -> Clash | None:
         if folder:
-            taken = _of_another(self._folders.get(place), node)
-            if taken is not None:
-                return Clash(taken.node, f"node {taken.node!r} puts its files into {taken.path!r}")
-        for part in (place, *_parents(place)):
-            taken = _of_another(self._files.get(part), node)
-            if taken is not None:
-                return Clash(taken.node, f"node {taken.node!r} writes the file {taken.path!r}")
+            claim = _of_another(self._folders.get(folded_path), node)
+            if claim is not None:
+                return Clash(claim.node, f"node {claim.node!r} puts its files into {claim.path!r}")
+        for prefix in (folded_path, *_parents(folded_path)):
+            claim = _of_another(self._files.get(prefix), node)
+            if claim is not None:
+                return Clash(claim.node, f"node {claim.node!r} writes the file {claim.path!r}")
         if folder:
             return None
-        below = next(((id, path) for id, path in self._below.get(place, {}).items() if id != node), None)
-        taken = _of_another(self._folders.get(place), node)
-        if below is None and taken is not None:
-            below = taken.node, f"{taken.path}/"
+        below = next(((id, path) for id, path in self._below.get(folded_path, {}).items() if id != node), None)
+        claim = _of_another(self._folders.get(folded_path), node)
+        if below is None and claim is not None:
+            below = claim.node, f"{claim.path}/"
         return below and Clash(below[0], f"node {below[0]!r} writes {below[1]!r}, so this is a folder")
 
 
 def plain_path(path: str) -> str | None:
     """Return a relative path in its shortest spelling; `None` where it names nothing below the folder it is read in."""
     shortest = posixpath.normpath(path)
-    outside = shortest == "." or shortest.startswith("/") or leaves_folder(path) or "\0" in shortest
-    return None if outside else shortest
+    is_outside = shortest == "." or shortest.startswith("/") or leaves_folder(path) or "\0" in shortest
+    return None if is_outside else shortest
 
 
 def leaves_folder(path: str) -> bool:
@@ -165,8 +165,8 @@ def _place(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
 
 
-def _parents(place: str) -> list[str]:
-    parts = place.split("/")
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 

@@ -3,7 +3,7 @@
 Prefect's retries are the only retry loop. This is no second one: a call that was refused with HTTP 429 did not fail,
 it has not been made yet. Counted as an attempt, a fan-out of sixty pictures at five a minute uses up the retries of
 most of its nodes while nothing is wrong. So the wait happens here, before the call counts, and in one place for all
-tools: what any of them is told holds back the others of the same endpoint, and afterwards one call goes first, then
+tools: a wait asked of one of them holds back the others of the same endpoint, and afterwards one call goes first, then
 two, then four, so that they do not all come back at once.
 """
 
@@ -35,7 +35,7 @@ MAX_WAIT = 3_600.0
 
 MAX_WAITING = 900.0
 """Seconds after which a call gives up when its endpoint has let no call through in the meantime. It then fails as an
-attempt of its node. Each single wait is cut to this, too, and that of a retry for what its attempt was told."""
+attempt of its node. Each single wait is cut to this, too, and so is a retry's wait for the endpoint."""
 
 FIRST_PAUSE = 1.0
 """Seconds of the first wait where the other side does not say how long; each further one takes twice as long."""
@@ -126,9 +126,9 @@ def _number(stated: str | None) -> float | None:
 
 
 def _until(date: str) -> float | None:
-    for read in (parsedate_to_datetime, datetime.fromisoformat):
+    for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
-            moment = read(date)
+            moment = parse(date)
         except (ValueError, OverflowError):  # not written this way: as if it had not been said
             continue
         aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -158,7 +158,7 @@ async def patiently(endpoint: str, call: Callable[[], Awaitable[T]], context: Ma
     while True:
         turn = await gate.enter(began, report)
         try:
-            made = await call()
+            result = await call()
         except ToolError as error:
             if not error.asks_to_wait:
                 gate.passed(turn)
@@ -166,7 +166,7 @@ async def patiently(endpoint: str, call: Callable[[], Awaitable[T]], context: Ma
             gate.refused(turn, error)
         else:
             gate.passed(turn)
-            return made
+            return result
         finally:
             gate.leave(turn)
 
@@ -177,31 +177,31 @@ def _ignore(fraction: float | None, message: str) -> None:
 
 @dataclass
 class _Gate:
-    """What is known of one endpoint, within one event loop. Times are those of the monotonic clock."""
+    """State of one endpoint, within one event loop. Times are those of the monotonic clock."""
 
     endpoint: str
     """Its name."""
 
     opens_at: float = 0.0
-    """When calls may begin again."""
+    """Time from which calls may begin again."""
 
     at_once: float = math.inf
-    """How many calls may be under way at once."""
+    """Calls that may be under way at once."""
 
     turn: int = 0
-    """Counts the waits: what became of a call that began before the last one says nothing about now."""
+    """Count of the waits: the outcome of a call that began before the last wait says nothing about now."""
 
     under_way: int = 0
-    """How many calls of this turn are under way."""
+    """Calls of this turn that are under way."""
 
     refusals: int = 0
-    """How often in a row the endpoint asked to wait."""
+    """Number of times in a row that the endpoint asked to wait."""
 
     refusal: ToolError | None = None
-    """How it asked last."""
+    """Its last such answer."""
 
     passed_at: float = -math.inf
-    """When it last answered a call."""
+    """Time when it last answered a call."""
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a call ends."""
@@ -219,14 +219,14 @@ class _Gate:
     async def _wait(self, began: float, report: Callable[[float | None, str], None]) -> None:
         announced = 0.0
         while not self._is_open():
-            left = self.opens_at - time.monotonic()
-            if left > 0:  # else a call is under way that tells more
+            remaining_seconds = self.opens_at - time.monotonic()
+            if remaining_seconds > 0:  # else a call is under way that tells more
                 self._check_patience(began)
-            if left > 0 and self.opens_at != announced:
+            if remaining_seconds > 0 and self.opens_at != announced:
                 announced = self.opens_at
-                report(None, f"waiting {math.ceil(left)} s: the endpoint asked for it")
-                logger.info("Waiting %.1f s, as %s asked for it", left, self.endpoint)
-            with anyio.move_on_after(left if left > 0 else None):
+                report(None, f"waiting {math.ceil(remaining_seconds)} s: the endpoint asked for it")
+                logger.info("Waiting %.1f s, as %s asked for it", remaining_seconds, self.endpoint)
+            with anyio.move_on_after(remaining_seconds if remaining_seconds > 0 else None):
                 await self.changed.wait()
 
     def leave(self, turn: int) -> None:
@@ -255,10 +255,10 @@ class _Gate:
         self.opens_at = max(self.opens_at, time.monotonic() + pause)
         self.at_once = 1
 
-    def _pause(self, told: float | None) -> float:
-        """Return the seconds to wait for what was told."""
+    def _pause(self, stated: float | None) -> float:
+        """Return the seconds to wait, from the seconds that the endpoint stated, if any."""
         grown = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(self.refusals - 1, 10))
-        pause = told or grown
+        pause = stated or grown
         return min(MAX_WAITING, max(pause, grown) if self.refusals > TRUSTED else pause)
 
     def _is_open(self) -> bool:
@@ -272,8 +272,8 @@ class _Gate:
         """
         idle = time.monotonic() - max(began, self.passed_at)
         if self.refusal is not None and idle >= MAX_WAITING:
-            said = f"{self.refusal}; given up after it let nothing through for {idle:.0f} s"
-            raise ToolError(said, retry_after=self.refusal.retry_after)
+            message = f"{self.refusal}; given up after it let nothing through for {idle:.0f} s"
+            raise ToolError(message, retry_after=self.refusal.retry_after)
 
 
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Gate]] = WeakKeyDictionary()
@@ -295,7 +295,7 @@ class AttemptClock:
         self._pauses += 1
 
     def resume(self) -> None:
-        """Let it go on with the time that was left."""
+        """Resume it with the time that was left."""
         self._pauses -= 1
         if not self._pauses:
             self._scope.deadline = anyio.current_time() + self._left

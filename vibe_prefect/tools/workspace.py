@@ -141,10 +141,10 @@ class Workspace:
         target = self.claim(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, content)
-        written, sha256 = self.relative(target), hashlib.sha256(content).hexdigest()
-        self.files.note_written(self.node, written, target, sha256)
+        relative_path, sha256 = self.relative(target), hashlib.sha256(content).hexdigest()
+        self.files.note_written(self.node, relative_path, target, sha256)
         return FileRef(
-            path=written,
+            path=relative_path,
             mime=mime or mimetypes.guess_type(target.name)[0] or "application/octet-stream",
             sha256=sha256,
             bytes=len(content),
@@ -156,7 +156,7 @@ class Workspace:
 
     def _claimed(self, path: str, *, folder: bool) -> Path:
         target = self.output_path(path)
-        if any(len(os.fsencode(part)) > MAX_NAME for part in target.parts):
+        if any(len(os.fsencode(name)) > MAX_NAME for name in target.parts):
             reason = f"a name in it has more than {MAX_NAME} bytes"
             raise ToolError(f"may not write {shorten(path, 100)}: {reason}; name it shorter", retryable=False)
         clash = self.node and self.files.claim(self.relative(target), self.node, folder=folder)

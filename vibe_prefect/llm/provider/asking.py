@@ -1,4 +1,4 @@
-"""A question to a model and its answer, whoever answers it: a provider, or a script in a test."""
+"""Questions to a model, their answers, and the interface of model clients: a provider, or a script in a test."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from vibe_prefect.core.budget import estimate_tokens
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a model is asked. It gets no tools."""
+    """Question to a model. It gets no tools."""
 
     model: str
     """`provider:name`."""
 
     system: str
-    """How to work, from the vibe and the node's type."""
+    """Instructions, from the vibe and the node's type."""
 
     prompt: str
-    """What to do, with the material to do it on."""
+    """Task, with the material to do it on."""
 
     schema: dict[str, Any] | None = None
     """The JSON Schema of the answer, an object; `None` for text."""
@@ -29,18 +29,18 @@ class Question:
     """Output tokens, at most."""
 
     temperature: float | None = None
-    """How much answers vary; the model's own where `None`."""
+    """Variation of answers; the model's own where `None`."""
 
     @property
     def input_tokens(self) -> int:
-        """What it counts as, by the rule of `estimate_tokens`; a schema is input too."""
+        """Estimated input tokens, by the rule of `estimate_tokens`; a schema is input too."""
         schema = "" if self.schema is None else str(self.schema)
         return estimate_tokens(self.system) + estimate_tokens(self.prompt) + estimate_tokens(schema)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered."""
+    """Answer of a model."""
 
     text: str
     """The answer; JSON where a schema was given."""
@@ -62,14 +62,14 @@ class Answer:
 
 
 class Asker(Protocol):
-    """Who answers."""
+    """Model client."""
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
         """Answer a question.
 
         Args:
-            question: What is asked.
-            heard: Told of each piece of the answer as it comes.
+            question: The question.
+            heard: Called with each piece of the answer as it comes.
 
         Raises:
             ToolError: There is no whole answer; the error says whether trying again may help.

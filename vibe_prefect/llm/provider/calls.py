@@ -19,24 +19,24 @@ from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.waits import patiently
 
 RUBRIC_TOKENS = 800
-"""Room for what a judge is told besides the rubric and the text, and for marks around parameters."""
+"""Tokens reserved for a judge's instructions besides the rubric and the text, and for marks around parameters."""
 
 REPORT_SECONDS = 0.5
 """Seconds between two reports on how far an answer has come."""
 
 ALMOST = 0.99
-"""The part of an answer that has come, at most, as long as it has not ended."""
+"""Highest progress, from 0 to 1, that is reported while an answer has not ended."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Who answers, and within which limits."""
+    """Model client with its limits."""
 
     config: ModelConfig
     """The operator's configuration."""
 
     asker: Asker
-    """Who answers."""
+    """Model client."""
 
     @classmethod
     def of(cls, config: ModelConfig) -> Models:
@@ -45,9 +45,9 @@ class Models:
 
     def most(self, question: Question) -> Spending:
         """Return the most that a call can cost: all of its input, and all the output that it may make."""
-        read = question.input_tokens
-        usd = self.asker.price(question.model, read, question.max_tokens)
-        return Spending(read + question.max_tokens, usd)
+        input_tokens = question.input_tokens
+        usd = self.asker.price(question.model, input_tokens, question.max_tokens)
+        return Spending(input_tokens + question.max_tokens, usd)
 
     async def ask(self, question: Question, context: ToolContext) -> tuple[Answer, dict[str, Any]]:
         """Ask, and return the answer with its usage.
@@ -72,13 +72,13 @@ class Models:
             return answer, usage_of(answer, question.model)
 
     def _endpoint(self, question: Question) -> str:
-        own = self.config.base_url if self.config.is_own(question.model) else None
-        return f"{own or ''} {question.model}".strip()
+        base_url = self.config.base_url if self.config.is_own(question.model) else None
+        return f"{base_url or ''} {question.model}".strip()
 
     def _used(self, question: Question, answer: Answer) -> Spending:
         if answer.input_tokens is None or answer.output_tokens is None:
-            read, written = question.input_tokens, estimate_tokens(answer.text)
-            return Spending(read + written, self.asker.price(question.model, read, written))
+            input_tokens, output_tokens = question.input_tokens, estimate_tokens(answer.text)
+            return Spending(input_tokens + output_tokens, self.asker.price(question.model, input_tokens, output_tokens))
         return Spending(answer.input_tokens + answer.output_tokens, answer.cost_usd)
 
     def _lost(self, question: Question, error: ToolError, listener: _Listener) -> Spending:
@@ -89,28 +89,28 @@ class Models:
         return self._broken(question, listener) if listener.characters else Spending()
 
     def _broken(self, question: Question, listener: _Listener) -> Spending:
-        read, written = question.input_tokens, listener.tokens
-        return Spending(read + written, self.asker.price(question.model, read, written))
+        input_tokens, output_tokens = question.input_tokens, listener.tokens
+        return Spending(input_tokens + output_tokens, self.asker.price(question.model, input_tokens, output_tokens))
 
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """What one call of a tool on a model can cost, for forecasts."""
+    """Limits and prices of one call of a tool on a model, for forecasts."""
 
     models: Models
-    """Who answers."""
+    """Model client."""
 
     usual: str
     """The model that is asked where a node names none."""
 
     @property
     def context_tokens(self) -> int:
-        """What a call reads at most."""
+        """Input tokens of a call, at most."""
         return self.models.config.context_tokens
 
     @property
     def max_tokens(self) -> int:
-        """What it writes at most."""
+        """Output tokens of a call, at most."""
         return self.models.config.max_tokens
 
     def fixed_tokens(self, vibe: Vibe, node: WorkflowNode, inputs: Mapping[str, Any], given: Sequence[int]) -> int:
@@ -123,8 +123,12 @@ class ModelLimits:
             given: What each of its dependencies writes at most, in tokens.
         """
         words = [system_prompt(vibe, node.type.value), node.description, json.dumps(inputs, default=str)]
-        own = json.dumps(node.parameters, default=str)
-        return sum(map(estimate_tokens, [*words, own])) + RUBRIC_TOKENS + sum(NOTE_TOKENS + one for one in given)
+        parameters = json.dumps(node.parameters, default=str)
+        return (
+            sum(map(estimate_tokens, [*words, parameters]))
+            + RUBRIC_TOKENS
+            + sum(NOTE_TOKENS + tokens for tokens in given)
+        )
 
     def spending(self, model: str | None, read: int, written: int | None) -> Spending:
         """Return what a call costs that reads and writes so many tokens, by a model."""

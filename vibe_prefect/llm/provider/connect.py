@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic_ai.providers import Provider
 
 COMMON_PROVIDERS = ("anthropic", "azure", "bedrock", "google", "groq", "mistral", "ollama", "openai", "openrouter")
-"""What a misspelt provider may have been meant to be; pydantic-ai knows more."""
+"""Providers that a misspelt name may mean; pydantic-ai knows more."""
 
 
 LOGINS = frozenset({"bedrock", "bedrock-mantle", "google-cloud", "github-copilot", "openai-chatgpt", "openai-codex"})
@@ -50,33 +50,38 @@ def connect(name: str, base_url: str | None, key: str | None, http: httpx2.Async
 
     def provider(kind: str) -> Provider[Any]:
         try:
-            made = infer_provider_class(kind)
+            provider_class = infer_provider_class(kind)
         except ValueError:
             raise ToolError(_unknown(name), retryable=False) from None
-        return cast("Any", made)(**_arguments(name, made, base_url, key, http))
+        return cast("Any", provider_class)(**_arguments(name, provider_class, base_url, key, http))
 
     return infer_model(_wire_name(name, base_url), provider)
 
 
 def _arguments(
-    name: str, made: type[Provider[Any]], base_url: str | None, key: str | None, http: httpx2.AsyncClient | None
+    name: str,
+    provider_class: type[Provider[Any]],
+    base_url: str | None,
+    key: str | None,
+    http: httpx2.AsyncClient | None,
 ) -> dict[str, Any]:
     """Return what a provider is made with, under the names that its class has for it."""
-    taken = inspect.signature(made.__init__).parameters  # of a deprecated class, the class itself hides them
-    given: dict[str, Any] = {}
-    wanted = (("address", "URL", _ADDRESS_NAMES, base_url), ("key", "KEY", _KEY_NAMES, key))
-    for what, setting, names, value in wanted:
-        argument = next((one for one in names if one in taken), None)
+    # Of a deprecated class, the class itself hides them.
+    accepted = inspect.signature(provider_class.__init__).parameters
+    arguments: dict[str, Any] = {}
+    settings = (("address", "URL", _ADDRESS_NAMES, base_url), ("key", "KEY", _KEY_NAMES, key))
+    for label, setting, names, value in settings:
+        argument = next((candidate for candidate in names if candidate in accepted), None)
         if value is not None and argument is None:
             raise ToolError(
-                f"{name}: its provider takes no {what}; leave PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_{setting} out",
+                f"{name}: its provider takes no {label}; leave PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_{setting} out",
                 retryable=False,
             )
         if value is not None and argument is not None:
-            given[argument] = value
-    if http is not None and "openai_client" in taken:
-        given["http_client"] = http
-    return given
+            arguments[argument] = value
+    if http is not None and "openai_client" in accepted:
+        arguments["http_client"] = http
+    return arguments
 
 
 def provider_lack(config: ModelConfig, name: str) -> str | None:
@@ -84,12 +89,12 @@ def provider_lack(config: ModelConfig, name: str) -> str | None:
 
     Its client is made once, as for a call, and dropped. Nothing is sent, and no key is read that a setting names.
     """
-    own = config.is_own(name)
+    is_own = config.is_own(name)
     if provider_of(name) in LOGINS:
         return _class_lack(name)
     try:
-        key = _KEY_IS_ELSEWHERE if own and config.key is not no_key else environment_key(name)
-        connect(name, config.base_url if own else None, key)
+        key = _KEY_IS_ELSEWHERE if is_own and config.key is not no_key else environment_key(name)
+        connect(name, config.base_url if is_own else None, key)
     except ToolError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - each provider's library has its own

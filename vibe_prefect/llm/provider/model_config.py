@@ -1,4 +1,4 @@
-"""Which model, where, and within which limits: what an operator decides."""
+"""Configuration of models by an operator: names, addresses, keys and limits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ Structure = Literal["auto", "native", "tool", "prompted"]
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What a model costs, in US dollars for a million tokens."""
+    """Prices of a model, in US dollars for a million tokens."""
 
     input: float
     """Input."""
@@ -87,7 +87,7 @@ class ModelConfig:
     """The model for verdicts; the first one by default."""
 
     temperature: float | None = None
-    """How much answers vary; the model's own by default."""
+    """Variation of answers; the model's own by default."""
 
     max_tokens: int = DEFAULT_MAX_TOKENS
     """Output tokens of an answer, at most."""
@@ -96,27 +96,27 @@ class ModelConfig:
     """Input tokens of a call, at most, counted by `budget.estimate_tokens`."""
 
     seconds: float = DEFAULT_SECONDS
-    """How long one call may take."""
+    """Time limit of one call, in seconds."""
 
     prices: Prices | None = None
-    """What the first model's provider costs, where the public list does not know or has it otherwise."""
+    """Prices of the first model's provider, where the public list lacks them or has others."""
 
     structure: Structure = "auto"
-    """How a provider is told the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
+    """Form in which a provider gets the JSON Schema of an answer; by default as its profile in pydantic-ai says."""
 
     require_stream_end: bool = True
     """Whether a stream counts as broken off that ends without a finish reason and without its end mark."""
 
     key_place: str | None = None
-    """Where the operator says that the key is, `env:NAME` or `secret:name`; for messages and dry runs."""
+    """Place of the key by the operator's setting, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     @property
     def usual(self) -> str:
-        """The model that runs nodes that name none."""
+        """Default model: it runs nodes that name none."""
         return self.models[0]
 
     def key_sources(self, model: str) -> tuple[KeySource, ...]:
-        """Return where a model's key is, as far as that can be told: other providers have variables of their own."""
+        """Return the places of a model's key that are known: other providers have variables of their own."""
         if self.is_own(model) and (self.key_place is not None or self.key is not no_key):
             return named_source(self.key_place, KEY_VARIABLE)
         provider = provider_of(model)
@@ -134,17 +134,17 @@ class ModelConfig:
 
         Args:
             asked: What the node names.
-            usual: The model for nodes that name none, if it is not the first.
+            usual: The default model, if it is not the first.
 
         Raises:
-            ToolInputError: The node names one that the operator does not allow.
+            ToolInputError: The node names a model that the operator does not allow.
         """
         if asked is None:
             return usual or self.usual
-        known = [*self.models, *filter(None, [self.judge])]
-        if any(asked == model or fnmatchcase(asked, model) for model in known):
+        allowed = [*self.models, *filter(None, [self.judge])]
+        if any(asked == model or fnmatchcase(asked, model) for model in allowed):
             return asked
-        hint = did_you_mean(asked, known) or f"; allowed: {', '.join(known)}"
+        hint = did_you_mean(asked, allowed) or f"; allowed: {', '.join(allowed)}"
         raise ToolInputError(f"model {asked!r} is not one that the operator allows{hint}")
 
     def is_own(self, model: str) -> bool:
@@ -158,8 +158,8 @@ def model_key(config: ModelConfig, model: str) -> str | None:
     Raises:
         ToolError: It is not where the operator says, or is not a key.
     """
-    own = obtained(config.key, config.base_url) if config.is_own(model) else None
-    return own or environment_key(model)
+    own_key = obtained(config.key, config.base_url) if config.is_own(model) else None
+    return own_key or environment_key(model)
 
 
 def unused_keys() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""What tokens cost: the operator's own prices, or those that `genai-prices` brings along."""
+"""Prices of tokens: the operator's own, or those that `genai-prices` brings along."""
 
 from __future__ import annotations
 

@@ -109,10 +109,10 @@ class ProviderClient:
     @asynccontextmanager
     async def _connected(self, name: str, key: str | None) -> AsyncGenerator[_Connection]:
         """Share a model's client with the other calls; the last of them closes it."""
-        known = self._connections.setdefault(asyncio.get_running_loop(), {})
-        if (name, key) not in known:
-            known[name, key] = self._connection(name, key)
-        connection = known[name, key]
+        connections = self._connections.setdefault(asyncio.get_running_loop(), {})
+        if (name, key) not in connections:
+            connections[name, key] = self._connection(name, key)
+        connection = connections[name, key]
         connection.users += 1
         try:
             async with connection.model:
@@ -120,22 +120,22 @@ class ProviderClient:
         finally:
             connection.users -= 1
             if not connection.users:
-                known.pop((name, key), None)
+                connections.pop((name, key), None)
                 await connection.http.aclose()
 
     def _connection(self, name: str, key: str | None) -> _Connection:
         http = watching_client()
         model = connect(name, self._config.base_url if self._config.is_own(name) else None, key, http)
         profile = cast("dict[str, Any]", model.profile)
-        own = cast("tuple[str, str]", profile.get("thinking_tags", THINKING_TAGS[0]))
+        model_tags = cast("tuple[str, str]", profile.get("thinking_tags", THINKING_TAGS[0]))
         profile["thinking_tags"] = _NO_TAGS
-        return _Connection(model, http, tuple(dict.fromkeys((own, *THINKING_TAGS))))
+        return _Connection(model, http, tuple(dict.fromkeys((model_tags, *THINKING_TAGS))))
 
     def _answer(
-        self, question: Question, sent: Received, model_name: str | None, tags: tuple[tuple[str, str], ...]
+        self, question: Question, response: Received, model_name: str | None, tags: tuple[tuple[str, str], ...]
     ) -> Answer:
-        text = scrubbed(answer_text(sent, question, tags))
-        usage = sent.usage
+        text = scrubbed(answer_text(response, question, tags))
+        usage = response.usage
         answer = Answer(
             text,
             well_formed(model_name or question.model),
@@ -144,7 +144,7 @@ class ProviderClient:
             self._cost(question, usage),
             usage.cached_tokens if usage else 0,
         )
-        problem = incomplete(sent, text, question, end_required=self._config.require_stream_end)
+        problem = incomplete(response, text, question, end_required=self._config.require_stream_end)
         if problem is not None:
             problem.usage = usage_of(answer, question.model)
             raise problem
@@ -235,8 +235,8 @@ def _endless(question: Question) -> ToolError:
 
 
 def _piece(part: object, *names: str) -> str:
-    found = (getattr(part, name, None) for name in names)
-    return next((piece for piece in found if isinstance(piece, str)), "")
+    values = (getattr(part, name, None) for name in names)
+    return next((piece for piece in values if isinstance(piece, str)), "")
 
 
 def _parameters(model: Model, question: Question, structure: str) -> ModelRequestParameters:

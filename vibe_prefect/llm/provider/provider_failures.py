@@ -1,4 +1,4 @@
-"""What a provider's errors mean: whether trying again may help, and when. No key is in what they say."""
+"""Errors of providers: whether trying again may help, and when. No key is in their texts."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def tool_error(error: Exception, model: str, seconds: float) -> ToolError:
     """
     from pydantic_ai import exceptions as theirs
 
-    said = shorten(scrubbed(_message(error)), MAX_SAID)
+    message = shorten(scrubbed(_message(error)), MAX_SAID)
     match error:
         case TimeoutError() | theirs.ModelTimeoutError() | theirs.ModelRequestTimeout():
             return ToolError(f"{model}: timeout: no whole answer within {seconds:g} s")
         case theirs.ModelConnectionError():
-            return ToolError(f"{model}: the connection failed: {said}")
+            return ToolError(f"{model}: the connection failed: {message}")
         case theirs.ModelAPIError():
-            return _refusal(error, model, said)
+            return _refusal(error, model, message)
         case theirs.ContentFilterError():
-            return ToolError(f"{model}: the provider's content filter stopped the answer: {said}", retryable=False)
+            return ToolError(f"{model}: the provider's content filter stopped the answer: {message}", retryable=False)
         case theirs.UserError() | ImportError():
-            return ToolError(f"{model}: it cannot be asked: {said}", retryable=False)
+            return ToolError(f"{model}: it cannot be asked: {message}", retryable=False)
         case theirs.UnexpectedModelBehavior() | ValueError():
-            return ToolError(f"{model}: the answer makes no sense: {said}")
+            return ToolError(f"{model}: the answer makes no sense: {message}")
         case _:
-            return ToolError(f"{model}: {type(error).__name__}: {said}")
+            return ToolError(f"{model}: {type(error).__name__}: {message}")
 
 
 def no_stream(body: str, model: str) -> ToolError:
@@ -53,31 +53,31 @@ def no_stream(body: str, model: str) -> ToolError:
         body: How it begins.
         model: The model that was asked.
     """
-    said = shorten(scrubbed(body), MAX_SAID)
-    return ToolError(f"{model}: the server answered with one object and not a stream: {said}", retryable=False)
+    excerpt = shorten(scrubbed(body), MAX_SAID)
+    return ToolError(f"{model}: the server answered with one object and not a stream: {excerpt}", retryable=False)
 
 
-def _refusal(error: ModelAPIError, model: str, said: str) -> ToolError:
+def _refusal(error: ModelAPIError, model: str, message: str) -> ToolError:
     from pydantic_ai import exceptions as theirs
 
     status = getattr(error, "status_code", None)
     code = f" (HTTP {status})" if status else ""
     match error:
         case theirs.ModelAuthenticationError():
-            return ToolError(f"{model}: the key was refused{code}: {said}", retryable=False)
+            return ToolError(f"{model}: the key was refused{code}: {message}", retryable=False)
         case theirs.ModelQuotaExceededError():
-            return ToolError(f"{model}: the account is exhausted{code}: {said}", retryable=False)
+            return ToolError(f"{model}: the account is exhausted{code}: {message}", retryable=False)
         case theirs.ModelRateLimitError():
             wait = error.retry_after or retry_after(_headers(error))
-            return ToolError(f"{model}: too many requests{code}: {said}", retry_after=wait, asks_to_wait=True)
+            return ToolError(f"{model}: too many requests{code}: {message}", retry_after=wait, asks_to_wait=True)
         case theirs.ModelRequestRejectedError():
-            return ToolError(f"{model}: the request was refused{code}: {said}", retryable=False)
+            return ToolError(f"{model}: the request was refused{code}: {message}", retryable=False)
         case _:
             pass
-    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425)
+    is_final = isinstance(status, int) and 400 <= status < 500 and status not in (408, 409, 425)
     return ToolError(
-        f"{model}: the provider failed{code}: {said}",
-        retryable=not refused,
+        f"{model}: the provider failed{code}: {message}",
+        retryable=not is_final,
         retry_after=error.retry_after,
         asks_to_wait=isinstance(status, int) and asks_to_wait(status, error.retry_after),
     )
@@ -98,7 +98,7 @@ def _message(error: Exception) -> str:
 
 def _said_in(body: object) -> str:
     """Return the message in an error's body, as OpenAI and Anthropic have it; of another body, all of it."""
-    found: Any = body
+    message: Any = body
     for name in ("error", "message"):
-        found = cast("dict[str, Any]", found).get(name, found) if isinstance(found, dict) else found
-    return found if isinstance(found, str) and found.strip() else str(body)
+        message = cast("dict[str, Any]", message).get(name, message) if isinstance(message, dict) else message
+    return message if isinstance(message, str) and message.strip() else str(body)

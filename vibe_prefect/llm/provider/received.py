@@ -34,7 +34,7 @@ MAX_THOUGHTS = 50
 """Parts of thinking, one after another, that are taken out of one answer."""
 
 Finish = Literal["stop", "length", "content_filter", "tool_call", "error"]
-"""Why an answer ended, in pydantic-ai's words."""
+"""Reasons why an answer ended, in pydantic-ai's words."""
 
 _WORDS: dict[str, Finish] = {
     **dict.fromkeys(
@@ -101,10 +101,10 @@ class Received:
     """Names and arguments (JSON) of the tools that the model called."""
 
     finish: Finish | None = None
-    """Why it ended, as the client library maps it; `None` where it cannot."""
+    """Reason why it ended, as the client library maps it; `None` where it cannot."""
 
     finish_word: str | None = None
-    """Why it ended, in the server's own word; `None` or empty where it sent none."""
+    """Reason why it ended, in the server's own word; `None` or empty where it sent none."""
 
     ended: bool | None = None
     """Whether the stream's end mark came; `None` where the protocol has none or it cannot be seen."""
@@ -122,9 +122,9 @@ def answer_text(received: Received, question: Question, tags: Sequence[tuple[str
         tags: Opening and closing tags of thinking.
     """
     if question.schema is not None:
-        given = [arguments for name, arguments in received.calls if name == ANSWER_TOOL]
-        if given:
-            return well_formed(next(filter(_is_json, given), given[0]))
+        candidates = [arguments for name, arguments in received.calls if name == ANSWER_TOOL]
+        if candidates:
+            return well_formed(next(filter(_is_json, candidates), candidates[0]))
     return without_thinking(well_formed("".join(received.texts)), tags)
 
 
@@ -145,8 +145,8 @@ def incomplete(received: Received, text: str, question: Question, *, end_require
         case "content_filter":
             return ToolError(f"{model}: the provider's content filter stopped the answer", retryable=False)
         case "error":
-            said = shorten(scrubbed(received.finish_word or "error"), 100)
-            return ToolError(f"{model}: the provider broke off the answer with the finish reason {said}")
+            finish_word = shorten(scrubbed(received.finish_word or "error"), 100)
+            return ToolError(f"{model}: the provider broke off the answer with the finish reason {finish_word}")
         case None if end_required:
             return ToolError(f"{model}: the connection ended in the middle of the answer")
         case _:
@@ -171,14 +171,14 @@ def without_thinking(text: str, tags: Sequence[tuple[str, str]] = THINKING_TAGS)
     A part without its opening tag is taken out where the closing tag stands alone at the beginning or the end of a
     line. Thinking that is not closed leaves nothing. A text that speaks of the tags further on stays as it is.
     """
-    rest = text
+    remaining_text = text
     for _ in range(MAX_THOUGHTS):
-        shorter = _after_thinking(rest, tags)
+        shorter = _after_thinking(remaining_text, tags)
         if shorter is None:
             break
         blank = _LEADING_BLANK_LINES.match(shorter)
-        rest = shorter[blank.end() :] if blank else shorter.lstrip()
-    return rest
+        remaining_text = shorter[blank.end() :] if blank else shorter.lstrip()
+    return remaining_text
 
 
 def _after_thinking(text: str, tags: Sequence[tuple[str, str]]) -> str | None:
@@ -196,8 +196,8 @@ def _after_thinking(text: str, tags: Sequence[tuple[str, str]]) -> str | None:
 
 def _parted(text: str, tag: str) -> tuple[str, str | None]:
     """Return what stands before and after a tag in any case; `None` for the latter where it is not there."""
-    found = re.search(re.escape(tag), text, re.IGNORECASE)
-    return (text, None) if found is None else (text[: found.start()], text[found.end() :])
+    match = re.search(re.escape(tag), text, re.IGNORECASE)
+    return (text, None) if match is None else (text[: match.start()], text[match.end() :])
 
 
 def _stands_apart(before: str, after: str) -> bool:

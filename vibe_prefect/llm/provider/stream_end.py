@@ -1,4 +1,4 @@
-"""What a stream on OpenAI's chat protocol says that client libraries do not pass on: its end mark, all its usage.
+"""Parts of a stream on OpenAI's chat protocol that client libraries do not pass on: its end mark, all its usage.
 
 A server that cannot stream answers with one JSON object. It is passed on as a stream of one event: the answer is paid.
 """
@@ -43,17 +43,17 @@ class StreamNotes:
     """Greatest number of each kind of token; servers that count on in each event never mean a sum."""
 
     no_stream: str | None = None
-    """How the answer begins where it is no stream and no answer in one piece either."""
+    """Beginning of an answer that is neither a stream nor an answer in one piece."""
 
     _line: bytearray = field(default_factory=bytearray)
 
     def feed(self, content: bytes) -> None:
         """Read the next bytes."""
-        *lines, rest = content.replace(b"\r", b"\n").split(b"\n")
+        *lines, unfinished_line = content.replace(b"\r", b"\n").split(b"\n")
         for line in lines:
             self._read(bytes(self._line + line))
             self._line.clear()
-        self._line += rest
+        self._line += unfinished_line
 
     def close(self) -> None:
         """Read a last line that has no end."""
@@ -63,10 +63,12 @@ class StreamNotes:
     @property
     def usage(self) -> Usage | None:
         """Tokens of the whole call; `None` where no event counts any."""
-        read, written, cached = (
+        input_tokens, output_tokens, cached = (
             max((self.counts.get(name, 0) for name in names), default=0) for names in (_READ, _WRITTEN, _CACHED)
         )
-        return Usage(read, written, min(cached, read)) if read + written > 0 else None
+        return (
+            Usage(input_tokens, output_tokens, min(cached, input_tokens)) if input_tokens + output_tokens > 0 else None
+        )
 
     def _read(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
@@ -98,8 +100,8 @@ def _usages(event: object) -> list[dict[str, Any]]:
     """Return the usages in an event: its own, its first choice's as Moonshot has it, and that beside it as of Groq."""
     chunk = _mapping(event)
     choices = chunk.get("choices")
-    first = cast("list[Any]", choices)[:1] if isinstance(choices, list) else []
-    return [_mapping(_mapping(place).get("usage")) for place in (chunk, *first, chunk.get("x_groq"))]
+    first_choice = cast("list[Any]", choices)[:1] if isinstance(choices, list) else []
+    return [_mapping(_mapping(source).get("usage")) for source in (chunk, *first_choice, chunk.get("x_groq"))]
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -149,18 +151,18 @@ def _passing(source: httpx2.AsyncByteStream, notes: StreamNotes) -> httpx2.Async
 
 async def _as_events(source: AsyncIterable[bytes], notes: StreamNotes) -> AsyncIterator[bytes]:
     """Yield a stream's bytes as they come; one JSON object, whatever type is stated, as a stream of one event."""
-    held = bytearray()
-    whole: bool | None = None  # until something else than white space comes
+    buffer = bytearray()
+    is_object: bool | None = None  # until something else than white space comes
     async for content in source:
-        if whole is None and content.strip():
-            whole = content.lstrip().startswith(b"{")
-        held += content
-        whole = whole if len(held) <= MAX_OBJECT_BYTES else False
-        if whole is False:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield _events_of(bytes(held), notes) if whole else bytes(held)
+        if is_object is None and content.strip():
+            is_object = content.lstrip().startswith(b"{")
+        buffer += content
+        is_object = is_object if len(buffer) <= MAX_OBJECT_BYTES else False
+        if is_object is False:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield _events_of(bytes(buffer), notes) if is_object else bytes(buffer)
 
 
 def _events_of(body: bytes, notes: StreamNotes) -> bytes:
@@ -185,6 +187,6 @@ def _delta(choice: dict[str, Any]) -> dict[str, Any]:
     message = _mapping(choice.get("message"))
     calls = message.get("tool_calls")
     listed = cast("list[Any]", calls) if isinstance(calls, list) else []
-    placed = [{"index": place, **_mapping(call)} for place, call in enumerate(listed)]
-    rest = {name: value for name, value in choice.items() if name != "message"}
-    return {**rest, "delta": {**message, **({"tool_calls": placed} if placed else {})}}
+    placed = [{"index": index, **_mapping(call)} for index, call in enumerate(listed)]
+    other_fields = {name: value for name, value in choice.items() if name != "message"}
+    return {**other_fields, "delta": {**message, **({"tool_calls": placed} if placed else {})}}

@@ -54,7 +54,7 @@ class PlanFile:
     """Its content as plain data."""
 
     form: Literal["json", "yaml"] = "yaml"
-    """How the text is written."""
+    """Format of the text."""
 
     faults: tuple[Fault, ...] = ()
     """Values that could not be read as they stand."""
@@ -133,8 +133,8 @@ def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedP
     try:
         source = _json_file(name, text) or _yaml_file(name, text)
     except TextError as error:
-        place = None if error.line is None else Position(name, error.line + 1, error.column + 1)
-        raise PlanError([Problem(error.message, None, None, place, error.hint)], name) from None
+        position = None if error.line is None else Position(name, error.line + 1, error.column + 1)
+        raise PlanError([Problem(error.message, None, None, position, error.hint)], name) from None
     except RecursionError:
         raise _file_error(name, TOO_DEEP) from None
     return parse_plan(source, limits)
@@ -169,8 +169,8 @@ def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan
     data = source.data
     problems = [_fault_problem(source, fault) for fault in source.faults]
     if not isinstance(data, dict):
-        whole = Problem(f"expected a plan (a mapping with 'id'), found {_kind(data)}")
-        raise PlanError(problems or [whole], source.name)
+        not_a_plan = Problem(f"expected a plan (a mapping with 'id'), found {_kind(data)}")
+        raise PlanError(problems or [not_a_plan], source.name)
     _check_depth(source, cast("dict[str, Any]", data), limits)
     details: list[dict[str, Any]] = []
     try:
@@ -179,33 +179,33 @@ def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan
             return LoadedPlan(plan, source)
     except ValidationError as error:
         details = [dict(detail) for detail in error.errors(include_url=False)]
-    places = {fault.path for fault in source.faults}
-    shape = [_shape_problem(source, detail) for detail in details if not _follows(detail, places)]
+    fault_paths = {fault.path for fault in source.faults}
+    shape = [_shape_problem(source, detail) for detail in details if not _follows(detail, fault_paths)]
     raise _shape_error(source, [*problems, *shape], [detail["loc"] for detail in details], limits)
 
 
 def _is_regular(data: Any) -> bool:
     """Tell whether JSON holds data as they are: numbers of 64 bits, finite, no half characters, not too deep."""
     try:
-        written = orjson.dumps(data)
-        from_json(written)  # takes `MAX_DEPTH` levels
+        encoded = orjson.dumps(data)
+        from_json(encoded)  # takes `MAX_DEPTH` levels
     except (TypeError, ValueError):
         return False
-    return b"null" not in written or orjson.loads(written) == data  # what is not finite is written as null
+    return b"null" not in encoded or orjson.loads(encoded) == data  # what is not finite is written as null
 
 
 def _json_file(name: str, text: str) -> PlanFile | None:
-    """Return a text that is JSON; `None` for one that is not and need not be."""
+    """Read a JSON text; `None` where the text is not JSON and need not be."""
     required = name.endswith(".json")
     if not required and not text.lstrip().startswith("{"):
         return None
-    twice: list[object] = []
+    ambiguous: list[object] = []
 
     def paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            twice.append(found)
-        return found
+        mapping = dict(pairs)
+        if len(mapping) < len(pairs):
+            ambiguous.append(mapping)
+        return mapping
 
     try:
         data = json.loads(text, object_pairs_hook=paired)
@@ -213,7 +213,7 @@ def _json_file(name: str, text: str) -> PlanFile | None:
         if required:
             raise _not_json(text, error) from None
         return None
-    if not twice and _is_regular(data):
+    if not ambiguous and _is_regular(data):
         return PlanFile(name, text, data, "json")
     tree = read_tree(compose_json(text))
     return PlanFile(name, text, tree.data, "json", tree.faults)
@@ -245,8 +245,8 @@ def read_text(path: Path, name: str) -> str:
         text = content.decode(marked_codec(content[:4]) or "utf-8").removeprefix("\ufeff")
         return text.replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
-        place = f"byte {error.start} is {error.object[error.start]:#04x}"
-        raise _file_error(name, f"not {error.encoding.upper()} text: {place}") from None
+        bad_byte = f"byte {error.start} is {error.object[error.start]:#04x}"
+        raise _file_error(name, f"not {error.encoding.upper()} text: {bad_byte}") from None
     except OSError as error:
         raise _file_error(name, f"cannot be read: {error.strerror or error}") from None
 
@@ -264,11 +264,11 @@ def _kind(value: object) -> str:
 
 def _check_depth(source: PlanFile, data: Mapping[str, Any], limits: PlanLimits) -> None:
     """Refuse a tree that is nested too deeply before pydantic walks it, since pydantic's own limit says less."""
-    for place, _ in data_nodes(data):
-        if len(place) > 2 * limits.max_depth:  # a field and an index a level
-            found, path = too_deep(limits.max_depth), place[:-1]
+    for node_path, _ in data_nodes(data):
+        if len(node_path) > 2 * limits.max_depth:  # a field and an index a level
+            finding, path = too_deep(limits.max_depth), node_path[:-1]
             id, position = _id_of(source.data, path), source.position(path)
-            raise PlanError([Problem(found.message, id, None, position, found.hint)], source.name)
+            raise PlanError([Problem(finding.message, id, None, position, finding.hint)], source.name)
 
 
 def _fault_problem(source: PlanFile, fault: Fault) -> Problem:
@@ -279,7 +279,7 @@ def _fault_problem(source: PlanFile, fault: Fault) -> Problem:
 
 
 def _follows(detail: Mapping[str, Any], places: set[DataPath]) -> bool:
-    """Tell whether a misshapen value only follows from one that could not be read as it stands."""
+    """Tell whether a misshapen value only follows from a value that could not be read as written."""
     path = cast("DataPath", detail["loc"])
     merged = detail["type"] == "missing" and (*path[:-1], "<<") in places
     return merged or any(path[:end] in places for end in range(len(path) + 1))
@@ -287,11 +287,13 @@ def _follows(detail: Mapping[str, Any], places: set[DataPath]) -> bool:
 
 def _shape_error(source: PlanFile, problems: list[Problem], misshapen: list[DataPath], limits: PlanLimits) -> PlanError:
     repaired = repair(source.data, misshapen, source.faults)
-    found = problems
+    reported = problems
     if repaired is not None:
-        more = check_graph(repaired.plan, source, limits, repaired.doubts)[1]
-        found = [*problems, *repaired.named(more)]
-    error = PlanShapeError(sorted(found, key=lambda one: one.position or Position(source.name, 0, 0)), source.name)
+        graph_problems = check_graph(repaired.plan, source, limits, repaired.doubts)[1]
+        reported = [*problems, *repaired.named(graph_problems)]
+    error = PlanShapeError(
+        sorted(reported, key=lambda problem: problem.position or Position(source.name, 0, 0)), source.name
+    )
     if repaired is not None:
         error.part = PlanPart(repaired, source, tuple(problems))
     return error
@@ -300,8 +302,8 @@ def _shape_error(source: PlanFile, problems: list[Problem], misshapen: list[Data
 def _shape_problem(source: PlanFile, detail: dict[str, Any]) -> Problem:
     path = cast("DataPath", detail["loc"])
     node_id, field = _place(source, path)
-    found = _shape_finding(path, detail)
-    return Problem(found.message, node_id, field, source.position(path), found.hint)
+    finding = _shape_finding(path, detail)
+    return Problem(finding.message, node_id, field, source.position(path), finding.hint)
 
 
 def _place(source: PlanFile, path: DataPath) -> tuple[str | None, str]:
@@ -316,14 +318,14 @@ def _shape_finding(path: DataPath, detail: dict[str, Any]) -> Finding:
         case "missing":
             return Finding("missing; it is required")
         case "extra_forbidden":
-            known = _model_at(path).model_fields
-            hint = did_you_mean(str(path[-1]), known) or f"known fields: {', '.join(known)}"
+            names = _model_at(path).model_fields
+            hint = did_you_mean(str(path[-1]), names) or f"known fields: {', '.join(names)}"
             return Finding.advised("unknown field", hint)
         case "enum":
-            known = [kind.value for kind in WorkflowNodeType]
-            found = detail["input"]
-            hint = did_you_mean(found, known) if isinstance(found, str) else ""
-            return Finding.advised(f"expected one of {', '.join(known)}, found {shorten(found)}", hint)
+            names = [kind.value for kind in WorkflowNodeType]
+            value = detail["input"]
+            hint = did_you_mean(value, names) if isinstance(value, str) else ""
+            return Finding.advised(f"expected one of {', '.join(names)}, found {shorten(value)}", hint)
         case _:
             return advised_finding(detail)
 
@@ -339,7 +341,7 @@ def _model_at(path: DataPath) -> type[BaseModel]:
 
 def _id_of(data: Any, path: DataPath) -> str | None:
     owner = owner_of(path)
-    for part in owner:
-        data = data[part]
-    found = cast("dict[str, Any]", data).get("id") if owner and isinstance(data, Mapping) else None
-    return found if isinstance(found, str) else None
+    for step in owner:
+        data = data[step]
+    id = cast("dict[str, Any]", data).get("id") if owner and isinstance(data, Mapping) else None
+    return id if isinstance(id, str) else None

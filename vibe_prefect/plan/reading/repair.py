@@ -31,10 +31,10 @@ class Repaired:
     """The plan."""
 
     doubts: Doubts
-    """What is not known of the plan as it was meant."""
+    """Parts of the intended plan that are unknown."""
 
     nameless: Mapping[str, DataPath]
-    """Ids that were made up, and where their nodes stand."""
+    """Made-up ids, with the paths of their nodes."""
 
     def named(self, problems: Iterable[Problem]) -> list[Problem]:
         """Return problems without made-up ids: such a node is named by its place."""
@@ -44,8 +44,8 @@ class Repaired:
         path = self.nameless.get(problem.node_id or "")
         if path is None:
             return problem
-        place = ".".join(part for part in (dotted(path), problem.field) if part)
-        return replace(problem, node_id=None, field=place)
+        field = ".".join(name for name in (dotted(path), problem.field) if name)
+        return replace(problem, node_id=None, field=field)
 
 
 def owner_of(path: DataPath) -> DataPath:
@@ -129,7 +129,7 @@ class _Repair:
         field = str(path[0])
         if field == "dependencies" and len(path) > 1 and isinstance(node.get(field), list):
             self._lost.add("?")
-            node[field] = ["?" if index == path[1] else one for index, one in enumerate(node[field])]
+            node[field] = ["?" if index == path[1] else entry for index, entry in enumerate(node[field])]
             self._doubtful.append(node)
             return
         dropped: object = node.pop(field, None)
@@ -144,10 +144,10 @@ class _Repair:
         if field not in _SETTLED:
             self._doubtful.append(node)
 
-    def _rename(self, node: dict[str, Any], owner: DataPath, written: object) -> None:
-        if written is None:
+    def _rename(self, node: dict[str, Any], owner: DataPath, old_id: object) -> None:
+        if old_id is None:
             self._any_id = True
-        self._lose(written)
+        self._lose(old_id)
         node["id"] = f"node-without-id-{len(self._nameless) + 1}"
         self._nameless[node["id"]] = owner
 
@@ -161,27 +161,29 @@ class _Repair:
         if not isinstance(parent, list):
             return None
         siblings, index = cast("list[Any]", parent), cast("int", owner[-1])
-        written = siblings[index]
-        if not isinstance(written, dict):
+        sibling = siblings[index]
+        if not isinstance(sibling, dict):
             siblings[index] = {"type": WorkflowNodeType.COMPOSITE.value, "description": _DESCRIPTION}
-            self._rename(siblings[index], owner, written)
+            self._rename(siblings[index], owner, sibling)
         return siblings[index]
 
 
 def _copied(data: Mapping[str, Any], below: str) -> dict[str, Any]:
     """Copy a plan or a node with the nodes below it; their values are shared."""
-    made = dict(data)
-    nodes = made.get(below)
+    copied = dict(data)
+    nodes = copied.get(below)
     if isinstance(nodes, list):
-        found = cast("list[Any]", nodes)
-        made[below] = [_copied(cast("Any", one), "children") if isinstance(one, Mapping) else one for one in found]
-    return made
+        below_nodes = cast("list[Any]", nodes)
+        copied[below] = [
+            _copied(cast("Any", child), "children") if isinstance(child, Mapping) else child for child in below_nodes
+        ]
+    return copied
 
 
 def _value(data: Any, path: DataPath) -> Any:
-    for part in path:
+    for step in path:
         try:
-            data = data[part]
+            data = data[step]
         except (KeyError, IndexError, TypeError):
             return None
     return data
@@ -190,10 +192,10 @@ def _value(data: Any, path: DataPath) -> Any:
 def _texts(value: object) -> Iterator[str]:
     stack = [value]
     while stack:
-        one = stack.pop()
-        if isinstance(one, Mapping):
-            stack += cast("Mapping[Any, Any]", one).values()
-        elif isinstance(one, list):
-            stack += cast("list[Any]", one)
-        elif isinstance(one, str | int):
-            yield str(one)
+        item = stack.pop()
+        if isinstance(item, Mapping):
+            stack += cast("Mapping[Any, Any]", item).values()
+        elif isinstance(item, list):
+            stack += cast("list[Any]", item)
+        elif isinstance(item, str | int):
+            yield str(item)

@@ -1,4 +1,4 @@
-"""What a plan weighs among the parameters of a run, whose size a server bounds."""
+"""Size of a plan among the parameters of a run, which the server bounds."""
 
 from __future__ import annotations
 

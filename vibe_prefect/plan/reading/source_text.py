@@ -35,7 +35,7 @@ _PLAIN_TAGS = frozenset({f"{_TAG}str", f"{_TAG}map", f"{_TAG}seq"})
 
 _VERSION = re.compile(r"%YAML[ \t]+(\S+)")
 MAX_REPEATED = 100_000
-"""How many values a text may hold besides those that are written, once its YAML aliases are followed."""
+"""Values that a text may hold besides those that are written, once its YAML aliases are followed."""
 
 _MAX_DIGITS = 100
 """Digits of a number that is read; one of 64 bits has twenty."""
@@ -49,7 +49,7 @@ class TextError(UsageError, ValueError):
     """A text that is neither JSON nor YAML, or larger than what is read."""
 
     def __init__(self, message: str, line: int | None = None, column: int = 0, hint: str | None = None) -> None:
-        """Tell what is wrong with a text.
+        """State what is wrong with a text.
 
         Args:
             message: What was found and what was expected.
@@ -117,8 +117,8 @@ def compose_yaml(text: str) -> Any:
     text = _whole(text)
     if half := HALF.search(text):
         line = text.count("\n", 0, half.start())
-        found = half_finding(text)
-        raise TextError(found.message, line, half.start() - text.rfind("\n", 0, half.start()) - 1, found.hint)
+        finding = half_finding(text)
+        raise TextError(finding.message, line, half.start() - text.rfind("\n", 0, half.start()) - 1, finding.hint)
     _check_version(text)
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.Composer = _Composer
@@ -129,9 +129,9 @@ def compose_yaml(text: str) -> Any:
         mark = cast("Any", error).problem_mark
         raise TextError(TOO_DEEP, mark.line, mark.column) from None
     except MarkedYAMLError as error:
-        found = cast("Any", error)
-        mark = found.problem_mark or found.context_mark
-        words = " ".join(part for part in (found.context, found.problem) if part)
+        marked = cast("Any", error)
+        mark = marked.problem_mark or marked.context_mark
+        words = " ".join(text for text in (marked.context, marked.problem) if text)
         raise TextError(f"not YAML: {words}", *((mark.line, mark.column) if mark else ())) from None
     except YAMLError as error:
         raise TextError(f"not YAML: {error}") from None
@@ -148,9 +148,11 @@ class _Composer(cast("type[Any]", Composer)):
         event: Any = self.parser.peek_event()
         tag = str(getattr(event, "ctag", None) or "")
         if tag and tag not in _PLAIN_TAGS:
-            written = printable(tag.replace(_TAG, "!!"), 60)
-            found = Finding.advised(f"the tag {written} is not supported", "leave it out, and write the value itself")
-            raise TextError(found.message, event.start_mark.line, event.start_mark.column, found.hint)
+            shown_tag = printable(tag.replace(_TAG, "!!"), 60)
+            finding = Finding.advised(
+                f"the tag {shown_tag} is not supported", "leave it out, and write the value itself"
+            )
+            raise TextError(finding.message, event.start_mark.line, event.start_mark.column, finding.hint)
         return super().compose_node(parent, index)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
@@ -267,16 +269,16 @@ class _Walk:
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
                 raise TextError("a key must be plain text", *_at(key_node))
-            written = str(cast("Any", key_node).value)
-            key = _readable(_whole(written))
+            key_text = str(cast("Any", key_node).value)
+            key = _readable(_whole(key_text))
             below = (*path, key)
-            if key != _whole(written):
-                half = half_finding(written)
+            if key != _whole(key_text):
+                half = half_finding(key_text)
                 self._faults.append(Fault(below, half.message, _at(key_node), of_key=True, hint=half.hint))
             if key == "<<" or key in target:
-                found = _MERGE_KEY if key == "<<" else Finding(f"the key {key!r} stands here twice")
+                finding = _MERGE_KEY if key == "<<" else Finding(f"the key {key!r} stands here twice")
                 dropped = frozenset(_texts(value_node))
-                self._faults.append(Fault(below, found.message, _at(key_node), True, False, dropped, found.hint))
+                self._faults.append(Fault(below, finding.message, _at(key_node), True, False, dropped, finding.hint))
                 continue
             target[key] = None
             yield value_node, target, key, below
@@ -284,8 +286,8 @@ class _Walk:
     def _scalar(self, node: Any, path: DataPath) -> Any:
         text, kind = str(node.value), str(node.tag).removeprefix(_TAG)
         if kind == "int" and len(text) > _MAX_DIGITS:
-            found = Finding.advised(f"{printable(text, 60)} has more than 64 bits", "put it in quotes")
-            return self._replaced(node, path, found, 1)
+            finding = Finding.advised(f"{printable(text, 60)} has more than 64 bits", "put it in quotes")
+            return self._replaced(node, path, finding, 1)
         try:
             value = _plain(kind, text)
         except ValueError:
@@ -294,11 +296,11 @@ class _Walk:
             value = _whole(value)
             if HALF.search(value):
                 return self._replaced(node, path, half_finding(value), _readable(value))
-        found = value_finding(value)
-        return value if found is None or isinstance(value, str) else self._replaced(node, path, found, 1)
+        finding = value_finding(value)
+        return value if finding is None or isinstance(value, str) else self._replaced(node, path, finding, 1)
 
-    def _replaced(self, node: Any, path: DataPath, found: Finding, value: Any) -> Any:
-        self._faults.append(Fault(path, found.message, _at(node), hint=found.hint))
+    def _replaced(self, node: Any, path: DataPath, finding: Finding, value: Any) -> Any:
+        self._faults.append(Fault(path, finding.message, _at(node), hint=finding.hint))
         return value
 
 
@@ -308,12 +310,12 @@ def _at(node: Any) -> tuple[int, int]:
 
 def _texts(root: Any) -> Iterator[str]:
     """Yield the scalars within a tree; an alias is not followed twice."""
-    stack, seen = [root], set[int]()
+    stack, visited = [root], set[int]()
     while stack:
         node = stack.pop()
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if isinstance(node, MappingNode):
             stack += [value for _, value in cast("Any", node).value]
         elif isinstance(node, SequenceNode):

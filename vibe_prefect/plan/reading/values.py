@@ -1,4 +1,4 @@
-"""What a plan's values may be: those that JSON, the Prefect server and its databases hold as they stand.
+"""Values that a plan may hold: those that JSON, the Prefect server and its databases hold as they stand.
 
 One set of rules for plans from files, forms and programs. A value that slips through runs well and then breaks the
 server's lists of runs for everybody, or hangs a run whose server is on PostgreSQL.
@@ -18,14 +18,14 @@ from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
 
 MAX_DEPTH = 200
-"""How many keys and indices may lead to a value of a plan: readers of JSON take 200 to 255, the parameters of a run add
+"""Keys and indices that may lead to a value of a plan: readers of JSON take 200 to 255, the parameters of a run add
 some."""
 
 MAX_VALUES = 2_000_000
-"""How many values a plan may hold, once YAML aliases are followed and whatever is shared is counted each time."""
+"""Values that a plan may hold, once YAML aliases are followed and whatever is shared is counted each time."""
 
 MAX_SHOWN = 12
-"""How many keys and indices of a place that lies too deep are told."""
+"""Keys and indices that a message shows of a path that is too deep."""
 
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 """The integers that orjson, and so the server, writes."""
@@ -84,14 +84,14 @@ def value_problems(root: object) -> Iterator[ValueProblem]:
         if count > MAX_VALUES:
             yield ValueProblem((), f"more than {MAX_VALUES:,} values; {SEVERAL_PLANS}", SEVERAL_PLANS)
             return
-        if found := value_finding(value):
-            yield ValueProblem(path, found.message, found.hint)
+        if finding := value_finding(value):
+            yield ValueProblem(path, finding.message, finding.hint)
             continue
-        for key, part in _parts(value):
-            if isinstance(key, str) and (found := _text_finding(key)):
-                yield ValueProblem(path, f"the key {shorten(key)}: {found.message}", found.hint)
+        for key, item in _parts(value):
+            if isinstance(key, str) and (finding := _text_finding(key)):
+                yield ValueProblem(path, f"the key {shorten(key)}: {finding.message}", finding.hint)
             else:
-                stack.append((part, (*path, key)))
+                stack.append((item, (*path, key)))
 
 
 def _parts(value: object) -> Iterator[tuple[str | int, object]]:
@@ -100,8 +100,8 @@ def _parts(value: object) -> Iterator[tuple[str | int, object]]:
         case BaseModel():
             yield from reversed(list(value))
         case Mapping():
-            for key, part in reversed(list(cast("Mapping[object, object]", value).items())):
-                yield key if isinstance(key, str) else str(key), part
+            for key, item in reversed(list(cast("Mapping[object, object]", value).items())):
+                yield key if isinstance(key, str) else str(key), item
         case list() | tuple() | set() | frozenset():
             yield from reversed(list(enumerate(cast("Iterable[object]", value))))
         case _:
@@ -110,6 +110,6 @@ def _parts(value: object) -> Iterator[tuple[str | int, object]]:
 
 def _text_finding(text: str) -> Finding | None:
     if "\0" in text:
-        where = f"a NUL character (\\0) at position {text.index(chr(0)):,}"
-        return Finding.advised(f"{where}, which databases cannot hold", "leave it out")
+        nul = f"a NUL character (\\0) at position {text.index(chr(0)):,}"
+        return Finding.advised(f"{nul}, which databases cannot hold", "leave it out")
     return half_finding(text) if not text.isascii() and HALF.search(text) else None

@@ -37,9 +37,9 @@ def media_tools(config: MediaConfig | None = None) -> tuple[Tool, ...]:
     A tool without an endpoint is among them: its `missing_setting` says what to set, and a plan that names the tool
     is refused with that text.
     """
-    given = config or MediaConfig()
+    media = config or MediaConfig()
     return (
-        comfyui_tool(given.comfyui),
-        image_tool(given.images, given.fetch),
-        speech_tool(given.speech, given.voice),
+        comfyui_tool(media.comfyui),
+        image_tool(media.images, media.fetch),
+        speech_tool(media.speech, media.voice),
     )

@@ -35,10 +35,10 @@ MAX_SEPARATOR = 1_000
 Separator = Annotated[str, Field(max_length=MAX_SEPARATOR, description="Stands between the parts of the joined text.")]
 
 MAX_FILES = 10_000
-"""How many files one call may match."""
+"""Files that one call may match."""
 
 DEFAULT_MAX_BYTES = 1_000_000
-"""How many bytes one call reads unless it says otherwise."""
+"""Bytes that one call reads unless its input says otherwise."""
 
 
 class FileText(TypedDict):
@@ -78,7 +78,7 @@ class CombinedText(TypedDict):
     """The parts, joined by the separator."""
 
     count: int
-    """How many parts there were."""
+    """Number of parts."""
 
 
 Part = Annotated[
@@ -208,9 +208,9 @@ def combine(
         ToolInputError: A part has no text, there are no parts, or their number is not that of the
             headings.
     """
-    stated = [(f"parts[{index}]", part) for index, part in enumerate(parts or ())]
-    given = _dependencies(context) if parts is None else stated
-    texts = [_text_of(place, part) for place, part in given]
+    stated = [(f"parts[{index}]", value) for index, value in enumerate(parts or ())]
+    labelled = _dependencies(context) if parts is None else stated
+    texts = [_text_of(label, value) for label, value in labelled]
     if headings is not None:
         texts = _under_headings(texts, headings, heading_level)
     return CombinedText(text=_joined("combine", texts, separator), count=len(texts))
@@ -232,8 +232,8 @@ def _matching(workspace: Workspace, path: str) -> list[str]:
     pattern = target.relative_to(root)
     matches = _files(target.rglob("*") if _is_dir(target) else _glob(root, pattern), path)
     names = {match.relative_to(root) for match in matches}
-    if not any(part.startswith(".") for part in pattern.parts):
-        names = {name for name in names if not any(part.startswith(".") for part in name.parts)}
+    if not any(component.startswith(".") for component in pattern.parts):
+        names = {name for name in names if not any(component.startswith(".") for component in name.parts)}
     if not names:
         raise ToolInputError(f"read_text: {_nothing_found(path, target, root)}")
     return sorted(name.as_posix() for name in names)
@@ -284,15 +284,15 @@ def _nothing_found(path: str, target: Path, root: Path) -> str:
 
 
 def _read_all(workspace: Workspace, names: Iterable[str], encoding: str | None, max_bytes: int) -> Iterator[FileText]:
-    left = max_bytes
+    remaining_bytes = max_bytes
     for name in names:
-        content = _content(workspace, name, left)
-        if len(content) > left:
+        content = _content(workspace, name, remaining_bytes)
+        if len(content) > remaining_bytes:
             raise ToolInputError(
                 f"read_text: {name!r} takes the total over max_bytes ({max_bytes:,} bytes); "
                 "narrow the path or raise max_bytes"
             )
-        left -= len(content)
+        remaining_bytes -= len(content)
         yield FileText(path=name, text=_decoded(content, "read_text", name, encoding), bytes=len(content))
 
 
@@ -315,31 +315,31 @@ class _Heading:
     title: str
 
 
-def _sections(files: list[FileText], wanted: str) -> list[FileText]:
-    cut = [(file, _section(file["text"], wanted)) for file in files]
-    found = [FileText(path=file["path"], text=text, bytes=file["bytes"]) for file, text in cut if text is not None]
-    if not found:
-        raise ToolInputError(f"read_text: {_no_section(files, wanted)}")
-    return found
+def _sections(files: list[FileText], heading: str) -> list[FileText]:
+    cut = [(file, _section(file["text"], heading)) for file in files]
+    sections = [FileText(path=file["path"], text=text, bytes=file["bytes"]) for file, text in cut if text is not None]
+    if not sections:
+        raise ToolInputError(f"read_text: {_no_section(files, heading)}")
+    return sections
 
 
-def _section(text: str, wanted: str) -> str | None:
+def _section(text: str, heading: str) -> str | None:
     headings = list(_headings(text))
-    start = _best(headings, wanted)
+    start = _best(headings, heading)
     if start is None:
         return None
-    after = (head.line for head in headings if head.line > start.line and head.level <= start.level)
-    return "\n".join(text.split("\n")[start.line + 1 : next(after, None)]).strip("\n")
+    next_lines = (head.line for head in headings if head.line > start.line and head.level <= start.level)
+    return "\n".join(text.split("\n")[start.line + 1 : next(next_lines, None)]).strip("\n")
 
 
-def _best(headings: list[_Heading], wanted: str) -> _Heading | None:
-    folded = wanted.casefold()
+def _best(headings: list[_Heading], heading: str) -> _Heading | None:
+    folded = heading.casefold()
     words = re.compile(rf"(?<![\w.]){re.escape(folded)}(?![\w.])")
     titles = [(head.title.casefold(), head) for head in headings]
-    same = (head for title, head in titles if title == folded)
-    whole = (head for title, head in titles if words.search(title))
+    equal = (head for title, head in titles if title == folded)
+    as_words = (head for title, head in titles if words.search(title))
     anywhere = (head for title, head in titles if folded in title)
-    return next(same, None) or next(whole, None) or next(anywhere, None)
+    return next(equal, None) or next(as_words, None) or next(anywhere, None)
 
 
 def _headings(text: str) -> Iterator[_Heading]:
@@ -361,12 +361,12 @@ def _heading(number: int, line: str) -> Iterator[_Heading]:
         yield _Heading(number, level, (title if closing.strip("#") else front).strip())
 
 
-def _no_section(files: list[FileText], wanted: str) -> str:
+def _no_section(files: list[FileText], heading: str) -> str:
     titles = list(dict.fromkeys(head.title for file in files for head in _headings(file["text"])))
-    where = repr(files[0]["path"]) if len(files) == 1 else f"any of {len(files)} files"
-    known = ", ".join(map(repr, titles[:10])) + (", ..." if len(titles) > 10 else "")
-    hint = did_you_mean(wanted, titles) or (f"; headings: {known}" if titles else "; there are no headings")
-    return f"no heading with {wanted!r} in {where}{hint}"
+    searched = repr(files[0]["path"]) if len(files) == 1 else f"any of {len(files)} files"
+    listed = ", ".join(map(repr, titles[:10])) + (", ..." if len(titles) > 10 else "")
+    hint = did_you_mean(heading, titles) or (f"; headings: {listed}" if titles else "; there are no headings")
+    return f"no heading with {heading!r} in {searched}{hint}"
 
 
 def _template_file(workspace: Workspace, name: str) -> str:
@@ -389,17 +389,17 @@ def _dependencies(context: ToolContext) -> list[tuple[str, Any]]:
     return [(f"dependency {node_id!r}", output) for node_id, output in outputs.items()]
 
 
-def _text_of(place: str, part: Any) -> str:
-    text: Any = cast("Mapping[str, Any]", part).get("text") if isinstance(part, Mapping) else part
+def _text_of(label: str, value: Any) -> str:
+    text: Any = cast("Mapping[str, Any]", value).get("text") if isinstance(value, Mapping) else value
     if isinstance(text, str):
         return text
-    raise ToolInputError(f"combine: {place} has no text: it is {_kind(part)}")
+    raise ToolInputError(f"combine: {label} has no text: it is {_kind(value)}")
 
 
-def _kind(part: Any) -> str:
-    if not isinstance(part, Mapping):
-        return f"{shorten(part)} ({type(part).__name__})"
-    fields = cast("Mapping[Any, Any]", part)
+def _kind(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return f"{shorten(value)} ({type(value).__name__})"
+    fields = cast("Mapping[Any, Any]", value)
     if "text" in fields:
         return f"a dict whose 'text' is {shorten(fields['text'])} ({type(fields['text']).__name__})"
     keys = ", ".join(repr(key) for key in fields) or "no keys at all"

@@ -52,7 +52,7 @@ _RESPELLED = {
     "£": "GBP ",
     "¥": "JPY ",
 }
-"""What stands in for characters that a font lacks and Unicode does not take apart."""
+"""Substitutes for characters that a font lacks and Unicode does not take apart."""
 
 RGB = tuple[int, int, int]
 Colour = Annotated[str, Field(min_length=1, max_length=100)]
@@ -144,9 +144,9 @@ class _Palette:
     foreground: RGB
     accent: RGB
 
-    def faded(self, part: float) -> RGB:
+    def faded(self, share: float) -> RGB:
         """Return the foreground, faded into the background by a part from 0 to 1."""
-        return _mix(self.foreground, self.background, part)
+        return _mix(self.foreground, self.background, share)
 
 
 def _palette(background: str, foreground: str, accent: str) -> _Palette:
@@ -173,8 +173,8 @@ def _colour(name: str, value: str) -> RGB:
     return red, green, blue
 
 
-def _mix(one: RGB, other: RGB, part: float) -> RGB:
-    red, green, blue = (round(mine + (theirs - mine) * part) for mine, theirs in zip(one, other, strict=True))
+def _mix(first: RGB, second: RGB, share: float) -> RGB:
+    red, green, blue = (round(mine + (theirs - mine) * share) for mine, theirs in zip(first, second, strict=True))
     return red, green, blue
 
 
@@ -216,9 +216,9 @@ class _Typeface:
         pieces = [[self._spell(character) for character in line] for line in lines]
         lacking = dict.fromkeys(piece for line in pieces for piece in line if not self.draws(piece))
         if lacking:
-            shown = " ".join(islice(lacking, 10)) + (" ..." if len(lacking) > 10 else "")
+            listed = " ".join(islice(lacking, 10)) + (" ..." if len(lacking) > 10 else "")
             raise ToolInputError(
-                f"image_card: the font has no glyphs for these letters of {name}: {shown}; "
+                f"image_card: the font has no glyphs for these letters of {name}: {listed}; "
                 "give a font file that has them as `font`"
             )
         return "\n".join(filter(None, (" ".join("".join(line).split()) for line in pieces)))
@@ -226,7 +226,7 @@ class _Typeface:
     def changes(self) -> dict[str, Any]:
         """Return what was respelled and dropped, where there was any."""
         changed = {"respelled": list(self._respelled), "dropped": list(self._dropped)}
-        return {name: found for name, found in changed.items() if found}
+        return {name: characters for name, characters in changed.items() if characters}
 
     def _spell(self, character: str) -> str:
         """Return what to draw for a character; itself when it is a letter that cannot be drawn."""
@@ -268,7 +268,7 @@ def _load_font(workspace: Workspace, path: str | None) -> ImageFont.FreeTypeFont
 
 def _without_marks(character: str) -> str:
     parts = unicodedata.normalize("NFKD", character)
-    return "".join(part for part in parts if not unicodedata.combining(part))
+    return "".join(character_part for character_part in parts if not unicodedata.combining(character_part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ class _Block:
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Where a block must fit, and how large its text may be. All in pixels."""
+    """Room for a block, and limits of its text's size. All in pixels."""
 
     width: int
     height: int
@@ -373,11 +373,11 @@ def _break(font: ImageFont.FreeTypeFont, word: str, width: float) -> Iterator[st
     """Yield a word in pieces that fit, a character at least in each."""
     widths = {character: font.getlength(character) for character in dict.fromkeys(word)}
     start, used = 0, 0.0
-    for place, character in enumerate(word):
+    for index, character in enumerate(word):
         used += widths[character]
-        if used > width and place > start:
-            yield word[start:place]
-            start, used = place, widths[character]
+        if used > width and index > start:
+            yield word[start:index]
+            start, used = index, widths[character]
     yield word[start:]
 
 
@@ -435,8 +435,8 @@ class _Card:
             return title, _Block((), MIN_TEXT)
         smallest = self._part(0.03, MIN_TEXT)
         largest = max(smallest, min(self._part(0.065), round(title.size * 0.6)))
-        left = room - title.height - self._part(0.045)
-        return title, _fit(self.face, self.subtitle, _Box(width, left, largest, smallest))
+        remaining_height = room - title.height - self._part(0.045)
+        return title, _fit(self.face, self.subtitle, _Box(width, remaining_height, largest, smallest))
 
     def _footer(self, draw: ImageDraw.ImageDraw, margin: int) -> int:
         """Draw the footer; return where the room above it ends."""

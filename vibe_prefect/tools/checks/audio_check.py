@@ -22,7 +22,7 @@ MAX_WAV = 1_000_000_000
 """The largest WAV file whose level is measured, in bytes."""
 
 SILENCE = -120.0
-"""The lowest level that is told apart from silence, in dB below full scale."""
+"""Level in dB below full scale that stands for silence and anything softer."""
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[int, Field(ge=1)]
@@ -38,7 +38,7 @@ class AudioReport(Report):
     """Such as `WAV` or `MP3`."""
 
     seconds: float
-    """How long it is, to the millisecond."""
+    """Duration in seconds, to the millisecond."""
 
     sample_rate: int
     """Samples a second."""
@@ -49,7 +49,7 @@ class AudioReport(Report):
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What a file's headers say."""
+    """Facts in a file's headers."""
 
     format: str
     seconds: float
@@ -103,7 +103,7 @@ def check_audio(  # noqa: PLR0913 - the tool's inputs
         *([] if min_peak is None else [_peak_check(source, heard, min_peak)]),
     ]
     report = AudioReport(
-        passed=all(one["passed"] for one in checks),
+        passed=all(outcome["passed"] for outcome in checks),
         checks=checks,
         path=path,
         format=heard.format,
@@ -136,22 +136,22 @@ def _tagged(source: Path) -> _Heard | str:
     import mutagen
 
     try:
-        found = cast("Any", mutagen).File(source)
+        tagged = cast("Any", mutagen).File(source)
     except (mutagen.MutagenError, ValueError, ArithmeticError, LookupError) as error:
         return str(error) or type(error).__name__
-    if found is None or found.info is None:
+    if tagged is None or tagged.info is None:
         return "its format is not known"
-    length, rate = float(getattr(found.info, "length", 0.0)), int(getattr(found.info, "sample_rate", 0) or 48_000)
-    name = type(found).__name__.upper().removeprefix("OGG")
-    return _Heard(name.removesuffix("E"), round(length, 3), rate, int(getattr(found.info, "channels", 1)))
+    length, rate = float(getattr(tagged.info, "length", 0.0)), int(getattr(tagged.info, "sample_rate", 0) or 48_000)
+    name = type(tagged).__name__.upper().removeprefix("OGG")
+    return _Heard(name.removesuffix("E"), round(length, 3), rate, int(getattr(tagged.info, "channels", 1)))
 
 
-def _exactly(name: str, found: int, expected: int) -> Check:
-    return check(name, found == expected, f"{found}, {expected} expected")
+def _exactly(name: str, value: int, expected: int) -> Check:
+    return check(name, value == expected, f"{value}, {expected} expected")
 
 
-def _one_of(name: str, found: str, allowed: list[str]) -> Check:
-    return check(name, found in [one.upper() for one in allowed], f"{found}, {' or '.join(allowed)} expected")
+def _one_of(name: str, value: str, allowed: list[str]) -> Check:
+    return check(name, value in [entry.upper() for entry in allowed], f"{value}, {' or '.join(allowed)} expected")
 
 
 def _peak_check(source: Path, heard: _Heard, least: float) -> Check:

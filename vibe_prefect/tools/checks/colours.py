@@ -32,7 +32,9 @@ def contrast(one: RGB, other: RGB) -> float:
 def _linear(colour: RGB) -> tuple[float, float, float]:
     """Undo sRGB's gamma, IEC 61966-2-1."""
     parts = (value / 255 for value in colour)
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in parts
+    )
     return red, green, blue
 
 
@@ -49,9 +51,9 @@ def _lab(colour: RGB) -> tuple[float, float, float]:
         0.2126729 * red + 0.7151522 * green + 0.0721750 * blue,
         0.0193339 * red + 0.1191920 * green + 0.9503041 * blue,
     )
-    x, y, z = (_bent(part / white) for part, white in zip(xyz, _WHITE, strict=True))
+    x, y, z = (_bent(component / white) for component, white in zip(xyz, _WHITE, strict=True))
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def _bent(part: float) -> float:
-    return part ** (1 / 3) if part > (6 / 29) ** 3 else part / (3 * (6 / 29) ** 2) + 4 / 29
+def _bent(ratio: float) -> float:
+    return ratio ** (1 / 3) if ratio > (6 / 29) ** 3 else ratio / (3 * (6 / 29) ** 2) + 4 / 29

@@ -26,10 +26,10 @@ else:
     _MISSING = "pip install 'vibe-prefect[images]'"
 
 DOMINANT = 16
-"""How many colours an image is reduced to."""
+"""Number of colours that an image is reduced to."""
 
 SAMPLE = 256
-"""The longer side, in pixels, to which an image is reduced to look at its colours."""
+"""The longer side, in pixels, of the reduced image whose colours are counted."""
 
 MIN_SHARE = 0.0005
 """The smallest part of an image that makes a colour count: the accent of a title card has a thousandth."""
@@ -109,24 +109,24 @@ def check_image(  # noqa: PLR0913 - the tool's inputs
     """
     if _MISSING is not None:
         raise ToolInputError(f"check_image needs Pillow, which is not installed: {_MISSING}")
-    wanted, allowed = _parsed("colours", colours), _parsed("palette", palette)
+    named_colours, allowed = _parsed("colours", colours), _parsed("palette", palette)
     source = workspace_of(context, "check_image").made(path)
-    seen = _look(source)
-    if isinstance(seen, str):
-        failed = [check("readable", False, f"{path!r} is not an image that can be read: {seen}")]
+    image = _look(source)
+    if isinstance(image, str):
+        failed = [check("readable", False, f"{path!r} is not an image that can be read: {image}")]
         return verdict(Report(passed=False, checks=failed), failed)
     checks = [
-        *bounds("width", seen.width, "pixels", min_width, max_width),
-        *bounds("height", seen.height, "pixels", min_height, max_height),
+        *bounds("width", image.width, "pixels", min_width, max_width),
+        *bounds("height", image.height, "pixels", min_height, max_height),
         *bounds("bytes", source.stat().st_size, "bytes", None, max_bytes),
-        *_shape(seen, aspect),
-        *_member("formats", seen.format, formats),
-        *_member("modes", seen.mode, modes),
-        *_near("colours", wanted, seen, tolerance),
-        *_within(allowed, seen, tolerance, palette_share),
-        *_contrast(seen, min_contrast),
+        *_shape(image, aspect),
+        *_member("formats", image.format, formats),
+        *_member("modes", image.mode, modes),
+        *_near("colours", named_colours, image, tolerance),
+        *_within(allowed, image, tolerance, palette_share),
+        *_contrast(image, min_contrast),
         *(
-            [check("not_blank", seen.spread > FLAT, f"its values differ by {seen.spread:.1f} of 255")]
+            [check("not_blank", image.spread > FLAT, f"its values differ by {image.spread:.1f} of 255")]
             if not_blank
             else []
         ),
@@ -134,14 +134,14 @@ def check_image(  # noqa: PLR0913 - the tool's inputs
     if not checks:
         raise ToolInputError("check_image: there is nothing to check; give at least one input besides path")
     report = ImageReport(
-        passed=all(one["passed"] for one in checks),
+        passed=all(outcome["passed"] for outcome in checks),
         checks=checks,
         path=path,
-        width=seen.width,
-        height=seen.height,
-        format=seen.format,
-        mode=seen.mode,
-        colours=[hexadecimal(colour) for colour in seen.dominant],
+        width=image.width,
+        height=image.height,
+        format=image.format,
+        mode=image.mode,
+        colours=[hexadecimal(colour) for colour in image.dominant],
     )
     return verdict(report, checks)
 
@@ -151,7 +151,7 @@ check_image.spec.examples.append({"path": "card.png", "min_width": 1200, "aspect
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What there is to see in an image."""
+    """Size, format and colours of an image."""
 
     width: int
     height: int
@@ -165,12 +165,12 @@ def _parsed(name: str, colours: list[str] | None) -> list[RGB]:
     return [_colour(f"{name}[{index}]", colour) for index, colour in enumerate(colours or ())]
 
 
-def _colour(place: str, value: str) -> RGB:
+def _colour(field: str, value: str) -> RGB:
     try:
         red, green, blue = ImageColor.getrgb(value)[:3]
     except ValueError:
         raise ToolInputError(
-            f"check_image: {place} {value!r} is not a colour; write it as '#102a43' or as a CSS name such as 'navy'"
+            f"check_image: {field} {value!r} is not a colour; write it as '#102a43' or as a CSS name such as 'navy'"
         ) from None
     return red, green, blue
 
@@ -201,41 +201,41 @@ def _dominant(image: Image.Image) -> dict[RGB, float]:
     return {colour: share for colour, share in shares.items() if share >= MIN_SHARE}
 
 
-def _shape(seen: _Seen, aspect: str | None) -> Iterator[Check]:
+def _shape(image: _Seen, aspect: str | None) -> Iterator[Check]:
     if aspect is not None:
         width, height = map(int, aspect.split(":"))
-        off = abs(seen.width / seen.height / (width / height) - 1)
-        yield check("aspect", off <= 0.01, f"{seen.width} x {seen.height} pixels, {aspect} expected")
+        off = abs(image.width / image.height / (width / height) - 1)
+        yield check("aspect", off <= 0.01, f"{image.width} x {image.height} pixels, {aspect} expected")
 
 
-def _member(name: str, found: str, allowed: list[str] | None) -> Iterator[Check]:
+def _member(name: str, value: str, allowed: list[str] | None) -> Iterator[Check]:
     if allowed is not None:
-        fits = found.upper() in [one.upper() for one in allowed]
-        yield check(name, fits, f"{found}, {' or '.join(allowed)} expected")
+        fits = value.upper() in [entry.upper() for entry in allowed]
+        yield check(name, fits, f"{value}, {' or '.join(allowed)} expected")
 
 
-def _near(name: str, wanted: list[RGB], seen: _Seen, tolerance: float) -> Iterator[Check]:
-    for colour in wanted:
-        nearest = min(seen.dominant, key=lambda one: difference(one, colour))
+def _near(name: str, colours: list[RGB], image: _Seen, tolerance: float) -> Iterator[Check]:
+    for colour in colours:
+        nearest = min(image.dominant, key=lambda dominant: difference(dominant, colour))
         off = difference(nearest, colour)
         detail = f"{hexadecimal(colour)}: the nearest is {hexadecimal(nearest)}, {off:.0f} off, at most {tolerance:g}"
         yield check(name, off <= tolerance, detail)
 
 
-def _within(allowed: list[RGB], seen: _Seen, tolerance: float, least: float) -> Iterator[Check]:
+def _within(allowed: list[RGB], image: _Seen, tolerance: float, least: float) -> Iterator[Check]:
     if not allowed:
         return
-    far = {
+    distant = {
         colour: share
-        for colour, share in seen.dominant.items()
-        if min(difference(colour, one) for one in allowed) > tolerance
+        for colour, share in image.dominant.items()
+        if min(difference(colour, palette_colour) for palette_colour in allowed) > tolerance
     }
-    share = 1 - sum(far.values()) / sum(seen.dominant.values())
-    others = f"; not {', '.join(map(hexadecimal, far))}" if far else ""
-    yield check("palette", share >= least, f"{share:.0%} is near the palette, at least {least:.0%} expected{others}")
+    share = 1 - sum(distant.values()) / sum(image.dominant.values())
+    note = f"; not {', '.join(map(hexadecimal, distant))}" if distant else ""
+    yield check("palette", share >= least, f"{share:.0%} is near the palette, at least {least:.0%} expected{note}")
 
 
-def _contrast(seen: _Seen, least: float | None) -> Iterator[Check]:
+def _contrast(image: _Seen, least: float | None) -> Iterator[Check]:
     if least is not None:
-        found = max(contrast(one, other) for one in seen.dominant for other in seen.dominant)
-        yield check("min_contrast", found >= least, f"contrast {found:.1f}, at least {least:g} expected")
+        greatest = max(contrast(light, dark) for light in image.dominant for dark in image.dominant)
+        yield check("min_contrast", greatest >= least, f"contrast {greatest:.1f}, at least {least:g} expected")

@@ -48,15 +48,15 @@ def check_json(
         ToolInputError: The schema is not one, or checking by it is too much work.
     """
     checks: list[Check] = []
-    found = data
+    value = data
     if isinstance(data, str):
-        found, made = _read(data)
-        checks.append(made)
-    if schema is not None and all(one["passed"] for one in checks):
-        checks += _schema_checks(found, schema)
+        value, reading = _read(data)
+        checks.append(reading)
+    if schema is not None and all(outcome["passed"] for outcome in checks):
+        checks += _schema_checks(value, schema)
     if not checks:
         raise ToolInputError("check_json: there is nothing to check: data are data already; give a schema")
-    report = JsonReport(passed=all(one["passed"] for one in checks), checks=checks, data=found)
+    report = JsonReport(passed=all(outcome["passed"] for outcome in checks), checks=checks, data=value)
     return verdict(report, checks)
 
 
@@ -76,7 +76,7 @@ def _read(text: str) -> tuple[Any, Check]:
 
 def _schema_checks(data: Any, schema: dict[str, Any]) -> list[Check]:
     try:
-        failed = [check("schema", False, str(found)) for found in mismatches(schema, data)]
+        failed = [check("schema", False, str(misfit)) for misfit in mismatches(schema, data)]
     except SchemaError as error:
         raise ToolInputError(f"check_json: {error}") from error
     return failed or [check("schema", True, "the data fit")]

@@ -32,7 +32,7 @@ READ_SECONDS = 10
 """Computing time that reading one document may take, in seconds."""
 
 AT_ONCE = 8
-"""How many addresses are asked for at the same time."""
+"""Addresses that are requested at the same time."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _MAIL = re.compile(r"mailto:[^@\s,?]+@[^@\s,?]+\.[^@\s,?]+(\?.*)?", re.IGNORECASE)
@@ -104,7 +104,7 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
             checks.append(
                 check("min_links", len(links) >= min_links, f"{len(links)} links, at least {min_links} expected")
             )
-        passed = all(one["passed"] for one in checks)
+        passed = all(outcome["passed"] for outcome in checks)
         return verdict(LinksReport(passed=passed, checks=checks, links=[link.target for link in links]), checks)
 
     check_links.spec.examples.append({"path": "posts/blog.md"})
@@ -154,8 +154,8 @@ class _Checker:
     def check(self, link: Link) -> Check:
         """Check what can be checked without a network."""
         problem = self._problem(link.target)
-        place = f" (line {link.line})" if link.line else ""
-        return check("link", problem is None, f"{shorten(link.target, 100)}{place} {problem or 'is well formed'}")
+        position = f" (line {link.line})" if link.line else ""
+        return check("link", problem is None, f"{shorten(link.target, 100)}{position} {problem or 'is well formed'}")
 
     def _problem(self, target: str) -> str | None:
         scheme = _SCHEME.match(target)
@@ -213,7 +213,7 @@ async def _asked(links: list[Link], config: FetchConfig) -> list[Check]:
     """Ask for web addresses; the checks are in the links' order."""
     from vibe_prefect.tools.fetch.http import probe
 
-    found: dict[str, Check] = {}
+    checks: dict[str, Check] = {}
     slots = anyio.Semaphore(AT_ONCE)
 
     async def ask(target: str) -> None:
@@ -221,11 +221,11 @@ async def _asked(links: list[Link], config: FetchConfig) -> list[Check]:
             try:
                 end = await probe(target, config)
             except ToolError as error:
-                found[target] = check("network", False, str(error))
+                checks[target] = check("network", False, str(error))
             else:
-                found[target] = check("network", True, f"{shorten(end, 100)} answers")
+                checks[target] = check("network", True, f"{shorten(end, 100)} answers")
 
     async with anyio.create_task_group() as group:
         for link in links:
             group.start_soon(ask, link.target)
-    return [found[link.target] for link in links]
+    return [checks[link.target] for link in links]

@@ -25,7 +25,7 @@ class Link:
     """A link as it is written."""
 
     target: str
-    """Where it leads."""
+    """Target of the link."""
 
     line: int | None
     """The line that it stands in, or that its paragraph begins in; from 1."""
@@ -36,20 +36,20 @@ class Link:
 
 @dataclass(slots=True)
 class Page:
-    """What a document has to do with links."""
+    """Links and anchors of a document."""
 
     links: list[Link] = field(default_factory=list[Link])
     """Its links, in order."""
 
     anchors: set[str] = field(default_factory=set[str])
-    """What a `#...` can lead to."""
+    """Possible targets of a `#...`."""
 
     def unique(self) -> list[Link]:
         """Return each target once, where it stands first."""
-        first: dict[str, Link] = {}
+        by_target: dict[str, Link] = {}
         for link in self.links:
-            first.setdefault(link.target, link)
-        return list(first.values())
+            by_target.setdefault(link.target, link)
+        return list(by_target.values())
 
 
 def read_page(text: str, html: bool) -> dict[str, Any]:
@@ -80,17 +80,17 @@ def _read_markdown(text: str, page: Page) -> None:
 
     reader = MarkdownIt("commonmark").enable("table")
     reader.validateLink = _accept  # its own check would make plain text of a `javascript:` link
-    seen: dict[str, int] = {}
+    slug_counts: dict[str, int] = {}
     tokens = reader.parse(text)
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         line = token.map[0] if token.map else 0
         if token.type == "html_block":
             _read_html(token.content, page, line)
         elif token.type == "heading_open":
-            page.anchors.add(_slug(_plain(tokens[place + 1].children or ()), seen))
+            page.anchors.add(_slug(_plain(tokens[index + 1].children or ()), slug_counts))
         elif token.type == "inline":
-            for part in token.children or ():
-                _read_inline(part, page, line)
+            for child in token.children or ():
+                _read_inline(child, page, line)
 
 
 def _accept(url: str) -> bool:  # noqa: ARG001 - its name is the library's
@@ -109,45 +109,45 @@ def _plain(tokens: Sequence[Token]) -> str:
     return "".join(token.content for token in tokens if token.type in ("text", "code_inline"))
 
 
-def _slug(heading: str, seen: dict[str, int]) -> str:
+def _slug(heading: str, slug_counts: dict[str, int]) -> str:
     """Return a heading's anchor as GitHub and most others make it; the second of a name has `-1` behind it."""
     slug = _NOT_IN_SLUGS.sub("", heading.strip().lower()).replace(" ", "-")
-    count = seen.get(slug, 0)
-    seen[slug] = count + 1
+    count = slug_counts.get(slug, 0)
+    slug_counts[slug] = count + 1
     return f"{slug}-{count}" if count else slug
 
 
 def _read_html(text: str, page: Page, line: int) -> None:
     """Note the links and anchors of tags."""
-    for tag, given, place in _tags(text):
-        page.anchors.update(filter(None, (given.get("id"), given.get("name") if tag == "a" else None)))
+    for tag, attributes, tag_line in _tags(text):
+        page.anchors.update(filter(None, (attributes.get("id"), attributes.get("name") if tag == "a" else None)))
         name = _LINKING.get(tag)
-        if name is not None and name in given:
-            page.links.append(Link(given[name].strip(), line + place))
+        if name is not None and name in attributes:
+            page.links.append(Link(attributes[name].strip(), line + tag_line))
 
 
 def _tags(text: str) -> Iterator[tuple[str, dict[str, str], int]]:
     """Yield the start tags of HTML: name, attributes and line.
 
-    One pass: what is not closed goes on to the end, as in browsers. Python's own reader begins again after each `<`
+    One pass: what is not closed reaches to the end, as in browsers. Python's own reader begins again after each `<`
     that is not closed, which takes the square of the text's length.
     """
-    place = counted = 0
+    position = counted = 0
     line = 1
-    while (start := text.find("<", place)) >= 0:
+    while (start := text.find("<", position)) >= 0:
         name = _TAG_NAME.match(text, start + 1)
         if name is None:
-            place = _after_markup(text, start)
+            position = _after_markup(text, start)
             continue
-        given, place = _attributes(text, name.end())
-        if place >= len(text):
+        attributes, position = _attributes(text, name.end())
+        if position >= len(text):
             return
         line, counted = line + text.count("\n", counted, start), start
         tag = name[0].lower()
-        yield tag, given, line
+        yield tag, attributes, line
         if tag in ("script", "style"):  # what is in them is not markup
-            end = re.compile(f"</{tag}", re.IGNORECASE).search(text, place)
-            place = end.start() if end else len(text)
+            end = re.compile(f"</{tag}", re.IGNORECASE).search(text, position)
+            position = end.start() if end else len(text)
 
 
 def _after_markup(text: str, start: int) -> int:
@@ -159,13 +159,13 @@ def _after_markup(text: str, start: int) -> int:
     return len(text) if end < 0 else end + len(closing)
 
 
-def _attributes(text: str, place: int) -> tuple[dict[str, str], int]:
+def _attributes(text: str, position: int) -> tuple[dict[str, str], int]:
     """Return a tag's attributes, and where its `>` is; the text's end where it has none."""
-    given: dict[str, str] = {}
+    attributes: dict[str, str] = {}
     while True:
-        found = _ATTRIBUTE.match(text, place)
-        assert found is not None  # it matches nothing at all, too
-        place = found.end()
-        if found["name"] is None:
-            return given, place
-        given[found["name"].lower()] = unescape(found["double"] or found["single"] or found["bare"] or "")
+        match = _ATTRIBUTE.match(text, position)
+        assert match is not None  # it matches nothing at all, too
+        position = match.end()
+        if match["name"] is None:
+            return attributes, position
+        attributes[match["name"].lower()] = unescape(match["double"] or match["single"] or match["bare"] or "")

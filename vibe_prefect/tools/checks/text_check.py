@@ -25,10 +25,10 @@ MAX_RULES = 200
 """The longest list of words or patterns."""
 
 PATTERN_SECONDS = 2.0
-"""How long one pattern may search, in seconds."""
+"""Time limit in seconds for the search of one pattern."""
 
 SEARCH_SECONDS = 20.0
-"""How long all words and patterns of one call may search, in seconds."""
+"""Time limit in seconds for the searches of all words and patterns of one call."""
 
 _engine = cast("Any", regex)
 
@@ -58,10 +58,10 @@ class TextReport(TypedDict):
     """The checks, in the order of the inputs."""
 
     words: int
-    """How many words the text has."""
+    """Number of words."""
 
     chars: int
-    """How many characters (Unicode code points) it has."""
+    """Number of characters (Unicode code points)."""
 
     reading_ease: float | None
     """Flesch reading ease, to one decimal; `None` for a text without words."""
@@ -115,7 +115,7 @@ def check_text(  # noqa: PLR0913 - the tool's inputs
     for English; see `reading_ease`.
 
     Patterns have the syntax of the `regex` package, which takes what `re` takes. A pattern stops
-    after `PATTERN_SECONDS`, all of them after `SEARCH_SECONDS`, and other nodes go on meanwhile.
+    after `PATTERN_SECONDS`, all of them after `SEARCH_SECONDS`, and other nodes run meanwhile.
     Not protected: the time that compiling a pattern takes, which its length of at most 1,000
     characters bounds.
 
@@ -159,7 +159,7 @@ def reading_ease(text: str) -> float | None:
     words = _WORD.findall(text)
     if not words:
         return None
-    sentences = sum(1 for part in _SENTENCE_END.split(text) if _WORD.search(part))
+    sentences = sum(1 for sentence in _SENTENCE_END.split(text) if _WORD.search(sentence))
     syllables = sum(map(_syllables, words))
     return 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(words)
 
@@ -179,21 +179,21 @@ class _Limits:
         least, most = number(self.least), number(self.most)
         return f"min_{self.name} ({least}) is more than max_{self.name} ({most})"
 
-    def checks(self, found: float | None) -> Iterator[Check]:
-        shown = "no words to rate" if found is None else self.figure.format(number(found))
+    def checks(self, value: float | None) -> Iterator[Check]:
+        figure_text = "no words to rate" if value is None else self.figure.format(number(value))
         if self.least is not None:
-            enough = found is not None and found >= self.least
+            enough = value is not None and value >= self.least
             expected = f"at least {number(self.least)} expected"
-            yield check(f"min_{self.name}", enough, f"{shown}, {expected}")
+            yield check(f"min_{self.name}", enough, f"{figure_text}, {expected}")
         if self.most is not None:
-            within = found is not None and found <= self.most
+            within = value is not None and value <= self.most
             expected = f"at most {number(self.most)} expected"
-            yield check(f"max_{self.name}", within, f"{shown}, {expected}")
+            yield check(f"max_{self.name}", within, f"{figure_text}, {expected}")
 
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What must and must not occur."""
+    """Words and patterns that must or must not occur."""
 
     required: tuple[str, ...]
     forbidden: tuple[str, ...]
@@ -213,14 +213,14 @@ class _Rules:
         for word in self.required:
             yield _must(shorten(word), "required", _find(self._word(word), text, word, until))
         for word in self.forbidden:
-            found = _find(self._word(word), text, word, until)
-            yield _must_not(shorten(word), "forbidden", found, text)
+            match = _find(self._word(word), text, word, until)
+            yield _must_not(shorten(word), "forbidden", match, text)
         for pattern in self.patterns:
-            found = _find(_pattern(pattern), text, pattern, until)
-            yield _must(shorten(pattern), "patterns", found)
+            match = _find(_pattern(pattern), text, pattern, until)
+            yield _must(shorten(pattern), "patterns", match)
         for pattern in self.forbidden_patterns:
-            found = _find(_pattern(pattern), text, pattern, until)
-            yield _must_not(shorten(pattern), "forbidden_patterns", found, text)
+            match = _find(_pattern(pattern), text, pattern, until)
+            yield _must_not(shorten(pattern), "forbidden_patterns", match, text)
 
     def _word(self, phrase: str) -> Any:
         words = r"\s+".join(map(re.escape, _composed(phrase).split()))
@@ -233,8 +233,8 @@ def _refuse_nonsense(limits: tuple[_Limits, ...], rules: _Rules) -> None:
     problems += rules.problems()
     if problems:
         raise ToolInputError(f"check_text: {'; '.join(problems)}")
-    asked = [limit.least is not None or limit.most is not None for limit in limits]
-    if not any((*asked, rules.required, rules.forbidden, rules.patterns, rules.forbidden_patterns)):
+    has_bound = [limit.least is not None or limit.most is not None for limit in limits]
+    if not any((*has_bound, rules.required, rules.forbidden, rules.patterns, rules.forbidden_patterns)):
         raise ToolInputError(
             "check_text: there is nothing to check; give at least one of min_chars, max_chars, "
             "min_words, max_words, required, forbidden, patterns, forbidden_patterns, "
@@ -248,10 +248,10 @@ def _report(text: str, limits: tuple[_Limits, ...], rules: _Rules) -> ToolResult
     rounded = None if ease is None else round(ease, 1)
     figures = (len(text), sum(1 for _ in _WORD.finditer(composed)), rounded)
     measured = zip(limits, figures, strict=True)
-    checks = [one for limit, figure in measured for one in limit.checks(figure)]
+    checks = [outcome for limit, figure in measured for outcome in limit.checks(figure)]
     checks += rules.checks(composed)
     report = TextReport(
-        passed=all(one["passed"] for one in checks),
+        passed=all(outcome["passed"] for outcome in checks),
         checks=checks,
         words=figures[1],
         chars=figures[0],
@@ -261,15 +261,15 @@ def _report(text: str, limits: tuple[_Limits, ...], rules: _Rules) -> ToolResult
     return verdict(report, checks)
 
 
-def _must(what: str, name: str, found: Any) -> Check:
-    return check(name, found is not None, f"{what} {'occurs' if found else 'does not occur'}")
+def _must(label: str, name: str, match: Any) -> Check:
+    return check(name, match is not None, f"{label} {'occurs' if match else 'does not occur'}")
 
 
-def _must_not(what: str, name: str, found: Any, text: str) -> Check:
-    if found is None:
-        return check(name, True, f"{what} does not occur")
-    hit = "" if what == shorten(found.group()) else f" ({shorten(found.group())})"
-    return check(name, False, f"{what}{hit} at {_place(text, found.start())}")
+def _must_not(label: str, name: str, match: Any, text: str) -> Check:
+    if match is None:
+        return check(name, True, f"{label} does not occur")
+    hit = "" if label == shorten(match.group()) else f" ({shorten(match.group())})"
+    return check(name, False, f"{label}{hit} at {_place(text, match.start())}")
 
 
 def _place(text: str, offset: int) -> str:
@@ -281,24 +281,24 @@ def _pattern(pattern: str) -> Any:
     return _engine.compile(_composed(pattern), _engine.MULTILINE)
 
 
-def _pattern_problem(place: str, pattern: str) -> Iterator[str]:
+def _pattern_problem(field: str, pattern: str) -> Iterator[str]:
     try:
         _pattern(pattern)
     except RecursionError:
-        yield f"{place}: {shorten(pattern)} is nested too deeply"
+        yield f"{field}: {shorten(pattern)} is nested too deeply"
     except (_engine.error, OverflowError, ValueError) as error:
-        yield f"{place}: {shorten(pattern)} is not a regular expression: {error}"
+        yield f"{field}: {shorten(pattern)} is not a regular expression: {error}"
 
 
 def _find(compiled: Any, text: str, source: str, until: float) -> Any:
-    left = until - monotonic()
-    if left <= 0:
+    remaining_seconds = until - monotonic()
+    if remaining_seconds <= 0:
         raise _too_long()
     # This engine rather than `re`, which could not be stopped and would stop all other nodes too.
     try:
-        return compiled.search(text, timeout=min(PATTERN_SECONDS, left), concurrent=True)
+        return compiled.search(text, timeout=min(PATTERN_SECONDS, remaining_seconds), concurrent=True)
     except TimeoutError as error:
-        if left < PATTERN_SECONDS:
+        if remaining_seconds < PATTERN_SECONDS:
             raise _too_long() from error
         raise ToolInputError(
             f"check_text: {shorten(source)} searched for more than {PATTERN_SECONDS:g} s; "

@@ -1,4 +1,4 @@
-"""What the checking tools share: single checks, and the verdict over all of them.
+"""Shared parts of the checking tools: single checks, and the verdict over all of them.
 
 A check that fails makes the tool report failure with every problem, so a validate node is a gate. The verdict's
 metadata hold `quality`, the part of the checks that passed, and `evidence`, a line for each check.
@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from vibe_prefect.tools.base import ToolResult
 
 MAX_SHOWN = 10
-"""How many failed checks the error names; the report has them all."""
+"""Failed checks that the error names; the report has them all."""
 
 
 class Check(TypedDict):
@@ -27,7 +27,7 @@ class Check(TypedDict):
     """Whether it passed."""
 
     detail: str
-    """What was found, what was expected, and where."""
+    """Description of what was found, what was expected, and where."""
 
 
 class Report(TypedDict):
@@ -47,19 +47,21 @@ def check(name: str, passed: bool, detail: str) -> Check:
 
 def bounds(name: str, found: float, unit: str, least: float | None, most: float | None) -> list[Check]:
     """Check a figure against the least and the most that it may be; no check for a bound that is `None`."""
-    shown = f"{number(found)} {unit}".rstrip()
-    made: list[Check] = []
+    figure = f"{number(found)} {unit}".rstrip()
+    checks: list[Check] = []
     if least is not None:
-        made.append(check(f"min_{name}", found >= least, f"{shown}, at least {number(least)} expected"))
+        checks.append(check(f"min_{name}", found >= least, f"{figure}, at least {number(least)} expected"))
     if most is not None:
-        made.append(check(f"max_{name}", found <= most, f"{shown}, at most {number(most)} expected"))
-    return made
+        checks.append(check(f"max_{name}", found <= most, f"{figure}, at most {number(most)} expected"))
+    return checks
 
 
 def verdict(report: Mapping[str, Any], checks: Sequence[Check]) -> ToolResult:
     """Return a report as a tool's result: failed, with all problems in the error, when a check did not pass."""
-    passed = [one["passed"] for one in checks]
-    evidence = [f"{'passed' if one['passed'] else 'failed'}: {one['name']}: {one['detail']}" for one in checks]
+    passed = [outcome["passed"] for outcome in checks]
+    evidence = [
+        f"{'passed' if outcome['passed'] else 'failed'}: {outcome['name']}: {outcome['detail']}" for outcome in checks
+    ]
     metadata = {"quality": round(sum(passed) / max(1, len(passed)), 3), "evidence": evidence}
     return ToolResult(all(passed), dict(report), metadata, None if all(passed) else _failure(checks))
 
@@ -70,7 +72,7 @@ def number(value: float) -> str:
 
 
 def _failure(checks: Sequence[Check]) -> str:
-    failed = [f"{one['name']}: {one['detail']}" for one in checks if not one["passed"]]
+    failed = [f"{outcome['name']}: {outcome['detail']}" for outcome in checks if not outcome["passed"]]
     plural = "s" if len(checks) > 1 else ""
-    more = f"; and {len(failed) - MAX_SHOWN} more" if len(failed) > MAX_SHOWN else ""
-    return f"{len(failed)} of {len(checks)} check{plural} failed: {'; '.join(failed[:MAX_SHOWN])}{more}"
+    unlisted = f"; and {len(failed) - MAX_SHOWN} more" if len(failed) > MAX_SHOWN else ""
+    return f"{len(failed)} of {len(checks)} check{plural} failed: {'; '.join(failed[:MAX_SHOWN])}{unlisted}"

@@ -1,4 +1,4 @@
-"""What speaks to a ComfyUI server: HTTP to submit and fetch, a websocket to follow.
+"""Client of a ComfyUI server: HTTP to submit and fetch, a websocket to follow.
 
 The server's routes and messages are those of its documentation: https://docs.comfy.org/development/comfyui-server.
 """
@@ -33,19 +33,19 @@ MAX_MESSAGE = 64_000_000
 """The largest message of the websocket, in bytes: previews come that way."""
 
 FIRST_PAUSE = 0.05
-"""Seconds after the first look at a server; the time doubles from look to look."""
+"""Seconds after the first request for a workflow's state; the time doubles from request to request."""
 
 PAUSE = 0.5
-"""Seconds between two looks at most."""
+"""Seconds between two such requests at most."""
 
 GRACE = 10.0
-"""How long a workflow that succeeded may be in neither queue nor history, in seconds."""
+"""Seconds for which a workflow that succeeded may be in neither queue nor history."""
 
 PATIENCE = 60
-"""How many looks in a row may fail before the server counts as lost."""
+"""Requests in a row that may fail before the server counts as lost."""
 
 WITHDRAWAL = 5.0
-"""How long a cancelled run may take to withdraw its workflow, in seconds."""
+"""Seconds that a cancelled run may take to withdraw its workflow."""
 
 BAD_REQUEST = 400
 
@@ -55,15 +55,15 @@ SENDS_IMAGES = "SaveImageWebsocket"
 logger = logging.getLogger(__name__)
 
 _PNG_MESSAGE = struct.pack(">II", 1, 2)
-"""How a message with an image in PNG begins: event 1, format 2."""
+"""Beginning of a message with an image in PNG: event 1, format 2."""
 
 _BLOCKED = "ExecutionBlocked"
-"""The exception of a node that a node before it blocks, while the others go on."""
+"""Exception of a node that is blocked by a node before it, while the others run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What a workflow made."""
+    """Files and texts that a workflow made."""
 
     files: list[tuple[SavedFile, bytes]]
     """The files with their content, by node in the workflow's order."""
@@ -72,7 +72,7 @@ class Made:
     """The texts that its nodes show, by node."""
 
     facts: dict[str, Any]
-    """How the run went."""
+    """Facts about the run, for the result's metadata."""
 
 
 class _BusyError(ToolError):
@@ -115,7 +115,7 @@ async def execute(
 
 
 class _PatientClient(httpx.AsyncClient):
-    """A client that waits as it is asked to, request by request: a workflow under way goes on meanwhile."""
+    """Client that waits as it is asked to, request by request, while the workflow runs."""
 
     def __init__(self, context: ToolContext | None, **options: Any) -> None:
         self._context = context
@@ -263,11 +263,11 @@ class _Run:
 
     def _failure(self, kind: str, data: dict[str, Any]) -> ToolError:
         node = str(data.get("node_id"))
-        place = f"node {node!r} ({data.get('node_type') or self._class(node)})"
+        label = f"node {node!r} ({data.get('node_type') or self._class(node)})"
         if kind == "execution_interrupted":
-            return ToolError(f"{NAME}: the workflow was interrupted on the server, in {place}")
+            return ToolError(f"{NAME}: the workflow was interrupted on the server, in {label}")
         reason = f"{data.get('exception_type')}: {data.get('exception_message')}".strip()
-        return ToolError(f"{NAME}: {place} failed: {shorten(reason, 500)}")
+        return ToolError(f"{NAME}: {label} failed: {shorten(reason, 500)}")
 
     async def _settled(self) -> dict[str, Any]:
         """Return the history's entry once it is there: some time after the server tells of success.
@@ -339,12 +339,12 @@ class _Run:
     def _data(self, response: httpx.Response) -> dict[str, Any]:
         _check_status(response)
         try:
-            found = json.loads(scrubbed(response.text))
+            data = json.loads(scrubbed(response.text))
         except ValueError as error:
-            raise ToolError(f"{NAME}: {response.url.path} answered with what is no JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise ToolError(f"{NAME}: {response.url.path} answered with {shorten(found)}, expected an object")
-        return cast("dict[str, Any]", found)
+            raise ToolError(f"{NAME}: {response.url.path} answered with invalid JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise ToolError(f"{NAME}: {response.url.path} answered with {shorten(data)}, expected an object")
+        return cast("dict[str, Any]", data)
 
     async def _withdraw(self) -> None:
         """Take the workflow out of the queue; where it runs already, stop it, and nobody else's."""
@@ -362,33 +362,33 @@ class _Run:
         Raises:
             ToolError: A node that is wanted made nothing, nothing was made at all, or there are too many bytes.
         """
-        found = outputs.of(self.wanted)
-        sent = [one for one in self.received if self.wanted is None or one[0].node in self.wanted]
-        there = {*found.nodes, *(file.node for file, _ in sent)}
+        selected = outputs.of(self.wanted)
+        streamed = [entry for entry in self.received if self.wanted is None or entry[0].node in self.wanted]
+        producers = {*selected.nodes, *(file.node for file, _ in streamed)}
         for node in self.wanted or ():
-            if node not in there:
+            if node not in producers:
                 raise self._nothing(f"node {node!r} ({self._class(node)}), which outputs name, made nothing")
-        if not there:
+        if not producers:
             previews = ", ".join(dict.fromkeys(repr(file.node) for file in outputs.files))
             hint = f"; outputs may name nodes that made previews: {previews}" if previews else ""
             raise self._nothing(f"the workflow saved no file; it needs a node such as SaveImage{hint}")
-        order = {node: place for place, node in enumerate(self.workflow)}
-        files = [*sent, *await self._fetched(found.files)]
-        files.sort(key=lambda one: order.get(one[0].node, len(order)))
-        return Made(files, found.texts, self._facts())
+        order = {node: index for index, node in enumerate(self.workflow)}
+        files = [*streamed, *await self._fetched(selected.files)]
+        files.sort(key=lambda entry: order.get(entry[0].node, len(order)))
+        return Made(files, selected.texts, self._facts())
 
     def _nothing(self, reason: str) -> ToolError:
         left_out = "; ".join(self.left_out.values())
         return ToolError(f"{NAME}: {reason}{f'; left out: {left_out}' if left_out else ''}", retryable=False)
 
     async def _fetched(self, files: tuple[SavedFile, ...]) -> list[tuple[SavedFile, bytes]]:
-        left = self.server.max_bytes - sum(len(content) for _, content in self.received)
+        remaining_bytes = self.server.max_bytes - sum(len(content) for _, content in self.received)
         fetched: list[tuple[SavedFile, bytes]] = []
         for file in files:
-            content = await self._fetch(file, left)
+            content = await self._fetch(file, remaining_bytes)
             if not content:
                 raise ToolError(f"{NAME}: the file {file.name!r} of node {file.node!r} has no bytes on the server")
-            left -= len(content)
+            remaining_bytes -= len(content)
             fetched.append((file, content))
         return fetched
 
@@ -397,8 +397,8 @@ class _Run:
         content = bytearray()
         async with self.http.stream("GET", "/view", params=query) as response:
             _check_status(response)
-            async for part in response.aiter_bytes():
-                content += part
+            async for chunk in response.aiter_bytes():
+                content += chunk
                 if len(content) > limit:
                     raise self._too_large()
         return bytes(content)
@@ -420,10 +420,10 @@ class _Run:
 
 def _message(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        message = json.loads(text)
     except ValueError as error:
-        raise ToolError(f"{NAME}: the websocket sent what is no JSON: {shorten(text)}") from error
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+        raise ToolError(f"{NAME}: the websocket sent invalid JSON: {shorten(text)}") from error
+    return cast("dict[str, Any]", message) if isinstance(message, dict) else {}
 
 
 def _check_status(response: httpx.Response) -> None:
@@ -438,26 +438,26 @@ def _check_status(response: httpx.Response) -> None:
 def _refusal(text: str) -> str:
     """Return what the server finds wrong with a workflow: the whole, then node by node."""
     try:
-        found = cast("dict[str, Any]", json.loads(text))
-        parts = [reason for _, reason in _reasons(found.get("node_errors"))]
-        return "; ".join([str(found["error"]["message"]), *parts])[:2_000]
+        refusal = cast("dict[str, Any]", json.loads(text))
+        parts = [reason for _, reason in _reasons(refusal.get("node_errors"))]
+        return "; ".join([str(refusal["error"]["message"]), *parts])[:2_000]
     except (ValueError, AttributeError, LookupError, TypeError):  # not as documented: shown as it is
         return shorten(text, 500)
 
 
 def _dropped(errors: object) -> dict[str, str]:
     """Return the outputs that an accepted workflow is executed without, with the reasons."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for node, reason in _reasons(errors):
         stated = cast("dict[str, Any]", errors)[node].get("dependent_outputs") or [node]
         for output in map(str, cast("list[Any]", stated)):
-            found[output] = f"{found[output]}; {reason}" if output in found else reason
-    return found
+            reasons[output] = f"{reasons[output]}; {reason}" if output in reasons else reason
+    return reasons
 
 
 def _reasons(errors: object) -> Iterator[tuple[str, str]]:
     """Yield what the server finds wrong, by node: `{"12": {"class_type": ..., "errors": [{"message": ...}]}}`."""
-    for node, found in cast("dict[str, Any]", errors).items() if isinstance(errors, dict) else ():
-        for problem in cast("dict[str, Any]", found).get("errors", ()):
+    for node, report in cast("dict[str, Any]", errors).items() if isinstance(errors, dict) else ():
+        for problem in cast("dict[str, Any]", report).get("errors", ()):
             details = f"{problem.get('message')} ({problem.get('details')})"
-            yield str(node), f"node {str(node)!r} ({found.get('class_type')}): {details}"
+            yield str(node), f"node {str(node)!r} ({report.get('class_type')}): {details}"

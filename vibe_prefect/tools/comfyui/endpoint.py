@@ -29,10 +29,10 @@ class ComfyServer:
     """Place of the key, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 1_800.0
-    """How long one workflow may take, waiting in the server's queue included."""
+    """Time limit of one workflow in seconds, waiting in the server's queue included."""
 
     max_bytes: int = 500_000_000
-    """How many bytes its files may have, all together."""
+    """Bytes that its files may have, all together."""
 
     nodes: tuple[str, ...] | None = None
     """The node classes that workflows may use; `None` for all that the server has. Some of them read or write files,

@@ -1,4 +1,4 @@
-"""What a workflow has made, as ComfyUI's history tells it: files, and texts."""
+"""Files and texts that a workflow has made, from ComfyUI's history."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, cast
 from vibe_prefect.tools.comfyui.endpoint import Workflow
 
 TEXT = "text"
-"""Under which nodes put the texts that they show."""
+"""Key of the texts that a node shows."""
 
 ANIMATED = "animated"
-"""Under which a node that saves images only says whether they move."""
+"""Key under which a node that saves images only says whether they move."""
 
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _MODEL = re.compile(
@@ -43,7 +43,7 @@ class SavedFile:
 
     @property
     def suffix(self) -> str:
-        """The end of its name, as far as it is a plain one: nothing else of the name becomes part of a path."""
+        """Suffix of its name if it is a plain one, else `.bin`: nothing else of the name becomes part of a path."""
         dot, end = self.name.rpartition(".")[1:]
         suffix = f"{dot}{end}".lower()
         return suffix if _SUFFIX.fullmatch(suffix) else ".bin"
@@ -51,7 +51,7 @@ class SavedFile:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the nodes of a workflow have made, in the workflow's order."""
+    """Outputs of a workflow's nodes, in the workflow's order."""
 
     files: tuple[SavedFile, ...]
     """The files, each once for its node."""
@@ -89,8 +89,8 @@ def read_outputs(entry: Mapping[str, Any], workflow: Workflow) -> Outputs:
         owner = str(_mapping(meta.get(id)).get("display_node") or id)
         by_node.setdefault(owner if owner in workflow else id, []).append(_mapping(output))
     files = (file for node, outputs in by_node.items() for output in outputs for file in _files(node, output))
-    shown = {node: [text for output in outputs for text in _texts(output)] for node, outputs in by_node.items()}
-    return Outputs(tuple(dict.fromkeys(files)), {node: texts for node, texts in shown.items() if texts})
+    texts_by_node = {node: [text for output in outputs for text in _texts(output)] for node, outputs in by_node.items()}
+    return Outputs(tuple(dict.fromkeys(files)), {node: texts for node, texts in texts_by_node.items() if texts})
 
 
 def _mapping(value: object) -> dict[str, Any]:
@@ -112,9 +112,9 @@ def _files(node: str, output: Mapping[str, Any]) -> Iterator[SavedFile]:
         for entry in _entries(value):
             if isinstance(entry, dict):
                 yield from _stated_file(node, cast("dict[str, Any]", entry))
-            elif isinstance(entry, str) and name != TEXT and (found := _MODEL.fullmatch(entry)):
-                folder, _, file = found["path"].replace("\\", "/").rpartition("/")
-                yield SavedFile(node, file, folder, (found["kind"] or "output").lower())
+            elif isinstance(entry, str) and name != TEXT and (match := _MODEL.fullmatch(entry)):
+                folder, _, file = match["path"].replace("\\", "/").rpartition("/")
+                yield SavedFile(node, file, folder, (match["kind"] or "output").lower())
 
 
 def _stated_file(node: str, entry: Mapping[str, Any]) -> Iterator[SavedFile]:

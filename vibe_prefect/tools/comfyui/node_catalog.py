@@ -23,19 +23,19 @@ from vibe_prefect.tools.secrecy.key_sources import obtained
 from vibe_prefect.tools.secrecy.known import scrubbed_bytes
 
 SECONDS = 10.0
-"""How long the server may take to answer all of it, in seconds."""
+"""Seconds that the server may take for all its answers."""
 
 HINT_SECONDS = 5.0
-"""How long it may take to list all of its classes, for a hint, in seconds."""
+"""Seconds that it may take to list all of its classes, for a hint."""
 
 AT_ONCE = 8
-"""How many classes are asked for at the same time."""
+"""Classes that are requested at the same time."""
 
 MAX_BYTES = 64_000_000
 """The longest answer, in bytes; a server with many models lists each of them in several nodes."""
 
 MAX_NAMED = 5
-"""Choices that a message names where none is like the one that was found."""
+"""Choices that a message lists where none is similar to the plan's value."""
 
 NOT_FOUND = 404
 
@@ -49,7 +49,7 @@ _NUMBER = re.compile(r"\d+$")
 
 @dataclass(frozen=True, slots=True)
 class PlannedWorkflow:
-    """A workflow that a node of the plan will run, as far as the plan has it."""
+    """Workflow that a node of the plan will run, as the plan states it."""
 
     node: str
     """Id of the plan's node."""
@@ -58,14 +58,14 @@ class PlannedWorkflow:
     """The workflow."""
 
     inputs: Mapping[str, Any]
-    """What is set in it."""
+    """Inputs that the plan sets in it."""
 
     outputs: Sequence[str]
     """Ids of the workflow's nodes whose outputs are wanted; empty for all."""
 
 
 Catalog = Mapping[str, Mapping[str, Any] | None]
-"""What the server tells of each class; `None` where it does not have it. What it could not tell is not in it."""
+"""Descriptions of node classes by the server; `None` for one it lacks. Classes without an answer are left out."""
 
 
 async def catalog_problems(server: ComfyServer, planned: Sequence[PlannedWorkflow]) -> list[str]:
@@ -75,7 +75,7 @@ async def catalog_problems(server: ComfyServer, planned: Sequence[PlannedWorkflo
     """
     if not planned:
         return []
-    workflows = [(one, filled(one.workflow, one.inputs)) for one in planned]
+    workflows = [(plan, filled(plan.workflow, plan.inputs)) for plan in planned]
     classes = {node["class_type"] for _, workflow in workflows for node in workflow.values()}
     try:
         with anyio.fail_after(SECONDS):
@@ -85,9 +85,9 @@ async def catalog_problems(server: ComfyServer, planned: Sequence[PlannedWorkflo
         logger.warning("the workflows were not compared with the nodes of %s before the run: %s", server.url, reason)
         return []
     return [
-        f"node {one.node!r}: {problem}"
-        for one, workflow in workflows
-        for problem in _problems(one, workflow, catalog, hints)
+        f"node {plan.node!r}: {problem}"
+        for plan, workflow in workflows
+        for problem in _problems(plan, workflow, catalog, hints)
     ]
 
 
@@ -97,15 +97,15 @@ async def _ask(server: ComfyServer, classes: Collection[str]) -> tuple[Catalog, 
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=SECONDS) as http:
         catalog = await _classes(http, classes)
-        missing = [name for name, found in catalog.items() if found is None]
+        missing = [name for name, info in catalog.items() if info is None]
         replaced = await _get(http, "/node_replacements") if missing else None
         for name in missing:
             if name in (replaced or {}):  # the server puts the newer class in its place
                 del catalog[name]
-        known: Collection[str] = ()
+        class_names: Collection[str] = ()
         with anyio.move_on_after(HINT_SECONDS):
-            known = (await _get(http, "/object_info") or {}) if None in catalog.values() else ()
-        return catalog, known
+            class_names = (await _get(http, "/object_info") or {}) if None in catalog.values() else ()
+        return catalog, class_names
 
 
 async def _classes(http: httpx.AsyncClient, names: Collection[str]) -> dict[str, Mapping[str, Any] | None]:
@@ -116,12 +116,12 @@ async def _classes(http: httpx.AsyncClient, names: Collection[str]) -> dict[str,
     async def ask(name: str) -> None:
         async with slots:
             try:
-                found = None if failures else await _get(http, f"/object_info/{quote(name, safe='')}")
+                answer = None if failures else await _get(http, f"/object_info/{quote(name, safe='')}")
             except (httpx.HTTPError, ToolError, ValueError) as error:  # raised below, outside a group of errors
                 failures.append(error)
                 return
-        if found is not None:
-            catalog[name] = found.get(name)
+        if answer is not None:
+            catalog[name] = answer.get(name)
 
     async with anyio.create_task_group() as group:
         for name in sorted(names):
@@ -143,33 +143,35 @@ async def _get(http: httpx.AsyncClient, path: str) -> dict[str, Any] | None:
             return None
         if not response.is_success:
             raise ToolError(f"{path} answered {response.status_code}")
-        async for part in response.aiter_bytes():
-            content += part
+        async for chunk in response.aiter_bytes():
+            content += chunk
             if len(content) > MAX_BYTES:
                 raise ToolError(f"{path} answered with more than {MAX_BYTES:,} bytes")
-    found = json.loads(scrubbed_bytes(bytes(content)))
-    if not isinstance(found, dict):
-        raise ToolError(f"{path} answered with {shorten(found)}, expected an object")
-    return cast("dict[str, Any]", found)
+    data = json.loads(scrubbed_bytes(bytes(content)))
+    if not isinstance(data, dict):
+        raise ToolError(f"{path} answered with {shorten(data)}, expected an object")
+    return cast("dict[str, Any]", data)
 
 
-def _problems(one: PlannedWorkflow, workflow: Workflow, catalog: Catalog, known: Collection[str]) -> list[str]:
+def _problems(
+    planned: PlannedWorkflow, workflow: Workflow, catalog: Catalog, class_names: Collection[str]
+) -> list[str]:
     """Return why a workflow cannot run; what only makes the server leave out an output that nobody names is logged."""
     unknown = [
-        f"the server has no node class {name!r}, which node {id!r} of the workflow is{did_you_mean(name, known)}"
+        f"the server has no node class {name!r}, which node {id!r} of the workflow is{did_you_mean(name, class_names)}"
         for id, node in workflow.items()
         if (name := node["class_type"]) in catalog and catalog[name] is None
     ]
     if unknown:
         return unknown
     broken = _broken_outputs(workflow, catalog)
-    if one.outputs:
-        refused = [id for id in broken if id in one.outputs]
-    else:  # with one that works the server takes the workflow
-        refused = list(broken) if len(broken) == len(_outputs(workflow, catalog)) else []
-    for id in broken.keys() - refused:
-        logger.warning("%s: the server will leave out node %s: %s", one.node, id, "; ".join(broken[id]))
-    return list(dict.fromkeys(problem for id in refused for problem in broken[id]))
+    if planned.outputs:
+        failing = [id for id in broken if id in planned.outputs]
+    else:  # a single working output is enough for the server
+        failing = list(broken) if len(broken) == len(_outputs(workflow, catalog)) else []
+    for id in broken.keys() - failing:
+        logger.warning("%s: the server will leave out node %s: %s", planned.node, id, "; ".join(broken[id]))
+    return list(dict.fromkeys(problem for id in failing for problem in broken[id]))
 
 
 def _outputs(workflow: Workflow, catalog: Catalog) -> list[str]:
@@ -180,65 +182,65 @@ def _outputs(workflow: Workflow, catalog: Catalog) -> list[str]:
 def _broken_outputs(workflow: Workflow, catalog: Catalog) -> dict[str, list[str]]:
     """Return the outputs that the server would not execute, each with what is wrong before it."""
     wrong = {id: list(_node_problems(id, node, catalog.get(node["class_type"]))) for id, node in workflow.items()}
-    found: dict[str, list[str]] = {}
+    broken: dict[str, list[str]] = {}
     for output in _outputs(workflow, catalog):
         problems = [problem for id in _upstream(workflow, output) for problem in wrong[id]]
         if problems:
-            found[output] = problems
-    return found
+            broken[output] = problems
+    return broken
 
 
 def _upstream(workflow: Workflow, id: str) -> list[str]:
     """Return a node and all that it is linked to, directly or not."""
-    seen = {id: None}
+    reached = {id: None}
     stack = [id]
     while stack:
         for value in workflow[stack.pop()]["inputs"].values():
             target = linked(value)
-            if target in workflow and target not in seen:
-                seen[target] = None
+            if target in workflow and target not in reached:
+                reached[target] = None
                 stack.append(target)
-    return list(seen)
+    return list(reached)
 
 
 def _node_problems(id: str, node: Mapping[str, Any], info: Mapping[str, Any] | None) -> Iterator[str]:
-    place = f"node {id!r} ({node['class_type']}) of the workflow"
+    label = f"node {id!r} ({node['class_type']}) of the workflow"
     required, optional = (_specs(info, kind) for kind in ("required", "optional"))
     if not required and not optional:
         return
-    given = cast("dict[str, Any]", node["inputs"])
-    absent = [name for name in (*required, *optional) if name not in given]
-    misspelt = _misspelt(given, {*required, *optional, *_specs(info, "hidden")}, absent)
-    for name, meant in misspelt.items():
-        yield f"{place} has no input {name!r}; did you mean {meant!r}?"
+    inputs = cast("dict[str, Any]", node["inputs"])
+    absent = [name for name in (*required, *optional) if name not in inputs]
+    misspelt = _misspelt(inputs, {*required, *optional, *_specs(info, "hidden")}, absent)
+    for name, similar in misspelt.items():
+        yield f"{label} has no input {name!r}; did you mean {similar!r}?"
     for name in absent:
         if name in required and name not in misspelt.values() and not _is_dynamic(required[name]):
-            yield f"{place} lacks the input {name!r}"
-    for name, value in given.items():
-        yield from _choice_problem(place, name, value, required.get(name) or optional.get(name))
+            yield f"{label} lacks the input {name!r}"
+    for name, value in inputs.items():
+        yield from _choice_problem(label, name, value, required.get(name) or optional.get(name))
 
 
 def _specs(info: Mapping[str, Any] | None, kind: str) -> dict[str, Any]:
     """Return how a class describes its inputs: `{"seed": ["INT", {...}], "sampler_name": [["euler", ...]]}`."""
     inputs: Any = (info or {}).get("input")
-    found = cast("dict[str, Any]", inputs).get(kind) if isinstance(inputs, dict) else None
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    specs = cast("dict[str, Any]", inputs).get(kind) if isinstance(inputs, dict) else None
+    return cast("dict[str, Any]", specs) if isinstance(specs, dict) else {}
 
 
-def _misspelt(given: Collection[str], known: Collection[str], absent: Collection[str]) -> dict[str, str]:
-    """Return names that look like one that is missing.
+def _misspelt(names: Collection[str], declared: Collection[str], absent: Collection[str]) -> dict[str, str]:
+    """Return names that are similar to a missing one.
 
     Others that a class does not know are let be: editors add some, and some classes take any.
     """
-    found: dict[str, str] = {}
-    for name in given:
-        if name in known or name.partition(".")[0] in known:
+    intended: dict[str, str] = {}
+    for name in names:
+        if name in declared or name.partition(".")[0] in declared:
             continue
-        others = [other for other in absent if _NUMBER.sub("", other) != _NUMBER.sub("", name)]
-        close = get_close_matches(name, others, n=1)
+        candidates = [candidate for candidate in absent if _NUMBER.sub("", candidate) != _NUMBER.sub("", name)]
+        close = get_close_matches(name, candidates, n=1)
         if close:
-            found[name] = close[0]
-    return found
+            intended[name] = close[0]
+    return intended
 
 
 def _is_dynamic(spec: object) -> bool:
@@ -247,15 +249,15 @@ def _is_dynamic(spec: object) -> bool:
     return bool(parts) and str(parts[0]).startswith("COMFY_")
 
 
-def _choice_problem(place: str, name: str, value: object, spec: object) -> Iterator[str]:
+def _choice_problem(label: str, name: str, value: object, spec: object) -> Iterator[str]:
     choices = _choices(spec)
     if not choices or not isinstance(value, str | int | float) or is_template(value) or value in choices:
         return
     hint = did_you_mean(str(value), [str(choice) for choice in choices])
     if not hint:
-        more = f" and {len(choices) - MAX_NAMED:,} more" if len(choices) > MAX_NAMED else ""
-        hint = f"; there are {', '.join(shorten(choice) for choice in choices[:MAX_NAMED])}{more}"
-    yield f"{place}: the server has no {name} {value!r}{hint}"
+        unlisted = f" and {len(choices) - MAX_NAMED:,} more" if len(choices) > MAX_NAMED else ""
+        hint = f"; there are {', '.join(shorten(choice) for choice in choices[:MAX_NAMED])}{unlisted}"
+    yield f"{label}: the server has no {name} {value!r}{hint}"
 
 
 def _choices(spec: object) -> list[Any]:

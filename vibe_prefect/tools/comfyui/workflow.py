@@ -1,4 +1,4 @@
-"""What can be said of a ComfyUI workflow, and of what is set in it, without a server."""
+"""Checks of a ComfyUI workflow, and of the inputs set in it, without a server."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vibe_prefect.tools.base import InputProblem
 from vibe_prefect.tools.comfyui.endpoint import Workflow
 
 _EDITOR_KEYS = frozenset({"nodes", "links", "last_node_id", "last_link_id"})
-"""What the editor's own format has at its top, and the API's never."""
+"""Top-level keys of the editor's own format, which the API's never has."""
 
 _BODY_KEYS = ("prompt", "output")
-"""Under which requests, and images that ComfyUI saved, hold a workflow for the API."""
+"""Keys under which requests, and images that ComfyUI saved, hold a workflow for the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Setting:
     """Name of the input; it may hold dots."""
 
     value: Any
-    """What it is set to."""
+    """Value to set."""
 
 
 def workflow_problems(
@@ -51,20 +51,20 @@ def workflow_problems(
     """
     if not isinstance(workflow, dict):
         return [InputProblem((place,), f"{place} holds no workflow but {shorten(workflow)}")]
-    found = cast("Workflow", workflow)
-    if not found:
+    nodes = cast("Workflow", workflow)
+    if not nodes:
         return [InputProblem((place,), "the workflow has no nodes")]
-    shape = [InputProblem((place,), problem) for problem in _shape_problems(found)]
+    shape = [InputProblem((place,), problem) for problem in _shape_problems(nodes)]
     if shape:
         return shape
     return [
-        *(InputProblem((place,), problem) for problem in _link_problems(found)),
-        *(InputProblem((place,), problem) for problem in _class_problems(found, allowed)),
-        *(InputProblem(("inputs",), problem) for problem in _setting_problems(found, inputs)),
+        *(InputProblem((place,), problem) for problem in _link_problems(nodes)),
+        *(InputProblem((place,), problem) for problem in _class_problems(nodes, allowed)),
+        *(InputProblem(("inputs",), problem) for problem in _setting_problems(nodes, inputs)),
         *(
-            InputProblem(("outputs",), f"outputs name node {id!r}, which the workflow does not have{_hint(id, found)}")
+            InputProblem(("outputs",), f"outputs name node {id!r}, which the workflow does not have{_hint(id, nodes)}")
             for id in outputs
-            if id not in found and not is_template(id)
+            if id not in nodes and not is_template(id)
         ),
     ]
 
@@ -119,8 +119,8 @@ def _is_workflow(value: object) -> bool:
 def _is_node(node: object) -> bool:
     if not isinstance(node, dict):
         return False
-    found = cast("dict[str, Any]", node)
-    return isinstance(found.get("class_type"), str) and isinstance(found.get("inputs"), dict)
+    fields = cast("dict[str, Any]", node)
+    return isinstance(fields.get("class_type"), str) and isinstance(fields.get("inputs"), dict)
 
 
 def _link_problems(workflow: Workflow) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _class_problems(workflow: Workflow, allowed: Collection[str] | None) -> Iter
 
 
 def _setting_problems(workflow: Workflow, inputs: Mapping[str, Any]) -> Iterator[str]:
-    seen: set[tuple[str, str]] = set()
+    settings: set[tuple[str, str]] = set()
     for name, value in inputs.items():
         if is_template(value) and name in workflow:
             continue
@@ -149,9 +149,9 @@ def _setting_problems(workflow: Workflow, inputs: Mapping[str, Any]) -> Iterator
             continue
         for setting in settings_of(workflow, {name: value}):
             yield from _setting_problem(workflow, name, setting)
-            if (setting.node, setting.name) in seen:
+            if (setting.node, setting.name) in settings:
                 yield f"inputs: {setting.name!r} of node {setting.node!r} is set twice"
-            seen.add((setting.node, setting.name))
+            settings.add((setting.node, setting.name))
 
 
 def _setting_problem(workflow: Workflow, name: str, setting: Setting) -> Iterator[str]:
@@ -159,9 +159,9 @@ def _setting_problem(workflow: Workflow, name: str, setting: Setting) -> Iterato
         reason = f"inputs: {name!r} names node {setting.node!r}, which the workflow does not have"
         yield f"{reason}{_hint(setting.node, workflow)}"
     elif setting.name not in workflow[setting.node]["inputs"]:
-        known = workflow[setting.node]["inputs"]
+        input_names = workflow[setting.node]["inputs"]
         reason = f"inputs: {name!r} names input {setting.name!r}, which node {setting.node!r} does not have"
-        yield f"{reason}{_hint(setting.name, known)}"
+        yield f"{reason}{_hint(setting.name, input_names)}"
 
 
 def _example(workflow: Workflow, id: str) -> str:
@@ -169,11 +169,11 @@ def _example(workflow: Workflow, id: str) -> str:
 
 
 def _split(workflow: Workflow, name: str) -> tuple[str, str]:
-    parts = [(name[:place], name[place + 1 :]) for place, letter in enumerate(name) if letter == "."]
-    known = [(id, field) for id, field in reversed(parts) if id in workflow]
-    fitting = (part for part in known if part[1] in workflow[part[0]]["inputs"])
-    return next(fitting, None) or next(iter(known), None) or (parts[0] if parts else (name, ""))
+    parts = [(name[:index], name[index + 1 :]) for index, letter in enumerate(name) if letter == "."]
+    node_fields = [(id, field) for id, field in reversed(parts) if id in workflow]
+    fitting = (pair for pair in node_fields if pair[1] in workflow[pair[0]]["inputs"])
+    return next(fitting, None) or next(iter(node_fields), None) or (parts[0] if parts else (name, ""))
 
 
-def _hint(word: str, known: Collection[str]) -> str:
-    return did_you_mean(word, known) or f"; there are {', '.join(known) or 'none'}"
+def _hint(word: str, names: Collection[str]) -> str:
+    return did_you_mean(word, names) or f"; there are {', '.join(names) or 'none'}"

@@ -112,13 +112,13 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             raise ToolError(f"{NAME}: the operator has named no ComfyUI server", retryable=False)
         workspace = workspace_of(context, NAME)
         workspace.claim_folder(folder)
-        given = await run_sync(_workflow, workflow, workflow_file, workspace)
-        place = "workflow" if workflow_file is None else f"workflow_file {workflow_file!r}"
-        problems = workflow_problems(given, inputs or {}, outputs or (), server.nodes, place)
+        loaded = await run_sync(_workflow, workflow, workflow_file, workspace)
+        label = "workflow" if workflow_file is None else f"workflow_file {workflow_file!r}"
+        problems = workflow_problems(loaded, inputs or {}, outputs or (), server.nodes, label)
         if problems:
             raise ToolInputError(f"{NAME}: {'; '.join(problem.message for problem in problems)}")
-        made = await execute(server, filled(given, inputs or {}), outputs, context.get("node_id", ""), context)
-        return await run_sync(_write, made, folder, context)
+        result = await execute(server, filled(loaded, inputs or {}), outputs, context.get("node_id", ""), context)
+        return await run_sync(_write, result, folder, context)
 
     comfyui_run.spec.examples.append({"workflow_file": "workflow.json", "inputs": {"6.text": "a lighthouse"}})
     if server is None:
@@ -144,11 +144,11 @@ def _plan_problems(
 
 
 def _as_written(inputs: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """Return what is set, and which outputs are wanted, as far as the plan has them."""
+    """Return the stated inputs, and the ids of wanted outputs that are no templates."""
     settings, outputs = inputs.get("inputs"), inputs.get("outputs")
-    wanted = cast("list[Any]", outputs) if isinstance(outputs, list) else []
-    known = [id for id in wanted if isinstance(id, str) and not is_template(id)]
-    return (cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}), known
+    entries = cast("list[Any]", outputs) if isinstance(outputs, list) else []
+    ids = [id for id in entries if isinstance(id, str) and not is_template(id)]
+    return (cast("dict[str, Any]", settings) if isinstance(settings, dict) else {}), ids
 
 
 async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[str]:
@@ -167,17 +167,17 @@ async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[
                 continue  # an earlier node may make it; the node itself says what is wrong with it
         if not isinstance(inputs.get("workflow"), dict):
             continue
-        found = _plan_problems(server, inputs, {})
-        problems += [f"node {call.node!r}: {problem.message}" for problem in found]
-        if not found:
+        plan_problems = _plan_problems(server, inputs, {})
+        problems += [f"node {call.node!r}: {problem.message}" for problem in plan_problems]
+        if not plan_problems:
             planned.append(PlannedWorkflow(call.node, inputs["workflow"], *_as_written(inputs)))
     return problems + await catalog_problems(server, planned)
 
 
-def _workflow(given: Workflow | None, path: str | None, workspace: Workspace) -> Any:
-    if (given is None) == (path is None):
+def _workflow(workflow: Workflow | None, path: str | None, workspace: Workspace) -> Any:
+    if (workflow is None) == (path is None):
         raise ToolInputError(f"{NAME}: give either workflow or workflow_file")
-    return given if given is not None else _read(cast("str", path), workspace)
+    return workflow if workflow is not None else _read(cast("str", path), workspace)
 
 
 def _read(path: str, workspace: Workspace) -> Any:
@@ -193,16 +193,16 @@ def _read(path: str, workspace: Workspace) -> Any:
         raise ToolInputError(f"{NAME}: workflow_file {path!r} cannot be read: {error}") from error
 
 
-def _write(made: Made, folder: str, context: ToolContext) -> ToolResult:
+def _write(result: Made, folder: str, context: ToolContext) -> ToolResult:
     workspace = workspace_of(context, NAME)
     refs: list[FileRef] = []
-    for number, (file, content) in enumerate(made.files, start=1):
+    for number, (file, content) in enumerate(result.files, start=1):
         node = re.sub(r"[^A-Za-z0-9_-]", "_", file.node)[:50]
         path = f"{folder}/{number:03}-{node}{file.suffix}"
         facts = provenance_of(context, NAME, VERSION, workflow_node=file.node)
         refs.append(write_with_provenance(workspace, path, content, None, facts))
     output = ComfyOutput(**refs[0], files=refs) if refs else ComfyOutput(files=[])
-    if made.texts:
-        texts = [text for texts in made.texts.values() for text in texts]
-        output |= ComfyOutput(text="\n\n".join(texts), texts=dict(made.texts))
-    return ToolResult(True, output, metadata=made.facts)
+    if result.texts:
+        texts = [text for texts in result.texts.values() for text in texts]
+        output |= ComfyOutput(text="\n\n".join(texts), texts=dict(result.texts))
+    return ToolResult(True, output, metadata=result.facts)

@@ -58,7 +58,7 @@ _CLOSED = tuple(
         "fec0::/10",  # site-local, RFC 3879
     )
 )
-"""What no supported Python or not every one of them counts as not global."""
+"""Networks that not every supported Python counts as not global."""
 
 
 def is_public(address: IPAddress) -> bool:
@@ -89,8 +89,8 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     Raises:
         OSError: The name has none, or nobody answered.
     """
-    found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))
+    results = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in results))
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ class FetchConfig:
     """The largest answer, in bytes, also after it is unpacked."""
 
     seconds: float = 30.0
-    """How long one fetch may take, redirects included."""
+    """Time limit of one fetch in seconds, redirects included."""
 
     max_redirects: int = 5
-    """How many redirects are followed."""
+    """Redirects that are followed."""
 
     ca_file: str | None = None
     """A PEM file of certificate authorities to trust instead of the public ones."""
 
     resolve: Resolver = system_resolver
-    """How names are looked up."""
+    """Function that looks names up."""
 
     def __post_init__(self) -> None:
         """Check the lists by reading them.
@@ -143,7 +143,7 @@ class FetchConfig:
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
-        """How servers prove who they are."""
+        """TLS settings that servers' certificates are checked with."""
         import httpx
 
         return httpx.create_ssl_context(verify=True if self.ca_file is None else _own_authorities(self.ca_file))
@@ -172,8 +172,8 @@ class HostRule:
     def allows(self, target: Target) -> bool:
         """Tell whether the rule is about that host and port."""
         ports = WEB_PORTS.values() if self.port is None else (self.port,)
-        same = target.host.endswith(self.host) if self.wildcard else target.host == self.host
-        return same and target.port in ports
+        host_matches = target.host.endswith(self.host) if self.wildcard else target.host == self.host
+        return host_matches and target.port in ports
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +292,7 @@ class Admission:
     """The URL."""
 
     addresses: tuple[IPAddress, ...]
-    """Where it may be fetched from, in the resolver's order."""
+    """Addresses that it may be fetched from, in the resolver's order."""
 
     named: bool = True
     """Whether the plan named the URL; if not, a server did."""
@@ -352,9 +352,9 @@ def _not_public(target: Target, address: IPAddress) -> ToolError:
 
 async def _look_up(target: Target, resolve: Resolver) -> tuple[IPAddress, ...]:
     try:
-        found = await resolve(target.host, target.port)
+        addresses = await resolve(target.host, target.port)
     except OSError as error:
         raise ToolError(f"fetch: host {target.host!r} could not be looked up: {error}") from error
-    if not found:
+    if not addresses:
         raise ToolError(f"fetch: host {target.host!r} has no address")
-    return tuple(ipaddress.ip_address(address.partition("%")[0]) for address in found)
+    return tuple(ipaddress.ip_address(address.partition("%")[0]) for address in addresses)

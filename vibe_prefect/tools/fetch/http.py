@@ -1,4 +1,4 @@
-"""The tool that fetches a URL, as far as the operator allows it."""
+"""The tool that fetches a URL that the operator allows."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FetchedText(TypedDict):
     """The text."""
 
     url: str
-    """Where it came from in the end; after redirects without its query."""
+    """Final address; after redirects without its query."""
 
     mime: str
     """Media type that the server stated."""
@@ -57,14 +57,14 @@ class FetchedText(TypedDict):
     """Hash of the bytes, hexadecimal."""
 
     bytes: int
-    """How many there were."""
+    """Number of bytes."""
 
 
 class FetchedFile(FileRef):
     """What `http_fetch` makes when it is told a path."""
 
     url: str
-    """Where it came from in the end; after redirects without its query."""
+    """Final address; after redirects without its query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +72,13 @@ class Fetched:
     """An answer."""
 
     url: str
-    """Where it came from in the end; after redirects without its query."""
+    """Final address; after redirects without its query."""
 
     mime: str
     """Media type, without parameters."""
 
     charset: str | None
-    """How its bytes are text, as far as the server says."""
+    """Charset that the server states; `None` where it states none."""
 
     content: bytes
     """Its bytes, unpacked."""
@@ -136,9 +136,9 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
         """
         if path is not None:
             claim_with_sidecar(workspace_of(context, "http_fetch"), path)
-        found = await fetch(url, allowed, context=context)
-        _check_hash(found, sha256)
-        return _text(found, encoding) if path is None else await run_sync(_write, found, path, context)
+        fetched = await fetch(url, allowed, context=context)
+        _check_hash(fetched, sha256)
+        return _text(fetched, encoding) if path is None else await run_sync(_write, fetched, path, context)
 
     return http_fetch
 
@@ -181,10 +181,10 @@ async def _follow(url: str, config: FetchConfig, read: Reader[T], *, named: bool
         raise ToolError(f"fetch: {label} failed: {type(error).__name__}: {error}") from error
 
 
-async def _hops(first: Admission, config: FetchConfig, read: Reader[T]) -> T:
+async def _hops(start: Admission, config: FetchConfig, read: Reader[T]) -> T:
     import httpx
 
-    admission = first
+    admission = start
     for _ in range(config.max_redirects + 1):
         answer = await _get(admission, config, read)
         if not isinstance(answer, httpx.URL):
@@ -194,8 +194,8 @@ async def _hops(first: Admission, config: FetchConfig, read: Reader[T]) -> T:
             raise ToolError(
                 f"fetch: {admission.target} redirects from https to http, which is refused", retryable=False
             )
-        admission = await admit(target, config, after=first)
-    raise ToolError(f"fetch: {shorten(first.shown, 100)}: more than {config.max_redirects} redirects", retryable=False)
+        admission = await admit(target, config, after=start)
+    raise ToolError(f"fetch: {shorten(start.shown, 100)}: more than {config.max_redirects} redirects", retryable=False)
 
 
 async def _get(admission: Admission, config: FetchConfig, read: Reader[T]) -> T | httpx.URL:
@@ -269,8 +269,8 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(limit)
     content = bytearray()
-    async for part in _unpacked(response, limit):
-        content += part
+    async for chunk in _unpacked(response, limit):
+        content += chunk
         if len(content) > limit:
             raise _too_large(limit)
     return bytes(content)
@@ -280,15 +280,15 @@ async def _unpacked(response: httpx.Response, limit: int) -> AsyncIterator[bytes
     """Yield the body's parts, none longer than the limit and one byte: httpx would unpack a bomb whole."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("identity", ""):
-        async for part in response.aiter_raw():
-            yield part
+        async for chunk in response.aiter_raw():
+            yield chunk
         return
     if encoding not in _UNPACKED:
         raise ToolError(f"fetch: the answer is packed as {shorten(encoding)}, which was not asked for", retryable=False)
     unpacker = zlib.decompressobj(_UNPACKED[encoding])
     try:
-        async for part in response.aiter_raw():
-            yield unpacker.decompress(part, limit + 1)
+        async for chunk in response.aiter_raw():
+            yield unpacker.decompress(chunk, limit + 1)
             if unpacker.unconsumed_tail:
                 raise _too_large(limit)
     except zlib.error as error:
@@ -301,32 +301,36 @@ def _too_large(limit: int) -> ToolError:
     return ToolError(f"fetch: the answer has more than {limit:,} bytes, the operator's limit", retryable=False)
 
 
-def _check_hash(found: Fetched, expected: str | None) -> None:
-    actual = hashlib.sha256(found.content).hexdigest()
+def _check_hash(fetched: Fetched, expected: str | None) -> None:
+    actual = hashlib.sha256(fetched.content).hexdigest()
     if expected is not None and actual != expected.lower():
-        raise ToolError(f"fetch: {found.url} has sha256 {actual}, expected {expected.lower()}", retryable=False)
+        raise ToolError(f"fetch: {fetched.url} has sha256 {actual}, expected {expected.lower()}", retryable=False)
 
 
-def _text(found: Fetched, encoding: str | None) -> FetchedText:
-    if not found.is_text:
-        raise ToolError(f"fetch: {found.url} is {found.mime}, no text; give a `path` to write it to", retryable=False)
+def _text(fetched: Fetched, encoding: str | None) -> FetchedText:
+    if not fetched.is_text:
+        raise ToolError(
+            f"fetch: {fetched.url} is {fetched.mime}, no text; give a `path` to write it to", retryable=False
+        )
     return FetchedText(
-        text=_decoded(found, encoding),
-        url=found.url,
-        mime=found.mime,
-        sha256=hashlib.sha256(found.content).hexdigest(),
-        bytes=len(found.content),
+        text=_decoded(fetched, encoding),
+        url=fetched.url,
+        mime=fetched.mime,
+        sha256=hashlib.sha256(fetched.content).hexdigest(),
+        bytes=len(fetched.content),
     )
 
 
-def _decoded(found: Fetched, encoding: str | None) -> str:
+def _decoded(fetched: Fetched, encoding: str | None) -> str:
     try:
-        return decode_text(found.content, "fetch", found.url, given=encoding, charset=found.charset, mime=found.mime)
+        return decode_text(
+            fetched.content, "fetch", fetched.url, given=encoding, charset=fetched.charset, mime=fetched.mime
+        )
     except EncodingError as error:
         raise ToolError(str(error), retryable=False) from error
 
 
-def _write(found: Fetched, path: str, context: ToolContext) -> FetchedFile:
-    provenance = provenance_of(context, "http_fetch", VERSION, url=found.url)
-    ref = write_beside(workspace_of(context, "http_fetch"), path, found.content, found.mime, provenance)
-    return FetchedFile(**ref, url=found.url)
+def _write(fetched: Fetched, path: str, context: ToolContext) -> FetchedFile:
+    provenance = provenance_of(context, "http_fetch", VERSION, url=fetched.url)
+    ref = write_beside(workspace_of(context, "http_fetch"), path, fetched.content, fetched.mime, provenance)
+    return FetchedFile(**ref, url=fetched.url)

@@ -55,7 +55,7 @@ class OpenAIEndpoint:
     """Place of the key, `env:NAME` or `secret:name`; for messages and dry runs."""
 
     seconds: float = 180.0
-    """How long one call may take."""
+    """Time limit of one call, in seconds."""
 
     options: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """Further fields of each call's body, such as `{"response_format": "b64_json"}` for models that would otherwise
@@ -109,10 +109,10 @@ class MediaCall:
         Raises:
             ToolInputError: It is none of the operator's.
         """
-        known = self.endpoint.models
-        if asked is None or asked in known:
-            return asked or known[0]
-        hint = did_you_mean(asked, known) or f"; allowed: {', '.join(known)}"
+        allowed = self.endpoint.models
+        if asked is None or asked in allowed:
+            return asked or allowed[0]
+        hint = did_you_mean(asked, allowed) or f"; allowed: {', '.join(allowed)}"
         raise ToolInputError(f"{self.tool}: model {asked!r} is not one that the operator allows{hint}")
 
     @asynccontextmanager
@@ -161,11 +161,11 @@ class MediaCall:
                 raise
 
     async def _content(
-        self, asked: Mapping[str, Any], ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]]
+        self, request: Mapping[str, Any], ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]]
     ) -> bytes:
         """Return the answer's body; an error that came with status 200 is one."""
         async with self._client() as client:
-            raw = await ask(client, {**asked, "extra_body": dict(self.endpoint.options)})
+            raw = await ask(client, {**request, "extra_body": dict(self.endpoint.options)})
         refusal = refusal_in(json_in(raw.content)) if len(raw.content) < MAX_REFUSAL else None
         if refusal is not None:
             raise self._refused(refusal, raw.headers)
@@ -214,32 +214,32 @@ class MediaCall:
     def _unanswered(self, error: Exception, reason: str) -> ToolError:
         """Return the error for a call without an answer; once it was sent, it has probably been paid for."""
         failure = self.error(reason)
-        sent = type(error.__cause__).__name__ not in _UNSENT
-        failure.usage = {} if sent else None  # `paid` knows what such a call costs
+        was_sent = type(error.__cause__).__name__ not in _UNSENT
+        failure.usage = {} if was_sent else None  # `paid` knows what such a call costs
         return failure
 
     def _refused(self, refusal: Refusal, headers: Any, status: int | None = None) -> ToolError:
         # Hidden before it is cut: a cut in the middle of the key would leave a part that is not found any more.
-        said = shorten(scrubbed(refusal.message), MAX_SAID)
-        meant = status or refusal.status
+        message = shorten(scrubbed(refusal.message), MAX_SAID)
+        code = status or refusal.status
         wait = retry_after(headers)
-        final = refusal.code == _SPENT or (meant is not None and meant < 500 and meant not in RETRYABLE)
-        shown = str(status) if status else f"with an error{f' {refusal.code}' if refusal.code else ''}"
+        final = refusal.code == _SPENT or (code is not None and code < 500 and code not in RETRYABLE)
+        shown_status = str(status) if status else f"with an error{f' {refusal.code}' if refusal.code else ''}"
         return ToolError(
-            f"{self.tool}: the server answered {scrubbed(shown)}: {said}",
+            f"{self.tool}: the server answered {scrubbed(shown_status)}: {message}",
             retryable=not final,
             retry_after=wait,
-            asks_to_wait=not final and meant is not None and asks_to_wait(meant, wait),
+            asks_to_wait=not final and code is not None and asks_to_wait(code, wait),
         )
 
     def rejected(self, workspace: Workspace, path: str, content: bytes, reason: str, suffix: str) -> ToolError:
         """Return the error for a paid answer that cannot be used, and keep the answer in a file beside the path."""
-        kept = workspace.write(f"{path.rpartition('.')[0]}.rejected{suffix}", content)
-        return self.error(f"{reason}; what was answered is kept in {kept['path']!r}")
+        file = workspace.write(f"{path.rpartition('.')[0]}.rejected{suffix}", content)
+        return self.error(f"{reason}; what was answered is kept in {file['path']!r}")
 
 
 MAX_REFUSAL = 100_000
-"""The longest answer that is looked at for an error, in bytes: a picture has more, and is not read twice."""
+"""Longest answer in bytes that is searched for an error: a picture has more, and is not read twice."""
 
 
 def usage_of(model: str, body: Any, usd: float | None) -> dict[str, Any]:
@@ -250,22 +250,22 @@ def usage_of(model: str, body: Any, usd: float | None) -> dict[str, Any]:
         body: The answer as JSON, whose `usage` counts, with the words of either of OpenAI's protocols.
         usd: The cost by the operator's price.
     """
-    found = cast("dict[str, Any]", body).get("usage") if isinstance(body, dict) else None
-    told = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
-    read, wrote = (_count(told, name) for name in ("input_tokens", "output_tokens"))
-    read = _count(told, "prompt_tokens") if read is None else read
-    wrote = _count(told, "completion_tokens") if wrote is None else wrote
-    total = _count(told, "total_tokens")
-    if wrote is None and total is not None:
-        wrote = max(0, total - (read or 0))
-    stated: Any = told.get("cost")
-    cost = float(stated) if isinstance(stated, int | float) and stated >= 0 else usd
-    used = {"input_tokens": read, "output_tokens": wrote, "cost_usd": cost}
-    return {**told, **used, "model": model, "requests": 1}
+    usage = cast("dict[str, Any]", body).get("usage") if isinstance(body, dict) else None
+    stated_usage = cast("dict[str, Any]", usage) if isinstance(usage, dict) else {}
+    input_tokens, output_tokens = (_count(stated_usage, name) for name in ("input_tokens", "output_tokens"))
+    input_tokens = _count(stated_usage, "prompt_tokens") if input_tokens is None else input_tokens
+    output_tokens = _count(stated_usage, "completion_tokens") if output_tokens is None else output_tokens
+    total = _count(stated_usage, "total_tokens")
+    if output_tokens is None and total is not None:
+        output_tokens = max(0, total - (input_tokens or 0))
+    stated_cost: Any = stated_usage.get("cost")
+    cost = float(stated_cost) if isinstance(stated_cost, int | float) and stated_cost >= 0 else usd
+    used = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost_usd": cost}
+    return {**stated_usage, **used, "model": model, "requests": 1}
 
 
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    value = told.get(name)
+def _count(usage: Mapping[str, Any], name: str) -> int | None:
+    value = usage.get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -117,15 +117,15 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
         workspace = workspace_of(context, call.tool)
         claim_with_sidecar(workspace, path)
         chosen = call.model(model)
-        asked = {"prompt": prompt, "model": chosen, **_given(size=size, quality=quality)}
+        request = {"prompt": prompt, "model": chosen, **_given(size=size, quality=quality)}
         if suffix != ".png":
-            asked["output_format"] = IMAGE_FORMATS[suffix].lower()
-        async with call.paid(context, asked, 1, _draw) as answer:
+            request["output_format"] = IMAGE_FORMATS[suffix].lower()
+        async with call.paid(context, request, 1, _draw) as answer:
             content = await _image_bytes(call, answer, _Target(workspace, path), fetching, context)
             facts = provenance_of(context, call.tool, VERSION, model=chosen)
-            kept = _Target(workspace, path, facts)
-            ref, more = await run_sync(_write_picture, call, content, kept, IMAGE_FORMATS[suffix])
-        return ToolResult(True, ref, metadata=_metadata(answer) | more)
+            destination = _Target(workspace, path, facts)
+            ref, changes = await run_sync(_write_picture, call, content, destination, IMAGE_FORMATS[suffix])
+        return ToolResult(True, ref, metadata=_metadata(answer) | changes)
 
     def most_cost(inputs: Mapping[str, Any]) -> Spending:
         return Spending(0, _price(endpoint, inputs, 1))
@@ -171,18 +171,18 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
         workspace = workspace_of(context, call.tool)
         claim_with_sidecar(workspace, path)
         chosen = call.model(model)
-        asked = {"input": text, "model": chosen, "voice": voice, "response_format": kind}
-        asked |= _given(speed=speed, instructions=instructions)
-        async with call.paid(context, asked, len(text) / PRICED_CHARACTERS, _speak) as answer:
+        request = {"input": text, "model": chosen, "voice": voice, "response_format": kind}
+        request |= _given(speed=speed, instructions=instructions)
+        async with call.paid(context, request, len(text) / PRICED_CHARACTERS, _speak) as answer:
             facts = provenance_of(context, call.tool, VERSION, model=chosen, voice=voice)
-            ref, more = await run_sync(_write_sound, call, answer, _Target(workspace, path, facts), kind)
-        known = {"model": chosen, "voice": voice, "characters": len(text), "usage": answer.usage}
-        return ToolResult(True, ref, metadata=known | more)
+            ref, changes = await run_sync(_write_sound, call, answer, _Target(workspace, path, facts), kind)
+        call_facts = {"model": chosen, "voice": voice, "characters": len(text), "usage": answer.usage}
+        return ToolResult(True, ref, metadata=call_facts | changes)
 
     def most_cost(inputs: Mapping[str, Any]) -> Spending:
         text = inputs.get("text")
-        known = isinstance(text, str) and not any(True for _ in walk_templates(text))
-        return Spending(0, _price(endpoint, inputs, (len(str(text)) if known else MAX_TEXT) / PRICED_CHARACTERS))
+        is_literal = isinstance(text, str) and not any(True for _ in walk_templates(text))
+        return Spending(0, _price(endpoint, inputs, (len(str(text)) if is_literal else MAX_TEXT) / PRICED_CHARACTERS))
 
     speech_generate.state(most_cost=most_cost)
     return _equipped(speech_generate, endpoint, _SPEECH)
@@ -201,22 +201,22 @@ def _price(endpoint: OpenAIEndpoint | None, inputs: Mapping[str, Any], amount: f
     return None if price is None else price * amount
 
 
-def _equipped(made: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
+def _equipped(tool: FunctionTool, endpoint: OpenAIEndpoint | None, settings: str) -> FunctionTool:
     """Return a tool that says what it lacks, with the policy of paid calls.
 
     Args:
-        made: The tool.
+        tool: The tool.
         endpoint: Whom it asks.
         settings: How the environment variables of its settings begin.
     """
-    made.state(missing_extra=MISSING, default_policy=PAID_POLICY, price_setting=f"{settings}_PRICE")
+    tool.state(missing_extra=MISSING, default_policy=PAID_POLICY, price_setting=f"{settings}_PRICE")
     if endpoint is None:
-        made.state(missing_setting=f"name the models that may be used in {settings}_MODELS")
+        tool.state(missing_setting=f"name the models that may be used in {settings}_MODELS")
     elif endpoint.key is no_key and endpoint.base_url.rstrip("/") == OPENAI:
-        made.state(missing_setting=f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY")
+        tool.state(missing_setting=f"say in {settings}_KEY where OpenAI's key is, such as env:OPENAI_API_KEY")
     else:
-        made.state(key_sources=named_source(endpoint.key_place, f"{settings}_KEY"))
-    return made
+        tool.state(key_sources=named_source(endpoint.key_place, f"{settings}_KEY"))
+    return tool
 
 
 def _configured(endpoint: OpenAIEndpoint | None, name: str) -> OpenAIEndpoint:
@@ -227,28 +227,28 @@ def _configured(endpoint: OpenAIEndpoint | None, name: str) -> OpenAIEndpoint:
     return endpoint
 
 
-def _suffix(path: str, known: dict[str, Any], name: str) -> str:
-    for suffix in known:
+def _suffix(path: str, formats: dict[str, Any], name: str) -> str:
+    for suffix in formats:
         if path.lower().endswith(suffix):
             return suffix
-    raise ToolInputError(f"{name}: path {path!r} ends with none of {', '.join(known)}")
+    raise ToolInputError(f"{name}: path {path!r} ends with none of {', '.join(formats)}")
 
 
 def _given(**inputs: Any) -> dict[str, Any]:
     return {name: value for name, value in inputs.items() if value is not None}
 
 
-async def _draw(client: openai.AsyncOpenAI, asked: dict[str, Any]) -> Any:
-    return await cast("Any", client.images.with_raw_response).generate(**asked)
+async def _draw(client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
+    return await cast("Any", client.images.with_raw_response).generate(**request)
 
 
-async def _speak(client: openai.AsyncOpenAI, asked: dict[str, Any]) -> Any:
-    return await cast("Any", client.audio.speech.with_raw_response).create(**asked)
+async def _speak(client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
+    return await cast("Any", client.audio.speech.with_raw_response).create(**request)
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a file goes."""
+    """Destination of a file, with its provenance."""
 
     workspace: Workspace
     path: str
@@ -269,8 +269,8 @@ async def _image_bytes(
         return answer.content
     packed = packed_in(body)
     if packed is None:
-        what = "is no JSON, and " if body is None else ""
-        raise call.error(f"the answer {what}holds no image: {shorten(answer.content.decode(errors='replace'))}")
+        json_note = "is no JSON, and " if body is None else ""
+        raise call.error(f"the answer {json_note}holds no image: {shorten(answer.content.decode(errors='replace'))}")
     if is_address(packed):
         return (await fetch(packed.strip(), fetching, named=False, context=context)).content
     try:
@@ -292,21 +292,23 @@ def _write_picture(call: MediaCall, content: bytes, target: _Target, expected: s
     """Write a picture, in the format that its path names where that loses nothing; return what was changed, too."""
     try:
         picture = read_picture_file(content)
-        kept = None if picture.format == expected else kept_as_it_is(picture, expected)
-        written = picture if kept or picture.format == expected else converted(picture, expected)
-        ref = target.write(written.content, picture.suffix if kept else None, None)
+        reason_kept = None if picture.format == expected else kept_as_it_is(picture, expected)
+        result = picture if reason_kept or picture.format == expected else converted(picture, expected)
+        ref = target.write(result.content, picture.suffix if reason_kept else None, None)
     except (PictureFileError, ToolError) as error:
         raise call.rejected(target.workspace, target.path, content, str(error), ".bin") from error
-    return ImageRef(**ref, width=written.width, height=written.height), _changed(picture, written, ref, kept)
+    return ImageRef(**ref, width=result.width, height=result.height), _changed(picture, result, ref, reason_kept)
 
 
-def _changed(picture: PictureFile, written: PictureFile, ref: FileRef, kept: str | None) -> dict[str, Any]:
-    if kept is not None:
-        logger.warning("The server answered with a %s image; it is kept as %r: %s", picture.format, ref["path"], kept)
-        return {"answered_format": picture.format, "kept_under_own_suffix": kept}
-    if written is not picture:
+def _changed(picture: PictureFile, result: PictureFile, ref: FileRef, reason_kept: str | None) -> dict[str, Any]:
+    if reason_kept is not None:
+        logger.warning(
+            "The server answered with a %s image; it is kept as %r: %s", picture.format, ref["path"], reason_kept
+        )
+        return {"answered_format": picture.format, "kept_under_own_suffix": reason_kept}
+    if result is not picture:
         logger.info("The server answered with a %s image; it was converted for %r", picture.format, ref["path"])
-        return {"answered_format": picture.format, "converted_to": written.format}
+        return {"answered_format": picture.format, "converted_to": result.format}
     return {}
 
 

@@ -16,7 +16,7 @@ _SPACE = re.compile(r"\s+")
 _URL_SAFE = str.maketrans("-_", "+/")
 _SAID = ("message", "msg", "detail", "error", "status_msg", "reason")
 MAX_DEPTH = 4
-"""How deep an answer is searched."""
+"""Levels of an answer that are searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Refusal:
     """An error that a server answers as if all were well."""
 
     message: str
-    """What it says."""
+    """Message of the error."""
 
     code: str | None
     """Its word or number for that; `None` where there is none."""
@@ -107,16 +107,16 @@ def refusal_in(body: Any) -> Refusal | None:
 def revised_prompt_in(body: Any) -> str | None:
     """Return the prompt that a model made of the one it was given, where the answer has it."""
     entries: Any = cast("dict[str, Any]", body).get("data") if isinstance(body, dict) else None
-    first: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else None
-    revised: Any = cast("dict[str, Any]", first).get("revised_prompt") if isinstance(first, dict) else None
+    entry: Any = cast("list[Any]", entries)[0] if isinstance(entries, list) and entries else None
+    revised: Any = cast("dict[str, Any]", entry).get("revised_prompt") if isinstance(entry, dict) else None
     return revised if isinstance(revised, str) else None
 
 
-def _refusal(said: Any, facts: dict[str, Any]) -> Refusal:
-    listed = cast("list[Any]", said) if isinstance(said, list) else [said]
-    first: Any = listed[0]
-    inner = cast("dict[str, Any]", first) if isinstance(first, dict) else {}
-    message = next((str(inner[name]) for name in _SAID if inner.get(name)), str(cast("object", first)))
+def _refusal(stated_error: Any, facts: dict[str, Any]) -> Refusal:
+    listed = cast("list[Any]", stated_error) if isinstance(stated_error, list) else [stated_error]
+    entry: Any = listed[0]
+    inner = cast("dict[str, Any]", entry) if isinstance(entry, dict) else {}
+    message = next((str(inner[name]) for name in _SAID if inner.get(name)), str(cast("object", entry)))
     codes = [source.get(name) for source in (inner, facts) for name in ("code", "status", "status_code", "type")]
     stated = [str(code) for code in codes if isinstance(code, str | int) and not isinstance(code, bool)]
     return Refusal(message, next(iter(stated), None))

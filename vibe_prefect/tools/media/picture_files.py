@@ -21,7 +21,7 @@ _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
 class PictureFileError(ValueError):
-    """Bytes that are no whole picture, or one that is too large."""
+    """Error for bytes that are no whole picture, or a picture that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,9 @@ def read_picture_file(content: bytes) -> PictureFile:
     try:
         with Image.open(BytesIO(content)) as image:
             # An MPO is a JPEG that holds further views, which Pillow counts as frames.
-            known, frames = ("JPEG", 1) if image.format == "MPO" else (image.format, getattr(image, "n_frames", 1))
+            format_name, frames = (
+                ("JPEG", 1) if image.format == "MPO" else (image.format, getattr(image, "n_frames", 1))
+            )
             (width, height) = shown_size(image)
             if width * height * frames > MAX_PIXELS:
                 moving = f" in {frames} frames" if frames > 1 else ""
@@ -81,7 +83,7 @@ def read_picture_file(content: bytes) -> PictureFile:
         raise PictureFileError("the answer is not an image that can be read: it is of no known format") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureFileError(f"the answer is not an image that can be read: {error}") from error
-    return PictureFile(content, known or "", width, height, frames)
+    return PictureFile(content, format_name or "", width, height, frames)
 
 
 def kept_as_it_is(picture: PictureFile, format: str) -> str | None:  # noqa: A002
@@ -147,6 +149,6 @@ def _fitted(image: Image.Image, format: str) -> Image.Image:  # noqa: A002
         return image.convert("RGBA" if clear else "RGB")
     if not clear:
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
-    seen = image.convert("RGBA")
-    ground = Image.new("RGBA", seen.size, "white")
-    return Image.alpha_composite(ground, seen).convert("RGB")
+    clear_image = image.convert("RGBA")
+    ground = Image.new("RGBA", clear_image.size, "white")
+    return Image.alpha_composite(ground, clear_image).convert("RGB")

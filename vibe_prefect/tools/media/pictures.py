@@ -26,7 +26,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What turns an image of each orientation upright; 1 is upright already."""
+"""Operations that turn an image of each orientation upright; 1 is upright already."""
 
 _ON_ITS_SIDE = frozenset({5, 6, 7, 8})
 """Orientations that swap width and height."""
@@ -35,7 +35,7 @@ _BYTE, _WORD = 255.0, 65_535.0
 """Full scale of 8 and of 16 bits."""
 
 _BRIGHT = 16.0
-"""Where floats end that may be light, of which 1 is white: a larger value is one of 8 bits, or has no known scale."""
+"""Greatest float of an image on a scale where 1 is white: a larger value is one of 8 bits, or has no known scale."""
 
 
 class PictureError(ValueError):
@@ -47,13 +47,13 @@ class Picture:
     """An image, read."""
 
     image: Image.Image
-    """What is shown of it: its first frame, upright, in mode RGB, or RGBA where it is transparent."""
+    """Displayed image: its first frame, upright, in mode RGB, or RGBA where it is transparent."""
 
     format: str
     """The file's format, such as `PNG`."""
 
     mode: str
-    """How the file holds its pixels, in Pillow's words: `I;16` is grey of 16 bits."""
+    """Form of the file's pixels, in Pillow's words: `I;16` is grey of 16 bits."""
 
     def on_white(self) -> Image.Image:
         """Return the image without transparency, as on a white page."""
@@ -67,8 +67,8 @@ class Picture:
 def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: int | None = None) -> Picture:
     """Read an image.
 
-    Values of more than eight bits are scaled to eight, not cut off. Orientation is that of EXIF; one that cannot be
-    read turns nothing.
+    Values of more than eight bits are scaled to eight, not cut off. Orientation is that of EXIF; where that cannot be
+    read, nothing is turned.
 
     Args:
         source: The file, or its content.
@@ -76,7 +76,7 @@ def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: 
         side: Read a JPEG no larger than needed for a small picture with this longer side, in pixels.
 
     Raises:
-        PictureError: It is no image, is damaged, or has too many pixels.
+        PictureError: It is not an image, is damaged, or has too many pixels.
     """
     try:
         with Image.open(source) as image:
@@ -87,8 +87,10 @@ def read_picture(source: Path | BytesIO, *, max_pixels: int = MAX_PIXELS, side: 
                 image.draft("RGB", (side, side))
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
-            shown = _eight_bits(image)
-            return Picture(shown if turn is None else shown.transpose(turn), image.format or "unknown", image.mode)
+            eight_bits = _eight_bits(image)
+            return Picture(
+                eight_bits if turn is None else eight_bits.transpose(turn), image.format or "unknown", image.mode
+            )
     except PictureError:
         raise
     except Exception as error:  # each of Pillow's many readers has errors of its own
@@ -142,8 +144,8 @@ def _scale(image: Image.Image, low: float, high: float) -> tuple[float, float]:
         return 0.0, _WORD
     if not (isfinite(low) and isfinite(high)):
         return 0.0, 1.0
-    known = ((1.0, 0.0), (_BYTE, _BRIGHT)) if image.mode == "F" else ((_BYTE, 0.0), (_WORD, 0.0))
-    for full, above in known:
+    scales = ((1.0, 0.0), (_BYTE, _BRIGHT)) if image.mode == "F" else ((_BYTE, 0.0), (_WORD, 0.0))
+    for full, above in scales:
         if low >= 0 and above <= high <= full:
             return 0.0, full
     return (min(0.0, low), high) if high > min(0.0, low) else (low, low + 1.0)

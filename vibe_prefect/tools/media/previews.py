@@ -27,7 +27,7 @@ def preview(path: Path) -> str | None:
     """Return a preview of an image file as a `data:` URI, a JPEG of at most `SIDE` pixels.
 
     Returns:
-        The URI; `None` where Pillow is not installed, or the file is no image that it can read, or a very large one.
+        The URI; `None` where Pillow is not installed, or cannot read the file as an image, or the image is very large.
 
     Raises:
         OSError: The file is not there, or may not be read.

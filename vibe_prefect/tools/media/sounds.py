@@ -46,7 +46,7 @@ def sound_in(content: bytes) -> bytes | None:
     if packed is None or is_address(packed):
         return None
     try:
-        found = unpacked(packed)
+        sound = unpacked(packed)
     except ValueError:
         return None
-    return found if kind_of(found) is not None else None
+    return sound if kind_of(sound) is not None else None

@@ -18,13 +18,13 @@ from typing import BinaryIO, Literal
 from vibe_prefect.tools.functions import ToolInputError
 
 BLOCK = 65_536
-"""How many samples are read at a time."""
+"""Samples that are read at a time."""
 
 Order = Literal["little", "big"]
-"""Which byte of a number comes first: the lowest, or, in a RIFX file, the highest."""
+"""Byte order of numbers: the lowest first, or, in a RIFX file, the highest."""
 
 MAX_CHUNKS = 10_000
-"""How many chunks a file may have before its samples."""
+"""Chunks that a file may have before its samples."""
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZE = 0xFFFFFFFF
@@ -40,7 +40,7 @@ class WavError(ToolInputError):
 
 @dataclass(frozen=True, slots=True)
 class Wav:
-    """What the headers of a WAV file say, as far as the file itself bears it out."""
+    """Facts in the headers of a WAV file, checked against the file's real size."""
 
     format: int
     """1 is integer samples, 3 floats; any other is packed."""
@@ -55,13 +55,13 @@ class Wav:
     """Bytes of a sample; 0 where it is packed."""
 
     start: int
-    """Where the samples begin, in bytes from the file's start."""
+    """Offset of the samples, in bytes from the file's start."""
 
     size: int
-    """How many bytes of samples there are."""
+    """Size of the samples in bytes."""
 
     seconds: float
-    """How long it is."""
+    """Duration in seconds."""
 
     order: Order = "little"
     """Order of the bytes in a sample."""
@@ -111,14 +111,14 @@ def peak(source: Path, wav: Wav) -> float:
     blocks = _blocks(source, wav)
     if wav.format == _FLOAT and wav.width in _FLOATS:
         for block in blocks:
-            here = max(map(abs, filter(isfinite, _array(_FLOATS[wav.width], block, wav.order))), default=0.0)
-            loudest = max(loudest, here)
+            block_peak = max(map(abs, filter(isfinite, _array(_FLOATS[wav.width], block, wav.order))), default=0.0)
+            loudest = max(loudest, block_peak)
         return loudest
     if wav.format != _PCM or not 1 <= wav.width <= 8:
         raise WavError(f"its samples are of format {wav.format:#06x}, {wav.width * 8} bit, which are not measured")
     if wav.width == 1:  # the only width without a sign
         return max((max(max(block) - 128, 128 - min(block)) / 128 for block in blocks), default=0.0)
-    width = next(known for known in _INTEGERS if known >= wav.width)
+    width = next(known_width for known_width in _INTEGERS if known_width >= wav.width)
     full = 2 ** (8 * width - 1)
     for block in blocks:
         samples = _array(_INTEGERS[width], _widened(block, wav.width, width, wav.order), wav.order)
@@ -128,79 +128,79 @@ def peak(source: Path, wav: Wav) -> float:
 
 def _chunks(file: BinaryIO, end: int, order: Order) -> _Chunks:
     """Walk over the chunks until layout and samples are known."""
-    found = _Chunks(order)
-    place = 12
+    chunks = _Chunks(order)
+    offset = 12
     for _ in range(MAX_CHUNKS):
-        file.seek(place)
+        file.seek(offset)
         head = file.read(8)
-        if len(head) < 8 or (found.layout and found.size is not None):
+        if len(head) < 8 or (chunks.layout and chunks.size is not None):
             break
         name, size = head[:4], int.from_bytes(head[4:], order)
         if name == b"data":
-            size = _data_size(file, size, end - place - 8, found)
-        size = min(size, end - place - 8)
-        _note(found, name, file, place + 8, size)
-        place = _next(file, place + 8 + size, odd=bool(size % 2))
-    return found
+            size = _data_size(file, size, end - offset - 8, chunks)
+        size = min(size, end - offset - 8)
+        _note(chunks, name, file, offset + 8, size)
+        offset = _next(file, offset + 8 + size, odd=bool(size % 2))
+    return chunks
 
 
-def _note(found: _Chunks, name: bytes, file: BinaryIO, start: int, size: int) -> None:
+def _note(chunks: _Chunks, name: bytes, file: BinaryIO, start: int, size: int) -> None:
     match name:
         case b"fmt ":
             file.seek(start)
-            found.layout = file.read(min(size, 40))
+            chunks.layout = file.read(min(size, 40))
         case b"ds64" if size >= 24:
             file.seek(start)
-            found.long_size = int.from_bytes(file.read(16)[8:], found.order)
+            chunks.long_size = int.from_bytes(file.read(16)[8:], chunks.order)
         case b"fact" if size >= 4:
             file.seek(start)
-            found.stated_frames = int.from_bytes(file.read(4), found.order)
-        case b"data" if found.size is None:
-            found.start, found.size = start, size
+            chunks.stated_frames = int.from_bytes(file.read(4), chunks.order)
+        case b"data" if chunks.size is None:
+            chunks.start, chunks.size = start, size
         case _:
             pass
 
 
-def _data_size(file: BinaryIO, stated: int, left: int, found: _Chunks) -> int:
+def _data_size(file: BinaryIO, stated: int, remaining_bytes: int, chunks: _Chunks) -> int:
     """Return how many bytes of samples there are; a stream writes no size, or the greatest."""
     if stated == _UNKNOWN_SIZE:
-        return found.long_size or left
-    if stated == 0 and left > 0 and not _begins_chunk(file.read(8), left, found.order):
-        return left
+        return chunks.long_size or remaining_bytes
+    if stated == 0 and remaining_bytes > 0 and not _begins_chunk(file.read(8), remaining_bytes, chunks.order):
+        return remaining_bytes
     return stated
 
 
-def _begins_chunk(head: bytes, left: int, order: Order) -> bool:
+def _begins_chunk(head: bytes, remaining_bytes: int, order: Order) -> bool:
     name, size = head[:4], int.from_bytes(head[4:], order)
-    return len(head) == 8 and all(0x20 <= byte <= 0x7E for byte in name) and size <= left - 8
+    return len(head) == 8 and all(0x20 <= byte <= 0x7E for byte in name) and size <= remaining_bytes - 8
 
 
-def _next(file: BinaryIO, place: int, *, odd: bool) -> int:
+def _next(file: BinaryIO, offset: int, *, odd: bool) -> int:
     """Return where the next chunk begins: after an odd one stands a zero, which some programs forget."""
     if not odd:
-        return place
-    file.seek(place)
-    return place + (file.read(1) == b"\0")
+        return offset
+    file.seek(offset)
+    return offset + (file.read(1) == b"\0")
 
 
-def _wav(found: _Chunks) -> Wav:
-    if len(found.layout) < 16:
+def _wav(chunks: _Chunks) -> Wav:
+    if len(chunks.layout) < 16:
         raise WavError("it has no `fmt ` chunk, which says how its samples are to be read")
-    if found.size is None:
+    if chunks.size is None:
         raise WavError("it has no `data` chunk, in which samples are")
-    form, channels, rate, byte_rate, block, bits = unpack(f"{_MARKS[found.order]}HHIIHH", found.layout[:16])
-    if form == _EXTENSIBLE and len(found.layout) >= 28:
-        form = int.from_bytes(found.layout[24:28], found.order) & 0xFFFF
+    form, channels, rate, byte_rate, block, bits = unpack(f"{_MARKS[chunks.order]}HHIIHH", chunks.layout[:16])
+    if form == _EXTENSIBLE and len(chunks.layout) >= 28:
+        form = int.from_bytes(chunks.layout[24:28], chunks.order) & 0xFFFF
     if not channels or not rate:
         raise WavError(f"it states {channels} channels and {rate} samples a second")
     if form not in (_PCM, _FLOAT):
-        seconds = _packed_seconds(found.stated_frames, rate, found.size, byte_rate)
-        return Wav(form, channels, rate, 0, found.start, found.size, seconds, found.order)
+        seconds = _packed_seconds(chunks.stated_frames, rate, chunks.size, byte_rate)
+        return Wav(form, channels, rate, 0, chunks.start, chunks.size, seconds, chunks.order)
     width = block // channels if block and block % channels == 0 and block * 8 >= bits * channels else (bits + 7) // 8
     if not width:
         raise WavError(f"it states samples of {bits} bit")
-    size = found.size - found.size % (width * channels)
-    return Wav(form, channels, rate, width, found.start, size, size / (width * channels) / rate, found.order)
+    size = chunks.size - chunks.size % (width * channels)
+    return Wav(form, channels, rate, width, chunks.start, size, size / (width * channels) / rate, chunks.order)
 
 
 def _packed_seconds(frames: int | None, rate: int, size: int, byte_rate: int) -> float:
@@ -212,14 +212,14 @@ def _packed_seconds(frames: int | None, rate: int, size: int, byte_rate: int) ->
 
 
 def _blocks(source: Path, wav: Wav) -> Iterator[bytes]:
-    left = wav.size
+    remaining_bytes = wav.size
     with source.open("rb") as file:
         file.seek(wav.start)
-        while left > 0 and (block := file.read(min(left, BLOCK * max(1, wav.width)))):
-            left -= len(block)
-            whole = len(block) - len(block) % max(1, wav.width)
-            if whole:
-                yield block[:whole]
+        while remaining_bytes > 0 and (block := file.read(min(remaining_bytes, BLOCK * max(1, wav.width)))):
+            remaining_bytes -= len(block)
+            usable = len(block) - len(block) % max(1, wav.width)
+            if usable:
+                yield block[:usable]
 
 
 def _widened(block: bytes, width: int, target: int, order: Order) -> bytes:
@@ -227,9 +227,9 @@ def _widened(block: bytes, width: int, target: int, order: Order) -> bytes:
     if width == target:
         return block
     wide = bytearray(len(block) // width * target)
-    first = target - width if order == "little" else 0
+    start = target - width if order == "little" else 0
     for byte in range(width):
-        wide[first + byte :: target] = block[byte::width]
+        wide[start + byte :: target] = block[byte::width]
     return bytes(wide)
 
 

@@ -1,4 +1,4 @@
-"""Content Credentials (C2PA): whether a file carries a signed manifest, told by the structure of its format.
+"""Content Credentials (C2PA): detects by the structure of its format whether a file carries a signed manifest.
 
 The signature covers the file's bytes, so what has one must not be changed, not even by a comment. Where each format
 keeps a manifest is in the C2PA technical specification, appendix A; that XMP may name one elsewhere is in its chapter
@@ -16,12 +16,12 @@ _BMFF_ID = UUID("d8fec3d6-1b0e-483c-9297-5828877ec481").bytes
 """Extended type of the box that holds C2PA's data in MP4, AVIF, HEIF and their like."""
 
 _REMOTE = b"dcterms:provenance"
-"""XMP's name for the address of a manifest that lies elsewhere."""
+"""XMP's name for the address of a manifest in another place."""
 
 _JUMBF = b"jumb"
 _MANIFEST = b"c2pa"
 _STORE = b"jumdc2pa"
-"""How the box of a manifest store begins in any format, TIFF among them."""
+"""Beginning of a manifest store's box in any format, TIFF among them."""
 
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _JPEG_ALONE = frozenset([0x01, *range(0xD0, 0xD9)])
@@ -39,9 +39,9 @@ def has_credentials(content: bytes) -> bool:
 
     Args:
         content: The file's bytes: PNG, JPEG, WebP, WAV, AVI, MP3, MP4, AVIF or HEIF. A file that is cut short is
-            looked at as far as it goes, and one of another format is searched as a whole.
+            read to its end, and one of another format is searched as a whole.
     """
-    return any(is_signed(kind, part) for parts, is_signed in (_reader(content),) for kind, part in parts(content))
+    return any(is_signed(kind, data) for parts, is_signed in (_reader(content),) for kind, data in parts(content))
 
 
 def _reader(content: bytes) -> tuple[Callable[[bytes], Iterator[Part]], Callable[[bytes, bytes], bool]]:
@@ -63,63 +63,63 @@ def _whole(content: bytes) -> Iterator[Part]:
     yield b"", content
 
 
-def _in_any(_kind: bytes, part: bytes) -> bool:
-    return _STORE in part
+def _in_any(_kind: bytes, data: bytes) -> bool:
+    return _STORE in data
 
 
-def _in_png(kind: bytes, part: bytes) -> bool:
-    return kind == b"caBX" or (kind == b"iTXt" and part.startswith(b"XML:com.adobe.xmp\0") and _REMOTE in part)
+def _in_png(kind: bytes, data: bytes) -> bool:
+    return kind == b"caBX" or (kind == b"iTXt" and data.startswith(b"XML:com.adobe.xmp\0") and _REMOTE in data)
 
 
-def _in_jpeg(kind: bytes, part: bytes) -> bool:
+def _in_jpeg(kind: bytes, data: bytes) -> bool:
     if kind == b"\xeb":  # APP11: "JP", instance, sequence number, then boxes of JUMBF
-        return part.startswith(b"JP") and part[12:16] == _JUMBF and _MANIFEST in part
-    return kind == b"\xe1" and part.startswith(_JPEG_XMP) and _REMOTE in part
+        return data.startswith(b"JP") and data[12:16] == _JUMBF and _MANIFEST in data
+    return kind == b"\xe1" and data.startswith(_JPEG_XMP) and _REMOTE in data
 
 
-def _in_riff(kind: bytes, part: bytes) -> bool:
-    return kind == b"C2PA" or (kind in (b"XMP ", b"_PMX") and _REMOTE in part)
+def _in_riff(kind: bytes, data: bytes) -> bool:
+    return kind == b"C2PA" or (kind in (b"XMP ", b"_PMX") and _REMOTE in data)
 
 
-def _in_id3(kind: bytes, part: bytes) -> bool:
+def _in_id3(kind: bytes, data: bytes) -> bool:
     if kind == b"GEOB":  # text encoding, then the media type
-        return part[1:].split(b"\0", 1)[0] in _GEOB_TYPES
-    return kind == b"PRIV" and part.startswith(b"XMP\0") and _REMOTE in part
+        return data[1:].split(b"\0", 1)[0] in _GEOB_TYPES
+    return kind == b"PRIV" and data.startswith(b"XMP\0") and _REMOTE in data
 
 
-def _in_boxes(kind: bytes, part: bytes) -> bool:
-    return kind == b"uuid" and (part.startswith(_BMFF_ID) or _REMOTE in part)
+def _in_boxes(kind: bytes, data: bytes) -> bool:
+    return kind == b"uuid" and (data.startswith(_BMFF_ID) or _REMOTE in data)
 
 
 def _png_chunks(content: bytes) -> Iterator[Part]:
-    place = len(PNG)
-    while place + 12 <= len(content):
-        length = int.from_bytes(content[place : place + 4])
-        yield content[place + 4 : place + 8], content[place + 8 : place + 8 + length]
-        place += 12 + length
+    offset = len(PNG)
+    while offset + 12 <= len(content):
+        length = int.from_bytes(content[offset : offset + 4])
+        yield content[offset + 4 : offset + 8], content[offset + 8 : offset + 8 + length]
+        offset += 12 + length
 
 
 def _jpeg_segments(content: bytes) -> Iterator[Part]:
     """Yield the segments before the picture itself."""
-    place = 2
-    while place + 4 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
+    offset = 2
+    while offset + 4 <= len(content) and content[offset] == 0xFF:
+        marker = content[offset + 1]
         if marker == 0xDA:  # what follows is the picture
             return
         if marker == 0xFF or marker in _JPEG_ALONE:
-            place += 1 if marker == 0xFF else 2
+            offset += 1 if marker == 0xFF else 2
             continue
-        length = int.from_bytes(content[place + 2 : place + 4])
-        yield bytes([marker]), content[place + 4 : place + 2 + length]
-        place += 2 + max(2, length)
+        length = int.from_bytes(content[offset + 2 : offset + 4])
+        yield bytes([marker]), content[offset + 4 : offset + 2 + length]
+        offset += 2 + max(2, length)
 
 
 def _riff_chunks(content: bytes) -> Iterator[Part]:
-    place = 12
-    while place + 8 <= len(content):
-        length = int.from_bytes(content[place + 4 : place + 8], "little")
-        yield content[place : place + 4], content[place + 8 : place + 8 + length]
-        place += 8 + length + length % 2
+    offset = 12
+    while offset + 8 <= len(content):
+        length = int.from_bytes(content[offset + 4 : offset + 8], "little")
+        yield content[offset : offset + 4], content[offset + 8 : offset + 8 + length]
+        offset += 8 + length + length % 2
 
 
 def _id3_frames(content: bytes) -> Iterator[Part]:
@@ -127,15 +127,15 @@ def _id3_frames(content: bytes) -> Iterator[Part]:
     if len(content) < 10 or content[3] not in (3, 4):
         return
     end = 10 + _synchsafe(content[6:10])
-    place = 10
+    offset = 10
     if content[5] & 0x40:  # an extended header: v2.4 counts its own four bytes, v2.3 does not
         size = content[10:14]
-        place += _synchsafe(size) if content[3] == 4 else 4 + int.from_bytes(size)
-    while place + 10 <= min(end, len(content)) and content[place]:
-        size = content[place + 4 : place + 8]
+        offset += _synchsafe(size) if content[3] == 4 else 4 + int.from_bytes(size)
+    while offset + 10 <= min(end, len(content)) and content[offset]:
+        size = content[offset + 4 : offset + 8]
         length = _synchsafe(size) if content[3] == 4 else int.from_bytes(size)
-        yield content[place : place + 4], content[place + 10 : place + 10 + length]
-        place += 10 + length
+        yield content[offset : offset + 4], content[offset + 10 : offset + 10 + length]
+        offset += 10 + length
 
 
 def _synchsafe(size: bytes) -> int:
@@ -148,19 +148,19 @@ def _synchsafe(size: bytes) -> int:
 
 def _boxes(content: bytes) -> Iterator[Part]:
     """Yield the boxes of an ISO media file, those within the containers that may hold metadata included."""
-    left = [(0, len(content))]
-    while left:
-        place, end = left.pop()
-        while place + 8 <= end:
-            length, head = int.from_bytes(content[place : place + 4]), 8
-            kind = content[place + 4 : place + 8]
+    containers = [(0, len(content))]
+    while containers:
+        offset, end = containers.pop()
+        while offset + 8 <= end:
+            length, head = int.from_bytes(content[offset : offset + 4]), 8
+            kind = content[offset + 4 : offset + 8]
             if length == 1:
-                length, head = int.from_bytes(content[place + 8 : place + 16]), 16
-            stop = min(end, place + length) if length else end
-            if stop < place + head:  # no box can be shorter than its own head
+                length, head = int.from_bytes(content[offset + 8 : offset + 16]), 16
+            stop = min(end, offset + length) if length else end
+            if stop < offset + head:  # no box can be shorter than its own head
                 break
             if kind in _CONTAINERS:
-                left.append((place + head + (4 if kind == b"meta" else 0), stop))
+                containers.append((offset + head + (4 if kind == b"meta" else 0), stop))
             else:
-                yield kind, content[place + head : stop] if kind == b"uuid" else b""
-            place = stop
+                yield kind, content[offset + head : stop] if kind == b"uuid" else b""
+            offset = stop

@@ -1,4 +1,4 @@
-"""Where the keys are that tools need, so that a plan can be refused before it runs, and a dry run can list them.
+"""Places of the keys that tools need, so that a plan can be refused before it runs, and a dry run can list them.
 
 Wherever a key is read, `obtained` reads it: it is checked, and from then on hidden.
 """
@@ -26,7 +26,7 @@ def obtained(read: Callable[[], str | None], address: str | None = None) -> str 
 
     Args:
         read: Returns the key; it may take time.
-        address: Where the key will be sent to.
+        address: Address that the key will be sent to.
 
     Raises:
         ToolError: It holds what no key can hold; the key is not shown.
@@ -61,13 +61,13 @@ def checked_key(key: str, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where a key is."""
+    """Place of a key."""
 
     place: str
     """`env:NAME` for a variable of the environment, `secret:name` for a Prefect Secret block."""
 
     remedy: str
-    """What to do where there is none, such as `set NAME, which SETTING names`."""
+    """Instruction for when there is none, such as `set NAME, which SETTING names`."""
 
     needed: bool = True
     """Whether the tool cannot work without it; a server at an address of one's own may ask for no key."""
@@ -90,7 +90,7 @@ class KeySource:
 
     @property
     def lack(self) -> str | None:
-        """What to do before a tool can run; `None` where nothing is known to be missing."""
+        """Instruction to follow before a tool can run; `None` where nothing is known to be missing."""
         if self.is_blank:
             return f"{self.remedy}; that variable is there, but it is empty"
         return self.remedy if self.needed and self.is_set is False else None
@@ -110,5 +110,5 @@ def named_source(place: str | None, setting: str) -> tuple[KeySource, ...]:
     if place is None:
         return ()
     name = place.partition(":")[2]
-    what = f"set {name}" if place.startswith(f"{ENV}:") else f"save the Secret block {name!r} on the Prefect server"
-    return (KeySource(place, f"{what}, where {setting} says that the key is"),)
+    remedy = f"set {name}" if place.startswith(f"{ENV}:") else f"save the Secret block {name!r} on the Prefect server"
+    return (KeySource(place, f"{remedy}, where {setting} says that the key is"),)

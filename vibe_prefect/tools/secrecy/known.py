@@ -29,7 +29,7 @@ MIN_CUT = 16
 """Characters from which the beginning or the end of a key is hidden, too: it may have been cut."""
 
 MAX_REMEMBERED = 1_000
-"""How many secrets are held; the oldest is forgotten."""
+"""Secrets that are held at most; the oldest is forgotten."""
 
 MAX_PIECE = 100
 """Characters of the pieces in which a longer secret is looked for, such as a private key."""
@@ -51,7 +51,7 @@ _SECRET_IN_QUERY = re.compile(
 )
 
 _GAP = rf"(?:[\s{WORD_BREAKS}]|\\[nrt])*"
-"""What may stand between two characters of a key in a text that was wrapped."""
+"""Pattern of what may separate two characters of a key in a text that was wrapped."""
 
 _CALLED_A_KEY = r"(?i:(?:bearer|basic|token|key|secret|password|authorization)\b[\s\"'=:\\]{1,6})"
 
@@ -78,21 +78,21 @@ def known_secrets() -> frozenset[str]:
 
 def environment_secrets() -> frozenset[str]:
     """Return the values of environment variables that are named like secrets, and the passwords in addresses."""
-    named = (value for name, value in os.environ.items() if _NAMED_LIKE_A_SECRET.search(name))
-    found = {value.strip() for value in named if len(value.strip()) >= MIN_LENGTH}
-    return frozenset(found.union(*(secrets_in_address(value) for value in os.environ.values() if "://" in value)))
+    values = (value for name, value in os.environ.items() if _NAMED_LIKE_A_SECRET.search(name))
+    secrets = {value.strip() for value in values if len(value.strip()) >= MIN_LENGTH}
+    return frozenset(secrets.union(*(secrets_in_address(value) for value in os.environ.values() if "://" in value)))
 
 
 def secrets_in_address(text: str) -> set[str]:
     """Return the passwords in an address: what stands before its `@`, and keys in its query."""
-    found: set[str] = set()
+    secrets: set[str] = set()
     for user in _USER_IN_ADDRESS.findall(text):
         _, colon, password = user.partition(":")
-        written = password if colon else user
-        found |= {written, unquote(written)}
+        secret_part = password if colon else user
+        secrets |= {secret_part, unquote(secret_part)}
     for _, value in _SECRET_IN_QUERY.findall(text):
-        found |= {value, unquote(value)}
-    return {secret for secret in found if len(secret) >= MIN_KEY}
+        secrets |= {value, unquote(value)}
+    return {secret for secret in secrets if len(secret) >= MIN_KEY}
 
 
 def without_logins(text: str) -> str:
@@ -117,12 +117,12 @@ def scrubbed(text: str) -> str:
     if not spans:
         return text
     parts: list[str] = []
-    place = 0
+    position = 0
     for start, end in spans:
-        if start >= place:
-            parts += [text[place:start], HIDDEN]
-        place = max(place, end)
-    return "".join([*parts, text[place:]])
+        if start >= position:
+            parts += [text[position:start], HIDDEN]
+        position = max(position, end)
+    return "".join([*parts, text[position:]])
 
 
 def holds_secret(text: str) -> bool:
@@ -172,29 +172,29 @@ def _spans(text: str, secret: str) -> Iterator[tuple[int, int]]:
     """Yield where a secret stands in a text."""
     for piece in _pieces(secret):
         patterns = _patterns(piece)
-        for found in patterns.plain.finditer(text):
-            yield found.span("key")
-        for found in patterns.ending.finditer(text) if patterns.ending else ():
-            yield _extended(text, piece, found)
+        for match in patterns.plain.finditer(text):
+            yield match.span("key")
+        for match in patterns.ending.finditer(text) if patterns.ending else ():
+            yield _extended(text, piece, match)
         for pattern in patterns.base64:
-            for found in pattern.finditer(text):
-                yield _with_edges(text, found)
+            for match in pattern.finditer(text):
+                yield _with_edges(text, match)
 
 
-def _extended(text: str, secret: str, found: re.Match[str]) -> tuple[int, int]:
+def _extended(text: str, secret: str, match: re.Match[str]) -> tuple[int, int]:
     """Return the span of a secret's end, and of as much before it as is the secret's, too."""
-    start, left = found.start(), len(secret) - _part(secret)
-    while start and left and text[start - 1] == secret[left - 1]:
-        start, left = start - 1, left - 1
-    return start, found.end()
+    start, remaining = match.start(), len(secret) - _part(secret)
+    while start and remaining and text[start - 1] == secret[remaining - 1]:
+        start, remaining = start - 1, remaining - 1
+    return start, match.end()
 
 
-def _with_edges(text: str, found: re.Match[str]) -> tuple[int, int]:
+def _with_edges(text: str, match: re.Match[str]) -> tuple[int, int]:
     """Return the span of a secret in Base64 with the characters beside it, which hold bits of its ends."""
-    start, end = found.span()
-    while start > max(0, found.start() - _EDGE) and text[start - 1] in _BASE64:
+    start, end = match.span()
+    while start > max(0, match.start() - _EDGE) and text[start - 1] in _BASE64:
         start -= 1
-    while end < min(len(text), found.end() + _EDGE) and text[end] in _BASE64:
+    while end < min(len(text), match.end() + _EDGE) and text[end] in _BASE64:
         end += 1
     return start, end
 
@@ -212,7 +212,7 @@ def _part(secret: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Patterns:
-    """What finds one secret; each pattern begins with few different characters, so that a search is quick."""
+    """Patterns that find one secret; each begins with few different characters, so that a search is quick."""
 
     plain: re.Pattern[str]
     ending: re.Pattern[str] | None = None
@@ -222,16 +222,16 @@ class _Patterns:
 @lru_cache(maxsize=2 * MAX_REMEMBERED)
 def _patterns(secret: str) -> _Patterns:
     characters = [_character(character) for character in secret]
-    whole = _GAP.join(characters)
+    all_characters = _GAP.join(characters)
     if len(secret) < MIN_KEY or (len(secret) < _MAX_WORD and secret.isalpha()):  # a placeholder, or a plain word
-        return _Patterns(re.compile(rf"{_CALLED_A_KEY}(?P<key>{whole})(?!\w)"))
+        return _Patterns(re.compile(rf"{_CALLED_A_KEY}(?P<key>{all_characters})(?!\w)"))
     packed = tuple(map(re.compile, _base64_forms(secret))) if len(secret) >= MIN_LENGTH else ()
     if len(secret) < MIN_CUT:
-        return _Patterns(re.compile(f"(?P<key>{whole})"), None, packed)
-    part = _part(secret)
-    rest = f"{_GAP}{_GAP.join(characters[part:])}"
-    begins = rf"(?P<key>{_GAP.join(characters[:part])}(?:{rest}|[^\s\"'<>,;)\]}}]*))"
-    return _Patterns(re.compile(begins), re.compile(_GAP.join(characters[-part:])), packed)
+        return _Patterns(re.compile(f"(?P<key>{all_characters})"), None, packed)
+    length = _part(secret)
+    remainder = f"{_GAP}{_GAP.join(characters[length:])}"
+    beginning = rf"(?P<key>{_GAP.join(characters[:length])}(?:{remainder}|[^\s\"'<>,;)\]}}]*))"
+    return _Patterns(re.compile(beginning), re.compile(_GAP.join(characters[-length:])), packed)
 
 
 def _character(character: str) -> str:
@@ -259,8 +259,8 @@ def _base64_forms(secret: str) -> Iterator[str]:
     """Yield patterns for the characters that a secret alone decides, wherever it begins among the encoded bytes."""
     for offset in range(3):
         raw = bytes(offset) + secret.encode(errors="replace")
-        first, last = -(-offset * 8 // 6), len(raw) * 8 // 6
-        yield _GAP.join(map(_packed, base64.b64encode(raw).decode()[first:last]))
+        start, stop = -(-offset * 8 // 6), len(raw) * 8 // 6
+        yield _GAP.join(map(_packed, base64.b64encode(raw).decode()[start:stop]))
 
 
 def _packed(character: str) -> str:

@@ -1,7 +1,7 @@
 """Results, errors, progress and log records without secrets: what the engine lets out of a node.
 
 Tools need not think of it. Only what cuts a text hides the secrets in it first (`secrets.scrubbed`), since a few
-characters of a key cannot be told from other text.
+characters of a key cannot be distinguished from other text.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def redacted_errors() -> Generator[None]:
 def redacted(error: Exception) -> Exception:
     """Return an error without secrets; the same object where there are none in it or in its causes."""
     chain = list(_chain(error))
-    if not holds_secret(_BETWEEN.join(text for one in chain for text in _error_texts(one))):
+    if not holds_secret(_BETWEEN.join(text for link in chain for text in _error_texts(link))):
         return error
     clean = _clean_copy(error)
     for name in ("retryable", "retry_after", "usage", "quality", "evidence"):
@@ -53,7 +53,7 @@ def redacted(error: Exception) -> Exception:
 
 
 class PiecewiseText:
-    """Texts that come one after another, of which none shows a secret, also not one that is split over several."""
+    """Sequence of texts of which none shows a secret, also not a secret that is split over several."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -87,49 +87,49 @@ _REDACTION = _Redaction()
 
 
 def redact_logs() -> None:
-    """Keep secrets out of what the handlers of all loggers get, from now on; those that have been told stay told."""
-    named = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
-    for logger in (logging.root, *named):
+    """Keep secrets out of what the handlers of all loggers get, from now on; repeated calls change nothing."""
+    named_loggers = [logging.getLogger(name) for name in list(logging.root.manager.loggerDict)]
+    for logger in (logging.root, *named_loggers):
         for handler in logger.handlers:
             handler.addFilter(_REDACTION)
 
 
 def _texts(value: object) -> Iterator[str]:
-    left: list[object] = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, Mapping):
-            left += [*cast("Mapping[object, object]", one), *cast("Mapping[object, object]", one).values()]
-        elif isinstance(one, list | tuple):
-            left += cast("list[object]", one)
+    pending: list[object] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            pending += [*cast("Mapping[object, object]", item), *cast("Mapping[object, object]", item).values()]
+        elif isinstance(item, list | tuple):
+            pending += cast("list[object]", item)
 
 
 def _scrubbed(value: Any) -> Any:
     if isinstance(value, str):
         return scrubbed(value)
     if isinstance(value, Mapping):
-        found = cast("Mapping[Any, Any]", value)
-        return {_scrubbed(key): _scrubbed(one) for key, one in found.items()}
+        mapping = cast("Mapping[Any, Any]", value)
+        return {_scrubbed(key): _scrubbed(item) for key, item in mapping.items()}
     if isinstance(value, list | tuple):
-        items = [_scrubbed(one) for one in cast("list[Any]", value)]
+        items = [_scrubbed(item) for item in cast("list[Any]", value)]
         return items if isinstance(value, list) else tuple(items)
     return value
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and what a traceback shows behind it: its causes, its contexts, and the members of a group."""
-    left, seen = [error], set[int]()
-    while left:
-        one = left.pop()
-        if id(one) in seen:
+    pending, visited = [error], set[int]()
+    while pending:
+        link = pending.pop()
+        if id(link) in visited:
             continue
-        seen.add(id(one))
-        yield one
-        behind = [one.__cause__, None if one.__suppress_context__ else one.__context__]
-        members = cast("tuple[BaseException, ...]", one.exceptions) if isinstance(one, BaseExceptionGroup) else ()
-        left += [other for other in (*behind, *members) if other is not None]
+        visited.add(id(link))
+        yield link
+        behind = [link.__cause__, None if link.__suppress_context__ else link.__context__]
+        members = cast("tuple[BaseException, ...]", link.exceptions) if isinstance(link, BaseExceptionGroup) else ()
+        pending += [cause for cause in (*behind, *members) if cause is not None]
 
 
 def _error_texts(error: BaseException) -> Iterator[str]:
@@ -148,11 +148,11 @@ def _words(error: BaseException) -> str:
 
 def _clean_copy(error: Exception) -> Exception:
     """Return an error of the same type, if its type can be made of one text, that says the same without secrets."""
-    said = scrubbed(str(error))
+    message = scrubbed(str(error))
     try:
-        clean = type(error)(said)
+        clean = type(error)(message)
     except Exception:  # noqa: BLE001 - each type has its own way to be made
         clean = None
-    if clean is None or holds_secret(_BETWEEN.join(_error_texts(clean))) or str(clean) not in (said, repr(said)):
-        return ToolError(f"{type(error).__name__}: {said}")
+    if clean is None or holds_secret(_BETWEEN.join(_error_texts(clean))) or str(clean) not in (message, repr(message)):
+        return ToolError(f"{type(error).__name__}: {message}")
     return clean
