@@ -1,4 +1,4 @@
-"""`vibe-prefect tools` and `schema`: what plans can use, and how they are written."""
+"""`vibe-prefect tools` and `schema`: the tools that plans can use, and the form of plan files."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def _plan_schema() -> dict[str, Any]:
 
 
 def tools(name: str | None, *, as_json: bool) -> int:
-    """Print the registered tools, or one of them in detail."""
+    """Print the registered tools, or a single tool in detail."""
     registry = command_registry()
     specs = registry.list_tools() if name is None else [_named(registry, name)]
     if as_json:
-        found = [_as_data(spec) for spec in specs]
-        write(_json(found if name is None else found[0]))
+        documents = [_as_data(spec) for spec in specs]
+        write(_json(documents if name is None else documents[0]))
     elif name is None:
         _print_table(out(), specs)
     else:

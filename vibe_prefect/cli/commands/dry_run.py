@@ -1,4 +1,4 @@
-"""`vibe-prefect run --dry-run`: what a run would do."""
+"""`vibe-prefect run --dry-run`: forecast of a run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from vibe_prefect.plan.node_forecast import Action, Forecast, NodeForecast
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 
 MAX_TREE = 60
-"""Nodes up to which those that are reused are listed, too."""
+"""Number of nodes up to which reused nodes are listed, too."""
 
 MIN_WIDTH_FOR_WORK = 100
-"""Columns of a terminal from which on each node's work is shown: why it runs is what one asked for."""
+"""Columns of a terminal from which on each node's work is shown; the reason why a node runs matters more."""
 
 MAX_STEPS = 20
-"""Nodes of the critical path that are named."""
+"""Number of nodes of the critical path that are named."""
 
 UNNEEDED = "not set, and may not be needed"
 
@@ -48,10 +48,10 @@ _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
 
 
 def forecast_run(request: RunRequest) -> int:
-    """Tell what a run would do; returns the exit code.
+    """Print the forecast of a run; returns the exit code.
 
-    A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
-    a server answers anyway.
+    A server is needed to resume another run. The costs of earlier runs, and the existence of secrets, are known only
+    where a server answers anyway.
     """
     check_folders(request.options)
     plan = ready(request.plan, simulate=request.options.simulate)
@@ -82,12 +82,12 @@ def _print(screen: Screen, look: RunForecast) -> None:
 def _table(look: RunForecast, width: int | None) -> list[Text]:
     nodes = look.forecast.nodes
     group_of = {id: index for index, group in enumerate(look.forecast.groups, 1) for id in group}
-    whole = len(nodes) <= MAX_TREE
-    listed = [(id, guide if whole else "") for id, guide in guides(look.compiled.graph)]
+    complete = len(nodes) <= MAX_TREE
+    listed = [(id, guide if complete else "") for id, guide in guides(look.compiled.graph)]
     rows = [
         _row(look.compiled, nodes[id], guide, group_of[id])
         for id, guide in listed
-        if whole or nodes[id].action is not Action.REUSE
+        if complete or nodes[id].action is not Action.REUSE
     ]
     if not rows:
         return []
@@ -110,15 +110,15 @@ def _row(compiled: CompiledPlan, node: NodeForecast, guide: str, group: int) -> 
 
 
 def _facts(outlook: Forecast) -> list[Text]:
-    """Return what is known of the nodes that run: how long they take, and with which tools."""
+    """Return lines about the nodes that run: their durations, and their tools."""
     if not outlook.count(Action.RUN):
         return []
     path = outlook.critical_path
-    facts = [
+    lines_by_label = [
         ("work", _estimated(outlook.seconds, outlook.count(Action.RUN), outlook.unestimated)),
         ("critical path", _estimated(path.seconds, len(path.ids), path.unestimated)),
     ]
-    lines = [_fact(*fact) for fact in facts]
+    lines = [_fact(*fact) for fact in lines_by_label]
     lines.append(Text(f"  {_steps(outlook)}"))
     tools = ", ".join(f"{tool.name} {tool.version} ({counted(tool.nodes, 'node')})" for tool in outlook.tools)
     lines.append(_fact("tools", one_line(tools) or "none"))
@@ -126,7 +126,7 @@ def _facts(outlook: Forecast) -> list[Text]:
 
 
 def _cost_facts(look: RunForecast) -> list[Text]:
-    """Return what models and paid tools would cost, and whether a budget may not be enough."""
+    """Return lines about the cost of models and paid tools, and a warning where a budget may not be enough."""
     costs = look.costs
     if costs is None:
         return []
@@ -148,7 +148,7 @@ def _cost_facts(look: RunForecast) -> list[Text]:
 
 
 def _history(costs: CostForecast, look: RunForecast) -> str:
-    """Return what is known of earlier runs, or why nothing is."""
+    """Return the costs of earlier runs in words, or the reason why none are known."""
     if costs.known:
         calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
         names = one_line(", ".join(look.lookup.runs))
@@ -160,7 +160,7 @@ def _history(costs: CostForecast, look: RunForecast) -> str:
 
 
 def _key_facts(look: RunForecast) -> list[Text]:
-    """Return where the keys are that the run needs, and whether they are there; never what they are."""
+    """Return lines about the sources of the keys that the run needs, and whether they are there; never the keys."""
     keys = [_key(source, tools, look) for source, tools in look.keys.items()]
     lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in look.lacks.items()]
     facts = {"keys": keys, "missing": lacks}
@@ -198,10 +198,10 @@ def _estimated(value: float, nodes: int, unestimated: int) -> str:
 
 def _steps(outlook: Forecast) -> str:
     ids = outlook.critical_path.ids
-    more = len(ids) - MAX_STEPS
+    unnamed = len(ids) - MAX_STEPS
     nodes = [outlook.nodes[id] for id in ids[:MAX_STEPS]]
     steps = [node.id if node.estimate is None else f"{node.id} {seconds(node.estimate)}" for node in nodes]
-    return " > ".join([*steps, f"{more:,} more"] if more > 0 else steps)
+    return " > ".join([*steps, f"{unnamed:,} more"] if unnamed > 0 else steps)
 
 
 def _document(look: RunForecast) -> DryRunDocument:

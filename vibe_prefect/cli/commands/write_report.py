@@ -1,4 +1,4 @@
-"""`vibe-prefect report`: a page about a run that a Prefect server knows."""
+"""`vibe-prefect report`: write a page about a run that a Prefect server knows."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _STORED = re.compile(r"[a-z0-9-]+")
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What the user asked for. What is `None` or empty stays as an earlier deployment of that name has it."""
+    """Arguments of the command. `None` or an empty value keeps that of an earlier deployment of the name."""
 
     plan: str
     """A plan file, or the name of a stored plan."""
@@ -46,7 +46,7 @@ class DeployRequest:
 
 
 def deploy(request: DeployRequest) -> int:
-    """Make or renew the deployment."""
+    """Create or update the deployment."""
     if request.folder is not None and not request.folder.is_dir():
         raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
     from vibe_prefect.engine.deploy.deployment_checks import check_content, check_folder, check_name, check_pool_name
@@ -76,8 +76,8 @@ async def _deploy(
     from vibe_prefect.engine.records.storage import open_store
 
     async with get_client() as client:
-        given = local or await _stored(client, request.plan)
-        plan = given.compiled.plan
+        checked = local or await _stored(client, request.plan)
+        plan = checked.compiled.plan
         parameter = request.plan if local is None else await plan_parameter(plan, await open_store(None), client)
         earlier = await deployment_of(client, plan.id if request.name is None else request.name)
         if earlier is not None:
@@ -88,14 +88,14 @@ async def _deploy(
         if await ensure_pool(client, pool):
             screen.say(f"made the work pool {pool!r}, of type process")
         id = await deployment.build_for(pool, folder).aapply()
-        told: list[str] = []
+        change_lines: list[str] = []
         if earlier is not None:
-            told = [
-                await plan_change(earlier, given.compiled, given.tools, client),
+            change_lines = [
+                await plan_change(earlier, checked.compiled, checked.tools, client),
                 *changes(earlier, deployment, folder),
             ]
     screen.say(f"{_done(deployment)}; it runs in {folder}")
-    for line in told:
+    for line in change_lines:
         screen.say(f"         {line}")
     _print_ways(screen, deployment, pool, str(id))
     print_schedule(screen, reading)
@@ -143,7 +143,7 @@ def _done(deployment: PlanDeployment) -> str:
 
 
 def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) -> None:
-    """Say how to run it."""
+    """Print the ways to run the deployment."""
     from vibe_prefect.engine.inputs.plan_store import kept_plan
     from vibe_prefect.engine.server.ui_pages import ui_page
     from vibe_prefect.settings.package import variable
