@@ -237,7 +237,7 @@ class WorkflowExecutor:
     ) -> ExecutionResult:
         """Run a plan that `compile` returned; see `execute_plan`."""
         if resume_from_checkpoint is not None and resume_from is not None:
-            raise UsageError("a run resumes a checkpoint or a run, not both: leave one of them out")
+            raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
         choice.check(compiled)
         selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
