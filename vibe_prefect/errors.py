@@ -110,7 +110,7 @@ class VibePrefectError(Exception):
 
 
 class UsageError(VibePrefectError):
-    """Error in what was asked for; it cannot run as written, and nothing was executed."""
+    """Error in a plan, an input or an option: it cannot run as written, and nothing was executed."""
 
 
 class PlanError(UsageError, ValueError):
@@ -155,7 +155,7 @@ class ToolInputError(UsageError, ValueError):
 
 
 class SettingsError(UsageError, ValueError):
-    """Settings of this package that cannot be what they are set to."""
+    """Settings of this package with values that they cannot have."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         """List the faults of the settings.
@@ -248,7 +248,7 @@ class UserExitError(RunError):
         """Name the raised exception.
 
         Args:
-            kind: The class of what was raised, such as `SystemExit`.
+            kind: The class of the raised exception, such as `SystemExit`.
             text: Its text; may be empty.
         """
         self.kind = kind
@@ -292,7 +292,7 @@ class ToolError(RunError, RuntimeError):
         """Describe why a tool failed.
 
         Args:
-            message: What was done, what came of it, and what to do next.
+            message: The action, its result, and what to do next.
             retryable: Whether trying again may help.
             retry_after: Seconds to wait before that, where the other side says so.
             asks_to_wait: Whether the other side did nothing but ask to come back later.
@@ -313,7 +313,7 @@ class ShownError(ToolError):
         """Show an error.
 
         Args:
-            message: Its class and what can be sent of its text.
+            message: Its class and the part of its text that can be sent.
             original: The error itself.
         """
         super().__init__(message)

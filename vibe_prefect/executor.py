@@ -95,7 +95,7 @@ class WorkflowExecutor:
         }
         """Handler for each node type; replace an entry to run that type yourself."""
         self.progress_callback = progress_callback
-        """Called with each `ProgressEvent`; `None` for nobody."""
+        """Function that is called with each `ProgressEvent`; `None` for no callback."""
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_dir = checkpoint_dir
         """Folder for checkpoints."""
@@ -309,11 +309,11 @@ class WorkflowExecutor:
         if keys.keys() >= set(checkpoint.execution_result.ids(ExecutionStatus.COMPLETED)):
             return keys
         try:
-            own = self.compile(checkpoint.plan).nodes
+            compiled_nodes = self.compile(checkpoint.plan).nodes
         except PlanError as error:
             name = f"{checkpoint.plan.id} of the checkpoint {checkpoint.checkpoint_id}"
             raise PlanError(error.problems, name) from error
-        return {id: node.key for id, node in own.items()} | keys
+        return {id: node.key for id, node in compiled_nodes.items()} | keys
 
     def _note_run(self, run: LocalRun) -> None:
         """Remember a run that is about to begin, and forget those that ended before the newest that has begun."""
@@ -339,8 +339,8 @@ class WorkflowExecutor:
         }
 
     def _all_observers(self) -> tuple[RunObserver, ...]:
-        own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
-        return (*own, *self._observers)
+        reporters = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
+        return (*reporters, *self._observers)
 
 
 async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:

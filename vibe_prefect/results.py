@@ -98,7 +98,7 @@ class ExecutionResult:
         self.node_results[result.node_id] = result
 
     def is_complete(self) -> bool:
-        """Tell whether every recorded node has completed, failed or been skipped."""
+        """Return whether every recorded node has completed, failed or been skipped."""
         return all(result.status in FINISHED for result in self.node_results.values())
 
     def count(self, status: ExecutionStatus) -> int:
@@ -138,5 +138,5 @@ class ExecutionResult:
         self.replan_suggestions.append({"timestamp": now_iso(), **suggestion})
 
     def should_replan(self) -> bool:
-        """Tell whether more than one node failed, or anything was suggested."""
+        """Return whether more than one node failed, or anything was suggested."""
         return self.count(ExecutionStatus.FAILED) > 1 or bool(self.replan_suggestions)

@@ -121,10 +121,10 @@ def with_report(arguments: Sequence[str]) -> list[str]:
 
     So `run --report plan.yaml` is not taken for an order to write the page over the plan.
     """
-    bare = f"--report={DEFAULT_PAGE}"
+    default_option = f"--report={DEFAULT_PAGE}"
     following = [*arguments[1:], ""]
     return [
-        bare if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
+        default_option if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
         for argument, after in zip(arguments, following, strict=False)
     ]
 
@@ -246,7 +246,7 @@ def report(
 ) -> int:
     """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
 
-    The run may have ended, still go on, or have run elsewhere.
+    The run may have ended, be in progress, or have run elsewhere.
 
     Args:
         run: The run's name or id; by default the newest one.
@@ -259,7 +259,7 @@ def report(
 
 @app.command(help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report"))
 def watch(run: str | None = None, /) -> int:
-    """Follow a run that goes on elsewhere, such as on a worker, until it ends; the exit code is the run's.
+    """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
 
     Ctrl-C ends the watching and not the run.
 

@@ -63,7 +63,7 @@ def run_guarded(call: Callable[[], int]) -> int:
         return code
     finally:
         flush()
-        # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
+        # From here on Prefect sends its last events; Ctrl-C during that wait prints no traceback either.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _leave)
 

@@ -1,6 +1,6 @@
 """The contract's drawings of a plan, as text for a terminal and as mermaid.
 
-They draw any plan, also one that could not run. `plan_picture` draws checked plans, each edge by its kind.
+They draw any plan, also an invalid plan. `plan_picture` draws checked plans, each edge by its kind.
 """
 
 from __future__ import annotations

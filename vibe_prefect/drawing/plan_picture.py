@@ -1,8 +1,8 @@
 """A plan as a picture: mermaid text and a self-contained SVG.
 
 Both show the same things: nodes by type or, where statuses are given, by status; data edges solid, hierarchy edges
-dotted, order edges dashed. A plan can have a million edges, and a picture of them helps nobody: what exceeds the
-caps is left out and counted in the drawing.
+dotted, order edges dashed. A plan can have a million edges, and a picture of them cannot be read: nodes and edges
+above the limits are left out and counted in the drawing.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ def _shown(graph: PlanGraph, max_nodes: int, max_edges: int) -> _Shown:
     """Choose the part to draw: the first nodes in plan order, and data edges before the others."""
     nodes = tuple(graph.nodes.values())[:max_nodes]
     ids = {node.node.id for node in nodes}
-    everything = graph.edges
-    drawable = [edge for edge in everything if edge.source in ids and edge.target in ids]
+    edges = graph.edges
+    drawable = [edge for edge in edges if edge.source in ids and edge.target in ids]
     if len(drawable) > max_edges:
         drawable = sorted(drawable, key=lambda edge: EDGE_RANK[edge.kind])[:max_edges]
-    return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(everything) - len(drawable))
+    return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(edges) - len(drawable))
 
 
 def one_line(text: str) -> str:

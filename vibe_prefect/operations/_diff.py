@@ -64,7 +64,7 @@ async def diff(
 
 
 def names_file(argument: WorkflowPlan | str | Path) -> bool:
-    """Tell whether an argument is the path of a plan file, and not a run."""
+    """Return whether an argument is the path of a plan file, and not a run."""
     return not isinstance(argument, WorkflowPlan) and (
         Path(argument).is_file() or Path(argument).suffix in PLAN_SUFFIXES
     )

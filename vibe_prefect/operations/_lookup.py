@@ -33,7 +33,7 @@ class Lookup:
 
 
 async def look_up(plan: CheckedPlan, paying: Collection[str], blocks: Collection[str]) -> Lookup:
-    """Ask the server what a forecast needs.
+    """Look up the costs and blocks that a forecast needs on the server.
 
     Args:
         plan: The plan.

@@ -1,7 +1,7 @@
 """A run's plan as a mermaid flowchart, coloured by status, with composites around their children.
 
-`plan_picture` draws plans; this one is for a page that must never fail to draw. So nodes have names of our own, labels
-hold no markup, and a plan too large to be read is drawn as its groups.
+`plan_picture` draws plans; this flowchart is for a page that must never fail to draw. So nodes have generated names,
+labels hold no markup, and a plan too large to be read is drawn as its groups.
 """
 
 from __future__ import annotations

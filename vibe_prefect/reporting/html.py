@@ -132,10 +132,10 @@ def _plan_json(report: RunReport) -> str:
 def _policy(drawing: str) -> str:
     """Return the content security policy: it allows only the styles, script and media that the page itself holds."""
     styles = [_resource("report.css"), *_STYLE_IN_DRAWING.findall(drawing)[:1]]
-    allowed = " ".join(_hash(style) for style in styles)
+    style_sources = " ".join(_hash(style) for style in styles)
     script = _hash(_resource("report.js"))
     return (
-        f"default-src 'none'; style-src {allowed}; script-src {script}; img-src data:; media-src data:; "
+        f"default-src 'none'; style-src {style_sources}; script-src {script}; img-src data:; media-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -93,8 +93,8 @@ def _failures(report: RunReport) -> str:
 
 def _failure(node: NodeReport) -> str:
     message = node.error or "no message"
-    named = node.error_type is None or message.startswith(node.error_type)
-    text = message if named else f"{node.error_type}: {message}"
+    has_type = node.error_type is None or message.startswith(node.error_type)
+    text = message if has_type else f"{node.error_type}: {message}"
     lines = [f"- {SYMBOLS[ExecutionStatus.FAILED]} **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
     if node.suggestions:
         lines.append(f"  - to change: {', '.join(markdown(text, 200) for text in node.suggestions[:10])}")
@@ -120,9 +120,9 @@ def _replan(report: RunReport) -> str:
 
 
 def _suggestion(suggestion: Mapping[str, Any]) -> str:
-    node, why = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
+    node, cause = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
     changed = markdown(changes(suggestion), MAX_TEXT)
-    return f"- **{node}**: {why}{f' - {changed}' if changed else ''}"
+    return f"- **{node}**: {cause}{f' - {changed}' if changed else ''}"
 
 
 def _outputs(report: RunReport) -> str:

@@ -155,7 +155,7 @@ class NodeReport:
     """Suggested changes."""
 
     files: tuple[OutputFile, ...]
-    """The files that it made."""
+    """The files that it wrote."""
 
     preview: str | None
     """Its output as text, cut."""
@@ -431,9 +431,9 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
     counts = Counter(node.status for node in nodes)
-    worked = [node for node in nodes if node.executed]
-    costs = [node.cost_usd for node in worked if node.cost_usd is not None]
-    durations = [node.duration for node in worked if node.duration is not None]
+    executed = [node for node in nodes if node.executed]
+    costs = [node.cost_usd for node in executed if node.cost_usd is not None]
+    durations = [node.duration for node in executed if node.duration is not None]
     return Totals(
         nodes=len(nodes),
         statuses={status: counts[status] for status in ExecutionStatus},
@@ -441,10 +441,10 @@ def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
         qualities=tuple(sorted(node.quality for node in nodes if node.quality is not None)),
         remarks=Counter(node.remark for node in nodes if node.remark is not None),
         node_seconds=sum(durations) if durations else None,
-        input_tokens=added([node.input_tokens for node in worked]),
-        output_tokens=added([node.output_tokens for node in worked]),
+        input_tokens=added([node.input_tokens for node in executed]),
+        output_tokens=added([node.output_tokens for node in executed]),
         cost_usd=sum(costs) if costs else None,
-        unpriced=sum(node.used_model and node.cost_usd is None for node in worked),
+        unpriced=sum(node.used_model and node.cost_usd is None for node in executed),
     )
 
 

@@ -40,7 +40,7 @@ class Timeline:
     """Seconds from the run's begin to the last moment that is known of it."""
 
     reused: tuple[NodeReport, ...]
-    """Nodes that did not run, since an earlier run had made them."""
+    """Nodes that were reused from an earlier run."""
 
 
 def timeline(report: RunReport) -> Timeline:

@@ -68,7 +68,7 @@ def verdict(report: RunReport) -> str:
 
 
 def standing(report: RunReport) -> ExecutionStatus:
-    """Return the status for a run's colour: a run that broke off has failed, whatever its nodes say."""
+    """Return the status for a run's colour: a run that broke off has failed, even if no node has."""
     return ExecutionStatus.FAILED if report.state in _BROKEN else report.status
 
 

@@ -111,11 +111,11 @@ def _print_tool(screen: Screen, spec: ToolSpec) -> None:
     required = set(cast("list[str]", spec.input_schema.get("required", [])))
     screen.say()
     screen.say("inputs" if properties else "no inputs", "dim")
-    rows = [_input_row(name, about, name in required) for name, about in properties.items()]
+    rows = [_input_row(name, description, name in required) for name, description in properties.items()]
     for name, line in zip(properties, columns(rows, None), strict=True):
         screen.say(line)
-        if about := one_line(str(properties[name].get("description", ""))):
-            screen.print(Text(f"      {about}", "dim"), soft_wrap=not screen.is_terminal)
+        if description := one_line(str(properties[name].get("description", ""))):
+            screen.print(Text(f"      {description}", "dim"), soft_wrap=not screen.is_terminal)
     screen.say()
     screen.say("in a plan", "dim")
     screen.say(_snippet(spec).rstrip())

@@ -70,5 +70,5 @@ def say_page(screen: Screen, page: Path) -> None:
 
 def _base(folder: Path, page: Path) -> str:
     """Return the address that leads from a page to the folder of the run's files."""
-    way = os.path.relpath(folder.resolve(), page.parent.resolve())
-    return f"{quote(Path(way).as_posix())}/"
+    relative_path = os.path.relpath(folder.resolve(), page.parent.resolve())
+    return f"{quote(Path(relative_path).as_posix())}/"

@@ -80,7 +80,7 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
     Returns:
         The exit code.
     """
-    # What a tool prints must not get into the JSON document.
+    # Output that a tool prints must not get into the JSON document.
     with redirect_stdout(sys.stderr if as_json else sys.stdout):
         try:
             report = perform(err() if as_json else out())
@@ -290,12 +290,12 @@ class _Run:
 
     def _account(self, result: ExecutionResult, state: str) -> RunReport:
         handle = self._handle
-        over = result.status is ExecutionStatus.COMPLETED
+        completed = result.status is ExecutionStatus.COMPLETED
         identity = RunIdentity(
             run_id=str(handle.flow_run_id),
             run_name=handle.name,
             state=state,
-            resume_command=None if over else resume_command(handle.name),
+            resume_command=None if completed else resume_command(handle.name),
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.options.simulate,

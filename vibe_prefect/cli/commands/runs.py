@@ -77,7 +77,7 @@ def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> in
 
 
 def _server(*, as_json: bool) -> Server:
-    # What is said of the server's start is not part of a list.
+    # Messages about the server's start are not part of a list.
     return find_server(err(), quiet=as_json)
 
 

@@ -116,7 +116,7 @@ def _as_data(setting: Setting) -> dict[str, Any]:
 
 def _print(screen: Screen, settings: list[Setting]) -> None:
     heading = [Text(word, "dim") for word in ("setting", "value", "from")]
-    rows = [[Text(s.name, "bold"), Text(_written(s.value), "cyan"), Text(s.source)] for s in settings]
+    rows = [[Text(row.name, "bold"), Text(_written(row.value), "cyan"), Text(row.source)] for row in settings]
     lines = columns([heading, *rows], screen.limit)
     screen.say(lines[0])
     for setting, line in zip(settings, lines[1:], strict=True):

@@ -158,34 +158,34 @@ class _Feed:
         """Whether the server has the end of every node of the plan on record."""
         return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
 
-    def take(self, sights: Mapping[str, NodeSight]) -> None:
+    def take(self, snapshots: Mapping[str, NodeSight]) -> None:
         """Report the changes since the last snapshot."""
-        for id in sorted(sights.keys() & self._nodes.keys(), key=lambda id: _moment(sights[id])):
-            sight = sights[id]
+        for id in sorted(snapshots.keys() & self._nodes.keys(), key=lambda id: _moment(snapshots[id])):
+            snapshot = snapshots[id]
             previous = self._known.get(id, ExecutionStatus.PENDING)
-            if sight.status is previous or previous in FINISHED:
+            if snapshot.status is previous or previous in FINISHED:
                 continue
-            self._known[id] = sight.status
-            if sight.status is ExecutionStatus.RUNNING:
-                self._start(sight)
-            elif sight.status in FINISHED:
-                self._finish(sight, begun=previous is ExecutionStatus.RUNNING)
+            self._known[id] = snapshot.status
+            if snapshot.status is ExecutionStatus.RUNNING:
+                self._start(snapshot)
+            elif snapshot.status in FINISHED:
+                self._finish(snapshot, begun=previous is ExecutionStatus.RUNNING)
 
-    def _start(self, sight: NodeSight) -> None:
+    def _start(self, snapshot: NodeSight) -> None:
         for observer in self._observers:
-            observer.node_started(self._nodes[sight.id].node)
-        self._board.note_begun(sight.id, sight.seconds)
+            observer.node_started(self._nodes[snapshot.id].node)
+        self._board.note_begun(snapshot.id, snapshot.seconds)
 
-    def _finish(self, sight: NodeSight, *, begun: bool) -> None:
+    def _finish(self, snapshot: NodeSight, *, begun: bool) -> None:
         from vibe_prefect.engine.runs.account import node_result
 
-        if not begun and not sight.reused and sight.status is not ExecutionStatus.SKIPPED:
-            self._start(sight)
-        node, result = self._nodes[sight.id].node, node_result(sight)
+        if not begun and not snapshot.reused and snapshot.status is not ExecutionStatus.SKIPPED:
+            self._start(snapshot)
+        node, result = self._nodes[snapshot.id].node, node_result(snapshot)
         for observer in self._observers:
-            (observer.node_reused if sight.reused else observer.node_finished)(node, result)
+            (observer.node_reused if snapshot.reused else observer.node_finished)(node, result)
 
 
-def _moment(sight: NodeSight) -> tuple[float, str]:
+def _moment(snapshot: NodeSight) -> tuple[float, str]:
     """Return a sort key that orders nodes by the time of their last change."""
-    return (sight.started.timestamp() + sight.seconds if sight.started else float("inf"), sight.id)
+    return (snapshot.started.timestamp() + snapshot.seconds if snapshot.started else float("inf"), snapshot.id)

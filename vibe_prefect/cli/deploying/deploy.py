@@ -152,7 +152,7 @@ def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) 
         screen.say(f"run it   {address}")
     else:
         screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")
-    if kept := kept_plan(deployment.plan):
-        where = f"{kept.path} in the storage of records, which the worker must share"
+    if stored_plan := kept_plan(deployment.plan):
+        where = f"{stored_plan.path} in the storage of records, which the worker must share"
         screen.say(f"plan     it is large, so it is kept as {where} ({variable('storage')})")
     screen.say(f"worker   {PROGRAM} worker start --pool {pool}")

@@ -25,7 +25,7 @@ class ScheduleOptions:
     """Whether the deployment's schedules are removed."""
 
     def reading(self) -> CronReading | None:
-        """Return the schedule that the options ask for; `None` for what the deployment has already, or none.
+        """Return the schedule that the options ask for; `None` to keep the schedules of the deployment, or none.
 
         Raises:
             UsageError: An option is wrong, or there is a time zone without a schedule.

@@ -144,7 +144,7 @@ async def _before(plans: Sequence[Served]) -> dict[str, DeploymentResponse | Non
 
 
 async def _until_signalled(runner: Runner) -> None:
-    """Run a runner until a signal comes; its runs are cancelled then, and keep what they finished."""
+    """Run a runner until a signal comes; its runs are cancelled then, and keep their records."""
     loop = asyncio.get_running_loop()
     running = loop.create_task(runner.start())
     while not (runner.started or running.done()):  # noqa: ASYNC110 - the runner tells nobody when it has started

@@ -59,9 +59,9 @@ async def _there_is(pool: str) -> bool:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 
-    named = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    by_name = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
     async with get_client() as client:
-        return bool(await client.read_work_pools(work_pool_filter=named))
+        return bool(await client.read_work_pools(work_pool_filter=by_name))
 
 
 def _command(pool: str, limit: int | None) -> list[str]:

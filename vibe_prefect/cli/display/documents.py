@@ -100,7 +100,7 @@ class RunDocument(_Document):
     summary: RunSummary
     nodes: dict[str, RunNode]
     outputs: str | None
-    """The folder of the run's files; `null` when it made none."""
+    """The folder of the run's files; `null` when it wrote none."""
 
     files: list[FileSize]
     """Paths relative to the folder."""
@@ -379,7 +379,7 @@ def _problem(problem: Problem, frames: Frames) -> PlanProblem:
 
 
 def outputs_schema() -> dict[str, Any]:
-    """Return the JSON Schema of all documents, the kept report of a run among them."""
+    """Return the JSON Schema of all documents, the stored report of a run among them."""
     adapters: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]] = [
         (model.__name__, "serialization", TypeAdapter(model)) for model in DOCUMENTS
     ]

@@ -124,9 +124,9 @@ def _verdict(report: EndedRun) -> Text:
         counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
         counts += f", {skipped} skipped" if skipped else ""
     sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
-    head = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
-    head.append(f" in {seconds(result.total_duration)}")
-    return head
+    headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
+    headline.append(f" in {seconds(result.total_duration)}")
+    return headline
 
 
 def _failures(result: ExecutionResult) -> Iterator[Text]:

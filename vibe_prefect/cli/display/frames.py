@@ -132,8 +132,8 @@ def framed(error: PlanError, width: int | None = None) -> str:
 
 
 def _problem_lines(problem: Problem, frame: Frame | None) -> Iterator[str]:
-    alone = replace(problem, message=problem.without_hint, hint=None)
-    yield f"  {printable(str(alone), MAX_PROBLEM)}"
+    message_only = replace(problem, message=problem.without_hint, hint=None)
+    yield f"  {printable(str(message_only), MAX_PROBLEM)}"
     if frame is not None:
         yield f"{frame.line:>6} | {frame.text}"
         yield f"{'':>6} | {' ' * frame.caret}^"

@@ -74,8 +74,8 @@ class PlainLines(RunObserver):
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
         percent = 100 * len(self._finished) // self._total
-        what = f"{node.id} ({work(self._compiled.nodes[node.id])})"
-        self._screen.say(f"[{percent:3} %] {word:<7} {what}{ending}")
+        label = f"{node.id} ({work(self._compiled.nodes[node.id])})"
+        self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
 
 
 def _ending(result: NodeResult) -> str:

@@ -78,9 +78,9 @@ def print_summary(screen: Screen, report: RunReport) -> None:
 
 def _most_telling(report: RunReport) -> tuple[NodeReport, ...]:
     failed = report.having(ExecutionStatus.FAILED)
-    others = [node for node in report.nodes if node.status is not ExecutionStatus.FAILED]
-    others.sort(key=lambda node: -(node.duration or 0.0))
-    return (*failed, *others)[:MAX_ROWS]
+    remaining = [node for node in report.nodes if node.status is not ExecutionStatus.FAILED]
+    remaining.sort(key=lambda node: -(node.duration or 0.0))
+    return (*failed, *remaining)[:MAX_ROWS]
 
 
 def _heading(used: list[_Column]) -> list[Text]:

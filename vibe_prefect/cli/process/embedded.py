@@ -88,8 +88,8 @@ class EmbeddedServer:
         """
         reason = await_answer(self._process, self.api_url, _startup_timeout())
         if reason is not None:
-            longer = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
-            raise StartError(f"Prefect's embedded server {reason}{longer}{self._last_words()}")
+            hint = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
+            raise StartError(f"Prefect's embedded server {reason}{hint}{self._last_words()}")
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""

@@ -147,10 +147,10 @@ def server_failures(server: Server) -> Generator[None]:
     except Exception as error:
         from vibe_prefect.engine.server.server_failures import explain
 
-        explained = explain(error, server.api_url)
-        if explained is None:
+        explanation = explain(error, server.api_url)
+        if explanation is None:
             raise
-        raise StartError(explained) from error
+        raise StartError(explanation) from error
 
 
 def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
@@ -176,8 +176,8 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record's message without its traceback."""
         # Prefect's background workers log under the bare names of their classes.
-        own = record.pathname.startswith(self._prefect_folder)
-        if own or record.name.split(".", 1)[0] in QUIET_LOGGERS:
+        is_prefects = record.pathname.startswith(self._prefect_folder)
+        if is_prefects or record.name.split(".", 1)[0] in QUIET_LOGGERS:
             return
         try:
             self._show(record.getMessage())
@@ -195,8 +195,8 @@ def quieten(show: Callable[[str], object]) -> None:
 
     for unknown in unknown_settings():
         show(unknown)
-    if untried := untried_version():
-        show(untried)
+    if version := untried_version():
+        show(version)
     if debugging():
         return
     logging.raiseExceptions = False  # else Prefect writes to the terminal, raw, which log lines its server refused

@@ -116,7 +116,7 @@ class SignalWatch:
     """Reacts to the signals that end a command, at the first by asking it to stop, at the second by ending it."""
 
     stop: Callable[[], object]
-    """Asks the command to stop. Called in the main thread, between any two instructions of whatever it does."""
+    """Asks the command to stop. Called in the main thread, between any two instructions of its work."""
 
     ending: Ending
     """Ends the process."""
@@ -138,8 +138,8 @@ class SignalWatch:
     def release(self) -> None:
         """Give the signals their usual effect again."""
         for number in SIGNALS:
-            usual = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, usual)
+            default_handler = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default_handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         code = EXIT_OFFSET + number

@@ -37,8 +37,8 @@ _ASSIGNED = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
 def settings_files() -> list[Path]:
     """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
     home = prefect_home()
-    named = os.environ.get("PREFECT_PROFILES_PATH")
-    profiles = Path(named) if named else home / "profiles.toml" if home else None
+    profiles_path = os.environ.get("PREFECT_PROFILES_PATH")
+    profiles = Path(profiles_path) if profiles_path else home / "profiles.toml" if home else None
     files = [Path(name) for name in ("prefect.toml", "pyproject.toml", ".env")]
     return files if profiles is None else [profiles, *files]
 
