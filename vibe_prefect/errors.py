@@ -22,26 +22,26 @@ MAX_COMPARED = 100
 """The longest word that is compared with others for a hint, in characters."""
 
 MAX_LISTED = 20
-"""How many failed nodes an error names before it only counts."""
+"""Number of failed nodes that an error names before it only counts."""
 
 MAX_REASON = 300
 """Characters of each failed node's error in an error about the run."""
 MAX_PROBLEMS = 50
-"""How many problems of a plan the text of its error lists; `PlanError.problems` has them all."""
+"""Number of problems that the text of a plan's error lists; `PlanError.problems` has them all."""
 
 MAX_PROBLEM = 800
-"""Characters of one of them there."""
+"""Characters of one problem in that text."""
 
 MAX_TEXT = 8_000
-"""Characters of all of them there."""
+"""Characters of all problems in that text."""
 
 HINT_SEPARATOR = "; "
-"""Stands in a message between what was found and what to do next."""
+"""Separator in a message between the fault and its remedy."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
-    """A place in a plan file. Lines and columns count from 1."""
+    """Position in a plan file. Lines and columns count from 1."""
 
     file: str
     line: int
@@ -63,7 +63,7 @@ class Finding:
 
     @classmethod
     def advised(cls, text: str, advice: str) -> Finding:
-        """Join what is wrong and what to do about it.
+        """Join a fault and its remedy.
 
         Args:
             text: What was found and what was expected.
@@ -75,13 +75,13 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a plan."""
+    """Fault of a plan."""
 
     message: str
     """Text: what was found, what was expected and, where it is known, what to do next."""
 
     node_id: str | None = None
-    """The node it concerns; `None` for the plan as a whole."""
+    """Id of the node that it concerns; `None` for the plan as a whole."""
 
     field: str | None = None
     """The field, relative to the node (or the plan), such as `dependencies[0]`."""
@@ -98,10 +98,10 @@ class Problem:
         return self.message if self.hint is None else self.message.replace(f"{HINT_SEPARATOR}{self.hint}", "", 1)
 
     def __str__(self) -> str:
-        place = [f"node {shorten(self.node_id)}"] if self.node_id is not None else []
+        parts = [f"node {shorten(self.node_id)}"] if self.node_id is not None else []
         if self.field:
-            place.append(self.field)
-        text = f"{', '.join(place)}: {self.message}" if place else self.message
+            parts.append(self.field)
+        text = f"{', '.join(parts)}: {self.message}" if parts else self.message
         return f"{self.position}: {text}" if self.position else text
 
 
@@ -110,17 +110,17 @@ class VibePrefectError(Exception):
 
 
 class UsageError(VibePrefectError):
-    """Error in what was asked for; it cannot run as written, and nothing was executed."""
+    """Error in a plan, an input or an option: it cannot run as written, and nothing was executed."""
 
 
 class PlanError(UsageError, ValueError):
     """A plan that cannot run, with every problem that was found in it."""
 
     def __init__(self, problems: Sequence[Problem], name: str | None = None) -> None:
-        """Tell what is wrong with a plan.
+        """List the faults of a plan.
 
         Args:
-            problems: What is wrong, in plan order; never empty.
+            problems: The faults, in plan order; never empty.
             name: The plan's id, or the file it came from.
         """
         self.problems: tuple[Problem, ...] = tuple(problems)
@@ -138,8 +138,8 @@ class PlanError(UsageError, ValueError):
             if room < 0 and lines:
                 break
             lines.append(line)
-        more = count - len(lines)
-        lines += [f"  and {more:,} more"] if more else []
+        omitted = count - len(lines)
+        lines += [f"  and {omitted:,} more"] if omitted else []
         return "\n".join([f"{subject} has {count:,} problem{'s' if count != 1 else ''}:", *lines])
 
     def __reduce__(self) -> tuple[type[PlanError], tuple[tuple[Problem, ...], str | None]]:
@@ -155,10 +155,10 @@ class ToolInputError(UsageError, ValueError):
 
 
 class SettingsError(UsageError, ValueError):
-    """Settings of this package that cannot be what they are set to."""
+    """Settings of this package with values that they cannot have."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        """Tell what is wrong with the settings.
+        """List the faults of the settings.
 
         Args:
             problems: One sentence for each, which begins with the name of its environment variable.
@@ -180,7 +180,7 @@ class UnknownRunError(UsageError, LookupError):
 
 
 class KeptPlanError(UnknownRunError):
-    """A run whose plan was kept beside its records, and is gone or was changed."""
+    """A run whose plan was stored beside its records, and is gone or was changed."""
 
 
 class RunInUseError(UsageError):
@@ -188,14 +188,14 @@ class RunInUseError(UsageError):
 
 
 class RecordStorageError(UsageError, OSError):
-    """A storage of records that does not answer, so that nobody knows what is on record."""
+    """A storage of records that does not answer, so that the existing records are unknown."""
 
 
 class SelectionError(UsageError, ValueError):
     """A selection of nodes that is not written as the grammar wants it, or that matches nothing."""
 
     def __init__(self, part: str, reason: str) -> None:
-        """Tell what is wrong with a selection.
+        """Name the faulty part of a selection.
 
         Args:
             part: The part of the expression that it concerns.
@@ -234,7 +234,7 @@ class CheckpointFileError(RunError, RuntimeError):
 
 
 class ResultTypeError(RunError, TypeError):
-    """A node returned something that JSON cannot hold, so it could not be kept."""
+    """A node returned something that JSON cannot hold, so it could not be recorded."""
 
 
 class OutsideRootError(RunError, PermissionError):
@@ -245,10 +245,10 @@ class UserExitError(RunError):
     """A tool, handler or callback that raised `SystemExit` or another BaseException that is not a real signal."""
 
     def __init__(self, kind: str, text: str) -> None:
-        """Name what was raised.
+        """Name the raised exception.
 
         Args:
-            kind: The class of what was raised, such as `SystemExit`.
+            kind: The class of the raised exception, such as `SystemExit`.
             text: Its text; may be empty.
         """
         self.kind = kind
@@ -276,10 +276,10 @@ class ToolError(RunError, RuntimeError):
     """Usage of the failed attempt, in the shape of a tool result's `metadata["usage"]`, where that is known."""
 
     quality: float | None = None
-    """How good a check found what it judged, 0 to 1; `None` where nothing was judged."""
+    """Quality that a check measured, 0 to 1; `None` where nothing was judged."""
 
     evidence: tuple[str, ...] = ()
-    """Quotes from what was judged, as the reasons."""
+    """Quotes from the judged text, as the reasons."""
 
     def __init__(
         self,
@@ -289,10 +289,10 @@ class ToolError(RunError, RuntimeError):
         retry_after: float | None = None,
         asks_to_wait: bool = False,
     ) -> None:
-        """Tell why a tool failed.
+        """Describe why a tool failed.
 
         Args:
-            message: What was done, what came of it, and what to do next.
+            message: The action, its result, and what to do next.
             retryable: Whether trying again may help.
             retry_after: Seconds to wait before that, where the other side says so.
             asks_to_wait: Whether the other side did nothing but ask to come back later.
@@ -313,7 +313,7 @@ class ShownError(ToolError):
         """Show an error.
 
         Args:
-            message: Its class and what can be sent of its text.
+            message: Its class and the part of its text that can be sent.
             original: The error itself.
         """
         super().__init__(message)
@@ -327,10 +327,10 @@ class BudgetExceededError(ToolError):
     """A call that was not made, since it could have cost more than the run's budget has left."""
 
     def __init__(self, message: str) -> None:
-        """Tell what was spent, what the call could cost, and how to go on.
+        """Build the error for a refused call.
 
         Args:
-            message: All of that.
+            message: Amount spent, possible cost of the call, and what to do next.
         """
         super().__init__(message, retryable=False)
 
@@ -365,8 +365,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     if len(word) > MAX_COMPARED:
         return ""
-    words = islice((one for one in known if len(one) <= MAX_COMPARED), 2_000)
-    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
+    candidates = islice((candidate for candidate in known if len(candidate) <= MAX_COMPARED), 2_000)
+    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -394,10 +394,10 @@ class PlanRunError(RunError):
     """A run in which at least one node failed. Everything that could run did."""
 
     def __init__(self, result: ExecutionResult) -> None:
-        """Tell which nodes failed.
+        """List the failed nodes.
 
         Args:
-            result: What came of the run, every node included.
+            result: Result of the run, every node included.
         """
         self.result = result
         self.failed: tuple[str, ...] = result.ids("failed")
@@ -406,8 +406,8 @@ class PlanRunError(RunError):
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
         lines = [f"  {id}: {self._reason(id)}" for id in self.failed[:MAX_LISTED]]
-        more = len(self.failed) - MAX_LISTED
-        lines += [f"  and {more} more"] if more > 0 else []
+        omitted = len(self.failed) - MAX_LISTED
+        lines += [f"  and {omitted} more"] if omitted > 0 else []
         head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
         return "\n".join([head, *lines])
 

@@ -1,4 +1,4 @@
-"""The contract's way in: `WorkflowExecutor`."""
+"""`WorkflowExecutor`, which runs plans through the contract's methods."""
 
 from __future__ import annotations
 
@@ -64,25 +64,25 @@ class WorkflowExecutor:
 
         Args:
             progress_callback: Called with each `ProgressEvent`; when it raises, that is logged.
-            checkpoint_interval: After how many completed nodes a checkpoint is written, 1 or more; one more is written
-                at the end. `None` for no checkpoint. What a run finished is persisted all the same.
-            checkpoint_dir: Where checkpoints go.
+            checkpoint_interval: Number of completed nodes between two checkpoints, 1 or more; the last is written at
+                the end. `None` for no checkpoint. What a run finished is persisted all the same.
+            checkpoint_dir: Folder for checkpoints.
             tool_registry: The tools that nodes may name, in a registry of this package or another one; the built-in
                 and installed ones by default, and what the settings configure.
             simulate: Which nodes the simulation stands in for; by default those that nothing else runs.
-            concurrency: How many nodes may run at once; by default as the settings say, `None` for no limit.
+            concurrency: Number of nodes that may run at once; by default as the settings say, `None` for no limit.
             type_policies: Execution defaults for each node type, below the plan's own policy.
-            observers: More listeners than the callback, told of each step by the engine itself.
-            reuse: Whose records serve a run: `run` for its own and those of the run it goes on from, `plan` for those
-                of every run of the plan that says so too.
-            storage: Where records are kept: a folder, or a saved Prefect block as `<block type>/<name>`.
+            observers: Further listeners, which the engine itself calls at each step.
+            reuse: Runs whose records are reused: `run` for the run itself and the run that it resumes, `plan` for every
+                run of the plan that says so too.
+            storage: Storage of records: a folder, or a saved Prefect block as `<block type>/<name>`.
             input_root: The only folder that tools may read from; by default as the settings say.
             output: The folder for what runs make; each run has a folder of its own below it. By default as the settings
                 say.
             wait_recorded: Whether to wait, bounded, until the server has recorded every task run; by default only when
                 Prefect's embedded server is in use, which ends with this process.
-            budget_usd: US dollars that models and paid tools may cost in a run, with what the nodes have cost that it
-                keeps from earlier ones; a call that could exceed it is not made. `None` for no limit.
+            budget_usd: US dollars that models and paid tools may cost in a run, the cost of the nodes that it reuses
+                included; a call that could exceed it is not made. `None` for no limit.
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
@@ -95,7 +95,7 @@ class WorkflowExecutor:
         }
         """Handler for each node type; replace an entry to run that type yourself."""
         self.progress_callback = progress_callback
-        """Called with each `ProgressEvent`; `None` for nobody."""
+        """Function that is called with each `ProgressEvent`; `None` for no callback."""
         self.checkpoint_interval = checkpoint_interval
         self.checkpoint_dir = checkpoint_dir
         """Folder for checkpoints."""
@@ -110,7 +110,7 @@ class WorkflowExecutor:
         self._wait_recorded = wait_recorded
         self._artifacts = artifacts
         self._runs: tuple[LocalRun, ...] = ()
-        given = {
+        run_options = {
             "simulate": self._simulate is Simulate.ALL,
             "reuse": reuse,
             "budget_usd": budget_usd,
@@ -119,8 +119,8 @@ class WorkflowExecutor:
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),
         }
-        RunOptions().replaced(given)
-        self._given: Mapping[str, Any] = given
+        RunOptions().replaced(run_options)
+        self._given: Mapping[str, Any] = run_options
 
     @property
     def last_run(self) -> RunHandle | None:
@@ -129,7 +129,7 @@ class WorkflowExecutor:
 
     @property
     def checkpoint_interval(self) -> int | None:
-        """After how many completed nodes a checkpoint is written; `None` for no checkpoints."""
+        """Number of completed nodes between two checkpoints; `None` for no checkpoints."""
         return self._checkpoint_interval
 
     @checkpoint_interval.setter
@@ -203,7 +203,7 @@ class WorkflowExecutor:
             PlanError: The plan cannot run as written; nothing was executed.
             UnknownCheckpointError: There is no such checkpoint; a `FileNotFoundError`.
             DamagedCheckpointError: The checkpoint cannot be read; a `RuntimeError`.
-            UnknownRunError: The Prefect server does not know the run to go on from.
+            UnknownRunError: The Prefect server does not know the run to resume.
             RunInUseError: Another process still executes it.
             UsageError: Both a checkpoint and a run are given.
         """
@@ -237,7 +237,7 @@ class WorkflowExecutor:
     ) -> ExecutionResult:
         """Run a plan that `compile` returned; see `execute_plan`."""
         if resume_from_checkpoint is not None and resume_from is not None:
-            raise UsageError("a run goes on from a checkpoint or from a run, not from both: leave one of them out")
+            raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
         choice.check(compiled)
         selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
@@ -263,7 +263,7 @@ class WorkflowExecutor:
             finally:
                 for writer in writers:
                     writer.close()
-                self._runs = tuple(one for one in self._runs if one is not run or run.handle is not None)
+                self._runs = tuple(started for started in self._runs if started is not run or run.handle is not None)
             if run.ended_at is not None and run.handle is not None:
                 await self._settle(run.handle, end.settle_seconds())
         return result
@@ -271,7 +271,7 @@ class WorkflowExecutor:
     def _checkpoint_writers(
         self, compiled: CompiledPlan, earlier: ExecutionResult | None
     ) -> tuple[CheckpointWriter, ...]:
-        """Return what writes the run's checkpoints, if they are wanted."""
+        """Return the writers of the run's checkpoints; empty where none are wanted."""
         if self.checkpoint_interval is None:
             return ()
         keys = {id: node.key for id, node in compiled.nodes.items()}
@@ -289,18 +289,18 @@ class WorkflowExecutor:
         self.last_checkpoint_id = checkpoint_id
 
     def _finished_in(
-        self, given: WorkflowCheckpoint | str | None, compiled: CompiledPlan
+        self, reference: WorkflowCheckpoint | str | None, compiled: CompiledPlan
     ) -> tuple[tuple[Seed, ...], ExecutionResult | None]:
-        """Return what a checkpoint has as completed, and the part of its result that a run of the plan reuses."""
-        if given is None:
+        """Return the completed nodes of a checkpoint, and the part of its result that a run of the plan reuses."""
+        if reference is None:
             return (), None
-        checkpoint = load_checkpoint(self.checkpoint_dir, given) if isinstance(given, str) else given
+        checkpoint = load_checkpoint(self.checkpoint_dir, reference) if isinstance(reference, str) else reference
         result = checkpoint.execution_result
         seeds = seeds_of(result, self._keys_of(checkpoint))
         keys = {id: node.key for id, node in compiled.nodes.items()}
         reused = {seed.node_id for seed in seeds if keys.get(seed.node_id) == seed.key}
         nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
-        feedback = {id: found for id, found in result.feedback_data.items() if id in reused}
+        feedback = {id: node_feedback for id, node_feedback in result.feedback_data.items() if id in reused}
         return seeds, replace(result, node_results=nodes, feedback_data=feedback)
 
     def _keys_of(self, checkpoint: WorkflowCheckpoint) -> dict[str, str]:
@@ -309,22 +309,22 @@ class WorkflowExecutor:
         if keys.keys() >= set(checkpoint.execution_result.ids(ExecutionStatus.COMPLETED)):
             return keys
         try:
-            own = self.compile(checkpoint.plan).nodes
+            compiled_nodes = self.compile(checkpoint.plan).nodes
         except PlanError as error:
             name = f"{checkpoint.plan.id} of the checkpoint {checkpoint.checkpoint_id}"
             raise PlanError(error.problems, name) from error
-        return {id: node.key for id, node in own.items()} | keys
+        return {id: node.key for id, node in compiled_nodes.items()} | keys
 
     def _note_run(self, run: LocalRun) -> None:
-        """Note a run that is about to begin, and forget those that ended before the newest that has begun."""
+        """Remember a run that is about to begin, and forget those that ended before the newest that has begun."""
         newest = next((earlier for earlier in reversed(self._runs) if earlier.handle is not None), None)
-        kept = (earlier for earlier in self._runs if earlier is newest or earlier.handle is None)
-        self._runs = (*kept, run)
+        remembered = (earlier for earlier in self._runs if earlier is newest or earlier.handle is None)
+        self._runs = (*remembered, run)
 
     async def _settle(self, handle: RunHandle, patience: float) -> None:
         """Wait until the server has the run's task runs on record, where that is wanted and the server answers."""
-        wanted = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
-        if not wanted or not handle.reported:
+        must_wait = uses_embedded_server() if self._wait_recorded is None else self._wait_recorded
+        if not must_wait or not handle.reported:
             return
         handle.recorded = await wait_recorded(handle.flow_run_id, handle.task_runs, patience)
         if handle.recorded is not None and handle.recorded < handle.task_runs:
@@ -339,8 +339,8 @@ class WorkflowExecutor:
         }
 
     def _all_observers(self) -> tuple[RunObserver, ...]:
-        own = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
-        return (*own, *self._observers)
+        reporters = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
+        return (*reporters, *self._observers)
 
 
 async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:
@@ -351,7 +351,7 @@ async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:
 def _local_flow() -> PlanFlow:
     """Return the flow for a run in this process.
 
-    Where it keeps an error of its own, Prefect asks the server in each run; with an embedded one that is this machine.
+    To persist an error of its own, Prefect asks the server in each run; an embedded server is on this machine.
     """
     results = get_current_settings().results
     if not uses_embedded_server() or results.default_storage_block is not None:

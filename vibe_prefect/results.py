@@ -10,7 +10,7 @@ from typing import Any
 
 
 class ExecutionStatus(StrEnum):
-    """How far a node, or the run as a whole, has come."""
+    """Status of a node, or of the run as a whole."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -29,7 +29,7 @@ def now_iso() -> str:
 
 
 def resume_command(name: str) -> str:
-    """Return what to type to go on with what is left of a run."""
+    """Return the shell command that resumes a run."""
     return f"vibe-prefect resume {shlex.quote(name)}"
 
 
@@ -41,19 +41,19 @@ class NodeResult:
     """The node's id."""
 
     status: ExecutionStatus
-    """How it ended."""
+    """Status in which it ended."""
 
     result: Any = None
     """Return value of its handler, as JSON data; `None` unless the node completed."""
 
     error: str | None = None
-    """Why it failed or was skipped."""
+    """Reason why it failed or was skipped."""
 
     duration: float = 0.0
     """Seconds that its own work took, all attempts together; waiting for a slot or a retry is not in it."""
 
     started_at: str | None = field(default_factory=now_iso)
-    """When its first attempt began, ISO 8601; for a skipped node, when it was skipped. `None` where nobody knows."""
+    """Time when its first attempt began, or when it was skipped, ISO 8601; `None` where it is not known."""
 
     reused: bool = False
     """Whether it was reused from an earlier run."""
@@ -73,10 +73,10 @@ class ExecutionResult:
     """One result for each node by its id, in plan order once the run has ended."""
 
     started_at: str = field(default_factory=now_iso)
-    """When the run began, ISO 8601."""
+    """Time when the run began, ISO 8601."""
 
     completed_at: str | None = None
-    """When it ended, ISO 8601."""
+    """Time when it ended, ISO 8601."""
 
     total_duration: float = 0.0
     """Seconds from its begin to its end."""
@@ -98,7 +98,7 @@ class ExecutionResult:
         self.node_results[result.node_id] = result
 
     def is_complete(self) -> bool:
-        """Tell whether every recorded node has completed, failed or been skipped."""
+        """Return whether every recorded node has completed, failed or been skipped."""
         return all(result.status in FINISHED for result in self.node_results.values())
 
     def count(self, status: ExecutionStatus) -> int:
@@ -130,7 +130,7 @@ class ExecutionResult:
         return max(0.0, (node_time - self.total_duration) / node_time) if node_time > 0 else 0.0
 
     def add_feedback(self, node_id: str, feedback: dict[str, Any]) -> None:
-        """Store what was learned about a node."""
+        """Store feedback about a node."""
         self.feedback_data[node_id] = feedback
 
     def suggest_replan(self, suggestion: dict[str, Any]) -> None:
@@ -138,5 +138,5 @@ class ExecutionResult:
         self.replan_suggestions.append({"timestamp": now_iso(), **suggestion})
 
     def should_replan(self) -> bool:
-        """Tell whether more than one node failed, or anything was suggested."""
+        """Return whether more than one node failed, or anything was suggested."""
         return self.count(ExecutionStatus.FAILED) > 1 or bool(self.replan_suggestions)

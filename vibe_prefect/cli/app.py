@@ -20,7 +20,7 @@ from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
 DEFAULT_PAGE = "."
-"""What `--report` without a value stands for: the current folder, in which the page is named after the run."""
+"""Value of `--report` without a value: the current folder, in which the page is named after the run."""
 
 _EXITS = f"""\
 Exit codes:
@@ -38,21 +38,21 @@ _BOUNDS = {"gt": "gt", "ge": "gte", "le": "lte"}
 
 
 def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
-    """Return how the command line shows and checks an option of a run.
+    """Build the parameter with which the command line shows and checks an option of a run.
 
     Args:
         name: The option.
-        more: What it means to leave it out.
+        more: Meaning of leaving it out.
         **parameter: More arguments of the `Parameter`.
     """
-    stated = RunOptions.model_fields[name].metadata
-    checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in stated]
+    bounds = RunOptions.model_fields[name].metadata
+    checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in bounds]
     return Parameter(help=help_of(name, more), validator=checks or None, **parameter)
 
 
-def _stated(given: dict[str, Any]) -> dict[str, Any]:
+def _stated(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that the user has stated."""
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 _PLAN = "The plan file: .json, or JSON or YAML under any other name."
@@ -117,14 +117,14 @@ def call(arguments: Sequence[str]) -> int:
 
 
 def with_report(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments with a value for each `--report` that has none: only a page's name is one after a space.
+    """Add a value to each `--report` that has none. After a space, only a page's name is a value.
 
     So `run --report plan.yaml` is not taken for an order to write the page over the plan.
     """
-    bare = f"--report={DEFAULT_PAGE}"
+    default_option = f"--report={DEFAULT_PAGE}"
     following = [*arguments[1:], ""]
     return [
-        bare if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
+        default_option if argument == "--report" and not after.lower().endswith(PAGE_ENDINGS) else argument
         for argument, after in zip(arguments, following, strict=False)
     ]
 
@@ -186,7 +186,7 @@ def run(  # noqa: PLR0913 - a command's options
     from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults
 
-    given = {
+    options = {
         "resume_from": resume,
         "select": select,
         "exclude": exclude,
@@ -199,7 +199,7 @@ def run(  # noqa: PLR0913 - a command's options
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
     }
-    request = RunRequest(plan, run_defaults().replaced(_stated(given)), as_json=json, quiet=quiet, report=report)
+    request = RunRequest(plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report)
     if dry_run:
         from vibe_prefect.cli.commands.dry_run import forecast_run
 
@@ -225,14 +225,14 @@ def resume(  # noqa: PLR0913 - a command's options
     """Run the rest of an earlier run: its completed nodes are reused."""
     from vibe_prefect.cli.commands.resume import ResumeRequest, resume_run
 
-    given = {
+    options = {
         "select": select,
         "exclude": exclude,
         "refresh": refresh,
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
     }
-    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(given), report=report))
+    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(options), report=report))
 
 
 @app.command(
@@ -246,7 +246,7 @@ def report(
 ) -> int:
     """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
 
-    The run may have ended, still go on, or have run elsewhere.
+    The run may have ended, be in progress, or have run elsewhere.
 
     Args:
         run: The run's name or id; by default the newest one.
@@ -259,7 +259,7 @@ def report(
 
 @app.command(help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report"))
 def watch(run: str | None = None, /) -> int:
-    """Follow a run that goes on elsewhere, such as on a worker, until it ends; the exit code is the run's.
+    """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
 
     Ctrl-C ends the watching and not the run.
 

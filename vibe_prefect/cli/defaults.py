@@ -1,4 +1,4 @@
-"""What a run starts from where the command line leaves it open."""
+"""Defaults for a run where the command line leaves an option open."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from vibe_prefect.run.run_options import RunOptions
 
 
 def run_defaults() -> RunOptions:
-    """Return the options of a run as the settings have them.
+    """Return the options of a run from the settings.
 
-    Prefect, which takes a second to import, is asked only where somebody has set one.
+    Prefect, which takes a second to import, is asked only where a setting is set.
 
     Raises:
-        SettingsError: One of them cannot be what it is set to.
+        SettingsError: A setting has a value that it cannot have.
     """
     if not may_set_ours():
         return RunOptions()

@@ -1,4 +1,4 @@
-"""How the command line ends: its exit codes, and one clear line for whatever went wrong."""
+"""Ends of the command line: its exit codes, and a clear line for each error."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ EXIT_SECONDS = 10.0
 
 
 class ExitCode(IntEnum):
-    """What the exit code says."""
+    """Exit codes of the commands."""
 
     COMPLETED = 0
     FAILED = 1
-    """Nodes failed."""
+    """At least one node failed."""
 
     USAGE = 2
     """A bad plan, or a bad command."""
@@ -42,16 +42,16 @@ class ExitCode(IntEnum):
 
 
 class StartError(Exception):
-    """What a run needs around it is not there: a server that can be reached, a folder that can be written."""
+    """Something that a run needs is not there: a server that can be reached, a folder that can be written."""
 
 
 def debugging() -> bool:
-    """Tell whether tracebacks and all of Prefect's messages are wanted."""
+    """Return whether tracebacks and all of Prefect's messages are wanted."""
     return os.environ.get(DEBUG_VARIABLE, "") not in ("", "0")
 
 
 def run_guarded(call: Callable[[], int]) -> int:
-    """Run a command; whatever it raises becomes a message and an exit code.
+    """Run a command; turn each exception into a message and an exit code.
 
     Args:
         call: Runs it, and returns its exit code.
@@ -63,7 +63,7 @@ def run_guarded(call: Callable[[], int]) -> int:
         return code
     finally:
         flush()
-        # From here on Prefect sends its last events; who does not want to wait for them gets no traceback either.
+        # From here on Prefect sends its last events; Ctrl-C during that wait prints no traceback either.
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, _leave)
 
@@ -105,7 +105,7 @@ def _run(call: Callable[[], int]) -> int:
 
 
 def _settings_of_prefect(error: Exception) -> str | None:
-    """Return what is wrong with settings of Prefect itself, without their values; `None` for any other error."""
+    """Describe the faults in settings of Prefect itself, without their values; `None` for any other error."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError) or not error.title.endswith("Settings"):
@@ -139,7 +139,7 @@ def _say(message: str, word: str = "", style: str = "") -> None:
 
 
 def complain_of_usage(error: UsageError) -> None:
-    """Print an error about what was asked for; one about a plan with the lines of its file."""
+    """Print an error of usage; for a plan's problems with the lines of its file."""
     if not isinstance(error, PlanError):
         complain(str(error))
         return
@@ -149,7 +149,7 @@ def complain_of_usage(error: UsageError) -> None:
 
 
 def complain_of_bug(error: BaseException) -> None:
-    """Print an unexpected error on one line, and how to learn more."""
+    """Print an unexpected error on one line, and the way to learn more."""
     text = brief(str(error)) or "no message"
     hint = "" if debugging() else f" ({DEBUG_VARIABLE}=1 shows where)"
     complain(f"unexpected {type(error).__name__}: {text}{hint}")

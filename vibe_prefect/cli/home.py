@@ -20,13 +20,13 @@ def prefect_home() -> Path | None:
 
 
 def check_home(*, written: bool = False) -> Path:
-    """Return Prefect's home, made where it is not there yet.
+    """Return Prefect's home, and create it where it does not exist yet.
 
     Args:
         written: Whether something will be written there in any case, such as a database.
 
     Raises:
-        StartError: There is none, or it cannot be what it must be.
+        StartError: The user has no home folder, or Prefect's home is not a usable folder.
     """
     home = prefect_home()
     if home is None:

@@ -1,6 +1,6 @@
 """The contract's drawings of a plan, as text for a terminal and as mermaid.
 
-They draw any plan, also one that could not run. `plan_picture` draws checked plans, each edge by its kind.
+They draw any plan, also an invalid plan. `plan_picture` draws checked plans, each edge by its kind.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _SHAPES = {
     WorkflowNodeType.COMPOSITE: ("[[", "]]"),
 }
 _BARE_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .,_-]*")
-"""What mermaid takes as a label without quotes."""
+"""Labels that mermaid takes without quotes."""
 
 
 class VisualizationFormat(StrEnum):
-    """Form of a drawing."""
+    """Format of a drawing."""
 
     ASCII = "ascii"
     """A tree of lines for a terminal; its branches and symbols are Unicode, as in the reference."""
@@ -54,7 +54,7 @@ class WorkflowVisualizer:
 
         Args:
             plan: The plan; it is not checked.
-            execution_result: What came of a run of it, for the status of each node; without one, all are pending.
+            execution_result: Result of a run of it, for the status of each node; without one, all are pending.
             format: Form of the drawing, also as its value, `ascii` or `mermaid`.
 
         Raises:
@@ -71,7 +71,7 @@ class WorkflowVisualizer:
     @staticmethod
     def _collect_all_nodes(root_nodes: Sequence[WorkflowNode]) -> list[WorkflowNode]:
         """Return all nodes of a tree in plan order."""
-        return [place.node for place in tree_nodes(root_nodes)]
+        return [tree_node.node for tree_node in tree_nodes(root_nodes)]
 
 
 def _heading(plan: WorkflowPlan) -> Iterator[str]:
@@ -99,16 +99,16 @@ def _tree(nodes: list[WorkflowNode], statuses: Statuses, indent: str = "") -> It
 def _summary(result: ExecutionResult | None) -> Iterator[str]:
     if result is None:
         return
-    facts = result.get_summary()
+    summary = result.get_summary()
     yield from ("", "Execution Summary:", "-" * 30)
-    yield f"Status: {facts['status']}"
-    yield f"Completed: {facts['completed']}/{facts['total_nodes']}"
+    yield f"Status: {summary['status']}"
+    yield f"Completed: {summary['completed']}/{summary['total_nodes']}"
     yield f"Duration: {sum(node.duration for node in result.node_results.values()):.2f}s"
-    yield f"Parallel Efficiency: {facts['parallel_efficiency']:.1%}"
+    yield f"Parallel Efficiency: {summary['parallel_efficiency']:.1%}"
 
 
 def _graph(plan: WorkflowPlan, statuses: Statuses) -> Iterator[str]:
-    nodes = [place.node for place in tree_nodes(plan.root_nodes)]
+    nodes = [tree_node.node for tree_node in tree_nodes(plan.root_nodes)]
     edges = [(dependency, node.id) for node in nodes for dependency in node.dependencies]
     edges += [(node.id, child.id) for node in nodes for child in node.children]
     names = mermaid_ids(list(dict.fromkeys([*(node.id for node in nodes), *(source for source, _ in edges)])))

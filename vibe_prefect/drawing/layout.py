@@ -1,4 +1,4 @@
-"""Where the nodes and edges of a layered drawing go.
+"""Layout of a layered drawing: positions of its nodes, routes of its edges.
 
 Layers follow each other to the right, or downwards when there are many. An edge that passes layers gets a place of its
 own in each of them, so that it runs between the nodes. Places are ordered by the mean of their neighbours' (the
@@ -14,13 +14,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 MAX_LAYERS_RIGHT = 12
-"""With more layers than this they follow downwards, since pages scroll that way."""
+"""Number of layers beyond which they follow downwards, since pages scroll that way."""
 
 MAX_IN_LAYER = {True: 24, False: 10}
-"""How many nodes stand side by side, by whether layers follow to the right; a larger group takes several layers."""
+"""Number of nodes side by side, by whether layers follow to the right; a larger group takes several layers."""
 
 MAX_BENDS = 20_000
-"""How many places edges may take in layers that they pass; edges beyond that run straight through."""
+"""Number of places that edges may take in layers that they pass; edges beyond that run straight through."""
 
 SWEEPS = 10
 GAP = 18.0
@@ -30,14 +30,14 @@ LAYER_GAP_DOWN = 58.0
 
 
 class Orientation(Enum):
-    """Where the next layer lies."""
+    """Direction in which the next layer lies."""
 
     RIGHT = "right"
     DOWN = "down"
 
 
 class Point(NamedTuple):
-    """A place in the drawing."""
+    """Position in the drawing."""
 
     x: float
     y: float
@@ -52,7 +52,7 @@ class Layout:
     height: float
 
     places: dict[str, Point]
-    """The top left corner of each node."""
+    """Position of each node's top left corner."""
 
     routes: dict[tuple[str, str], list[Point]]
     """For each edge: the source's border, then where it enters and leaves each layer that it passes, the target's."""
@@ -138,16 +138,16 @@ class _Arrangement:
 
     def _stack(self) -> None:
         for layer in self._layers:
-            places = _spread([0.0] * len(layer), _distances(layer))
-            for item, at in zip(layer, places, strict=True):
-                item.at = at
+            offsets = _spread([0.0] * len(layer), _distances(layer))
+            for item, offset in zip(layer, offsets, strict=True):
+                item.at = offset
 
     def _pull(self, *, forward: bool) -> None:
         """Move each layer's items towards their neighbours."""
         for layer in self._layers if forward else reversed(self._layers):
-            wished = [_mean([other.at for other in (*item.before, *item.after)], item.at) for item in layer]
-            for item, at in zip(layer, _spread(wished, _distances(layer)), strict=True):
-                item.at = at
+            targets = [_mean([other.at for other in (*item.before, *item.after)], item.at) for item in layer]
+            for item, offset in zip(layer, _spread(targets, _distances(layer)), strict=True):
+                item.at = offset
 
     def _finished(self) -> Layout:
         items = [item for layer in self._layers for item in layer]
@@ -175,11 +175,11 @@ class _Arrangement:
         return Point(along, across) if self._right else Point(across, along)
 
 
-def _split(groups: Sequence[Sequence[str]], most: int) -> list[list[str]]:
+def _split(groups: Sequence[Sequence[str]], limit: int) -> list[list[str]]:
     """Cut groups that are too large into layers of about the same size."""
     layers: list[list[str]] = []
     for group in groups:
-        parts = -(-len(group) // most)
+        parts = -(-len(group) // limit)
         size = -(-len(group) // parts)
         layers += [list(group[start : start + size]) for start in range(0, len(group), size)]
     return layers
@@ -190,7 +190,7 @@ def _mean(values: Sequence[float], default: float) -> float:
 
 
 def _distances(layer: Sequence[_Item]) -> list[float]:
-    """Return how far each item must at least be from the one before it."""
+    """Return the least distance of each item from the item before it."""
     return [0.0, *((a.size + b.size) / 2 + _gap(a, b) for a, b in pairwise(layer))]
 
 
@@ -199,20 +199,20 @@ def _gap(a: _Item, b: _Item) -> float:
     return (GAP, GAP * 0.6, GAP * 0.3)[bends]
 
 
-def _spread(wished: Sequence[float], distances: Sequence[float]) -> list[float]:
-    """Return the places closest to the wished ones (least squares) that keep the order and the distances.
+def _spread(targets: Sequence[float], distances: Sequence[float]) -> list[float]:
+    """Return the offsets closest to the targets (least squares) that keep the order and the distances.
 
     Without the distances this is isotonic regression: neighbours that would overlap form a block at their mean.
     """
     offsets: list[float] = []
-    for distance in distances[: len(wished)]:
+    for distance in distances[: len(targets)]:
         offsets.append((offsets[-1] if offsets else 0.0) + distance)
     blocks: list[tuple[float, int]] = []
-    for wish, offset in zip(wished, offsets, strict=True):
-        total, count = wish - offset, 1
+    for target, offset in zip(targets, offsets, strict=True):
+        total, count = target - offset, 1
         while blocks and blocks[-1][0] / blocks[-1][1] > total / count:
-            before = blocks.pop()
-            total, count = total + before[0], count + before[1]
+            block = blocks.pop()
+            total, count = total + block[0], count + block[1]
         blocks.append((total, count))
     levels = [total / count for total, count in blocks for _ in range(count)]
     return [level + offset for level, offset in zip(levels, offsets, strict=True)]

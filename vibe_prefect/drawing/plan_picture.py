@@ -1,8 +1,8 @@
 """A plan as a picture: mermaid text and a self-contained SVG.
 
 Both show the same things: nodes by type or, where statuses are given, by status; data edges solid, hierarchy edges
-dotted, order edges dashed. A plan can have a million edges, and a picture of them helps nobody: what exceeds the
-caps is left out and counted in the drawing.
+dotted, order edges dashed. A plan can have a million edges, and a picture of them cannot be read: nodes and edges
+above the limits are left out and counted in the drawing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from vibe_prefect.results import ExecutionStatus
 Statuses = Mapping[str, ExecutionStatus]
 
 MERMAID_MAX_EDGES = 500
-"""Mermaid's own default: with one more, GitHub and Prefect's UI draw an error instead."""
+"""Mermaid's own default: with an edge more, GitHub and Prefect's UI draw an error instead."""
 
 MERMAID_MAX_NODES = 400
 MERMAID_MAX_LENGTH = 50_000
-"""How many characters mermaid takes by default; where ids are long, fewer nodes and edges are drawn."""
+"""Number of characters that mermaid takes by default; where ids are long, fewer nodes and edges are drawn."""
 
 SVG_MAX_EDGES = 2_000
 SVG_MAX_NODES = 2_000
@@ -47,7 +47,7 @@ class _Shown:
 
     @property
     def note(self) -> str:
-        """What is missing, in words; empty when nothing is."""
+        """Missing nodes and edges, in words; empty when nothing is missing."""
         counts = (_counted(self.nodes_left_out, "node"), _counted(self.edges_left_out, "edge"))
         missing = " and ".join(count for count in counts if count)
         return f"{missing} left out of this drawing" if missing else ""
@@ -58,14 +58,14 @@ def _counted(count: int, word: str) -> str:
 
 
 def _shown(graph: PlanGraph, max_nodes: int, max_edges: int) -> _Shown:
-    """Choose what is drawn: the first nodes in plan order, and data edges before the others."""
+    """Choose the part to draw: the first nodes in plan order, and data edges before the others."""
     nodes = tuple(graph.nodes.values())[:max_nodes]
     ids = {node.node.id for node in nodes}
-    everything = graph.edges
-    drawable = [edge for edge in everything if edge.source in ids and edge.target in ids]
+    edges = graph.edges
+    drawable = [edge for edge in edges if edge.source in ids and edge.target in ids]
     if len(drawable) > max_edges:
         drawable = sorted(drawable, key=lambda edge: EDGE_RANK[edge.kind])[:max_edges]
-    return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(everything) - len(drawable))
+    return _Shown(nodes, tuple(drawable), len(graph.nodes) - len(nodes), len(edges) - len(drawable))
 
 
 def one_line(text: str) -> str:
@@ -113,7 +113,7 @@ def mermaid(graph: PlanGraph, statuses: Statuses | None = None) -> str:
 
     Args:
         graph: The plan's graph.
-        statuses: How far each node has come; without them, nodes are coloured by type.
+        statuses: Status of each node; without them, nodes are coloured by type.
     """
     nodes, edges = MERMAID_MAX_NODES, MERMAID_MAX_EDGES
     text = _flowchart(_shown(graph, nodes, edges), statuses)
@@ -125,36 +125,38 @@ def mermaid(graph: PlanGraph, statuses: Statuses | None = None) -> str:
 
 def _flowchart(shown: _Shown, statuses: Statuses | None) -> str:
     ids = mermaid_ids([node.node.id for node in shown.nodes])
-    words = {node.node.id: _colour_word(node, statuses) for node in shown.nodes}
+    classes = {node.node.id: _colour_word(node, statuses) for node in shown.nodes}
     lines = ["flowchart LR"]
-    lines += [f"    {_mermaid_node(ids[node.node.id], node, statuses)}:::{words[node.node.id]}" for node in shown.nodes]
+    lines += [
+        f"    {_mermaid_node(ids[node.node.id], node, statuses)}:::{classes[node.node.id]}" for node in shown.nodes
+    ]
     lines += [f"    {ids[edge.source]} {EDGE_ARROWS[edge.kind]} {ids[edge.target]}" for edge in shown.edges]
     if shown.note:
         lines.append(f'    left_out["{shown.note}"]')
-    used = dict.fromkeys(words.values())
-    lines += [f"    classDef {word} {_MERMAID_CLASSES[word]}" for word in used]
+    used = dict.fromkeys(classes.values())
+    lines += [f"    classDef {class_name} {_MERMAID_CLASSES[class_name]}" for class_name in used]
     return "\n".join(lines) + "\n"
 
 
 def _colour_word(node: GraphNode, statuses: Statuses | None) -> str:
-    """Return what a node's colour stands for: its status where there are statuses, else its type."""
+    """Return the meaning of a node's colour: its status where there are statuses, else its type."""
     if statuses is None:
         return node.node.type.value
     return statuses.get(node.node.id, ExecutionStatus.PENDING).value
 
 
 def mermaid_ids(ids: Sequence[str]) -> dict[str, str]:
-    """Return a name for each id that mermaid takes: the id itself where it is harmless."""
+    """Return a name that mermaid takes for each id: the id itself where it is harmless."""
     clean = {id for id in ids if _SAFE_ID.fullmatch(id) and _RESERVED.isdisjoint(id.lower().split("-"))}
-    taken = clean | {"left_out"}
+    used_names = clean | {"left_out"}
     names: dict[str, str] = {}
     for id in ids:
         name = id if id in clean and id != "left_out" else f"n_{re.sub(r'[^A-Za-z0-9]', '_', id)}"
         base, count = name, 1
-        while id != name and name in taken:
+        while id != name and name in used_names:
             count += 1
             name = f"{base}_{count}"
-        taken.add(name)
+        used_names.add(name)
         names[id] = name
     return names
 
@@ -230,16 +232,16 @@ def svg(
 
     Args:
         graph: The plan's graph.
-        statuses: How far each node has come, for a symbol on each node.
+        statuses: Status of each node, for a symbol on it.
         title: The drawing's heading, such as the plan's id.
-        links: Where a click on a node leads, by its id.
+        links: Address that a click on a node opens, by the node's id.
     """
     shown = _shown(graph, SVG_MAX_NODES, SVG_MAX_EDGES)
     return _Svg(graph, shown, statuses, one_line(title), links or {}).document()
 
 
 class _Svg:
-    """One drawing on its way."""
+    """A drawing in the making."""
 
     def __init__(
         self, graph: PlanGraph, shown: _Shown, statuses: Statuses | None, title: str, links: Mapping[str, str]
@@ -259,7 +261,7 @@ class _Svg:
 
     @property
     def _extra(self) -> float:
-        """What a node's id does not have of its width."""
+        """Width of a node beside its id, in pixels."""
         return 30.0 if self._statuses is None else 52.0
 
     def document(self) -> str:
@@ -293,8 +295,8 @@ class _Svg:
         return f"{counts}; {self._shown.note}" if self._shown.note else counts
 
     def _description(self) -> str:
-        words = Counter(_colour_word(node, self._statuses) for node in self._graph.nodes.values())
-        counts = ", ".join(f"{count} {word}" for word, count in words.items())
+        counter = Counter(_colour_word(node, self._statuses) for node in self._graph.nodes.values())
+        counts = ", ".join(f"{count} {word}" for word, count in counter.items())
         return f"A graph of {self._subtitle()}{': ' if counts else ''}{counts}. Arrows lead to what waits."
 
     def _linked(self, node: GraphNode) -> str:
@@ -348,7 +350,7 @@ class _Svg:
 
 
 def _opening(width: float, height: float, role: str) -> str:
-    """Return the first tag; what is in an `img` cannot be reached, so a drawing with links is a `group`."""
+    """Return the first tag; links in an `img` cannot be reached, so a drawing with links is a `group`."""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" role="{role}" aria-labelledby="title desc">'
@@ -366,7 +368,7 @@ def _markers() -> str:
 
 
 def _curve(layout: Layout, points: Sequence[Point]) -> str:
-    """Return a smooth path: it leaves and enters each point along the direction in which layers follow each other."""
+    """Draw a smooth path that leaves and enters each point along the direction in which layers follow each other."""
     parts = [f"M{points[0].x:.1f} {points[0].y:.1f}"]
     for index, (a, b) in enumerate(pairwise(points)):
         if index % 2:  # along a layer that the edge passes through
@@ -387,7 +389,7 @@ def _char_width(char: str) -> float:
 
 
 def _text_width(text: str) -> float:
-    """Return about how wide a text is at 13 px, bold, a little too much rather than too little."""
+    """Estimate the width of a text at 13 px, bold, in pixels; a little too much rather than too little."""
     return sum(map(_char_width, text))
 
 

@@ -1,4 +1,4 @@
-"""Signs and colours of a node's status, the one table for pages, drawings and the terminal."""
+"""Signs and colours of a node's status: the only table for pages, drawings and the terminal."""
 
 from __future__ import annotations
 

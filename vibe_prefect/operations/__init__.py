@@ -1,4 +1,4 @@
-"""What a person can do with plans and runs, as functions: the command line calls these, and so can you.
+"""Use cases for plans and runs, as functions: the command line calls these, and so can you.
 
     import asyncio
     from vibe_prefect.operations import forecast, validate
@@ -6,8 +6,8 @@
     plan = validate("plan.yaml")
     print(asyncio.run(forecast(plan)))
 
-Those that ask a Prefect server are coroutines, and talk to the one that Prefect's settings name. What needs Prefect is
-imported at its first use.
+Functions that ask a Prefect server are coroutines, and use the server that Prefect's settings name. Modules that need
+Prefect are imported at their first use.
 """
 
 from __future__ import annotations

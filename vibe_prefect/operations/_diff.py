@@ -27,7 +27,7 @@ class ComparedPlan:
     """The plan, compiled as a simulation."""
 
     lost: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Of a run: why the record of a node cannot be reused any more, by the node's id."""
+    """Reason why the record of a node cannot be reused any more, by the node's id; for the plan of a run only."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PlanComparison:
     """The later plan."""
 
     difference: PlanDiff
-    """What differs, and which nodes resuming the first with the second would run again."""
+    """Differences, and the nodes that resuming the first with the second would run again."""
 
 
 async def diff(
@@ -59,19 +59,19 @@ async def diff(
         UnknownRunError: The Prefect server does not know a run, or the run has no plan.
     """
     tools = configured_tools() if tools is None else tools
-    old, new = await _side(a, tools), await _side(b, tools)
+    old, new = await _load(a, tools), await _load(b, tools)
     return PlanComparison(old, new, diff_plans(old.compiled, new.compiled, old.lost))
 
 
 def names_file(argument: WorkflowPlan | str | Path) -> bool:
-    """Tell whether an argument is the path of a plan file, and not a run."""
+    """Return whether an argument is the path of a plan file, and not a run."""
     return not isinstance(argument, WorkflowPlan) and (
         Path(argument).is_file() or Path(argument).suffix in PLAN_SUFFIXES
     )
 
 
-async def _side(argument: WorkflowPlan | str | Path, tools: ToolRegistry) -> ComparedPlan:
-    """Return one of the two plans.
+async def _load(argument: WorkflowPlan | str | Path, tools: ToolRegistry) -> ComparedPlan:
+    """Load and compile one of the two plans.
 
     Both are compiled as simulations: the keys of two such plans differ where their real keys do, and a plan whose tools
     are not installed can be compared, too.

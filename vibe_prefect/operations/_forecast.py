@@ -1,4 +1,4 @@
-"""What a run would do, before anything is paid for: reuse, cost, keys, and what would stop it."""
+"""Forecast of a run, before anything is paid for: reuse, cost, keys, and obstacles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LookUp = Callable[[CheckedPlan, Collection[str], Collection[str]], Awaitable[Loo
 
 @dataclass(frozen=True)
 class RunForecast:
-    """Forecast of a run that has not begun. As text: a line for each node, and what it would cost."""
+    """Forecast of a run that has not begun. As text: a line for each node, and the cost."""
 
     compiled: CompiledPlan
     """The plan."""
@@ -43,21 +43,21 @@ class RunForecast:
     """The run that it resumes."""
 
     costs: CostForecast | None = None
-    """What models and paid tools would cost; `None` where nothing is paid for."""
+    """Cost of models and paid tools; `None` where nothing is paid for."""
 
     keys: Mapping[KeySource, tuple[str, ...]] = field(default_factory=dict[KeySource, tuple[str, ...]])
-    """Where the keys are that it needs, each with the tools."""
+    """Sources of the keys that it needs, each with the tools."""
 
     lacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
-    """What would stop the run before its first node, such as a provider's missing library or a node that the ComfyUI
-    server does not have, each with the tools."""
+    """Obstacles that would stop the run before its first node, such as a provider's missing library or a node that the
+    ComfyUI server does not have, each with the tools."""
 
     lookup: Lookup = field(default_factory=Lookup)
-    """What the server answered."""
+    """Answer of the server."""
 
     @property
     def verdict(self) -> str:
-        """How many nodes would run, be reused and be skipped, in words."""
+        """Numbers of nodes that would run, be reused and be skipped, in words."""
         runs, reused, skipped = (self.forecast.count(action) for action in (Action.RUN, Action.REUSE, Action.SKIP))
         total = len(self.forecast.nodes)
         parts = [f"{runs:,} of {total:,} node{'' if total == 1 else 's'} would run"]
@@ -66,7 +66,7 @@ class RunForecast:
         return ", ".join(parts)
 
     def is_set(self, source: KeySource) -> bool | None:
-        """Tell whether there is a key; `None` where nobody could be asked."""
+        """Return whether the key is there; `None` where the server could not be asked."""
         return self.lookup.blocks.get(source.block) if source.block else source.is_set
 
     def __str__(self) -> str:
@@ -74,15 +74,15 @@ class RunForecast:
         lines = [f"{node.action.value:<6} {node.id:<{width}}  {node.reason}" for node in self.forecast.nodes.values()]
         lines.append(self.verdict)
         if self.costs is not None:
-            most = self.costs.most
-            usd = "of unknown price" if most.usd is None else f"{most.usd:.4f} USD"
-            lines.append(f"costs at most {most.tokens:,} tokens, {usd}")
+            maximum = self.costs.most
+            usd = "of unknown price" if maximum.usd is None else f"{maximum.usd:.4f} USD"
+            lines.append(f"costs at most {maximum.tokens:,} tokens, {usd}")
         lines += [f"missing for {', '.join(tools)}: {lack}" for lack, tools in self.lacks.items()]
         return "\n".join(lines)
 
 
 async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look_up: LookUp = look_up) -> RunForecast:
-    """Tell what a run of a plan would do, and execute nothing.
+    """Forecast a run of a plan, and execute nothing.
 
     The Prefect server is asked only where something is paid for or a key is in a block, or to resume a run.
 
@@ -124,21 +124,21 @@ async def _earlier(reference: str | None) -> PastRun | None:
 async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions) -> Forecast:
     compiled, choice = plan.compiled, options.choice
     shares = options.reuse == "plan"
-    looks = earlier is not None or shares
-    kept = await _kept(compiled, None if shares else earlier, options.output) if looks else None
+    reads_records = earlier is not None or shares
+    reusable = await _kept(compiled, None if shares else earlier, options.output) if reads_records else None
     return forecast_nodes(
         compiled,
-        kept.ids if kept else (),
-        lost=kept.lost if kept else None,
+        reusable.ids if reusable else (),
+        lost=reusable.lost if reusable else None,
         earlier=as_today(earlier, plan) if earlier else None,
         run=earlier.name if earlier else None,
         selected=choice.selected(compiled),
-        refreshed=choice.refreshed(compiled) if looks else frozenset(),
+        refreshed=choice.refreshed(compiled) if reads_records else frozenset(),
     )
 
 
 async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) -> KeptNodes:
-    """Return what the run would find: the records of the run that it resumes, or those that the plan's runs share."""
+    """Find the records to reuse: those of the run that is resumed, or those that the plan's runs share."""
     from vibe_prefect.engine.past_run import run_folder
     from vibe_prefect.engine.records.records import SHARED_PREFIX
     from vibe_prefect.engine.runs.outlook import kept_nodes
@@ -150,7 +150,7 @@ async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) ->
 
 
 async def _look_up_run(plan: CheckedPlan, earlier: PastRun, blocks: Collection[str]) -> Lookup:
-    """Look up what the run to resume has paid; it tells more than other runs of the plan."""
+    """Look up what the run to resume has paid; that is nearer than the costs of other runs of the plan."""
     from vibe_prefect.engine.records.records import Records
     from vibe_prefect.engine.records.storage import open_store
 

@@ -1,4 +1,4 @@
-"""What a forecast asks the Prefect server: what earlier runs paid, and which Secret blocks there are."""
+"""Lookups of a forecast on the Prefect server: costs of earlier runs, and existing Secret blocks."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What is known of the past, and of the server."""
+    """Costs of earlier runs, and the Secret blocks of the server."""
 
     paid: Mapping[str, Spending] = field(default_factory=dict[str, Spending])
-    """What nodes cost in earlier runs, by their ids."""
+    """Costs of nodes in earlier runs, by their ids."""
 
     runs: tuple[str, ...] = ()
     """The names of those runs, newest first."""
 
     blocks: Mapping[str, bool] = field(default_factory=dict[str, bool])
-    """Which Secret blocks the server has, of those that were asked for."""
+    """Whether the server has each Secret block that was asked for, by name."""
 
     unanswered: str | None = None
-    """Why nothing is known; `None` where the server answered, or needed not be asked."""
+    """Reason why nothing is known; `None` where the server answered, or needed not be asked."""
 
 
 async def look_up(plan: CheckedPlan, paying: Collection[str], blocks: Collection[str]) -> Lookup:
-    """Ask the server what a forecast needs.
+    """Look up the costs and blocks that a forecast needs on the server.
 
     Args:
         plan: The plan.
@@ -45,7 +45,7 @@ async def look_up(plan: CheckedPlan, paying: Collection[str], blocks: Collection
 
 
 async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
-    """Tell which Secret blocks the server has."""
+    """Return whether the server has each Secret block, by name."""
     from prefect.client.orchestration import get_client
 
     from vibe_prefect.engine.run.readiness import blocks_there
@@ -55,7 +55,7 @@ async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
 
 
 def as_today(earlier: PastRun, plan: CheckedPlan) -> CompiledPlan | None:
-    """Return an earlier run's plan as it would run today; `None` where it could not any more."""
+    """Compile an earlier run's plan with the tools of today; `None` where it could not run any more."""
     if earlier.plan is None:
         return None
     mode = simulation(simulate=earlier.parameters.simulate)
@@ -66,7 +66,7 @@ def as_today(earlier: PastRun, plan: CheckedPlan) -> CompiledPlan | None:
 
 
 async def _paid(plan: CheckedPlan, paying: Collection[str]) -> tuple[dict[str, Spending], tuple[str, ...]]:
-    """Return what nodes cost when they last ran with the models of today, and the runs that tell."""
+    """Return what nodes cost when they last ran with the models of today, and the names of those runs."""
     from vibe_prefect.engine.records.records import Records
     from vibe_prefect.engine.records.storage import open_store
     from vibe_prefect.engine.runs.outlook import earlier_runs

@@ -1,4 +1,4 @@
-"""Deleting what old runs left behind."""
+"""Deletion of old runs' records and output folders."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from vibe_prefect.engine.runs.pruning import Kept, Remains, delete, find_remains
 
 @dataclass(frozen=True)
 class Pruned:
-    """What pruning deleted, or would delete."""
+    """Records and folders that pruning deleted, or would delete."""
 
     deleted: Sequence[Remains]
-    """Records, and output folders where they were to go too."""
+    """Records to prune, and output folders where these were asked for."""
 
     kept: Sequence[Kept]
-    """What is as old and stays, each with the reason."""
+    """Records that are as old and stay, each with the reason."""
 
     failures: Sequence[str] = ()
-    """What could not be deleted, and why."""
+    """Failed deletions, each with the reason."""
 
     plans: Sequence[UnusedPlan] = ()
-    """Kept plans that nothing needs any more."""
+    """Stored plans that no run needs any more."""
 
     @property
     def bytes(self) -> int:
@@ -56,23 +56,23 @@ async def prune(
     files = folder_of(store)
     before = datetime.now(UTC) - older_than
     async with get_client() as client:
-        found, kept = await find_remains(client, files, before, outputs=outputs)
-        plans = await unused_plans(client, files, before, {remains.namespace for remains in found})
+        obsolete, retained = await find_remains(client, files, before, outputs=outputs)
+        plans = await unused_plans(client, files, before, {remains.namespace for remains in obsolete})
     if dry_run:
-        return Pruned(found, kept, (), plans)
+        return Pruned(obsolete, retained, (), plans)
     deleted: list[Remains] = []
     failures: list[str] = []
-    for remains in found:
+    for remains in obsolete:
         try:
-            stays = delete(store, remains)
+            refusal = delete(store, remains)
         except OSError as error:
             failures.append(f"cannot delete all of {remains.title}: {error}")
             continue
-        if stays is None:
+        if refusal is None:
             deleted.append(remains)
         else:
-            kept.append(stays)
-    return Pruned(deleted, kept, failures, _deleted(plans, failures) if len(deleted) == len(found) else [])
+            retained.append(refusal)
+    return Pruned(deleted, retained, failures, _deleted(plans, failures) if len(deleted) == len(obsolete) else [])
 
 
 def _deleted(plans: Sequence[UnusedPlan], failures: list[str]) -> list[UnusedPlan]:

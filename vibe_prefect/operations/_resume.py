@@ -1,4 +1,4 @@
-"""Resuming a run with the options that it had."""
+"""Resume of a run with the options that it had."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ResumedRun:
     """The run to resume."""
 
     plan: CheckedPlan
-    """What to run."""
+    """The plan to run."""
 
     options: RunOptions
     """The options of the run that resumes it."""
@@ -47,15 +47,15 @@ async def plan_resume(
     plan: WorkflowPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
 ) -> ResumedRun:
-    """Return what resuming a run would run, and with which options; see `resume`."""
+    """Return the plan and the options with which `resume` would run."""
     earlier = await _find(run)
     options = _options(earlier, given or {})
-    own = earlier if plan is not None else await earlier.with_plan(await open_store(None))
-    again = own.plan if plan is None else plan
-    if again is None:
+    source = earlier if plan is not None else await earlier.with_plan(await open_store(None))
+    new_plan = source.plan if plan is None else plan
+    if new_plan is None:
         raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
     tools = configured_tools() if tools is None else tools
-    return ResumedRun(earlier, validate(again, simulate=options.simulate, tools=tools), options)
+    return ResumedRun(earlier, validate(new_plan, simulate=options.simulate, tools=tools), options)
 
 
 async def resume(
@@ -100,10 +100,10 @@ async def resume(
 def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:
     """Return the earlier run's options with the given ones; a deployed run's folders lie in those of the settings."""
     parameters = earlier.parameters
-    kept = {name: value for name in KEPT if (value := getattr(parameters, name)) not in (None, "")}
+    inherited = {name: value for name in KEPT if (value := getattr(parameters, name)) not in (None, "")}
     if "concurrency" in parameters.model_fields_set:  # where it is none, there was no limit
-        kept["concurrency"] = parameters.concurrency
-    options = load_settings().run_options.replaced({**kept, **given, "resume_from": str(earlier.id)})
+        inherited["concurrency"] = parameters.concurrency
+    options = load_settings().run_options.replaced({**inherited, **given, "resume_from": str(earlier.id)})
     if (roots := earlier.roots) is None:
         return options
     folders: tuple[Root, ...] = ("input_root", "output")

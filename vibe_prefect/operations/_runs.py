@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 async def list_runs(limit: int = 20, *, storage: str | Path | None = None) -> list[RunRow]:
-    """Return the newest runs of plans, newest first: how far each came, and what it takes on disk.
+    """Return the newest runs of plans, newest first, each with its progress and its size on disk.
 
     Args:
         limit: How many runs at most.

@@ -1,4 +1,4 @@
-"""Which chain of nodes decided when a run ended, by what was measured."""
+"""Critical path of a run, by measured times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def measured_path(graph: PlanGraph, spans: Mapping[str, tuple[float, float]]) ->
 
     Args:
         graph: The plan's graph.
-        spans: When each node that ran began and ended, in seconds from any moment; the others held nothing back.
+        spans: Begin and end of each node that ran, in seconds from any moment; the others held nothing back.
     """
     finished: dict[Vertex, tuple[float, Vertex]] = {}
     for vertex in TopologicalSorter(graph.waits).static_order():
@@ -25,7 +25,7 @@ def measured_path(graph: PlanGraph, spans: Mapping[str, tuple[float, float]]) ->
             finished[vertex] = (spans[id][1], vertex)
         elif is_end:
             _close(vertex, graph, finished)
-    last = max((finished[id, False] for id in spans), default=None, key=lambda found: found[0])
+    last = max((finished[id, False] for id in spans), default=None, key=lambda end: end[0])
     chain: list[str] = []
     while last is not None:
         vertex = last[1]
@@ -35,7 +35,7 @@ def measured_path(graph: PlanGraph, spans: Mapping[str, tuple[float, float]]) ->
 
 
 def _close(vertex: Vertex, graph: PlanGraph, finished: dict[Vertex, tuple[float, Vertex]]) -> None:
-    """Note which start of a subtree finished last: that is when, and because of which node, its end came."""
+    """Store the end of a subtree: the time, and the vertex, of its start that finished last."""
     latest = _latest(vertex, graph, finished)
     if latest is not None:
         finished[vertex] = latest
@@ -44,5 +44,5 @@ def _close(vertex: Vertex, graph: PlanGraph, finished: dict[Vertex, tuple[float,
 def _latest(
     vertex: Vertex, graph: PlanGraph, finished: Mapping[Vertex, tuple[float, Vertex]]
 ) -> tuple[float, Vertex] | None:
-    known = (finished[wait] for wait in graph.waits[vertex] if wait in finished)
-    return max(known, default=None, key=lambda found: found[0])
+    ends = (finished[wait] for wait in graph.waits[vertex] if wait in finished)
+    return max(ends, default=None, key=lambda end: end[0])

@@ -1,7 +1,7 @@
 """A run's plan as a mermaid flowchart, coloured by status, with composites around their children.
 
-`plan_picture` draws plans; this one is for a page that must never fail to draw. So nodes have names of our own, labels
-hold no markup, and a plan too large to be read is drawn as its groups.
+`plan_picture` draws plans; this flowchart is for a page that must never fail to draw. So nodes have generated names,
+labels hold no markup, and a plan too large to be read is drawn as its groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vibe_prefect.text.escape import mermaid
 from vibe_prefect.text.units import counted
 
 MAX_NODES = 150
-"""With more nodes than this, the groups are drawn instead; of those, no more than this either."""
+"""Number of nodes beyond which the groups are drawn instead; also the largest number of groups."""
 
 MAX_LABEL = 100
 _REUSED = "fill:#ccfbf1,stroke:#0f766e,stroke-dasharray:1 3,color:#0f172a"
@@ -27,7 +27,7 @@ _CLASSES = {status.value: style.mermaid for status, style in STATUS_STYLES.items
 
 
 def flowchart(report: RunReport) -> tuple[str, str]:
-    """Return a mermaid flowchart, and a note of what it leaves out, empty when that is nothing."""
+    """Return a mermaid flowchart, and a note of what it leaves out; the note is empty when nothing is left out."""
     return _groups(report) if len(report.nodes) > MAX_NODES else _nodes(report)
 
 
@@ -35,11 +35,11 @@ def _nodes(report: RunReport) -> tuple[str, str]:
     names = {node.id: f"n{index}" for index, node in enumerate(report.nodes)}
     parents = {node.parent for node in report.nodes}
     edges = [edge for edge in report.edges if not (edge.kind is EdgeKind.HIERARCHY and edge.source in parents)]
-    shown = sorted(edges, key=lambda edge: EDGE_RANK[edge.kind])[:MERMAID_MAX_EDGES]
+    drawn = sorted(edges, key=lambda edge: EDGE_RANK[edge.kind])[:MERMAID_MAX_EDGES]
     lines = ["flowchart LR", *_boxes(report, names, parents)]
-    lines += [f"    {names[edge.source]} {EDGE_ARROWS[edge.kind]} {names[edge.target]}" for edge in shown]
+    lines += [f"    {names[edge.source]} {EDGE_ARROWS[edge.kind]} {names[edge.target]}" for edge in drawn]
     lines += _class_lines({_word(node) for node in report.nodes})
-    missing = len(edges) - len(shown)
+    missing = len(edges) - len(drawn)
     return "\n".join(lines), f"{counted(missing, 'edge')} left out of the drawing" if missing else ""
 
 
@@ -58,8 +58,8 @@ def _boxes(report: RunReport, names: dict[str, str], parents: set[str | None]) -
 
 
 def _node(node: NodeReport, name: str) -> str:
-    took = f" · {duration(node.duration)}" if node.duration is not None else ""
-    label = f"{SYMBOLS[node.status]} {mermaid(node.id, MAX_LABEL)}<br/><small>{_word(node)}{took}</small>"
+    time_taken = f" · {duration(node.duration)}" if node.duration is not None else ""
+    label = f"{SYMBOLS[node.status]} {mermaid(node.id, MAX_LABEL)}<br/><small>{_word(node)}{time_taken}</small>"
     return f'{name}["{label}"]:::{_word(node)}'
 
 
@@ -68,20 +68,21 @@ def _word(node: NodeReport) -> str:
 
 
 def _groups(report: RunReport) -> tuple[str, str]:
-    shown = report.groups[:MAX_NODES]
-    lines, words = ["flowchart LR"], set[str]()
-    for index, group in enumerate(shown):
+    drawn = report.groups[:MAX_NODES]
+    lines, class_names = ["flowchart LR"], set[str]()
+    for index, group in enumerate(drawn):
         statuses = Counter(report.by_id[id].status for id in group)
-        first = next(status for status in STATUS_ORDER if statuses[status])
-        found = ", ".join(f"{statuses[status]:,} {status}" for status in STATUS_ORDER if statuses[status])
-        words.add(first.value)
-        label = f"{SYMBOLS[first]} group {index + 1}: {counted(len(group), 'node')}<br/><small>{found}</small>"
-        lines.append(f'    g{index}["{label}"]:::{first.value}')
-    lines += [f"    g{index} --> g{index + 1}" for index in range(len(shown) - 1)]
-    left = f"; {counted(len(report.groups) - len(shown), 'group')} left out" if len(report.groups) > len(shown) else ""
-    note = f"{counted(len(report.nodes), 'node')} drawn as {counted(len(shown), 'group')} of nodes that can run at once"
-    return "\n".join([*lines, *_class_lines(words)]), note + left
+        worst = next(status for status in STATUS_ORDER if statuses[status])
+        counts = ", ".join(f"{statuses[status]:,} {status}" for status in STATUS_ORDER if statuses[status])
+        class_names.add(worst.value)
+        label = f"{SYMBOLS[worst]} group {index + 1}: {counted(len(group), 'node')}<br/><small>{counts}</small>"
+        lines.append(f'    g{index}["{label}"]:::{worst.value}')
+    lines += [f"    g{index} --> g{index + 1}" for index in range(len(drawn) - 1)]
+    missing = len(report.groups) - len(drawn)
+    omission = f"; {counted(missing, 'group')} left out" if missing else ""
+    note = f"{counted(len(report.nodes), 'node')} drawn as {counted(len(drawn), 'group')} of nodes that can run at once"
+    return "\n".join([*lines, *_class_lines(class_names)]), note + omission
 
 
-def _class_lines(words: set[str]) -> list[str]:
-    return [f"    classDef {word} {style}" for word, style in _CLASSES.items() if word in words]
+def _class_lines(class_names: set[str]) -> list[str]:
+    return [f"    classDef {class_name} {style}" for class_name, style in _CLASSES.items() if class_name in class_names]

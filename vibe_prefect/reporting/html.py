@@ -57,7 +57,7 @@ _STYLE_IN_DRAWING = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What a node made, for the page."""
+    """Output of a node, for the page."""
 
     node: NodeReport
     preview: str | None
@@ -69,9 +69,9 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
 
     Args:
         report: The run.
-        files: Where the content of its files can be read, by their paths (see `media.local_files`); those that are
-            missing are linked only.
-        base: What leads from the page's place to the run's output folder, such as `../`; empty when it lies in it.
+        files: Local paths of its files, by their paths in the report (see `media.local_files`); missing files are
+            linked only.
+        base: Relative address of the run's output folder, seen from the page, such as `../`; empty when it lies there.
     """
     embedder = Embedder(files or {}, base)
     drawing = _drawing(report)
@@ -99,7 +99,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
 
 
 def _outputs(report: RunReport, embedder: Embedder) -> tuple[list[_Output], int]:
-    """Return what the nodes made, and how many previews there was no room for."""
+    """Return the outputs of the nodes, and the number of previews that found no room."""
     outputs: list[_Output] = []
     room, left_out = MAX_PREVIEWS, 0
     for node in report.nodes:
@@ -120,7 +120,7 @@ def _drawing(report: RunReport) -> str:
 
 
 def _ticks(total: float) -> list[tuple[int, str]]:
-    """Return where on the timeline which time stands."""
+    """Return the position of each tick on the timeline, and its time as text."""
     steps = range(TICKS)
     return [(step * WIDTH // (TICKS - 1), seconds(total * step / (TICKS - 1))) for step in steps]
 
@@ -130,12 +130,12 @@ def _plan_json(report: RunReport) -> str:
 
 
 def _policy(drawing: str) -> str:
-    """Return the content security policy: nothing but what the page itself holds."""
+    """Return the content security policy: it allows only the styles, script and media that the page itself holds."""
     styles = [_resource("report.css"), *_STYLE_IN_DRAWING.findall(drawing)[:1]]
-    allowed = " ".join(_hash(style) for style in styles)
+    style_sources = " ".join(_hash(style) for style in styles)
     script = _hash(_resource("report.js"))
     return (
-        f"default-src 'none'; style-src {allowed}; script-src {script}; img-src data:; media-src data:; "
+        f"default-src 'none'; style-src {style_sources}; script-src {script}; img-src data:; media-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -177,5 +177,5 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Make what a value holds visible; the page's own markup stays."""
+    """Make invisible characters of a value visible; the page's own markup stays."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

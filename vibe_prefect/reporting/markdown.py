@@ -39,16 +39,16 @@ _Item = TypeVar("_Item")
 
 
 def markdown_summary(report: RunReport, max_characters: int = MAX_CHARACTERS) -> str:
-    """Return a run's summary: result, numbers, failures, how to go on, the plan as a drawing, outputs.
+    """Return a run's summary: result, numbers, failures, how to resume, the plan as a drawing, outputs.
 
-    What a model or a user wrote is text in it and nothing else. Where it grows too long, whole sections are left
+    Texts of a model or a user are text in it and nothing else. Where it grows too long, whole sections are left
     out and named, so nothing stays half open.
 
     Args:
         report: The run.
         max_characters: Characters at most.
     """
-    kept: list[str] = []
+    sections: list[str] = []
     left_out: list[str] = []
     room = max_characters - 500
     for name, make in _SECTIONS.items():
@@ -56,11 +56,11 @@ def markdown_summary(report: RunReport, max_characters: int = MAX_CHARACTERS) ->
         if len(section) + 2 > room:
             left_out.append(name)
         elif section:
-            kept.append(section)
+            sections.append(section)
             room -= len(section) + 2
     if left_out:
-        kept.append(f"*Left out, since a summary holds {max_characters:,} characters: {', '.join(left_out)}.*")
-    return "\n\n".join(kept) + "\n"
+        sections.append(f"*Left out, since a summary holds {max_characters:,} characters: {', '.join(left_out)}.*")
+    return "\n\n".join(sections) + "\n"
 
 
 def _result(report: RunReport) -> str:
@@ -74,7 +74,7 @@ def _result(report: RunReport) -> str:
 
 def _numbers(report: RunReport) -> str:
     totals = report.totals
-    facts = {
+    numbers = {
         "Started": when(report.started_at),
         "Took": duration(report.seconds),
         "Node time": duration(totals.node_seconds),
@@ -83,8 +83,8 @@ def _numbers(report: RunReport) -> str:
         "Cost": cost(totals),
         "Tokens": tokens(totals),
     }
-    known = {label: value for label, value in facts.items() if value != UNKNOWN}
-    return " · ".join(f"{label}: **{value}**" for label, value in known.items())
+    available = {label: value for label, value in numbers.items() if value != UNKNOWN}
+    return " · ".join(f"{label}: **{value}**" for label, value in available.items())
 
 
 def _failures(report: RunReport) -> str:
@@ -93,8 +93,8 @@ def _failures(report: RunReport) -> str:
 
 def _failure(node: NodeReport) -> str:
     message = node.error or "no message"
-    named = node.error_type is None or message.startswith(node.error_type)
-    text = message if named else f"{node.error_type}: {message}"
+    has_type = node.error_type is None or message.startswith(node.error_type)
+    text = message if has_type else f"{node.error_type}: {message}"
     lines = [f"- {SYMBOLS[ExecutionStatus.FAILED]} **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
     if node.suggestions:
         lines.append(f"  - to change: {', '.join(markdown(text, 200) for text in node.suggestions[:10])}")
@@ -120,15 +120,15 @@ def _replan(report: RunReport) -> str:
 
 
 def _suggestion(suggestion: Mapping[str, Any]) -> str:
-    node, why = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
-    wanted = markdown(changes(suggestion), MAX_TEXT)
-    return f"- **{node}**: {why}{f' - {wanted}' if wanted else ''}"
+    node, cause = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
+    changed = markdown(changes(suggestion), MAX_TEXT)
+    return f"- **{node}**: {cause}{f' - {changed}' if changed else ''}"
 
 
 def _outputs(report: RunReport) -> str:
-    made = [(node, file) for node in report.nodes for file in node.files]
-    where = f"Below {markdown_link(report.output_root, report.output_root)}" if made else ""
-    return _listed(f"## Outputs\n\n{where}", made, lambda pair: _file(*pair))
+    files = [(node, file) for node in report.nodes for file in node.files]
+    where = f"Below {markdown_link(report.output_root, report.output_root)}" if files else ""
+    return _listed(f"## Outputs\n\n{where}", files, lambda pair: _file(*pair))
 
 
 def _file(node: NodeReport, file: OutputFile) -> str:
@@ -136,17 +136,17 @@ def _file(node: NodeReport, file: OutputFile) -> str:
     return f"- {markdown_link(file.path, file.path)} ({markdown(file.mime, 100)}{volume}) by {markdown(node.id, 100)}"
 
 
-def _listed(heading: str, items: Sequence[_Item], shown: Callable[[_Item], str]) -> str:
+def _listed(heading: str, items: Sequence[_Item], render: Callable[[_Item], str]) -> str:
     if not items:
         return ""
-    return f"{heading}\n\n" + "\n".join(_capped(items, shown))
+    return f"{heading}\n\n" + "\n".join(_capped(items, render))
 
 
-def _capped(items: Sequence[_Item], shown: Callable[[_Item], str]) -> Iterator[str]:
-    """Yield an entry for each item, up to a number and to a third of a summary, then how many are missing."""
+def _capped(items: Sequence[_Item], render: Callable[[_Item], str]) -> Iterator[str]:
+    """Yield an entry for each item, up to a number and to a third of a summary, then the number of missing ones."""
     room, count = MAX_CHARACTERS // 3, 0
     for item in items[:MAX_LISTED]:
-        entry = shown(item)
+        entry = render(item)
         room -= len(entry)
         if room < 0:
             break
@@ -160,9 +160,9 @@ _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "result": _result,
     "numbers": _numbers,
     "failed nodes": _failures,
-    "how to go on": _resume,
+    "how to resume": _resume,
     "plan": _drawing,
     "replan suggestions": _replan,
     "outputs": _outputs,
 }
-"""The sections in order, which is also the order of what matters."""
+"""The sections, the most important first."""

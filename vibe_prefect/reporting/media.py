@@ -51,7 +51,7 @@ VIDEO = frozenset({"video/mp4", "video/webm", "video/ogg"})
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """A file as the page shows it."""
+    """Form in which the page shows a file."""
 
     kind: str
     """`image`, `audio`, `video`, or `file` for what is only linked."""
@@ -60,10 +60,10 @@ class Medium:
     """The content as a `data:` address; `None` when it is not in the page."""
 
     link: str | None
-    """Where the file lies, for a page in the run's folder."""
+    """Address of the file, for a page in the run's folder."""
 
     note: str
-    """Why it is not in the page as it is; empty when it is."""
+    """Reason why it is not in the page unchanged; empty when it is."""
 
 
 class Embedder:
@@ -73,8 +73,8 @@ class Embedder:
         """Start a page.
 
         Args:
-            files: Where the content of each file can be read, by its path in the report.
-            base: What leads from the page to the run's output folder.
+            files: Local path of each file, by its path in the report.
+            base: Relative address of the run's output folder, seen from the page.
             room: Bytes of all files that it may hold.
         """
         self._files = files
@@ -82,10 +82,10 @@ class Embedder:
         self._room = room
         self._known: dict[OutputFile, Medium] = {}
         self.left_out = 0
-        """How many files would have been shown, had there been room."""
+        """Number of files that could not be shown."""
 
     def medium(self, file: OutputFile) -> Medium:
-        """Return a file as the page shows it; the content of one that comes again is there already."""
+        """Return the form in which the page shows a file; a file that comes again is not embedded twice."""
         if file in self._known:
             return Medium("file", None, self._known[file].link, "shown above")
         self._known[file] = self._medium(file)
@@ -111,19 +111,19 @@ class Embedder:
 
 
 def local_files(report: RunReport, folder: Path) -> dict[str, Path]:
-    """Return where a report's files can be read, by their paths; what is not in the folder is not there.
+    """Return the local paths of a report's files, by their paths in the report; files outside the folder are left out.
 
     Args:
         report: The run.
         folder: Its output folder.
     """
     root = folder.resolve()
-    found: dict[str, Path] = {}
+    local_paths: dict[str, Path] = {}
     for file in (file for node in report.nodes for file in node.files):
         path = _inside(root, file.path)
         if path is not None:
-            found[file.path] = path
-    return found
+            local_paths[file.path] = path
+    return local_paths
 
 
 def _inside(root: Path, name: str) -> Path | None:
@@ -138,7 +138,7 @@ def _inside(root: Path, name: str) -> Path | None:
 
 def _kind(mime: str) -> str:
     kinds = {"image": IMAGES, "audio": AUDIO, "video": VIDEO}
-    return next((kind for kind, known in kinds.items() if mime in known), "file")
+    return next((kind for kind, types in kinds.items() if mime in types), "file")
 
 
 def _played(path: Path, mime: str) -> tuple[str, bytes, str]:

@@ -1,4 +1,4 @@
-"""How far a run has come, as a few lines of markdown."""
+"""Progress of a run, as a few lines of markdown."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def progress_note(  # noqa: PLR0913 - options by keyword
     reused: int = 0,
     eta: float | None = None,
 ) -> str:
-    """Return a bar, how many nodes are done, which are being worked on, and how long it may still take.
+    """Return a bar, the number of finished nodes, the running and failed nodes, and the time left.
 
     Args:
-        done: Nodes that have completed, failed or been skipped.
-        total: All nodes.
+        done: Number of nodes that have completed, failed or been skipped.
+        total: Number of all nodes.
         running: Ids of the nodes that are being worked on.
         failed: Ids of the nodes that failed.
-        reused: How many of the finished nodes were kept from an earlier run.
-        eta: Seconds until the end; `None` when nobody can tell.
+        reused: Number of finished nodes that were reused from an earlier run.
+        eta: Seconds until the end; `None` when it is not known.
     """
-    kept = f" ({reused:,} reused)" if reused else ""
+    reuse_note = f" ({reused:,} reused)" if reused else ""
     part = min(1.0, done / total) if total else 1.0
-    head = f"`{bar(part)}` **{int(100 * part)} %** - {done:,} of {counted(total, 'node')} done{kept}"
-    left = f", about {rough(eta)} left" if eta is not None and done < total else ""
-    parts = [head + left, _named(ExecutionStatus.RUNNING, running), _named(ExecutionStatus.FAILED, failed)]
+    head = f"`{bar(part)}` **{int(100 * part)} %** - {done:,} of {counted(total, 'node')} done{reuse_note}"
+    eta_note = f", about {rough(eta)} left" if eta is not None and done < total else ""
+    parts = [head + eta_note, _named(ExecutionStatus.RUNNING, running), _named(ExecutionStatus.FAILED, failed)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -54,5 +54,5 @@ def _named(status: ExecutionStatus, ids: Sequence[str]) -> str:
     if not ids:
         return ""
     names = ", ".join(f"**{markdown(id, 100)}**" for id in ids[:MAX_NAMED])
-    more = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
-    return f"{SYMBOLS[status]} {status}: {names}{more}"
+    rest = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
+    return f"{SYMBOLS[status]} {status}: {names}{rest}"

@@ -1,4 +1,4 @@
-"""A run as one value: what it was, what came of each node, what it cost, and what to do next."""
+"""Report of a run as one value: identity, result of each node, cost, and what to do next."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from vibe_prefect.text.sendable import MAX_ERROR
 from vibe_prefect.tools.registry import LLM_TOOL
 
 SCHEMA_VERSION = 1
-"""Goes up when a report, or another JSON document, changes so that an older version could misread it."""
+"""Version of the JSON documents; it goes up when one changes so that an older version could misread it."""
 
 _HEAD = frozenset({"schema_version", "kind", "schema"})
-"""Keys of a report as data that are no fields of it."""
+"""Keys of a report's data that are not fields of the report."""
 
 KIND = "report"
 """Distinguishes a report from the other JSON documents."""
@@ -42,7 +42,7 @@ BEGUN = RAN | {ExecutionStatus.RUNNING}
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Identity of a run: what the engine knows beside plan and result."""
+    """Identity of a run, as the engine knows it beside plan and result."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -92,13 +92,13 @@ class NodeReport:
     """Ids of its declared dependencies."""
 
     status: ExecutionStatus
-    """How far it has come; pending or running in a run that still goes on, or was killed."""
+    """Status; pending or running in a run that has not ended, or was killed."""
 
     reused: bool
     """Whether it was reused from an earlier run; its times and costs are that run's."""
 
     started_at: str | None
-    """When its first attempt began, ISO 8601."""
+    """Time when its first attempt began, ISO 8601."""
 
     duration: float | None
     """Seconds that its own work took, all attempts together."""
@@ -107,13 +107,13 @@ class NodeReport:
     """Seconds that the plan expected."""
 
     quality: float | None
-    """How good a judge or a check found what it was given, 0 to 1; `None` where nothing was judged."""
+    """Quality that a judge or a check measured, 0 to 1; `None` where nothing was judged."""
 
     efficiency: float | None
     """The expected by the actual duration, at most 2; `None` where nothing was expected."""
 
     attempts: int | None
-    """How often it was tried."""
+    """Number of attempts."""
 
     cpu_time: float | None
     """CPU seconds."""
@@ -140,13 +140,13 @@ class NodeReport:
     """Price of the calls to models, in US dollars."""
 
     error: str | None
-    """Why it failed or was skipped."""
+    """Reason why it failed or was skipped."""
 
     error_type: str | None
     """The exception's class name."""
 
     evidence: tuple[str, ...]
-    """Quotes of a check from what it judged."""
+    """Quotes of a check from the judged text."""
 
     indicators: tuple[str, ...]
     """Reasons for another plan."""
@@ -155,13 +155,13 @@ class NodeReport:
     """Suggested changes."""
 
     files: tuple[OutputFile, ...]
-    """The files that it made."""
+    """The files that it wrote."""
 
     preview: str | None
     """Its output as text, cut."""
 
     remark: str | None = None
-    """What its output is not, though it completed: simulated, not judged, or from a template in place of a model."""
+    """Reservation about a completed node's output: simulated, not judged, or from a template in place of a model."""
 
     @property
     def tokens(self) -> int | None:
@@ -176,8 +176,8 @@ class NodeReport:
     @property
     def used_model(self) -> bool:
         """Whether a model was asked in this run, so that a cost which is not known is missing in the sum."""
-        asked = self.tool == LLM_TOOL or self.tokens is not None or self.cost_usd is not None
-        return self.executed and asked
+        asked_model = self.tool == LLM_TOOL or self.tokens is not None or self.cost_usd is not None
+        return self.executed and asked_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +188,16 @@ class Totals:
     """All nodes of the plan."""
 
     statuses: Mapping[ExecutionStatus, int]
-    """How many nodes have each status, none left out."""
+    """Number of nodes by status, with every status."""
 
     reused: int
     """Number of nodes that were reused from an earlier run."""
 
     qualities: tuple[float, ...]
-    """What judges and checks found, 0 to 1, the lowest first."""
+    """Qualities that judges and checks measured, 0 to 1, the lowest first."""
 
     remarks: Mapping[str, int]
-    """How many nodes have each remark."""
+    """Number of nodes by remark."""
 
     node_seconds: float | None
     """The durations of the nodes that this run worked on, together."""
@@ -212,7 +212,7 @@ class Totals:
     """Price of the calls to models, as far as known, in US dollars."""
 
     unpriced: int
-    """How many nodes asked a model whose charge is not known."""
+    """Number of nodes that asked a model whose charge is not known."""
 
     @property
     def tokens(self) -> int | None:
@@ -221,7 +221,7 @@ class Totals:
 
     @property
     def finished(self) -> int:
-        """How many nodes have completed, failed or been skipped."""
+        """Number of nodes that have completed, failed or been skipped."""
         return sum(self.statuses[status] for status in FINISHED)
 
 
@@ -239,19 +239,19 @@ class RunReport:
     """The plan as it was run."""
 
     status: ExecutionStatus
-    """How far it has come."""
+    """Status of the run."""
 
     state: str
     """The name of its state, such as `Crashed`."""
 
     started_at: str | None
-    """When it began, ISO 8601."""
+    """Time when it began, ISO 8601."""
 
     ended_at: str | None
-    """When it ended, ISO 8601; `None` while it goes on, and when it was killed."""
+    """Time when it ended, ISO 8601; `None` until then, and when it was killed."""
 
     seconds: float | None
-    """How long it took."""
+    """Seconds from its begin to its end; `None` until then."""
 
     parallel_efficiency: float | None
     """The part of the nodes' own time that running side by side saved: 0 to 1."""
@@ -303,10 +303,10 @@ class RunReport:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunReport:
-        """Return the report that `to_dict` made data of.
+        """Build a report from the data that `to_dict` returned.
 
         Raises:
-            UsageError: The data are of another schema, or no report at all.
+            UsageError: The data are of another schema, or not a report.
         """
         version = data.get("schema_version", data.get("schema"))  # the first reports call it `schema`
         if version != SCHEMA_VERSION:
@@ -323,17 +323,17 @@ class RunReport:
 
 
 def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity) -> RunReport:
-    """Gather what is known about a run, while it goes on or after it.
+    """Build the report of a run, during the run or after it.
 
     Args:
         compiled: The plan that is run.
-        result: What has come of it so far.
-        run: What the engine calls it.
+        result: Its result so far.
+        run: Its identity in the engine.
     """
     ended = result.completed_at is not None
     nodes = tuple(
-        _node(compiled.nodes[id], place, result.node_results.get(id), result.feedback_data.get(id, {}))
-        for id, place in compiled.graph.nodes.items()
+        _node(compiled.nodes[id], graph_node, result.node_results.get(id), result.feedback_data.get(id, {}))
+        for id, graph_node in compiled.graph.nodes.items()
     )
     return RunReport(
         run_id=run.run_id,
@@ -358,13 +358,13 @@ def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity)
 
 
 def spans(nodes: tuple[NodeReport, ...]) -> dict[str, tuple[float, float]]:
-    """Return when each node that this run finished began and ended, in seconds since 1970."""
-    found: dict[str, tuple[float, float]] = {}
+    """Return the begin and end of each node that this run finished, in seconds since 1970."""
+    times: dict[str, tuple[float, float]] = {}
     for node in nodes:
-        begun = moment(node.started_at) if node.executed else None
-        if begun is not None and node.duration is not None:
-            found[node.id] = (begun, begun + node.duration)
-    return found
+        begin = moment(node.started_at) if node.executed else None
+        if begin is not None and node.duration is not None:
+            times[node.id] = (begin, begin + node.duration)
+    return times
 
 
 def moment(text: str | None) -> float | None:
@@ -377,13 +377,13 @@ def moment(text: str | None) -> float | None:
 
 
 def added(values: list[int | None]) -> int | None:
-    """Return the sum of what is known; `None` when nothing is."""
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    """Return the sum of the known values; `None` when none is known."""
+    known_values = [value for value in values if value is not None]
+    return sum(known_values) if known_values else None
 
 
 def _node(
-    compiled: CompiledNode, place: GraphNode, result: NodeResult | None, feedback: Mapping[str, Any]
+    compiled: CompiledNode, graph_node: GraphNode, result: NodeResult | None, feedback: Mapping[str, Any]
 ) -> NodeReport:
     result = result or NodeResult(compiled.id, ExecutionStatus.PENDING)
     usage = cast("Mapping[str, Any]", feedback.get("resource_usage", {}))
@@ -395,9 +395,9 @@ def _node(
         type=compiled.node.type,
         description=compiled.node.description,
         tool=compiled.tool,
-        parent=place.parent,
-        depth=place.depth,
-        dependencies=place.dependencies,
+        parent=graph_node.parent,
+        depth=graph_node.depth,
+        dependencies=graph_node.dependencies,
         status=result.status,
         reused=result.reused,
         started_at=result.started_at if result.status in BEGUN else None,
@@ -431,9 +431,9 @@ def _texts(values: Any) -> tuple[str, ...]:
 
 def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
     counts = Counter(node.status for node in nodes)
-    worked = [node for node in nodes if node.executed]
-    costs = [node.cost_usd for node in worked if node.cost_usd is not None]
-    durations = [node.duration for node in worked if node.duration is not None]
+    executed = [node for node in nodes if node.executed]
+    costs = [node.cost_usd for node in executed if node.cost_usd is not None]
+    durations = [node.duration for node in executed if node.duration is not None]
     return Totals(
         nodes=len(nodes),
         statuses={status: counts[status] for status in ExecutionStatus},
@@ -441,10 +441,10 @@ def _totals(nodes: tuple[NodeReport, ...]) -> Totals:
         qualities=tuple(sorted(node.quality for node in nodes if node.quality is not None)),
         remarks=Counter(node.remark for node in nodes if node.remark is not None),
         node_seconds=sum(durations) if durations else None,
-        input_tokens=added([node.input_tokens for node in worked]),
-        output_tokens=added([node.output_tokens for node in worked]),
+        input_tokens=added([node.input_tokens for node in executed]),
+        output_tokens=added([node.output_tokens for node in executed]),
         cost_usd=sum(costs) if costs else None,
-        unpriced=sum(node.used_model and node.cost_usd is None for node in worked),
+        unpriced=sum(node.used_model and node.cost_usd is None for node in executed),
     )
 
 

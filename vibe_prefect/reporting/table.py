@@ -45,25 +45,25 @@ Row = dict[str, Any]
 def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: int = MAX_CHARACTERS) -> list[Row]:
     """Return a row for each node in plan order, ready for `create_table_artifact`.
 
-    Where there are too many, failed nodes are kept before running ones and those before the others, and a last row
+    Where there are too many, failed nodes are shown before running ones and those before the others, and a last row
     says how many were left out.
 
     Args:
         report: The run.
-        max_rows: Nodes that are shown at most.
-        max_characters: Characters of the table as JSON, at most.
+        max_rows: Largest number of nodes to show.
+        max_characters: Largest number of characters of the table as JSON.
     """
     rank = {status: index for index, status in enumerate(STATUS_ORDER)}
     order = sorted(range(len(report.nodes)), key=lambda index: (rank[report.nodes[index].status], index))
-    kept: dict[int, Row] = {}
+    shown: dict[int, Row] = {}
     room = max_characters - _length(_note(len(order)))
     for index in order[:max_rows]:
         row = _row(report.nodes[index])
         room -= _length(row)
         if room < 0:
             break
-        kept[index] = row
-    rows = [kept[index] for index in sorted(kept)]
+        shown[index] = row
+    rows = [shown[index] for index in sorted(shown)]
     missing = len(order) - len(rows)
     empty = {column for column in COLUMNS if all(row[column] in ("", UNKNOWN) for row in rows)} - _ALWAYS
     if missing:

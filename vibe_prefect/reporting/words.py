@@ -1,4 +1,4 @@
-"""How every face of a report says the same thing: statuses, numbers, times."""
+"""Words that all forms of a report share for statuses, numbers and times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vibe_prefect.text.units import counted, seconds
 
 SYMBOLS = {status: style.symbol for status, style in STATUS_STYLES.items()}
 UNKNOWN = "–"  # noqa: RUF001 - a dash that is as wide as a digit
-"""What stands for a value that is not known."""
+"""Text for a value that is not known."""
 
 MAX_GATES = 5
 """Scores that a headline names."""
@@ -25,7 +25,7 @@ STATUS_ORDER = (
     ExecutionStatus.SKIPPED,
     ExecutionStatus.COMPLETED,
 )
-"""What asks for attention comes first."""
+"""Statuses in the order of attention that they ask for."""
 
 _BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"})
 """The names of Prefect's states in which a run ended before it was complete."""
@@ -34,30 +34,30 @@ _BROKEN = frozenset({"Failed", "Crashed", "Cancelled", "Cancelling", "TimedOut"}
 def headline(report: RunReport) -> str:
     """Return the result in one line, such as `Failed in 12.3 s - 9 nodes: 1 failed, 8 completed; 2 gates: 0.40, 0.90`.
 
-    What was not judged, or not written by a model, is said as well.
+    Outputs that were not judged, or not written by a model, are counted as well.
     """
     totals = report.totals
-    took = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
+    time_taken = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
     remarks = [f"{count:,} {remark}" for remark, count in totals.remarks.items() if not report.simulated]
     judged = [f"{counted(len(totals.qualities), 'gate')}: {gates(totals)}"] if totals.qualities else []
-    return f"{verdict(report)}{took} - {'; '.join([counts(totals), *judged, *remarks])}"
+    return f"{verdict(report)}{time_taken} - {'; '.join([counts(totals), *judged, *remarks])}"
 
 
 def gates(totals: Totals) -> str:
-    """Return what judges and checks found, the lowest first; `UNKNOWN` where nothing was judged."""
-    shown = ", ".join(ratio(quality) for quality in totals.qualities[:MAX_GATES])
-    more = len(totals.qualities) - MAX_GATES
-    return f"{shown} and {more:,} higher" if more > 0 else shown or UNKNOWN
+    """Return the qualities that judges and checks measured, the lowest first; `UNKNOWN` where nothing was judged."""
+    lowest = ", ".join(ratio(quality) for quality in totals.qualities[:MAX_GATES])
+    remaining = len(totals.qualities) - MAX_GATES
+    return f"{lowest} and {remaining:,} higher" if remaining > 0 else lowest or UNKNOWN
 
 
 def status(node: NodeReport) -> str:
-    """Return a node's status, with what its output is not, such as `completed, not judged`."""
+    """Return a node's status and the reservation about its output, such as `completed, not judged`."""
     word = node.status.value
     return ", ".join([f"{word} (reused)" if node.reused else word, *([node.remark] if node.remark else [])])
 
 
 def verdict(report: RunReport) -> str:
-    """Return what became of the run in a word or two; Prefect's own where it says more than the status."""
+    """Return the run's outcome in a word or two; Prefect's own where it says more than the status."""
     if report.status is ExecutionStatus.COMPLETED:
         word = "Completed"
     elif report.status is ExecutionStatus.FAILED:
@@ -68,18 +68,18 @@ def verdict(report: RunReport) -> str:
 
 
 def standing(report: RunReport) -> ExecutionStatus:
-    """Return the status that a run's colour tells: a run that broke off has failed, whatever its nodes say."""
+    """Return the status for a run's colour: a run that broke off has failed, even if no node has."""
     return ExecutionStatus.FAILED if report.state in _BROKEN else report.status
 
 
 def counts(totals: Totals) -> str:
-    """Return how many nodes have come how far, such as `17 nodes: 1 failed, 3 skipped, 13 completed`."""
-    whole = counted(totals.nodes, "node")
+    """Return the number of nodes by status, such as `17 nodes: 1 failed, 3 skipped, 13 completed`."""
+    total = counted(totals.nodes, "node")
     if totals.nodes and totals.statuses[ExecutionStatus.COMPLETED] == totals.nodes:
-        return whole + (f", {totals.reused:,} reused" if totals.reused else "")
-    found = [(totals.statuses[status], status.value) for status in STATUS_ORDER if totals.statuses[status]]
-    parts = [f"{count:,} {word}" for count, word in found]
-    return f"{whole}: {', '.join(parts)}" if parts else whole
+        return total + (f", {totals.reused:,} reused" if totals.reused else "")
+    pairs = [(totals.statuses[status], status.value) for status in STATUS_ORDER if totals.statuses[status]]
+    parts = [f"{count:,} {word}" for count, word in pairs]
+    return f"{total}: {', '.join(parts)}" if parts else total
 
 
 def money(value: float | None) -> str:
@@ -90,7 +90,7 @@ def money(value: float | None) -> str:
 
 
 def cost(totals: Totals) -> str:
-    """Return what models charged, and how much of it is not known."""
+    """Return the price of the calls to models, and the number of nodes of unknown cost."""
     missing = f" (+ {counted(totals.unpriced, 'node')} of unknown cost)" if totals.unpriced else ""
     if totals.cost_usd is None:
         return f"unknown for {counted(totals.unpriced, 'node')}" if totals.unpriced else UNKNOWN
@@ -98,7 +98,7 @@ def cost(totals: Totals) -> str:
 
 
 def tokens(totals: Totals) -> str:
-    """Return how many tokens models read and wrote."""
+    """Return the numbers of tokens that models read and wrote."""
     if totals.tokens is None:
         return UNKNOWN
     return f"{number(totals.input_tokens)} in, {number(totals.output_tokens)} out"
@@ -125,15 +125,15 @@ def percent(value: float | None) -> str:
 
 
 def changes(suggestion: Mapping[str, Any]) -> str:
-    """Return what a replan suggestion wants changed."""
-    wanted = suggestion.get("suggested_changes")
-    if isinstance(wanted, list | tuple):
-        return ", ".join(map(str, cast("Sequence[Any]", wanted)))
-    return "" if wanted is None else str(wanted)
+    """Return the changes that a replan suggestion asks for."""
+    requested = suggestion.get("suggested_changes")
+    if isinstance(requested, list | tuple):
+        return ", ".join(map(str, cast("Sequence[Any]", requested)))
+    return "" if requested is None else str(requested)
 
 
 def reason(suggestion: Mapping[str, Any]) -> str:
-    """Return why a replan is suggested."""
+    """Return the reason of a replan suggestion."""
     return str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested")
 
 

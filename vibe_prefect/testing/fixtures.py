@@ -16,7 +16,7 @@ from vibe_prefect.testing.scripted import ScriptedModel
 from vibe_prefect.tools.registry import ToolRegistry
 
 RunPlan = Callable[..., ExecutionResult]
-"""Takes a plan, and a `ToolRegistry` as `tools`; other keywords go to `run_offline` or `WorkflowExecutor`."""
+"""Function of a plan, and of a `ToolRegistry` as `tools`; other keywords go to `run_offline` or `WorkflowExecutor`."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def scripted_model() -> ScriptedModel:
 
 @pytest.fixture
 def run_plan_offline(tmp_path: Path) -> RunPlan:
-    """Runs a plan without a server; what it makes is in the test's own `tmp_path / "outputs"`."""
+    """Run a plan without a server; its output files are in the test's own `tmp_path / "outputs"`."""
 
     def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:
         options = {"input_root": tmp_path, "output": tmp_path / "outputs", **options}
@@ -53,7 +53,7 @@ def plan_server(tmp_path_factory: pytest.TempPathFactory, plan_server_settings: 
 
 @pytest.fixture
 def run_plan_on_server(plan_server: str, tmp_path: Path) -> RunPlan:  # noqa: ARG001 - it starts the server
-    """Runs a plan as a Prefect flow run on a real server; records and outputs are in the test's own `tmp_path`."""
+    """Run a plan as a Prefect flow run on a real server; records and outputs are in the test's own `tmp_path`."""
 
     def run(plan: WorkflowPlan, tools: ToolRegistry | None = None, **options: Any) -> ExecutionResult:
         from vibe_prefect.executor import WorkflowExecutor

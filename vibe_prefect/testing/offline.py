@@ -1,4 +1,4 @@
-"""Running a plan without Prefect, for tests: the same order, work, gates and feedback; no records and no resuming."""
+"""Runs of plans without Prefect, for tests: the same order, work, gates and feedback; no records and no resuming."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
         simulate: Which nodes the simulation stands in for.
         input_root: The only folder that tools may read from.
         output: The only folder that tools may write to.
-        budget_usd: US dollars that models and paid tools may cost.
-        max_tokens: Tokens that they may use.
+        budget_usd: Budget of the run in US dollars, for models and paid tools; `None` for no limit.
+        max_tokens: Budget of the run in tokens, input and output together; `None` for no limit.
 
     Raises:
         PlanError: The plan cannot run as written.
@@ -96,10 +96,10 @@ class _OfflineRun:
 
     async def _tried(self, run: NodeRun) -> NodeOutcome:
         services = NodeServices(run.meter, self._budget)
-        work = self._state.work(run, self._tools, self._workspace)
-        outcome = await execute_node(work, services)
+        node_work = self._state.work(run, self._tools, self._workspace)
+        outcome = await execute_node(node_work, services)
         for _ in range(run.node.policy.retries):
             if outcome.error is None or not is_retryable(outcome.error):
                 break
-            outcome = await execute_node(work, services)
+            outcome = await execute_node(node_work, services)
         return outcome

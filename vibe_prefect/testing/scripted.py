@@ -17,7 +17,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 MODEL = "scripted:model"
 Reply = str | Exception
-"""An answer, or what is raised instead of one, such as a `ToolError`."""
+"""An answer, or the exception raised instead, such as a `ToolError`."""
 
 Script = Reply | Sequence[Reply] | Callable[[Question], Reply]
 """The same answer to every question, one after the other, or a function of the question."""
@@ -33,11 +33,11 @@ class ScriptedModel:
         """Make a model.
 
         Args:
-            script: What it answers.
+            script: Its answers.
             **config: Fields of `ModelConfig`.
         """
         self.questions: list[Question] = []
-        """What it was asked, in order."""
+        """Questions that it was asked, in order."""
         self._script = script
         self._replies: Iterator[Reply] | None = _in_turn(script)
         fields: dict[str, Any] = {"prices": Prices(1.0, 1.0)}
@@ -55,8 +55,8 @@ class ScriptedModel:
         """Answer by the script.
 
         Raises:
-            Exception: The script has it so.
-            AssertionError: The script has come to its end.
+            Exception: The script has an exception for this question.
+            AssertionError: The script has no more answers.
         """
         self.questions.append(question)
         reply = self._reply(question)
@@ -67,7 +67,7 @@ class ScriptedModel:
         return Answer(reply, question.model, read, written, self.price(question.model, read, written))
 
     def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:  # noqa: ARG002 - the protocol's
-        """Return what tokens cost in US dollars."""
+        """Return the cost of tokens in US dollars."""
         prices = self._config.prices
         return None if prices is None else (prices.input * input_tokens + prices.output * output_tokens) / 1e6
 
@@ -95,21 +95,21 @@ def _forever(reply: Reply) -> Iterator[Reply]:
 
 
 def verdict(scores: Mapping[str, float], *quotes: str) -> str:
-    """Return what a model answers `judge` with.
+    """Build a model's answer to the tool `judge`.
 
     Args:
         scores: The score of each criterion, by its name.
-        *quotes: What each of them rests on; must stand in the judged text.
+        *quotes: Evidence for each score; must stand in the judged text.
     """
-    given = [
+    criteria = [
         {"name": name, "score": score, "reason": "as scripted", "quotes": list(quotes)}
         for name, score in scores.items()
     ]
-    return json.dumps({"criteria": given})
+    return json.dumps({"criteria": criteria})
 
 
 class RecordingTool(BaseTool):
-    """A tool that takes any inputs, and notes them."""
+    """A tool that takes any inputs, and records them."""
 
     version = "recording"
 
@@ -117,25 +117,25 @@ class RecordingTool(BaseTool):
         """Make a tool.
 
         Args:
-            name: What nodes call it.
-            output: What it makes; a function is called with the inputs.
-            error: What it fails with, instead.
+            name: Name by which nodes call it.
+            output: Its output; a function is called with the inputs.
+            error: Message of the failure to return instead.
         """
         self.calls: list[dict[str, Any]] = []
         """The inputs of each call, in order."""
         self.contexts: list[ToolContext] = []
-        """What it was told about each node."""
+        """Context of each call, in order."""
         self._name = name
         self._output = output
         self._error = error
 
     @property
     def spec(self) -> ToolSpec:
-        """How the tool presents itself."""
+        """Description of the tool for the registry."""
         return ToolSpec(self._name, "Notes how it is called.", ToolCategory.UTILITY, {"type": "object"}, {})
 
     async def execute(self, inputs: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
-        """Note the call, and return the output or the error."""
+        """Record the call, and return the output or the error."""
         self.calls.append(inputs)
         self.contexts.append(context or ToolContext())
         output = self._output(inputs) if callable(self._output) else self._output

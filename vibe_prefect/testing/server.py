@@ -44,10 +44,10 @@ def running_server(home: Path, *, port: int | None = None, settings: Mapping[str
 
 @contextmanager
 def used_server(home: Path, *, settings: Mapping[str, str] | None = None) -> Generator[str]:
-    """Run a Prefect server that this process talks to: environment variables would come too late for that.
+    """Run a Prefect server and make this process its client; environment variables would come too late for that.
 
     Args:
-        home: Where the server, and this process as its client, keep their files.
+        home: Folder for the files of the server, and of this process as its client.
         settings: Environment variables for the server.
 
     Yields:
@@ -66,7 +66,7 @@ def used_server(home: Path, *, settings: Mapping[str, str] | None = None) -> Gen
 
 
 def free_port() -> int:
-    """Return a port that nothing listens at."""
+    """Return a TCP port of this machine that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`vibe-prefect tools` and `schema`: what plans can use, and how they are written."""
+"""`vibe-prefect tools` and `schema`: the tools that plans can use, and the form of plan files."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def _plan_schema() -> dict[str, Any]:
 
 
 def tools(name: str | None, *, as_json: bool) -> int:
-    """Print the registered tools, or one of them in detail."""
+    """Print the registered tools, or a single tool in detail."""
     registry = command_registry()
     specs = registry.list_tools() if name is None else [_named(registry, name)]
     if as_json:
-        found = [_as_data(spec) for spec in specs]
-        write(_json(found if name is None else found[0]))
+        documents = [_as_data(spec) for spec in specs]
+        write(_json(documents if name is None else documents[0]))
     elif name is None:
         _print_table(out(), specs)
     else:
@@ -111,11 +111,11 @@ def _print_tool(screen: Screen, spec: ToolSpec) -> None:
     required = set(cast("list[str]", spec.input_schema.get("required", [])))
     screen.say()
     screen.say("inputs" if properties else "no inputs", "dim")
-    rows = [_input_row(name, about, name in required) for name, about in properties.items()]
+    rows = [_input_row(name, description, name in required) for name, description in properties.items()]
     for name, line in zip(properties, columns(rows, None), strict=True):
         screen.say(line)
-        if about := one_line(str(properties[name].get("description", ""))):
-            screen.print(Text(f"      {about}", "dim"), soft_wrap=not screen.is_terminal)
+        if description := one_line(str(properties[name].get("description", ""))):
+            screen.print(Text(f"      {description}", "dim"), soft_wrap=not screen.is_terminal)
     screen.say()
     screen.say("in a plan", "dim")
     screen.say(_snippet(spec).rstrip())

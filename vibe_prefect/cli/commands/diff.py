@@ -1,4 +1,4 @@
-"""`vibe-prefect diff`: two plans side by side, each a file or that of a run."""
+"""`vibe-prefect diff`: comparison of two plans, each a file or that of a run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from vibe_prefect.plan.compiler import CompiledPlan
 
 TOP = "the top"
 MAX_FIELDS = 12
-"""Fields of one node that are shown."""
+"""Number of fields that are shown of a node."""
 
 
 def diff(a: str, b: str, *, as_json: bool) -> int:
-    """Print what makes one plan another; returns the exit code."""
+    """Print the differences of two plans; returns the exit code."""
     from vibe_prefect.operations import diff as compare
 
     question = compare(a, b, tools=command_registry())
@@ -39,31 +39,31 @@ def diff(a: str, b: str, *, as_json: bool) -> int:
 
 
 def _print(screen: Screen, compared: PlanComparison) -> None:
-    old, new, found = compared.a, compared.b, compared.difference
+    old, new, difference = compared.a, compared.b, compared.difference
     screen.say(Text.assemble("from ", (one_line(old.label), "bold"), " to ", (one_line(new.label), "bold")))
-    if found.is_empty:
+    if difference.is_empty:
         screen.say("no differences")
         return
-    for line in _differences(found, old.compiled, new.compiled):
+    for line in _differences(difference, old.compiled, new.compiled):
         screen.say(line)
-    for line in _executions(found, screen.limit):
+    for line in _executions(difference, screen.limit):
         screen.say(line)
 
 
-def _differences(found: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
+def _differences(difference: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
     """Yield a line for each difference: `~` changed, `+` added, `-` removed, `>` moved."""
-    if found.plan:
+    if difference.plan:
         yield _head("~", "the plan itself", "yellow")
-        yield from _fields(found.plan)
-    yield from (_head("-", id, "red", _named_work(old, id)) for id in found.removed)
+        yield from _fields(difference.plan)
+    yield from (_head("-", id, "red", _named_work(old, id)) for id in difference.removed)
     for id in new.nodes:
-        if id in found.added:
+        if id in difference.added:
             yield _head("+", id, "green", _named_work(new, id))
-        if id in found.moved:
-            move = found.moved[id]
+        if id in difference.moved:
+            move = difference.moved[id]
             yield _head(">", id, "cyan", f"moved from {move.old or TOP} to {move.new or TOP}")
-        if id in found.changed:
-            fields = found.changed[id]
+        if id in difference.changed:
+            fields = difference.changed[id]
             yield _head("~", id, "yellow", "" if any(field.in_key for field in fields) else "its result is kept")
             yield from _fields(fields)
 
@@ -89,29 +89,29 @@ def _fields(fields: tuple[FieldChange, ...]) -> Iterator[Text]:
         yield Text(f"    and {counted(len(fields) - MAX_FIELDS, 'more field', 'more fields')}", "dim")
 
 
-def _executions(found: PlanDiff, width: int | None) -> Iterator[Text]:
-    total = counted(found.total, "node")
-    if not found.executes:
+def _executions(difference: PlanDiff, width: int | None) -> Iterator[Text]:
+    total = counted(difference.total, "node")
+    if not difference.executes:
         yield Text(f"a resume would execute none of {total}, if the earlier run has finished")
         return
-    yield Text(f"a resume would execute {len(found.executes):,} of {total}, if the earlier run has finished:")
-    rows = [[Text(f"  {id}", "bold"), Text(one_line(reason))] for id, reason in found.executes.items()]
+    yield Text(f"a resume would execute {len(difference.executes):,} of {total}, if the earlier run has finished:")
+    rows = [[Text(f"  {id}", "bold"), Text(one_line(reason))] for id, reason in difference.executes.items()]
     yield from columns(rows, width)
 
 
 def _document(compared: PlanComparison) -> DiffDocument:
-    old, new, found = compared.a, compared.b, compared.difference
+    old, new, difference = compared.a, compared.b, compared.difference
     return DiffDocument(
         a=PlanSide(name=old.label, plan_id=old.compiled.plan.id),
         b=PlanSide(name=new.label, plan_id=new.compiled.plan.id),
-        plan=_changed(found.plan),
-        added=list(found.added),
-        removed=list(found.removed),
-        changed={id: _changed(fields) for id, fields in found.changed.items()},
-        moved={id: MovedNode(**asdict(move)) for id, move in found.moved.items()},
-        through_dependencies=list(found.through),
-        executes=dict(found.executes),
-        total_nodes=found.total,
+        plan=_changed(difference.plan),
+        added=list(difference.added),
+        removed=list(difference.removed),
+        changed={id: _changed(fields) for id, fields in difference.changed.items()},
+        moved={id: MovedNode(**asdict(move)) for id, move in difference.moved.items()},
+        through_dependencies=list(difference.through),
+        executes=dict(difference.executes),
+        total_nodes=difference.total,
     )
 
 

@@ -1,4 +1,4 @@
-"""`vibe-prefect run --dry-run`: what a run would do."""
+"""`vibe-prefect run --dry-run`: forecast of a run."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from vibe_prefect.plan.node_forecast import Action, Forecast, NodeForecast
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 
 MAX_TREE = 60
-"""Nodes up to which those that are reused are listed, too."""
+"""Number of nodes up to which reused nodes are listed, too."""
 
 MIN_WIDTH_FOR_WORK = 100
-"""Columns of a terminal from which on each node's work is shown: why it runs is what one asked for."""
+"""Columns of a terminal from which on each node's work is shown; the reason why a node runs matters more."""
 
 MAX_STEPS = 20
-"""Nodes of the critical path that are named."""
+"""Number of nodes of the critical path that are named."""
 
 UNNEEDED = "not set, and may not be needed"
 
@@ -48,10 +48,10 @@ _STYLES = {Action.RUN: "yellow", Action.REUSE: "green", Action.SKIP: "dim"}
 
 
 def forecast_run(request: RunRequest) -> int:
-    """Tell what a run would do; returns the exit code.
+    """Print the forecast of a run; returns the exit code.
 
-    A server is needed to resume another run. What earlier runs cost, and whether secrets are there, is known only where
-    a server answers anyway.
+    A server is needed to resume another run. The costs of earlier runs, and the existence of secrets, are known only
+    where a server answers anyway.
     """
     check_folders(request.options)
     plan = ready(request.plan, simulate=request.options.simulate)
@@ -59,35 +59,35 @@ def forecast_run(request: RunRequest) -> int:
     resumes = request.options.resume_from is not None
     server = find_server(screen, quiet=request.quiet) if resumes else None
     question = forecast(plan, request.options, look_up=look_up_if_answered)
-    look = asyncio.run(question) if server is None else ask(server, question)
+    dry_run = asyncio.run(question) if server is None else ask(server, question)
     if request.as_json:
-        print_document(_document(look))
+        print_document(_document(dry_run))
         return ExitCode.COMPLETED
     if not request.quiet:
-        print_header(screen, look.compiled, simulated=look.options.simulate)
-    _print(screen, look)
+        print_header(screen, dry_run.compiled, simulated=dry_run.options.simulate)
+    _print(screen, dry_run)
     return ExitCode.COMPLETED
 
 
-def _print(screen: Screen, look: RunForecast) -> None:
-    if look.earlier is not None:
-        screen.say(f"resumes {one_line(look.earlier.name)}")
-    for line in _table(look, screen.limit):
+def _print(screen: Screen, dry_run: RunForecast) -> None:
+    if dry_run.earlier is not None:
+        screen.say(f"resumes {one_line(dry_run.earlier.name)}")
+    for line in _table(dry_run, screen.limit):
         screen.say(line)
-    screen.say(Text.assemble(("dry run", "bold"), f": {look.verdict}; nothing was executed"))
-    for line in [*_facts(look.forecast), *_key_facts(look), *_cost_facts(look)]:
+    screen.say(Text.assemble(("dry run", "bold"), f": {dry_run.verdict}; nothing was executed"))
+    for line in [*_facts(dry_run.forecast), *_key_facts(dry_run), *_cost_facts(dry_run)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
-def _table(look: RunForecast, width: int | None) -> list[Text]:
-    nodes = look.forecast.nodes
-    group_of = {id: index for index, group in enumerate(look.forecast.groups, 1) for id in group}
-    whole = len(nodes) <= MAX_TREE
-    listed = [(id, guide if whole else "") for id, guide in guides(look.compiled.graph)]
+def _table(dry_run: RunForecast, width: int | None) -> list[Text]:
+    nodes = dry_run.forecast.nodes
+    group_of = {id: index for index, group in enumerate(dry_run.forecast.groups, 1) for id in group}
+    complete = len(nodes) <= MAX_TREE
+    listed = [(id, guide if complete else "") for id, guide in guides(dry_run.compiled.graph)]
     rows = [
-        _row(look.compiled, nodes[id], guide, group_of[id])
+        _row(dry_run.compiled, nodes[id], guide, group_of[id])
         for id, guide in listed
-        if whole or nodes[id].action is not Action.REUSE
+        if complete or nodes[id].action is not Action.REUSE
     ]
     if not rows:
         return []
@@ -109,72 +109,74 @@ def _row(compiled: CompiledPlan, node: NodeForecast, guide: str, group: int) -> 
     ]
 
 
-def _facts(outlook: Forecast) -> list[Text]:
-    """Return what is known of the nodes that run: how long they take, and with which tools."""
-    if not outlook.count(Action.RUN):
+def _facts(plan_forecast: Forecast) -> list[Text]:
+    """Return lines about the nodes that run: their durations, and their tools."""
+    if not plan_forecast.count(Action.RUN):
         return []
-    path = outlook.critical_path
-    facts = [
-        ("work", _estimated(outlook.seconds, outlook.count(Action.RUN), outlook.unestimated)),
+    path = plan_forecast.critical_path
+    lines_by_label = [
+        ("work", _estimated(plan_forecast.seconds, plan_forecast.count(Action.RUN), plan_forecast.unestimated)),
         ("critical path", _estimated(path.seconds, len(path.ids), path.unestimated)),
     ]
-    lines = [_fact(*fact) for fact in facts]
-    lines.append(Text(f"  {_steps(outlook)}"))
-    tools = ", ".join(f"{tool.name} {tool.version} ({counted(tool.nodes, 'node')})" for tool in outlook.tools)
+    lines = [_fact(*fact) for fact in lines_by_label]
+    lines.append(Text(f"  {_steps(plan_forecast)}"))
+    tools = ", ".join(f"{tool.name} {tool.version} ({counted(tool.nodes, 'node')})" for tool in plan_forecast.tools)
     lines.append(_fact("tools", one_line(tools) or "none"))
     return lines
 
 
-def _cost_facts(look: RunForecast) -> list[Text]:
-    """Return what models and paid tools would cost, and whether a budget may not be enough."""
-    costs = look.costs
+def _cost_facts(dry_run: RunForecast) -> list[Text]:
+    """Return lines about the cost of models and paid tools, and a warning where a budget may not be enough."""
+    costs = dry_run.costs
     if costs is None:
         return []
     calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
     lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
-    lines.append(Text(f"  {_history(costs, look)}"))
-    if look.options.budget_usd is not None and costs.most.usd is None:
+    lines.append(Text(f"  {_history(costs, dry_run)}"))
+    if dry_run.options.budget_usd is not None and costs.most.usd is None:
         price_it = "; ".join(costs.price_it)
         lines.append(
             Text(f"  a budget in dollars needs prices: the run would stop before such a call; {price_it}{OR_TOKENS}")
         )
     tight_usd = (
-        look.options.budget_usd is not None and costs.most.usd is not None and costs.most.usd > look.options.budget_usd
+        dry_run.options.budget_usd is not None
+        and costs.most.usd is not None
+        and costs.most.usd > dry_run.options.budget_usd
     )
-    tight_tokens = look.options.max_tokens is not None and costs.most.tokens > look.options.max_tokens
+    tight_tokens = dry_run.options.max_tokens is not None and costs.most.tokens > dry_run.options.max_tokens
     if tight_usd or tight_tokens:
         lines.append(Text("  the budget may not be enough; the run would stop before the call that could exceed it"))
     return lines
 
 
-def _history(costs: CostForecast, look: RunForecast) -> str:
-    """Return what is known of earlier runs, or why nothing is."""
+def _history(costs: CostForecast, dry_run: RunForecast) -> str:
+    """Return the costs of earlier runs in words, or the reason why none are known."""
     if costs.known:
         calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
-        names = one_line(", ".join(look.lookup.runs))
-        which = "the earlier run" if look.earlier is not None else f"earlier runs ({names})"
-        return f"in {which} {calls} took {_spending(costs.likely)}"
-    if look.lookup.unanswered is not None:
-        return f"estimated without earlier runs: {one_line(look.lookup.unanswered)}"
+        names = one_line(", ".join(dry_run.lookup.runs))
+        subject = "the earlier run" if dry_run.earlier is not None else f"earlier runs ({names})"
+        return f"in {subject} {calls} took {_spending(costs.likely)}"
+    if dry_run.lookup.unanswered is not None:
+        return f"estimated without earlier runs: {one_line(dry_run.lookup.unanswered)}"
     return "estimated: no earlier run has a record of these nodes with these models"
 
 
-def _key_facts(look: RunForecast) -> list[Text]:
-    """Return where the keys are that the run needs, and whether they are there; never what they are."""
-    keys = [_key(source, tools, look) for source, tools in look.keys.items()]
-    lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in look.lacks.items()]
-    facts = {"keys": keys, "missing": lacks}
-    return [_fact(label, one_line("; ".join(lines))) for label, lines in facts.items() if lines]
+def _key_facts(dry_run: RunForecast) -> list[Text]:
+    """Return lines about the sources of the keys that the run needs, and whether they are there; never the keys."""
+    keys = [_key(source, tools, dry_run) for source, tools in dry_run.keys.items()]
+    lacks = [f"{', '.join(tools)}: {lack}" for lack, tools in dry_run.lacks.items()]
+    lines_by_label = {"keys": keys, "missing": lacks}
+    return [_fact(label, one_line("; ".join(lines))) for label, lines in lines_by_label.items() if lines]
 
 
-def _key(source: KeySource, tools: tuple[str, ...], look: RunForecast) -> str:
-    match look.is_set(source):
+def _key(source: KeySource, tools: tuple[str, ...], dry_run: RunForecast) -> str:
+    match dry_run.is_set(source):
         case True:
             word = "set"
         case False:
             word = f"not set; {source.lack or source.remedy}" if source.lack or source.needed else UNNEEDED
         case None:
-            word = f"not looked up, since {look.lookup.unanswered}"
+            word = f"not looked up, since {dry_run.lookup.unanswered}"
     return f"{source.place} for {', '.join(tools)}: {word}"
 
 
@@ -196,65 +198,65 @@ def _estimated(value: float, nodes: int, unestimated: int) -> str:
     return f"{estimate} and the time of {unestimated:,} without an estimate"
 
 
-def _steps(outlook: Forecast) -> str:
-    ids = outlook.critical_path.ids
-    more = len(ids) - MAX_STEPS
-    nodes = [outlook.nodes[id] for id in ids[:MAX_STEPS]]
+def _steps(plan_forecast: Forecast) -> str:
+    ids = plan_forecast.critical_path.ids
+    unnamed = len(ids) - MAX_STEPS
+    nodes = [plan_forecast.nodes[id] for id in ids[:MAX_STEPS]]
     steps = [node.id if node.estimate is None else f"{node.id} {seconds(node.estimate)}" for node in nodes]
-    return " > ".join([*steps, f"{more:,} more"] if more > 0 else steps)
+    return " > ".join([*steps, f"{unnamed:,} more"] if unnamed > 0 else steps)
 
 
-def _document(look: RunForecast) -> DryRunDocument:
-    outlook, earlier = look.forecast, look.earlier
-    path = outlook.critical_path
+def _document(dry_run: RunForecast) -> DryRunDocument:
+    plan_forecast, earlier = dry_run.forecast, dry_run.earlier
+    path = plan_forecast.critical_path
     return DryRunDocument(
-        plan_id=look.compiled.plan.id,
-        simulated=look.options.simulate,
+        plan_id=dry_run.compiled.plan.id,
+        simulated=dry_run.options.simulate,
         resume_from=None if earlier is None else RunReference(run_name=earlier.name, run_id=str(earlier.id)),
         summary=PlannedSummary(
-            total_nodes=len(outlook.nodes),
-            run=outlook.count(Action.RUN),
-            reuse=outlook.count(Action.REUSE),
-            skip=outlook.count(Action.SKIP),
-            estimated_seconds=outlook.seconds,
-            without_estimate=outlook.unestimated,
+            total_nodes=len(plan_forecast.nodes),
+            run=plan_forecast.count(Action.RUN),
+            reuse=plan_forecast.count(Action.REUSE),
+            skip=plan_forecast.count(Action.SKIP),
+            estimated_seconds=plan_forecast.seconds,
+            without_estimate=plan_forecast.unestimated,
         ),
-        nodes={id: _planned_node(look.compiled, node) for id, node in outlook.nodes.items()},
-        groups=[list(group) for group in outlook.groups],
+        nodes={id: _planned_node(dry_run.compiled, node) for id, node in plan_forecast.nodes.items()},
+        groups=[list(group) for group in plan_forecast.groups],
         critical_path=PlannedPath(
             nodes=list(path.ids), estimated_seconds=path.seconds, without_estimate=path.unestimated
         ),
-        costs=_planned_costs(look),
+        costs=_planned_costs(dry_run),
         tools={
             tool.name: PlannedTool(
                 version=tool.version,
                 nodes=tool.nodes,
-                keys=_key_places(look, tool.name),
-                lack=next((lack for lack, tools in look.lacks.items() if tool.name in tools), None),
+                keys=_key_places(dry_run, tool.name),
+                lack=next((lack for lack, tools in dry_run.lacks.items() if tool.name in tools), None),
             )
-            for tool in outlook.tools
+            for tool in plan_forecast.tools
         },
-        not_looked_up=look.lookup.unanswered,
+        not_looked_up=dry_run.lookup.unanswered,
     )
 
 
-def _key_places(look: RunForecast, tool: str) -> list[KeyPlace]:
+def _key_places(dry_run: RunForecast, tool: str) -> list[KeyPlace]:
     return [
-        KeyPlace(place=source.place, set=look.is_set(source), needed=source.needed)
-        for source, tools in look.keys.items()
+        KeyPlace(place=source.place, set=dry_run.is_set(source), needed=source.needed)
+        for source, tools in dry_run.keys.items()
         if tool in tools
     ]
 
 
-def _planned_costs(look: RunForecast) -> PlannedCosts | None:
-    costs = look.costs
+def _planned_costs(dry_run: RunForecast) -> PlannedCosts | None:
+    costs = dry_run.costs
     if costs is None:
         return None
     earlier = EarlierCosts(
         calls=costs.known,
         tokens=costs.likely.tokens,
         cost_usd=costs.likely.usd,
-        run_names=list(look.lookup.runs),
+        run_names=list(dry_run.lookup.runs),
     )
     return PlannedCosts(
         calls=costs.calls,
@@ -266,12 +268,12 @@ def _planned_costs(look: RunForecast) -> PlannedCosts | None:
 
 
 def _planned_node(compiled: CompiledPlan, node: NodeForecast) -> PlannedNode:
-    own = compiled.nodes[node.id]
+    compiled_node = compiled.nodes[node.id]
     return PlannedNode(
-        type=own.node.type.value,
-        tool=own.tool,
+        type=compiled_node.node.type.value,
+        tool=compiled_node.tool,
         action=node.action.value,
         reason=node.reason,
         estimated_seconds=node.estimate,
-        key=own.key,
+        key=compiled_node.key,
     )

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from vibe_prefect.reporting.report import RunReport
 
 MAX_NAME = 200
-"""Characters of a file name that is made of a run's name; anybody may rename a run."""
+"""Characters of a file name that is built from a run's name; anybody may rename a run."""
 
 _UNFIT = re.compile(r"[^\w.-]|^\.")
 
 
 def check_page(output: Path | None) -> None:
-    """Refuse a place that no page can be written to, before anything is run.
+    """Refuse a path that no page can be written to, before anything is run.
 
     Raises:
         UsageError: It is a folder, though not the current one, or lies below a file.
@@ -40,7 +40,7 @@ def check_page(output: Path | None) -> None:
 
 
 def write_page(account: RunReport, output: Path | None) -> Path:
-    """Write the page about a run, and return where it is.
+    """Write the page about a run, and return its path.
 
     Args:
         account: The run.
@@ -64,11 +64,11 @@ def write_page(account: RunReport, output: Path | None) -> Path:
 
 
 def say_page(screen: Screen, page: Path) -> None:
-    """Print where a page is."""
+    """Print the path of a page."""
     screen.say(f"report   {one_line(str(page))}  ({size(page.stat().st_size)})")
 
 
 def _base(folder: Path, page: Path) -> str:
     """Return the address that leads from a page to the folder of the run's files."""
-    way = os.path.relpath(folder.resolve(), page.parent.resolve())
-    return f"{quote(Path(way).as_posix())}/"
+    relative_path = os.path.relpath(folder.resolve(), page.parent.resolve())
+    return f"{quote(Path(relative_path).as_posix())}/"

@@ -1,4 +1,4 @@
-"""`vibe-prefect resume`: go on where a run stopped."""
+"""`vibe-prefect resume`: run the rest of an earlier run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vibe_prefect.cli.reading.toolbox import command_registry
 
 @dataclass(frozen=True)
 class ResumeRequest:
-    """What the user asked for."""
+    """Arguments of the command."""
 
     run: str | None
     """Name or id; the newest run when left out."""
@@ -32,7 +32,7 @@ class ResumeRequest:
     """Options of the run in place of those that the earlier run had, by name."""
 
     report: Path | None = None
-    """Where to write a page about the run."""
+    """Path of a page about the run; `None` for no page."""
 
 
 def resume_run(request: ResumeRequest) -> int:

@@ -1,4 +1,4 @@
-"""`vibe-prefect run`: from a plan file to what came of it."""
+"""`vibe-prefect run`: from a plan file to its result."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SIMULATED = "simulated: no tool is called, nothing is spent or written"
 DRAFT_TOOL = "llm_or_template"
 
 SERVER_POLL_SECONDS = 1.0
-"""How often it is looked whether the embedded server still runs."""
+"""Seconds between two checks whether the embedded server still runs."""
 
 
 class LostServerError(Exception):
@@ -55,14 +55,14 @@ class LostServerError(Exception):
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What the user asked for."""
+    """Arguments of the command."""
 
     plan: str
     options: RunOptions
     as_json: bool
     quiet: bool
     report: Path | None = None
-    """Where to write a page about the run."""
+    """Path of a page about the run; `None` for no page."""
 
 
 def run_plan_file(request: RunRequest) -> int:
@@ -80,7 +80,7 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
     Returns:
         The exit code.
     """
-    # What a tool prints must not get into the JSON document.
+    # Output that a tool prints must not get into the JSON document.
     with redirect_stdout(sys.stderr if as_json else sys.stdout):
         try:
             report = perform(err() if as_json else out())
@@ -95,7 +95,7 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
 
 
 def check_folders(options: RunOptions) -> None:
-    """Refuse folders that cannot be what they are meant to be."""
+    """Refuse folders that cannot be the input root or the output folder."""
     if not Path(options.input_root).is_dir():
         raise UsageError(f"--input-root {options.input_root!r} is not a folder")
     if Path(options.output).exists() and not Path(options.output).is_dir():
@@ -111,13 +111,13 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
 
 
 def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server) -> EndedRun:
-    """Run a plan on a server, showing how far it is, and print what came of it."""
+    """Run a plan on a server, show its progress, and print its result."""
     lively = screen.lively and not request.quiet
     return _Run(request, plan, screen, server, lively=lively).execute()
 
 
 def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
-    """Print what is about to run."""
+    """Print the plan that is about to run."""
     vibe = one_line(compiled.plan.source_vibe.description)
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
@@ -125,7 +125,7 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
 
 
 def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:
-    """Say that a model could write the texts, where a key is there and no model is named."""
+    """Print a hint that a model could write the texts, where a key is there and no model is named."""
     if DRAFT_TOOL not in plan.compiled.tools or LLM_TOOL in plan.tools:
         return
     keys = unused_keys()
@@ -136,7 +136,7 @@ def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:
 
 
 def find_server(screen: Screen, *, quiet: bool) -> Server:
-    """Find or start the Prefect server, saying so unless told to be quiet."""
+    """Find or start the Prefect server, and print so unless `quiet`."""
     if quiet:
         server = prefect_server(lambda: None)
     elif not screen.lively:
@@ -162,11 +162,11 @@ class _Run:
         self._executor = self._make_executor(plan)
 
     def execute(self) -> EndedRun:
-        """Run the plan and print what came of it.
+        """Run the plan and print its result.
 
         Raises:
-            InterruptedRunError: A signal stopped it; that has been told.
-            LostServerError: The embedded server ended; that has been told.
+            InterruptedRunError: A signal stopped it; the message about that is printed.
+            LostServerError: The embedded server ended; the message about that is printed.
             StartError: The server does not answer as it should.
         """
         try:
@@ -230,7 +230,7 @@ class _Run:
         self._interruptible.abandon(ExitCode.INTERNAL)
 
     def _lost_server(self) -> str | None:
-        """Return how the embedded server ended; `None` where it has not, or the server is another one."""
+        """Describe the end of the embedded server; `None` where it has not ended, or the server is not embedded."""
         embedded = self._server.embedded
         if embedded is None or embedded.ended is None:
             return None
@@ -279,8 +279,8 @@ class _Run:
         print_report(self._screen, report)
 
     def _print_stopped(self, reason: str, state: str) -> None:
-        done = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
-        tell(f"{reason}; {done}, and what they made is kept")
+        progress = f"{len(self._board.finished):,} of {counted(self._board.total, 'node')} had finished"
+        tell(f"{reason}; {progress}, and what they made is kept")
         if self._executor.last_run is None:
             return
         if self._handle.output_root.is_dir():
@@ -290,12 +290,12 @@ class _Run:
 
     def _account(self, result: ExecutionResult, state: str) -> RunReport:
         handle = self._handle
-        over = result.status is ExecutionStatus.COMPLETED
+        completed = result.status is ExecutionStatus.COMPLETED
         identity = RunIdentity(
             run_id=str(handle.flow_run_id),
             run_name=handle.name,
             state=state,
-            resume_command=None if over else resume_command(handle.name),
+            resume_command=None if completed else resume_command(handle.name),
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.options.simulate,

@@ -1,4 +1,4 @@
-"""`vibe-prefect runs` and `prune`: what runs there are, and what old ones left behind."""
+"""`vibe-prefect runs` and `prune`: the list of runs, and the deletion of old records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations import Pruned
 
 SHARED = "shared"
-"""Stands where a newer run of the list has the same records or outputs."""
+"""Text in place of a size where a newer run of the list has the same records or outputs."""
 
 UNKNOWN = "-"
 _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "cyan"}
@@ -40,7 +40,7 @@ _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "
 
 @dataclass(frozen=True)
 class PruneRequest:
-    """What the user asked for."""
+    """Arguments of the command `prune`."""
 
     older_than: timedelta
     outputs: bool
@@ -61,7 +61,7 @@ def runs(limit: int, *, as_json: bool) -> int:
 
 
 def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> int:
-    """Delete what old runs left behind, or tell what that would be."""
+    """Delete the records of old runs, or only list them; returns the exit code."""
     request = PruneRequest(parse_duration(older_than, "--older-than"), outputs, dry_run)
     server = _server(as_json=as_json)
     from vibe_prefect.operations import prune as delete_old
@@ -77,7 +77,7 @@ def prune(older_than: str, *, outputs: bool, dry_run: bool, as_json: bool) -> in
 
 
 def _server(*, as_json: bool) -> Server:
-    # What is said of the server's start is not part of a list.
+    # Messages about the server's start are not part of a list.
     return find_server(err(), quiet=as_json)
 
 
@@ -111,8 +111,8 @@ def _print_runs(screen: Screen, rows: Sequence[RunRow], limit: int) -> None:
     if not rows:
         screen.say("no plan has run on this Prefect server", "dim")
         return
-    words = ("run", "plan", "status", "nodes done", "age", "records", "outputs")
-    heading = [Text(word, "dim", justify="right" if index > 2 else "left") for index, word in enumerate(words)]
+    titles = ("run", "plan", "status", "nodes done", "age", "records", "outputs")
+    heading = [Text(word, "dim", justify="right" if index > 2 else "left") for index, word in enumerate(titles)]
     for line in columns([heading, *_cells(rows)], screen.limit):
         screen.say(line)
     records, outputs = total_bytes(rows)
@@ -122,31 +122,31 @@ def _print_runs(screen: Screen, rows: Sequence[RunRow], limit: int) -> None:
 
 
 def _cells(rows: Sequence[RunRow]) -> list[list[Text]]:
-    """Return the table's cells. What several runs share stands with the newest of them."""
+    """Return the table's cells. Records or outputs that several runs share stand with the newest of them."""
     now = datetime.now(UTC)
-    seen: set[object] = set()
+    owners: set[object] = set()
     cells: list[list[Text]] = []
     for row in rows:
         outputs = row.outputs
-        records = _once(row.record_bytes, row.run.record_namespace, seen)
-        made = _once(outputs.bytes, outputs.path, seen) if outputs else UNKNOWN
+        records = _once(row.record_bytes, row.run.record_namespace, owners)
+        produced = _once(outputs.bytes, outputs.path, owners) if outputs else UNKNOWN
         cells.append(
             [
                 Text(one_line(row.run.name), "bold"),
                 Text(UNKNOWN if row.run.plan_id is None else one_line(row.run.plan_id)),
                 Text(one_line(row.run.state), _STYLES.get(row.run.state, "yellow")),
-                *(Text(text, justify="right") for text in (_progress(row), short_age(row.age(now)), records, made)),
+                *(Text(text, justify="right") for text in (_progress(row), short_age(row.age(now)), records, produced)),
             ]
         )
     return cells
 
 
-def _once(count: int | None, owner: object, seen: set[object]) -> str:
+def _once(count: int | None, owner: object, owners: set[object]) -> str:
     if count is None:
         return UNKNOWN
-    if owner in seen:
+    if owner in owners:
         return SHARED
-    seen.add(owner)
+    owners.add(owner)
     return size(count)
 
 
@@ -195,10 +195,10 @@ def _print_pruned(screen: Screen, pruned: Pruned, request: PruneRequest, older_t
         return
     if not pruned.deleted:
         return
-    what = "records and outputs" if request.outputs else "records"
-    taken = sum(remains.bytes for remains in pruned.deleted)
+    subject = "records and outputs" if request.outputs else "records"
+    freed = sum(remains.bytes for remains in pruned.deleted)
     runs_ = sum(max(1, len(remains.runs)) for remains in pruned.deleted)
-    screen.say(f"{verb} the {what} of {counted(runs_, 'run')} older than {older_than}: {size(taken)}")
+    screen.say(f"{verb} the {subject} of {counted(runs_, 'run')} older than {older_than}: {size(freed)}")
 
 
 def _remains_cells(remains: Remains, now: datetime) -> list[list[Text]]:

@@ -1,4 +1,4 @@
-"""`vibe-prefect validate` and `show`: looking at a plan without running it."""
+"""`vibe-prefect validate` and `show`: check or print a plan without running it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from vibe_prefect.plan.graph import EdgeKind, GraphNode
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
 
 MAX_NAMED = 6
-"""How many dependencies or tools a line names before it only counts."""
+"""Number of dependencies or tools that a line names before it only counts."""
 
 
 def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
-    """Check a plan and say what it holds."""
+    """Check a plan and print its contents in numbers."""
     with plan_problems(as_json=as_json):
         compiled = ready(path, simulate=simulate).compiled
     if as_json:
@@ -41,18 +41,18 @@ def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
 
 
 def _weight(weighs: int) -> str:
-    """Return what a large plan weighs, and where it is kept when that is too much for the parameters of a run."""
-    words = f"weighs {size(weighs)} among the parameters of a run"
+    """Describe the size of a large plan, and where it is stored when the parameters of a run cannot hold it."""
+    text = f"weighs {size(weighs)} among the parameters of a run"
     limit = _server_limit()
-    most = inline_limit(limit)
-    known = "" if limit is None else f" (the server takes {size(limit)} in all)"
-    if weighs <= most:
-        return f"{words}, where up to {size(most)} may stand{known}"
-    return f"{words}, where up to {size(most)} may stand{known}: it is kept as a file beside the records"
+    inline_bytes = inline_limit(limit)
+    server_note = "" if limit is None else f" (the server takes {size(limit)} in all)"
+    if weighs <= inline_bytes:
+        return f"{text}, where up to {size(inline_bytes)} may stand{server_note}"
+    return f"{text}, where up to {size(inline_bytes)} may stand{server_note}: it is kept as a file beside the records"
 
 
 def _server_limit() -> int | None:
-    """Ask the server that is set for its limit; `None` where none is set, or it does not say."""
+    """Ask the configured server for its limit in bytes; `None` where none is configured, or it does not answer."""
     if configured_api_url() is None:
         return None
     try:
@@ -99,7 +99,7 @@ def _deliver(drawing: str, output: Path | None) -> None:
 
 def _facts(compiled: CompiledPlan) -> str:
     graph = compiled.graph
-    depth = max((place.depth for place in graph.nodes.values()), default=0)
+    depth = max((graph_node.depth for graph_node in graph.nodes.values()), default=0)
     kinds = Counter(edge.kind for edge in graph.edges)
     by_kind = ", ".join(f"{kinds[kind]:,} {kind}" for kind in EdgeKind if kinds[kind])
     edges = counted(kinds.total(), "edge") + (f" ({by_kind})" if by_kind else "")
@@ -123,14 +123,14 @@ def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     screen.say(f"{counted(len(graph.nodes), 'node')} in {counted(len(graph.groups), 'group')}", "dim")
 
 
-def _row(place: GraphNode, guide: str, group: int) -> list[Text]:
-    waits = ", ".join(place.dependencies[:MAX_NAMED])
-    more = len(place.dependencies) - MAX_NAMED
+def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
+    waits = ", ".join(graph_node.dependencies[:MAX_NAMED])
+    unnamed = len(graph_node.dependencies) - MAX_NAMED
     return [
-        Text.assemble((guide, "dim"), (place.node.id, "bold")),
-        Text(_named_work(place.node), "cyan"),
+        Text.assemble((guide, "dim"), (graph_node.node.id, "bold")),
+        Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
-        Text(waits + (f" and {more} more" if more > 0 else ""), "dim"),
+        Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
     ]
 
 

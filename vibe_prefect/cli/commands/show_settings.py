@@ -24,7 +24,7 @@ ELSEWHERE = "profile or file"
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as it stands."""
+    """A setting with its present value."""
 
     name: str
     """Its name, with a dot before the field of a group."""
@@ -36,10 +36,10 @@ class Setting:
     """Its value as JSON data; a secret's is stars."""
 
     source: str
-    """Where the value comes from."""
+    """Source of the value."""
 
     description: str
-    """What it is for."""
+    """Description of its purpose."""
 
 
 def config(*, as_json: bool) -> int:
@@ -51,8 +51,8 @@ def config(*, as_json: bool) -> int:
         warn(unknown)
     settings = list(settings_of(load_settings()))
     if as_json:
-        found = {setting.name: _as_data(setting) for setting in settings}
-        write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+        documents = {setting.name: _as_data(setting) for setting in settings}
+        write(json.dumps(documents, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(out(), settings)
     return ExitCode.COMPLETED
@@ -64,12 +64,12 @@ def settings_of(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[Settin
 
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        here = (*path, name)
+        field_path = (*path, name)
         if isinstance(value, BaseModel):
-            yield from settings_of(value, here)
+            yield from settings_of(value, field_path)
             continue
-        source = _source(variable(*here), value, field.get_default(call_default_factory=True, validated_data={}))
-        yield Setting(".".join(here), variable(*here), _shown(value), source, field.description or "")
+        source = _source(variable(*field_path), value, field.get_default(call_default_factory=True, validated_data={}))
+        yield Setting(".".join(field_path), variable(*field_path), _shown(value), source, field.description or "")
 
 
 def _source(name: str, value: Any, default: Any) -> str:
@@ -91,10 +91,10 @@ def _without_secrets(value: Any) -> Any:
         case str():
             return scrubbed(without_logins(value))
         case list():
-            return [_without_secrets(one) for one in cast("list[Any]", value)]
+            return [_without_secrets(item) for item in cast("list[Any]", value)]
         case dict():
-            named = cast("dict[str, Any]", value).items()
-            return {name: HIDDEN if is_named_like_a_secret(name) else _without_secrets(one) for name, one in named}
+            items = cast("dict[str, Any]", value).items()
+            return {name: HIDDEN if is_named_like_a_secret(name) else _without_secrets(item) for name, item in items}
         case _:
             return value
 
@@ -116,7 +116,7 @@ def _as_data(setting: Setting) -> dict[str, Any]:
 
 def _print(screen: Screen, settings: list[Setting]) -> None:
     heading = [Text(word, "dim") for word in ("setting", "value", "from")]
-    rows = [[Text(s.name, "bold"), Text(_written(s.value), "cyan"), Text(s.source)] for s in settings]
+    rows = [[Text(row.name, "bold"), Text(_written(row.value), "cyan"), Text(row.source)] for row in settings]
     lines = columns([heading, *rows], screen.limit)
     screen.say(lines[0])
     for setting, line in zip(settings, lines[1:], strict=True):

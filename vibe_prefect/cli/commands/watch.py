@@ -1,4 +1,4 @@
-"""`vibe-prefect watch`: follow a run that goes on elsewhere."""
+"""`vibe-prefect watch`: follow a run in another process or on another machine."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
     from vibe_prefect.reporting.report import RunReport
 
 POLL_SECONDS = 1.0
-"""How often the server is asked; less often where an answer takes long, as for thousands of nodes."""
+"""Seconds between two requests to the server; more where an answer takes long, as for thousands of nodes."""
 
 MAX_SHARE = 0.5
-"""The part of the time that asking may take."""
+"""Largest part of the time that requests may take."""
 
 PATIENCE = 60.0
 """Seconds for which the server may be out of reach, as while it restarts."""
 
 SETTLE_POLLS = 5
-"""How often the server is asked again after the end: its record of the last nodes may come later."""
+"""Number of requests to the server after the end: its record of the last nodes may come later."""
 
 
 def watch(reference: str | None) -> int:
-    """Show how a run goes on until it ends; returns the run's exit code."""
+    """Show the progress of a run until it ends; returns the run's exit code."""
     screen = out()
     server = find_server(err(), quiet=False)
     try:
@@ -64,7 +64,7 @@ def watch(reference: str | None) -> int:
 
 
 class _Watch:
-    """One run, from when it is found until it has ended."""
+    """Watch of a run, until it has ended."""
 
     def __init__(self, screen: Screen, server: Server) -> None:
         self._screen = screen
@@ -84,16 +84,16 @@ class _Watch:
 
         store = await open_store(None)
         async with get_client() as client:
-            wanted = await wanted_run(client, reference)
-            await self._await_begin(client, wanted, store)
-            run = await load_run(client, str(wanted.id), store)
+            target = await wanted_run(client, reference)
+            await self._await_begin(client, target, store)
+            run = await load_run(client, str(target.id), store)
             print_header(self._screen, run.compiled, simulated=run.parameters.simulate)
             self._screen.say(Text.assemble(("run      ", "dim"), f"{one_line(run.name)}  ({run.id})"))
             await self._show(client, run)
         return await account_of(str(run.id))
 
     async def _await_begin(self, client: PrefectClient, run: PastRun, store: RecordStore) -> None:
-        """Wait until a run has begun, which is when its plan stands among its parameters."""
+        """Wait until a run has begun: from then on its plan stands among its parameters."""
         state = ""
         while run.waits or (not run.over and (await run.with_plan(store)).plan is None):
             if run.state != state:
@@ -122,14 +122,14 @@ class _Watch:
                 run = await self._next(client, run.id)
 
     async def _next(self, client: PrefectClient, id: UUID) -> PastRun:
-        """Return the run as it is after a while; a server that is away meanwhile is waited for."""
+        """Wait a while and read the run again, also from a server that is out of reach for up to `PATIENCE`."""
         from vibe_prefect.engine.past_run import PastRun
         from vibe_prefect.engine.server.server_failures import WORTH_WAITING, classify
 
         await asyncio.sleep(max(POLL_SECONDS, self._asked_in * (1 / MAX_SHARE - 1)))
         end = time.monotonic() + PATIENCE
         while True:
-            begun = time.monotonic()
+            asked_at = time.monotonic()
             try:
                 run = PastRun.of(await client.read_flow_run(id))
             except Exception as error:
@@ -138,12 +138,12 @@ class _Watch:
                     raise
                 await asyncio.sleep(POLL_SECONDS)
                 continue
-            self._asked_in = time.monotonic() - begun
+            self._asked_in = time.monotonic() - asked_at
             return run
 
 
 class _Feed:
-    """Tells observers what has changed between two looks at the server."""
+    """Reports to observers the changes between two node snapshots."""
 
     def __init__(self, run: PastRun, board: Board, others: list[PlainLines]) -> None:
         self._nodes = run.compiled.nodes
@@ -158,34 +158,34 @@ class _Feed:
         """Whether the server has the end of every node of the plan on record."""
         return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
 
-    def take(self, sights: Mapping[str, NodeSight]) -> None:
-        """Take in what the server knows now."""
-        for id in sorted(sights.keys() & self._nodes.keys(), key=lambda id: _moment(sights[id])):
-            sight = sights[id]
-            known = self._known.get(id, ExecutionStatus.PENDING)
-            if sight.status is known or known in FINISHED:
+    def take(self, snapshots: Mapping[str, NodeSight]) -> None:
+        """Report the changes since the last snapshot."""
+        for id in sorted(snapshots.keys() & self._nodes.keys(), key=lambda id: _moment(snapshots[id])):
+            snapshot = snapshots[id]
+            previous = self._known.get(id, ExecutionStatus.PENDING)
+            if snapshot.status is previous or previous in FINISHED:
                 continue
-            self._known[id] = sight.status
-            if sight.status is ExecutionStatus.RUNNING:
-                self._start(sight)
-            elif sight.status in FINISHED:
-                self._finish(sight, begun=known is ExecutionStatus.RUNNING)
+            self._known[id] = snapshot.status
+            if snapshot.status is ExecutionStatus.RUNNING:
+                self._start(snapshot)
+            elif snapshot.status in FINISHED:
+                self._finish(snapshot, begun=previous is ExecutionStatus.RUNNING)
 
-    def _start(self, sight: NodeSight) -> None:
+    def _start(self, snapshot: NodeSight) -> None:
         for observer in self._observers:
-            observer.node_started(self._nodes[sight.id].node)
-        self._board.note_begun(sight.id, sight.seconds)
+            observer.node_started(self._nodes[snapshot.id].node)
+        self._board.note_begun(snapshot.id, snapshot.seconds)
 
-    def _finish(self, sight: NodeSight, *, begun: bool) -> None:
+    def _finish(self, snapshot: NodeSight, *, begun: bool) -> None:
         from vibe_prefect.engine.runs.account import node_result
 
-        if not begun and not sight.reused and sight.status is not ExecutionStatus.SKIPPED:
-            self._start(sight)
-        node, result = self._nodes[sight.id].node, node_result(sight)
+        if not begun and not snapshot.reused and snapshot.status is not ExecutionStatus.SKIPPED:
+            self._start(snapshot)
+        node, result = self._nodes[snapshot.id].node, node_result(snapshot)
         for observer in self._observers:
-            (observer.node_reused if sight.reused else observer.node_finished)(node, result)
+            (observer.node_reused if snapshot.reused else observer.node_finished)(node, result)
 
 
-def _moment(sight: NodeSight) -> tuple[float, str]:
-    """Return what sorts nodes by when they were last heard of."""
-    return (sight.started.timestamp() + sight.seconds if sight.started else float("inf"), sight.id)
+def _moment(snapshot: NodeSight) -> tuple[float, str]:
+    """Return a sort key that orders nodes by the time of their last change."""
+    return (snapshot.started.timestamp() + snapshot.seconds if snapshot.started else float("inf"), snapshot.id)

@@ -1,4 +1,4 @@
-"""`vibe-prefect report`: a page about a run that a Prefect server knows."""
+"""`vibe-prefect report`: write a page about a run that a Prefect server knows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def report(run: str | None, output: Path | None) -> int:
     server = find_server(err(), quiet=False)
     from vibe_prefect.operations import report as report_of
 
-    account = ask(server, report_of(run))
-    account = replace(account, run_url=server.flow_run_url(account.run_id))
-    say_page(out(), write_page(account, output))
+    run_report = ask(server, report_of(run))
+    run_report = replace(run_report, run_url=server.flow_run_url(run_report.run_id))
+    say_page(out(), write_page(run_report, output))
     return ExitCode.COMPLETED

@@ -30,7 +30,7 @@ _STORED = re.compile(r"[a-z0-9-]+")
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """What the user asked for. What is `None` or empty stays as an earlier deployment of that name has it."""
+    """Arguments of the command. `None` or an empty value keeps that of an earlier deployment of the name."""
 
     plan: str
     """A plan file, or the name of a stored plan."""
@@ -48,7 +48,7 @@ class DeployRequest:
 
 
 def deploy(request: DeployRequest) -> int:
-    """Make or renew the deployment."""
+    """Create or update the deployment."""
     if request.folder is not None and not request.folder.is_dir():
         raise UsageError(f"--working-dir {str(request.folder)!r} is not a folder")
     from vibe_prefect.engine.deploy.deployment_checks import check_content, check_folder, check_name, check_pool_name
@@ -80,8 +80,8 @@ async def _deploy(
     from vibe_prefect.plan.worker_needs import worker_needs
 
     async with get_client() as client:
-        given = local or await _stored(client, request.plan)
-        plan = given.compiled.plan
+        checked = local or await _stored(client, request.plan)
+        plan = checked.compiled.plan
         parameter = request.plan if local is None else await plan_parameter(plan, await open_store(None), client)
         earlier = await deployment_of(client, plan.id if request.name is None else request.name)
         if earlier is not None:
@@ -92,15 +92,15 @@ async def _deploy(
         if await ensure_pool(client, pool):
             screen.say(f"made the work pool {pool!r}, of type process")
         id = await deployment.build_for(pool, folder).aapply()
-        needs = list(worker_needs(given.compiled, given.tools))
-        told: list[str] = []
+        needs = list(worker_needs(checked.compiled, checked.tools))
+        change_lines: list[str] = []
         if earlier is not None:
-            told = [
-                await plan_change(earlier, given.compiled, given.tools, client),
+            change_lines = [
+                await plan_change(earlier, checked.compiled, checked.tools, client),
                 *changes(earlier, deployment, folder),
             ]
     screen.say(f"{_done(deployment)}; it runs in {folder}")
-    for line in told:
+    for line in change_lines:
         screen.say(f"         {line}")
     for line in needs:
         screen.say(f"needs    {line}")
@@ -155,7 +155,7 @@ def _done(deployment: PlanDeployment) -> str:
 
 
 def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) -> None:
-    """Say how to run it."""
+    """Print the ways to run the deployment."""
     from vibe_prefect.engine.inputs.plan_store import kept_plan
     from vibe_prefect.engine.server.ui_pages import ui_page
     from vibe_prefect.settings.package import variable
@@ -164,7 +164,7 @@ def _print_ways(screen: Screen, deployment: PlanDeployment, pool: str, id: str) 
         screen.say(f"run it   {address}")
     else:
         screen.say(f"run it   prefect deployment run 'run-plan/{deployment.name}'")
-    if kept := kept_plan(deployment.plan):
-        where = f"{kept.path} in the storage of records, which the worker must share"
+    if stored_plan := kept_plan(deployment.plan):
+        where = f"{stored_plan.path} in the storage of records, which the worker must share"
         screen.say(f"plan     it is large, so it is kept as {where} ({variable('storage')})")
     screen.say(f"worker   {PROGRAM} worker start --pool {pool}")

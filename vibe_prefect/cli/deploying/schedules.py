@@ -17,18 +17,18 @@ DEFAULT_ZONE = "UTC"
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """When a deployment runs by itself, as the user says it."""
+    """Schedule of a deployment, as the user states it."""
 
     cron: str | None
     timezone: str | None
     no_cron: bool = False
-    """Whether it does so no more."""
+    """Whether the deployment's schedules are removed."""
 
     def reading(self) -> CronReading | None:
-        """Return the schedule that the options ask for; `None` for what the deployment has already, or none.
+        """Return the schedule that the options ask for; `None` to keep the schedules of the deployment, or none.
 
         Raises:
-            UsageError: One of them is wrong, or there is a time zone for no schedule.
+            UsageError: An option is wrong, or there is a time zone without a schedule.
         """
         if self.cron is None:
             if self.timezone is not None:
@@ -44,7 +44,7 @@ class ScheduleOptions:
 
 
 def print_schedule(screen: Screen, reading: CronReading | None) -> None:
-    """Print the next times of a schedule, and warn of what is easily taken for something else."""
+    """Print the next times of a schedule, and warn of an expression that is easily misread."""
     if reading is None:
         return
     times = ", ".join(f"{time:%a %Y-%m-%d %H:%M:%S}".removesuffix(":00") for time in reading.times)

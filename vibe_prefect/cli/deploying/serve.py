@@ -50,8 +50,8 @@ def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> 
 
     Args:
         paths: The plan files.
-        schedule: When they run by themselves.
-        name: The deployment's name, where there is one plan alone; by default a plan's id.
+        schedule: Their schedule, if any.
+        name: The deployment's name, for a single plan only; by default a plan's id.
     """
     plans = _checked(paths, name)
     for name, value in CLIENT_SETTINGS.items():
@@ -69,10 +69,10 @@ def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> 
 
 
 def _checked(paths: Sequence[str], name: str | None) -> list[Served]:
-    """Return the plans, all of them able to run and told apart by their ids.
+    """Load the plans; all of them can run, and have different ids.
 
     Raises:
-        UsageError: One of them is no plan, two have the same id, or one name is given for several.
+        UsageError: A file is not a valid plan, two plans have the same id, or a name is given for several plans.
     """
     if name is not None:
         if len(paths) > 1:
@@ -80,13 +80,13 @@ def _checked(paths: Sequence[str], name: str | None) -> list[Served]:
         from vibe_prefect.engine.deploy.deployment_checks import check_name
 
         check_name("--name", name)
-    found: dict[str, Served] = {}
+    by_id: dict[str, Served] = {}
     for path in paths:
         plan = ready(path).compiled.plan
-        if plan.id in found:
-            raise UsageError(f"{path} and {found[plan.id].path} are both plans with the id {plan.id!r}; rename one")
-        found[plan.id] = Served(Path(path).resolve(), plan, plan.id if name is None else name)
-    return list(found.values())
+        if plan.id in by_id:
+            raise UsageError(f"{path} and {by_id[plan.id].path} are both plans with the id {plan.id!r}; rename one")
+        by_id[plan.id] = Served(Path(path).resolve(), plan, plan.id if name is None else name)
+    return list(by_id.values())
 
 
 async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading | None, *, drop_schedules: bool) -> None:
@@ -121,10 +121,10 @@ async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading |
 
 
 async def _before(plans: Sequence[Served]) -> dict[str, DeploymentResponse | None]:
-    """Return the deployments that are there already, by name.
+    """Return the existing deployments, by name.
 
     Raises:
-        UsageError: One of them is for workers.
+        UsageError: A deployment is for workers.
     """
     from prefect.client.orchestration import get_client
 
@@ -132,19 +132,19 @@ async def _before(plans: Sequence[Served]) -> dict[str, DeploymentResponse | Non
     from vibe_prefect.engine.deploy.redeployment import check_servable
 
     async with get_client() as client:
-        found = {served.name: await deployment_of(client, served.name) for served in plans}
-    for name, deployment in found.items():
+        deployments = {served.name: await deployment_of(client, served.name) for served in plans}
+    for name, deployment in deployments.items():
         check_servable(deployment)
         if is_served(deployment):
             warn(
                 f"run-plan/{name} is served by another process too: either may take up a run, and its schedule is "
                 "paused when one of them ends"
             )
-    return found
+    return deployments
 
 
 async def _until_signalled(runner: Runner) -> None:
-    """Run a runner until a signal comes; its runs are cancelled then, and keep what they finished."""
+    """Run a runner until a signal comes; its runs are cancelled then, and keep their records."""
     loop = asyncio.get_running_loop()
     running = loop.create_task(runner.start())
     while not (runner.started or running.done()):  # noqa: ASYNC110 - the runner tells nobody when it has started

@@ -62,5 +62,5 @@ def _must_be_free(host: str, port: int) -> None:
 
 
 def _row(name: str, value: str, reason: str) -> list[Text]:
-    kept = name in os.environ
-    return [Text(f"  {name}={value}"), Text("as your environment says" if kept else reason, "dim")]
+    is_set = name in os.environ
+    return [Text(f"  {name}={value}"), Text("as your environment says" if is_set else reason, "dim")]

@@ -1,7 +1,8 @@
 """`vibe-prefect worker start`: a Prefect worker that takes runs up quickly, and lets them end well when it is stopped.
 
-Prefect's own worker kills the processes of its runs when it is stopped, so that these stay Running for ever. This one
-is its parent: it ends the runs first, each of which says so to Prefect and keeps what it finished, and then the worker.
+Prefect's own worker kills the processes of its runs when it is stopped, so that these stay Running for ever. This
+process is its parent: it ends the runs first, each of which reports that to Prefect and keeps its records, and then the
+worker.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ RUN_GRACE = 40.0
 """Seconds for the runs to end before they are killed."""
 
 WORKER_GRACE = 15.0
-"""Seconds for the worker itself."""
+"""Seconds for the worker to end before it is killed."""
 
 
 def start(pool: str, limit: int | None) -> int:
@@ -58,9 +59,9 @@ async def _there_is(pool: str) -> bool:
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 
-    named = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
+    by_name = WorkPoolFilter(name=WorkPoolFilterName(any_=[pool]))
     async with get_client() as client:
-        return bool(await client.read_work_pools(work_pool_filter=named))
+        return bool(await client.read_work_pools(work_pool_filter=by_name))
 
 
 def _command(pool: str, limit: int | None) -> list[str]:
@@ -69,7 +70,7 @@ def _command(pool: str, limit: int | None) -> list[str]:
 
 
 class _Stopper:
-    """What a signal does: the first ends the runs and the worker, the second kills them."""
+    """Handler of signals: the first ends the runs and the worker, the second kills them."""
 
     def __init__(self, worker: subprocess.Popen[bytes]) -> None:
         self.called = False

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9-]+")
 
 
 def register() -> int:
-    """Make the block type for stored plans known to the server."""
+    """Register the block type for stored plans on the server."""
     from vibe_prefect.engine.inputs.plan_block import SLUG, WorkflowPlanBlock
     from vibe_prefect.engine.server.ui_pages import ui_page
 

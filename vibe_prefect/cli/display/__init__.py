@@ -1,1 +1,1 @@
-"""Showing plans and runs: on a terminal, as plain lines, as JSON documents."""
+"""Displays of plans and runs: on a terminal, as plain lines, as JSON documents."""

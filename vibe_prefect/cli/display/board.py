@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on, for the display to read."""
+"""State of a run in progress, for the display to read."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class Board(RunObserver):
         self.lock = RLock()
         self.total = total
         self.running: dict[str, float] = {}
-        """When each running node started, by the monotonic clock."""
+        """Start of each running node, in seconds of the monotonic clock."""
         self.finished: dict[str, NodeResult] = {}
-        """What came of the others, in the order in which they ended."""
+        """Results of the ended nodes, in the order in which they ended."""
         self.failed: list[NodeResult] = []
         self.told: dict[str, str] = {}
-        """What each running node last said of how far it is."""
+        """Latest progress message of each running node."""
         self.reused: set[str] = set()
-        """The nodes that were kept from an earlier run."""
+        """Ids of the nodes that were reused from an earlier run."""
         self._counts: Counter[ExecutionStatus] = Counter()
         self.ended = False
-        """Whether all that is left to do is the server's."""
+        """Whether the run has ended, and only the server has work left."""
         self._begun = time.monotonic()
         self.started_at = now_iso()
-        """When the run began, ISO 8601."""
+        """Time when the run began, ISO 8601."""
 
     @property
     def elapsed(self) -> float:
@@ -41,7 +41,7 @@ class Board(RunObserver):
         return time.monotonic() - self._begun
 
     def result(self, plan_id: str) -> ExecutionResult:
-        """Return what has come of a run that was stopped."""
+        """Return the result so far of a run that was stopped."""
         with self.lock:
             result = ExecutionResult(plan_id, ExecutionStatus.FAILED, started_at=self.started_at)
             result.node_results = dict(self.finished)
@@ -51,43 +51,43 @@ class Board(RunObserver):
         return result
 
     def count(self, status: ExecutionStatus) -> int:
-        """Return how many nodes have ended with that status."""
+        """Return the number of nodes that have ended with that status."""
         return self._counts[status]
 
     def status(self, id: str) -> ExecutionStatus:
-        """Return how far a node is."""
+        """Return the present status of a node."""
         if id in self.finished:
             return self.finished[id].status
         return ExecutionStatus.RUNNING if id in self.running else ExecutionStatus.PENDING
 
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
-        """Note when it began."""
+        """Record the begin of the run."""
         self._begun = time.monotonic()
         self.started_at = now_iso()
 
     def node_started(self, node: WorkflowNode) -> None:
-        """Note a running node."""
+        """Record a running node."""
         with self.lock:
             self.running[node.id] = time.monotonic()
 
     def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
-        """Note how far a running node says it is."""
+        """Record the progress that a running node reports."""
         part = "" if fraction is None else f"{fraction:.0%}"
         with self.lock:
             self.told[node.id] = " ".join(filter(None, (part, message)))
 
     def note_begun(self, id: str, ago: float) -> None:
-        """Note that a running node began some seconds ago."""
+        """Record that a running node began some seconds ago."""
         with self.lock:
             self.running[id] = time.monotonic() - ago
 
     def note_begin(self, ago: float) -> None:
-        """Note that the run began some seconds ago."""
+        """Record that the run began some seconds ago."""
         self._begun = time.monotonic() - ago
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note what came of a node."""
+        """Record the result of a node."""
         with self.lock:
             self.running.pop(node.id, None)
             self.told.pop(node.id, None)
@@ -97,12 +97,12 @@ class Board(RunObserver):
                 self.failed.append(result)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note a node that was complete before."""
+        """Record a node that was reused from an earlier run."""
         with self.lock:
             self.reused.add(node.id)
             self.node_finished(node, result)
 
     @override
     def run_finished(self, result: ExecutionResult) -> None:
-        """Note the end."""
+        """Record the end of the run."""
         self.ended = True

@@ -1,4 +1,4 @@
-"""Where the command line writes: consoles that do not interpret what a plan says, on streams that never fail."""
+"""Consoles of the command line: they do not interpret the texts of a plan, and write to streams that never fail."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 PIPE_WIDTH = 100_000
-"""Columns of a console that is not a terminal: whatever reads it breaks lines itself."""
+"""Columns of a console that is not a terminal: its reader breaks lines itself."""
 
 
 class Screen(Console):
@@ -35,12 +35,12 @@ class Screen(Console):
 
     @property
     def limit(self) -> int | None:
-        """How wide a table may be; `None` where nothing cuts it."""
+        """Largest width of a table in columns; `None` where nothing cuts it."""
         return self.width if self.is_terminal else None
 
     @property
     def lively(self) -> bool:
-        """Whether it can redraw what it has shown."""
+        """Whether it can redraw shown lines."""
         return self.is_terminal and not self.is_dumb_terminal
 
 
@@ -61,13 +61,13 @@ def write(text: str) -> None:
 
 
 class ForgivingFile(io.FileIO):
-    """A file that loses what cannot be written, as to a full disk, a closed pipe or a terminal that is gone.
+    """A file that discards bytes that cannot be written, as to a full disk, a closed pipe or a terminal that is gone.
 
-    What is being run, and whatever prints on the way, need not stop for that. Nothing is written from then on.
+    A run, and everything that prints on the way, need not stop for that. Nothing is written from then on.
     """
 
     def write(self, data: Any) -> int | None:
-        """Write bytes, or lose them."""
+        """Write bytes, or discard them."""
         try:
             return super().write(data)
         except OSError:
@@ -78,10 +78,10 @@ class ForgivingFile(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Make the standard streams safe to use, whatever is behind them.
+    """Make the standard streams safe to use, wherever they lead.
 
-    One that is closed is opened on nothing, so that no file that is opened later takes its number. One that fails later
-    falls silent. A character that the terminal's encoding lacks becomes an escape instead of an error.
+    A closed stream is opened on nothing, so that no file that is opened later takes its number. A stream that fails
+    later falls silent. A character that the terminal's encoding lacks becomes an escape instead of an error.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -91,7 +91,7 @@ def prepare_streams() -> None:
 
 
 def flush() -> None:
-    """Write out what is buffered."""
+    """Write out the buffers of the standard streams."""
     sys.stdout.flush()
     sys.stderr.flush()
 
@@ -106,7 +106,7 @@ def _open_nothing(number: int, mode: str) -> IO[str]:
 
 
 def _forgiving(stream: TextIO) -> TextIO:
-    """Return a stream that writes where another one does, and loses what it cannot write."""
+    """Return a stream that writes to the same file as another, and discards text that cannot be written."""
     if not isinstance(stream, io.TextIOWrapper):  # somebody has replaced it
         return stream
     stream.flush()

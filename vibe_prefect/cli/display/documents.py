@@ -28,7 +28,7 @@ class _Part(BaseModel):
 
 class _Document(_Part):
     schema_version: int = SCHEMA_VERSION
-    """Goes up when a document changes so that an older reader could misread it."""
+    """Version of the documents; it goes up when one changes so that an older reader could misread it."""
 
 
 class RunReference(_Part):
@@ -46,7 +46,7 @@ class FileSize(_Part):
 
 
 class Counts(_Part):
-    """How far a run came."""
+    """Numbers of nodes by their status in a run."""
 
     done: int | None
     total: int | None
@@ -89,18 +89,18 @@ class TaskRuns(_Part):
 
     expected: int
     recorded: int | None
-    """How many the server had recorded at last; `null` where it could not be asked."""
+    """Number of task runs that the server had recorded at last; `null` where it could not be asked."""
 
 
 class RunDocument(_Document):
-    """`run` and `resume`: what came of a run."""
+    """`run` and `resume`: result of a run."""
 
     kind: Literal["run"] = "run"
     simulated: bool
     summary: RunSummary
     nodes: dict[str, RunNode]
     outputs: str | None
-    """The folder of the run's files; `null` when it made none."""
+    """The folder of the run's files; `null` when it wrote none."""
 
     files: list[FileSize]
     """Paths relative to the folder."""
@@ -155,7 +155,7 @@ class KeptRecords(_Part):
 
 
 class PruneDocument(_Document):
-    """`prune`: what was deleted, or would be."""
+    """`prune`: deleted records, or those that would be deleted."""
 
     kind: Literal["prune"] = "prune"
     dry_run: bool
@@ -163,14 +163,14 @@ class PruneDocument(_Document):
     deleted: list[PrunedRecords]
     kept: list[KeptRecords]
     plans: list[FileSize]
-    """Kept plans that nothing needs any more."""
+    """Stored plans that no run needs any more."""
 
     failures: list[str]
     bytes: int
 
 
 class PlanSide(_Part):
-    """One of two compared plans."""
+    """A plan of a comparison."""
 
     name: str
     plan_id: str
@@ -194,7 +194,7 @@ class MovedNode(_Part):
 
 
 class DiffDocument(_Document):
-    """`diff`: how two plans differ, and what resuming the first with the second would run."""
+    """`diff`: differences of two plans, and the nodes that resuming the first with the second would run."""
 
     kind: Literal["diff"] = "diff"
     a: PlanSide
@@ -280,7 +280,7 @@ class PlannedTool(_Part):
 
 
 class DryRunDocument(_Document):
-    """`run --dry-run`: what a run would do."""
+    """`run --dry-run`: forecast of a run."""
 
     kind: Literal["dry-run"] = "dry-run"
     plan_id: str
@@ -304,7 +304,7 @@ class ProblemFrame(_Part):
 
 
 class PlanProblem(_Part):
-    """One thing that is wrong with a plan."""
+    """Fault of a plan."""
 
     message: str
     """The hint included."""
@@ -319,7 +319,7 @@ class PlanProblem(_Part):
 
 
 class ProblemsDocument(_Document):
-    """`validate`, and every other command whose plan cannot run: what is wrong with the plan."""
+    """`validate`, and every other command whose plan cannot run: the faults of the plan."""
 
     kind: Literal["problems"] = "problems"
     plan: str | None
@@ -346,7 +346,7 @@ def print_document(document: _Document) -> None:
 
 @contextmanager
 def plan_problems(*, as_json: bool) -> Generator[None]:
-    """Print what is wrong with a plan as a document, too, where the commands within refuse it.
+    """Print the faults of a plan as a document, too, where the commands within refuse it.
 
     Args:
         as_json: Whether the user asked for JSON.
@@ -379,7 +379,7 @@ def _problem(problem: Problem, frames: Frames) -> PlanProblem:
 
 
 def outputs_schema() -> dict[str, Any]:
-    """Return the JSON Schema of all documents, the kept report of a run among them."""
+    """Return the JSON Schema of all documents, the stored report of a run among them."""
     adapters: list[tuple[str, Literal["serialization"], TypeAdapter[Any]]] = [
         (model.__name__, "serialization", TypeAdapter(model)) for model in DOCUMENTS
     ]
@@ -396,6 +396,6 @@ def outputs_schema() -> dict[str, Any]:
 
 
 def _report_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add what `RunReport.to_dict` adds."""
+    """Add the keys that `RunReport.to_dict` adds to the fields."""
     added = {"schema_version": {"const": SCHEMA_VERSION}, "kind": {"const": "report"}}
     return {**schema, "properties": {**added, **schema["properties"]}, "required": [*added, *schema["required"]]}

@@ -1,4 +1,4 @@
-"""What came of a run, for people and for machines."""
+"""Result of a run, for people and for machines."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 MAX_FILES = 20
 MAX_FAILED = 20
 LABEL = 9
-"""Columns of the words before the facts."""
+"""Columns of the labels before the values."""
 
 UI_ADDRESS = "http://127.0.0.1:4200"
-"""Where `vibe-prefect server start` serves its UI, unless told otherwise."""
+"""Default address of the UI that `vibe-prefect server start` serves."""
 
 
 @dataclass(frozen=True)
 class MadeFile:
-    """A file that a run has made."""
+    """A file that a run has written."""
 
     path: str
     """Relative to the run's folder."""
@@ -50,15 +50,15 @@ class EndedRun:
 
     @property
     def folder(self) -> Path | None:
-        """Where the outputs lie; `None` when there are none."""
+        """Folder of the outputs; `None` when there are none."""
         root = self.handle.output_root
         return root if root.is_dir() else None
 
     def files(self) -> list[MadeFile]:
         """Return the files in the run's folder, by path."""
         root = self.handle.output_root
-        found = sorted(path for path in root.rglob("*") if path.is_file())
-        return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in found]
+        paths = sorted(path for path in root.rglob("*") if path.is_file())
+        return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in paths]
 
     def document(self) -> RunDocument:
         """Return the run as a JSON document."""
@@ -90,12 +90,12 @@ class EndedRun:
 
 
 def run_line(handle: RunHandle) -> Text:
-    """Return how Prefect calls a run."""
+    """Return a line with Prefect's name and id of a run."""
     return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
 
 
 def print_report(screen: Screen, report: EndedRun) -> None:
-    """Print what came of a run."""
+    """Print the result of a run."""
     screen.say(_verdict(report))
     for line in _failures(report.result):
         screen.say(line)
@@ -109,7 +109,7 @@ def print_report(screen: Screen, report: EndedRun) -> None:
 
 
 def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
-    """Print the command that goes on where a run stopped."""
+    """Print the command that resumes a run."""
     screen.say("to go on with what is left:", "dim")
     screen.say(f"  {resume_command(handle.name)}")
 
@@ -124,17 +124,17 @@ def _verdict(report: EndedRun) -> Text:
         counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
         counts += f", {skipped} skipped" if skipped else ""
     sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
-    head = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
-    head.append(f" in {seconds(result.total_duration)}")
-    return head
+    headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
+    headline.append(f" in {seconds(result.total_duration)}")
+    return headline
 
 
 def _failures(result: ExecutionResult) -> Iterator[Text]:
     failed = result.ids(ExecutionStatus.FAILED)
     for id in failed[:MAX_FAILED]:
-        first, *rest = error_lines(result.node_results[id].error)
+        first, *further_lines = error_lines(result.node_results[id].error)
         yield Text.assemble("  ", (id, "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in rest)
+        yield from (Text(f"      {line}") for line in further_lines)
     if len(failed) > MAX_FAILED:
         yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
 
@@ -157,8 +157,8 @@ def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
 
 def _short(folder: Path) -> str:
     """Return a path as the user would type it."""
-    here = Path.cwd()
-    return one_line(str(folder.relative_to(here) if folder.is_relative_to(here) else folder))
+    current_folder = Path.cwd()
+    return one_line(str(folder.relative_to(current_folder) if folder.is_relative_to(current_folder) else folder))
 
 
 def _fact(label: str, text: str) -> Text:
@@ -166,7 +166,7 @@ def _fact(label: str, text: str) -> Text:
 
 
 def _look(report: EndedRun) -> tuple[str, str]:
-    """Return how to see the run in Prefect's UI, and where."""
+    """Return the label and the address of the run in Prefect's UI."""
     if report.ui_url is not None:
         return "in Prefect's UI:", report.ui_url
     address = f"{UI_ADDRESS}/runs/flow-run/{report.handle.flow_run_id}"

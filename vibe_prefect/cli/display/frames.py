@@ -14,16 +14,16 @@ from vibe_prefect.errors import MAX_PROBLEM, MAX_PROBLEMS, PlanError, Position, 
 from vibe_prefect.plan.reading.plan_file import read_text
 
 WIDTH = 120
-"""Columns of a line of a frame at most, whatever the terminal has."""
+"""Largest number of columns of a frame's line, however wide the terminal is."""
 
 MIN_WIDTH = 20
-"""Columns of the plan's text that a frame shows at least."""
+"""Smallest number of columns of the plan's text that a frame shows."""
 
 MARGIN = 9
 """Columns before the plan's text: the indent, the line's number and a bar."""
 
 CUT = "..."
-"""Stands where a line was cut."""
+"""Mark where a line was cut."""
 
 TAB = "    "
 
@@ -50,11 +50,11 @@ def frame_of(lines: Sequence[str], position: Position, width: int = WIDTH) -> Fr
 
     Args:
         lines: The lines of the file.
-        position: The place of the problem.
+        position: The position of the problem.
         width: Columns that the line may take.
 
     Returns:
-        The frame; `None` where the file has no such place, or nothing but space there.
+        The frame; `None` where the file has no such position, or nothing but space there.
     """
     if position.line > len(lines):
         return None
@@ -67,12 +67,12 @@ def frame_of(lines: Sequence[str], position: Position, width: int = WIDTH) -> Fr
     room_after = min(sum(map(cell_len, after)), max(width // 2, width - sum(map(cell_len, before))))
     before, cut_before = _fitted(before[::-1], width - room_after, cut=hidden_before)
     after, cut_after = _fitted(after, width - sum(map(cell_len, before)) - len(CUT) * cut_before, cut=hidden_after)
-    left = CUT * cut_before + "".join(before[::-1])
-    return Frame(position.line, f"{left}{''.join(after)}{CUT * cut_after}", cell_len(left))
+    start = CUT * cut_before + "".join(before[::-1])
+    return Frame(position.line, f"{start}{''.join(after)}{CUT * cut_after}", cell_len(start))
 
 
 def _visible(text: str) -> list[str]:
-    """Return what a terminal is shown for each character."""
+    """Return the text that a terminal is shown for each character."""
     return [TAB if character == "\t" else visible(character) for character in text]
 
 
@@ -80,13 +80,13 @@ def _fitted(parts: list[str], room: int, *, cut: bool) -> tuple[list[str], bool]
     """Return as many parts as there is room for, and whether some are left out."""
     cut = cut or sum(map(cell_len, parts)) > room
     room -= len(CUT) * cut
-    kept: list[str] = []
+    fitting: list[str] = []
     for part in parts:
         room -= cell_len(part)
         if room < 0:
             break
-        kept.append(part)
-    return kept, cut
+        fitting.append(part)
+    return fitting, cut
 
 
 class Frames:
@@ -123,17 +123,17 @@ def framed(error: PlanError, width: int | None = None) -> str:
         width: Columns of the terminal; `None` where it is none.
     """
     frames = Frames(width)
-    shown = error.problems[:MAX_PROBLEMS]
-    more = len(error.problems) - len(shown)
+    framed_problems = error.problems[:MAX_PROBLEMS]
+    omitted = len(error.problems) - len(framed_problems)
     lines = [str(error).partition("\n")[0]]
-    for problem in shown:
+    for problem in framed_problems:
         lines += _problem_lines(problem, frames.of(problem))
-    return "\n".join([*lines, *([f"  and {more:,} more"] if more else [])])
+    return "\n".join([*lines, *([f"  and {omitted:,} more"] if omitted else [])])
 
 
 def _problem_lines(problem: Problem, frame: Frame | None) -> Iterator[str]:
-    alone = replace(problem, message=problem.without_hint, hint=None)
-    yield f"  {printable(str(alone), MAX_PROBLEM)}"
+    message_only = replace(problem, message=problem.without_hint, hint=None)
+    yield f"  {printable(str(message_only), MAX_PROBLEM)}"
     if frame is not None:
         yield f"{frame.line:>6} | {frame.text}"
         yield f"{'':>6} | {' ' * frame.caret}^"

@@ -38,14 +38,14 @@ def one_line(text: str) -> str:
 
 
 def brief(text: str) -> str:
-    """Return the beginning of a text on one line, harmless for a terminal; where it is cut, its length is told."""
-    shown = one_line(text[: 8 * MAX_BRIEF])
-    whole = len(shown) <= MAX_BRIEF and len(text) <= 8 * MAX_BRIEF
-    return shown if whole else f"{shown[:MAX_BRIEF]}... ({len(text):,} characters)"
+    """Return the beginning of a text on one line, harmless for a terminal; a cut text ends with its length."""
+    line = one_line(text[: 8 * MAX_BRIEF])
+    is_complete = len(line) <= MAX_BRIEF and len(text) <= 8 * MAX_BRIEF
+    return line if is_complete else f"{line[:MAX_BRIEF]}... ({len(text):,} characters)"
 
 
 def error_lines(error: str | None) -> list[str]:
-    """Return the first lines of an error, one at least, each cut and harmless for a terminal."""
+    """Return the first lines of an error, at least one, each cut and harmless for a terminal."""
     lines = visible((error or "no message")[: 8 * MAX_ERROR_LINES * MAX_BRIEF]).splitlines()[:MAX_ERROR_LINES]
     return [line if len(line) <= MAX_BRIEF else f"{line[:MAX_BRIEF]}..." for line in lines] or [""]
 
@@ -55,7 +55,7 @@ def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:
 
     Args:
         rows: Rows of the same number of cells.
-        width: How wide a line may be; `None` for no limit.
+        width: Largest width of a line in columns; `None` for no limit.
     """
     if not rows:
         return []
@@ -81,8 +81,8 @@ def _fitted(widths: list[int], room: int) -> list[int]:
 
 def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
-    for whole, width in zip(row, widths, strict=True):
-        cell = whole.copy()
+    for source, width in zip(row, widths, strict=True):
+        cell = source.copy()
         cell.truncate(width, overflow="ellipsis")
         gap = width - cell.cell_len
         line.append_text(Text(" " * gap) + cell if cell.justify == "right" else cell + Text(" " * gap))

@@ -1,4 +1,4 @@
-"""A run as a tree that is redrawn while it goes on.
+"""Live view of a run: a tree that is redrawn until the run ends.
 
 A plan that fits on the terminal is shown whole. Of a larger one, what failed and what is running comes first, and the
 rest is counted.
@@ -31,12 +31,12 @@ RECKON_SECONDS = 1.0
 """Seconds between two estimates of the time left; more for a plan that takes long to estimate."""
 
 FOOT_LINES = 3
-"""What the view needs below the nodes, and one line that the terminal keeps for itself."""
+"""Lines below the nodes, and a line that the terminal keeps for itself."""
 
 RECORDING = "Prefect's server is recording the run ..."
 
 MAX_FAILED_PART = 0.5
-"""Of a view that is too small, the part that failed nodes may take: what runs must be seen too."""
+"""Largest part of a too small view that failed nodes may take: running nodes must be seen too."""
 
 _ID_STYLES = {
     ExecutionStatus.PENDING: "dim",
@@ -54,15 +54,15 @@ _REST_WORDS = {
 
 
 class LiveView:
-    """What the terminal shows of a board."""
+    """View of a board on a terminal."""
 
     def __init__(self, compiled: CompiledPlan, board: Board, slots: int | None = None) -> None:
         """Make a view.
 
         Args:
             compiled: The plan.
-            board: What is known of the run.
-            slots: How many nodes may run at once.
+            board: State of the run.
+            slots: Number of nodes that may run at once.
         """
         self._compiled = compiled
         self._board = board
@@ -74,18 +74,18 @@ class LiveView:
         self._reckoned = float("-inf")
         self._pause = RECKON_SECONDS
         self.note = ""
-        """What the run is doing apart from its nodes."""
+        """Activity of the run apart from its nodes."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the nodes and, below them, the progress."""
         height = max(1, (options.height or console.height) - FOOT_LINES)
         with self._board.lock:
             fits = len(self._guides) <= height
-            shown = [] if fits else self._urgent(height - 1)
-            rows = [self._row(id, guide) for id, guide in self._guides] if fits else [self._row(id, "") for id in shown]
-            more = [] if fits else [self._rest(shown)]
+            ids = [] if fits else self._urgent(height - 1)
+            rows = [self._row(id, guide) for id, guide in self._guides] if fits else [self._row(id, "") for id in ids]
+            rest_lines = [] if fits else [self._rest(ids)]
             foot = self._foot(options.max_width)
-        yield Group(*columns(rows, options.max_width), *more, Text(), foot)
+        yield Group(*columns(rows, options.max_width), *rest_lines, Text(), foot)
 
     def _urgent(self, room: int) -> list[str]:
         """Return the newest failed nodes, then those running longest, then those that ended last."""
@@ -97,12 +97,12 @@ class LiveView:
         ended = [result.node_id for result in newest if result.status is not ExecutionStatus.FAILED]
         return [*failed, *running, *ended][:room]
 
-    def _rest(self, shown: list[str]) -> Text:
-        """Count what there is no room for."""
+    def _rest(self, shown_ids: list[str]) -> Text:
+        """Count the nodes that found no room."""
         counts = {status: self._board.count(status) for status in _REST_WORDS}
         counts[ExecutionStatus.RUNNING] = len(self._board.running)
         counts[ExecutionStatus.PENDING] = self._board.total - sum(counts.values())
-        for id in shown:
+        for id in shown_ids:
             counts[self._board.status(id)] -= 1
         text = ", ".join(f"{count:,} {_REST_WORDS[status]}" for status, count in counts.items() if count)
         return Text(f"  and {text}" if text else "", "dim", no_wrap=True, overflow="ellipsis")
@@ -162,15 +162,15 @@ class LiveView:
         return [*parts, *([RECORDING] if board.ended else self._times())]
 
     def _times(self) -> list[str]:
-        """Return how long the run has taken, and how long it may still take."""
+        """Return the time that the run has taken, and an estimate of the time left."""
         now = time.monotonic()
         if now - self._reckoned >= self._pause:
             times = {id: self._node_time(id) for id in self._compiled.nodes}
             self._left = seconds_left(self._compiled.graph, times, self._slots)
             self._reckoned = time.monotonic()
             self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
-        left = self._left - (now - self._reckoned) if self._left is not None else None
-        return [seconds(self._board.elapsed), *([f"about {rough(left)} left"] if left is not None else [])]
+        remaining = self._left - (now - self._reckoned) if self._left is not None else None
+        return [seconds(self._board.elapsed), *([f"about {rough(remaining)} left"] if remaining is not None else [])]
 
     def _node_time(self, id: str) -> NodeTime:
         board, node = self._board, self._compiled.nodes[id].node

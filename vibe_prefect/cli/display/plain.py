@@ -16,7 +16,7 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 PATIENCE = 2.0
-"""Seconds after the last node that pass in silence."""
+"""Seconds after the last node before a message explains the wait."""
 
 RECORDING = "waiting until Prefect's server has every task run on record ..."
 _WORDS = {
@@ -27,10 +27,10 @@ _WORDS = {
 
 
 class RunLine(RunObserver):
-    """An observer that calls back when the run has begun, which is when Prefect has given it a name."""
+    """An observer that calls back when the run has begun: from then on Prefect has a name for it."""
 
-    def __init__(self, begun: Callable[[], object]) -> None:
-        self._begun = begun
+    def __init__(self, on_begin: Callable[[], object]) -> None:
+        self._begun = on_begin
 
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
@@ -49,33 +49,33 @@ class PlainLines(RunObserver):
 
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
-        """Say how much is done already."""
+        """Print the number of reused nodes."""
         if reused:
             self._screen.say(f"{reused:,} of {counted(total, 'node')} complete already")
 
     def node_started(self, node: WorkflowNode) -> None:
-        """Print the start."""
+        """Print the start of a node."""
         self._print("start", node, "")
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Print the end."""
+        """Print the end of a node."""
         self._finished.add(node.id)
         self._print(_WORDS[result.status], node, _ending(result))
 
     @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Count it; the start has said so."""
+        """Count a reused node without a line of its own; the start of the run has named the number."""
         self._finished.add(node.id)
 
     @override
     def run_finished(self, result: ExecutionResult) -> None:
-        """Say after a while why nothing seems to happen; the loop ends with the run, and forgets it then."""
+        """Explain after a while why nothing seems to happen; the loop ends with the run, and drops the message then."""
         asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
         percent = 100 * len(self._finished) // self._total
-        what = f"{node.id} ({work(self._compiled.nodes[node.id])})"
-        self._screen.say(f"[{percent:3} %] {word:<7} {what}{ending}")
+        label = f"{node.id} ({work(self._compiled.nodes[node.id])})"
+        self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
 
 
 def _ending(result: NodeResult) -> str:

@@ -1,4 +1,4 @@
-"""A run that has ended as a table: what became of each node, what it took, what it was worth and what it cost."""
+"""Table of a run that has ended: status, duration, quality and cost of each node."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vibe_prefect.reporting.words import duration, headline, money, ratio, stand
 from vibe_prefect.results import ExecutionStatus
 
 MAX_TREE = 60
-"""Nodes up to which a run is shown whole."""
+"""Number of nodes up to which a run is shown whole."""
 
 MAX_ROWS = 20
-"""Nodes that are shown of a larger one: those that failed, then those that took longest."""
+"""Number of nodes that are shown of a larger run: those that failed, then those that took longest."""
 
 MAX_FAILED = 20
 _STATUS_STYLES = {
@@ -32,7 +32,7 @@ _STATUS_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column that stands only where some node has a value for it."""
+    """A column that is shown only where some node has a value for it."""
 
     title: str
     value: Callable[[NodeReport], float | None]
@@ -52,20 +52,20 @@ def summary(report: RunReport, width: int | None) -> list[Text]:
 
     Args:
         report: The run.
-        width: How wide a line may be; `None` for no limit.
+        width: Largest width of a line in columns; `None` for no limit.
     """
     leads = dict(guides(build_graph(report.plan)))
-    shown = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
-    used = [column for column in _COLUMNS if any(column.value(node) is not None for node in shown)]
-    whole = len(shown) == len(report.nodes)
-    rows = [_row(node, leads[node.id] if whole else "", used) for node in shown]
+    nodes = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
+    used = [column for column in _COLUMNS if any(column.value(node) is not None for node in nodes)]
+    is_complete = len(nodes) == len(report.nodes)
+    rows = [_row(node, leads[node.id] if is_complete else "", used) for node in nodes]
     lines = columns([_heading(used), *rows], width)
-    more = len(report.nodes) - len(shown)
-    return [*lines, Text(f"  and {more:,} more", "dim")] if more else lines
+    omitted = len(report.nodes) - len(nodes)
+    return [*lines, Text(f"  and {omitted:,} more", "dim")] if omitted else lines
 
 
 def print_summary(screen: Screen, report: RunReport) -> None:
-    """Print the table of a run, and what came of it."""
+    """Print the table of a run, and its result."""
     if screen.lively:
         for line in summary(report, screen.limit):
             screen.say(line)
@@ -78,14 +78,14 @@ def print_summary(screen: Screen, report: RunReport) -> None:
 
 def _most_telling(report: RunReport) -> tuple[NodeReport, ...]:
     failed = report.having(ExecutionStatus.FAILED)
-    others = [node for node in report.nodes if node.status is not ExecutionStatus.FAILED]
-    others.sort(key=lambda node: -(node.duration or 0.0))
-    return (*failed, *others)[:MAX_ROWS]
+    remaining = [node for node in report.nodes if node.status is not ExecutionStatus.FAILED]
+    remaining.sort(key=lambda node: -(node.duration or 0.0))
+    return (*failed, *remaining)[:MAX_ROWS]
 
 
 def _heading(used: list[_Column]) -> list[Text]:
-    left = [Text(title, "dim") for title in ("  node", "work", "status")]
-    return [*left, *(Text(column.title, "dim", justify="right") for column in used), Text()]
+    titles = [Text(title, "dim") for title in ("  node", "work", "status")]
+    return [*titles, *(Text(column.title, "dim", justify="right") for column in used), Text()]
 
 
 def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
@@ -111,8 +111,8 @@ def _work(node: NodeReport) -> str:
 def _failures(report: RunReport) -> Iterator[Text]:
     failed = report.having(ExecutionStatus.FAILED)
     for node in failed[:MAX_FAILED]:
-        first, *rest = error_lines(node.error)
+        first, *further_lines = error_lines(node.error)
         yield Text.assemble("  ", (one_line(node.id), "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in rest)
+        yield from (Text(f"      {line}") for line in further_lines)
     if len(failed) > MAX_FAILED:
         yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")

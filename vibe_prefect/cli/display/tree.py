@@ -12,7 +12,7 @@ BRANCH, LAST, THROUGH, NOTHING = "├─ ", "└─ ", "│  ", "   "
 
 def guides(graph: PlanGraph) -> Iterator[tuple[str, str]]:
     """Yield each node's id in plan order, with the lines that lead to it."""
-    roots = [id for id, place in graph.nodes.items() if place.parent is None]
+    roots = [id for id, graph_node in graph.nodes.items() if graph_node.parent is None]
     stack = [(id, "", "") for id in reversed(roots)]
     while stack:
         id, lead, below = stack.pop()
@@ -25,7 +25,7 @@ def guides(graph: PlanGraph) -> Iterator[tuple[str, str]]:
 
 
 def work(node: CompiledNode) -> str:
-    """Return what a node does, in a few words: its type, and the tool or the simulation behind it."""
+    """Describe the work of a node in a few words: its type, and the tool or the simulation behind it."""
     if node.backing is Backing.SIMULATION:
         return f"{node.node.type}, simulated"
     return f"{node.node.type}, {node.tool}" if node.tool else node.node.type.value

@@ -24,7 +24,7 @@ from vibe_prefect.errors import UsageError
 
 TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
 DEFAULT_TIMEOUT = 90.0
-"""Seconds; a first start makes the database, on a slow disk as well."""
+"""Seconds for the server to start; a first start creates the database, on a slow disk as well."""
 
 STOP_SECONDS = 5.0
 
@@ -61,7 +61,8 @@ defaults = {getattr(prefect.settings, name) for name in sys.argv[2:]}
 with prefect.settings.temporary_settings(restore_defaults=defaults):
     Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
 """
-"""The lock is for the first start of several at once: each would make the tables of the same database."""
+"""Program of the server's process. The lock is for several first starts at once: each would create the tables of the
+same database."""
 
 
 class EmbeddedServer:
@@ -76,7 +77,7 @@ class EmbeddedServer:
 
     @property
     def api_url(self) -> str:
-        """Where it answers."""
+        """Address of its API."""
         return f"http://{HOST}:{self._port}/api"
 
     def wait_ready(self) -> None:
@@ -87,8 +88,8 @@ class EmbeddedServer:
         """
         reason = await_answer(self._process, self.api_url, _startup_timeout())
         if reason is not None:
-            longer = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
-            raise StartError(f"Prefect's embedded server {reason}{longer}{self._last_words()}")
+            hint = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
+            raise StartError(f"Prefect's embedded server {reason}{hint}{self._last_words()}")
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""
@@ -100,7 +101,7 @@ class EmbeddedServer:
 
     @property
     def ended(self) -> str | None:
-        """How its process ended; `None` while it runs."""
+        """End of its process in words; `None` while it runs."""
         code = self._process.poll()
         if code is None:
             return None
@@ -123,7 +124,7 @@ class EmbeddedServer:
         )
 
     def _last_words(self) -> str:
-        """Return the last exception that it wrote of."""
+        """Return the last exception in its log, and a hint how to read more."""
         if self._log is None:
             return ""
         self._log.seek(0)
@@ -133,10 +134,10 @@ class EmbeddedServer:
 
 
 def _startup_timeout() -> float:
-    """Return how many seconds the server may take to answer.
+    """Return the number of seconds that the server may take to answer.
 
     Raises:
-        UsageError: The variable that sets it holds no such number.
+        UsageError: The variable that sets it does not hold such a number.
     """
     text = os.environ.get(TIMEOUT_VARIABLE, "")
     try:

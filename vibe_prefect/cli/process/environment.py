@@ -1,4 +1,4 @@
-"""Prefect around a run: which server, and what of Prefect's own talk the user sees."""
+"""Prefect around a run: the choice of its server, and of Prefect's messages that the user sees."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Answer = TypeVar("Answer")
 API_VARIABLE = "PREFECT_API_URL"
 EPHEMERAL_VARIABLES = ("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED")
 QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
-"""Their messages are Prefect's business; its API log handler still takes a run's log to the server."""
+"""Loggers whose messages are not shown; Prefect's API log handler still takes a run's log to the server."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Server:
     """The process, when the server is ours and ends with the run."""
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
-        """Return where the UI shows a flow run; `None` when nothing serves a UI."""
+        """Return the address of a flow run in the UI; `None` when nothing serves a UI."""
         if self.embedded is not None:
             return None
         from vibe_prefect.engine.server.ui_pages import run_page
@@ -59,8 +59,8 @@ class Server:
 def prefect_server(starting: Callable[[], object]) -> Server:
     """Find the Prefect server that is configured, or start one; Prefect is imported on the way.
 
-    A server that was started ends with the process, after Prefect has sent it the last log lines and events: what is
-    registered for the exit first is called last.
+    A started server ends with the process, after Prefect has sent it the last log lines and events: the exit handler
+    that is registered first is called last.
 
     Args:
         starting: Called when a server is being started, which takes some seconds.
@@ -91,7 +91,7 @@ def prefect_server(starting: Callable[[], object]) -> Server:
 
 
 def _import_prefect() -> None:
-    """Import what a run needs, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
+    """Import the modules of a run, with Prefect's own handlers for the exit; Python's warnings are not the user's."""
     if not sys.warnoptions and not debugging():
         warnings.simplefilter("ignore")
     with sure_interrupt():
@@ -102,7 +102,7 @@ def configured_api_url() -> str | None:
     """Return the address of the Prefect API that the user has set, in the environment or by a profile.
 
     Raises:
-        StartError: There is none, and the embedded server is switched off.
+        StartError: No address is set, and the embedded server is switched off.
         UsageError: A file of settings cannot be read.
     """
     check_settings_files()
@@ -140,17 +140,17 @@ def server_failures(server: Server) -> Generator[None]:
     """Turn failures of a Prefect server into one line for people.
 
     Raises:
-        StartError: The server does not answer, is none, wants a login, fails, or is too old.
+        StartError: The server does not answer, is not a Prefect server, wants a login, fails, or is too old.
     """
     try:
         yield
     except Exception as error:
         from vibe_prefect.engine.server.server_failures import explain
 
-        explained = explain(error, server.api_url)
-        if explained is None:
+        explanation = explain(error, server.api_url)
+        if explanation is None:
             raise
-        raise StartError(explained) from error
+        raise StartError(explanation) from error
 
 
 def ask(server: Server, question: Coroutine[Any, Any, Answer]) -> Answer:
@@ -176,8 +176,8 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record's message without its traceback."""
         # Prefect's background workers log under the bare names of their classes.
-        own = record.pathname.startswith(self._prefect_folder)
-        if own or record.name.split(".", 1)[0] in QUIET_LOGGERS:
+        is_prefects = record.pathname.startswith(self._prefect_folder)
+        if is_prefects or record.name.split(".", 1)[0] in QUIET_LOGGERS:
             return
         try:
             self._show(record.getMessage())
@@ -186,7 +186,7 @@ class MessageHandler(logging.Handler):
 
 
 def quieten(show: Callable[[str], object]) -> None:
-    """Take Prefect's log off the terminal; `VIBE_PREFECT_DEBUG` leaves it there.
+    """Remove Prefect's log from the terminal; `VIBE_PREFECT_DEBUG` leaves it there.
 
     Args:
         show: Shows a warning that the user should see.
@@ -195,8 +195,8 @@ def quieten(show: Callable[[str], object]) -> None:
 
     for unknown in unknown_settings():
         show(unknown)
-    if untried := untried_version():
-        show(untried)
+    if version := untried_version():
+        show(version)
     if debugging():
         return
     logging.raiseExceptions = False  # else Prefect writes to the terminal, raw, which log lines its server refused

@@ -17,16 +17,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 GRACE = 10.0
-"""Seconds that a run has for stopping: a tool that blocks its thread cannot be told to."""
+"""Seconds that a run has for stopping: a tool that blocks its thread cannot be stopped."""
 
 EXIT_OFFSET = 128
-"""A process that a signal ended has this plus the signal's number as its exit code."""
+"""Offset of exit codes: a process that a signal ended has this plus the signal's number as its exit code."""
 
 LEAVE = 3.0
 """Seconds for the process to end after that: Prefect sends its last events, and a blocked thread is waited for."""
 
 LAST_WORDS = 1.0
-"""Seconds for what is said and done right before the process ends: whoever reads that may have stopped reading."""
+"""Seconds for the callback right before the process ends: the reader of its output may have stopped reading."""
 
 
 def _heeded() -> tuple[signal.Signals, ...]:
@@ -37,14 +37,14 @@ def _heeded() -> tuple[signal.Signals, ...]:
 
 
 SIGNALS = _heeded()
-"""The signals that end a command. Found out when this is imported, which is before Prefect sets handlers of its own."""
+"""The signals that end a command, read at import, which is before Prefect sets handlers of its own."""
 
 
 class InterruptedRunError(Exception):
     """The run was stopped by a signal."""
 
     def __init__(self, number: int) -> None:
-        """Say which signal it was.
+        """Name the signal that stopped the run.
 
         Args:
             number: The signal.
@@ -90,8 +90,8 @@ class Ending:
     def _watch(self) -> None:
         while True:
             end = self._end
-            left = None if end is None else max(0.0, end[0] - time.monotonic())
-            if select.select([self._reader], [], [], left)[0]:
+            remaining_seconds = None if end is None else max(0.0, end[0] - time.monotonic())
+            if select.select([self._reader], [], [], remaining_seconds)[0]:
                 os.read(self._reader, 1)
             elif end is not None and end is self._end:
                 self._leave(end[1])
@@ -116,7 +116,7 @@ class SignalWatch:
     """Reacts to the signals that end a command, at the first by asking it to stop, at the second by ending it."""
 
     stop: Callable[[], object]
-    """Asks the command to stop. Called in the main thread, between any two instructions of whatever it does."""
+    """Asks the command to stop. Called in the main thread, between any two instructions of its work."""
 
     ending: Ending
     """Ends the process."""
@@ -138,8 +138,8 @@ class SignalWatch:
     def release(self) -> None:
         """Give the signals their usual effect again."""
         for number in SIGNALS:
-            usual = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
-            signal.signal(number, usual)
+            default_handler = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default_handler)
 
     def _receive(self, number: int, _frame: FrameType | None) -> None:
         code = EXIT_OFFSET + number
@@ -156,7 +156,7 @@ class Interruptible:
     """Runs a coroutine that signals, or this process itself, can stop."""
 
     def __init__(self, stopping: Callable[[], object], give_up: Callable[[], object]) -> None:
-        """Make one; nothing runs yet.
+        """Remember the callbacks; nothing runs yet.
 
         Args:
             stopping: Called at the first signal.
@@ -169,7 +169,7 @@ class Interruptible:
         self._abandoned: int | None = None
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await the work.
+        """Run a coroutine to its end.
 
         Raises:
             InterruptedRunError: A signal came while it ran.
@@ -213,12 +213,12 @@ class Interruptible:
 
 @contextmanager
 def sure_interrupt() -> Generator[None]:
-    """Let Ctrl-C end the block even where a library makes an error of it, or swallows it, as pydantic's core does.
+    """Let Ctrl-C end the block even where a library turns it into an error, or swallows it, as pydantic's core does.
 
     The second ends the process at once. Where the process was started to ignore it, nothing changes.
 
     Raises:
-        KeyboardInterrupt: It was pressed.
+        KeyboardInterrupt: The user pressed Ctrl-C.
     """
     if signal.SIGINT not in SIGNALS:
         yield

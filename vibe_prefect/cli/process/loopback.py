@@ -1,4 +1,4 @@
-"""Talking to servers on this machine: what listens at 127.0.0.1 is asked without a proxy."""
+"""Connections to servers on this machine: 127.0.0.1 is reached without a proxy."""
 
 from __future__ import annotations
 

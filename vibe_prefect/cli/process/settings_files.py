@@ -1,4 +1,4 @@
-"""Settings as they are written down: files that cannot be read, and settings of ours that nobody knows."""
+"""Checks of settings files: those that cannot be read, and unknown settings of this package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
-"""How the names of the environment variables begin."""
+"""Prefix of the names of the environment variables."""
 
 TABLE = ("integrations", "vibe_prefect")
 """The table of our settings in `prefect.toml`; in `pyproject.toml` it is below `tool.prefect`."""
@@ -28,7 +28,7 @@ OTHER_VARIABLES = ("VIBE_PREFECT_DEBUG", "VIBE_PREFECT_MODEL")
 """Environment variables of ours that are not settings of Prefect."""
 
 MAX_FILE_BYTES = 10_000_000
-"""What is read of a file of settings."""
+"""Bytes that are read of a settings file."""
 
 _OURS = re.compile(r"(PREFECT_)?(INTEGRATIONS?_)?VIBE_?PREFECT_", re.IGNORECASE)
 _ASSIGNED = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
@@ -37,8 +37,8 @@ _ASSIGNED = re.compile(r"^\s*(?:export\s+)?(\w+)\s*=", re.MULTILINE)
 def settings_files() -> list[Path]:
     """Return the files from which Prefect reads settings; importing it to ask takes seconds."""
     home = prefect_home()
-    named = os.environ.get("PREFECT_PROFILES_PATH")
-    profiles = Path(named) if named else home / "profiles.toml" if home else None
+    profiles_path = os.environ.get("PREFECT_PROFILES_PATH")
+    profiles = Path(profiles_path) if profiles_path else home / "profiles.toml" if home else None
     files = [Path(name) for name in ("prefect.toml", "pyproject.toml", ".env")]
     return files if profiles is None else [profiles, *files]
 
@@ -53,14 +53,14 @@ def may_set_ours() -> bool:
     """Return whether a setting of ours may be set: where none is, Prefect need not be imported.
 
     Raises:
-        UsageError: One may be, and a file of settings cannot be read.
+        UsageError: A setting may be set, and a file of settings cannot be read.
     """
-    found = any(name.startswith((PREFIX, SHORT_VARIABLE)) for name in os.environ) or any(
+    may_be_set = any(name.startswith((PREFIX, SHORT_VARIABLE)) for name in os.environ) or any(
         TABLE[-1] in _content(path).lower() for path in settings_files() if may_set_prefect(path)
     )
-    if found:
+    if may_be_set:
         check_settings_files()
-    return found
+    return may_be_set
 
 
 def _content(path: Path) -> str:
@@ -84,30 +84,30 @@ def check_settings_files() -> None:
     """Refuse settings files that cannot be read: Prefect passes over some of them, and does not name others.
 
     Raises:
-        UsageError: One of them is not text, or not valid TOML. What stands in it is not quoted: it may be a secret.
+        UsageError: A file is not text, or not valid TOML. Its content is not quoted: it may be a secret.
     """
     for _ in _files():
         pass
 
 
 def unknown_settings() -> list[str]:
-    """Return a sentence for each setting of ours that is not known, with the one that may have been meant."""
+    """Return a sentence for each unknown setting of this package, with the setting that may have been meant."""
     from vibe_prefect.settings.package import VibePrefectSettings
 
     names = dict(_names(VibePrefectSettings, ()))
     variables = [*names.values(), *OTHER_VARIABLES]
-    found = [_unknown_variable(name, "the environment", variables) for name in os.environ]
+    sentences = [_unknown_variable(name, "the environment", variables) for name in os.environ]
     for file in _files():
         if file.path.name == ".env":
-            found += [_unknown_variable(name, str(file.path), variables) for name in _ASSIGNED.findall(file.text)]
+            sentences += [_unknown_variable(name, str(file.path), variables) for name in _ASSIGNED.findall(file.text)]
         elif file.path.name in ("prefect.toml", "pyproject.toml"):
             header = TABLE if file.path.name == "prefect.toml" else ("tool", "prefect", *TABLE)
-            found += _unknown_in_table(file, header, list(names))
+            sentences += _unknown_in_table(file, header, list(names))
         else:
             active = os.environ.get("PREFECT_PROFILE") or file.data.get("active")
             profile = _table(_table(file.data, "profiles"), str(active))
-            found += [_unknown_variable(name, f"{file.path}, profile {active}", variables) for name in profile]
-    return [sentence for sentence in found if sentence is not None]
+            sentences += [_unknown_variable(name, f"{file.path}, profile {active}", variables) for name in profile]
+    return [sentence for sentence in sentences if sentence is not None]
 
 
 def _files() -> Iterator[_File]:
@@ -123,8 +123,8 @@ def _files() -> Iterator[_File]:
             message = f"the settings file {str(path)!r} is not text in UTF-8, from byte {error.start} on"
             raise UsageError(message) from None
         except tomllib.TOMLDecodeError as error:
-            place = re.search(r"\(at [^)]*\)$", str(error))
-            where = f" {place[0]}" if place else ""
+            location = re.search(r"\(at [^)]*\)$", str(error))
+            where = f" {location[0]}" if location else ""
             raise UsageError(f"the settings file {str(path)!r} is not valid TOML{where}; mend or remove it") from None
 
 
@@ -133,28 +133,30 @@ def _names(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str,
     from vibe_prefect.settings.package import variable
 
     for name, field in model.model_fields.items():
-        here = (*path, name)
-        yield ".".join(here), variable(*here)
+        field_path = (*path, name)
+        yield ".".join(field_path), variable(*field_path)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _names(field.annotation, here)
+            yield from _names(field.annotation, field_path)
 
 
-def _unknown_variable(name: str, place: str, known: list[str]) -> str | None:
-    """Return what is wrong with the name of a variable; one that only resembles ours may be somebody else's."""
+def _unknown_variable(name: str, source: str, variables: list[str]) -> str | None:
+    """Describe the fault in the name of a variable; a name that only resembles ours may be of another program."""
     match = _OURS.match(name)
-    if match is None or name.upper() in known:
+    if match is None or name.upper() in variables:
         return None
-    rest = name[match.end() :].upper()
+    suffix = name[match.end() :].upper()
     if match[0].upper() != PREFIX:
         return (
-            f"{name} in {place} is not a setting; did you mean {PREFIX + rest!r}?" if PREFIX + rest in known else None
+            f"{name} in {source} is not a setting; did you mean {PREFIX + suffix!r}?"
+            if PREFIX + suffix in variables
+            else None
         )
-    close = get_close_matches(rest, [other.removeprefix(PREFIX) for other in known], n=1)
+    close = get_close_matches(suffix, [other.removeprefix(PREFIX) for other in variables], n=1)
     hint = f"; did you mean {PREFIX + close[0]!r}?" if close else "; 'vibe-prefect config' lists what there is"
-    return f"{name} in {place} is not a setting{hint}"
+    return f"{name} in {source} is not a setting{hint}"
 
 
-def _unknown_in_table(file: _File, header: tuple[str, ...], known: list[str]) -> Iterator[str]:
+def _unknown_in_table(file: _File, header: tuple[str, ...], names: list[str]) -> Iterator[str]:
     *outer, last = header
     parent: Mapping[str, Any] = file.data
     for part in outer:
@@ -163,12 +165,12 @@ def _unknown_in_table(file: _File, header: tuple[str, ...], known: list[str]) ->
         if name != last and did_you_mean(name, [last]):
             yield f"[{'.'.join((*outer, name))}] in {file.path} is not a table of settings{did_you_mean(name, [last])}"
     for name in _keys(_table(parent, last), ()):
-        if not any(name == other or (name.startswith(f"{other}.") and _is_leaf(other, known)) for other in known):
-            yield f"{name} in {file.path} is not a setting{did_you_mean(name, known)}"
+        if not any(name == other or (name.startswith(f"{other}.") and _is_leaf(other, names)) for other in names):
+            yield f"{name} in {file.path} is not a setting{did_you_mean(name, names)}"
 
 
-def _is_leaf(name: str, known: list[str]) -> bool:
-    return not any(other.startswith(f"{name}.") for other in known)
+def _is_leaf(name: str, names: list[str]) -> bool:
+    return not any(other.startswith(f"{name}.") for other in names)
 
 
 def _keys(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
@@ -180,5 +182,5 @@ def _keys(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = data.get(name)
-    return cast("Mapping[str, Any]", found) if isinstance(found, Mapping) else {}
+    table = data.get(name)
+    return cast("Mapping[str, Any]", table) if isinstance(table, Mapping) else {}

@@ -1,4 +1,4 @@
-"""A Prefect server that outlives the command: the configured one, the one of this machine, or one that is started."""
+"""A Prefect server that outlives the command: a configured server, the server of this machine, or a started one."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ START_BOUND = 90.0
 
 
 def standing_server() -> Server:
-    """Return the Prefect server to talk to, and make Prefect use it.
+    """Return the running Prefect server, and make Prefect use it.
 
     Raises:
-        StartError: None is configured, and none answers on this machine.
+        StartError: No server is configured, and none answers on this machine.
     """
-    found = _found()
-    if found is None:
+    server = _found()
+    if server is None:
         raise StartError(
             f"no Prefect server: set {API_VARIABLE} to the address of yours, such as http://{HOST}:{PORT}/api, "
             f"or start one with '{PROGRAM} server start'"
         )
-    return found
+    return server
 
 
 @contextmanager
 def standing_or_started(starting: Callable[[], object]) -> Generator[Server]:
-    """Yield the Prefect server to talk to; where there is none, one runs on this machine as long as the context.
+    """Yield the running Prefect server; where there is none, start a server on this machine for the context.
 
     Args:
-        starting: Called when one is being started, which takes some seconds.
+        starting: Called when a server is being started, which takes some seconds.
 
     Raises:
-        StartError: It does not start.
+        StartError: The server does not start.
     """
-    found = _found()
-    if found is not None:
-        yield found
+    server = _found()
+    if server is not None:
+        yield server
         return
     starting()
     api_url = f"http://{HOST}:{PORT}/api"

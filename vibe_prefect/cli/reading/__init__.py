@@ -1,1 +1,1 @@
-"""Reading arguments: plan files, tools, durations, and answers of a server that may not be there."""
+"""Readers of arguments: plan files, tools, durations, and answers of a server that may not be there."""

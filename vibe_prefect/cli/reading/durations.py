@@ -13,7 +13,7 @@ MAX_DURATION = timedelta(days=36_500)
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """Return what a duration means.
+    """Parse a duration.
 
     Args:
         text: Numbers with units: `s`, `m` (minutes), `h`, `d`, `w`, `M` (30 days) or `y` (365 days), such as `1d12h`.
@@ -39,7 +39,7 @@ def parse_duration(text: str, option: str) -> timedelta:
 
 
 def short_age(seconds: float) -> str:
-    """Return how long ago something was, in one unit."""
+    """Return an age in words, in a single unit."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     if seconds < 3600:

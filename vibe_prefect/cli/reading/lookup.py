@@ -1,4 +1,4 @@
-"""What a dry run asks the Prefect server, where one answers: none is started, and a dry run does without."""
+"""Lookups of a dry run on the Prefect server, where one answers: none is started, and a dry run does without."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vibe_prefect.cli.process.standing import standing_server
 from vibe_prefect.operations import CheckedPlan, Lookup, look_up
 
 SECONDS = 15.0
-"""How long the server may take to answer all of it."""
+"""Seconds that the server may take to answer all of it."""
 
 
 async def look_up_if_answered(plan: CheckedPlan, paying: Collection[str], blocks: Collection[str]) -> Lookup:
-    """Ask the server that is set, or the one of this machine.
+    """Ask the configured server, or the server of this machine.
 
     Args:
         plan: The plan.

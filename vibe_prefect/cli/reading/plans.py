@@ -1,4 +1,4 @@
-"""Reading and compiling the plan that a command names."""
+"""Reader and compiler of the plan that a command names."""
 
 from __future__ import annotations
 

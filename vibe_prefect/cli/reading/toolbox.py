@@ -1,4 +1,4 @@
-"""The tools of a command: Prefect, which takes a second to import, is asked only where somebody has set something."""
+"""The tools of a command: Prefect, which takes a second to import, is asked only where a setting is set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def command_registry() -> ToolRegistry:
     """Return the tools that plans can name, as the settings configure them.
 
     Raises:
-        UsageError: A setting cannot be what it is set to.
+        UsageError: A setting has a value that it cannot have.
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
     if not may_set_ours():
