@@ -134,6 +134,13 @@ def test_no_command_prints_the_help(tmp_path: Path) -> None:
     assert "Usage: vibe-prefect COMMAND" in outcome.err
 
 
+def test_help_is_a_command_and_v_is_the_version(tmp_path: Path) -> None:
+    assert call("help", "run", cwd=tmp_path).out == call("run", "--help", cwd=tmp_path).out
+    assert call("-v", cwd=tmp_path).out == call("--version", cwd=tmp_path).out
+    unknown = call("help", "ru", cwd=tmp_path)
+    assert (unknown.code, 'Did you mean "run"?' in unknown.err) == (2, True)
+
+
 def test_help_documents_commands_and_exit_codes(tmp_path: Path) -> None:
     outcome = call("--help", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")

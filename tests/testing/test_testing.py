@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.paths import ROOT
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, WorkflowPlan, default_registry
 from vibe_prefect.errors import ToolError
@@ -101,7 +102,7 @@ def test_an_offline_run_imports_no_prefect(tmp_path: Path) -> None:
         print(asyncio.run(run_offline(gated(), tools)).status)
         print([name for name in sys.modules if name.split(".")[0] == "prefect"])
     """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -15,6 +15,7 @@ from rich.console import Console
 from vibe_prefect.cli.deploying.deploy_app import add_commands
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
+from vibe_prefect.cli.help_groups import KEEP, LOOK, OPTIONS, RUN, WRITE
 from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
@@ -88,9 +89,23 @@ app = App(
     help_format="plaintext",
     help_epilogue=_EXITS,
     version=_version,
+    version_flags=("--version", "-v"),
     version_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+
+
+app["--help"].group = app["--version"].group = OPTIONS
+
+
+@app.command(name="help", show=False)
+def print_help(*command: str) -> int:
+    """Show the help of a command, or of all.
+
+    Args:
+        command: The command's words.
+    """
+    return call([*command, "--help"])
 
 
 def call(arguments: Sequence[str]) -> int:
@@ -147,6 +162,7 @@ def _help_command(error: CycloptsError) -> str:
 
 
 @app.command(
+    group=RUN,
     help_epilogue=_examples(
         "run flows/plans/release_digest.yaml",
         "run plan.yaml --simulate",
@@ -154,7 +170,7 @@ def _help_command(error: CycloptsError) -> str:
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
     + "\n\n"
-    + _EXITS
+    + _EXITS,
 )
 def run(  # noqa: PLR0913 - a command's options
     plan: Annotated[str, Parameter(help=_PLAN)],
@@ -207,7 +223,9 @@ def run(  # noqa: PLR0913 - a command's options
     return run_plan_file(request)
 
 
-@app.command(help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
+@app.command(
+    group=RUN, help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
+)
 def resume(  # noqa: PLR0913 - a command's options
     run: Annotated[str | None, Parameter(help=_EARLIER)] = None,
     /,
@@ -236,7 +254,8 @@ def resume(  # noqa: PLR0913 - a command's options
 
 
 @app.command(
-    help_epilogue=_examples("report", "report release-digest-calm-otter -o pages/otter.html", "run plan.yaml --report")
+    group=LOOK,
+    help_epilogue=_examples("report", "report release-digest-calm-otter -o pages/otter.html", "run plan.yaml --report"),
 )
 def report(
     run: str | None = None,
@@ -257,7 +276,9 @@ def report(
     return command(run, output)
 
 
-@app.command(help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report"))
+@app.command(
+    group=LOOK, help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report")
+)
 def watch(run: str | None = None, /) -> int:
     """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
 
@@ -271,7 +292,7 @@ def watch(run: str | None = None, /) -> int:
     return command(run)
 
 
-@app.command(help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))
+@app.command(group=LOOK, help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))
 def runs(
     *,
     limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
@@ -288,7 +309,7 @@ def runs(
     return command(limit, as_json=json)
 
 
-@app.command(help_epilogue=_examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
+@app.command(group=KEEP, help_epilogue=_examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
 def prune(
     *,
     older_than: str,
@@ -312,7 +333,8 @@ def prune(
 
 
 @app.command(
-    help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json")
+    group=WRITE,
+    help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
 )
 def validate(
     plan: str,
@@ -333,7 +355,10 @@ def validate(
     return command(plan, simulate=simulate, as_json=json)
 
 
-@app.command(help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"))
+@app.command(
+    group=WRITE,
+    help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"),
+)
 def show(
     plan: str,
     /,
@@ -355,7 +380,9 @@ def show(
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
 
-@app.command(help_epilogue=_examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml"))
+@app.command(
+    group=WRITE, help_epilogue=_examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
+)
 def diff(
     a: str,
     b: str,
@@ -375,7 +402,7 @@ def diff(
     return command(a, b, as_json=json)
 
 
-@app.command(help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+@app.command(group=WRITE, help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))
 def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
     """Print the JSON Schema of plan files, for editors.
 
@@ -387,7 +414,7 @@ def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)
     return command(of_outputs=output)
 
 
-@app.command(help_epilogue=_examples("tools", "tools image_card", "tools --json"))
+@app.command(group=WRITE, help_epilogue=_examples("tools", "tools image_card", "tools --json"))
 def tools(
     name: str | None = None,
     /,

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.exits import PROGRAM
+from vibe_prefect.cli.help_groups import DEPLOY, KEEP
 
 
 def _examples(*lines: str) -> str:
@@ -18,16 +19,19 @@ def _examples(*lines: str) -> str:
 
 def add_commands(app: App) -> None:
     """Add the commands to the command line."""
-    server = App(name="server", help="Run a Prefect server.", help_format="plaintext")
+    server = App(name="server", group=DEPLOY, help="Run a Prefect server.", help_format="plaintext")
     server.command(server_start, name="start", help_epilogue=_examples("server start", "server start --port 4300"))
-    blocks = App(name="blocks", help="Plans that are stored on the Prefect server.", help_format="plaintext")
+    blocks = App(
+        name="blocks", group=DEPLOY, help="Plans that are stored on the Prefect server.", help_format="plaintext"
+    )
     blocks.command(blocks_register, name="register", help_epilogue=_examples("blocks register"))
     blocks.command(blocks_save, name="save", help_epilogue=_examples("blocks save nightly-digest plan.yaml"))
-    worker = App(name="worker", help="Run what is deployed.", help_format="plaintext")
+    worker = App(name="worker", group=DEPLOY, help="Run what is deployed.", help_format="plaintext")
     worker.command(worker_start, name="start", help_epilogue=_examples("worker start", "worker start --limit 2"))
-    app.command(serve, help_epilogue=_examples("serve plan.yaml", "serve flows/plans/*.yaml"))
+    app.command(serve, group=DEPLOY, help_epilogue=_examples("serve plan.yaml", "serve flows/plans/*.yaml"))
     app.command(
         deploy,
+        group=DEPLOY,
         help_epilogue=_examples(
             "deploy plan.yaml",
             'deploy plan.yaml --cron "0 6 * * 1" --timezone Europe/Berlin',
@@ -38,7 +42,7 @@ def add_commands(app: App) -> None:
     app.command(server)
     app.command(blocks)
     app.command(worker)
-    app.command(config, help_epilogue=_examples("config", "config --json"))
+    app.command(config, group=KEEP, help_epilogue=_examples("config", "config --json"))
 
 
 def serve(
