@@ -42,7 +42,7 @@ from vibe_prefect.engine.prefect_seam import (
     untried_version,
     write_block,
 )
-from vibe_prefect.engine.records.storage import Sealed, SealedJSON
+from vibe_prefect.engine.records.storage import OpaqueResult, OpaqueResultSerializer
 
 PACKAGE = Path(vibe_prefect.__file__).parent
 PRIVATE = re.compile(
@@ -119,10 +119,10 @@ class Store(OpenResultStore):
 
 @pytest.mark.server
 async def test_store_is_asked_for_each_record_and_given_each_result(prefect_server: str, tmp_path: Path) -> None:
-    store = Store(result_storage=Folder(basepath=str(tmp_path)), serializer=SealedJSON())
+    store = Store(result_storage=Folder(basepath=str(tmp_path)), serializer=OpaqueResultSerializer())
 
-    async def make() -> Sealed:
-        return Sealed({"schema": 1})
+    async def make() -> OpaqueResult:
+        return OpaqueResult({"schema": 1})
 
     def key(context: Any, parameters: Any) -> str:
         return "key"
@@ -169,7 +169,7 @@ async def test_a_task_learns_its_task_run_before_the_server_does(prefect_server:
 
 
 async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server: str) -> None:
-    ticket = Sealed(None)
+    ticket = OpaqueResult(None)
 
     async def name_itself() -> str:
         return str(prefect.runtime.task_run.id)

@@ -14,7 +14,7 @@ from vibe_prefect import RecordStorageError
 from vibe_prefect.engine.records import block_reads
 from vibe_prefect.engine.records.block_reads import read_if_there, tells_absence
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.storage import RecordStore, SealedJSON
+from vibe_prefect.engine.records.storage import OpaqueResultSerializer, RecordStore
 
 
 class ClientError(Exception):
@@ -147,7 +147,7 @@ async def test_storage_that_answers_at_last_has_no_exception_taken_for_a_missing
 
 
 async def test_store_tells_an_outage_from_a_missing_record(block: Flaky) -> None:
-    store = RecordStore(result_storage=cast("Any", block), serializer=SealedJSON())
+    store = RecordStore(result_storage=cast("Any", block), serializer=OpaqueResultSerializer())
     assert await store.read_record("n/a-1") is None
     block.failures.extend(ConnectionResetError() for _ in range(100))
     with pytest.raises(RecordStorageError):

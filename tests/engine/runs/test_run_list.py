@@ -23,7 +23,7 @@ from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.past_run import PastRun, RunParameters
 from vibe_prefect.engine.records.record_lock import LOCK_FILE
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.storage import RecordFolder, RecordStore, SealedJSON, open_store
+from vibe_prefect.engine.records.storage import OpaqueResultSerializer, RecordFolder, RecordStore, open_store
 from vibe_prefect.engine.runs import lineage as runs_module
 from vibe_prefect.engine.runs.lineage import newest_run
 from vibe_prefect.engine.runs.pruning import Kept, Remains, delete, find_remains, folder_of, namespaces_in
@@ -42,7 +42,7 @@ from vibe_prefect.run.handlers import NodeHandler
 DAY = timedelta(days=1)
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = "0" * 64
-IN_A_BLOCK = RecordStore(result_storage=LocalFileSystem(basepath="block"), serializer=SealedJSON())
+IN_A_BLOCK = RecordStore(result_storage=LocalFileSystem(basepath="block"), serializer=OpaqueResultSerializer())
 
 
 def flow_run(**fields: Any) -> FlowRun:
@@ -319,7 +319,7 @@ async def test_what_no_run_makes_stays(tmp_path: Path, strange: str, reason: str
 
 
 def test_records_in_a_storage_block_are_not_pruned(tmp_path: Path) -> None:
-    store = RecordStore(result_storage=LocalFileSystem(basepath=str(tmp_path)), serializer=SealedJSON())
+    store = RecordStore(result_storage=LocalFileSystem(basepath=str(tmp_path)), serializer=OpaqueResultSerializer())
     with pytest.raises(UsageError, match=r"kept in a storage block .LocalFileSystem., and only those in a folder"):
         folder_of(store)
 

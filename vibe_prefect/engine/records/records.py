@@ -17,7 +17,7 @@ from vibe_prefect.core.feedback import usage_in
 from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.engine.records.record_files import RecordFiles
 from vibe_prefect.engine.records.record_lock import lock_or_warn
-from vibe_prefect.engine.records.storage import NodeRecord, RecordFolder, RecordStore, Sealed, record_path
+from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, RecordFolder, RecordStore, record_path
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.plan.graph import ID_FORM
@@ -99,7 +99,7 @@ class Records:
 
     async def write(self, node_id: str, key: str, record: NodeRecord) -> None:
         """Write a node's record; a run then reads it like its own."""
-        await self.store.awrite(Sealed(record), key=record_path(self.namespace, node_id, key))
+        await self.store.awrite(OpaqueResult(record), key=record_path(self.namespace, node_id, key))
 
     async def of_nodes(self, nodes: Iterable[CompiledNode]) -> AsyncGenerator[FoundRecord]:
         """Yield the record of each recorded node; after `for_workspace`, its files are restored or checked.

@@ -57,7 +57,7 @@ _OUTAGE = "outage"
 """Entry among the warnings of a store once its storage did not answer."""
 
 
-class Sealed:
+class OpaqueResult:
     """Opaque result of a task: Prefect does not look into it.
 
     Prefect remembers which task run a result and each of its parts came from by their address in memory. The parts of
@@ -70,16 +70,16 @@ class Sealed:
         self.value = value
 
 
-class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
+class OpaqueResultSerializer(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Prefect registers each made with one
     """Opaque results as JSON and nothing else: Prefect's own decoder would make a class of a dict with `__class__`."""
 
     type: str = SERIALIZER
 
-    def dumps(self, obj: Sealed) -> bytes:
+    def dumps(self, obj: OpaqueResult) -> bytes:
         """Return the data as JSON."""
         return to_json(obj.value)
 
-    def loads(self, blob: bytes) -> Sealed:
+    def loads(self, blob: bytes) -> OpaqueResult:
         """Return JSON as an opaque record.
 
         Raises:
@@ -90,7 +90,7 @@ class SealedJSON(Serializer):  # pyright: ignore[reportMissingTypeArgument] - Pr
         if schema != RECORD_SCHEMA:
             raise ValueError(f"it has the schema {shorten(schema)}, and this version reads {RECORD_SCHEMA}")
         _check_shape(record)
-        return Sealed(record)
+        return OpaqueResult(record)
 
 
 class NodeRecord(TypedDict):
@@ -252,16 +252,16 @@ class RecordStore(OpenResultStore):
             return False
         return record is not None and await self.file_problem(key, record) is None
 
-    async def load_record(self, key: str) -> Sealed:
+    async def load_record(self, key: str) -> OpaqueResult:
         """Read a record for Prefect, whose own way obeys the serializer that the file names: a pickle runs code."""
-        return Sealed(record_in(await read_block(self.result_storage, key)))
+        return OpaqueResult(record_in(await read_block(self.result_storage, key)))
 
     async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
         """Write a record. A failure does not stop the run: the node's result is still there for its dependents.
 
         Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
-        if not isinstance(result, Sealed):
+        if not isinstance(result, OpaqueResult):
             return
         await self._keep_files(key, result.value)
         try:
@@ -322,7 +322,7 @@ def record_in(content: bytes) -> NodeRecord:
         )
     if not isinstance(result, str):
         raise ValueError("its result is not text")
-    return cast("NodeRecord", SealedJSON().loads(result.encode()).value)
+    return cast("NodeRecord", OpaqueResultSerializer().loads(result.encode()).value)
 
 
 def _json(content: bytes) -> Any:
@@ -364,7 +364,7 @@ async def open_store(storage: str | Path | None, settings: VibePrefectSettings |
     storage = storage or settings.storage
     block = _block_of(storage)
     files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
-    return RecordStore(result_storage=files, serializer=SealedJSON()).with_settings(settings)
+    return RecordStore(result_storage=files, serializer=OpaqueResultSerializer()).with_settings(settings)
 
 
 def _block_of(storage: str | Path | None) -> str | None:

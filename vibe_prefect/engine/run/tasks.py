@@ -26,7 +26,7 @@ from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.engine.node_states import CANCELLED
 from vibe_prefect.engine.prefect_seam import OpenTask
-from vibe_prefect.engine.records.storage import NodeRecord, Sealed, record_path
+from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.run.node_work import failure_of, is_retryable
@@ -35,7 +35,7 @@ from vibe_prefect.text.sendable import shown
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 
-Ticket = Sealed | State[bool]
+Ticket = OpaqueResult | State[bool]
 """An upstream reference, which a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
@@ -127,7 +127,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
     )
 
 
-async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
+async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[OpaqueResult]:
     """Run a node's task to its end and return its final state; a failing node raises nothing."""
     task = node_task(job.node.node.type, job.node.policy, job.refresh)
     return await _call(task, job, upstream)
@@ -136,10 +136,10 @@ async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[Sealed]:
 async def run_tool(job: ToolJob) -> ToolResult:
     """Make a tool call as a task of its own within the node's task."""
     try:
-        sealed: Sealed = await tool_task()(quote(job))
+        opaque: OpaqueResult = await tool_task()(quote(job))
     except ShownError as error:  # the handler that called the tool gets the tool's own error
         raise error.original or error from None
-    return sealed.value
+    return opaque.value
 
 
 @lru_cache(maxsize=1)
@@ -157,7 +157,7 @@ def ticket_of(state: State[Any]) -> Ticket:
     completed state that carries the run's id alone, since a failed one would stop the task that waits for it.
     """
     result: Any = getattr(state.data, "result", None)
-    if state.is_completed() and isinstance(result, Sealed):
+    if state.is_completed() and isinstance(result, OpaqueResult):
         return result
     return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
 
@@ -173,7 +173,7 @@ def _name_of(parameters: dict[str, Any]) -> str:
 _job_name = cast("TaskRunNameCallbackWithParameters", _name_of)
 
 
-async def _run_node(job: NodeJob) -> Sealed | State[Any]:
+async def _run_node(job: NodeJob) -> OpaqueResult | State[Any]:
     _tag(job.node)
     job.failure = None
     # Not Prefect's own timeout: that one cannot stand still while an endpoint makes the node wait.
@@ -181,9 +181,9 @@ async def _run_node(job: NodeJob) -> Sealed | State[Any]:
         return await _attempt(job)
 
 
-async def _attempt(job: NodeJob) -> Sealed | State[Any]:
+async def _attempt(job: NodeJob) -> OpaqueResult | State[Any]:
     try:
-        return Sealed(await job.attempt(job))
+        return OpaqueResult(await job.attempt(job))
     except asyncio.CancelledError:
         if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
             raise
@@ -219,10 +219,10 @@ def _tag(node: CompiledNode) -> None:
     context.task_run.tags = tags_of(node, context.task_run.tags)
 
 
-async def _run_tool(job: ToolJob) -> Sealed:
+async def _run_tool(job: ToolJob) -> OpaqueResult:
     try:
         with contained():
-            return Sealed(await job.call())
+            return OpaqueResult(await job.call())
     except Exception as error:
         shown_error = shown(error)
         if shown_error is error:

@@ -16,7 +16,7 @@ from prefect.context import FlowRunContext
 
 from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
 from vibe_prefect.engine.prefect_seam import CACHED, announce
-from vibe_prefect.engine.records.storage import Sealed
+from vibe_prefect.engine.records.storage import OpaqueResult
 from vibe_prefect.engine.run.tasks import node_task, tags_of
 from vibe_prefect.plan.compiler import CompiledNode
 
@@ -36,7 +36,7 @@ class Unexecuted(Enum):
 
 def show_unexecuted(
     node: CompiledNode, why: Unexecuted, upstream: Iterable[UUID], message: str | None = None
-) -> tuple[UUID, Sealed]:
+) -> tuple[UUID, OpaqueResult]:
     """Show a node in Prefect that is not executed, in its only state.
 
     Args:
@@ -72,6 +72,6 @@ def show_unexecuted(
         end_time=moment,
         state=state,
     )
-    ticket = Sealed(None)
+    ticket = OpaqueResult(None)
     announce(task_run, state, ticket)
     return task_run.id, ticket
