@@ -27,7 +27,7 @@ from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
-from vibe_prefect.engine.run.tasks import NodeJob, Ticket, ToolJob, run_node, run_tool, ticket_of
+from vibe_prefect.engine.run.tasks import NodeJob, ToolJob, UpstreamReference, run_node, run_tool, upstream_reference
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -186,9 +186,9 @@ class _PlanRun:
             except ConcurrencySlotAcquisitionError as error:
                 job.attempt = partial(self._refuse, error)
             await self._keep_pace()
-            state = await run_node(job, [ticket for _, ticket in self._upstream(job)])
+            state = await run_node(job, [reference for _, reference in self._upstream(job)])
         assert state.state_details.task_run_id is not None
-        self._note(job, state.state_details.task_run_id, ticket_of(state))
+        self._note(job, state.state_details.task_run_id, upstream_reference(state))
         self._stop_if_cancelled()
         if state.is_completed():
             sealed = await state.aresult()
@@ -207,12 +207,12 @@ class _PlanRun:
         if self._task is not None and self._task.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
 
-    def _upstream(self, job: NodeJob) -> list[tuple[UUID, Ticket]]:
+    def _upstream(self, job: NodeJob) -> list[tuple[UUID, UpstreamReference]]:
         return [ended for id in job.upstream if (ended := self._state.runs[id].ended) is not None]
 
-    def _note(self, job: NodeJob, task_run_id: UUID, ticket: Ticket) -> None:
+    def _note(self, job: NodeJob, task_run_id: UUID, reference: UpstreamReference) -> None:
         self.task_runs += 1
-        job.ended = task_run_id, ticket
+        job.ended = task_run_id, reference
 
     def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None) -> None:
         """Show a node in Prefect that is not executed."""

@@ -35,7 +35,7 @@ from vibe_prefect.text.sendable import shown
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 
-Ticket = OpaqueResult | State[bool]
+UpstreamReference = OpaqueResult | State[bool]
 """An upstream reference, which a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
@@ -62,7 +62,7 @@ class NodeJob(NodeRun):
     task_run_id: UUID | None = None
     """Id of its task run, from the moment on from which Prefect reports it to the server whatever happens."""
 
-    ended: tuple[UUID, Ticket] | None = None
+    ended: tuple[UUID, UpstreamReference] | None = None
     """Id of its task run, and the upstream reference to it; `None` until the task run has ended."""
 
     @property
@@ -127,7 +127,7 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
     )
 
 
-async def run_node(job: NodeJob, upstream: Iterable[Ticket]) -> State[OpaqueResult]:
+async def run_node(job: NodeJob, upstream: Iterable[UpstreamReference]) -> State[OpaqueResult]:
     """Run a node's task to its end and return its final state; a failing node raises nothing."""
     task = node_task(job.node.node.type, job.node.policy, job.refresh)
     return await _call(task, job, upstream)
@@ -150,7 +150,7 @@ def tool_task() -> Task[..., Any]:
     )
 
 
-def ticket_of(state: State[Any]) -> Ticket:
+def upstream_reference(state: State[Any]) -> UpstreamReference:
     """Return the upstream reference to a task run: it draws the edge to a task that waits for it, whatever its state.
 
     A completed run's opaque result is known to Prefect already and costs nothing to look up. For any other run it is a
@@ -162,7 +162,7 @@ def ticket_of(state: State[Any]) -> Ticket:
     return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
 
 
-async def _call(task: Task[..., Any], job: NodeJob, upstream: Iterable[Ticket]) -> State[Any]:
+async def _call(task: Task[..., Any], job: NodeJob, upstream: Iterable[UpstreamReference]) -> State[Any]:
     return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=list(upstream), return_state=True))
 
 

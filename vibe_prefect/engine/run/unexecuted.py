@@ -72,6 +72,6 @@ def show_unexecuted(
         end_time=moment,
         state=state,
     )
-    ticket = OpaqueResult(None)
-    announce(task_run, state, ticket)
-    return task_run.id, ticket
+    reference = OpaqueResult(None)
+    announce(task_run, state, reference)
+    return task_run.id, reference
