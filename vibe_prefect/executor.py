@@ -19,7 +19,7 @@ from vibe_prefect.core.sync_door import run_to_end
 from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
-from vibe_prefect.engine.records.seeds import Seed, seeds_of
+from vibe_prefect.engine.records.imported_records import ImportedRecord, seeds_of
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
@@ -290,7 +290,7 @@ class WorkflowExecutor:
 
     def _finished_in(
         self, reference: WorkflowCheckpoint | str | None, compiled: CompiledPlan
-    ) -> tuple[tuple[Seed, ...], ExecutionResult | None]:
+    ) -> tuple[tuple[ImportedRecord, ...], ExecutionResult | None]:
         """Return the completed nodes of a checkpoint, and the part of its result that a run of the plan reuses."""
         if reference is None:
             return (), None

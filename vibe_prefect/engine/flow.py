@@ -37,8 +37,8 @@ from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.followup import Outlets, RunFeedback
+from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
-from vibe_prefect.engine.records.seeds import Seed
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.readiness import check_calls, check_ready
@@ -105,7 +105,7 @@ class LocalRun:
     storage: str | Path | None = None
     """Storage of the records; see `open_store`."""
 
-    seeds: Sequence[Seed] = ()
+    seeds: Sequence[ImportedRecord] = ()
     """Imported records, from a checkpoint: reused where the plan still asks for them."""
 
     artifacts: bool | None = None

@@ -12,7 +12,7 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 
 @dataclass(frozen=True)
-class Seed:
+class ImportedRecord:
     """An imported record of a node, which is reused unless the plan asks for something else under the node's id."""
 
     node_id: str
@@ -25,7 +25,7 @@ class Seed:
     """The node's record."""
 
 
-def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[Seed, ...]:
+def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[ImportedRecord, ...]:
     """Make an imported record for each completed node.
 
     Args:
@@ -33,7 +33,7 @@ def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[Seed, ..
         keys: The content keys of its nodes, by id; a node without one is left out.
     """
     return tuple(
-        Seed(id, keys[id], _record(node, result))
+        ImportedRecord(id, keys[id], _record(node, result))
         for id, node in result.node_results.items()
         if node.status is ExecutionStatus.COMPLETED and id in keys
     )
