@@ -36,7 +36,7 @@ from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
-from vibe_prefect.engine.publish.followup import Outlets, RunFeedback
+from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
 from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
@@ -234,7 +234,7 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
     workspace = _workspace(options, plan_id, root)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
-    outlets = Outlets(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
+    outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
     feedback = RunFeedback(client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency)
     setup = RunSetup(
         tools=run.tools,

@@ -28,7 +28,7 @@ AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Outlets:
+class FeedbackSettings:
     """Feedback settings: the kinds of feedback that are published."""
 
     artifacts: bool
@@ -47,7 +47,7 @@ class RunFeedback:
         flow_run: FlowRun,
         compiled: CompiledPlan,
         output_root: Path,
-        outlets: Outlets,
+        outlets: FeedbackSettings,
         concurrency: int | None = None,
     ) -> None:
         """Prepare the feedback of a run; nothing is sent yet."""
