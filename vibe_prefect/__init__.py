@@ -79,7 +79,7 @@ from vibe_prefect.tools import (
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import run_plan
     from vibe_prefect.engine.inputs.plan_block import WorkflowPlanBlock
-    from vibe_prefect.engine.runs.lineage import earlier_try
+    from vibe_prefect.engine.runs.resume_target import earlier_try
     from vibe_prefect.executor import WorkflowExecutor
     from vibe_prefect.tools.builtin.media_tools import MediaConfig, media_tools
     from vibe_prefect.tools.comfyui.endpoint import ComfyServer
@@ -187,7 +187,7 @@ _LAZY = {
     "OpenAIEndpoint": "vibe_prefect.tools.media.openai_media",
     "WorkflowExecutor": "vibe_prefect.executor",
     "WorkflowPlanBlock": "vibe_prefect.engine.inputs.plan_block",
-    "earlier_try": "vibe_prefect.engine.runs.lineage",
+    "earlier_try": "vibe_prefect.engine.runs.resume_target",
     "fetch_tool": "vibe_prefect.tools.fetch.http",
     "media_tools": "vibe_prefect.tools.builtin.media_tools",
     "patiently": "vibe_prefect.tools.waits",

@@ -18,7 +18,7 @@ from tests.paths import DATA
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ExecutionStatus, NodePolicy, PlanError, WorkflowExecutor, WorkflowPlan, load_plan
-from vibe_prefect.engine.runs.account import account_of
+from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.tools import waits
 
 pytestmark = pytest.mark.server
@@ -372,7 +372,7 @@ async def test_a_run_that_left_no_report_is_told_with_what_its_nodes_have_cost(
     assert first.last_run is not None
     (report,) = (folder / "records").rglob("report-*.json")
     report.unlink()
-    (told,) = (await account_of(first.last_run.name, "records")).nodes
+    (told,) = (await load_report(first.last_run.name, "records")).nodes
     usage = result.feedback_data["a"]["resource_usage"]
     assert (told.input_tokens, told.output_tokens, told.attempts) == (200, 40, 2)
     assert told.cost_usd == pytest.approx(usage["cost_usd"]) == pytest.approx(2 * COST)

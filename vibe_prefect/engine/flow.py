@@ -44,7 +44,7 @@ from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.readiness import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
-from vibe_prefect.engine.runs.lineage import claim, close_dead, find_run, with_root
+from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error

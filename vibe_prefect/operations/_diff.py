@@ -79,7 +79,7 @@ async def _load(argument: WorkflowPlan | str | Path, tools: ToolRegistry) -> Com
     if isinstance(argument, WorkflowPlan) or names_file(argument):
         label = argument.id if isinstance(argument, WorkflowPlan) else str(argument)
         return ComparedPlan(label, validate(argument, simulate=True, tools=tools).compiled)
-    from vibe_prefect.engine.runs.outlook import earlier_run, lost_files
+    from vibe_prefect.engine.runs.earlier_runs import earlier_run, lost_files
 
     run = await earlier_run(str(argument))
     if run.plan is None:

@@ -20,7 +20,7 @@ from vibe_prefect.tools.workspace import Workspace
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.past_run import PastRun
-    from vibe_prefect.engine.runs.outlook import KeptNodes
+    from vibe_prefect.engine.runs.earlier_runs import KeptNodes
 
 LookUp = Callable[[CheckedPlan, Collection[str], Collection[str]], Awaitable[Lookup]]
 """Asks the server for a plan's earlier costs and Secret blocks; see `look_up`."""
@@ -116,7 +116,7 @@ def _workspace(options: RunOptions) -> Workspace:
 async def _earlier(reference: str | None) -> PastRun | None:
     if reference is None:
         return None
-    from vibe_prefect.engine.runs.outlook import earlier_run
+    from vibe_prefect.engine.runs.earlier_runs import earlier_run
 
     return await earlier_run(reference)
 
@@ -141,7 +141,7 @@ async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) ->
     """Find the records to reuse: those of the run that is resumed, or those that the plan's runs share."""
     from vibe_prefect.engine.past_run import run_folder
     from vibe_prefect.engine.records.records import SHARED_PREFIX
-    from vibe_prefect.engine.runs.outlook import kept_nodes
+    from vibe_prefect.engine.runs.earlier_runs import kept_nodes
 
     plan_id = compiled.plan.id
     first = earlier and earlier.first

@@ -69,7 +69,7 @@ async def _paid(plan: CheckedPlan, paying: Collection[str]) -> tuple[dict[str, S
     """Return what nodes cost when they last ran with the models of today, and the names of those runs."""
     from vibe_prefect.engine.records.records import Records
     from vibe_prefect.engine.records.storage import open_store
-    from vibe_prefect.engine.runs.outlook import earlier_runs
+    from vibe_prefect.engine.runs.earlier_runs import earlier_runs
 
     store = await open_store(None)
     paid: dict[str, Spending] = {}

@@ -13,7 +13,7 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.runs.lineage import find_run, newest_run
+from vibe_prefect.engine.runs.resume_target import find_run, newest_run
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate

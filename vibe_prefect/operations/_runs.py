@@ -38,6 +38,6 @@ async def report(run: str | None = None, *, storage: str | Path | None = None) -
     Raises:
         UnknownRunError: The server does not know the run, or the run has no plan.
     """
-    from vibe_prefect.engine.runs.account import account_of
+    from vibe_prefect.engine.runs.load_report import load_report
 
-    return await account_of(run, storage)
+    return await load_report(run, storage)

@@ -21,8 +21,8 @@ from vibe_prefect import ExecutionStatus, WorkflowPlan, run_plan
 from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_data
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import RecordStore, open_store
-from vibe_prefect.engine.runs.account import account_of
-from vibe_prefect.engine.runs.outlook import earlier_run
+from vibe_prefect.engine.runs.earlier_runs import earlier_run
+from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.engine.runs.plan_pruning import unused_plans
 from vibe_prefect.engine.runs.pruning import folder_of
 from vibe_prefect.engine.runs.run_list import list_runs
@@ -111,7 +111,7 @@ async def test_large_plan_is_kept_with_the_records_and_every_reader_finds_it(
         (row,) = [row for row in await list_runs(client, store, 5) if str(row.run.id) == run_id(first)]
     assert (row.run.plan_id, row.done, row.total) == ("large", 2, 3)
     assert (await earlier_run(run.name)).plan == large()
-    report = await account_of(run.name)
+    report = await load_report(run.name)
     assert [found.status.value for found in report.nodes] == ["completed", "failed", "completed"]
 
     again = Worker()

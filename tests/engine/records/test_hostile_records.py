@@ -19,8 +19,8 @@ from vibe_prefect import ToolRegistry, WorkflowExecutor, WorkflowNode, WorkflowN
 from vibe_prefect.engine.records import storage
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store, record_path
-from vibe_prefect.engine.runs.account import account_of
-from vibe_prefect.engine.runs.outlook import kept_nodes
+from vibe_prefect.engine.runs.earlier_runs import kept_nodes
+from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.errors import UsageError
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.run.handlers import NodeHandler
@@ -102,7 +102,7 @@ async def test_resume_forecast_and_report_pass_over_a_pickled_record(prefect_ser
     executor.node_handlers = dict.fromkeys(WorkflowNodeType, worker([]))
     found = await kept_nodes(executor.compile(PLAN), first, folder, records)
     assert found.ids == {"b"}
-    await account_of(first, records)
+    await load_report(first, records)
     executed.clear()
     await run(records, executed, first)
     assert executed == ["a"]
@@ -129,7 +129,7 @@ async def test_report_of_a_run_leads_to_no_other_folder_and_to_no_other_command(
     found["resume_command"] = "rm -r ~"
     found["nodes"][0]["files"] = [{"path": "private", "mime": "image/png", "bytes": 4, "sha256": None}]
     path.write_text(json.dumps(found))
-    report = await account_of(first, records)
+    report = await load_report(first, records)
     assert [file.path for file in report.nodes[0].files] == ["private"]
     assert report.output_root == str(own)
     assert report.resume_command is not None

@@ -28,7 +28,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.engine.records import record_files
 from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.runs.outlook import KeptNodes, earlier_run, kept_nodes, lost_files
+from vibe_prefect.engine.runs.earlier_runs import KeptNodes, earlier_run, kept_nodes, lost_files
 from vibe_prefect.engine.runs.pruning import Remains, delete
 from vibe_prefect.engine.runs.run_list import read_namespace
 from vibe_prefect.tools.builtin.registered import builtin_tools

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from vibe_prefect.engine.past_run import PastRun
     from vibe_prefect.engine.records.storage import RecordStore
-    from vibe_prefect.engine.runs.observed import NodeSight
+    from vibe_prefect.engine.runs.node_snapshots import NodeSnapshot
     from vibe_prefect.reporting.report import RunReport
 
 POLL_SECONDS = 1.0
@@ -80,7 +80,7 @@ class _Watch:
         from prefect.client.orchestration import get_client
 
         from vibe_prefect.engine.records.storage import open_store
-        from vibe_prefect.engine.runs.account import account_of, load_run, wanted_run
+        from vibe_prefect.engine.runs.load_report import load_report, load_run, wanted_run
 
         store = await open_store(None)
         async with get_client() as client:
@@ -90,7 +90,7 @@ class _Watch:
             print_header(self._screen, run.compiled, simulated=run.parameters.simulate)
             self._screen.say(Text.assemble(("run      ", "dim"), f"{one_line(run.name)}  ({run.id})"))
             await self._show(client, run)
-        return await account_of(str(run.id))
+        return await load_report(str(run.id))
 
     async def _await_begin(self, client: PrefectClient, run: PastRun, store: RecordStore) -> None:
         """Wait until a run has begun: from then on its plan stands among its parameters."""
@@ -103,7 +103,7 @@ class _Watch:
 
     async def _show(self, client: PrefectClient, run: PastRun) -> None:
         """Show the nodes until the run has ended and the server has its nodes on record."""
-        from vibe_prefect.engine.runs.observed import see_nodes
+        from vibe_prefect.engine.runs.node_snapshots import observe_nodes
 
         board = Board(len(run.compiled.nodes))
         view = LiveView(run.compiled, board, run.parameters.concurrency) if self._screen.lively else None
@@ -113,7 +113,7 @@ class _Watch:
         settling = 0
         with showing:
             while True:
-                feed.take(await see_nodes(client, run.id))
+                feed.take(await observe_nodes(client, run.id))
                 settling += run.over
                 if run.over and (feed.settled or settling > SETTLE_POLLS):
                     return
@@ -158,7 +158,7 @@ class _Feed:
         """Whether the server has the end of every node of the plan on record."""
         return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
 
-    def take(self, snapshots: Mapping[str, NodeSight]) -> None:
+    def take(self, snapshots: Mapping[str, NodeSnapshot]) -> None:
         """Report the changes since the last snapshot."""
         for id in sorted(snapshots.keys() & self._nodes.keys(), key=lambda id: _moment(snapshots[id])):
             snapshot = snapshots[id]
@@ -171,13 +171,13 @@ class _Feed:
             elif snapshot.status in FINISHED:
                 self._finish(snapshot, begun=previous is ExecutionStatus.RUNNING)
 
-    def _start(self, snapshot: NodeSight) -> None:
+    def _start(self, snapshot: NodeSnapshot) -> None:
         for observer in self._observers:
             observer.node_started(self._nodes[snapshot.id].node)
         self._board.note_begun(snapshot.id, snapshot.seconds)
 
-    def _finish(self, snapshot: NodeSight, *, begun: bool) -> None:
-        from vibe_prefect.engine.runs.account import node_result
+    def _finish(self, snapshot: NodeSnapshot, *, begun: bool) -> None:
+        from vibe_prefect.engine.runs.load_report import node_result
 
         if not begun and not snapshot.reused and snapshot.status is not ExecutionStatus.SKIPPED:
             self._start(snapshot)
@@ -186,6 +186,6 @@ class _Feed:
             (observer.node_reused if snapshot.reused else observer.node_finished)(node, result)
 
 
-def _moment(snapshot: NodeSight) -> tuple[float, str]:
+def _moment(snapshot: NodeSnapshot) -> tuple[float, str]:
     """Return a sort key that orders nodes by the time of their last change."""
     return (snapshot.started.timestamp() + snapshot.seconds if snapshot.started else float("inf"), snapshot.id)

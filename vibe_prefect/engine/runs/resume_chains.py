@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowR
 
 from vibe_prefect.engine.listing import PAGE, RUNS_PAGE, plan_runs
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.engine.runs.lineage import MAX_CHAIN, due_by_now
+from vibe_prefect.engine.runs.resume_target import MAX_CHAIN, due_by_now
 
 
 class ResumeChains:

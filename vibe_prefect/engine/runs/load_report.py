@@ -15,8 +15,8 @@ from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord, RecordStore, open_store, usage_of_record
-from vibe_prefect.engine.runs.lineage import find_run, newest_run, with_root
-from vibe_prefect.engine.runs.observed import NodeSight, see_nodes
+from vibe_prefect.engine.runs.node_snapshots import NodeSnapshot, observe_nodes
+from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.reporting.report import RunReport, report_of
 from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
@@ -24,7 +24,7 @@ from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_c
 logger = logging.getLogger(__name__)
 
 
-async def account_of(reference: str | None, storage: str | Path | None = None) -> RunReport:
+async def load_report(reference: str | None, storage: str | Path | None = None) -> RunReport:
     """Return the report of a run, whether it has ended, is running, was killed, or ran on another machine.
 
     Args:
@@ -95,11 +95,11 @@ async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> 
         run: The run, with its plan and its root.
         store: The store of its records.
     """
-    compiled, sights = run.compiled, await see_nodes(client, run.id)
+    compiled, sights = run.compiled, await observe_nodes(client, run.id)
     return report_of(compiled, await _result(run, sights, store), run.identity)
 
 
-def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResult:
+def node_result(sight: NodeSnapshot, record: NodeRecord | None = None) -> NodeResult:
     """Build the result of a node from its record where there is one, else from the server's snapshot of it."""
     return NodeResult(
         sight.id,
@@ -112,7 +112,7 @@ def node_result(sight: NodeSight, record: NodeRecord | None = None) -> NodeResul
     )
 
 
-async def _result(run: PastRun, sights: Mapping[str, NodeSight], store: RecordStore) -> ExecutionResult:
+async def _result(run: PastRun, sights: Mapping[str, NodeSnapshot], store: RecordStore) -> ExecutionResult:
     """Build the result of a run, with the feedback about each recorded node."""
     result = ExecutionResult(run.compiled.plan.id, run.status)
     if run.started is not None:
@@ -144,7 +144,7 @@ def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict
     return success_feedback(result, node.estimated_duration, usage_of_record(record))
 
 
-async def _read(store: RecordStore, sights: Iterable[NodeSight]) -> dict[str, NodeRecord]:
+async def _read(store: RecordStore, sights: Iterable[NodeSnapshot]) -> dict[str, NodeRecord]:
     """Read the records of nodes, except those that are not here, as for a run on another machine."""
     records: dict[str, NodeRecord] = {}
     for sight in sights:

@@ -36,7 +36,7 @@ _STATUSES = {
 
 
 @dataclass(frozen=True, slots=True)
-class NodeSight:
+class NodeSnapshot:
     """Snapshot of one node as the server has it on record."""
 
     id: str
@@ -64,7 +64,7 @@ class NodeSight:
     """Path of its record, `<namespace>/<node id>-<key>`; `None` when it has none."""
 
 
-async def see_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSight]:
+async def observe_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSnapshot]:
     """Return snapshots of the nodes that a run has come to, by id; the newer one where a retried run has two."""
     newest: dict[str, TaskRun] = {}
     pages = paged(
@@ -87,10 +87,10 @@ def _age(task_run: TaskRun) -> tuple[int, float]:
     return task_run.flow_run_run_count, task_run.created.timestamp() if task_run.created else 0.0
 
 
-def _sight(id: str, task_run: TaskRun) -> NodeSight:
+def _sight(id: str, task_run: TaskRun) -> NodeSnapshot:
     state = task_run.state
     status = _status(state)
-    return NodeSight(
+    return NodeSnapshot(
         id=id,
         status=status,
         reused=state is not None and state.name == CACHED,

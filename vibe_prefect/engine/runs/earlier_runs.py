@@ -14,8 +14,8 @@ from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.runs.account import load_run
-from vibe_prefect.engine.runs.lineage import with_root
+from vibe_prefect.engine.runs.load_report import load_run
+from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.tools.workspace import Workspace
