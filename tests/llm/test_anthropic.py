@@ -20,7 +20,7 @@ from tests.providers.anthropic_server import (
     tool_block,
 )
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.asking import Answer, Question
+from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.provider import ProviderClient
 

@@ -16,7 +16,7 @@ from tests.providers.openai_server import KEY, OpenAIServer
 from vibe_prefect import ToolContext, ToolInputError, ToolResult, Vibe
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.asking import Question
+from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.provider import ProviderClient
 from vibe_prefect.llm.provider.stream_end import watching_client
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vibe_prefect.llm.provider.asking import Question
+from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.received import Finish, Received, Usage, incomplete, meaning, without_thinking
 from vibe_prefect.llm.provider.stream_end import StreamNotes
 from vibe_prefect.text.encodings import well_formed

@@ -22,7 +22,7 @@ from tests.providers.openai_server import (
 )
 from vibe_prefect import ToolContext
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.asking import Answer, Question
+from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.llm.provider.model_config import Structure
 from vibe_prefect.llm.provider.pricing import cost_usd
 from vibe_prefect.llm.provider.provider import ProviderClient

@@ -41,7 +41,7 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.plan_flow import PlanFlow
-from vibe_prefect.engine.run.readiness import check_calls, check_ready
+from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root

@@ -16,8 +16,8 @@ from vibe_prefect.errors import ToolError, shorten
 from vibe_prefect.llm.given import given_to, own_parameters
 from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
 from vibe_prefect.llm.prompts import Material, material_of, system_prompt, task_prompt
-from vibe_prefect.llm.provider.asking import Answer, Question
 from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.schemas.keywords import SchemaError
 from vibe_prefect.schemas.schema import mismatches, sound_schema
 from vibe_prefect.templates.language import walk_templates

@@ -14,8 +14,8 @@ from vibe_prefect.llm.generate import ModelName
 from vibe_prefect.llm.given import given_to, own_parameters
 from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
 from vibe_prefect.llm.prompts import marked, system_prompt
-from vibe_prefect.llm.provider.asking import Question
 from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.quotes import FoldedText, fold, folded
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool

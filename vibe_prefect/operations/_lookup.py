@@ -48,7 +48,7 @@ async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:
     """Return whether the server has each Secret block, by name."""
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.run.readiness import blocks_there
+    from vibe_prefect.engine.run.run_preflight import blocks_there
 
     async with get_client() as client:
         return await blocks_there(client, names)

@@ -8,8 +8,8 @@ from typing import Any
 
 from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.llm.all_tools import equipped_registry
-from vibe_prefect.llm.provider.asking import Answer, Question
 from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig, Prices
 from vibe_prefect.llm.toolset import model_tools
 from vibe_prefect.tools.base import BaseTool, ToolCategory, ToolContext, ToolResult, ToolSpec

@@ -12,7 +12,7 @@ from vibe_prefect.core.budget import Spending, estimate_tokens, paid_call
 from vibe_prefect.core.models import Vibe, WorkflowNode
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
-from vibe_prefect.llm.provider.asking import Answer, Asker, Question
+from vibe_prefect.llm.provider.model_client import Answer, ModelClient, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.provider import ProviderClient, usage_of
 from vibe_prefect.tools.base import ToolContext
@@ -35,7 +35,7 @@ class Models:
     config: ModelConfig
     """The operator's configuration."""
 
-    asker: Asker
+    asker: ModelClient
     """Model client."""
 
     @classmethod

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.asking import Answer, Question
 from vibe_prefect.llm.provider.connect import connect
+from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig, model_key
 from vibe_prefect.llm.provider.pricing import cost_usd
 from vibe_prefect.llm.provider.provider_failures import no_stream, tool_error
@@ -73,7 +73,7 @@ class ProviderClient:
         return cost_usd(self._config, model, input_tokens, output_tokens)
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
-        """Answer a question over the network; see `Asker.ask`."""
+        """Answer a question over the network; see `ModelClient.ask`."""
         key = await run_sync(model_key, self._config, question.model)
         notes = StreamNotes()
         CURRENT.set(notes)

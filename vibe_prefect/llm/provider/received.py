@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.llm.provider.asking import Question
+from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.text.encodings import well_formed
 from vibe_prefect.tools.secrecy.known import scrubbed
 

@@ -61,7 +61,7 @@ class Answer:
     """Those of the tokens read that came from the provider's cache."""
 
 
-class Asker(Protocol):
+class ModelClient(Protocol):
     """Model client."""
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
