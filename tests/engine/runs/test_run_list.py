@@ -24,7 +24,7 @@ from vibe_prefect.engine.past_run import PastRun, RunParameters
 from vibe_prefect.engine.records.record_lock import LOCK_FILE
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import OpaqueResultSerializer, RecordFolder, RecordStore, open_store
-from vibe_prefect.engine.runs import lineage as runs_module
+from vibe_prefect.engine.runs import resume_target as runs_module
 from vibe_prefect.engine.runs.pruning import Kept, Remains, delete, find_remains, folder_of, namespaces_in
 from vibe_prefect.engine.runs.resume_chains import ResumeChains
 from vibe_prefect.engine.runs.resume_target import newest_run
