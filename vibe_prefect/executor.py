@@ -19,7 +19,7 @@ from vibe_prefect.core.sync_door import run_to_end
 from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
-from vibe_prefect.engine.records.imported_records import ImportedRecord, seeds_of
+from vibe_prefect.engine.records.imported_records import ImportedRecord, imported_records_of
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
@@ -242,7 +242,7 @@ class WorkflowExecutor:
         choice.check(compiled)
         selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
         options = self._settings.run_options.replaced({**self._given, **selected, "resume_from": resume_from})
-        seeds, earlier = self._finished_in(resume_from_checkpoint, compiled)
+        imported, earlier = self._finished_in(resume_from_checkpoint, compiled)
         writers = self._checkpoint_writers(compiled, earlier)
         run = LocalRun(
             compiled,
@@ -251,7 +251,7 @@ class WorkflowExecutor:
             handlers=self._own_handlers(),
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
-            seeds=seeds,
+            imported=imported,
             artifacts=self._artifacts,
         )
         end = RunEnd(run)
@@ -296,12 +296,12 @@ class WorkflowExecutor:
             return (), None
         checkpoint = load_checkpoint(self.checkpoint_dir, reference) if isinstance(reference, str) else reference
         result = checkpoint.execution_result
-        seeds = seeds_of(result, self._keys_of(checkpoint))
+        imported = imported_records_of(result, self._keys_of(checkpoint))
         keys = {id: node.key for id, node in compiled.nodes.items()}
-        reused = {seed.node_id for seed in seeds if keys.get(seed.node_id) == seed.key}
+        reused = {record.node_id for record in imported if keys.get(record.node_id) == record.key}
         nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
         feedback = {id: node_feedback for id, node_feedback in result.feedback_data.items() if id in reused}
-        return seeds, replace(result, node_results=nodes, feedback_data=feedback)
+        return imported, replace(result, node_results=nodes, feedback_data=feedback)
 
     def _keys_of(self, checkpoint: WorkflowCheckpoint) -> dict[str, str]:
         """Return the content keys of a checkpoint's nodes; where it has none, those that its plan would have here."""

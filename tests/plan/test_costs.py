@@ -30,31 +30,31 @@ async def test_no_run_costs_more_than_the_forecast_says(folder: Path) -> None:
         node("a"), node("b", needs=["a"]), node("c", "transform", needs=["a", "b"]), node("d", parameters=FILL)
     )
     compiled = compile_plan(subject, tools=model.registry)
-    outlook = cost_forecast(compiled, compiled.nodes, model.registry)
-    assert outlook is not None
-    assert outlook.calls == 3
+    costs = cost_forecast(compiled, compiled.nodes, model.registry)
+    assert costs is not None
+    assert costs.calls == 3
     result = await run_offline(subject, model.registry)
     used = [result.node_results[id].result["metadata"]["usage"] for id in ("a", "b", "c")]
     tokens = sum(one["input_tokens"] + one["output_tokens"] for one in used)
-    assert tokens <= outlook.most.tokens < 3 * (24_000 + 1_000)
-    assert outlook.most.usd == pytest.approx(outlook.most.tokens / 1e6)
+    assert tokens <= costs.most.tokens < 3 * (24_000 + 1_000)
+    assert costs.most.usd == pytest.approx(costs.most.tokens / 1e6)
 
 
 def test_a_template_may_read_as_much_as_is_allowed() -> None:
     model = ScriptedModel(max_tokens=100)
     inputs = {"tool_inputs": {"prompt": "{{ outputs.a.text }}"}}
     compiled = compile_plan(plan(node("a"), node("b", needs=["a"], parameters=inputs)), tools=model.registry)
-    outlook = cost_forecast(compiled, ["b"], model.registry)
-    assert outlook is not None
-    assert outlook.most.tokens == 24_100
+    costs = cost_forecast(compiled, ["b"], model.registry)
+    assert costs is not None
+    assert costs.most.tokens == 24_100
 
 
 def test_an_earlier_run_tells_what_is_likely() -> None:
     model = ScriptedModel()
     compiled = compile_plan(plan(node("a"), node("b")), tools=model.registry)
-    outlook = cost_forecast(compiled, compiled.nodes, model.registry, {"a": Spending(120, 0.5)})
-    assert outlook is not None
-    assert (outlook.calls, outlook.known, outlook.likely) == (2, 1, Spending(120, 0.5))
+    costs = cost_forecast(compiled, compiled.nodes, model.registry, {"a": Spending(120, 0.5)})
+    assert costs is not None
+    assert (costs.calls, costs.known, costs.likely) == (2, 1, Spending(120, 0.5))
 
 
 def test_the_dry_run_tells_it(folder: Path) -> None:
@@ -98,9 +98,9 @@ def test_pictures_and_speech_are_in_the_forecast(tool: str, inputs: dict[str, st
     tools = media(**{"m-1": 0.5, "m-2": 0.25})
     subject = plan(*(node(id, parameters={"tool": tool, "tool_inputs": inputs}) for id in ("a", "b")))
     compiled = compile_plan(subject, tools=tools)
-    outlook = cost_forecast(compiled, compiled.nodes, tools)
-    assert outlook is not None
-    assert (outlook.calls, outlook.tools, outlook.most) == (2, (tool,), Spending(0, 2 * usd))
+    costs = cost_forecast(compiled, compiled.nodes, tools)
+    assert costs is not None
+    assert (costs.calls, costs.tools, costs.most) == (2, (tool,), Spending(0, 2 * usd))
 
 
 def test_a_price_that_is_missing_is_named_with_its_setting() -> None:
@@ -108,10 +108,10 @@ def test_a_price_that_is_missing_is_named_with_its_setting() -> None:
     compiled = compile_plan(
         plan(node("a", parameters={"tool": "image_generate", "tool_inputs": {"prompt": "a cat"}})), tools=tools
     )
-    outlook = cost_forecast(compiled, compiled.nodes, tools)
-    assert outlook is not None
-    assert outlook.most.usd is None
-    assert outlook.price_it == ("set PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_IMAGES_PRICE",)
+    costs = cost_forecast(compiled, compiled.nodes, tools)
+    assert costs is not None
+    assert costs.most.usd is None
+    assert costs.price_it == ("set PREFECT_INTEGRATIONS_VIBE_PREFECT_MEDIA_IMAGES_PRICE",)
 
 
 def test_the_dry_run_counts_pictures(folder: Path) -> None:
@@ -141,8 +141,8 @@ async def test_a_tool_of_ones_own_states_its_price_and_keeps_to_the_budget(folde
     tools = ToolRegistry([translate])
     subject = plan(*(node(f"t{i}", parameters={"tool": "translate", "tool_inputs": {"text": "x"}}) for i in range(4)))
     compiled = compile_plan(subject, tools=tools)
-    outlook = cost_forecast(compiled, compiled.nodes, tools)
-    assert outlook is not None
-    assert outlook.most == Spending(0, 1.0)
+    costs = cost_forecast(compiled, compiled.nodes, tools)
+    assert costs is not None
+    assert costs.most == Spending(0, 1.0)
     result = await run_offline(subject, tools, budget_usd=0.5)
     assert len(result.ids("completed")) == 2

@@ -105,7 +105,7 @@ class LocalRun:
     storage: str | Path | None = None
     """Storage of the records; see `open_store`."""
 
-    seeds: Sequence[ImportedRecord] = ()
+    imported: Sequence[ImportedRecord] = ()
     """Imported records, from a checkpoint: reused where the plan still asks for them."""
 
     artifacts: bool | None = None
@@ -240,7 +240,7 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
         tools=run.tools,
         workspace=workspace,
         records=records,
-        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.seeds),
+        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.imported),
         selected=options.choice.selected(run.compiled),
         refreshed=options.choice.refreshed(run.compiled),
         handlers=run.handlers,
@@ -258,8 +258,8 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
             await claim(client, flow_run, namespace)
         await close_dead(client, earlier, flow_run, sure=alone)
         run.handle = handle
-        for seed in run.seeds:
-            await records.write(seed.node_id, seed.key, seed.record)
+        for record in run.imported:
+            await records.write(record.node_id, record.key, record.record)
         await check_calls(run.compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(run.compiled, setup)

@@ -25,7 +25,7 @@ class ImportedRecord:
     """The node's record."""
 
 
-def seeds_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[ImportedRecord, ...]:
+def imported_records_of(result: ExecutionResult, keys: Mapping[str, str]) -> tuple[ImportedRecord, ...]:
     """Make an imported record for each completed node.
 
     Args:

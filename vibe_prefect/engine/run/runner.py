@@ -191,8 +191,8 @@ class _PlanRun:
         self._note(job, state.state_details.task_run_id, upstream_reference(state))
         self._stop_if_cancelled()
         if state.is_completed():
-            sealed = await state.aresult()
-            self._complete(job, cast("NodeRecord", sealed.value), reused=not job.meter.attempts)
+            opaque = await state.aresult()
+            self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
         else:
             self._state.fail(job, _failure(job, state))
 
