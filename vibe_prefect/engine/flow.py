@@ -31,7 +31,7 @@ from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots, Root, operator_roots
 from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE, DEFAULTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
-from vibe_prefect.engine.inputs.plan_store import PLAN, plan_parameter
+from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.publish.drain import uses_embedded_server
@@ -136,9 +136,6 @@ class LocalRun:
         finally:
             _current.reset(token)
 
-
-PLAN_TAG = "plan:"
-"""Prefix of the tag of a plan's runs, before the plan's id."""
 
 _current: ContextVar[LocalRun | None] = ContextVar("vibe_prefect_local_run", default=None)
 
@@ -280,9 +277,12 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it. Tags that
     are set around the flow's call would be those of its tasks too, each of which then asks for a limit's slot.
     """
+    tag = f"{PLAN_TAG}{plan_id}"
+    if flow_run.name.startswith(f"{plan_id}-") and tag in flow_run.tags:
+        return
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
-    flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}"})
+    flow_run.tags = sorted({*flow_run.tags, tag})
     await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 

@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vibe_prefect.run.run_options import RunOptions
+
 if TYPE_CHECKING:
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
     from vibe_prefect.operations._forecast import RunForecast, forecast
@@ -32,6 +34,7 @@ __all__ = [
     "Pruned",
     "ResumedRun",
     "RunForecast",
+    "RunOptions",
     "diff",
     "forecast",
     "list_runs",

@@ -117,6 +117,7 @@ async def test_a_runs_name_begins_with_its_plan_and_takes_no_request(monkeypatch
     await runner.execute_plan(plan(node("a"), node("b")))
     run = await flow_run_of(runner)
     assert re.fullmatch(r"plan-[a-z]+-[a-z]+", run.name), run.name
+    assert run.tags == ["plan:plan"]
     assert ("PATCH", "/flow_runs/") not in sent
     assert sent.count(("POST", "/flow_runs/")) == 1
     assert sent.count(("POST", "/artifacts/")) == 3

@@ -85,7 +85,7 @@ async def _deploy(
         parameter = request.plan if local is None else await plan_parameter(plan, await open_store(None), client)
         earlier = await deployment_of(client, plan.id if request.name is None else request.name)
         if earlier is not None:
-            check_deployable(earlier, parameter, named=request.name is not None)
+            await check_deployable(client, earlier, parameter, named=request.name is not None)
         deployment = _deployment(request, plan, reading, parameter, earlier)
         pool = request.pool or (earlier.work_pool_name if earlier else None) or POOL
         folder = (request.folder or working_folder(earlier) or Path()).resolve()

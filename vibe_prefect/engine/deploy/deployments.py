@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,9 @@ ENTRYPOINT = "vibe_prefect.engine.flow.run_plan"
 TAG = "vibe-prefect"
 """Tag of every deployment that this package makes."""
 
+
+LOOK_SECONDS = 0.3
+"""Seconds between two looks at whether a process still asks for runs."""
 
 ASKED = timedelta(seconds=10)
 """Longest time since a process that serves a deployment has asked for its runs."""
@@ -145,6 +149,17 @@ def is_served(deployment: DeploymentResponse | None) -> bool:
         return False
     polled = deployment.last_polled
     return not deployment.paused and polled is not None and datetime.now(UTC) - polled < ASKED
+
+
+async def still_served(client: PrefectClient, deployment: DeploymentResponse) -> bool:
+    """Return whether a process serves a deployment: a killed one has not paused it, but asks for runs no more."""
+    now: DeploymentResponse | None = deployment
+    while is_served(now):
+        if now is None or now.last_polled != deployment.last_polled:
+            return True
+        await asyncio.sleep(LOOK_SECONDS)
+        now = await deployment_of(client, deployment.name)
+    return False
 
 
 def overlap_of(deployment: DeploymentResponse) -> Overlap:

@@ -10,7 +10,13 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
-from vibe_prefect.engine.deploy.deployments import PlanDeployment, is_for_serving, is_served, overlap_of, working_folder
+from vibe_prefect.engine.deploy.deployments import (
+    PlanDeployment,
+    is_for_serving,
+    overlap_of,
+    still_served,
+    working_folder,
+)
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.errors import UsageError, VibePrefectError
 from vibe_prefect.plan.comparison import diff_plans
@@ -21,10 +27,11 @@ MAX_NAMED = 5
 """Number of changed nodes that a line names before it only counts."""
 
 
-def check_deployable(deployment: DeploymentResponse, plan: object, *, named: bool) -> None:
+async def check_deployable(client: PrefectClient, deployment: DeploymentResponse, plan: object, *, named: bool) -> None:
     """Refuse to replace a deployment that is served, or that belongs to another plan.
 
     Args:
+        client: The server's client.
         deployment: The existing deployment.
         plan: The parameter `plan` of the new one.
         named: Whether the user gave the deployment's name, and so means this one.
@@ -33,7 +40,7 @@ def check_deployable(deployment: DeploymentResponse, plan: object, *, named: boo
         UsageError: A process serves it, or it runs another plan that only has the same id.
     """
     name = deployment.name
-    if is_served(deployment):
+    if await still_served(client, deployment):
         raise UsageError(f"run-plan/{name} is served by a process; end that first, or give another --name")
     before = deployment.parameters.get("plan")
     if named or is_for_serving(deployment) or before == plan or not (_is_name(before) or _is_name(plan)):

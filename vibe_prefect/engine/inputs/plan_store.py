@@ -27,6 +27,9 @@ from vibe_prefect.settings.package import variable
 PLAN = "plan"
 """Name of the flow's parameter that holds the plan, or names it."""
 
+PLAN_TAG = "plan:"
+"""Prefix of the tag of a plan's runs, before the plan's id."""
+
 PLANS_FOLDER = "plans"
 """Folder of the plans in the storage of records, each as `<sha256>.json`."""
 

@@ -20,6 +20,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.settings import get_current_settings
 
+from vibe_prefect.engine.inputs.plan_store import PLAN_TAG, plan_id_of
 from vibe_prefect.engine.prefect_seam import as_default, skip_csrf
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 
@@ -44,12 +45,15 @@ async def shared_clients() -> AsyncGenerator[None]:
 
 
 class _RunClient(PrefectClient):
-    """A client that names a plan's run as it creates it."""
+    """A client that names a plan's run, and tags it with the plan, as it creates it."""
 
     async def create_flow_run(self, flow: Any, name: str | None = None, *args: Any, **options: Any) -> FlowRun:
         """Create a flow run; see `PrefectClient.create_flow_run`."""
+        parameters: dict[str, Any] = options.get("parameters") or {}
         if name is None and isinstance(flow, PlanFlow):
-            name = flow.new_run_name(options.get("parameters") or {})
+            name = flow.new_run_name(parameters)
+        if isinstance(flow, PlanFlow) and (plan_id := plan_id_of(parameters)) is not None:
+            options["tags"] = {*(options.get("tags") or ()), f"{PLAN_TAG}{plan_id}"}
         return await super().create_flow_run(flow, name, *args, **options)
 
 
