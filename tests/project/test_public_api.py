@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cached_property
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -244,6 +245,19 @@ def test_every_exception_that_a_public_docstring_promises_is_public() -> None:
     raised = {error for _, text in docstrings() for error in promised(text)}
     assert {"PlanError", "UnknownRunError", "ToolError"} <= raised
     assert {error for error in raised if error not in PUBLIC and not hasattr(builtins, error)} == set()
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now"),
+    [
+        ("vibe_prefect.planfile", "vibe_prefect.plan.reading.plan_file"),
+        ("vibe_prefect.engine.toolbox", "vibe_prefect.engine.inputs.configured_tools"),
+        ("vibe_prefect.tools.previews", "vibe_prefect.tools.media.previews"),
+    ],
+)
+def test_addresses_of_earlier_versions_still_lead_somewhere(earlier: str, now: str) -> None:
+    module = import_module(earlier)
+    assert all(getattr(module, name) is getattr(import_module(now), name) for name in module.__all__)
 
 
 def test_importing_the_package_imports_neither_prefect_nor_what_reaches_out() -> None:
