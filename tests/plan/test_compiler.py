@@ -209,6 +209,13 @@ def test_what_runs_a_node(
         assert (found.tool is not None) is (found.backing is Backing.TOOL)
 
 
+@pytest.mark.parametrize("inputs", [True, 3, ["text"], [{"a": 1}], "text", None])
+def test_a_node_that_no_tool_runs_may_have_anything_as_tool_inputs(inputs: Any) -> None:
+    subject = plan(node("a", parameters={"tool_inputs": inputs}))
+    assert compiled(subject, simulate="all").nodes["a"].inputs == {}
+    assert compiled(subject, handled_types=["generate"]).nodes["a"].inputs == {}
+
+
 def test_an_unknown_tool_is_only_forgiven_where_everything_is_simulated() -> None:
     subject = plan(node("a", parameters={"tool": "shot"}))
     for mode in (Simulate.NEVER, Simulate.UNBACKED):

@@ -92,7 +92,9 @@ class NodeBinding:
 
     @cached_property
     def described(self) -> frozenset[str]:
-        """Names of the inputs that the node's description fills."""
+        """Names of the inputs that the node's description fills; none where no tool runs it."""
+        if self.tool_name is None:
+            return frozenset()
         return frozenset(self.inputs.keys() - (self.node.parameters.get("tool_inputs") or {}))
 
     @cached_property
