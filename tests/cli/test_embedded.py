@@ -49,6 +49,7 @@ def test_embedded_server_inherits_nothing_from_a_profile_or_a_file_and_is_quiet(
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.lines[2].startswith("starting Prefect's embedded server")
     assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
+    assert outcome.lines[-1].startswith("  http://127.0.0.1:4200/v2/runs/flow-run/")
     assert not CONTROL.search(outcome.out)
     assert task_run_states(tmp_path) == [("COMPLETED", 55)]
 

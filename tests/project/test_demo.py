@@ -85,11 +85,13 @@ def test_the_command_has_a_model_write_the_texts_where_one_is_named(
         key = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": KEY}
         without = by_command(folder / "a", prefect_server, **key)
         assert "no model is named in VIBE_PREFECT_MODEL" in without.out
+        assert "; 3 gates: 1.00, 1.00, 1.00; 3 from a template, without a model; 2 not judged\n" in without.out
         assert server.calls == []
         (blog,) = (folder / "a" / "made").rglob("blog.md")
         assert "Written by the model." not in blog.read_text()
         with_model = by_command(folder / "b", prefect_server, **key, VIBE_PREFECT_MODEL="openai:ok")
         assert "no model is named" not in with_model.out
+        assert "; 5 gates: 0.90, 0.90, 1.00, 1.00, 1.00\n" in with_model.out
         assert len(server.calls) == 5
     made = {path.name: path.read_text() for path in (folder / "b" / "made").rglob("*.*") if path.suffix != ".png"}
     assert "Written by the model." in made["blog.md"]

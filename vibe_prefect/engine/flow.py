@@ -277,13 +277,12 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it. Tags that
     are set around the flow's call would be those of its tasks too, each of which then asks for a limit's slot.
     """
-    tag = f"{PLAN_TAG}{plan_id}"
-    if flow_run.name.startswith(f"{plan_id}-") and tag in flow_run.tags:
-        return
+    before = flow_run.name, set(flow_run.tags)
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
-    flow_run.tags = sorted({*flow_run.tags, tag})
-    await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
+    flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}"})
+    if (flow_run.name, set(flow_run.tags)) != before:
+        await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 
 async def _budget(run: LocalRun, options: RunOptions, records: Records, name: str) -> Budget | None:

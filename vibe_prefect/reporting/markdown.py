@@ -79,7 +79,7 @@ def _numbers(report: RunReport) -> str:
         "Took": duration(report.seconds),
         "Node time": duration(totals.node_seconds),
         "Saved by running side by side": percent(report.parallel_efficiency),
-        "Gates": gates(totals),
+        "Gates": gates(totals.qualities),
         "Cost": cost(totals),
         "Tokens": tokens(totals),
     }

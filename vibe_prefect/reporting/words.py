@@ -38,15 +38,25 @@ def headline(report: RunReport) -> str:
     """
     totals = report.totals
     time_taken = f" in {seconds(report.seconds)}" if report.seconds is not None else ""
-    remarks = [f"{count:,} {remark}" for remark, count in totals.remarks.items() if not report.simulated]
-    judged = [f"{counted(len(totals.qualities), 'gate')}: {gates(totals)}"] if totals.qualities else []
-    return f"{verdict(report)}{time_taken} - {'; '.join([counts(totals), *judged, *remarks])}"
+    judged = judgements(totals.qualities, {} if report.simulated else totals.remarks)
+    return f"{verdict(report)}{time_taken} - {'; '.join([counts(totals), *judged])}"
 
 
-def gates(totals: Totals) -> str:
+def judgements(qualities: Sequence[float], remarks: Mapping[str, int]) -> list[str]:
+    """Return what was judged and what was not, in parts such as `2 gates: 0.40, 0.90` and `1 not judged`.
+
+    Args:
+        qualities: What judges and checks measured, the lowest first.
+        remarks: Number of nodes that have each remark.
+    """
+    judged = [f"{counted(len(qualities), 'gate')}: {gates(qualities)}"] if qualities else []
+    return judged + [f"{count:,} {remark}" for remark, count in remarks.items()]
+
+
+def gates(qualities: Sequence[float]) -> str:
     """Return the qualities that judges and checks measured, the lowest first; `UNKNOWN` where nothing was judged."""
-    lowest = ", ".join(ratio(quality) for quality in totals.qualities[:MAX_GATES])
-    remaining = len(totals.qualities) - MAX_GATES
+    lowest = ", ".join(ratio(quality) for quality in qualities[:MAX_GATES])
+    remaining = len(qualities) - MAX_GATES
     return f"{lowest} and {remaining:,} higher" if remaining > 0 else lowest or UNKNOWN
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from rich.text import Text
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
 from vibe_prefect.cli.display.lines import columns, counted, error_lines, one_line, seconds, size
+from vibe_prefect.core.feedback import remark_on
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.reporting.words import judgements
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
@@ -23,9 +26,6 @@ MAX_FILES = 20
 MAX_FAILED = 20
 LABEL = 9
 """Columns of the labels before the values."""
-
-UI_ADDRESS = "http://127.0.0.1:4200"
-"""Default address of the UI that `vibe-prefect server start` serves."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,13 @@ def _verdict(report: EndedRun) -> Text:
     sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
     headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
     headline.append(f" in {seconds(result.total_duration)}")
+    qualities = sorted(
+        facts["measured_quality"] for facts in result.feedback_data.values() if "measured_quality" in facts
+    )
+    completed = [node for node in result.node_results.values() if node.status is ExecutionStatus.COMPLETED]
+    remarks = Counter(remark for node in completed if (remark := remark_on(node.result)) is not None)
+    for judged in judgements(qualities, {} if report.simulated else remarks):
+        headline.append(f"; {judged}")
     return headline
 
 
@@ -169,5 +176,7 @@ def _look(report: EndedRun) -> tuple[str, str]:
     """Return the label and the address of the run in Prefect's UI."""
     if report.ui_url is not None:
         return "in Prefect's UI:", report.ui_url
-    address = f"{UI_ADDRESS}/runs/flow-run/{report.handle.flow_run_id}"
+    from vibe_prefect.engine.server.ui_pages import coming_run_page
+
+    address = coming_run_page(report.handle.flow_run_id)
     return "to see it in Prefect's UI, run `vibe-prefect server start`, then open", address

@@ -18,9 +18,11 @@ from vibe_prefect.engine.deploy.deployments import (
     working_folder,
 )
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
+from vibe_prefect.engine.inputs.plan_store import kept_plan
 from vibe_prefect.errors import UsageError, VibePrefectError
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
+from vibe_prefect.text.units import counted
 from vibe_prefect.tools.registry import ToolRegistry
 
 MAX_NAMED = 5
@@ -81,7 +83,7 @@ async def plan_change(
         earlier_plan = await given_plan(deployment.parameters.get("plan"), client)
         earlier = compile_plan(earlier_plan.plan, tools=tools)
     except VibePrefectError as error:
-        return f"plan replaced; the earlier one cannot be compared: {error.__class__.__name__}"
+        return f"plan replaced; the earlier one cannot be compared: {str(error).splitlines()[0]}"
     difference = diff_plans(earlier, plan)
     if difference.is_empty:
         return "plan unchanged"
@@ -89,7 +91,7 @@ async def plan_change(
     if not ids:
         return f"plan changed: {', '.join(change.path for change in difference.plan)}"
     names = ", ".join(list(ids)[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
-    return f"plan changed: {len(ids)} node{'s' if len(ids) > 1 else ''} ({names})"
+    return f"plan changed: {counted(len(ids), 'node')} ({names})"
 
 
 def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) -> Iterator[str]:
@@ -136,4 +138,4 @@ def schedule_text(schedule: DeploymentSchedule) -> str:
 
 def _is_name(plan: object) -> bool:
     """Return whether a parameter `plan` names a stored plan or a file."""
-    return isinstance(plan, str) and not plan.startswith("kept:")
+    return isinstance(plan, str) and kept_plan(plan) is None

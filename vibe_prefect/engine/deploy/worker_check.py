@@ -43,8 +43,8 @@ async def check_on_worker(client: PrefectClient, deployment_id: UUID, pool: str,
             await client.delete_flow_run(run.id)
     if state is None:
         raise UsageError(
-            f"no worker of the pool {pool!r} has checked the plan within {seconds:g} s; is one running? "
-            f"vibe-prefect worker start --pool {pool}"
+            f"no worker of the pool {pool!r} has checked the plan within {seconds:g} s: start one with "
+            f"`vibe-prefect worker start --pool {pool}`, or wait until no other run of the deployment is under way"
         )
     if not state.is_completed():
         raise UsageError(f"a worker of the pool {pool!r} could not run the plan: {state.message or state.name}")

@@ -32,6 +32,12 @@ def run_page(flow_run_id: object) -> str | None:
     return ui_page(f"/runs/flow-run/{flow_run_id}")
 
 
+def coming_run_page(flow_run_id: object) -> str:
+    """Return the address of a flow run's page once `vibe-prefect server start` runs; no server is asked."""
+    base = "http://127.0.0.1:4200" + ("/v2" if get_current_settings().server.ui.v2_enabled else "")
+    return f"{base}/runs/flow-run/{flow_run_id}"
+
+
 @lru_cache(maxsize=16)
 def _base(address: str) -> str:
     try:
