@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -11,58 +9,32 @@ import pytest
 
 from tests.executors import executor
 from tests.plans import node, plan
+from tests.run.foreign_classes import ForeignCategory, ForeignResult, ForeignSpec
 from vibe_prefect import ExecutionStatus, PlanError, ToolDefinitionError, ToolRegistry, compile_plan
 from vibe_prefect.testing import run_offline
 from vibe_prefect.tools.registry import adapted
 
 
-class Category(Enum):
-    """A category that is not text."""
-
-    TEXT = "text"
-    UTILITY = "utility"
-
-
-@dataclass
-class Spec:
-    """A spec without a base class of ours."""
-
-    name: str
-    description: str
-    category: Category
-    input_schema: dict[str, Any]
-    output_schema: dict[str, Any]
-    examples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-
-@dataclass
-class Result:
-    """A result without a base class of ours."""
-
-    success: bool
-    output: Any
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    error: str | None = None
-
-
 class Echo:
     """A tool that says what it was given."""
 
-    def __init__(self, name: str, category: Category = Category.TEXT) -> None:
+    def __init__(self, name: str, category: ForeignCategory = ForeignCategory.TEXT) -> None:
         self.name = name
         self.category = category
         self.contexts: list[Any] = []
 
     @property
-    def spec(self) -> Spec:
+    def spec(self) -> ForeignSpec:
         schema = {"type": "object", "required": ["prompt"], "properties": {"prompt": {"type": "string"}}}
-        return Spec(self.name, "Say it again", self.category, schema, {"type": "object"})
+        return ForeignSpec(self.name, "Say it again", self.category, schema, {"type": "object"})
 
-    async def execute(self, inputs: dict[str, Any], context: dict[str, Any] | None = None) -> Result:
+    async def execute(self, inputs: dict[str, Any], context: dict[str, Any] | None = None) -> ForeignResult:
         self.contexts.append(context)
         if inputs["prompt"] == "fail":
-            return Result(success=False, output=None, error="told to")
-        return Result(success=True, output={"text": f"{self.name}: {inputs['prompt']}"}, metadata={"tool": self.name})
+            return ForeignResult(success=False, output=None, error="told to")
+        return ForeignResult(
+            success=True, output={"text": f"{self.name}: {inputs['prompt']}"}, metadata={"tool": self.name}
+        )
 
 
 class Registry:
@@ -79,10 +51,10 @@ class Registry:
     def get(self, name: str) -> Echo | None:
         return self._tools.get(name)
 
-    def list_tools(self, category: Category | None = None) -> list[Spec]:
+    def list_tools(self, category: ForeignCategory | None = None) -> list[ForeignSpec]:
         return [tool.spec for tool in self._tools.values() if category is None or tool.category is category]
 
-    def find_by_category(self, category: Category) -> list[Echo]:
+    def find_by_category(self, category: ForeignCategory) -> list[Echo]:
         return [tool for tool in self._tools.values() if tool.category is category]
 
     def to_prompt_context(self) -> str:
@@ -103,7 +75,7 @@ def by_tool(id: str, tool: str, prompt: str = "hello", **fields: Any) -> Any:
 @pytest.mark.server
 @pytest.mark.usefixtures("prefect_server", "folder")
 async def test_a_foreign_registry_runs_plans() -> None:
-    llm, echo = Echo("llm_generate"), Echo("echo", Category.UTILITY)
+    llm, echo = Echo("llm_generate"), Echo("echo", ForeignCategory.UTILITY)
     registry = Registry(llm)
     runner = executor(tool_registry=registry)
     registry.register(echo)
@@ -138,7 +110,7 @@ def test_an_unknown_tool_of_a_foreign_registry_is_a_problem_of_the_plan(registry
 
 
 def test_an_adapted_registry_has_the_methods_of_ours() -> None:
-    found = adapted(Strict(Echo("b"), Echo("a", Category.UTILITY)))
+    found = adapted(Strict(Echo("b"), Echo("a", ForeignCategory.UTILITY)))
     assert (list(found), len(found), "a" in found, "hidden" in found, "c" in found) == (
         ["a", "b"],
         2,

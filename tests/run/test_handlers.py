@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.plans import node, plan
+from tests.run.foreign_classes import ForeignCategory, ForeignResult, ForeignSpec
 from vibe_prefect import (
     NodeContext,
     ToolContext,
@@ -349,34 +348,6 @@ def test_what_templates_can_name_is_plain_data() -> None:
         "node_id": "a",
         "description": "do a",
     }
-
-
-class ForeignCategory(Enum):
-    """An enum that is not text."""
-
-    TEXT = "text"
-
-
-@dataclass
-class ForeignSpec:
-    """A spec as the reference writes it."""
-
-    name: str
-    description: str
-    category: ForeignCategory
-    input_schema: dict[str, Any]
-    output_schema: dict[str, Any]
-    examples: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-
-@dataclass
-class ForeignResult:
-    """A result as the reference writes it."""
-
-    success: bool
-    output: Any
-    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
-    error: str | None = None
 
 
 class ForeignBase:
