@@ -48,7 +48,7 @@ test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 
 test-slow: $(STAMP) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
-	@$(BIN)/python -m pytest -m storm $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m storm $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
 	@$(BIN)/ruff check --quiet

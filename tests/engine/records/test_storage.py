@@ -28,6 +28,7 @@ from vibe_prefect import (
     WorkflowPlan,
     tool,
 )
+from vibe_prefect.engine.records import storage
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
 from vibe_prefect.errors import ResultTypeError, RunInUseError
 from vibe_prefect.text.json_text import jsonable, plain
@@ -163,7 +164,7 @@ async def test_a_full_disk_is_told_and_the_run_goes_on(
     filler.write_bytes(b"x" * (32 * 1024 - 2 * 4096))
     with caplog.at_level(logging.WARNING, "vibe_prefect"):
         first = await run(Recorder(), small_disk)
-    messages = [record.getMessage() for record in caplog.records if record.name.startswith("vibe_prefect")]
+    messages = [record.getMessage() for record in caplog.records if record.name == storage.__name__]
     assert messages
     assert all(
         "could not be written, so a resumed run repeats its node: OSError: [Errno 28]" in one for one in messages
