@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -136,6 +137,12 @@ def test_every_public_name_can_be_imported(name: str) -> None:
 @pytest.mark.parametrize("section", CONTRACT)
 def test_the_contracts_names_are_at_the_top(section: str) -> None:
     assert set(CONTRACT[section]) <= set(PUBLIC)
+
+
+def test_every_package_says_whether_it_is_public() -> None:
+    names = [module.name for module in pkgutil.walk_packages(vibe_prefect.__path__, "vibe_prefect.") if module.ispkg]
+    exporting = {name for name in names if import_module(name).__all__}
+    assert exporting == {"vibe_prefect.cli", "vibe_prefect.operations", "vibe_prefect.testing", "vibe_prefect.tools"}
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -3,3 +3,5 @@
 The plan decides what is asked and what becomes of the answer. A model gets no tools, and nothing that it writes is
 rendered as a template.
 """
+
+__all__: list[str] = []

@@ -4,3 +4,5 @@
 markdown summary, a progress note, a page of its own. None of it knows Prefect, and none of it trusts a word that a
 model or a user wrote.
 """
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """The commands about plans and runs, one file each."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Readers of arguments: plan files, tools, durations, and answers of a server that may not be there."""
+
+__all__: list[str] = []

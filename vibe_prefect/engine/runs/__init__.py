@@ -1,1 +1,3 @@
 """Runs that the server has on record: finding, listing, reporting, pruning."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Prefect servers: starting one, its settings, its UI, and its failures in words."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Calls to providers of language models: connection, stream, price, failure."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """The tools that come with the package, but for checks, fetching and ComfyUI."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Tools that check what nodes made: texts, JSON, pictures, sounds, links."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Fetching from the web within the operator's bounds."""
+
+__all__: list[str] = []

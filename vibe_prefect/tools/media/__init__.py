@@ -1,1 +1,3 @@
 """Pictures and sounds: reading their files, drawing and speaking by a provider."""
+
+__all__: list[str] = []

@@ -1,1 +1,3 @@
 """Keys and other secrets: where they are, and hiding them in all that leaves."""
+
+__all__: list[str] = []
