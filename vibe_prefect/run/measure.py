@@ -6,14 +6,16 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import psutil
 
-from vibe_prefect.core.feedback import ResourceUsage, usage_in
+from vibe_prefect.core.feedback import Failure, ResourceUsage, usage_in
 from vibe_prefect.errors import ToolError
+from vibe_prefect.provenance import Attempt
 from vibe_prefect.results import now_iso
+from vibe_prefect.text.sendable import MAX_STATE, sendable
 
 _PROCESS = psutil.Process()
 
@@ -22,14 +24,8 @@ _PROCESS = psutil.Process()
 class Meter:
     """Adds up the resources that the attempts of one node use."""
 
-    started_at: str | None = None
-    """Start of the first attempt, ISO 8601."""
-
-    attempts: int = 0
-    """Number of attempts that began."""
-
-    duration: float = 0.0
-    """Seconds of all attempts."""
+    tries: list[Attempt] = field(default_factory=list[Attempt])
+    """Attempts that began, first to last."""
 
     cpu_time: float = 0.0
     """CPU seconds of all attempts."""
@@ -47,12 +43,14 @@ class Meter:
     """Usage of each call to a model, in the form of a tool result's `metadata["usage"]`."""
 
     _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    _ended: float = field(default=0.0, repr=False)
     _peak_before: int = field(default=0, repr=False)
     _calls_before: int = field(default=0, repr=False)
 
     def __enter__(self) -> Meter:
-        self.attempts += 1
-        self.started_at = self.started_at or now_iso()
+        if self.tries:
+            self.tries[-1] = replace(self.tries[-1], wait=time.perf_counter() - self._ended)
+        self.tries.append(Attempt(now_iso()))
         self._calls_before = len(self.calls)
         self._note_memory(_PROCESS.memory_info().rss)
         self._peak_before = _peak()
@@ -61,7 +59,8 @@ class Meter:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         wall, cpu = self._begun
-        self.duration += time.perf_counter() - wall
+        self._ended = time.perf_counter()
+        self.tries[-1] = replace(self.tries[-1], duration=self._ended - wall)
         if not self.thread:
             self.cpu_time += time.process_time() - cpu
         self._note_memory(_PROCESS.memory_info().rss)
@@ -70,6 +69,12 @@ class Meter:
             self._note_memory(peak)
         if isinstance(error, ToolError):
             self.charge(error.usage)
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note why the last attempt failed, unless that is noted already."""
+        if self.tries and self.tries[-1].error is None:
+            message = sendable(failure.message, MAX_STATE)
+            self.tries[-1] = replace(self.tries[-1], error_type=failure.error_type, error=message)
 
     def charge(self, usage: object) -> None:
         """Count the usage of a model call once; a tool's failure arrives here at its call and at the attempt's end."""
@@ -92,6 +97,21 @@ class Meter:
             return function(*args)
         finally:
             self.cpu_time += time.thread_time() - begun
+
+    @property
+    def attempts(self) -> int:
+        """Number of attempts that began."""
+        return len(self.tries)
+
+    @property
+    def started_at(self) -> str | None:
+        """Start of the first attempt, ISO 8601; `None` before it."""
+        return self.tries[0].started_at if self.tries else None
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all attempts that ended, without the waits between them."""
+        return sum(attempt.duration for attempt in self.tries)
 
     @property
     def usage(self) -> ResourceUsage:

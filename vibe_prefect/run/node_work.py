@@ -143,6 +143,7 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
             result = scrubbed_data(plain(jsonable(work.node.id, returned)))
             meter.charge_result(result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is the outcome
+        meter.note_failure(failure_of(error))
         return NodeOutcome(meter, error=error)
     return NodeOutcome(meter, result)
 

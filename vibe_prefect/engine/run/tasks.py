@@ -22,6 +22,7 @@ from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
+from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.engine.node_states import CANCELLED
@@ -186,14 +187,20 @@ async def _attempt(job: NodeJob) -> OpaqueResult | State[Any]:
         return OpaqueResult(await job.attempt(job))
     except asyncio.CancelledError:
         if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
+            job.note_failure(timeout_failure(job.node.policy))
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = failure_of(error)
+        job.note_failure(failure_of(error))
         shown_error = shown(error)
         if shown_error is error:
             raise
         raise shown_error from None
+
+
+def timeout_failure(policy: ExecutionPolicy) -> Failure:
+    """Build the `Failure` of an attempt that took longer than a policy allows."""
+    return Failure("TimeoutError", f"timeout: the node took longer than its {policy.timeout:g} s")
 
 
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -18,6 +18,7 @@ from vibe_prefect.engine.records.storage import NodeRecord, RecordStore, open_st
 from vibe_prefect.engine.runs.node_snapshots import NodeSnapshot, observe_nodes
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import RecordStorageError, UsageError
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport, report_of
 from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
 
@@ -109,6 +110,7 @@ def node_result(sight: NodeSnapshot, record: NodeRecord | None = None) -> NodeRe
         duration=record["duration"] if record else sight.seconds,
         started_at=record["started_at"] if record else sight.started.isoformat() if sight.started else None,
         reused=sight.reused,
+        provenance=NodeProvenance.from_dict(record.get("provenance")) if record else None,
     )
 
 
