@@ -7,7 +7,7 @@ explain it as well. Texts are without secrets and have a bound; what is cut from
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
@@ -46,6 +46,107 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCall:
+    """One call to a model, as it was sent, and its answer in numbers."""
+
+    model: str
+    """Model that was asked, such as `openai:gpt-5`."""
+
+    prompt: str | None = None
+    """The task with its material, as sent; `None` where a tool does not say."""
+
+    system: str | None = None
+    """The instructions, as sent; `None` where none were."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Other values that were sent, such as `temperature`."""
+
+    answered_by: str | None = None
+    """Name of the model in the answer; `None` where there was no answer, or it does not say."""
+
+    input_tokens: int | None = None
+    """Tokens that the model read; `None` where unknown."""
+
+    output_tokens: int | None = None
+    """Tokens that it wrote; `None` where unknown."""
+
+    cost_usd: float | None = None
+    """Price of the call in US dollars; `None` where unknown."""
+
+    error: str | None = None
+    """Reason why there is no usable answer; `None` where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedCriterion:
+    """A criterion, and how it was judged."""
+
+    name: str
+    """Name of the criterion."""
+
+    score: float | None = None
+    """0 to 1; `None` where it got none."""
+
+    reason: str = ""
+    """Why it got that score."""
+
+    quotes: tuple[str, ...] = ()
+    """Passages of the judged text that the score rests on."""
+
+    needed: float | None = None
+    """Score that it needed by itself; `None` where only the total counted."""
+
+    quotes_left_out: int = 0
+    """Number of further quotes, which are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Judgement of a gate, also of one that was passed."""
+
+    passed: bool
+    """Whether the judged work was accepted."""
+
+    score: float | None = None
+    """Score over all criteria, 0 to 1."""
+
+    threshold: float | None = None
+    """Score that was needed; `None` where every criterion had to be met."""
+
+    criteria: tuple[JudgedCriterion, ...] = ()
+    """The criteria in order."""
+
+    evidence: tuple[str, ...] = ()
+    """Reasons in the tool's own words, where it names no criteria."""
+
+    left_out: int = 0
+    """Number of further criteria, or reasons, which are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool."""
+
+    tool: str
+    """Name of the tool."""
+
+    version: str
+    """Version of the tool."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Its inputs after templates were filled in."""
+
+    model_calls: tuple[ModelCall, ...] = ()
+    """Calls to models that it made, in order."""
+
+    model_calls_left_out: int = 0
+    """Number of further calls to models, which are not kept."""
+
+    judgement: Judgement | None = None
+    """Its judgement, where it judges."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeProvenance:
     """Provenance of a node's result."""
 
@@ -54,6 +155,22 @@ class NodeProvenance:
 
     attempts: tuple[Attempt, ...] = ()
     """Every attempt, first to last."""
+
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tool calls of the last attempt, in order; one where a tool runs the node."""
+
+    tool_calls_left_out: int = 0
+    """Number of further tool calls, which are not kept."""
+
+    @property
+    def model_calls(self) -> tuple[ModelCall, ...]:
+        """Calls to models of the last attempt, in order."""
+        return tuple(call for tool_call in self.tool_calls for call in tool_call.model_calls)
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """The last judgement of the last attempt; `None` where nothing was judged."""
+        return next((call.judgement for call in reversed(self.tool_calls) if call.judgement), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""

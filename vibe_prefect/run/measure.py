@@ -1,4 +1,4 @@
-"""Measured resources of a node's attempts: time, CPU and memory."""
+"""Record of a node's attempts: time, CPU, memory, and the calls that they made."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import psutil
 
 from vibe_prefect.core.feedback import Failure, ResourceUsage, usage_in
 from vibe_prefect.errors import ToolError
-from vibe_prefect.provenance import Attempt
+from vibe_prefect.provenance import Attempt, NodeProvenance, ToolCall
 from vibe_prefect.results import now_iso
+from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.text.sendable import MAX_STATE, sendable
+
+MAX_TOOL_CALLS = 5
+"""Tool calls of one attempt that are kept."""
 
 _PROCESS = psutil.Process()
 
 
 @dataclass
 class Meter:
-    """Adds up the resources that the attempts of one node use."""
+    """Records the attempts at one node, and adds up the resources that they use."""
 
     tries: list[Attempt] = field(default_factory=list[Attempt])
     """Attempts that began, first to last."""
@@ -39,6 +43,12 @@ class Meter:
     It is sampled at the start and end of each attempt; a peak between them counts if it is the process's highest yet.
     """
 
+    tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    """Tool calls of the last attempt, as far as they are kept."""
+
+    tool_calls_left_out: int = 0
+    """Number of its further tool calls."""
+
     calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """Usage of each call to a model, in the form of a tool result's `metadata["usage"]`."""
 
@@ -51,6 +61,7 @@ class Meter:
         if self.tries:
             self.tries[-1] = replace(self.tries[-1], wait=time.perf_counter() - self._ended)
         self.tries.append(Attempt(now_iso()))
+        self.tool_calls, self.tool_calls_left_out = [], 0
         self._calls_before = len(self.calls)
         self._note_memory(_PROCESS.memory_info().rss)
         self._peak_before = _peak()
@@ -69,6 +80,18 @@ class Meter:
             self._note_memory(peak)
         if isinstance(error, ToolError):
             self.charge(error.usage)
+
+    def note_call(self, notes: CallNotes) -> None:
+        """Keep a tool call that has ended, up to `MAX_TOOL_CALLS` in an attempt."""
+        if len(self.tool_calls) < MAX_TOOL_CALLS:
+            self.tool_calls.append(notes.tool_call())
+        else:
+            self.tool_calls_left_out += 1
+
+    @property
+    def provenance(self) -> NodeProvenance:
+        """Attempts and calls so far; the run is not known here."""
+        return NodeProvenance(None, tuple(self.tries), tuple(self.tool_calls), self.tool_calls_left_out)
 
     def note_failure(self, failure: Failure) -> None:
         """Note why the last attempt failed, unless that is noted already."""

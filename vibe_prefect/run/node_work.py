@@ -206,5 +206,6 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         key=node.key,
         budget=services.budget,
         report_progress=services.report_progress,
+        note_call=services.meter.note_call,
     )
     return context

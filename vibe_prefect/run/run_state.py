@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
@@ -49,7 +49,7 @@ class NodeRun:
     @property
     def provenance(self) -> NodeProvenance:
         """How its result came about, so far."""
-        return NodeProvenance(self.run, tuple(self.meter.tries))
+        return replace(self.meter.provenance, run=self.run)
 
     def note_failure(self, failure: Failure) -> None:
         """Note why the last attempt failed."""
