@@ -207,6 +207,7 @@ class _PlanRun:
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
         else:
             self._state.fail(job, _failure(job, state))
+            await self._keep_failure(job)
 
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
@@ -263,8 +264,20 @@ class _PlanRun:
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
         outcome = await execute_node(work, services)
         if outcome.error is not None:
+            await self._keep_failure(job)
             raise outcome.error
         return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+
+    async def _keep_failure(self, job: NodeJob) -> None:
+        """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""
+        provenance = job.provenance
+        if job.kept_failure == provenance:
+            return
+        job.kept_failure = provenance
+        try:
+            await self._setup.records.write_failure(job.node.id, provenance)
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            get_run_logger().warning("How the node %r failed is not kept: %s", job.node.id, error)
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""

@@ -30,6 +30,7 @@ from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.node_work import failure_of, is_retryable
 from vibe_prefect.run.run_state import NodeRun
 from vibe_prefect.text.sendable import shown
@@ -65,6 +66,9 @@ class NodeJob(NodeRun):
 
     ended: tuple[UUID, UpstreamReference] | None = None
     """Id of its task run, and the upstream reference to it; `None` until the task run has ended."""
+
+    kept_failure: NodeProvenance | None = None
+    """Provenance that was written for a failed attempt; `None` before that."""
 
     @property
     def name(self) -> str:
