@@ -266,7 +266,10 @@ class _Explainer:
 
 
 def _is_gate(node: NodeReport) -> bool:
-    return node.type is WorkflowNodeType.VALIDATE or _judgement_of(node) is not None
+    """Return whether a node judges what it depends on; one that only measures its own output is no gate."""
+    judgement = node.provenance.judgement if node.provenance else None
+    states_how = judgement is not None and (bool(judgement.criteria) or judgement.threshold is not None)
+    return node.type is WorkflowNodeType.VALIDATE or states_how
 
 
 def _judgement_of(node: NodeReport) -> Judgement | None:
@@ -278,15 +281,15 @@ def _judgement_of(node: NodeReport) -> Judgement | None:
 
 
 def _completed(node: NodeReport, gates: tuple[GateJudgement, ...]) -> tuple[Decision, str]:
-    own = _judgement_of(node)
-    if own is not None:
+    own, is_gate = _judgement_of(node), _is_gate(node)
+    if own is not None and is_gate:
         return Decision.ACCEPTED, f"it gave {_score(own)}"
     judged = [(gate.node_id, gate.judgement) for gate in gates if gate.judgement is not None]
     refused = [(id, judgement) for id, judgement in judged if not judgement.passed]
-    if not judged:
-        return Decision.ACCEPTED, _unjudged(node, gates)
-    words = [f"the gate {id!r} gave it {_score(judgement)}" for id, judgement in refused or judged]
-    return Decision.REFUSED if refused else Decision.ACCEPTED, "; ".join(words)
+    if judged:
+        words = [f"the gate {id!r} gave it {_score(judgement)}" for id, judgement in refused or judged]
+        return Decision.REFUSED if refused else Decision.ACCEPTED, "; ".join(words)
+    return Decision.ACCEPTED, _unjudged(node, gates) if own is None else f"it measured itself: {_score(own)}"
 
 
 def _unjudged(node: NodeReport, gates: tuple[GateJudgement, ...]) -> str:
