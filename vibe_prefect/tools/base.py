@@ -145,7 +145,7 @@ class ToolContext(TypedDict, total=False):
 
     note_model_call: Callable[[ModelCall], None]
     """Notes a call to a model in the node's provenance, secrets and all: they are taken out when it is kept. Missing
-    where nobody asks; `vibe_prefect.tools.model_calls.noted_call` calls it however the call ends."""
+    where nobody asks. `noted_call` calls it however the call ends."""
 
     workspace: Workspace
     """The folders that this run may read from and write to."""
