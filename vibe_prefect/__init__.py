@@ -55,6 +55,7 @@ from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Exec
 from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
 from vibe_prefect.plan.selection import Choice
+from vibe_prefect.provenance import ModelCall
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.run.handlers import NodeContext, NodeHandler
 from vibe_prefect.templates.language import InvalidTemplateError
@@ -75,6 +76,7 @@ from vibe_prefect.tools import (
     default_registry,
     tool,
 )
+from vibe_prefect.tools.model_calls import noted_call
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import run_plan
@@ -114,6 +116,7 @@ __all__ = [
     "InvalidTemplateError",
     "LoadedPlan",
     "MediaConfig",
+    "ModelCall",
     "NodeContext",
     "NodeHandler",
     "NodePolicy",
@@ -173,6 +176,7 @@ __all__ = [
     "fetch_tool",
     "load_plan",
     "media_tools",
+    "noted_call",
     "paid_call",
     "patiently",
     "read_stamp",

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from vibe_prefect.provenance import NodeProvenance
+
 
 class ExecutionStatus(StrEnum):
     """Status of a node, or of the run as a whole."""
@@ -57,6 +59,9 @@ class NodeResult:
 
     reused: bool = False
     """Whether it was reused from an earlier run."""
+
+    provenance: NodeProvenance | None = None
+    """How it came about: its attempts and the run that executed it; `None` where it was not executed, or not known."""
 
 
 @dataclass

@@ -7,6 +7,15 @@ from typing import Any
 
 from tests.plans import node, plan
 from vibe_prefect import ExecutionResult, ExecutionStatus, NodeResult, Vibe, WorkflowPlan, compile_plan
+from vibe_prefect.provenance import (
+    Attempt,
+    JudgedCriterion,
+    Judgement,
+    ModelCall,
+    NodeProvenance,
+    RunLabel,
+    ToolCall,
+)
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 
 BEGIN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -46,8 +55,26 @@ def done(id: str, begin: float, took: float, result: Any = None, **fields: Any) 
     return NodeResult(id, **(values | fields))
 
 
-def failed(id: str, begin: float, took: float, error: str) -> NodeResult:
-    return NodeResult(id, ExecutionStatus.FAILED, None, error, took, at(begin))
+def failed(id: str, begin: float, took: float, error: str, made: NodeProvenance | None = None) -> NodeResult:
+    return NodeResult(id, ExecutionStatus.FAILED, None, error, took, at(begin), provenance=made)
+
+
+def written(
+    text: str, *, retried: bool = False, run: str = "brave-otter", judgement: Judgement | None = None
+) -> NodeProvenance:
+    """Return the provenance of a node that asked a model, with the same text in every place."""
+    refused = judgement is not None and not judgement.passed
+    last = Attempt(at(5), 1.5, "ToolError", text) if refused else Attempt(at(5), 1.5)
+    before = (Attempt(at(2), 0.5, "ConnectionError", text, 2.5),) if retried else ()
+    call = ModelCall("openai:gpt-5", text, text, {"temperature": 0.2, "voice": text}, "gpt-5-mini", 1_200, 800, 0.0123)
+    tool_call = ToolCall("llm_generate", "3", {"prompt": text, "list": [text]}, (call,), 2, judgement)
+    return NodeProvenance(RunLabel("0b6c7c9e", run), (*before, last), (tool_call,), 3)
+
+
+def judgement_of(text: str, *, passed: bool) -> Judgement:
+    """Return a judgement with the same text in every place."""
+    criteria = (JudgedCriterion(text, 0.2, text, (text, text), 0.5, 4), JudgedCriterion("calm", 0.9, text))
+    return Judgement(passed, 0.55, 0.7, criteria, (text,), 6)
 
 
 def learned(judged: float | None = None, **usage: Any) -> dict[str, Any]:
@@ -121,13 +148,32 @@ def release_report() -> RunReport:
     wanted = release_plan()
     result = result_of(
         wanted,
-        done("facts", -100, 2, "Twelve commits, three of them breaking.", reused=True),
+        done(
+            "facts",
+            -100,
+            2,
+            "Twelve commits, three of them breaking.",
+            reused=True,
+            provenance=written("Read the log.", run="quiet-fox"),
+        ),
         done("story", 0, 0.5, "organised"),
         done("outline", 0.5, 1.5, {"text": "# Outline\n\n1. What is new\n2. What breaks"}),
-        done("draft", 2, 4, "A calm release with one sharp edge. " * 20),
+        done(
+            "draft",
+            2,
+            4,
+            "A calm release with one sharp edge. " * 20,
+            provenance=written("Write the announcement.\n\nCalm, without superlatives.", retried=True),
+        ),
         done("cover", 0, 3, picture()),
         done("voice", 6, 3, [picture("voice.wav", "audio/wav"), picture("https://example.org/a.mp4", "video/mp4")]),
-        failed("check", 6, 4, "ConnectionError: https://api.example.org answered 503\nafter 3 attempts"),
+        failed(
+            "check",
+            6,
+            4,
+            "ConnectionError: https://api.example.org answered 503\nafter 3 attempts",
+            written("Judge the announcement.", judgement=judgement_of("the headline shouts", passed=False)),
+        ),
         NodeResult("publish", ExecutionStatus.SKIPPED, error="needs check, which failed"),
         status=ExecutionStatus.FAILED,
         parallel_efficiency=0.35,
@@ -148,9 +194,9 @@ def hostile_report(bulk: int = 0) -> RunReport:
     everything = "\n".join(HOSTILE)
     # What a plan cannot hold, since no server could, comes from tools and models alone.
     holdable = [text.replace("\ud800", "").replace("\x00", "") for text in HOSTILE]
-    written = "\n".join(holdable)
+    holdable_text = "\n".join(holdable)
     nodes = [node(f"n{index}", parameters={"note": text}, description=text) for index, text in enumerate(holdable)]
-    vibe = Vibe(description=written, style=written, constraints=[written], domain=written)
+    vibe = Vibe(description=holdable_text, style=holdable_text, constraints=[holdable_text], domain=holdable_text)
     wanted = WorkflowPlan(id="hostile", source_vibe=vibe, root_nodes=nodes)
     paths = [
         "javascript:window.__pwned=1",
@@ -160,9 +206,12 @@ def hostile_report(bulk: int = 0) -> RunReport:
         "http://x.example/a b",
     ]
     files = [picture(path, f'image/png"><script>{index}') for index, path in enumerate(paths)]
+    made = written(
+        everything + "<i>" * 50, retried=True, run=everything, judgement=judgement_of(everything, passed=False)
+    )
     results = [
         done("n0", 0, 1, {"text": everything + "<b>" * (bulk // 3), "files": files, everything: everything}),
-        *(failed(f"n{index}", index, 1, text) for index, text in enumerate(HOSTILE) if index),
+        *(failed(f"n{index}", index, 1, text, made) for index, text in enumerate(HOSTILE) if index),
     ]
     result = result_of(wanted, *results, status=ExecutionStatus.FAILED)
     result.add_feedback("n0", learned() | {"optimization_suggestions": HOSTILE})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +9,16 @@ import pytest
 from PIL import Image
 
 from tests.plans import node, plan
-from tests.reporting.reports import done, hostile_report, large_report, picture, release_report, reported, result_of
+from tests.reporting.reports import (
+    done,
+    hostile_report,
+    large_report,
+    picture,
+    release_report,
+    reported,
+    result_of,
+    written,
+)
 from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.reporting.media import MAX_IMAGE, MAX_PLAYED, Embedder, local_files
@@ -57,6 +67,30 @@ def test_the_policy_allows_what_the_page_holds_and_nothing_else() -> None:
 def test_ids_are_unique() -> None:
     ids = [found for _, attributes in Page(render_html(release_report())).tags if (found := attributes.get("id"))]
     assert len(ids) == len(set(ids))
+
+
+def test_each_node_is_explained_folded_and_linked_from_its_row() -> None:
+    report = release_report()
+    text = render_html(report)
+    page = Page(text)
+    folded = [attributes for attributes in page.all("details") if attributes.get("class") == "why"]
+    assert len(folded) == 7, "all but the composite, which did no work of its own"
+    assert not [attributes for attributes in folded if "open" in attributes]
+    links = {attributes.get("href") for attributes in page.all("a")}
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    for id in ("facts", "draft", "check", "publish"):
+        assert f"#why-{id}" in links
+        assert f"why-{id}" in ids
+    for words in ("quiet-fox", "openai:gpt-5", "Calm, without superlatives.", "the headline shouts", "0.50 needed"):
+        assert words in text
+    assert "Who and why" not in render_html(replace(report, simulated=True))
+
+
+def test_explanations_that_find_no_room_are_counted() -> None:
+    report = release_report()
+    made = written("x" * 300_000)
+    large = replace(report, nodes=tuple(replace(one, provenance=made) for one in report.nodes))
+    assert "7 nodes left out: this page holds as much text as it may." in render_html(large)
 
 
 def test_a_large_run_with_long_texts_stays_small() -> None:

@@ -6,6 +6,7 @@ import resource
 import psutil
 import pytest
 
+from vibe_prefect.core.feedback import Failure
 from vibe_prefect.run.measure import Meter
 
 MEGABYTE = 1024 * 1024
@@ -42,6 +43,25 @@ def test_attempts_add_up() -> None:
     assert meter.duration > 0
     assert meter.cpu_time > 0
     assert meter.usage.scope == "process"
+
+
+def test_attempts_keep_their_errors_times_and_waits() -> None:
+    meter = Meter()
+    with pytest.raises(ValueError, match="no"), meter:
+        fail_busily()
+    meter.note_failure(Failure("ValueError", "x" * 3_000))
+    meter.note_failure(Failure("RuntimeError", "noted already"))
+    with meter:
+        assert meter.attempts == 2
+    first, second = meter.tries
+    assert (first.error_type, second.error_type, second.error, second.wait) == ("ValueError", None, None, None)
+    assert first.error is not None
+    assert first.error.endswith("... (3,000 characters)")
+    assert first.wait is not None
+    assert first.wait >= 0
+    assert first.started_at <= second.started_at
+    assert meter.started_at == first.started_at
+    assert meter.duration == first.duration + second.duration
 
 
 def test_a_threads_work_is_told_apart() -> None:

@@ -54,6 +54,9 @@ async def test_a_script_may_raise_and_retries_are_made(folder: Path) -> None:
     model = ScriptedModel([ToolError("down"), "text"])
     result = await run_offline(plan(node("a")), model.registry)
     assert result.status is COMPLETED
+    provenance = result.node_results["a"].provenance
+    assert provenance is not None
+    assert [(one.error_type, one.error) for one in provenance.attempts] == [("RuntimeError", "down"), (None, None)]
     final = ScriptedModel([ToolError("no", retryable=False), "text"])
     result = await run_offline(plan(node("a")), final.registry)
     assert (result.status, len(final.questions)) == (FAILED, 1)

@@ -39,6 +39,10 @@ async def test_data_that_fit_are_handed_on() -> None:
     }
     assert result.metadata == {
         "quality": 1.0,
+        "criteria": [
+            {"name": "json", "score": 1.0, "reason": "the text is JSON"},
+            {"name": "schema", "score": 1.0, "reason": "the data fit"},
+        ],
         "evidence": ["passed: json: the text is JSON", "passed: schema: the data fit"],
     }
 

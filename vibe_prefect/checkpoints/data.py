@@ -76,6 +76,7 @@ def node_data(result: NodeResult) -> dict[str, Any]:
         "duration": result.duration,
         "started_at": result.started_at,
         **({"reused": True} if result.reused else {}),
+        **({"provenance": result.provenance.to_dict()} if result.provenance else {}),
     }
 
 

@@ -277,6 +277,35 @@ def report(
 
 
 @app.command(
+    group=LOOK,
+    help_epilogue=_examples(
+        "output release-digest-calm-otter post --explain",
+        "output release-digest-calm-otter --explain --json | jq '.nodes[].model_calls[].model'",
+    ),
+)
+def output(
+    run: str | None = None,
+    node: str | None = None,
+    /,
+    *,
+    explain: Annotated[bool, Parameter(negative="", show_default=False)],
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Say who made a node's result and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+        node: The node's id; by default every node.
+        explain: Explain the result.
+        json: Print nothing but one JSON document; messages go to standard error.
+    """
+    from vibe_prefect.cli.commands.output import output as command
+
+    assert explain
+    return command(run, node, as_json=json)
+
+
+@app.command(
     group=LOOK, help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report")
 )
 def watch(run: str | None = None, /) -> int:

@@ -86,6 +86,19 @@ def cut(text: str, most: int) -> str:
     )
 
 
+def cut_middle(text: str, most: int) -> str:
+    """Return well-formed text with two thirds of that many characters from its beginning and a third from its end.
+
+    A note between them says how many are left out.
+    """
+    if len(text) <= most:
+        return text.encode("utf-8", "replace").decode()
+    end = most // 3
+    beginning = text[: most - end].encode("utf-8", "replace").decode()
+    ending = text[len(text) - end :].encode("utf-8", "replace").decode()
+    return f"{beginning}\n[... {len(text) - most:,} more characters ...]\n{ending}"
+
+
 def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:
     """Return JSON data with every text cut, and nothing below a depth, so that data from others fit into an event."""
     if isinstance(value, str):

@@ -312,9 +312,19 @@ def _result(
     low = [score for criterion, score in zip(rubric, scores, strict=True) if score["score"] < criterion.min]
     passed = mean >= threshold and not low
     output = Verdict(passed=passed, score=round(mean, 4), threshold=threshold, criteria=scores, text=judged)
-    facts = {**metadata, "quality": round(mean, 4), "evidence": [_line(score) for score in scores]}
+    facts = {
+        **metadata,
+        "quality": round(mean, 4),
+        "threshold": threshold,
+        "criteria": [_needing(criterion, score) for criterion, score in zip(rubric, scores, strict=True)],
+        "evidence": [_line(score) for score in scores],
+    }
     error = None if passed else _reason(mean, threshold, scores, low)
     return ToolResult(passed, cast("dict[str, Any]", output), facts | ({} if passed else {"retryable": False}), error)
+
+
+def _needing(criterion: Criterion, score: CriterionScore) -> dict[str, Any]:
+    return {**score, "needed": criterion.min} if criterion.min else dict(score)
 
 
 def _line(score: CriterionScore) -> str:

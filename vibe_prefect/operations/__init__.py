@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume
-    from vibe_prefect.operations._runs import list_runs, report
+    from vibe_prefect.operations._runs import explain, list_runs, report
 
 __all__ = [
     "CheckedPlan",
@@ -36,6 +36,7 @@ __all__ = [
     "RunForecast",
     "RunOptions",
     "diff",
+    "explain",
     "forecast",
     "list_runs",
     "look_up",
@@ -56,6 +57,7 @@ _MODULES = {
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
     "diff": "_diff",
+    "explain": "_runs",
     "forecast": "_forecast",
     "list_runs": "_runs",
     "look_up": "_lookup",

@@ -1,4 +1,4 @@
-"""The runs that a Prefect server has on record, and the report of one of them."""
+"""The runs that a Prefect server has on record, the report of one of them, and the explanation of its nodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.runs.run_list import RunRow
+    from vibe_prefect.reporting.explain import NodeExplanation
     from vibe_prefect.reporting.report import RunReport
 
 
@@ -41,3 +42,20 @@ async def report(run: str | None = None, *, storage: str | Path | None = None) -
     from vibe_prefect.engine.runs.load_report import load_report
 
     return await load_report(run, storage)
+
+
+async def explain(run: str | None, node: str, *, storage: str | Path | None = None) -> NodeExplanation:
+    """Explain a node of a run: which run, model and prompt made its result, and why it was accepted or refused.
+
+    Args:
+        run: The run's name or id; `None` for the newest run.
+        node: The node's id.
+        storage: Where records are kept; see `list_runs`.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or the run has no plan.
+        UsageError: The run has no such node.
+    """
+    from vibe_prefect.reporting.explain import explain as explanation_of
+
+    return explanation_of(await report(run, storage=storage), node)

@@ -27,6 +27,7 @@ from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.media import Embedder, Medium
+from vibe_prefect.reporting.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus
@@ -93,6 +94,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         outputs=outputs,
         previews_left_out=left_out,
         media_left_out=embedder.left_out,
+        explanations=page_explanations(report),
         run_url=web_address(report.run_url),
         plan=cut(_plan_json(report), MAX_PLAN),
     )
@@ -165,6 +167,7 @@ def _environment() -> Environment:
         "counted": counted,
         "seconds": seconds,
         "duration": words.duration,
+        "as_text": as_text,
         "symbols": words.SYMBOLS,
         "cell": MAX_CELL,
         "most_failures": MAX_FAILURES,

@@ -17,6 +17,7 @@ from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, bounded, cut, out
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.run.handlers import output_of
@@ -162,6 +163,9 @@ class NodeReport:
 
     remark: str | None = None
     """Reservation about a completed node's output: simulated, not judged, or from a template in place of a model."""
+
+    provenance: NodeProvenance | None = None
+    """How its result came about; `None` where it was not executed, and in reports of older versions."""
 
     @property
     def tokens(self) -> int | None:
@@ -422,6 +426,7 @@ def _node(
         files=output_files(output),
         preview=preview_of(output),
         remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
+        provenance=result.provenance,
     )
 
 

@@ -15,9 +15,10 @@ from vibe_prefect.core.feedback import judged_evidence, judged_quality
 from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.errors import ToolError
 from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
 from vibe_prefect.templates.language import template_values
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult
+from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.workspace import Workspace
@@ -80,6 +81,9 @@ class NodeContext:
 
     report_progress: Callable[[float | None, str], None] | None = None
     """Reports the progress of the node's work; see `ToolContext`."""
+
+    note_call: Callable[[CallNotes], None] | None = None
+    """Called at the end of each tool call; `None` where nobody notes them."""
 
     @property
     def workflow_context(self) -> str:
@@ -221,10 +225,19 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
     tool = context.tools.get(name)
     if tool is None:
         raise KeyError(f"no tool is named {name!r}; registered: {', '.join(context.tools)}")
-    with redacted_errors():
-        outcome = await tool.execute(inputs, context.tool_context)
-        if not outcome.success:
-            raise _failure(outcome)
+    notes = CallNotes(name, tool_version(tool), inputs)
+    tool_context = context.tool_context
+    if context.note_call is not None:
+        tool_context["note_model_call"] = notes.model_calls.append
+    try:
+        with redacted_errors():
+            outcome = await tool.execute(inputs, tool_context)
+            notes.success, notes.metadata = outcome.success, outcome.metadata or {}
+            if not outcome.success:
+                raise _failure(outcome)
+    finally:
+        if context.note_call is not None:
+            context.note_call(notes)
     return replace(outcome, output=scrubbed_data(outcome.output), metadata=scrubbed_data(outcome.metadata))
 
 

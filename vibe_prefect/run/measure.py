@@ -1,4 +1,4 @@
-"""Measured resources of a node's attempts: time, CPU and memory."""
+"""Record of a node's attempts: time, CPU, memory, and the calls that they made."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import psutil
 
-from vibe_prefect.core.feedback import ResourceUsage, usage_in
+from vibe_prefect.core.feedback import Failure, ResourceUsage, usage_in
 from vibe_prefect.errors import ToolError
+from vibe_prefect.provenance import Attempt, NodeProvenance, ToolCall
 from vibe_prefect.results import now_iso
+from vibe_prefect.run.call_notes import CallNotes
+from vibe_prefect.text.sendable import MAX_STATE, sendable
+
+MAX_TOOL_CALLS = 5
+"""Tool calls of one attempt that are kept."""
 
 _PROCESS = psutil.Process()
 
 
 @dataclass
 class Meter:
-    """Adds up the resources that the attempts of one node use."""
+    """Records the attempts at one node, and adds up the resources that they use."""
 
-    started_at: str | None = None
-    """Start of the first attempt, ISO 8601."""
-
-    attempts: int = 0
-    """Number of attempts that began."""
-
-    duration: float = 0.0
-    """Seconds of all attempts."""
+    tries: list[Attempt] = field(default_factory=list[Attempt])
+    """Attempts that began, first to last."""
 
     cpu_time: float = 0.0
     """CPU seconds of all attempts."""
@@ -43,16 +43,25 @@ class Meter:
     It is sampled at the start and end of each attempt; a peak between them counts if it is the process's highest yet.
     """
 
+    tool_calls: list[ToolCall] = field(default_factory=list[ToolCall])
+    """Tool calls of the last attempt, as far as they are kept."""
+
+    tool_calls_left_out: int = 0
+    """Number of its further tool calls."""
+
     calls: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """Usage of each call to a model, in the form of a tool result's `metadata["usage"]`."""
 
     _begun: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    _ended: float = field(default=0.0, repr=False)
     _peak_before: int = field(default=0, repr=False)
     _calls_before: int = field(default=0, repr=False)
 
     def __enter__(self) -> Meter:
-        self.attempts += 1
-        self.started_at = self.started_at or now_iso()
+        if self.tries:
+            self.tries[-1] = replace(self.tries[-1], wait=time.perf_counter() - self._ended)
+        self.tries.append(Attempt(now_iso()))
+        self.tool_calls, self.tool_calls_left_out = [], 0
         self._calls_before = len(self.calls)
         self._note_memory(_PROCESS.memory_info().rss)
         self._peak_before = _peak()
@@ -61,7 +70,8 @@ class Meter:
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         wall, cpu = self._begun
-        self.duration += time.perf_counter() - wall
+        self._ended = time.perf_counter()
+        self.tries[-1] = replace(self.tries[-1], duration=self._ended - wall)
         if not self.thread:
             self.cpu_time += time.process_time() - cpu
         self._note_memory(_PROCESS.memory_info().rss)
@@ -70,6 +80,24 @@ class Meter:
             self._note_memory(peak)
         if isinstance(error, ToolError):
             self.charge(error.usage)
+
+    def note_call(self, notes: CallNotes) -> None:
+        """Keep a tool call that has ended, up to `MAX_TOOL_CALLS` in an attempt."""
+        if len(self.tool_calls) < MAX_TOOL_CALLS:
+            self.tool_calls.append(notes.tool_call())
+        else:
+            self.tool_calls_left_out += 1
+
+    @property
+    def provenance(self) -> NodeProvenance:
+        """Attempts and calls so far; the run is not known here."""
+        return NodeProvenance(None, tuple(self.tries), tuple(self.tool_calls), self.tool_calls_left_out)
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note why the last attempt failed, unless that is noted already."""
+        if self.tries and self.tries[-1].error is None:
+            message = sendable(failure.message, MAX_STATE)
+            self.tries[-1] = replace(self.tries[-1], error_type=failure.error_type, error=message)
 
     def charge(self, usage: object) -> None:
         """Count the usage of a model call once; a tool's failure arrives here at its call and at the attempt's end."""
@@ -92,6 +120,21 @@ class Meter:
             return function(*args)
         finally:
             self.cpu_time += time.thread_time() - begun
+
+    @property
+    def attempts(self) -> int:
+        """Number of attempts that began."""
+        return len(self.tries)
+
+    @property
+    def started_at(self) -> str | None:
+        """Start of the first attempt, ISO 8601; `None` before it."""
+        return self.tries[0].started_at if self.tries else None
+
+    @property
+    def duration(self) -> float:
+        """Seconds of all attempts that ended, without the waits between them."""
+        return sum(attempt.duration for attempt in self.tries)
 
     @property
     def usage(self) -> ResourceUsage:

@@ -143,6 +143,7 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
             result = scrubbed_data(plain(jsonable(work.node.id, returned)))
             meter.charge_result(result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is the outcome
+        meter.note_failure(failure_of(error))
         return NodeOutcome(meter, error=error)
     return NodeOutcome(meter, result)
 
@@ -205,5 +206,6 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         key=node.key,
         budget=services.budget,
         report_progress=services.report_progress,
+        note_call=services.meter.note_call,
     )
     return context

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.run.measure import Meter
@@ -41,6 +42,19 @@ class NodeRun:
 
     whole: bool | None = None
     """Whether the node and all below it completed; `None` until that is asked for after their end."""
+
+    run: RunLabel | None = None
+    """The run that executes it; `None` outside of Prefect."""
+
+    @property
+    def provenance(self) -> NodeProvenance:
+        """How its result came about, so far."""
+        return replace(self.meter.provenance, run=self.run)
+
+    def note_failure(self, failure: Failure) -> None:
+        """Note why the last attempt failed."""
+        self.failure = failure
+        self.meter.note_failure(failure)
 
 
 Run = TypeVar("Run", bound=NodeRun)
@@ -140,6 +154,7 @@ class RunState(Generic[Run]):
 
     def fail(self, run: Run, failure: Failure) -> None:
         """Note a node that has failed."""
+        run.note_failure(failure)
         meter = run.meter
         result = NodeResult(
             run.node.id,
@@ -147,6 +162,7 @@ class RunState(Generic[Run]):
             error=failure.message,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
+            provenance=run.provenance,
         )
         self._learn(run, failure_feedback(result, failure, run.node.node.estimated_duration, meter.usage))
         self._finish(run, result)

@@ -91,6 +91,7 @@ class _OfflineRun:
             outcome.result,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
+            provenance=run.provenance,
         )
         self._state.complete(run, result, usage_of(meter, outcome.result))
 

@@ -26,6 +26,7 @@ from vibe_prefect.text.pydantic_errors import advised_finding
 if TYPE_CHECKING:
     from vibe_prefect.core.budget import Budget, Spending
     from vibe_prefect.core.models import Vibe, WorkflowNodeType
+    from vibe_prefect.provenance import ModelCall
     from vibe_prefect.tools.planned_calls import Preflight
     from vibe_prefect.tools.secrecy.key_sources import KeySource
     from vibe_prefect.tools.workspace import Workspace
@@ -141,6 +142,10 @@ class ToolContext(TypedDict, total=False):
     report_progress: Callable[[float | None, str], None]
     """Reports how far the node's work has come: a part from 0 to 1 or `None`, and a few words; missing where nobody
     listens. Called from the event loop's own thread."""
+
+    note_model_call: Callable[[ModelCall], None]
+    """Notes a call to a model in the node's provenance, secrets and all: they are taken out when it is kept. Missing
+    where nobody asks. `noted_call` calls it however the call ends."""
 
     workspace: Workspace
     """The folders that this run may read from and write to."""

@@ -33,6 +33,8 @@ from vibe_prefect import (
     run_plan,
     tool,
 )
+from vibe_prefect.engine.runs.load_report import load_report
+from vibe_prefect.provenance import RunLabel
 
 pytestmark = pytest.mark.server
 
@@ -250,6 +252,20 @@ async def test_retries_use_prefects_and_count_as_one_task_run() -> None:
     assert result.node_results["a"].result == "at last, it worked"
     assert len(attempts) == 3
     assert (await task_runs_of(runner))["a"]["run_count"] == 3
+    provenance = result.node_results["a"].provenance
+    assert runner.last_run is not None
+    assert provenance is not None
+    assert provenance.run == RunLabel(str(runner.last_run.flow_run_id), runner.last_run.name)
+    errors = [(one.error_type, one.error) for one in provenance.attempts]
+    assert errors == [("TimeoutError", "not yet")] * 2 + [(None, None)]
+    waits = [one.wait for one in provenance.attempts]
+    assert all(wait is not None and wait >= 0.05 for wait in waits[:2])
+    assert waits[2] is None
+    kept = await load_report(runner.last_run.name, "records")
+    assert kept.by_id["a"].provenance == provenance
+    resumed = await executor(flaky).execute_plan(plan(node("a", policy=policy)), resume_from=runner.last_run.name)
+    reused = resumed.node_results["a"]
+    assert (reused.reused, reused.provenance) == (True, provenance)
 
 
 async def test_a_node_that_never_succeeds_is_tried_as_often_as_its_policy_says() -> None:
@@ -271,6 +287,9 @@ async def test_a_node_over_its_timeout_fails_and_says_so() -> None:
     result = await executor(slow).execute_plan(plan(node("a", policy={"timeout": 0.1})))
     assert result.node_results["a"].error == "timeout: the node took longer than its 0.1 s"
     feedback = result.feedback_data["a"]
+    provenance = result.node_results["a"].provenance
+    assert provenance is not None
+    assert [one.error for one in provenance.attempts] == ["timeout: the node took longer than its 0.1 s"]
     assert (feedback["error_type"], feedback["replannable"]) == ("TimeoutError", True)
     assert feedback["suggested_changes"] == ["increase_timeout", "break_into_smaller_tasks"]
 

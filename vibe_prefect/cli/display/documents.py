@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from vibe_prefect.cli.display.console import write
 from vibe_prefect.cli.display.frames import Frames
 from vibe_prefect.errors import PlanError, Problem
+from vibe_prefect.provenance import NodeProvenance
+from vibe_prefect.reporting.explain import NodeExplanation
 from vibe_prefect.reporting.report import SCHEMA_VERSION, RunReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -82,6 +84,11 @@ class RunNode(_Part):
 
     error: str | None
     result: Any
+    reused: bool
+    """Whether it was reused from an earlier run."""
+
+    provenance: NodeProvenance | None
+    """Run, attempts, calls and judgement behind the result; `null` where it was not executed, or they are not known."""
 
 
 class TaskRuns(_Part):
@@ -109,6 +116,18 @@ class RunDocument(_Document):
     run_id: str
     run_url: str | None
     task_runs: TaskRuns
+
+
+class ExplanationDocument(_Document):
+    """`output --explain`: who made the results of nodes, and why they were accepted or refused."""
+
+    kind: Literal["explanation"] = "explanation"
+    run_name: str
+    run_id: str
+    state: str
+    """Prefect's name of the state, such as `Completed`."""
+
+    nodes: dict[str, NodeExplanation]
 
 
 class ListedRun(RunReference):
@@ -331,6 +350,7 @@ class ProblemsDocument(_Document):
 
 DOCUMENTS: tuple[type[_Document], ...] = (
     RunDocument,
+    ExplanationDocument,
     RunsDocument,
     PruneDocument,
     DiffDocument,

@@ -86,6 +86,8 @@ class EndedRun:
             duration=result.duration,
             error=result.error,
             result=result.result,
+            reused=result.reused,
+            provenance=result.provenance,
         )
 
 

@@ -52,6 +52,8 @@ def _record(node: NodeResult, result: ExecutionResult) -> NodeRecord:
         memory_usage=memory if isinstance(memory := usage.get("memory_usage"), int) else 0,
         cpu_scope=usage.get("scope", "process"),
     )
+    if node.provenance is not None:
+        record["provenance"] = node.provenance.to_dict()
     spent = {key: usage.get(key) for key in MODEL_KEYS}
     if any(value is not None for value in spent.values()):
         record["usage"] = spent

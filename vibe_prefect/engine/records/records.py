@@ -18,9 +18,10 @@ from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.engine.records.record_files import RecordFiles
 from vibe_prefect.engine.records.record_lock import lock_or_warn
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, RecordFolder, RecordStore, record_path
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.plan.graph import ID_FORM
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.tools.workspace import Workspace
 
@@ -164,6 +165,36 @@ class Records:
         if content is None:
             return None
         return RunReport.from_dict(cast("dict[str, Any]", data) if isinstance(data, dict) else {})
+
+    def failure_path(self, run_id: str, node_id: str) -> str:
+        """Return the path of the provenance of a node that failed in a run.
+
+        Args:
+            run_id: Id of the flow run.
+            node_id: The node's id.
+        """
+        return f"{self.namespace}/failure-{run_id}-{node_id}.json"
+
+    async def write_failure(self, node_id: str, provenance: NodeProvenance) -> None:
+        """Write the provenance of a node whose attempt failed: a run that is killed leaves no report to hold it.
+
+        Raises:
+            Exception: The storage refuses it; each kind of storage has its own error.
+        """
+        assert provenance.run is not None
+        path = self.failure_path(provenance.run.run_id, node_id)
+        await write_block(self.store.result_storage, path, to_json(provenance.to_dict()))
+
+    async def failure(self, run_id: str, node_id: str) -> NodeProvenance | None:
+        """Return the provenance of a node that failed in a run; `None` when there is none that can be read."""
+        try:
+            content = await self.store.content(self.failure_path(run_id, node_id))
+            data = None if content is None else from_json(content)
+        except (OSError, ValueError) as error:
+            if isinstance(error, RecordStorageError):
+                raise
+            return None
+        return NodeProvenance.from_dict(cast("dict[str, Any]", data) if isinstance(data, dict) else None)
 
     @contextmanager
     def hold(self) -> Generator[bool]:

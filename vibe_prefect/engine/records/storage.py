@@ -49,6 +49,7 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "cpu_scope": (str,),
     "usage": (dict, NoneType),
     "files": (list, NoneType),
+    "provenance": (dict, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -125,6 +126,9 @@ class NodeRecord(TypedDict):
 
     files: NotRequired[Sequence[RecordFile]]
     """The files that the node made; in older records the result alone names them."""
+
+    provenance: NotRequired[Mapping[str, Any]]
+    """How the result came about, as `NodeProvenance.to_dict` returns it; missing in older records."""
 
 
 class RecordFolder(ResolvingFolder):

@@ -27,9 +27,18 @@ from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
-from vibe_prefect.engine.run.tasks import NodeJob, ToolJob, UpstreamReference, run_node, run_tool, upstream_reference
+from vibe_prefect.engine.run.tasks import (
+    NodeJob,
+    ToolJob,
+    UpstreamReference,
+    run_node,
+    run_tool,
+    timeout_failure,
+    upstream_reference,
+)
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
@@ -97,14 +106,15 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     assert context.flow_run is not None
     setup = replace(setup, records=setup.records.for_workspace(setup.workspace))
     with context.model_copy(update={"result_store": setup.records.store}):
-        run = _PlanRun(compiled, setup, Pace(context.flow_run.id))
+        flow_run = context.flow_run
+        run = _PlanRun(compiled, setup, Pace(flow_run.id), RunLabel(str(flow_run.id), flow_run.name))
         return await run.execute(), run.task_runs
 
 
 class _PlanRun:
     """One run: decides about each node, and has its task executed."""
 
-    def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace) -> None:
+    def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace, label: RunLabel) -> None:
         self.task_runs = 0
         self._pace = pace
         self._compiled = compiled
@@ -117,7 +127,9 @@ class _PlanRun:
         namespace = setup.records.namespace
         self._state = RunState(
             compiled,
-            lambda node: NodeJob(node, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt),
+            lambda node: NodeJob(
+                node, run=label, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt
+            ),
             setup.observers,
         )
         self._reusable = ReusableRecords(compiled, setup.records)
@@ -195,6 +207,7 @@ class _PlanRun:
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
         else:
             self._state.fail(job, _failure(job, state))
+            await self._keep_failure(job)
 
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
@@ -237,6 +250,7 @@ class _PlanRun:
             duration=record["duration"],
             started_at=record["started_at"],
             reused=reused,
+            provenance=NodeProvenance.from_dict(record.get("provenance")),
         )
         self._state.complete(job, result, usage_of_record(record))
         if not reused:
@@ -250,8 +264,20 @@ class _PlanRun:
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
         outcome = await execute_node(work, services)
         if outcome.error is not None:
+            await self._keep_failure(job)
             raise outcome.error
-        return record_of(outcome, await setup.records.files.made_by(id, outcome.result))
+        return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+
+    async def _keep_failure(self, job: NodeJob) -> None:
+        """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""
+        provenance = job.provenance
+        if job.kept_failure == provenance:
+            return
+        job.kept_failure = provenance
+        try:
+            await self._setup.records.write_failure(job.node.id, provenance)
+        except Exception as error:  # noqa: BLE001 - each kind of storage has its own
+            get_run_logger().warning("How the node %r failed is not kept: %s", job.node.id, error)
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""
@@ -274,12 +300,13 @@ class _PlanRun:
         return await run_tool(ToolJob(name, call))
 
 
-def record_of(outcome: NodeOutcome, files: Sequence[RecordFile]) -> NodeRecord:
+def record_of(outcome: NodeOutcome, files: Sequence[RecordFile], provenance: NodeProvenance) -> NodeRecord:
     """Return the record of a node that completed.
 
     Args:
         outcome: Outcome of its last attempt.
         files: The files that it made.
+        provenance: How it came about.
     """
     meter = outcome.meter
     record = NodeRecord(
@@ -292,6 +319,7 @@ def record_of(outcome: NodeOutcome, files: Sequence[RecordFile]) -> NodeRecord:
         memory_usage=meter.memory_usage,
         cpu_scope=meter.usage.scope,
         files=files,
+        provenance=provenance.to_dict(),
     )
     if meter.calls:
         used = meter.usage
@@ -303,5 +331,5 @@ def _failure(job: NodeJob, state: State[Any]) -> Failure:
     if job.failure is not None:
         return job.failure
     if state.name == "TimedOut":
-        return Failure("TimeoutError", f"timeout: the node took longer than its {job.node.policy.timeout:g} s")
+        return timeout_failure(job.node.policy)
     return Failure(state.name or state.type.value.title(), state.message or "the task run ended without a result")

@@ -22,6 +22,7 @@ from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
+from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.engine.node_states import CANCELLED
@@ -29,6 +30,7 @@ from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.node_work import failure_of, is_retryable
 from vibe_prefect.run.run_state import NodeRun
 from vibe_prefect.text.sendable import shown
@@ -64,6 +66,9 @@ class NodeJob(NodeRun):
 
     ended: tuple[UUID, UpstreamReference] | None = None
     """Id of its task run, and the upstream reference to it; `None` until the task run has ended."""
+
+    kept_failure: NodeProvenance | None = None
+    """Provenance that was written for a failed attempt; `None` before that."""
 
     @property
     def name(self) -> str:
@@ -186,14 +191,20 @@ async def _attempt(job: NodeJob) -> OpaqueResult | State[Any]:
         return OpaqueResult(await job.attempt(job))
     except asyncio.CancelledError:
         if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
+            job.note_failure(timeout_failure(job.node.policy))
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
     except Exception as error:
-        job.failure = failure_of(error)
+        job.note_failure(failure_of(error))
         shown_error = shown(error)
         if shown_error is error:
             raise
         raise shown_error from None
+
+
+def timeout_failure(policy: ExecutionPolicy) -> Failure:
+    """Build the `Failure` of an attempt that took longer than a policy allows."""
+    return Failure("TimeoutError", f"timeout: the node took longer than its {policy.timeout:g} s")
 
 
 async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:

@@ -18,8 +18,9 @@ from vibe_prefect.engine.records.storage import NodeRecord, RecordStore, open_st
 from vibe_prefect.engine.runs.node_snapshots import NodeSnapshot, observe_nodes
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import RecordStorageError, UsageError
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport, report_of
-from vibe_prefect.results import FINISHED, ExecutionResult, NodeResult, resume_command
+from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +100,16 @@ async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> 
     return report_of(compiled, await _result(run, sights, store), run.identity)
 
 
-def node_result(sight: NodeSnapshot, record: NodeRecord | None = None) -> NodeResult:
-    """Build the result of a node from its record where there is one, else from the server's snapshot of it."""
+def node_result(
+    sight: NodeSnapshot, record: NodeRecord | None = None, failed: NodeProvenance | None = None
+) -> NodeResult:
+    """Build the result of a node from its record where there is one, else from the server's snapshot of it.
+
+    Args:
+        sight: The snapshot.
+        record: The record.
+        failed: Provenance of a node without a record that has failed, also only so far.
+    """
     return NodeResult(
         sight.id,
         sight.status,
@@ -109,6 +118,7 @@ def node_result(sight: NodeSnapshot, record: NodeRecord | None = None) -> NodeRe
         duration=record["duration"] if record else sight.seconds,
         started_at=record["started_at"] if record else sight.started.isoformat() if sight.started else None,
         reused=sight.reused,
+        provenance=NodeProvenance.from_dict(record.get("provenance")) if record else failed,
     )
 
 
@@ -118,15 +128,18 @@ async def _result(run: PastRun, sights: Mapping[str, NodeSnapshot], store: Recor
     if run.started is not None:
         result.started_at = run.started.isoformat()
     records = await _read(store, sights.values())
+    failures = await _failures(run, store, sights.values())
     for id, compiled_node in run.compiled.nodes.items():
         sight = sights.get(id)
         if sight is None:
             continue
         record = records.get(id)
-        outcome = node_result(sight, record)
+        outcome = node_result(sight, record, failures.get(id))
         result.add_node_result(outcome)
         if record is not None:
             result.add_feedback(id, _learned(compiled_node.node, outcome, record))
+        elif outcome.provenance is not None:
+            result.add_feedback(id, _learned_of_failure(outcome, outcome.provenance))
     _end(result, run)
     return result
 
@@ -144,6 +157,18 @@ def _learned(node: WorkflowNode, result: NodeResult, record: NodeRecord) -> dict
     return success_feedback(result, node.estimated_duration, usage_of_record(record))
 
 
+def _learned_of_failure(result: NodeResult, provenance: NodeProvenance) -> dict[str, Any]:
+    """Return what is known of a node that failed in a run which left no report: its resources are not."""
+    last, judgement = provenance.attempts[-1], provenance.judgement
+    quality = judgement.score if judgement else None
+    is_last_word = last.error is not None and result.error is not None and last.error[:100] in result.error
+    return {
+        "error_type": last.error_type if is_last_word else None,
+        "resource_usage": {"attempts": len(provenance.attempts)},
+        **({} if quality is None else {"measured_quality": quality}),
+    }
+
+
 async def _read(store: RecordStore, sights: Iterable[NodeSnapshot]) -> dict[str, NodeRecord]:
     """Read the records of nodes, except those that are not here, as for a run on another machine."""
     records: dict[str, NodeRecord] = {}
@@ -156,3 +181,19 @@ async def _read(store: RecordStore, sights: Iterable[NodeSnapshot]) -> dict[str,
         if record is not None:
             records[sight.id] = record
     return records
+
+
+async def _failures(run: PastRun, store: RecordStore, sights: Iterable[NodeSnapshot]) -> dict[str, NodeProvenance]:
+    """Read the provenance of the nodes of which an attempt failed in a run."""
+    records = Records(store, run.record_namespace)
+    failures: dict[str, NodeProvenance] = {}
+    for sight in sights:
+        if sight.status not in (ExecutionStatus.FAILED, ExecutionStatus.RUNNING):
+            continue
+        try:
+            failure = await records.failure(str(run.id), sight.id)
+        except RecordStorageError:
+            return failures
+        if failure is not None:
+            failures[sight.id] = failure
+    return failures

@@ -15,7 +15,9 @@ from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
 from vibe_prefect.llm.provider.model_client import Answer, ModelClient, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.provider import ProviderClient, usage_of
+from vibe_prefect.provenance import ModelCall
 from vibe_prefect.tools.base import ToolContext
+from vibe_prefect.tools.model_calls import noted_call
 from vibe_prefect.tools.waits import patiently
 
 RUBRIC_TOKENS = 800
@@ -56,6 +58,12 @@ class Models:
             BudgetExceededError: The run's budget does not allow the call; it was not made.
             ToolError: There is no whole answer. Its `usage` holds what the call has cost, where that is known.
         """
+        with noted_call(context, _call_of(question)) as noted:
+            answer, usage = await self._ask(question, context)
+            noted.note_usage(usage, answer.model)
+            return answer, usage
+
+    async def _ask(self, question: Question, context: ToolContext) -> tuple[Answer, dict[str, Any]]:
         listener = _Listener(question, context.get("report_progress"))
         async with paid_call(context.get("budget"), self.most(question)) as charge:
             try:
@@ -91,6 +99,16 @@ class Models:
     def _broken(self, question: Question, listener: _Listener) -> Spending:
         input_tokens, output_tokens = question.input_tokens, listener.tokens
         return Spending(input_tokens + output_tokens, self.asker.price(question.model, input_tokens, output_tokens))
+
+
+def _call_of(question: Question) -> ModelCall:
+    """Return a question as the provenance of a node shows it."""
+    parameters: dict[str, Any] = {"max_tokens": question.max_tokens}
+    if question.temperature is not None:
+        parameters["temperature"] = question.temperature
+    if question.schema is not None:
+        parameters["answer"] = "JSON by a schema"
+    return ModelCall(question.model, question.prompt, question.system, parameters)
 
 
 @dataclass(frozen=True)

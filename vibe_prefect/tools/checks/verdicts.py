@@ -1,7 +1,8 @@
 """Shared parts of the checking tools: single checks, and the verdict over all of them.
 
 A check that fails makes the tool report failure with every problem, so a validate node is a gate. The verdict's
-metadata hold `quality`, the part of the checks that passed, and `evidence`, a line for each check.
+metadata hold `quality`, the part of the checks that passed, `criteria`, each check with the score 0 or 1, and
+`evidence`, a line for each check.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def verdict(report: Mapping[str, Any], checks: Sequence[Check]) -> ToolResult:
     evidence = [
         f"{'passed' if outcome['passed'] else 'failed'}: {outcome['name']}: {outcome['detail']}" for outcome in checks
     ]
-    metadata = {"quality": round(sum(passed) / max(1, len(passed)), 3), "evidence": evidence}
+    criteria = [
+        {"name": outcome["name"], "score": float(outcome["passed"]), "reason": outcome["detail"]} for outcome in checks
+    ]
+    quality = round(sum(passed) / max(1, len(passed)), 3)
+    metadata = {"quality": quality, "criteria": criteria, "evidence": evidence}
     return ToolResult(all(passed), dict(report), metadata, None if all(passed) else _failure(checks))
 
 

@@ -12,10 +12,12 @@ from anyio.to_thread import run_sync
 
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.provenance import ModelCall
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.fetch.http import RETRYABLE
 from vibe_prefect.tools.functions import ToolInputError
 from vibe_prefect.tools.media.packed import Refusal, json_in, refusal_in
+from vibe_prefect.tools.model_calls import noted_call
 from vibe_prefect.tools.secrecy.key_sources import no_key, obtained
 from vibe_prefect.tools.secrecy.known import scrubbed, scrubbed_bytes
 from vibe_prefect.tools.waits import asks_to_wait, patiently, retry_after
@@ -137,6 +139,19 @@ class MediaCall:
             BudgetExceededError: The budget does not allow the call; it was not made.
             ToolError: The server refused or failed.
         """
+        with noted_call(context, _call_of(asked)) as noted:
+            async with self._paid(context, asked, amount, ask) as answer:
+                noted.note_usage(answer.usage)
+                yield answer
+
+    @asynccontextmanager
+    async def _paid(
+        self,
+        context: ToolContext,
+        asked: Mapping[str, Any],
+        amount: float,
+        ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]],
+    ) -> AsyncGenerator[Answer]:
         price = self.endpoint.price(asked["model"])
         usd = None if price is None else price * amount
         sort = " ".join(str(asked[name]) for name in ("model", "size", "quality") if asked.get(name))
@@ -240,6 +255,12 @@ class MediaCall:
 
 MAX_REFUSAL = 100_000
 """Longest answer in bytes that is searched for an error: a picture has more, and is not read twice."""
+
+
+def _call_of(asked: Mapping[str, Any]) -> ModelCall:
+    """Return a request as the provenance of a node shows it; the protocol calls a text to speak `input`."""
+    others = {name: value for name, value in asked.items() if name not in ("model", "prompt", "input")}
+    return ModelCall(asked["model"], asked.get("prompt", asked.get("input")), parameters=others)
 
 
 def usage_of(model: str, body: Any, usd: float | None) -> dict[str, Any]:
