@@ -281,6 +281,9 @@ class ToolError(RunError, RuntimeError):
     evidence: tuple[str, ...] = ()
     """Quotes from the judged text, as the reasons."""
 
+    refused: Mapping[str, Any] | None = None
+    """Result that the node would have, had its gate not refused what it judged; `None` for any other failure."""
+
     def __init__(
         self,
         message: str,
@@ -405,7 +408,10 @@ class PlanRunError(RunError):
 
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
-        lines = [f"  {id}: {self._reason(id)}" for id in self.failed[:MAX_LISTED]]
+        reasons: dict[str, list[str]] = {}
+        for id in self.failed[:MAX_LISTED]:
+            reasons.setdefault(self._reason(id), []).append(id)
+        lines = [f"  {', '.join(ids)}: {reason}" for reason, ids in reasons.items()]
         omitted = len(self.failed) - MAX_LISTED
         lines += [f"  and {omitted} more"] if omitted > 0 else []
         head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"

@@ -234,8 +234,17 @@ class WorkflowExecutor:
         resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
         resume_from: str | None = None,
         choice: Choice | None = None,
+        plan_file: str | Path | None = None,
     ) -> ExecutionResult:
-        """Run a plan that `compile` returned; see `execute_plan`."""
+        """Run a plan that `compile` returned; see `execute_plan`.
+
+        Args:
+            compiled: The plan, compiled.
+            resume_from_checkpoint: See `execute_plan`.
+            resume_from: See `execute_plan`.
+            choice: See `execute_plan`.
+            plan_file: The file that the plan came from, for the report of the run.
+        """
         if resume_from_checkpoint is not None and resume_from is not None:
             raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
@@ -252,6 +261,7 @@ class WorkflowExecutor:
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
             imported=imported,
+            plan_file=None if plan_file is None else str(plan_file),
             artifacts=self._artifacts,
         )
         end = RunEnd(run)

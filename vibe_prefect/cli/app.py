@@ -215,7 +215,9 @@ def run(  # noqa: PLR0913 - a command's options
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
     }
-    request = RunRequest(plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report)
+    request = RunRequest(
+        plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report, plan_file=plan
+    )
     if dry_run:
         from vibe_prefect.cli.commands.dry_run import forecast_run
 
@@ -251,6 +253,29 @@ def resume(  # noqa: PLR0913 - a command's options
         "max_tokens": max_tokens,
     }
     return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(options), report=report))
+
+
+@app.command(
+    group=RUN,
+    help_epilogue=_examples(
+        'accept release-digest-calm-otter tone --because "the client asked for it"',
+        'accept release-digest-calm-otter tone --because "checked by hand" --by "Ann Lee"',
+    ),
+)
+def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> int:
+    """Accept what a gate refused: the next 'resume' takes the node as completed.
+
+    Who accepted it, when and why stays in the gate's record, and shows in every report from then on.
+
+    Args:
+        run: The name or id of the run in which the gate refused.
+        node: The gate's id.
+        because: The reason.
+        by: Who accepts it; by default the login name.
+    """
+    from vibe_prefect.cli.commands.accept import accept as command
+
+    return command(run, node, because, by)
 
 
 @app.command(

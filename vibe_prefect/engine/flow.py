@@ -48,7 +48,8 @@ from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, 
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+from vibe_prefect.reporting.next_steps import NextStep, next_steps
+from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
@@ -108,6 +109,9 @@ class LocalRun:
     imported: Sequence[ImportedRecord] = ()
     """Imported records, from a checkpoint: reused where the plan still asks for them."""
 
+    plan_file: str | None = None
+    """Path of the file that the plan came from; `None` for any other plan."""
+
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
 
@@ -164,14 +168,15 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         run = _current.get()
         if run is None:
             run, options = await _bounded(plan, options)
-        result = await _run(run, options)
-        if result is None:
+        ended = await _run(run, options)
+        if ended is None:
             return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
         return _failed(error, str(error))
+    result, steps = ended
     if result.status is ExecutionStatus.FAILED:
         failure = PlanRunError(result)
-        return _failed(failure, f"{failure}\nto go on with what is left: {resume_command(_flow_run().name)}")
+        return _failed(failure, "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)]))
     return result
 
 
@@ -212,8 +217,8 @@ run_plan.storage = _storage
 found by name where the name is the function's own."""
 
 
-async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
-    """Run a plan, and return the result; `None` where the run was to check whether it could."""
+async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Sequence[NextStep]] | None:
+    """Run a plan, and return the result and what helps after it; `None` where the run was to check whether it could."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
@@ -232,7 +237,9 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
     outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
-    feedback = RunFeedback(client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency)
+    feedback = RunFeedback(
+        client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
+    )
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
@@ -263,7 +270,7 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
         if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
-    return result
+    return result, next_steps(feedback.report(result))
 
 
 def _retries_left(flow_run: FlowRun) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 from vibe_prefect.cli.commands.page import check_page
 from vibe_prefect.cli.commands.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.ended_run import EndedRun
+from vibe_prefect.cli.display.ended_run import EndedRun, short_path
 from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.exits import warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 
@@ -51,5 +52,15 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
-    run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
+    if resumed.plan_changed and resumed.plan_file is not None:
+        file = short_path(Path(resumed.plan_file))
+        warn(f"{file} has changed since that run, which is resumed with its own plan; --plan {file} takes the edit")
+    run = RunRequest(
+        request.plan or "",
+        options,
+        as_json=request.as_json,
+        quiet=request.quiet,
+        report=request.report,
+        plan_file=resumed.plan_file,
+    )
     return execute(run, resumed.plan, screen, server)

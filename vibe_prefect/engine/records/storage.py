@@ -49,6 +49,7 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "cpu_scope": (str,),
     "usage": (dict, NoneType),
     "files": (list, NoneType),
+    "judged": (str, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -125,6 +126,9 @@ class NodeRecord(TypedDict):
 
     files: NotRequired[Sequence[RecordFile]]
     """The files that the node made; in older records the result alone names them."""
+
+    judged: NotRequired[str]
+    """Hash of what a gate judged whose refusal was accepted: the acceptance holds for that alone. Missing elsewhere."""
 
 
 class RecordFolder(ResolvingFolder):

@@ -132,9 +132,24 @@ async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> Non
     """
     tag = f"{CLAIM_PREFIX}{namespace}"
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
+    await refuse_claimed(client, namespace, by=flow_run.id)
+
+
+async def refuse_claimed(client: PrefectClient, namespace: str, by: UUID | None = None) -> None:
+    """Refuse to touch records in a storage block that a run may write.
+
+    Args:
+        client: The server's client.
+        namespace: Namespace of the records.
+        by: Id of a run that may.
+
+    Raises:
+        RunInUseError: A run that is not over has claimed them.
+    """
+    tag = f"{CLAIM_PREFIX}{namespace}"
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
     runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
-    claimants = [run for run in runs if run.id != flow_run.id]
+    claimants = [run for run in runs if run.id != by]
     if claimants:
         raise RunInUseError(_not_over(claimants[0]))
 
