@@ -35,6 +35,8 @@ MAX_PROBLEM = 800
 MAX_TEXT = 8_000
 """Characters of all problems in that text."""
 
+_NODES_FAILED = " nodes failed, "
+
 HINT_SEPARATOR = "; "
 """Separator in a message between the fault and its remedy."""
 
@@ -406,6 +408,11 @@ class PlanRunError(RunError):
         self.failed: tuple[str, ...] = result.ids("failed")
         super().__init__(self._text())
 
+    @staticmethod
+    def says(message: str | None) -> bool:
+        """Return whether a message, such as that of a flow run's state, is that of such an error."""
+        return _NODES_FAILED in (message or "").partition("\n")[0]
+
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
         reasons: dict[str, list[str]] = {}
@@ -414,7 +421,7 @@ class PlanRunError(RunError):
         lines = [f"  {', '.join(ids)}: {reason}" for reason, ids in reasons.items()]
         omitted = len(self.failed) - MAX_LISTED
         lines += [f"  and {omitted} more"] if omitted > 0 else []
-        head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
+        head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total}{_NODES_FAILED}{skipped} skipped"
         return "\n".join([head, *lines])
 
     def _reason(self, id: str) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
@@ -23,6 +24,7 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord, importe
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
+from vibe_prefect.engine.runs.resume_target import check_resumable
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
@@ -268,6 +270,9 @@ class WorkflowExecutor:
         self._note_run(run)
         async with shared_clients():
             try:
+                if resume_from is not None:
+                    async with get_client() as client:
+                        await check_resumable(client, resume_from)
                 with run.current():
                     result = await end.outcome(_call_flow(compiled.plan, options))
             finally:

@@ -26,7 +26,7 @@ from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_
 from vibe_prefect.engine.records.records import record_namespace
 from vibe_prefect.engine.records.storage import RecordStore
 from vibe_prefect.engine.server.ui_pages import run_page
-from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, UnknownRunError, UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
 from vibe_prefect.plan.graph import ID_FORM, build_graph
 from vibe_prefect.plan.node_tools import tool_of
@@ -207,6 +207,11 @@ class PastRun:
     def completed(self) -> bool:
         """Whether it completed."""
         return self.state_type is StateType.COMPLETED
+
+    @property
+    def failed_nodes(self) -> bool:
+        """Whether its state says that nodes failed."""
+        return self.state_type is StateType.FAILED and PlanRunError.says(self.message)
 
     @property
     def last_active(self) -> datetime:

@@ -83,7 +83,7 @@ class _Watch:
 
         store = await open_store(None)
         async with get_client() as client:
-            target = await wanted_run(client, reference)
+            target = await wanted_run(client, reference, waiting=True)
             await self._await_begin(client, target, store)
             run = await load_run(client, str(target.id), store)
             print_header(self._screen, run.compiled, simulated=run.parameters.simulate)

@@ -73,13 +73,18 @@ def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
     }
 
 
-async def wanted_run(client: PrefectClient, reference: str | None) -> PastRun:
+async def wanted_run(client: PrefectClient, reference: str | None, *, waiting: bool = False) -> PastRun:
     """Find a run by its name or id, or the newest run.
+
+    Args:
+        client: The server's client.
+        reference: The run's name or id; `None` for the newest run.
+        waiting: Whether the newest run may be about to begin.
 
     Raises:
         UnknownRunError: There is no such run.
     """
-    return await newest_run(client) if reference is None else await find_run(client, reference)
+    return await newest_run(client, waiting=waiting) if reference is None else await find_run(client, reference)
 
 
 async def load_run(client: PrefectClient, reference: str | None, store: RecordStore) -> PastRun:
