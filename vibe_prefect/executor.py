@@ -24,11 +24,13 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord, importe
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
+from vibe_prefect.engine.runs.model_change import check_models
 from vibe_prefect.engine.runs.resume_target import check_resumable
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.selection import Choice
+from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
 from vibe_prefect.run.run_options import Reuse, RunOptions
@@ -61,6 +63,7 @@ class WorkflowExecutor:
         budget_usd: float | None = None,
         max_tokens: int | None = None,
         artifacts: bool | None = None,
+        without_model: bool = False,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -88,6 +91,8 @@ class WorkflowExecutor:
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
+            without_model: Whether to resume also without the language model that the earlier run had: with the one that
+                is configured now, or where there is none with templates, and unjudged.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -117,6 +122,7 @@ class WorkflowExecutor:
             "reuse": reuse,
             "budget_usd": budget_usd,
             "max_tokens": max_tokens,
+            "without_model": without_model,
             **({} if concurrency == "settings" else {"concurrency": concurrency}),
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),
@@ -272,7 +278,9 @@ class WorkflowExecutor:
             try:
                 if resume_from is not None:
                     async with get_client() as client:
-                        await check_resumable(client, resume_from)
+                        earlier = await check_resumable(client, resume_from)
+                    if not options.without_model:
+                        check_models(earlier, default_models(compiled, run.tools))
                 with run.current():
                     result = await end.outcome(_call_flow(compiled.plan, options))
             finally:

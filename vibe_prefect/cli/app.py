@@ -192,6 +192,7 @@ def run(  # noqa: PLR0913 - a command's options
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd")] = None,
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
+    without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
 ) -> int:
     """Run a plan, and show how far it is.
@@ -214,6 +215,7 @@ def run(  # noqa: PLR0913 - a command's options
         "output": output and str(output),
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
+        "without_model": without_model,
     }
     request = RunRequest(
         plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report, plan_file=plan
@@ -240,6 +242,7 @@ def resume(  # noqa: PLR0913 - a command's options
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd", _AS_BEFORE)] = None,
     max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
+    without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
 ) -> int:
     """Run the rest of an earlier run: its completed nodes are reused."""
@@ -251,6 +254,7 @@ def resume(  # noqa: PLR0913 - a command's options
         "refresh": refresh,
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
+        "without_model": without_model,
     }
     return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(options), report=report))
 

@@ -162,6 +162,9 @@ class PastRun:
     """Whether somebody else than the operator may have chosen its parameters: it has a deployment, or another flow
     around it."""
 
+    tags: frozenset[str] = frozenset()
+    """Tags of the flow run."""
+
     root: PastRun | None = None
     """The first run of its resume chain; `None` where it resumes none, or where that run is unknown or not read."""
 
@@ -186,6 +189,7 @@ class PastRun:
             ended=flow_run.end_time,
             seconds=flow_run.total_run_time.total_seconds(),
             bounded=flow_run.deployment_id is not None or flow_run.parent_task_run_id is not None,
+            tags=frozenset(flow_run.tags),
         )
 
     @property

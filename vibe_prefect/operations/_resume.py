@@ -14,11 +14,13 @@ from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import RecordStore, open_store
 from vibe_prefect.engine.runs.load_report import left_report
+from vibe_prefect.engine.runs.model_change import model_change
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
 from vibe_prefect.plan.reading.edits import was_edited
+from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import load_settings
@@ -47,6 +49,9 @@ class ResumedRun:
     plan_changed: bool = False
     """Whether that file holds another plan by now than the one to run."""
 
+    model_change: str | None = None
+    """Description of what became of the models that the earlier run had; `None` where none is missing."""
+
 
 async def plan_resume(
     run: str | None = None,
@@ -66,7 +71,8 @@ async def plan_resume(
     tools = configured_tools() if tools is None else tools
     checked = validate(new_plan, simulate=options.simulate, tools=tools)
     plan_file = await _plan_file(earlier, store) if plan is None else _path_of(plan)
-    return ResumedRun(earlier, checked, options, plan_file, was_edited(plan_file, checked.compiled.plan))
+    change = model_change(earlier, default_models(checked.compiled, checked.tools))
+    return ResumedRun(earlier, checked, options, plan_file, was_edited(plan_file, checked.compiled.plan), change)
 
 
 async def resume(
@@ -102,6 +108,7 @@ async def resume(
         output=Path(options.output),
         budget_usd=options.budget_usd,
         max_tokens=options.max_tokens,
+        without_model=options.without_model,
     )
     return await executor.execute_compiled(
         resumed.plan.compiled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.exits import warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
+from vibe_prefect.errors import UsageError
+from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
+    if resumed.model_change is not None and not options.without_model:
+        options = options.replaced({"without_model": _may_do_without(resumed.model_change, request, screen)})
     if resumed.plan_changed and resumed.plan_file is not None:
         file = short_path(Path(resumed.plan_file))
         warn(f"{file} has changed since that run, which is resumed with its own plan; --plan {file} takes the edit")
@@ -64,3 +69,18 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
         plan_file=resumed.plan_file,
     )
     return execute(run, resumed.plan, screen, server)
+
+
+def _may_do_without(change: str, request: ResumeRequest, screen: Screen) -> bool:
+    """Return whether the run may do without a model of the earlier run; the run is refused where nobody can be asked.
+
+    Raises:
+        UsageError: The answer is no.
+    """
+    if not screen.lively or request.as_json or not sys.stdin.isatty():
+        return False
+    warn(change)
+    screen.say("resume without it? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError(f"nothing was run; set {SHORT_VARIABLE} to the model that the run had")
+    return True

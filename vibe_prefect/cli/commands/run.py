@@ -205,6 +205,7 @@ class _Run:
             wait_recorded=True,
             budget_usd=options.budget_usd,
             max_tokens=options.max_tokens,
+            without_model=options.without_model,
         )
 
     def _observers(self) -> list[RunObserver]:

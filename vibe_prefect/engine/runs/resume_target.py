@@ -90,8 +90,8 @@ async def _has_begun(client: PrefectClient, run: PastRun) -> bool:
     return bool(await client.read_task_runs(flow_run_filter=of_run, limit=1))
 
 
-async def check_resumable(client: PrefectClient, reference: str) -> None:
-    """Refuse to resume a run that is not on the server, before a run is made for it.
+async def check_resumable(client: PrefectClient, reference: str) -> PastRun:
+    """Return the run to resume, and refuse one that is not on the server, before a run is made for it.
 
     Args:
         client: The server's client.
@@ -100,7 +100,7 @@ async def check_resumable(client: PrefectClient, reference: str) -> None:
     Raises:
         UnknownRunError: The server does not know the run, or one that it resumes.
     """
-    await with_root(client, await find_run(client, reference))
+    return await with_root(client, await find_run(client, reference))
 
 
 async def due_by_now(client: PrefectClient) -> FlowRunFilter:
