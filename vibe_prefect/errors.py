@@ -35,6 +35,8 @@ MAX_PROBLEM = 800
 MAX_TEXT = 8_000
 """Characters of all problems in that text."""
 
+_NODES_FAILED = " nodes failed, "
+
 HINT_SEPARATOR = "; "
 """Separator in a message between the fault and its remedy."""
 
@@ -281,6 +283,9 @@ class ToolError(RunError, RuntimeError):
     evidence: tuple[str, ...] = ()
     """Quotes from the judged text, as the reasons."""
 
+    refused: Mapping[str, Any] | None = None
+    """Result that the node would have, had its gate not refused what it judged; `None` for any other failure."""
+
     def __init__(
         self,
         message: str,
@@ -403,12 +408,20 @@ class PlanRunError(RunError):
         self.failed: tuple[str, ...] = result.ids("failed")
         super().__init__(self._text())
 
+    @staticmethod
+    def says(message: str | None) -> bool:
+        """Return whether a message, such as that of a flow run's state, is that of such an error."""
+        return _NODES_FAILED in (message or "").partition("\n")[0]
+
     def _text(self) -> str:
         total, skipped = len(self.result.node_results), len(self.result.ids("skipped"))
-        lines = [f"  {id}: {self._reason(id)}" for id in self.failed[:MAX_LISTED]]
+        reasons: dict[str, list[str]] = {}
+        for id in self.failed[:MAX_LISTED]:
+            reasons.setdefault(self._reason(id), []).append(id)
+        lines = [f"  {', '.join(ids)}: {reason}" for reason, ids in reasons.items()]
         omitted = len(self.failed) - MAX_LISTED
         lines += [f"  and {omitted} more"] if omitted > 0 else []
-        head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total} nodes failed, {skipped} skipped"
+        head = f"plan {self.result.plan_id!r}: {len(self.failed)} of {total}{_NODES_FAILED}{skipped} skipped"
         return "\n".join([head, *lines])
 
     def _reason(self, id: str) -> str:

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
@@ -23,10 +24,13 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord, importe
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
+from vibe_prefect.engine.runs.model_change import check_models
+from vibe_prefect.engine.runs.resume_target import check_resumable
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.selection import Choice
+from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
 from vibe_prefect.run.run_options import Reuse, RunOptions
@@ -59,6 +63,7 @@ class WorkflowExecutor:
         budget_usd: float | None = None,
         max_tokens: int | None = None,
         artifacts: bool | None = None,
+        without_model: bool = False,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -86,6 +91,8 @@ class WorkflowExecutor:
             max_tokens: Likewise for tokens, input and output together.
             artifacts: Whether runs put feedback, summary, progress and pictures into Prefect; by default as the
                 setting `artifacts` says.
+            without_model: Whether to resume also without the language model that the earlier run had: with the one that
+                is configured now, or where there is none with templates, and unjudged.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -115,6 +122,7 @@ class WorkflowExecutor:
             "reuse": reuse,
             "budget_usd": budget_usd,
             "max_tokens": max_tokens,
+            "without_model": without_model,
             **({} if concurrency == "settings" else {"concurrency": concurrency}),
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),
@@ -234,8 +242,17 @@ class WorkflowExecutor:
         resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
         resume_from: str | None = None,
         choice: Choice | None = None,
+        plan_file: str | Path | None = None,
     ) -> ExecutionResult:
-        """Run a plan that `compile` returned; see `execute_plan`."""
+        """Run a plan that `compile` returned; see `execute_plan`.
+
+        Args:
+            compiled: The plan, compiled.
+            resume_from_checkpoint: See `execute_plan`.
+            resume_from: See `execute_plan`.
+            choice: See `execute_plan`.
+            plan_file: The file that the plan came from, for the report of the run.
+        """
         if resume_from_checkpoint is not None and resume_from is not None:
             raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
@@ -252,12 +269,18 @@ class WorkflowExecutor:
             observers=(*writers, *self._all_observers()),
             storage=self._storage,
             imported=imported,
+            plan_file=None if plan_file is None else str(plan_file),
             artifacts=self._artifacts,
         )
         end = RunEnd(run)
         self._note_run(run)
         async with shared_clients():
             try:
+                if resume_from is not None:
+                    async with get_client() as client:
+                        earlier = await check_resumable(client, resume_from)
+                    if not options.without_model:
+                        check_models(earlier, default_models(compiled, run.tools))
                 with run.current():
                     result = await end.outcome(_call_flow(compiled.plan, options))
             finally:

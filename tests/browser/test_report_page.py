@@ -102,8 +102,7 @@ async def test_the_sections_stand_in_the_order_of_what_matters(browser: Browser,
         assert await page.title() == "Failed: release-digest"
         assert await page.locator("h2").all_inner_texts() == [
             "1 node failed",
-            "To go on with what is left",
-            "To plan again",
+            "What now",
             "Timeline",
             "Plan",
             "Nodes",

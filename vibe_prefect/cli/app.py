@@ -192,6 +192,7 @@ def run(  # noqa: PLR0913 - a command's options
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd")] = None,
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
+    without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
 ) -> int:
     """Run a plan, and show how far it is.
@@ -214,8 +215,11 @@ def run(  # noqa: PLR0913 - a command's options
         "output": output and str(output),
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
+        "without_model": without_model,
     }
-    request = RunRequest(plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report)
+    request = RunRequest(
+        plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report, plan_file=plan
+    )
     if dry_run:
         from vibe_prefect.cli.commands.dry_run import forecast_run
 
@@ -238,6 +242,7 @@ def resume(  # noqa: PLR0913 - a command's options
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd", _AS_BEFORE)] = None,
     max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
+    without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
 ) -> int:
     """Run the rest of an earlier run: its completed nodes are reused."""
@@ -249,8 +254,32 @@ def resume(  # noqa: PLR0913 - a command's options
         "refresh": refresh,
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
+        "without_model": without_model,
     }
     return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(options), report=report))
+
+
+@app.command(
+    group=RUN,
+    help_epilogue=_examples(
+        'accept release-digest-calm-otter tone --because "the client asked for it"',
+        'accept release-digest-calm-otter tone --because "checked by hand" --by "Ann Lee"',
+    ),
+)
+def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> int:
+    """Accept what a gate refused: the next 'resume' takes the node as completed.
+
+    Who accepted it, when and why stays in the gate's record, and shows in every report from then on.
+
+    Args:
+        run: The name or id of the run in which the gate refused.
+        node: The gate's id.
+        because: The reason.
+        by: Who accepts it; by default the login name.
+    """
+    from vibe_prefect.cli.commands.accept import accept as command
+
+    return command(run, node, because, by)
 
 
 @app.command(

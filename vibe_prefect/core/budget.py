@@ -93,7 +93,7 @@ class Budget:
         self._open: list[Spending] = []
         self._first: set[str] = set()
         self._learned: dict[str, int] = {}
-        self._closed = False
+        self._closed: str | None = None
         self._changed = asyncio.Event()
 
     @property
@@ -112,9 +112,9 @@ class Budget:
             price_it: Remedy where `most` has no price, for the error.
 
         Raises:
-            BudgetExceededError: The call does not fit, or an earlier one did not.
+            BudgetExceededError: The call does not fit, or an earlier one did not; the message is about the first.
         """
-        while not self._closed:
+        while self._closed is None:
             reserved = self._whole(most, kind)
             alone = self.tokens is not None and kind is not None and kind not in self._learned
             if not (alone and kind in self._first):
@@ -123,11 +123,11 @@ class Budget:
                     self._first |= {kind} if alone and kind else set()
                     return Reservation(self, reserved, kind)
                 if not self._open or self._unpriced(reserved):
-                    self._closed = True
+                    self._closed = self._refusal(reserved, price_it)
                     self._notify()
                     break
             await self._changed.wait()
-        raise BudgetExceededError(self._refusal(self._whole(most, kind), price_it))
+        raise BudgetExceededError(self._closed)
 
     def settle(self, reservation: Reservation, used: Spending | None) -> None:
         """Exchange a reservation for the call's cost; where its price is not known, the reserved amount counts.

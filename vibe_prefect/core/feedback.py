@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from math import isfinite
 from typing import Any, TypeGuard, cast
 
+from vibe_prefect.core.acceptance import ACCEPTED, acceptance_in
 from vibe_prefect.results import NodeResult
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 
@@ -19,6 +21,7 @@ SLOW_FACTOR = 1.5
 SIMULATED = "simulated"
 NOT_JUDGED = "not judged"
 FROM_TEMPLATE = "from a template, without a model"
+OVERRIDDEN = "refusal overridden"
 """Remarks on nodes that completed, each in the words that people read; see `remark_on`."""
 
 MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
@@ -68,6 +71,19 @@ class ResourceUsage:
         )
 
 
+class FailureKind(StrEnum):
+    """Kinds of failures for which a plain resume is no remedy."""
+
+    REFUSED = "refused"
+    """A gate measured a quality and refused what it judged."""
+
+    BUDGET = "budget"
+    """The run's budget did not allow a call."""
+
+    INPUT = "input"
+    """The plan gives the node inputs that it cannot work with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Failure of a node: the error, and a check's findings."""
@@ -83,6 +99,9 @@ class Failure:
 
     evidence: tuple[str, ...] = ()
     """Quotes from the checked text, as the reasons."""
+
+    kind: FailureKind | None = None
+    """Kind of the failure; `None` for one that may pass by itself, or once its cause is gone."""
 
 
 def quality(result: Any) -> float:
@@ -111,13 +130,15 @@ def remark_on(result: Any) -> str | None:
     """Return a remark on the output of a completed node, such as `not judged`; `None` where there is none.
 
     Args:
-        result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, and the
-            simulation marks what it returns.
+        result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, an override of
+            a gate is there as well, and the simulation marks what it returns.
     """
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
     metadata = _metadata(facts)
     if facts.get("simulated") is True:
         return SIMULATED
+    if acceptance_in(metadata) is not None:
+        return OVERRIDDEN
     if metadata.get("judged") is False:
         return NOT_JUDGED
     return FROM_TEMPLATE if metadata.get("written_by") == "template" else None
@@ -165,11 +186,12 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
     ratio = efficiency(estimated, result.duration)
     returned: Any = result.result
     facts = cast("dict[str, Any]", returned) if isinstance(returned, dict) else {}
-    evidence = judged_evidence(_metadata(facts))
+    evidence, acceptance = judged_evidence(_metadata(facts)), acceptance_in(_metadata(facts))
     return {
         "execution_quality": score,
         **_measured(judged_quality(_metadata(facts))),
         **({"evidence": list(evidence)} if evidence else {}),
+        **({ACCEPTED: acceptance.to_dict()} if acceptance else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
             "duration": result.duration,
@@ -191,6 +213,7 @@ def failure_feedback(
         **({"evidence": list(failure.evidence)} if failure.evidence else {}),
         "error_type": failure.error_type,
         "error_message": sendable(failure.message, MAX_STATE),
+        **({"failure_kind": failure.kind.value} if failure.kind else {}),
         "replannable": is_replannable(failure),
         "resource_usage": {**asdict(usage), "efficiency_ratio": efficiency(estimated, result.duration)},
         "performance_metrics": {

@@ -44,11 +44,14 @@ from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
+from vibe_prefect.engine.runs.model_change import check_models, model_tags
 from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
+from vibe_prefect.plan.worker_needs import default_models
+from vibe_prefect.reporting.next_steps import NextStep, next_steps
+from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
@@ -108,6 +111,9 @@ class LocalRun:
     imported: Sequence[ImportedRecord] = ()
     """Imported records, from a checkpoint: reused where the plan still asks for them."""
 
+    plan_file: str | None = None
+    """Path of the file that the plan came from; `None` for any other plan."""
+
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
 
@@ -153,6 +159,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     output: parameters.Output = DEFAULTS.output,
     budget_usd: parameters.BudgetUsd = DEFAULTS.budget_usd,
     max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
+    without_model: parameters.WithoutModel = DEFAULTS.without_model,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
@@ -164,14 +171,15 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         run = _current.get()
         if run is None:
             run, options = await _bounded(plan, options)
-        result = await _run(run, options)
-        if result is None:
+        ended = await _run(run, options)
+        if ended is None:
             return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
         return _failed(error, str(error))
+    result, steps = ended
     if result.status is ExecutionStatus.FAILED:
         failure = PlanRunError(result)
-        return _failed(failure, f"{failure}\nto go on with what is left: {resume_command(_flow_run().name)}")
+        return _failed(failure, "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)]))
     return result
 
 
@@ -193,6 +201,11 @@ def _flow_run() -> FlowRun:
     return context.flow_run
 
 
+def _model_tags() -> set[str]:
+    run = _current.get()
+    return model_tags(default_models(run.compiled, run.tools)) if run else set()
+
+
 def _storage() -> str | Path | None:
     run = _current.get()
     return run.storage if run else None
@@ -207,24 +220,29 @@ run_plan = PlanFlow(
     on_crashed=[announce_end_by_hook],
     on_cancellation=[announce_end_by_hook],
 )
+run_plan.more_tags = _model_tags
 run_plan.storage = _storage
 """Storage of the current call. The flow is not made by a decorator: a served flow is pickled, and its function is only
 found by name where the name is the function's own."""
 
 
-async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
-    """Run a plan, and return the result; `None` where the run was to check whether it could."""
+async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Sequence[NextStep]] | None:
+    """Run a plan, and return the result and what helps after it; `None` where the run was to check whether it could."""
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = run.compiled.plan.id
+    models = default_models(run.compiled, run.tools)
+    earlier_try = PastRun.of(flow_run)
     redact_logs()
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
-    await _name_after_plan(client, flow_run, plan_id)
+    await _name_after_plan(client, flow_run, plan_id, model_tags(models))
     await check_ready(client, run.compiled, run.tools)
-    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
+    earlier = await find_run(client, options.resume_from) if options.resume_from else earlier_try
+    if not options.without_model:
+        check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     root = (await with_root(client, earlier)).first or earlier
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
@@ -232,7 +250,9 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
     outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
-    feedback = RunFeedback(client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency)
+    feedback = RunFeedback(
+        client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
+    )
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
@@ -263,7 +283,7 @@ async def _run(run: LocalRun, options: RunOptions) -> ExecutionResult | None:
         if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
-    return result
+    return result, next_steps(feedback.report(result))
 
 
 def _retries_left(flow_run: FlowRun) -> bool:
@@ -271,8 +291,8 @@ def _retries_left(flow_run: FlowRun) -> bool:
     return flow_run.run_count <= (flow_run.empirical_policy.retries or 0)
 
 
-async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
-    """Tag a run with its plan's id, and put the id before the name that Prefect chose for a run created elsewhere.
+async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: str, more_tags: set[str]) -> None:
+    """Tag a run with its plan's id and more; put the id before the name that Prefect chose for a run made elsewhere.
 
     The flow's own `flow_run_name` would do it for four times the time: Prefect opens another client for it. Tags that
     are set around the flow's call would be those of its tasks too, each of which then asks for a limit's slot.
@@ -280,7 +300,7 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     before = flow_run.name, set(flow_run.tags)
     if not flow_run.name.startswith(f"{plan_id}-"):
         flow_run.name = f"{plan_id}-{flow_run.name}"
-    flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}"})
+    flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}", *more_tags})
     if (flow_run.name, set(flow_run.tags)) != before:
         await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 

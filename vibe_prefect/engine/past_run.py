@@ -26,7 +26,7 @@ from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_
 from vibe_prefect.engine.records.records import record_namespace
 from vibe_prefect.engine.records.storage import RecordStore
 from vibe_prefect.engine.server.ui_pages import run_page
-from vibe_prefect.errors import PlanError, UnknownRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, UnknownRunError, UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
 from vibe_prefect.plan.graph import ID_FORM, build_graph
 from vibe_prefect.plan.node_tools import tool_of
@@ -162,6 +162,9 @@ class PastRun:
     """Whether somebody else than the operator may have chosen its parameters: it has a deployment, or another flow
     around it."""
 
+    tags: frozenset[str] = frozenset()
+    """Tags of the flow run."""
+
     root: PastRun | None = None
     """The first run of its resume chain; `None` where it resumes none, or where that run is unknown or not read."""
 
@@ -186,6 +189,7 @@ class PastRun:
             ended=flow_run.end_time,
             seconds=flow_run.total_run_time.total_seconds(),
             bounded=flow_run.deployment_id is not None or flow_run.parent_task_run_id is not None,
+            tags=frozenset(flow_run.tags),
         )
 
     @property
@@ -207,6 +211,11 @@ class PastRun:
     def completed(self) -> bool:
         """Whether it completed."""
         return self.state_type is StateType.COMPLETED
+
+    @property
+    def failed_nodes(self) -> bool:
+        """Whether its state says that nodes failed."""
+        return self.state_type is StateType.FAILED and PlanRunError.says(self.message)
 
     @property
     def last_active(self) -> datetime:

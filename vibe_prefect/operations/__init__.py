@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_prefect.run.run_options import RunOptions
 
 if TYPE_CHECKING:
+    from vibe_prefect.operations._accept import AcceptedNode, accept
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._runs import explain, list_runs, report
 
 __all__ = [
+    "AcceptedNode",
     "CheckedPlan",
     "ComparedPlan",
     "Lookup",
@@ -35,6 +37,7 @@ __all__ = [
     "ResumedRun",
     "RunForecast",
     "RunOptions",
+    "accept",
     "diff",
     "explain",
     "forecast",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AcceptedNode": "_accept",
     "CheckedPlan": "_plans",
     "ComparedPlan": "_diff",
     "Lookup": "_lookup",
@@ -56,6 +60,7 @@ _MODULES = {
     "Pruned": "_prune",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
+    "accept": "_accept",
     "diff": "_diff",
     "explain": "_runs",
     "forecast": "_forecast",

@@ -12,11 +12,15 @@ from prefect.client.orchestration import get_client
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.runs.resume_target import find_run, newest_run
+from vibe_prefect.engine.records.storage import RecordStore, open_store
+from vibe_prefect.engine.runs.load_report import left_report
+from vibe_prefect.engine.runs.model_change import model_change
+from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
+from vibe_prefect.plan.reading.edits import was_edited
+from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import load_settings
@@ -39,6 +43,15 @@ class ResumedRun:
     options: RunOptions
     """The options of the run that resumes it."""
 
+    plan_file: str | None = None
+    """Absolute path of the file that the plan comes from; `None` where it is not known."""
+
+    plan_changed: bool = False
+    """Whether that file holds another plan by now than the one to run."""
+
+    model_change: str | None = None
+    """Description of what became of the models that the earlier run had; `None` where none is missing."""
+
 
 async def plan_resume(
     run: str | None = None,
@@ -50,12 +63,16 @@ async def plan_resume(
     """Return the plan and the options with which `resume` would run."""
     earlier = await _find(run)
     options = _options(earlier, given or {})
-    source = earlier if plan is not None else await earlier.with_plan(await open_store(None))
+    store = await open_store(None)
+    source = earlier if plan is not None else await earlier.with_plan(store)
     new_plan = source.plan if plan is None else plan
     if new_plan is None:
         raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
     tools = configured_tools() if tools is None else tools
-    return ResumedRun(earlier, validate(new_plan, simulate=options.simulate, tools=tools), options)
+    checked = validate(new_plan, simulate=options.simulate, tools=tools)
+    plan_file = await _plan_file(earlier, store) if plan is None else _path_of(plan)
+    change = model_change(earlier, default_models(checked.compiled, checked.tools))
+    return ResumedRun(earlier, checked, options, plan_file, was_edited(plan_file, checked.compiled.plan), change)
 
 
 async def resume(
@@ -91,10 +108,25 @@ async def resume(
         output=Path(options.output),
         budget_usd=options.budget_usd,
         max_tokens=options.max_tokens,
+        without_model=options.without_model,
     )
     return await executor.execute_compiled(
-        resumed.plan.compiled, resume_from=options.resume_from, choice=options.choice
+        resumed.plan.compiled,
+        resume_from=options.resume_from,
+        choice=options.choice,
+        plan_file=resumed.plan_file,
     )
+
+
+def _path_of(plan: WorkflowPlan | str | Path) -> str | None:
+    return None if isinstance(plan, WorkflowPlan) else str(Path(plan).resolve())
+
+
+async def _plan_file(earlier: PastRun, store: RecordStore) -> str | None:
+    """Return the path of the file that an earlier run's plan came from, as far as the run left it in its report."""
+    async with get_client() as client:
+        report = await left_report(await with_root(client, earlier), store)
+    return report.plan_file if report is not None else None
 
 
 def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:

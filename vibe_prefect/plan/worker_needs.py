@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
+from typing import Literal, cast
 
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.tools.base import ToolCategory
 from vibe_prefect.tools.registry import ToolRegistry
+
+Role = Literal["writes", "judges"]
+"""Work that a plan's nodes leave to a language model."""
+
+FALLBACK_TOOLS = frozenset({"llm_or_template", "judge_or_pass"})
+"""Tools that do without a model where none is configured."""
 
 
 def worker_needs(compiled: CompiledPlan, tools: ToolRegistry) -> Iterator[str]:
@@ -31,6 +38,26 @@ def worker_needs(compiled: CompiledPlan, tools: ToolRegistry) -> Iterator[str]:
     for name in sorted(used):
         if extra := tools.traits(name).missing_extra:
             yield f"package for {name}, which this machine lacks: {extra}"
+
+
+def default_models(compiled: CompiledPlan, tools: ToolRegistry) -> dict[Role, set[str]]:
+    """Return the default models of the nodes that write or judge and name no model, by what they do.
+
+    A role without a model is one in which a fallback stands in.
+
+    Args:
+        compiled: The plan, compiled with the tools.
+        tools: The tools that it names, as they are configured here.
+    """
+    models: dict[Role, set[str]] = {}
+    for node in compiled.nodes.values():
+        limits = cast("ModelLimits | None", tools.traits(node.tool).model_limits)
+        tool = tools.get(node.tool) if node.tool else None
+        if tool is None or (limits is None and node.tool not in FALLBACK_TOOLS) or "model" in node.inputs:
+            continue
+        names = models.setdefault("writes" if tool.spec.category == ToolCategory.TEXT else "judges", set())
+        names |= {limits.usual} if limits is not None else set()
+    return models
 
 
 def _model(node: CompiledNode, tools: ToolRegistry) -> str | None:

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.media import Embedder, Medium
+from vibe_prefect.reporting.next_steps import advice, next_steps, suggestion_sentences, to_plan_again, verdict
 from vibe_prefect.reporting.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
@@ -90,6 +91,12 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         bars=line_of_time.bars[:MAX_BARS],
         ticks=_ticks(line_of_time.seconds),
         failures=report.having(ExecutionStatus.FAILED),
+        overrides=[node for node in report.nodes if node.acceptance is not None],
+        steps=next_steps(report),
+        suggestions=to_plan_again(report),
+        advice=partial(advice, report=report),
+        verdict=partial(verdict, report=report),
+        suggested=partial(suggestion_sentences, report=report),
         most_text=MAX_PREVIEW,
         outputs=outputs,
         previews_left_out=left_out,

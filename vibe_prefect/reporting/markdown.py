@@ -7,17 +7,23 @@ from typing import Any, TypeVar
 
 from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.flowchart import flowchart
+from vibe_prefect.reporting.next_steps import (
+    advice,
+    next_steps,
+    same_failures,
+    suggestion_sentences,
+    to_plan_again,
+    verdict,
+)
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import (
     SYMBOLS,
     UNKNOWN,
-    changes,
     cost,
     duration,
     gates,
     headline,
     percent,
-    reason,
     standing,
     tokens,
     when,
@@ -39,7 +45,7 @@ _Item = TypeVar("_Item")
 
 
 def markdown_summary(report: RunReport, max_characters: int = MAX_CHARACTERS) -> str:
-    """Return a run's summary: result, numbers, failures, how to resume, the plan as a drawing, outputs.
+    """Return a run's summary: result, numbers, failures, what helps, the plan as a drawing, outputs.
 
     Texts of a model or a user are text in it and nothing else. Where it grows too long, whole sections are left
     out and named, so nothing stays half open.
@@ -88,24 +94,35 @@ def _numbers(report: RunReport) -> str:
 
 
 def _failures(report: RunReport) -> str:
-    return _listed("## Failed nodes", report.having(ExecutionStatus.FAILED), _failure)
+    return _listed("## Failed nodes", same_failures(report), lambda nodes: _failure(nodes, report))
 
 
-def _failure(node: NodeReport) -> str:
-    message = node.error or "no message"
-    has_type = node.error_type is None or message.startswith(node.error_type)
+def _overrides(report: RunReport) -> str:
+    accepted = [node for node in report.nodes if node.acceptance is not None]
+    return _listed("## Refusals overridden", accepted, lambda node: _sentences(node.id, advice(node, report)))
+
+
+def _sentences(id: str, texts: Sequence[str]) -> str:
+    return f"- **{markdown(id, 100)}**: {markdown(' '.join(texts), MAX_TEXT)}"
+
+
+def _failure(nodes: Sequence[NodeReport], report: RunReport) -> str:
+    node = nodes[0]
+    names = ", ".join(f"**{markdown(node.id, 100)}**" for node in nodes[:MAX_LISTED])
+    names += f" and {len(nodes) - MAX_LISTED:,} more" if len(nodes) > MAX_LISTED else ""
+    message = verdict(node, report)
+    has_type = node.refused or node.error_type is None or message.startswith(node.error_type)
     text = message if has_type else f"{node.error_type}: {message}"
-    lines = [f"- {SYMBOLS[ExecutionStatus.FAILED]} **{markdown(node.id, 100)}** - {markdown(text, MAX_TEXT)}"]
-    if node.suggestions:
-        lines.append(f"  - to change: {', '.join(markdown(text, 200) for text in node.suggestions[:10])}")
+    lines = [f"- {SYMBOLS[ExecutionStatus.FAILED]} {names} - {markdown(text, MAX_TEXT)}"]
+    lines += [f"  - {markdown(sentence, MAX_TEXT)}" for sentence in advice(node, report)]
     lines += [f"  - evidence: {markdown(text, 300)}" for text in node.evidence[:5]]
     return "\n".join(lines)
 
 
-def _resume(report: RunReport) -> str:
-    if report.resume_command is None:
-        return ""
-    return "## To go on with what is left\n\n" + fenced(report.resume_command[:MAX_TEXT], "sh")
+def _next(report: RunReport) -> str:
+    steps = next_steps(report)
+    parts = [f"{markdown(step.purpose, MAX_TEXT)}:\n\n{fenced(step.command[:MAX_TEXT], 'sh')}" for step in steps]
+    return "\n\n".join(["## What now", *parts]) if parts else ""
 
 
 def _drawing(report: RunReport) -> str:
@@ -116,13 +133,11 @@ def _drawing(report: RunReport) -> str:
 
 
 def _replan(report: RunReport) -> str:
-    return _listed("## To plan again", report.replan_suggestions, _suggestion)
+    return _listed("## To plan again", to_plan_again(report), lambda suggestion: _suggestion(suggestion, report))
 
 
-def _suggestion(suggestion: Mapping[str, Any]) -> str:
-    node, cause = markdown(str(suggestion.get("node_id") or "plan"), 100), markdown(reason(suggestion), 200)
-    changed = markdown(changes(suggestion), MAX_TEXT)
-    return f"- **{node}**: {cause}{f' - {changed}' if changed else ''}"
+def _suggestion(suggestion: Mapping[str, Any], report: RunReport) -> str:
+    return _sentences(str(suggestion.get("node_id") or "plan"), suggestion_sentences(suggestion, report))
 
 
 def _outputs(report: RunReport) -> str:
@@ -160,7 +175,8 @@ _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "result": _result,
     "numbers": _numbers,
     "failed nodes": _failures,
-    "how to resume": _resume,
+    "what now": _next,
+    "refusals overridden": _overrides,
     "plan": _drawing,
     "replan suggestions": _replan,
     "outputs": _outputs,

@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from vibe_prefect.core.feedback import remark_on
+from vibe_prefect.core.acceptance import Acceptance, acceptance_in
+from vibe_prefect.core.feedback import FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.errors import UsageError
@@ -65,6 +66,12 @@ class RunIdentity:
 
     simulated: bool
     """Whether the simulation stood in for all nodes."""
+
+    plan_file: str | None = None
+    """Path of the file that the plan came from, as it was named; `None` for any other plan."""
+
+    plan_changed: bool = False
+    """Whether that file has changed since the run began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,16 @@ class NodeReport:
 
     provenance: NodeProvenance | None = None
     """How its result came about; `None` where it was not executed, and in reports of older versions."""
+    failure_kind: FailureKind | None = None
+    """Kind of its failure; `None` for one that may pass by itself, and for any other end."""
+
+    acceptance: Acceptance | None = None
+    """The override of a gate that refused; `None` for any other node."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether it is a gate that refused what it judged, and nobody has accepted that."""
+        return self.status is ExecutionStatus.FAILED and self.failure_kind is FailureKind.REFUSED
 
     @property
     def tokens(self) -> int | None:
@@ -287,6 +304,12 @@ class RunReport:
     simulated: bool
     """Whether the simulation stood in for all nodes."""
 
+    plan_file: str | None = None
+    """Path of the file that the plan came from, as it was named; `None` for any other plan."""
+
+    plan_changed: bool = False
+    """Whether that file has changed since the run began."""
+
     @cached_property
     def totals(self) -> Totals:
         """The run in numbers."""
@@ -358,6 +381,8 @@ def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity)
         output_root=run.output_root,
         run_url=run.run_url,
         simulated=run.simulated,
+        plan_file=run.plan_file,
+        plan_changed=run.plan_changed,
     )
 
 
@@ -427,6 +452,8 @@ def _node(
         preview=preview_of(output),
         remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
         provenance=result.provenance,
+        failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
+        acceptance=acceptance_in(feedback),
     )
 
 

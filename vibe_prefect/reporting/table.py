@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from vibe_prefect.reporting.next_steps import advice
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import STATUS_ORDER, UNKNOWN, status
 from vibe_prefect.text.escape import cell
@@ -58,7 +59,7 @@ def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: 
     shown: dict[int, Row] = {}
     room = max_characters - _length(_note(len(order)))
     for index in order[:max_rows]:
-        row = _row(report.nodes[index])
+        row = _row(report.nodes[index], report)
         room -= _length(row)
         if room < 0:
             break
@@ -71,8 +72,8 @@ def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: 
     return [{column: value for column, value in row.items() if column not in empty} for row in rows]
 
 
-def _row(node: NodeReport) -> Row:
-    suggestions = "; ".join(node.suggestions)
+def _row(node: NodeReport, report: RunReport) -> Row:
+    suggestions = " ".join(advice(node, report))
     values = (
         cell(node.id, 100),
         cell(node.error, MAX_CELL) if node.error else "",

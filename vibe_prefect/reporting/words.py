@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
 
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.reporting.report import NodeReport, RunReport, Totals, moment
@@ -114,6 +113,15 @@ def tokens(totals: Totals) -> str:
     return f"{number(totals.input_tokens)} in, {number(totals.output_tokens)} out"
 
 
+def spending(totals: Totals) -> str:
+    """Return tokens and cost of a run together, such as `1,200 tokens, $0.0150`; empty where no model was asked."""
+    known_tokens = f"{number(totals.tokens)} tokens" if totals.tokens is not None else ""
+    known_cost = cost(totals) if totals.cost_usd is not None or totals.unpriced else ""
+    if known_cost.startswith("unknown"):
+        known_cost = f"cost {known_cost}"
+    return ", ".join(filter(None, [known_tokens, known_cost]))
+
+
 def number(value: int | None) -> str:
     """Return a count with thousands set apart."""
     return UNKNOWN if value is None else f"{value:,}"
@@ -132,19 +140,6 @@ def ratio(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """Return a part of 1 in percent."""
     return UNKNOWN if value is None else f"{value:.0%}"
-
-
-def changes(suggestion: Mapping[str, Any]) -> str:
-    """Return the changes that a replan suggestion asks for."""
-    requested = suggestion.get("suggested_changes")
-    if isinstance(requested, list | tuple):
-        return ", ".join(map(str, cast("Sequence[Any]", requested)))
-    return "" if requested is None else str(requested)
-
-
-def reason(suggestion: Mapping[str, Any]) -> str:
-    """Return the reason of a replan suggestion."""
-    return str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested")
 
 
 def when(text: str | None) -> str:

@@ -222,6 +222,15 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
         KeyError: No tool has that name.
         ToolError: The tool reported failure; a `RuntimeError`.
     """
+    outcome = await _called(name, inputs, context)
+    if not outcome.success:
+        with redacted_errors():
+            raise _failure(outcome)
+    return outcome
+
+
+async def _called(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
+    """Call a tool and return its result without secrets, whether it succeeded or not."""
     tool = context.tools.get(name)
     if tool is None:
         raise KeyError(f"no tool is named {name!r}; registered: {', '.join(context.tools)}")
@@ -233,8 +242,6 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
         with redacted_errors():
             outcome = await tool.execute(inputs, tool_context)
             notes.success, notes.metadata = outcome.success, outcome.metadata or {}
-            if not outcome.success:
-                raise _failure(outcome)
     finally:
         if context.note_call is not None:
             context.note_call(notes)
@@ -255,9 +262,9 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
     inputs = tool_inputs(node, name, tool)
     if tool is not None:
         inputs = await fill_inputs(tool, inputs, template_values(context.tool_context))
-    outcome = await invoke(name, inputs, context)
+    outcome = await _called(name, inputs, context)
     named = node.parameters.get("tool") is not None
-    return {
+    result = {
         "type": TOOL_RESULT if named else RESULT_TYPES[node.type],
         "tool": name,
         "description": node.description,
@@ -265,6 +272,17 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
         "metadata": outcome.metadata,
         **({} if named else {"parameters": node.parameters}),
     }
+    if not outcome.success:
+        with redacted_errors():
+            raise _refusal(_failure(outcome), result)
+    return result
+
+
+def _refusal(error: ToolError, result: dict[str, Any]) -> ToolError:
+    """Add the result that the node would have had to the error of a gate, which has measured a quality."""
+    if error.quality is not None:
+        error.refused = result
+    return error
 
 
 def output_of(result: Any) -> Any:

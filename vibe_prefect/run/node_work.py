@@ -14,11 +14,11 @@ from pickle import PicklingError
 from typing import Any
 
 from vibe_prefect.core.budget import Budget
-from vibe_prefect.core.feedback import Failure, ResourceUsage
+from vibe_prefect.core.feedback import Failure, FailureKind, ResourceUsage
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.core.outputs import bytes_of
 from vibe_prefect.core.user_code import call_in_thread, contained
-from vibe_prefect.errors import ToolError, UserExitError
+from vibe_prefect.errors import BudgetExceededError, ResultTypeError, ToolError, ToolInputError, UserExitError
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.run.handlers import (
     NodeContext,
@@ -124,6 +124,9 @@ class NodeOutcome:
     error: Exception | None = None
     """Exception that ended the attempt; `None` where it made a result."""
 
+    refused: Any = None
+    """JSON data that the node would have returned, had its gate not refused; `None` for any other end."""
+
 
 async def execute_node(work: NodeWork, services: NodeServices | None = None) -> NodeOutcome:
     """Make one attempt at a node.
@@ -144,8 +147,18 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
             meter.charge_result(result)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is the outcome
         meter.note_failure(failure_of(error))
-        return NodeOutcome(meter, error=error)
+        return NodeOutcome(meter, error=error, refused=_refused_result(work, error))
     return NodeOutcome(meter, result)
+
+
+def _refused_result(work: NodeWork, error: Exception) -> Any:
+    """Return the result that a gate withheld, as it would have been recorded; `None` where none can be."""
+    if not isinstance(error, ToolError) or error.refused is None:
+        return None
+    try:
+        return scrubbed_data(plain(jsonable(work.node.id, error.refused)))
+    except ResultTypeError:
+        return None
 
 
 def usage_of(meter: Meter, result: Any) -> ResourceUsage:
@@ -157,8 +170,16 @@ def failure_of(error: Exception) -> Failure:
     """Build the `Failure` for an exception."""
     text = sendable(text_of(error), MAX_ERROR)
     if isinstance(error, ToolError):
-        return Failure(_type_of(error), text, error.quality, error.evidence)
-    return Failure(_type_of(error), text)
+        return Failure(_type_of(error), text, error.quality, error.evidence, _kind_of(error))
+    return Failure(_type_of(error), text, kind=_kind_of(error))
+
+
+def _kind_of(error: Exception) -> FailureKind | None:
+    if isinstance(error, ToolError) and error.quality is not None:
+        return FailureKind.REFUSED
+    if isinstance(error, BudgetExceededError):
+        return FailureKind.BUDGET
+    return FailureKind.INPUT if isinstance(error, InvalidTemplateError | ToolInputError) else None
 
 
 def is_retryable(error: object) -> bool:

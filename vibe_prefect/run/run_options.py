@@ -61,6 +61,10 @@ class RunOptions(BaseModel):
     """Tokens that models and paid tools may use, input and output together, reused nodes included; a call that could
     exceed it is not made."""
 
+    without_model: bool = False
+    """Resume without the language model that the earlier run had: with the one that is configured now, or where there
+    is none with templates, and unjudged."""
+
     @property
     def choice(self) -> Choice:
         """The nodes that may run, and those that run again."""

@@ -132,8 +132,11 @@ class RunState(Generic[Run]):
         """
         node, plan = run.node, self._compiled.plan
         handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
-        outputs = {id: self.runs[id].output for id in node.dependencies}
-        return NodeWork(node, plan.id, plan.source_vibe, outputs, workspace, tools, handler)
+        return NodeWork(node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler)
+
+    def outputs(self, run: Run) -> dict[str, bytes]:
+        """Return the output of each dependency of a node by its id, as `jsonable` writes it."""
+        return {id: self.runs[id].output for id in run.node.dependencies}
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""

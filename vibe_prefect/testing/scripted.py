@@ -40,8 +40,8 @@ class ScriptedModel:
         """Questions that it was asked, in order."""
         self._script = script
         self._replies: Iterator[Reply] | None = _in_turn(script)
-        fields: dict[str, Any] = {"prices": Prices(1.0, 1.0)}
-        self._config = ModelConfig((MODEL, "*"), **(fields | config))
+        fields: dict[str, Any] = {"models": (MODEL, "*"), "prices": Prices(1.0, 1.0)}
+        self._config = ModelConfig(**(fields | config))
 
     @property
     def registry(self) -> ToolRegistry:

@@ -29,6 +29,7 @@ ORDER = [
     "output",
     "budget_usd",
     "max_tokens",
+    "without_model",
 ]
 TEXT = """\
 id: stored  # by its author

@@ -14,9 +14,11 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from prefect.client.orchestration import get_client
 from prefect.filesystems import RemoteFileSystem
 
 from tests.plans import node, plan
+from tests.refusals import gated, refusing
 from vibe_prefect import (
     ExecutionStatus,
     FileRef,
@@ -28,9 +30,12 @@ from vibe_prefect import (
     WorkflowPlan,
     tool,
 )
+from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.records import storage
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, RecordFolder, open_store, record_path
+from vibe_prefect.engine.runs.resume_target import CLAIM_PREFIX
 from vibe_prefect.errors import ResultTypeError, RunInUseError
+from vibe_prefect.operations import accept
 from vibe_prefect.text.json_text import jsonable, plain
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
@@ -234,6 +239,28 @@ async def test_records_in_an_s3_bucket_serve_a_resume(folder: Path, bucket: str)
     second = await run(worker, bucket, first)
     assert worker.executed == ["b"]
     assert second.last_run is not None
+
+
+@leaves_sockets_open
+@pytest.mark.server
+async def test_a_refusal_in_an_s3_bucket_can_be_accepted(folder: Path, bucket: str) -> None:
+    def executor() -> WorkflowExecutor:
+        return WorkflowExecutor(tool_registry=refusing().registry, simulate="never", storage=bucket)
+
+    first = executor()
+    await first.execute_plan(gated())
+    assert first.last_run is not None
+    name = first.last_run.name
+    async with get_client() as client:
+        claimed = [f"{CLAIM_PREFIX}{first.last_run.flow_run_id}"]
+        other = await client.create_flow_run(run_plan, parameters={}, tags=claimed)
+        with pytest.raises(RunInUseError, match=other.name):
+            await accept(name, "tone", "fine", storage=bucket)
+        await client.delete_flow_run(other.id)
+    await accept(name, "tone", "fine", storage=bucket)
+    result = await executor().execute_plan(gated(), resume_from=name)
+    assert result.status is ExecutionStatus.COMPLETED
+    assert result.feedback_data["tone"]["accepted"]["because"] == "fine"
 
 
 @leaves_sockets_open

@@ -14,7 +14,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.filesystems import LocalFileSystem
-from prefect.states import Completed, Running, Scheduled
+from prefect.states import Cancelled, Completed, Crashed, Failed, Running, Scheduled
 
 from tests.executors import executor
 from tests.plans import node, plan
@@ -36,7 +36,7 @@ from vibe_prefect.engine.runs.run_list import (
     refused_outputs_of,
     total_bytes,
 )
-from vibe_prefect.errors import RunInUseError, UsageError
+from vibe_prefect.errors import RunInUseError, UnknownRunError, UsageError
 from vibe_prefect.run.handlers import NodeHandler
 
 DAY = timedelta(days=1)
@@ -433,10 +433,34 @@ async def test_what_is_scheduled_for_later_is_not_among_the_newest(prefect_serve
         waiting = await client.create_flow_run(run_plan, state=Scheduled(scheduled_time=datetime.now(UTC)))
         try:
             assert [str(row.run.id) for row in await list_runs(client, IN_A_BLOCK, 2)] == [str(waiting.id), ended]
-            assert (await newest_run(client)).id == waiting.id
+            assert (await newest_run(client, waiting=True)).id == waiting.id
+            assert str((await newest_run(client)).id) == ended, "a run that waits has not begun"
         finally:
             for run in (later, waiting):
                 await client.delete_flow_run(run.id)
+
+
+@pytest.mark.server
+async def test_a_run_that_never_began_is_not_the_newest(prefect_server: str, folder: Path) -> None:
+    ended = await ran(Failing("c"), chain())
+    async with get_client() as client:
+        refused = [Failed(message="nothing was run"), Crashed(message="the process ended"), Cancelled()]
+        made = [await client.create_flow_run(run_plan, state=state) for state in refused]
+        try:
+            assert str((await newest_run(client)).id) == ended
+        finally:
+            for run in made:
+                await client.delete_flow_run(run.id)
+
+
+@pytest.mark.server
+async def test_a_bad_name_to_resume_leaves_no_run_behind(prefect_server: str, folder: Path) -> None:
+    ended = await ran(Failing("c"), chain())
+    with pytest.raises(UnknownRunError, match="no-such-run"):
+        await executor().execute_plan(chain(), resume_from="no-such-run")
+    async with get_client() as client:
+        [newest] = await list_runs(client, IN_A_BLOCK, 1)
+    assert str(newest.run.id) == ended
 
 
 @pytest.mark.server

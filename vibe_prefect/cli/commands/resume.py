@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 from vibe_prefect.cli.commands.page import check_page
 from vibe_prefect.cli.commands.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.ended_run import EndedRun
+from vibe_prefect.cli.display.ended_run import EndedRun, short_path
 from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.exits import warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
+from vibe_prefect.errors import UsageError
+from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 
 @dataclass(frozen=True)
@@ -51,5 +55,32 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
-    run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
+    if resumed.model_change is not None and not options.without_model:
+        options = options.replaced({"without_model": _may_do_without(resumed.model_change, request, screen)})
+    if resumed.plan_changed and resumed.plan_file is not None:
+        file = short_path(Path(resumed.plan_file))
+        warn(f"{file} has changed since that run, which is resumed with its own plan; --plan {file} takes the edit")
+    run = RunRequest(
+        request.plan or "",
+        options,
+        as_json=request.as_json,
+        quiet=request.quiet,
+        report=request.report,
+        plan_file=resumed.plan_file,
+    )
     return execute(run, resumed.plan, screen, server)
+
+
+def _may_do_without(change: str, request: ResumeRequest, screen: Screen) -> bool:
+    """Return whether the run may do without a model of the earlier run; the run is refused where nobody can be asked.
+
+    Raises:
+        UsageError: The answer is no.
+    """
+    if not screen.lively or request.as_json or not sys.stdin.isatty():
+        return False
+    warn(change)
+    screen.say("resume without it? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError(f"nothing was run; set {SHORT_VARIABLE} to the model that the run had")
+    return True

@@ -17,7 +17,7 @@ from vibe_prefect.cli.commands.page import check_page, say_page, write_page
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, flush, out
 from vibe_prefect.cli.display.documents import print_document
-from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line, short_path
 from vibe_prefect.cli.display.lines import counted, one_line
 from vibe_prefect.cli.display.live import LiveView, live
 from vibe_prefect.cli.display.plain import PlainLines, RunLine
@@ -32,6 +32,7 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.llm.provider.model_config import unused_keys
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate
+from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.run.run_options import RunOptions
@@ -63,6 +64,9 @@ class RunRequest:
     quiet: bool
     report: Path | None = None
     """Path of a page about the run; `None` for no page."""
+
+    plan_file: str | None = None
+    """Absolute path of the plan's file; `None` where it is not known."""
 
 
 def run_plan_file(request: RunRequest) -> int:
@@ -201,6 +205,7 @@ class _Run:
             wait_recorded=True,
             budget_usd=options.budget_usd,
             max_tokens=options.max_tokens,
+            without_model=options.without_model,
         )
 
     def _observers(self) -> list[RunObserver]:
@@ -239,7 +244,10 @@ class _Run:
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options
         return await self._executor.execute_compiled(
-            self._compiled, resume_from=options.resume_from, choice=options.choice
+            self._compiled,
+            resume_from=options.resume_from,
+            choice=options.choice,
+            plan_file=self._request.plan_file,
         )
 
     def _stopping(self) -> None:
@@ -269,11 +277,12 @@ class _Run:
 
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
-        return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url)
+        report = self._account(result, _ended(result))
+        return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url, report)
 
     def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
-            for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
+            for line in summary(report.report, self._screen.limit):
                 self._screen.say(line)
             self._screen.say()
         print_report(self._screen, report)
@@ -291,6 +300,7 @@ class _Run:
     def _account(self, result: ExecutionResult, state: str) -> RunReport:
         handle = self._handle
         completed = result.status is ExecutionStatus.COMPLETED
+        plan_file = self._request.plan_file and short_path(Path(self._request.plan_file))
         identity = RunIdentity(
             run_id=str(handle.flow_run_id),
             run_name=handle.name,
@@ -299,6 +309,8 @@ class _Run:
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.options.simulate,
+            plan_file=plan_file,
+            plan_changed=not completed and was_edited(plan_file, self._compiled.plan),
         )
         return report_of(self._compiled, result, identity)
 

@@ -18,6 +18,7 @@ from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.display.live import LiveView, live
+from vibe_prefect.cli.display.outcomes import print_next_steps
 from vibe_prefect.cli.display.plain import PlainLines
 from vibe_prefect.cli.display.summary import print_summary
 from vibe_prefect.cli.exits import ExitCode, tell
@@ -57,9 +58,7 @@ def watch(reference: str | None) -> int:
         return ExitCode.INTERRUPTED
     report = replace(report, run_url=server.flow_run_url(report.run_id))
     print_summary(screen, report)
-    if report.resume_command is not None:
-        screen.say("to go on with what is left:", "dim")
-        screen.say(f"  {one_line(report.resume_command)}")
+    print_next_steps(screen, report)
     return ExitCode.COMPLETED if report.status is ExecutionStatus.COMPLETED else ExitCode.FAILED
 
 
@@ -84,7 +83,7 @@ class _Watch:
 
         store = await open_store(None)
         async with get_client() as client:
-            target = await wanted_run(client, reference)
+            target = await wanted_run(client, reference, waiting=True)
             await self._await_begin(client, target, store)
             run = await load_run(client, str(target.id), store)
             print_header(self._screen, run.compiled, simulated=run.parameters.simulate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,18 @@ from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
-from vibe_prefect.cli.display.lines import columns, counted, error_lines, one_line, seconds, size
-from vibe_prefect.core.feedback import remark_on
+from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, size
+from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.reporting.words import judgements
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.words import judgements, spending
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
 
 MAX_FILES = 20
-MAX_FAILED = 20
 LABEL = 9
 """Columns of the labels before the values."""
 
@@ -47,6 +46,7 @@ class EndedRun:
     handle: RunHandle
     simulated: bool
     ui_url: str | None
+    report: RunReport
 
     @property
     def folder(self) -> Path | None:
@@ -99,12 +99,11 @@ def run_line(handle: RunHandle) -> Text:
 def print_report(screen: Screen, report: EndedRun) -> None:
     """Print the result of a run."""
     screen.say(_verdict(report))
-    for line in _failures(report.result):
+    for line in outcome_lines(report.report):
         screen.say(line)
     for line in _outputs(report, screen.limit):
         screen.say(line)
-    if report.result.status is ExecutionStatus.FAILED:
-        print_resume_hint(screen, report.handle)
+    print_next_steps(screen, report.report)
     hint, address = _look(report)
     screen.say(hint, "dim")
     screen.say(f"  {address}")
@@ -117,7 +116,7 @@ def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
 
 
 def _verdict(report: EndedRun) -> Text:
-    result = report.result
+    result, totals = report.result, report.report.totals
     total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
     mark = "simulated run " if report.simulated else ""
     failed = result.status is ExecutionStatus.FAILED
@@ -128,24 +127,11 @@ def _verdict(report: EndedRun) -> Text:
     sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
     headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
     headline.append(f" in {seconds(result.total_duration)}")
-    qualities = sorted(
-        facts["measured_quality"] for facts in result.feedback_data.values() if "measured_quality" in facts
-    )
-    completed = [node for node in result.node_results.values() if node.status is ExecutionStatus.COMPLETED]
-    remarks = Counter(remark for node in completed if (remark := remark_on(node.result)) is not None)
-    for judged in judgements(qualities, {} if report.simulated else remarks):
+    for judged in judgements(totals.qualities, {} if report.simulated else totals.remarks):
         headline.append(f"; {judged}")
+    if spent := spending(totals):
+        headline.append(f"; {spent}")
     return headline
-
-
-def _failures(result: ExecutionResult) -> Iterator[Text]:
-    failed = result.ids(ExecutionStatus.FAILED)
-    for id in failed[:MAX_FAILED]:
-        first, *further_lines = error_lines(result.node_results[id].error)
-        yield Text.assemble("  ", (id, "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in further_lines)
-    if len(failed) > MAX_FAILED:
-        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
 
 
 def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
@@ -154,7 +140,7 @@ def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
         return
     files = report.files()
     total = sum(file.bytes for file in files)
-    yield _fact("outputs", f"{_short(folder)}  ({counted(len(files), 'file')}, {size(total)})")
+    yield _fact("outputs", f"{short_path(folder)}  ({counted(len(files), 'file')}, {size(total)})")
     rows = [
         [Text(" " * LABEL + one_line(file.path)), Text(size(file.bytes), "dim", justify="right")]
         for file in files[:MAX_FILES]
@@ -164,7 +150,7 @@ def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
         yield Text(f"{' ' * LABEL}and {len(files) - MAX_FILES:,} more", "dim")
 
 
-def _short(folder: Path) -> str:
+def short_path(folder: Path) -> str:
     """Return a path as the user would type it."""
     current_folder = Path.cwd()
     return one_line(str(folder.relative_to(current_folder) if folder.is_relative_to(current_folder) else folder))

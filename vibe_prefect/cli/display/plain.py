@@ -46,6 +46,7 @@ class PlainLines(RunObserver):
         self._compiled = compiled
         self._total = len(compiled.nodes)
         self._finished: set[str] = set()
+        self._errors: dict[str, str] = {}
 
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
@@ -60,7 +61,9 @@ class PlainLines(RunObserver):
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Print the end of a node."""
         self._finished.add(node.id)
-        self._print(_WORDS[result.status], node, _ending(result))
+        first = self._errors.setdefault(result.error or "", node.id)
+        repeated = result.status is ExecutionStatus.FAILED and first != node.id
+        self._print(_WORDS[result.status], node, _ending(result, f"the error of {first}" if repeated else result.error))
 
     @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
@@ -78,8 +81,8 @@ class PlainLines(RunObserver):
         self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
 
 
-def _ending(result: NodeResult) -> str:
-    error = brief(result.error or "no message")
+def _ending(result: NodeResult, error: str | None) -> str:
+    error = brief(error or "no message")
     if result.status is ExecutionStatus.FAILED:
         return f" after {seconds(result.duration)}: {error}"
     if result.status is ExecutionStatus.SKIPPED:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import brief, columns, error_lines, one_line
+from vibe_prefect.cli.display.lines import brief, columns, one_line
+from vibe_prefect.cli.display.outcomes import outcome_lines
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.graph import build_graph
+from vibe_prefect.reporting.next_steps import same_failures
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.reporting.words import duration, headline, money, ratio, standing
+from vibe_prefect.reporting.words import duration, headline, money, ratio, spending, standing
 from vibe_prefect.results import ExecutionStatus
 
 MAX_TREE = 60
@@ -22,7 +24,6 @@ MAX_TREE = 60
 MAX_ROWS = 20
 """Number of nodes that are shown of a larger run: those that failed, then those that took longest."""
 
-MAX_FAILED = 20
 _STATUS_STYLES = {
     ExecutionStatus.COMPLETED: "green",
     ExecutionStatus.FAILED: "red",
@@ -58,7 +59,8 @@ def summary(report: RunReport, width: int | None) -> list[Text]:
     nodes = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
     used = [column for column in _COLUMNS if any(column.value(node) is not None for node in nodes)]
     is_complete = len(nodes) == len(report.nodes)
-    rows = [_row(node, leads[node.id] if is_complete else "", used) for node in nodes]
+    repeated = {node.id: f"the error of {group[0].id}" for group in same_failures(report) for node in group[1:]}
+    rows = [_row(node, leads[node.id] if is_complete else "", used, repeated.get(node.id)) for node in nodes]
     lines = columns([_heading(used), *rows], width)
     omitted = len(report.nodes) - len(nodes)
     return [*lines, Text(f"  and {omitted:,} more", "dim")] if omitted else lines
@@ -71,8 +73,9 @@ def print_summary(screen: Screen, report: RunReport) -> None:
             screen.say(line)
         screen.say()
     status = standing(report)
-    screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(headline(report))))
-    for line in _failures(report):
+    result = "; ".join(filter(None, [headline(report), spending(report.totals)]))
+    screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(result)))
+    for line in outcome_lines(report):
         screen.say(line)
 
 
@@ -88,14 +91,14 @@ def _heading(used: list[_Column]) -> list[Text]:
     return [*titles, *(Text(column.title, "dim", justify="right") for column in used), Text()]
 
 
-def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
+def _row(node: NodeReport, lead: str, used: list[_Column], error: str | None) -> list[Text]:
     status = ", ".join(["reused" if node.reused else node.status.value, *([node.remark] if node.remark else [])])
     return [
         Text.assemble(STATUS_STYLES[node.status].terminal, " ", (lead, "dim"), one_line(node.id)),
         Text(_work(node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),
-        Text(brief(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
+        Text(brief(error or node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
     ]
 
 
@@ -106,13 +109,3 @@ def _cell(column: _Column, node: NodeReport) -> Text:
 
 def _work(node: NodeReport) -> str:
     return f"{node.type}, {one_line(node.tool)}" if node.tool else node.type.value
-
-
-def _failures(report: RunReport) -> Iterator[Text]:
-    failed = report.having(ExecutionStatus.FAILED)
-    for node in failed[:MAX_FAILED]:
-        first, *further_lines = error_lines(node.error)
-        yield Text.assemble("  ", (one_line(node.id), "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in further_lines)
-    if len(failed) > MAX_FAILED:
-        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")

@@ -54,3 +54,4 @@ InputRoot = Annotated[str, _form("Input folder", help_of("input_root", _DEPLOYED
 Output = Annotated[str, _form("Output folder", help_of("output", _DEPLOYED), "outputs", "/srv/outputs")]
 BudgetUsd = Annotated[run_options.BudgetUsd, _form("Budget in US dollars", help_of("budget_usd"), 0.5)]
 MaxTokens = Annotated[run_options.MaxTokens, _form("Tokens at most", help_of("max_tokens"), 200_000)]
+WithoutModel = Annotated[bool, _form("Resume without the model", help_of("without_model"))]

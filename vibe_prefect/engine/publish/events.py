@@ -6,11 +6,14 @@ Prefect itself adds to each event the run's flow, deployment, work pool and tags
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
 
+from vibe_prefect.core.acceptance import Acceptance
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.outputs import bounded, cut
 from vibe_prefect.core.progress import RunObserver
@@ -19,6 +22,8 @@ from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
+from vibe_prefect.reporting.next_steps import next_steps, suggestion_sentences
+from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.secrecy.known import scrubbed
@@ -38,10 +43,17 @@ class RunEvents(RunObserver):
     Reused nodes send none: their events were sent when they ran.
     """
 
-    def __init__(self, flow_run: FlowRun, plan_id: str) -> None:
-        """Name the run that the events are about."""
+    def __init__(self, flow_run: FlowRun, plan_id: str, report: Callable[[ExecutionResult], RunReport]) -> None:
+        """Name the run that the events are about.
+
+        Args:
+            flow_run: The run.
+            plan_id: Id of its plan.
+            report: Makes the report of the run from its result.
+        """
         self._flow_run = flow_run
         self._plan_id = plan_id
+        self._report = report
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Send `vibe-prefect.node.completed`, `.failed` or `.skipped`."""
@@ -65,8 +77,11 @@ class RunEvents(RunObserver):
         resource = _run_resource(self._flow_run)
         failed = result.ids(ExecutionStatus.FAILED)
         reason = str(PlanRunError(result)) if failed else None
+        report = self._report(result)
+        steps = next_steps(report)
         facts = {
-            **_end_facts(self._flow_run, reason, resume_command(self._flow_run.name) if failed else None),
+            **_end_facts(self._flow_run, reason, steps[0].command if steps else None),
+            "next_steps": [asdict(step) for step in steps],
             **{status.value: result.count(status) for status in ExecutionStatus if result.count(status)},
             "nodes": len(result.node_results),
             "duration": result.total_duration,
@@ -74,8 +89,10 @@ class RunEvents(RunObserver):
         }
         self._send(f"run.{result.status.value}", resource, facts)
         if result.should_replan():
-            listed = bounded(result.replan_suggestions[:MAX_LISTED])
-            self._send("replan.suggested", resource, {"count": len(result.replan_suggestions), "suggestions": listed})
+            suggestions = result.replan_suggestions[:MAX_LISTED]
+            texts = [text for suggestion in suggestions for text in suggestion_sentences(suggestion, report)]
+            facts = {"count": len(result.replan_suggestions), "suggestions": bounded(suggestions), "sentences": texts}
+            self._send("replan.suggested", resource, facts)
 
     def _send(self, name: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
         _send(name, self._flow_run, self._plan_id, resource, facts)
@@ -95,6 +112,24 @@ def announce_end(run: PastRun, state: State[Any]) -> None:
     no_nodes: list[str] = []
     facts = {**_end_facts(run, state.message or f"the run was {end}", resume), "failed_nodes": no_nodes}
     _send(f"run.{end}", run, run.plan_id or "", _run_resource(run), facts)
+
+
+def announce_acceptance(run: PastRun, node_id: str, acceptance: Acceptance, verdict: str) -> None:
+    """Send `vibe-prefect.node.accepted` for a gate's refusal that a person has overridden.
+
+    Args:
+        run: The run in which the gate refused.
+        node_id: Id of the gate.
+        acceptance: Who accepted, when, and why.
+        verdict: The gate's verdict.
+    """
+    resource = {
+        "prefect.resource.id": f"{PREFIX}.node.{run.id}.{node_id}",
+        "prefect.resource.name": node_id,
+        f"{PREFIX}.node-id": node_id,
+    }
+    facts = {"node_id": node_id, **acceptance.to_dict(), "verdict": cut(verdict, MAX_TEXT)}
+    _send("node.accepted", run, run.plan_id or "", resource, {**facts, "resume": resume_command(run.name)})
 
 
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:

@@ -20,6 +20,7 @@ from vibe_prefect.engine.publish.events import RunEvents
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
+from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
@@ -49,6 +50,7 @@ class RunFeedback:
         output_root: Path,
         outlets: FeedbackSettings,
         concurrency: int | None = None,
+        plan_file: str | None = None,
     ) -> None:
         """Prepare the feedback of a run; nothing is sent yet."""
         self._client = client
@@ -56,13 +58,17 @@ class RunFeedback:
         self._compiled = compiled
         self._output_root = output_root
         self._outlets = outlets
+        self._plan_file = plan_file
+        self._reported: tuple[ExecutionResult, RunReport] | None = None
         self._board = ProgressBoard(client, flow_run.id, compiled, concurrency) if outlets.artifacts else None
 
     @property
     def observers(self) -> tuple[RunObserver, ...]:
         """Observers of each step of the run."""
         board = (self._board,) if self._board else ()
-        return (*board, RunEvents(self._flow_run, self._compiled.plan.id)) if self._outlets.events else board
+        return (
+            (*board, RunEvents(self._flow_run, self._compiled.plan.id, self.report)) if self._outlets.events else board
+        )
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
@@ -73,9 +79,15 @@ class RunFeedback:
         async with self._board.following():
             yield
 
+    def report(self, result: ExecutionResult) -> RunReport:
+        """Return the report of the run, made once from the result of its end."""
+        if self._reported is None or self._reported[0] is not result:
+            self._reported = result, report_of(self._compiled, result, self._identity(result))
+        return self._reported[1]
+
     async def publish(self, result: ExecutionResult, records: Records) -> None:
         """Write the run's report, and publish its feedback to Prefect; a failure is logged and stops nothing."""
-        report = report_of(self._compiled, result, self._identity(result))
+        report = self.report(result)
         # With SQLite a server writes one after another, and those that wait for their turn make it slower.
         turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
         publishers = [tolerate("run's report", records.write_report(report))]
@@ -99,6 +111,8 @@ class RunFeedback:
             resume_command=resume_command(name) if failed else None,
             output_root=str(self._output_root),
             run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
+            plan_file=self._plan_file,
+            plan_changed=failed and was_edited(self._plan_file, self._compiled.plan),
             simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
         )
 

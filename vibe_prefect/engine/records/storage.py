@@ -50,6 +50,7 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "usage": (dict, NoneType),
     "files": (list, NoneType),
     "provenance": (dict, NoneType),
+    "judged": (str, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -129,6 +130,9 @@ class NodeRecord(TypedDict):
 
     provenance: NotRequired[Mapping[str, Any]]
     """How the result came about, as `NodeProvenance.to_dict` returns it; missing in older records."""
+
+    judged: NotRequired[str]
+    """Hash of what a gate judged whose refusal was accepted: the acceptance holds for that alone. Missing elsewhere."""
 
 
 class RecordFolder(ResolvingFolder):

@@ -53,7 +53,7 @@ class _RunClient(PrefectClient):
         if name is None and isinstance(flow, PlanFlow):
             name = flow.new_run_name(parameters)
         if isinstance(flow, PlanFlow) and (plan_id := plan_id_of(parameters)) is not None:
-            options["tags"] = {*(options.get("tags") or ()), f"{PLAN_TAG}{plan_id}"}
+            options["tags"] = {*(options.get("tags") or ()), f"{PLAN_TAG}{plan_id}", *flow.more_tags()}
         return await super().create_flow_run(flow, name, *args, **options)
 
 

@@ -29,6 +29,9 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     storage: Callable[[], str | Path | None] = staticmethod(lambda: None)
     """Returns the storage of the records of the run that begins; see `open_store`."""
 
+    more_tags: Callable[[], set[str]] = staticmethod(set[str])
+    """Returns tags of the run that begins, besides that of its plan."""
+
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Check the parameters but for the plan's content: a `$ref` in it is not a block, and the flow checks it."""
         plan = parameters.get(PLAN)
@@ -69,6 +72,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         changed.__class__ = PlanFlow  # Prefect makes a plain Flow
         plan_flow = cast("PlanFlow", changed)
         plan_flow.storage = self.storage
+        plan_flow.more_tags = self.more_tags
         return plan_flow
 
 

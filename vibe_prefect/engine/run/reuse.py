@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.run.handlers import output_of
@@ -58,6 +59,21 @@ class ReusableRecords:
         if changed is None and not await self._records.files.is_outdated(id, record["result"]):
             return
         logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(id)
+
+    def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
+        """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
+
+        Args:
+            id: The node's id.
+            outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+        """
+        record = self._reusable.get(id)
+        judged = record.get("judged") if record is not None else None
+        if judged is None or judged == judged_hash(outputs):
+            return
+        logger.warning("Node %r runs again: it was accepted for another output than it would get now", id)
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(id)
 

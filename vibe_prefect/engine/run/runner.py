@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
@@ -23,6 +23,7 @@ from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
+from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
@@ -106,21 +107,22 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     assert context.flow_run is not None
     setup = replace(setup, records=setup.records.for_workspace(setup.workspace))
     with context.model_copy(update={"result_store": setup.records.store}):
-        flow_run = context.flow_run
-        run = _PlanRun(compiled, setup, Pace(flow_run.id), RunLabel(str(flow_run.id), flow_run.name))
+        run = _PlanRun(compiled, setup, context.flow_run)
         return await run.execute(), run.task_runs
 
 
 class _PlanRun:
     """One run: decides about each node, and has its task executed."""
 
-    def __init__(self, compiled: CompiledPlan, setup: RunSetup, pace: Pace, label: RunLabel) -> None:
+    def __init__(self, compiled: CompiledPlan, setup: RunSetup, flow_run: FlowRun) -> None:
         self.task_runs = 0
-        self._pace = pace
+        self._flow_run = flow_run
+        self._pace = Pace(flow_run.id)
         self._compiled = compiled
         self._setup = setup
         self._tools = LocalTools(setup.tools)
         self._limits = RunLimits(setup.concurrency)
+        label = RunLabel(str(flow_run.id), flow_run.name)
         upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
             upstream[edge.target].append(edge.source)
@@ -184,6 +186,7 @@ class _PlanRun:
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
+        self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
             self._show(job, Unexecuted.KEPT)
             self._complete(job, self._reusable.pop(id), reused=True)
@@ -265,6 +268,8 @@ class _PlanRun:
         outcome = await execute_node(work, services)
         if outcome.error is not None:
             await self._keep_failure(job)
+            if outcome.refused is not None:
+                await self._keep_refusal(job, outcome)
             raise outcome.error
         return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
 
@@ -278,6 +283,21 @@ class _PlanRun:
             await self._setup.records.write_failure(job.node.id, provenance)
         except Exception as error:  # noqa: BLE001 - each kind of storage has its own
             get_run_logger().warning("How the node %r failed is not kept: %s", job.node.id, error)
+
+    async def _keep_refusal(self, job: NodeJob, outcome: NodeOutcome) -> None:
+        """Keep what a gate withheld, so that a person may accept it; a failure is logged and stops nothing."""
+        id, records = job.node.id, self._setup.records
+        made = replace(outcome, result=outcome.refused)
+        record = record_of(made, await records.files.made_by(id, made.result), job.provenance)
+        record["judged"] = judged_hash(self._state.outputs(job))
+        error = failure_of(cast("Exception", outcome.error)).message
+        refusal = Refusal(id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))
+        try:
+            await write_refusal(records, refusal)
+        except Exception as problem:  # noqa: BLE001 - each kind of storage has its own
+            get_run_logger().warning(
+                "The refusal of the node %r cannot be accepted, since it is not kept: %s", id, problem
+            )
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""

@@ -37,11 +37,21 @@ async def load_report(reference: str | None, storage: str | Path | None = None) 
     """
     store = await open_store(storage)
     async with get_client() as client:
-        run = await load_run(client, reference, store)
-        return await _left_behind(run, store) or await report_on(client, run, store)
+        return await report_of_run(client, await load_run(client, reference, store), store)
 
 
-async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
+async def report_of_run(client: PrefectClient, run: PastRun, store: RecordStore) -> RunReport:
+    """Return the report that a run left at its end, else one from the server and the records.
+
+    Args:
+        client: The server's client.
+        run: The run, with its plan and its root.
+        store: The store of its records.
+    """
+    return await left_report(run, store) or await report_on(client, run, store)
+
+
+async def left_report(run: PastRun, store: RecordStore) -> RunReport | None:
     """Return the report that a run left at its end; `None` when it has not ended, or left no readable report."""
     if not run.over:
         return None
@@ -64,13 +74,18 @@ def _of_the_server(run: PastRun, report: RunReport) -> dict[str, Any]:
     }
 
 
-async def wanted_run(client: PrefectClient, reference: str | None) -> PastRun:
+async def wanted_run(client: PrefectClient, reference: str | None, *, waiting: bool = False) -> PastRun:
     """Find a run by its name or id, or the newest run.
+
+    Args:
+        client: The server's client.
+        reference: The run's name or id; `None` for the newest run.
+        waiting: Whether the newest run may be about to begin.
 
     Raises:
         UnknownRunError: There is no such run.
     """
-    return await newest_run(client) if reference is None else await find_run(client, reference)
+    return await newest_run(client, waiting=waiting) if reference is None else await find_run(client, reference)
 
 
 async def load_run(client: PrefectClient, reference: str | None, store: RecordStore) -> PastRun:

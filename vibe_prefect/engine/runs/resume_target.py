@@ -12,6 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
+    FlowRunFilterId,
     FlowRunFilterName,
     FlowRunFilterParentFlowRunId,
     FlowRunFilterState,
@@ -63,16 +64,43 @@ async def find_run(client: PrefectClient, reference: str) -> PastRun:
     raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
 
 
-async def newest_run(client: PrefectClient) -> PastRun:
-    """Return the newest run of a plan.
+async def newest_run(client: PrefectClient, *, waiting: bool = False) -> PastRun:
+    """Return the newest run of a plan that has begun to work.
+
+    A run that was refused, or that ended before its first node, has not.
+
+    Args:
+        client: The server's client.
+        waiting: Whether a run counts, too, that is about to begin.
 
     Raises:
         UnknownRunError: No plan has run on this server.
     """
-    runs = [run async for run in plan_runs(client, await due_by_now(client), limit=1)]
-    if not runs:
-        raise UnknownRunError("this Prefect server has no run of a plan")
-    return runs[0]
+    async for run in plan_runs(client, await due_by_now(client)):
+        if (waiting and run.waits) or await _has_begun(client, run):
+            return run
+    raise UnknownRunError("this Prefect server has no run of a plan")
+
+
+async def _has_begun(client: PrefectClient, run: PastRun) -> bool:
+    """Return whether a run has begun to work; where its state does not say, its task runs do."""
+    if run.completed or run.failed_nodes or not (run.over or run.waits):
+        return True
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+    return bool(await client.read_task_runs(flow_run_filter=of_run, limit=1))
+
+
+async def check_resumable(client: PrefectClient, reference: str) -> PastRun:
+    """Return the run to resume, and refuse one that is not on the server, before a run is made for it.
+
+    Args:
+        client: The server's client.
+        reference: The run's name or id.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or one that it resumes.
+    """
+    return await with_root(client, await find_run(client, reference))
 
 
 async def due_by_now(client: PrefectClient) -> FlowRunFilter:
@@ -132,9 +160,24 @@ async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> Non
     """
     tag = f"{CLAIM_PREFIX}{namespace}"
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
+    await refuse_claimed(client, namespace, by=flow_run.id)
+
+
+async def refuse_claimed(client: PrefectClient, namespace: str, by: UUID | None = None) -> None:
+    """Refuse to touch records in a storage block that a run may write.
+
+    Args:
+        client: The server's client.
+        namespace: Namespace of the records.
+        by: Id of a run that may.
+
+    Raises:
+        RunInUseError: A run that is not over has claimed them.
+    """
+    tag = f"{CLAIM_PREFIX}{namespace}"
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
     runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
-    claimants = [run for run in runs if run.id != flow_run.id]
+    claimants = [run for run in runs if run.id != by]
     if claimants:
         raise RunInUseError(_not_over(claimants[0]))
 

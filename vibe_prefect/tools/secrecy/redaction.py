@@ -46,7 +46,7 @@ def redacted(error: Exception) -> Exception:
     if not holds_secret(_BETWEEN.join(text for link in chain for text in _error_texts(link))):
         return error
     clean = _clean_copy(error)
-    for name in ("retryable", "retry_after", "usage", "quality", "evidence"):
+    for name in ("retryable", "retry_after", "usage", "quality", "evidence", "refused"):
         if isinstance(error, ToolError) and isinstance(clean, ToolError):
             setattr(clean, name, scrubbed_data(getattr(error, name)))
     return clean

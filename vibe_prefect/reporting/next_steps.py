@@ -1,0 +1,246 @@
+"""What happened to a node, and what helps, in sentences and commands for people.
+
+The contract's codes, such as `retry_with_different_parameters`, stay as data in feedback and reports.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from vibe_prefect.core.feedback import FROM_TEMPLATE, SIMULATED, FailureKind
+from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.words import duration, ratio, when
+from vibe_prefect.results import ExecutionStatus, resume_command
+from vibe_prefect.tools.registry import LLM_TOOL
+
+GO_ON = "to go on with what is left"
+
+MAX_ACCEPTED = 5
+"""Number of refused gates for which the command that accepts is shown."""
+
+FAILED_PREFIX = "Tool execution failed: "
+"""Beginning of each error of a tool, which says nothing beside a verdict."""
+
+_FIXED_TOOLS = frozenset({"template_fill", "combine", "write_file", "read_text", "image_card"})
+"""Tools of this package that make the same of the same inputs, so that executing them again is no remedy."""
+
+_MORE_BUDGET = re.compile(r"--(?:budget-usd|max-tokens) [\d.]+")
+
+_OUT_OF_TIME = (
+    "{node} ran out of time: give it more with `policy: {{timeout: SECONDS}}`, or split it into smaller nodes."
+)
+_OUT_OF_MEMORY = "{node} ran out of memory: give it less data at once, or split it into smaller nodes."
+_NO_ANSWER = (
+    "The other side of {node} did not answer as it should: resume the run once it does, allow more attempts with "
+    "`policy: {{retries: NUMBER}}`, or name another address or model."
+)
+_OTHER = "{node} failed: resume the run once the cause is gone, or change the node in the plan and resume with that."
+_SHORT = "{node} returned less than 20 characters: ask for more in its description."
+
+SENTENCES: Mapping[str, str] = {
+    "increase_timeout": _OUT_OF_TIME,
+    "break_into_smaller_tasks": _OUT_OF_TIME,
+    "reduce_data_size": _OUT_OF_MEMORY,
+    "use_streaming_approach": _OUT_OF_MEMORY,
+    "retry_with_backoff": _NO_ANSWER,
+    "use_alternative_endpoint": _NO_ANSWER,
+    "retry_with_different_parameters": _OTHER,
+    "enhance_output_detail": _SHORT,
+}
+
+_SLOW_CODES = frozenset({"reduce_task_complexity", "parallelize_subtasks"})
+
+
+@dataclass(frozen=True, slots=True)
+class NextStep:
+    """A command that helps after a run, and when to use it."""
+
+    purpose: str
+    """Purpose, such as `to write 'post' again, and judge it again`."""
+
+    command: str
+    """The shell command."""
+
+
+def accept_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that accepts what a gate refused."""
+    return f'vibe-prefect accept {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
+
+
+def next_steps(report: RunReport) -> tuple[NextStep, ...]:
+    """Return the commands that help after a run, the best first; empty where nothing is left to do.
+
+    A plain resume is among them only where it may end otherwise than the run did.
+    """
+    if report.resume_command is None:
+        return ()
+    kinds = {node.failure_kind for node in report.having(ExecutionStatus.FAILED)}
+    steps: list[NextStep] = []
+    if report.plan_changed:
+        purpose = f"{report.plan_file} has changed since the run began; to resume with the edit"
+        steps.append(NextStep(purpose, _edit(report)))
+    if None in kinds or not kinds or _unfinished(report):
+        steps.append(NextStep(GO_ON, report.resume_command))
+    if FailureKind.BUDGET in kinds:
+        steps.append(NextStep("to go on with a larger budget", f"{report.resume_command} {_larger_budget(report)}"))
+    gates = [node for node in report.nodes if node.refused]
+    steps += _refreshes(report, gates)
+    if kinds & {FailureKind.REFUSED, FailureKind.INPUT} and not report.plan_changed:
+        steps.append(NextStep("to resume after an edit of the plan", _edit(report)))
+    return (*steps, *_acceptances(report, gates[:MAX_ACCEPTED]))
+
+
+def advice(node: NodeReport, report: RunReport) -> tuple[str, ...]:
+    """Return what helps where a node failed or did poorly, and who accepted a gate's refusal; empty for any other."""
+    if node.acceptance is not None:
+        accepted = node.acceptance
+        refused = f"{node.id!r} refused {_judged_words(node, report)} ({ratio(node.quality)})"
+        return (f"{refused}; {accepted.by} accepted it on {when(accepted.at)}: {accepted.because}",)
+    name = repr(node.id)
+    if node.refused:
+        ids = [writer.id for writer in writers(node, report)]
+        again = f"Write {_listed(ids)} again" if ids else "Change what it judges"
+        return (f"{again}, edit the plan, or accept it with a reason.",)
+    if node.failure_kind is FailureKind.BUDGET:
+        return (f"The budget stopped {name} before a paid call: resume the run with a larger one.",)
+    if node.failure_kind is FailureKind.INPUT:
+        return (f"The plan gives {name} inputs that it cannot work with: edit the plan, and resume the run with it.",)
+    return tuple(_meaning(node, node.suggestions))
+
+
+def same_failures(report: RunReport) -> tuple[tuple[NodeReport, ...], ...]:
+    """Return the failed nodes, those of one error and one kind together, each group where its first node stands."""
+    groups: dict[tuple[str, str | None], list[NodeReport]] = {}
+    for node in report.having(ExecutionStatus.FAILED):
+        groups.setdefault((verdict(node, report), node.failure_kind), []).append(node)
+    return tuple(map(tuple, groups.values()))
+
+
+def verdict(node: NodeReport, report: RunReport) -> str:
+    """Return a failed node's error; of a gate that refused, what it refused and why."""
+    error = node.error or "no message"
+    if not node.refused:
+        return error
+    return f"{_judged_words(node, report)} was refused by {node.id!r}: {error.removeprefix(FAILED_PREFIX)}"
+
+
+def suggestion_sentences(suggestion: Mapping[str, Any], report: RunReport) -> tuple[str, ...]:
+    """Return what a replan suggestion means; of one about a node that failed, why, and what helps."""
+    node = report.by_id.get(str(suggestion.get("node_id")))
+    requested = suggestion.get("suggested_changes")
+    codes = [str(code) for code in cast("Sequence[Any]", requested)] if isinstance(requested, list | tuple) else []
+    if node is None:
+        return tuple(codes) or (str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested"),)
+    if node.acceptance is not None:
+        return advice(node, report)
+    if node.status is ExecutionStatus.FAILED:
+        return (verdict(node, report), *advice(node, report))
+    low = [f"{node.id!r} scored {ratio(node.quality)}, which is low."] if node.quality is not None else []
+    return (*low, *_meaning(node, codes)) or (f"The output of {node.id!r} looks poor: look at it, or have it judged.",)
+
+
+def to_plan_again(report: RunReport) -> tuple[Mapping[str, Any], ...]:
+    """Return the replan suggestions about nodes of which nothing is said elsewhere: neither failed nor overridden."""
+    nodes = report.by_id
+    told = {id for id, node in nodes.items() if node.status is ExecutionStatus.FAILED or node.acceptance is not None}
+    return tuple(item for item in report.replan_suggestions if item.get("node_id") not in told)
+
+
+def judged_nodes(gate: NodeReport, report: RunReport) -> tuple[NodeReport, ...]:
+    """Return the nodes whose outputs a gate judged: its dependencies, and those behind other gates."""
+    return tuple(_behind_gates(gate, report.by_id, set()))
+
+
+def writers(gate: NodeReport, report: RunReport) -> tuple[NodeReport, ...]:
+    """Return the nodes whose new execution may give a gate something else to judge, the nearest before it."""
+    found: dict[str, NodeReport] = {}
+    pending, visited = [*judged_nodes(gate, report)], set[str]()
+    while pending:
+        node = pending.pop(0)
+        if node.id in visited:
+            continue
+        visited.add(node.id)
+        if _may_differ(node):
+            found[node.id] = node
+            continue
+        if node.type is WorkflowNodeType.COMPOSITE:
+            pending += [child for child in report.nodes if child.parent == node.id]
+        pending += [report.by_id[id] for id in node.dependencies if id in report.by_id]
+    return tuple(found.values())
+
+
+def _behind_gates(gate: NodeReport, nodes: Mapping[str, NodeReport], visited: set[str]) -> Iterator[NodeReport]:
+    for node in (nodes[id] for id in gate.dependencies if id in nodes and id not in visited):
+        visited.add(node.id)
+        if node.type is WorkflowNodeType.VALIDATE and node.dependencies:
+            yield from _behind_gates(node, nodes, visited)
+        else:
+            yield node
+
+
+def _may_differ(node: NodeReport) -> bool:
+    """Return whether executing a node again may make something else: a model was asked, or an unknown tool made it."""
+    if node.type is WorkflowNodeType.VALIDATE:
+        return False
+    if node.tool == LLM_TOOL or node.tokens is not None or node.cost_usd is not None:
+        return True
+    fixed = node.tool in _FIXED_TOOLS or node.remark in (FROM_TEMPLATE, SIMULATED)
+    return node.type is WorkflowNodeType.GENERATE and not fixed
+
+
+def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:
+    """Yield the command that writes again what gates refused, where writing it again may make something else."""
+    ids = list(dict.fromkeys(writer.id for gate in gates for writer in writers(gate, report)))
+    if ids:
+        refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
+        purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
+        yield NextStep(purpose, f"{resume_command(report.run_name)} --refresh {refresh}")
+
+
+def _acceptances(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:
+    for gate in gates:
+        purpose = f"to accept {_judged_words(gate, report)} as it is, whatever {gate.id!r} says"
+        yield NextStep(purpose, accept_command(report.run_name, gate.id))
+
+
+def _meaning(node: NodeReport, codes: Iterable[str]) -> Iterator[str]:
+    """Yield what codes of suggested changes mean for a node; an unknown code stands for itself."""
+    texts = (_slow(node) if code in _SLOW_CODES else SENTENCES.get(code, code) for code in codes)
+    yield from dict.fromkeys(text.format(node=repr(node.id)) if text in SENTENCES.values() else text for text in texts)
+
+
+def _slow(node: NodeReport) -> str:
+    return (
+        f"{node.id!r} took {duration(node.duration)}, and the plan expects {duration(node.expected)}: split it into "
+        "nodes that run side by side, or expect more."
+    )
+
+
+def _judged_words(gate: NodeReport, report: RunReport) -> str:
+    return _listed([node.id for node in judged_nodes(gate, report)]) or "the text in its inputs"
+
+
+def _listed(ids: Sequence[str]) -> str:
+    names = [repr(id) for id in ids]
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def _edit(report: RunReport) -> str:
+    return f"{resume_command(report.run_name)} --plan {shlex.quote(report.plan_file) if report.plan_file else 'FILE'}"
+
+
+def _larger_budget(report: RunReport) -> str:
+    """Return the options of the larger budget that the refused calls ask for."""
+    errors = (node.error or "" for node in report.nodes if node.failure_kind is FailureKind.BUDGET)
+    options = next((found for error in errors if (found := _MORE_BUDGET.findall(error))), None)
+    return " ".join(options) if options else "--max-tokens NUMBER"
+
+
+def _unfinished(report: RunReport) -> bool:
+    """Return whether the run broke off before all of its nodes had ended."""
+    return report.totals.finished < report.totals.nodes
