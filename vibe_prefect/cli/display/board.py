@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.retries import Retry
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
 
@@ -26,6 +27,8 @@ class Board(RunObserver):
         self.failed: list[NodeResult] = []
         self.told: dict[str, str] = {}
         """Latest progress message of each running node."""
+        self.retries: dict[str, tuple[Retry, float]] = {}
+        """Latest retry of each running node, and its begin in seconds of the monotonic clock."""
         self.reused: set[str] = set()
         """Ids of the nodes that were reused from an earlier run."""
         self._counts: Counter[ExecutionStatus] = Counter()
@@ -77,6 +80,13 @@ class Board(RunObserver):
         with self.lock:
             self.told[node.id] = " ".join(filter(None, (part, message)))
 
+    @override
+    def node_retried(self, node: WorkflowNode, retry: Retry) -> None:
+        """Record that a node waits for another attempt; what the failed one reported is past."""
+        with self.lock:
+            self.told.pop(node.id, None)
+            self.retries[node.id] = retry, time.monotonic() + (retry.pause or 0.0)
+
     def note_begun(self, id: str, ago: float) -> None:
         """Record that a running node began some seconds ago."""
         with self.lock:
@@ -91,6 +101,7 @@ class Board(RunObserver):
         with self.lock:
             self.running.pop(node.id, None)
             self.told.pop(node.id, None)
+            self.retries.pop(node.id, None)
             self.finished[node.id] = result
             self._counts[result.status] += 1
             if result.status is ExecutionStatus.FAILED:

@@ -134,12 +134,20 @@ class LiveView:
     def _remark(self, id: str) -> Text:
         result = self._board.finished.get(id)
         if result is None:
-            return Text(one_line(self._board.told.get(id, "")), "dim")
+            return self._activity(id)
         if result.status is ExecutionStatus.COMPLETED:
             return Text()
         if result.status is ExecutionStatus.SKIPPED:
             return Text("skipped", "yellow")
         return Text(brief(result.error or "failed"), "red")
+
+    def _activity(self, id: str) -> Text:
+        """Return what is known about a running node: its retry, and its latest progress message."""
+        progress = one_line(self._board.told.get(id, ""))
+        if id not in self._board.retries:
+            return Text(progress, "dim")
+        retry, begin = self._board.retries[id]
+        return Text("; ".join(filter(None, (progress, brief(retry.text(begin - time.monotonic()))))), "yellow")
 
     def _foot(self, width: int) -> Table:
         board = self._board

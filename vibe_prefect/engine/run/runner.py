@@ -27,7 +27,15 @@ from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
-from vibe_prefect.engine.run.tasks import NodeJob, ToolJob, UpstreamReference, run_node, run_tool, upstream_reference
+from vibe_prefect.engine.run.tasks import (
+    NodeJob,
+    ToolJob,
+    UpstreamReference,
+    run_node,
+    run_tool,
+    timeout_failure,
+    upstream_reference,
+)
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -117,7 +125,13 @@ class _PlanRun:
         namespace = setup.records.namespace
         self._state = RunState(
             compiled,
-            lambda node: NodeJob(node, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt),
+            lambda node: NodeJob(
+                node,
+                namespace=namespace,
+                upstream=tuple(upstream[node.id]),
+                attempt=self._attempt,
+                note_retry=self._note_retry,
+            ),
             setup.observers,
         )
         self._reusable = ReusableRecords(compiled, setup.records)
@@ -253,6 +267,11 @@ class _PlanRun:
             raise outcome.error
         return record_of(outcome, await setup.records.files.made_by(id, outcome.result))
 
+    def _note_retry(self, job: NodeJob, pause: float | None) -> None:
+        """Notify observers of a retry, and write it into the log of the run, where `watch` finds it."""
+        notice = self._state.retry(job, pause)
+        get_run_logger().warning("%s", notice.text(pause))
+
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""
         self._state.start(job)
@@ -303,5 +322,5 @@ def _failure(job: NodeJob, state: State[Any]) -> Failure:
     if job.failure is not None:
         return job.failure
     if state.name == "TimedOut":
-        return Failure("TimeoutError", f"timeout: the node took longer than its {job.node.policy.timeout:g} s")
+        return timeout_failure(job.node.policy)
     return Failure(state.name or state.type.value.title(), state.message or "the task run ended without a result")
