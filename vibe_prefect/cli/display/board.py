@@ -34,14 +34,18 @@ class Board(RunObserver):
         self._counts: Counter[ExecutionStatus] = Counter()
         self.ended = False
         """Whether the run has ended, and only the server has work left."""
-        self._begun = time.monotonic()
+        self.begun = False
+        """Whether the run has begun; until then only its start takes time."""
+        self.took: dict[str, float] = {}
+        """Seconds from the start to the end of each node that was executed, pauses before retries included."""
+        self._begun_at = time.monotonic()
         self.started_at = now_iso()
         """Time when the run began, ISO 8601."""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._begun
+        return time.monotonic() - self._begun_at
 
     def result(self, plan_id: str) -> ExecutionResult:
         """Return the result so far of a run that was stopped."""
@@ -66,7 +70,7 @@ class Board(RunObserver):
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Record the begin of the run."""
-        self._begun = time.monotonic()
+        self.note_begin(0.0)
         self.started_at = now_iso()
 
     def node_started(self, node: WorkflowNode) -> None:
@@ -94,12 +98,14 @@ class Board(RunObserver):
 
     def note_begin(self, ago: float) -> None:
         """Record that the run began some seconds ago."""
-        self._begun = time.monotonic() - ago
+        self._begun_at = time.monotonic() - ago
+        self.begun = True
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Record the result of a node."""
         with self.lock:
-            self.running.pop(node.id, None)
+            if node.id in self.running:
+                self.took[node.id] = time.monotonic() - self.running.pop(node.id)
             self.told.pop(node.id, None)
             self.retries.pop(node.id, None)
             self.finished[node.id] = result

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
-from vibe_prefect.cli.display.lines import columns, counted, error_lines, one_line, seconds, size
+from vibe_prefect.cli.display.failures import failure_lines
+from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, size
 from vibe_prefect.core.feedback import remark_on
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
 
 MAX_FILES = 20
-MAX_FAILED = 20
 LABEL = 9
 """Columns of the labels before the values."""
 
@@ -97,7 +97,8 @@ def run_line(handle: RunHandle) -> Text:
 def print_report(screen: Screen, report: EndedRun) -> None:
     """Print the result of a run."""
     screen.say(_verdict(report))
-    for line in _failures(report.result):
+    failed = report.result.ids(ExecutionStatus.FAILED)
+    for line in failure_lines(((id, report.result.node_results[id].error) for id in failed), screen.limit):
         screen.say(line)
     for line in _outputs(report, screen.limit):
         screen.say(line)
@@ -134,16 +135,6 @@ def _verdict(report: EndedRun) -> Text:
     for judged in judgements(qualities, {} if report.simulated else remarks):
         headline.append(f"; {judged}")
     return headline
-
-
-def _failures(result: ExecutionResult) -> Iterator[Text]:
-    failed = result.ids(ExecutionStatus.FAILED)
-    for id in failed[:MAX_FAILED]:
-        first, *further_lines = error_lines(result.node_results[id].error)
-        yield Text.assemble("  ", (id, "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in further_lines)
-    if len(failed) > MAX_FAILED:
-        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
 
 
 def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import brief, columns, error_lines, one_line
+from vibe_prefect.cli.display.failures import failure_lines
+from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.graph import build_graph
@@ -22,7 +23,6 @@ MAX_TREE = 60
 MAX_ROWS = 20
 """Number of nodes that are shown of a larger run: those that failed, then those that took longest."""
 
-MAX_FAILED = 20
 _STATUS_STYLES = {
     ExecutionStatus.COMPLETED: "green",
     ExecutionStatus.FAILED: "red",
@@ -72,7 +72,8 @@ def print_summary(screen: Screen, report: RunReport) -> None:
         screen.say()
     status = standing(report)
     screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(headline(report))))
-    for line in _failures(report):
+    failed = report.having(ExecutionStatus.FAILED)
+    for line in failure_lines(((node.id, node.error) for node in failed), screen.limit):
         screen.say(line)
 
 
@@ -85,7 +86,7 @@ def _most_telling(report: RunReport) -> tuple[NodeReport, ...]:
 
 def _heading(used: list[_Column]) -> list[Text]:
     titles = [Text(title, "dim") for title in ("  node", "work", "status")]
-    return [*titles, *(Text(column.title, "dim", justify="right") for column in used), Text()]
+    return [*titles, *(Text(column.title, "dim", justify="right") for column in used)]
 
 
 def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
@@ -95,7 +96,6 @@ def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
         Text(_work(node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),
-        Text(brief(node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
     ]
 
 
@@ -106,13 +106,3 @@ def _cell(column: _Column, node: NodeReport) -> Text:
 
 def _work(node: NodeReport) -> str:
     return f"{node.type}, {one_line(node.tool)}" if node.tool else node.type.value
-
-
-def _failures(report: RunReport) -> Iterator[Text]:
-    failed = report.having(ExecutionStatus.FAILED)
-    for node in failed[:MAX_FAILED]:
-        first, *further_lines = error_lines(node.error)
-        yield Text.assemble("  ", (one_line(node.id), "bold red"), f": {first}")
-        yield from (Text(f"      {line}") for line in further_lines)
-    if len(failed) > MAX_FAILED:
-        yield Text(f"  and {len(failed) - MAX_FAILED:,} more", "dim")
