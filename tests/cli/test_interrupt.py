@@ -8,9 +8,11 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
+from tests.cli.command import PROGRAM, environment
 from vibe_prefect.cli.process.interrupt import sure_interrupt
 
 BOUND = 300.0
@@ -186,3 +188,28 @@ def test_other_signals_work_while_one_is_ignored() -> None:
         process.send_signal(signal.SIGINT)
         wait_for(process, "stopping\n")
         assert process.wait(BOUND) == 128 + signal.SIGINT
+
+
+IMPORT_THAT_SWALLOWS = """
+import os, time
+os.write(1, b"ready\\n")
+try:
+    time.sleep(600)
+except BaseException:
+    raise ImportError("something in the library") from None
+"""
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "prefect"])
+def test_ctrl_c_during_imports_ends_with_130_and_a_message(tmp_path: Path, module: str) -> None:
+    (tmp_path / f"{module}.py").write_text(IMPORT_THAT_SWALLOWS)
+    env = environment(tmp_path / "home", {"PYTHONPATH": str(tmp_path), "PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    process = subprocess.Popen([PROGRAM, "watch"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    bound = threading.Timer(BOUND, process.kill)
+    bound.start()
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    bound.cancel()
+    assert (process.returncode, errors) == (130, "vibe-prefect: interrupted\n")

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from vibe_prefect.characters import visible
 from vibe_prefect.cli.display.console import err, flush, prepare_streams
-from vibe_prefect.cli.display.lines import brief
+from vibe_prefect.cli.display.lines import brief, wrapped
 from vibe_prefect.errors import PlanError, UsageError
 
 PROGRAM = "vibe-prefect"
@@ -135,7 +135,10 @@ def warn(message: str) -> None:
 def _say(message: str, word: str = "", style: str = "") -> None:
     from rich.text import Text
 
-    err().say(Text.assemble(f"{PROGRAM}: ", (word, style), visible(message)))
+    screen = err()
+    for line in Text.assemble(f"{PROGRAM}: ", (word, style), visible(message)).split("\n", allow_blank=True):
+        for part in wrapped(line, screen.limit):
+            screen.say(part)
 
 
 def complain_of_usage(error: UsageError) -> None:

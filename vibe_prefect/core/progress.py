@@ -11,6 +11,7 @@ from typing import Any
 from typing_extensions import override
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.core.retries import Retry
 from vibe_prefect.core.user_code import isolated
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
@@ -69,6 +70,9 @@ class RunObserver:
 
     def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
         """A node has made progress: to a fraction of its work, 0 to 1, where that is known."""
+
+    def node_retried(self, node: WorkflowNode, retry: Retry) -> None:
+        """An attempt at a node has failed, and another one follows after a pause. Progress callbacks get no event."""
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node has completed, failed or been skipped."""

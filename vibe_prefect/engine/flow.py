@@ -40,6 +40,7 @@ from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
 from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
@@ -236,6 +237,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     models = default_models(run.compiled, run.tools)
     earlier_try = PastRun.of(flow_run)
     redact_logs()
+    name_nodes_in_logs()
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))

@@ -143,6 +143,12 @@ def percent(value: float | None) -> str:
 
 
 def when(text: str | None) -> str:
-    """Return a time in UTC, to the second; text that is not a time is not shown."""
+    """Return a time where this process runs, to the second and with the zone; text that is not a time is not shown."""
     at = moment(text)
-    return UNKNOWN if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return UNKNOWN if at is None else f"{datetime.fromtimestamp(at, UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def instant(text: str | None) -> str:
+    """Return a time in UTC for programs, such as `2026-03-04T05:06:07Z`; empty for text that is not a time."""
+    at = moment(text)
+    return "" if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -159,6 +159,12 @@ def as_current(context: NodeContext) -> Generator[None]:
         _current.reset(token)
 
 
+def node_at_work() -> str | None:
+    """Return the id of the node whose handler or tool is running here; `None` outside of nodes."""
+    context = _current.get()
+    return None if context is None else context.node.id
+
+
 async def builtin_handler(node: WorkflowNode, context: NodeContext | None = None) -> dict[str, Any]:
     """Run a node by its tool, as a composite, or simulated.
 

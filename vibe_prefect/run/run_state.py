@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
+from vibe_prefect.core.retries import Retry
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -17,6 +18,7 @@ from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
 from vibe_prefect.text.json_text import jsonable
+from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
 
@@ -142,6 +144,21 @@ class RunState(Generic[Run]):
         """Notify that an attempt begins, where it is the node's first."""
         if not run.meter.attempts:
             self.notify(lambda observer: observer.node_started(run.node.node))
+
+    def retry(self, run: Run, pause: float | None) -> Retry:
+        """Notify that an attempt has failed and another one follows.
+
+        Args:
+            run: The node; its failure is that of the last attempt.
+            pause: Seconds until the next attempt; `None` where they are not known.
+
+        Returns:
+            The notice.
+        """
+        error = run.failure.message if run.failure else ""
+        notice = Retry(run.meter.attempts + 1, run.node.policy.retries + 1, pause, sendable(error, MAX_STATE))
+        self.notify(lambda observer: observer.node_retried(run.node.node, notice))
+        return notice
 
     def complete(self, run: Run, result: NodeResult, usage: ResourceUsage) -> None:
         """Note a node that has completed, in this run or in the run that it resumes.

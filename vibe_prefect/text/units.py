@@ -26,6 +26,11 @@ def rough(value: float) -> str:
     return f"{whole_seconds} s" if whole_seconds < 60 else seconds(whole_seconds)
 
 
+def clock(value: float) -> str:
+    """Return a duration that goes on, in whole seconds that have passed."""
+    return f"{int(value)} s" if value < 60 else seconds(int(value))
+
+
 def size(count: int) -> str:
     """Return a number of bytes, in thousands."""
     if count < 1000:

@@ -5,6 +5,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ from vibe_prefect import (
     NodeContext,
     PlanError,
     PlanRunError,
+    RunObserver,
     ToolRegistry,
     WorkflowExecutor,
     WorkflowNode,
@@ -33,6 +35,7 @@ from vibe_prefect import (
     run_plan,
     tool,
 )
+from vibe_prefect.core.retries import Retry
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.provenance import RunLabel
 
@@ -246,7 +249,13 @@ async def test_retries_use_prefects_and_count_as_one_task_run() -> None:
             raise TimeoutError("not yet")
         return "at last, it worked"
 
-    runner = executor(flaky, wait_recorded=True)
+    notices: list[Retry] = []
+
+    class Notices(RunObserver):
+        def node_retried(self, node: WorkflowNode, retry: Retry) -> None:
+            notices.append(retry)
+
+    runner = executor(flaky, wait_recorded=True, observers=[Notices()])
     policy = {"retries": 3, "retry_delay": 0.05, "retry_jitter": 0}
     result = await runner.execute_plan(plan(node("a", policy=policy)))
     assert result.node_results["a"].result == "at last, it worked"
@@ -266,6 +275,8 @@ async def test_retries_use_prefects_and_count_as_one_task_run() -> None:
     resumed = await executor(flaky).execute_plan(plan(node("a", policy=policy)), resume_from=runner.last_run.name)
     reused = resumed.node_results["a"]
     assert (reused.reused, reused.provenance) == (True, provenance)
+    assert [replace(notice, pause=None) for notice in notices] == [Retry(n, 4, None, "not yet") for n in (2, 3)]
+    assert all(notice.pause is not None and 0 <= notice.pause <= 0.1 for notice in notices)
 
 
 async def test_a_node_that_never_succeeds_is_tried_as_often_as_its_policy_says() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ from vibe_prefect.cli.display.summary import print_summary
 from vibe_prefect.cli.exits import ExitCode, tell
 from vibe_prefect.cli.process.environment import Server, ask
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.retries import Retry
+from vibe_prefect.reporting.report import BEGUN
 from vibe_prefect.results import FINISHED, ExecutionStatus
 
 if TYPE_CHECKING:
@@ -103,7 +106,9 @@ class _Watch:
     async def _show(self, client: PrefectClient, run: PastRun) -> None:
         """Show the nodes until the run has ended and the server has its nodes on record."""
         from vibe_prefect.engine.runs.node_snapshots import observe_nodes
+        from vibe_prefect.engine.runs.retry_log import RetryLog
 
+        retries = RetryLog(client, run.id)
         board = Board(len(run.compiled.nodes))
         view = LiveView(run.compiled, board, run.parameters.concurrency) if self._screen.lively else None
         plain = [] if view else [PlainLines(self._screen, run.compiled)]
@@ -112,7 +117,8 @@ class _Watch:
         settling = 0
         with showing:
             while True:
-                feed.take(await observe_nodes(client, run.id))
+                snapshots = await observe_nodes(client, run.id)
+                feed.take(snapshots, await retries.new(snapshots))
                 settling += run.over
                 if run.over and (feed.settled or settling > SETTLE_POLLS):
                     return
@@ -157,32 +163,42 @@ class _Feed:
         """Whether the server has the end of every node of the plan on record."""
         return len(self._known) == len(self._nodes) and all(status in FINISHED for status in self._known.values())
 
-    def take(self, snapshots: Mapping[str, NodeSnapshot]) -> None:
-        """Report the changes since the last snapshot."""
+    def take(self, snapshots: Mapping[str, NodeSnapshot], retries: Iterable[tuple[NodeSnapshot, Retry]]) -> None:
+        """Report the changes since the last snapshots, and the retries that came to be known meanwhile."""
+        retries_of: defaultdict[str, list[Retry]] = defaultdict(list)
+        for snapshot, retry in retries:
+            retries_of[snapshot.id].append(retry)
         for id in sorted(snapshots.keys() & self._nodes.keys(), key=lambda id: _moment(snapshots[id])):
-            snapshot = snapshots[id]
-            previous = self._known.get(id, ExecutionStatus.PENDING)
-            if snapshot.status is previous or previous in FINISHED:
-                continue
-            self._known[id] = snapshot.status
-            if snapshot.status is ExecutionStatus.RUNNING:
-                self._start(snapshot)
-            elif snapshot.status in FINISHED:
-                self._finish(snapshot, begun=previous is ExecutionStatus.RUNNING)
+            self._take(snapshots[id], retries_of[id])
+
+    def _take(self, snapshot: NodeSnapshot, retries: Iterable[Retry]) -> None:
+        previous = self._known.get(snapshot.id, ExecutionStatus.PENDING)
+        if previous in FINISHED:
+            return
+        self._known[snapshot.id] = snapshot.status
+        was_executed = not snapshot.reused and snapshot.status in BEGUN
+        if was_executed and previous is not ExecutionStatus.RUNNING:
+            self._start(snapshot)
+        for retry in retries:
+            self._report(lambda observer, retry=retry: observer.node_retried(self._nodes[snapshot.id].node, retry))
+        if snapshot.status in FINISHED:
+            self._finish(snapshot)
+
+    def _report(self, call: Callable[[RunObserver], object]) -> None:
+        for observer in self._observers:
+            call(observer)
 
     def _start(self, snapshot: NodeSnapshot) -> None:
-        for observer in self._observers:
-            observer.node_started(self._nodes[snapshot.id].node)
+        self._report(lambda observer: observer.node_started(self._nodes[snapshot.id].node))
         self._board.note_begun(snapshot.id, snapshot.seconds)
 
-    def _finish(self, snapshot: NodeSnapshot, *, begun: bool) -> None:
+    def _finish(self, snapshot: NodeSnapshot) -> None:
         from vibe_prefect.engine.runs.load_report import node_result
 
-        if not begun and not snapshot.reused and snapshot.status is not ExecutionStatus.SKIPPED:
-            self._start(snapshot)
         node, result = self._nodes[snapshot.id].node, node_result(snapshot)
-        for observer in self._observers:
-            (observer.node_reused if snapshot.reused else observer.node_finished)(node, result)
+        self._report(
+            lambda observer: (observer.node_reused if snapshot.reused else observer.node_finished)(node, result)
+        )
 
 
 def _moment(snapshot: NodeSnapshot) -> tuple[float, str]:

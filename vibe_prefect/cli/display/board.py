@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.retries import Retry
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
 
@@ -26,19 +27,25 @@ class Board(RunObserver):
         self.failed: list[NodeResult] = []
         self.told: dict[str, str] = {}
         """Latest progress message of each running node."""
+        self.retries: dict[str, tuple[Retry, float]] = {}
+        """Latest retry of each running node, and its begin in seconds of the monotonic clock."""
         self.reused: set[str] = set()
         """Ids of the nodes that were reused from an earlier run."""
         self._counts: Counter[ExecutionStatus] = Counter()
         self.ended = False
         """Whether the run has ended, and only the server has work left."""
-        self._begun = time.monotonic()
+        self.begun = False
+        """Whether the run has begun; until then only its start takes time."""
+        self.took: dict[str, float] = {}
+        """Seconds from the start to the end of each node that was executed, pauses before retries included."""
+        self._begun_at = time.monotonic()
         self.started_at = now_iso()
         """Time when the run began, ISO 8601."""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the run began."""
-        return time.monotonic() - self._begun
+        return time.monotonic() - self._begun_at
 
     def result(self, plan_id: str) -> ExecutionResult:
         """Return the result so far of a run that was stopped."""
@@ -63,7 +70,7 @@ class Board(RunObserver):
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Record the begin of the run."""
-        self._begun = time.monotonic()
+        self.note_begin(0.0)
         self.started_at = now_iso()
 
     def node_started(self, node: WorkflowNode) -> None:
@@ -77,6 +84,13 @@ class Board(RunObserver):
         with self.lock:
             self.told[node.id] = " ".join(filter(None, (part, message)))
 
+    @override
+    def node_retried(self, node: WorkflowNode, retry: Retry) -> None:
+        """Record that a node waits for another attempt; what the failed one reported is past."""
+        with self.lock:
+            self.told.pop(node.id, None)
+            self.retries[node.id] = retry, time.monotonic() + (retry.pause or 0.0)
+
     def note_begun(self, id: str, ago: float) -> None:
         """Record that a running node began some seconds ago."""
         with self.lock:
@@ -84,13 +98,16 @@ class Board(RunObserver):
 
     def note_begin(self, ago: float) -> None:
         """Record that the run began some seconds ago."""
-        self._begun = time.monotonic() - ago
+        self._begun_at = time.monotonic() - ago
+        self.begun = True
 
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Record the result of a node."""
         with self.lock:
-            self.running.pop(node.id, None)
+            if node.id in self.running:
+                self.took[node.id] = time.monotonic() - self.running.pop(node.id)
             self.told.pop(node.id, None)
+            self.retries.pop(node.id, None)
             self.finished[node.id] = result
             self._counts[result.status] += 1
             if result.status is ExecutionStatus.FAILED:

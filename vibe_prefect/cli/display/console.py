@@ -18,6 +18,7 @@ class Screen(Console):
     """A console for text that is to appear as it is: no markup, no emoji codes, no guessing at numbers to colour."""
 
     def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
         terminal = stream.isatty()
         super().__init__(
             file=stream,
@@ -28,6 +29,15 @@ class Screen(Console):
             emoji=False,
             highlight=False,
         )
+
+    @property
+    def file(self) -> IO[str]:
+        """Stream as it was given: rich would write past the stand-in that prints above a live view, into the view."""
+        return self._stream
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._stream = new_file
 
     def say(self, text: str | Text = "", style: str = "") -> None:
         """Print one line, which is neither cut nor broken."""

@@ -99,7 +99,7 @@ def run_line(handle: RunHandle) -> Text:
 def print_report(screen: Screen, report: EndedRun) -> None:
     """Print the result of a run."""
     screen.say(_verdict(report))
-    for line in outcome_lines(report.report):
+    for line in outcome_lines(report.report, screen.limit):
         screen.say(line)
     for line in _outputs(report, screen.limit):
         screen.say(line)

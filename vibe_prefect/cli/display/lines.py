@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from vibe_prefect.characters import visible
-from vibe_prefect.text.units import counted, rough, seconds, size
+from vibe_prefect.text.units import clock, counted, rough, seconds, size
 
 __all__ = [
     "MIN_COLUMN",
     "SEPARATOR",
     "brief",
+    "clock",
     "columns",
     "counted",
     "error_lines",
@@ -20,6 +23,8 @@ __all__ = [
     "rough",
     "seconds",
     "size",
+    "wrapped",
+    "wrapped_error",
 ]
 
 MAX_BRIEF = 300
@@ -28,8 +33,19 @@ MAX_BRIEF = 300
 MAX_ERROR_LINES = 4
 """Lines of an error on a terminal."""
 
-MIN_COLUMN = 6
+ERROR_INDENT = " " * 6
+"""Space before the further lines of an error."""
+
+MIN_COLUMN = 4
+"""Columns of a terminal that a cut text keeps."""
+
+LAST_COLUMN = 30
+"""Columns of a terminal that the last text of a row keeps as long as others can be cut."""
+
 SEPARATOR = "  "
+
+
+_WORD = re.compile(r"\s*\S+\s*")
 
 
 def one_line(text: str) -> str:
@@ -50,8 +66,48 @@ def error_lines(error: str | None) -> list[str]:
     return [line if len(line) <= MAX_BRIEF else f"{line[:MAX_BRIEF]}..." for line in lines] or [""]
 
 
+def wrapped_error(label: Text, error: str | None, width: int | None) -> list[Text]:
+    """Return a label and the first lines of an error after it, broken at words and indented below the label.
+
+    Args:
+        label: Text before the error.
+        error: Text of the error.
+        width: Largest width of a line in columns; `None` for no limit.
+    """
+    first, *further = (Text(line) for line in error_lines(error))
+    lines = [label + first, *(Text(ERROR_INDENT) + line for line in further)]
+    return [part for line in lines for part in wrapped(line, width)]
+
+
+def wrapped(line: Text, width: int | None) -> list[Text]:
+    """Break a line at words so that it fits into a width, with all but its first part indented."""
+    if width is None or line.cell_len <= width:
+        return [line]
+    room = max(MIN_COLUMN, width - len(ERROR_INDENT))
+    first, *rest = line.divide(_breaks(line.plain, room))
+    for part in (first, *rest):
+        part.rstrip()
+    return [first, *(Text(ERROR_INDENT) + part for part in rest)]
+
+
+def _breaks(text: str, room: int) -> list[int]:
+    """Return the offsets of the words that begin a new line; a word that is too long, such as a path, stays whole."""
+    offsets: list[int] = []
+    used = 0
+    for word in _WORD.finditer(text):
+        if used and used + cell_len(word.group().rstrip()) > room:
+            offsets.append(word.start())
+            used = 0
+        used += cell_len(word.group())
+    return offsets
+
+
 def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:
-    """Return a line for each row, its cells below each other; where there is too little room, the widest are cut.
+    """Return a line for each row, its cells below each other.
+
+    Where there is too little room, texts are cut: those between the first and the last cell before the last, which
+    says what happened, and the first, which names the row, only when all others are as short as they may be. Cells
+    that stand to the right are numbers, and are cut last of all.
 
     Args:
         rows: Rows of the same number of cells.
@@ -59,29 +115,43 @@ def columns(rows: Sequence[Sequence[Text]], width: int | None) -> list[Text]:
     """
     if not rows:
         return []
-    widths = [max(row[index].cell_len for row in rows) for index in range(len(rows[0]))]
+    indices = range(len(rows[0]))
+    widths = [max(row[index].cell_len for row in rows) for index in indices]
     if width is not None:
-        widths = _fitted(widths, width - len(SEPARATOR) * (len(widths) - 1))
+        used = sum(cell_width > 0 for cell_width in widths)
+        numbers = {index for index in indices if any(row[index].justify == "right" for row in rows)}
+        widths = _fitted(widths, numbers, width - len(SEPARATOR) * (used - 1))
     return [_line(row, widths) for row in rows]
 
 
-def _fitted(widths: list[int], room: int) -> list[int]:
-    """Cut the widest columns until they fit, but none below a minimum."""
+def _fitted(widths: Sequence[int], numbers: Collection[int], room: int) -> list[int]:
+    """Return the widths of the columns, cut until they fit into the room, but none below a minimum."""
     widths = list(widths)
-    while sum(widths) > room:
-        widest = max(range(len(widths)), key=widths.__getitem__)
-        others = [width for index, width in enumerate(widths) if index != widest]
-        excess = sum(widths) - room
-        target = max(MIN_COLUMN, widths[widest] - excess, max(others, default=0) - 1)
-        if target >= widths[widest]:
-            break
-        widths[widest] = target
+    texts = [index for index in range(1, len(widths)) if index not in numbers]
+    last, between = texts[-1:], texts[:-1]
+    for indices, minimum in ((last, LAST_COLUMN), (between, MIN_COLUMN), (last, MIN_COLUMN)):
+        _cut(widths, indices, minimum, room)
+    _cut(widths, [0], MIN_COLUMN, room)
+    _cut(widths, range(len(widths)), MIN_COLUMN, room)
     return widths
+
+
+def _cut(widths: list[int], indices: Iterable[int], minimum: int, room: int) -> None:
+    """Cut the widest of some columns until all fit into the room, but none below a minimum."""
+    cuttable: list[int] = [index for index in indices if widths[index] > minimum]
+    while cuttable and sum(widths) > room:
+        widest = max(cuttable, key=lambda index: widths[index])
+        next_widest = max((widths[index] for index in cuttable if index != widest), default=minimum)
+        target = min(widths[widest] - 1, max(minimum, next_widest - 1))
+        widths[widest] = max(target, widths[widest] - (sum(widths) - room))
+        cuttable = [index for index in cuttable if widths[index] > minimum]
 
 
 def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     for source, width in zip(row, widths, strict=True):
+        if not width:
+            continue
         cell = source.copy()
         cell.truncate(width, overflow="ellipsis")
         gap = width - cell.cell_len

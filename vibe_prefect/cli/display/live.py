@@ -7,6 +7,8 @@ rest is counted.
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import islice
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -18,7 +20,7 @@ from rich.text import Text
 
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import brief, columns, counted, one_line, rough, seconds
+from vibe_prefect.cli.display.lines import SEPARATOR, brief, clock, columns, counted, one_line, rough, seconds
 from vibe_prefect.cli.display.tree import guides, work
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -33,6 +35,13 @@ RECKON_SECONDS = 1.0
 FOOT_LINES = 3
 """Lines below the nodes, and a line that the terminal keeps for itself."""
 
+ECHO = "^C^C "
+"""Text that the terminal itself writes behind the last line at Ctrl-C: wrapped, it would shift the view by a line."""
+
+REMARK_INDENT = " " * 6
+"""Space before a remark that stands below its node."""
+
+STARTING = "Prefect starts the run ..."
 RECORDING = "Prefect's server is recording the run ..."
 
 MAX_FAILED_PART = 0.5
@@ -78,14 +87,29 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the nodes and, below them, the progress."""
-        height = max(1, (options.height or console.height) - FOOT_LINES)
+        width, height = options.max_width, options.height or console.height
         with self._board.lock:
-            fits = len(self._guides) <= height
-            ids = [] if fits else self._urgent(height - 1)
-            rows = [self._row(id, guide) for id, guide in self._guides] if fits else [self._row(id, "") for id in ids]
-            rest_lines = [] if fits else [self._rest(ids)]
-            foot = self._foot(options.max_width)
-        yield Group(*columns(rows, options.max_width), *rest_lines, Text(), foot)
+            lines, foot = self.lines(width, height), self._foot(width)
+        yield Group(*lines, Text(), foot)
+
+    def lines(self, width: int, height: int) -> list[Text]:
+        """Return the lines of the nodes, as they stand.
+
+        Args:
+            width: Columns of the terminal.
+            height: Lines of the terminal.
+        """
+        room = max(1, height - FOOT_LINES)
+        with self._board.lock:
+            if len(self._guides) <= room:
+                return _laid_out([self._row(id, guide) for id, guide in self._guides], width, room)
+            ids = self._urgent(room - 1)
+            return [*columns([self._row(id, "") for id in ids], width), self._rest(ids)]
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything to see."""
+        return self._board.begun
 
     def _urgent(self, room: int) -> list[str]:
         """Return the newest failed nodes, then those running longest, then those that ended last."""
@@ -125,21 +149,31 @@ class LiveView:
     def _time(self, id: str) -> str:
         board = self._board
         if id in board.running:
-            elapsed = seconds(time.monotonic() - board.running[id])
+            elapsed = clock(time.monotonic() - board.running[id])
             expected = self._compiled.nodes[id].node.estimated_duration
-            return elapsed if expected is None else f"{elapsed} of {seconds(expected)}"
+            return elapsed if expected is None else f"{elapsed} of {rough(expected)}"
         result = board.finished.get(id)
-        return seconds(result.duration) if result is not None and result.status in RAN else ""
+        if result is None or result.status not in RAN:
+            return ""
+        return seconds(max(result.duration, board.took.get(id, 0.0)))
 
     def _remark(self, id: str) -> Text:
         result = self._board.finished.get(id)
         if result is None:
-            return Text(one_line(self._board.told.get(id, "")), "dim")
+            return self._activity(id)
         if result.status is ExecutionStatus.COMPLETED:
             return Text()
         if result.status is ExecutionStatus.SKIPPED:
             return Text("skipped", "yellow")
         return Text(brief(result.error or "failed"), "red")
+
+    def _activity(self, id: str) -> Text:
+        """Return what is known about a running node: its retry, and its latest progress message."""
+        progress = one_line(self._board.told.get(id, ""))
+        if id not in self._board.retries:
+            return Text(progress, "dim")
+        retry, begin = self._board.retries[id]
+        return Text("; ".join(filter(None, (progress, brief(retry.text(begin - time.monotonic()))))), "yellow")
 
     def _foot(self, width: int) -> Table:
         board = self._board
@@ -148,7 +182,7 @@ class LiveView:
         parts += [self.note] if self.note else self._progress()
         text = Text("  ".join(parts), no_wrap=True, overflow="ellipsis")
         grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.width = width
+        grid.width = max(1, width - len(ECHO))
         grid.add_column(width=24)
         grid.add_column(ratio=1)
         grid.add_row(self._bar, text)
@@ -159,6 +193,8 @@ class LiveView:
         failed, skipped = board.count(ExecutionStatus.FAILED), board.count(ExecutionStatus.SKIPPED)
         counts = ((len(board.running), "running"), (failed, "failed"), (skipped, "skipped"))
         parts = [f"{count:,} {word}" for count, word in counts if count]
+        if not board.begun:
+            return [STARTING]
         return [*parts, *([RECORDING] if board.ended else self._times())]
 
     def _times(self) -> list[str]:
@@ -170,7 +206,9 @@ class LiveView:
             self._reckoned = time.monotonic()
             self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
         remaining = self._left - (now - self._reckoned) if self._left is not None else None
-        return [seconds(self._board.elapsed), *([f"about {rough(remaining)} left"] if remaining is not None else [])]
+        pauses = [begin - now for _, begin in self._board.retries.values()]
+        remaining = None if remaining is None else max([remaining, *pauses])
+        return [clock(self._board.elapsed), *([f"about {rough(remaining)} left"] if remaining is not None else [])]
 
     def _node_time(self, id: str) -> NodeTime:
         board, node = self._board, self._compiled.nodes[id].node
@@ -182,6 +220,31 @@ class LiveView:
         return NodeTime(node.type, board.status(id), node.estimated_duration, spent)
 
 
-def live(screen: Screen, view: LiveView) -> Live:
-    """Return a display of the view that leaves nothing behind when it ends."""
-    return Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)
+def _laid_out(rows: list[list[Text]], width: int, room: int) -> list[Text]:
+    """Return the lines of rows whose last cells, the remarks, go below where there is no room beside and some below."""
+    lines: list[Text] = []
+    beside = columns([row[:-1] for row in rows], width)
+    remarks_begin = max(line.cell_len for line in beside) + len(SEPARATOR)
+    for line, row in zip(beside, rows, strict=True):
+        remark = row[-1].copy()
+        lines.append(line)
+        if remarks_begin + remark.cell_len <= width:
+            line.append(" " * (remarks_begin - line.cell_len if remark else 0))
+            line.append_text(remark)
+        elif remark:
+            remark.truncate(width - len(REMARK_INDENT), overflow="ellipsis")
+            lines.append(Text(REMARK_INDENT) + remark)
+    return lines if len(lines) <= room else columns(rows, width)
+
+
+@contextmanager
+def live(screen: Screen, view: LiveView) -> Generator[None]:
+    """Show the view until the block ends. Nothing of it stays, unless the block is interrupted: then the nodes do."""
+    shown = Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)
+    try:
+        with shown:
+            yield
+    except BaseException:
+        for line in view.lines(screen.width, screen.height) if view.begun else ():
+            screen.say(line)
+        raise

@@ -7,26 +7,35 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import error_lines, one_line
+from vibe_prefect.cli.display.lines import counted, one_line, wrapped, wrapped_error
 from vibe_prefect.reporting.next_steps import advice, next_steps, same_failures, verdict
 from vibe_prefect.reporting.report import NodeReport, RunReport
 
-MAX_FAILED = 20
-"""Failed nodes that are named."""
+MAX_ERRORS = 20
+"""Errors that are shown in full before their nodes are only counted."""
+
+MAX_NAMED = 8
+"""Nodes that are named before one error; the rest is counted."""
 
 
-def outcome_lines(report: RunReport) -> Iterator[Text]:
-    """Yield the lines about nodes that failed, the same error once, and about gates that a person has overridden."""
-    left = MAX_FAILED
-    for nodes in same_failures(report):
-        if left > 0:
-            yield from _failure(verdict(nodes[0], report), nodes, left)
-        left -= len(nodes)
-    if left < 0:
-        yield Text(f"  and {-left:,} more", "dim")
+def outcome_lines(report: RunReport, width: int | None) -> Iterator[Text]:
+    """Yield the lines about nodes that failed, the same error once, and about gates that a person has overridden.
+
+    Args:
+        report: The run.
+        width: Largest width of a line in columns; `None` for no limit.
+    """
+    failures = same_failures(report)
+    for nodes in failures[:MAX_ERRORS]:
+        label = Text("  ") if nodes[0].refused else Text.assemble("  ", (_names(nodes), "bold red"), ": ")
+        yield from wrapped_error(label, verdict(nodes[0], report), width)
+    omitted = sum(len(nodes) for nodes in failures[MAX_ERRORS:])
+    if omitted:
+        yield Text(f"  and {omitted:,} more", "dim")
     for node in report.nodes:
         if node.acceptance is not None:
-            yield from (Text(f"  {one_line(text)}", "yellow") for text in advice(node, report))
+            for text in advice(node, report):
+                yield from wrapped(Text(f"  {one_line(text)}", "yellow"), width)
 
 
 def print_next_steps(screen: Screen, report: RunReport) -> None:
@@ -36,8 +45,7 @@ def print_next_steps(screen: Screen, report: RunReport) -> None:
         screen.say(f"  {one_line(step.command)}")
 
 
-def _failure(error: str, nodes: Sequence[NodeReport], most: int) -> Iterator[Text]:
-    first, *further_lines = error_lines(error)
-    ids = ", ".join(one_line(node.id) for node in nodes[:most])
-    yield Text(f"  {first}", "red") if nodes[0].refused else Text.assemble("  ", (ids, "bold red"), f": {first}")
-    yield from (Text(f"      {line}") for line in further_lines)
+def _names(nodes: Sequence[NodeReport]) -> str:
+    named = ", ".join(one_line(node.id) for node in nodes[:MAX_NAMED])
+    rest = len(nodes) - MAX_NAMED
+    return f"{named} and {counted(rest, 'other node')}" if rest > 0 else named

@@ -12,6 +12,7 @@ from vibe_prefect.cli.display.lines import brief, counted, seconds
 from vibe_prefect.cli.display.tree import work
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.retries import Retry, ordinal
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
@@ -47,6 +48,7 @@ class PlainLines(RunObserver):
         self._total = len(compiled.nodes)
         self._finished: set[str] = set()
         self._errors: dict[str, str] = {}
+        self._attempts: dict[str, int] = {}
 
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
@@ -58,12 +60,22 @@ class PlainLines(RunObserver):
         """Print the start of a node."""
         self._print("start", node, "")
 
+    @override
+    def node_retried(self, node: WorkflowNode, retry: Retry) -> None:
+        """Print that an attempt has failed, and when the next one begins."""
+        self._attempts[node.id] = retry.attempt
+        self._print("retry", node, f": {brief(retry.text(retry.pause))}")
+
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Print the end of a node."""
         self._finished.add(node.id)
         first = self._errors.setdefault(result.error or "", node.id)
         repeated = result.status is ExecutionStatus.FAILED and first != node.id
-        self._print(_WORDS[result.status], node, _ending(result, f"the error of {first}" if repeated else result.error))
+        attempt = self._attempts.pop(node.id, 1)
+        error = f"the error of {first}" if repeated else result.error
+        self._print(
+            _WORDS[result.status], node, _ending(result, error, f" at the {ordinal(attempt)} try" * (attempt > 1))
+        )
 
     @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
@@ -81,10 +93,10 @@ class PlainLines(RunObserver):
         self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
 
 
-def _ending(result: NodeResult, error: str | None) -> str:
+def _ending(result: NodeResult, error: str | None, attempt: str) -> str:
     error = brief(error or "no message")
     if result.status is ExecutionStatus.FAILED:
-        return f" after {seconds(result.duration)}: {error}"
+        return f" after {seconds(result.duration)}{attempt}: {error}"
     if result.status is ExecutionStatus.SKIPPED:
         return f": {error}"
-    return f" in {seconds(result.duration)}"
+    return f" in {seconds(result.duration)}{attempt}"

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import brief, columns, one_line
+from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.display.outcomes import outcome_lines
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.graph import build_graph
-from vibe_prefect.reporting.next_steps import same_failures
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, headline, money, ratio, spending, standing
 from vibe_prefect.results import ExecutionStatus
@@ -59,8 +58,7 @@ def summary(report: RunReport, width: int | None) -> list[Text]:
     nodes = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
     used = [column for column in _COLUMNS if any(column.value(node) is not None for node in nodes)]
     is_complete = len(nodes) == len(report.nodes)
-    repeated = {node.id: f"the error of {group[0].id}" for group in same_failures(report) for node in group[1:]}
-    rows = [_row(node, leads[node.id] if is_complete else "", used, repeated.get(node.id)) for node in nodes]
+    rows = [_row(node, leads[node.id] if is_complete else "", used) for node in nodes]
     lines = columns([_heading(used), *rows], width)
     omitted = len(report.nodes) - len(nodes)
     return [*lines, Text(f"  and {omitted:,} more", "dim")] if omitted else lines
@@ -75,7 +73,7 @@ def print_summary(screen: Screen, report: RunReport) -> None:
     status = standing(report)
     result = "; ".join(filter(None, [headline(report), spending(report.totals)]))
     screen.say(Text.assemble(STATUS_STYLES[status].terminal, " ", one_line(result)))
-    for line in outcome_lines(report):
+    for line in outcome_lines(report, screen.limit):
         screen.say(line)
 
 
@@ -88,17 +86,16 @@ def _most_telling(report: RunReport) -> tuple[NodeReport, ...]:
 
 def _heading(used: list[_Column]) -> list[Text]:
     titles = [Text(title, "dim") for title in ("  node", "work", "status")]
-    return [*titles, *(Text(column.title, "dim", justify="right") for column in used), Text()]
+    return [*titles, *(Text(column.title, "dim", justify="right") for column in used)]
 
 
-def _row(node: NodeReport, lead: str, used: list[_Column], error: str | None) -> list[Text]:
+def _row(node: NodeReport, lead: str, used: list[_Column]) -> list[Text]:
     status = ", ".join(["reused" if node.reused else node.status.value, *([node.remark] if node.remark else [])])
     return [
         Text.assemble(STATUS_STYLES[node.status].terminal, " ", (lead, "dim"), one_line(node.id)),
         Text(_work(node), "cyan"),
         Text(status, _STATUS_STYLES.get(node.status, "")),
         *(_cell(column, node) for column in used),
-        Text(brief(error or node.error or ""), "red") if node.status is ExecutionStatus.FAILED else Text(),
     ]
 
 

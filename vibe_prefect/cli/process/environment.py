@@ -176,11 +176,14 @@ class MessageHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record's message without its traceback."""
         # Prefect's background workers log under the bare names of their classes.
+        from vibe_prefect.run.handlers import node_at_work
+
         is_prefects = record.pathname.startswith(self._prefect_folder)
         if is_prefects or record.name.split(".", 1)[0] in QUIET_LOGGERS:
             return
         try:
-            self._show(record.getMessage())
+            node = node_at_work()
+            self._show(record.getMessage() if node is None else f"{node}: {record.getMessage()}")
         except Exception:  # noqa: BLE001 - as every handler of the library does
             self.handleError(record)
 

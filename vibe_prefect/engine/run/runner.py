@@ -130,7 +130,12 @@ class _PlanRun:
         self._state = RunState(
             compiled,
             lambda node: NodeJob(
-                node, run=label, namespace=namespace, upstream=tuple(upstream[node.id]), attempt=self._attempt
+                node,
+                run=label,
+                namespace=namespace,
+                upstream=tuple(upstream[node.id]),
+                attempt=self._attempt,
+                note_retry=self._note_retry,
             ),
             setup.observers,
         )
@@ -298,6 +303,11 @@ class _PlanRun:
             get_run_logger().warning(
                 "The refusal of the node %r cannot be accepted, since it is not kept: %s", id, problem
             )
+
+    def _note_retry(self, job: NodeJob, pause: float | None) -> None:
+        """Notify observers of a retry, and write it into the log of the run, where `watch` finds it."""
+        notice = self._state.retry(job, pause)
+        get_run_logger().warning("%s", notice.text(pause))
 
     async def _refuse(self, error: Exception, job: NodeJob) -> NodeRecord:
         """Fail a node's attempt for a reason that arose before it."""

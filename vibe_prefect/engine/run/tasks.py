@@ -7,6 +7,7 @@ So a task takes one node run, inside `quote`, returns an opaque result, and wait
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -57,6 +58,9 @@ class NodeJob(NodeRun):
 
     attempt: Callable[[NodeJob], Awaitable[NodeRecord]]
     """Makes one attempt."""
+
+    note_retry: Callable[[NodeJob, float | None], object]
+    """Called when an attempt has failed and another one follows, with the seconds until then where they are known."""
 
     refresh: bool = False
     """Whether it is executed even where there is a record."""
@@ -212,9 +216,27 @@ async def _may_retry(task: Task[..., Any], task_run: TaskRun, state: State[Any])
     error: object = state.data
     if not is_retryable(error):
         return False
+    job = _job_at_work()
     if isinstance(error, ToolError) and error.retry_after:
-        await asyncio.sleep(min(error.retry_after, MAX_WAITING))
+        wait = min(error.retry_after, MAX_WAITING)
+        job.note_retry(job, wait + job.node.policy.retry_delays[task_run.run_count - 1])
+        await asyncio.sleep(wait)
+    else:
+        # Prefect draws the pause, and puts the task run into its waiting state, before this loop's next turn.
+        asyncio.get_running_loop().call_soon(lambda: job.note_retry(job, pause_of(task_run)))
     return True
+
+
+def _job_at_work() -> NodeJob:
+    context = TaskRunContext.get()
+    assert context is not None
+    return context.parameters["job"]
+
+
+def pause_of(task_run: TaskRun) -> float | None:
+    """Return the seconds until a waiting task run is tried again; `None` where it does not wait."""
+    begin = task_run.state.state_details.scheduled_time if task_run.state else None
+    return None if begin is None else max(0.0, begin.timestamp() - time.time())
 
 
 def tags_of(node: CompiledNode, given: Iterable[str]) -> list[str]:

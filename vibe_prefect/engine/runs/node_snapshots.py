@@ -63,6 +63,12 @@ class NodeSnapshot:
     record: str | None
     """Path of its record, `<namespace>/<node id>-<key>`; `None` when it has none."""
 
+    task_run: UUID | None = None
+    """Id of its task run."""
+
+    next_attempt: datetime | None = None
+    """Begin of the next attempt, of a node that waits for it."""
+
 
 async def observe_nodes(client: PrefectClient, flow_run: UUID) -> Mapping[str, NodeSnapshot]:
     """Return snapshots of the nodes that a run has come to, by id; the newer one where a retried run has two."""
@@ -99,6 +105,8 @@ def _sight(id: str, task_run: TaskRun) -> NodeSnapshot:
         attempts=task_run.run_count,
         error=_error(state) if status in (ExecutionStatus.FAILED, ExecutionStatus.SKIPPED) else None,
         record=_record(state) if status is ExecutionStatus.COMPLETED else None,
+        task_run=task_run.id,
+        next_attempt=state.state_details.scheduled_time if state and state.name in RETRYING else None,
     )
 
 

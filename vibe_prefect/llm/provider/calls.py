@@ -26,9 +26,6 @@ RUBRIC_TOKENS = 800
 REPORT_SECONDS = 0.5
 """Seconds between two reports on how far an answer has come."""
 
-ALMOST = 0.99
-"""Highest progress, from 0 to 1, that is reported while an answer has not ended."""
-
 
 @dataclass(frozen=True)
 class Models:
@@ -64,7 +61,7 @@ class Models:
             return answer, usage
 
     async def _ask(self, question: Question, context: ToolContext) -> tuple[Answer, dict[str, Any]]:
-        listener = _Listener(question, context.get("report_progress"))
+        listener = _Listener(context.get("report_progress"))
         async with paid_call(context.get("budget"), self.most(question)) as charge:
             try:
                 answer = await patiently(
@@ -157,10 +154,9 @@ class ModelLimits:
 class _Listener:
     """Turns an answer that comes in pieces into reports, no more often than people can read them."""
 
-    def __init__(self, question: Question, report: Callable[[float | None, str], None] | None) -> None:
+    def __init__(self, report: Callable[[float | None, str], None] | None) -> None:
         self.characters = 0
         self.tokens = 0
-        self._most = question.max_tokens
         self._report = report
         self._last = 0.0
 
@@ -170,4 +166,4 @@ class _Listener:
         now = time.monotonic()
         if self._report is not None and piece and now - self._last >= REPORT_SECONDS:
             self._last = now
-            self._report(min(ALMOST, self.tokens / self._most), f"{self.characters:,} characters")
+            self._report(None, f"{self.characters:,} characters")  # nobody knows how long the answer becomes

@@ -1,6 +1,15 @@
 
 "use strict";
 (() => {
+  // The page names the zone of the machine that wrote it; here the reader's own is known.
+  const day = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
+  const zone = new Intl.DateTimeFormat(undefined, { timeZoneName: "short" });
+  for (const time of document.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) continue;
+    const name = zone.formatToParts(at).find((part) => part.type === "timeZoneName").value;
+    time.textContent = `${day.format(at)} ${name}`;
+  }
   const table = document.getElementById("feedback");
   const body = table.tBodies[0];
   const key = (row, column) => {
