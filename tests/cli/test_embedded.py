@@ -47,7 +47,8 @@ def test_embedded_server_inherits_nothing_from_a_profile_or_a_file_and_is_quiet(
     (tmp_path / "prefect.toml").write_text('[server.api]\nbase_path = "/prefect/api"\n')
     outcome = call("run", MIXED, "--simulate", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.lines[2].startswith("starting Prefect's embedded server")
+    assert outcome.lines[2].startswith("starting a Prefect server")
+    assert re.fullmatch(r"server   http://127.0.0.1:\d+  \(ends with this command\)", outcome.lines[3])
     assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
     assert outcome.lines[-1].startswith("  http://127.0.0.1:4200/v2/runs/flow-run/")
     assert not CONTROL.search(outcome.out)
@@ -110,11 +111,11 @@ def test_killed_embedded_server_is_told_with_what_is_kept(tmp_path: Path) -> Non
         if "done    n1 " in line:
             break
     children = psutil.Process(run.pid).children()
-    server = next(child for child in children if "uvicorn" in " ".join(child.cmdline()))
+    server = next(child for child in children if "vibe_prefect.engine.server.program" in " ".join(child.cmdline()))
     server.send_signal(signal.SIGKILL)
     out, err = run.communicate(timeout=240)
     assert run.returncode == 3
-    said = re.search(r"embedded server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
+    said = re.search(r"the Prefect server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
     assert said is not None, err
     assert int(said[1]) >= 2
     assert re.search(r"to go on with what is left:\n  vibe-prefect resume long-\S+\n", out)

@@ -196,8 +196,8 @@ def run(  # noqa: PLR0913 - a command's options
 ) -> int:
     """Run a plan, and show how far it is.
 
-    Without PREFECT_API_URL (or a Prefect profile that sets it), Prefect's embedded server runs as
-    long as the command does.
+    Without PREFECT_API_URL (or a Prefect profile that sets it), the Prefect server of this machine is used. Where there
+    is none, one is started; it goes on for 10 minutes after its last use, unless the setting `server_minutes` differs.
     """
     from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults

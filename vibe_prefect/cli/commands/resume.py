@@ -10,7 +10,7 @@ from typing import Any
 from vibe_prefect.cli.commands.page import check_page
 from vibe_prefect.cli.commands.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.ended_run import EndedRun
+from vibe_prefect.cli.display.ended_run import EndedRun, server_line
 from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -50,6 +50,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     options.choice.check(compiled)
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
+        screen.say(server_line(server))
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
     run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
     return execute(run, resumed.plan, screen, server)

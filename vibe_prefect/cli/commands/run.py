@@ -17,7 +17,7 @@ from vibe_prefect.cli.commands.page import check_page, say_page, write_page
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, flush, out
 from vibe_prefect.cli.display.documents import print_document
-from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line
+from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line, server_line
 from vibe_prefect.cli.display.lines import counted, one_line
 from vibe_prefect.cli.display.live import LiveView, live
 from vibe_prefect.cli.display.plain import PlainLines, RunLine
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
     from vibe_prefect.executor import WorkflowExecutor
 
-STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
+STARTING = "starting a Prefect server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
 DRAFT_TOOL = "llm_or_template"
 
 SERVER_POLL_SECONDS = 1.0
-"""Seconds between two checks whether the embedded server still runs."""
+"""Seconds between two checks whether a server on this machine still runs."""
 
 
 class LostServerError(Exception):
-    """The run was stopped since its embedded server had ended."""
+    """The run was stopped since its server on this machine had ended."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
         print_header(screen, plan.compiled, simulated=request.options.simulate)
         print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
+    if not request.quiet:
+        screen.say(server_line(server))
     return execute(request, plan, screen, server)
 
 
@@ -166,7 +168,7 @@ class _Run:
 
         Raises:
             InterruptedRunError: A signal stopped it; the message about that is printed.
-            LostServerError: The embedded server ended; the message about that is printed.
+            LostServerError: The server on this machine ended; the message about that is printed.
             StartError: The server does not answer as it should.
         """
         try:
@@ -224,17 +226,15 @@ class _Run:
             watching.cancel()
 
     async def _watch_server(self) -> None:
-        """Stop the run when its embedded server has ended: nothing would be recorded, and Prefect would ask on."""
+        """Stop the run when its server has ended: nothing would be recorded, and Prefect would ask on."""
         while self._lost_server() is None:  # noqa: ASYNC110 - a process tells nobody of its end
             await asyncio.sleep(SERVER_POLL_SECONDS)
         self._interruptible.abandon(ExitCode.INTERNAL)
 
     def _lost_server(self) -> str | None:
-        """Describe the end of the embedded server; `None` where it has not ended, or the server is not embedded."""
-        embedded = self._server.embedded
-        if embedded is None or embedded.ended is None:
-            return None
-        return f"Prefect's embedded server {embedded.ended}, so the run was stopped"
+        """Describe the end of a server on this machine; `None` where it has not ended, or is elsewhere."""
+        ended = self._server.ended
+        return None if ended is None else f"the Prefect server {ended}, so the run was stopped"
 
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options

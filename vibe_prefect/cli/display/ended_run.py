@@ -20,6 +20,7 @@ from vibe_prefect.reporting.words import judgements
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
+    from vibe_prefect.cli.process.environment import Server
     from vibe_prefect.engine.flow import RunHandle
 
 MAX_FILES = 20
@@ -92,6 +93,11 @@ class EndedRun:
 def run_line(handle: RunHandle) -> Text:
     """Return a line with Prefect's name and id of a run."""
     return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
+
+
+def server_line(server: Server) -> Text:
+    """Return a line with the server of a run, and where it comes from."""
+    return _fact("server", server.line)
 
 
 def print_report(screen: Screen, report: EndedRun) -> None:
