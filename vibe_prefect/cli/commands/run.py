@@ -185,7 +185,7 @@ class _Run:
             raise LostServerError from error
         report = self._report(result)
         self._print_result(report)
-        self._write_page(report.result, _ended(report.result))
+        self._write_page(report.result, ended_state(report.result))
         return report
 
     def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
@@ -273,7 +273,7 @@ class _Run:
 
     def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
-            for line in summary(self._account(report.result, _ended(report.result)), self._screen.limit):
+            for line in summary(self._account(report.result, ended_state(report.result)), self._screen.limit):
                 self._screen.say(line)
             self._screen.say()
         print_report(self._screen, report)
@@ -307,6 +307,6 @@ class _Run:
             say_page(self._screen, write_page(self._account(result, state), self._request.report))
 
 
-def _ended(result: ExecutionResult) -> str:
+def ended_state(result: ExecutionResult) -> str:
     """Return Prefect's name of the state that a run has ended in."""
     return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

@@ -105,10 +105,12 @@ class RunDocument(_Document):
     files: list[FileSize]
     """Paths relative to the folder."""
 
-    run_name: str
-    run_id: str
+    run_name: str | None
+    """`null` for a simulation that was not recorded."""
+
+    run_id: str | None
     run_url: str | None
-    task_runs: TaskRuns
+    task_runs: TaskRuns | None
 
 
 class ListedRun(RunReference):
