@@ -89,7 +89,9 @@ def test_server_ends_when_nobody_uses_it_and_another_version_is_replaced(
     monkeypatch.setenv("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
     with pytest.raises(ServerInUseError):
         BackgroundServer(tmp_path, 0.5)
-    assert BackgroundServer(tmp_path, 0.5, choosy=False).record == first.record
+    other = BackgroundServer(tmp_path, 0.5, choosy=False)
+    assert other.record == first.record
+    other.leave()
     for refused, error in ((lambda: stop(force=False), UsageError), (lambda: start("127.0.0.1", 4200), StartError)):
         with pytest.raises(error, match="a command uses the Prefect server at"):
             refused()

@@ -188,4 +188,6 @@ async def test_reference_is_shown_beside_the_text_and_cannot_be_quoted() -> None
     with pytest.raises(ToolError, match="rests on no quote"):
         await judge(model, criteria=["a"], reference="Steam is hot above all.")
     (question,) = model.questions
-    assert question.prompt.index(TEXT) < question.prompt.index("Steam is hot above all.") < question.prompt.index("1. a")
+    assert (
+        question.prompt.index(TEXT) < question.prompt.index("Steam is hot above all.") < question.prompt.index("1. a")
+    )

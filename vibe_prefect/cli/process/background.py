@@ -124,6 +124,8 @@ class BackgroundServer:
     def leave(self) -> None:
         """Use it no more."""
         os.close(self._client)
+        if self._process is not None and self._process.poll() is None:
+            self._process.returncode = 0  # else Python warns that it still runs, as it is to
 
     def _joined(self) -> int:
         """Lock the file of the users; a server that is ending keeps it until it has ended."""
@@ -146,7 +148,7 @@ class BackgroundServer:
                     return self._start(number, fingerprint)
             finally:
                 os.close(number)
-            record = read_record(self._home)
+            record = running_server_of(self._home)  # not a killed server's, whose process id may be another's by now
             if record is not None:
                 if record.idle_seconds is None or record.fingerprint == fingerprint or not self._choosy:
                     return record
