@@ -16,6 +16,8 @@ from tests.cli.command import PROGRAM, TIMEOUT, call, environment, node, write_p
 from vibe_prefect.cli.deploying.start_server import start, stop
 from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.process.background import BackgroundServer, ServerInUseError
+from vibe_prefect.cli.process.environment import server_minutes
+from vibe_prefect.cli.process.settings_files import SERVER_MINUTES_VARIABLE
 from vibe_prefect.engine.server.record import (
     CLIENTS,
     RECORD,
@@ -137,9 +139,7 @@ def test_server_is_used_as_long_as_a_client_holds_its_lock(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("minutes", ["ten", "-1", "nan", "1e9"])
-def test_minutes_of_the_server_that_are_none_are_refused(tmp_path: Path, minutes: str) -> None:
-    plan = write_plan(tmp_path, [node("a", "composite")])
-    extra = {"PREFECT_INTEGRATIONS_VIBE_PREFECT_SERVER_MINUTES": minutes}
-    outcome = call("run", plan, cwd=tmp_path, extra=extra)
-    assert outcome.code == 2
-    assert f"SERVER_MINUTES: expected minutes, 0 or more, found '{minutes}'" in outcome.err
+def test_minutes_of_the_server_that_are_none_are_refused(minutes: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVER_MINUTES_VARIABLE, minutes)
+    with pytest.raises(UsageError, match=f"SERVER_MINUTES: expected minutes, 0 or more, found '{minutes}'"):
+        server_minutes()

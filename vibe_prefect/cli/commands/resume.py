@@ -50,7 +50,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     options.choice.check(compiled)
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
-        screen.say(server_line(server))
+        screen.say(server_line(server.line))
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
     run = RunRequest(request.plan or "", options, as_json=request.as_json, quiet=request.quiet, report=request.report)
     return execute(run, resumed.plan, screen, server)

@@ -108,7 +108,7 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
         print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
     if not request.quiet:
-        screen.say(server_line(server))
+        screen.say(server_line(server.line))
     return execute(request, plan, screen, server)
 
 

@@ -20,7 +20,6 @@ from vibe_prefect.reporting.words import judgements
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
-    from vibe_prefect.cli.process.environment import Server
     from vibe_prefect.engine.flow import RunHandle
 
 MAX_FILES = 20
@@ -99,9 +98,9 @@ def run_line(handle: RunHandle) -> Text:
     return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
 
 
-def server_line(server: Server) -> Text:
+def server_line(server: str) -> Text:
     """Return a line with the server of a run, and where it comes from."""
-    return _fact("server", server.line)
+    return _fact("server", server)
 
 
 def print_report(screen: Screen, report: EndedRun) -> None:

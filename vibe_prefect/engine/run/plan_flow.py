@@ -98,7 +98,7 @@ def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0])
         field = model.model_fields.get(name)
-        shown = cast("Any", field.json_schema_extra if field else None) or {}
+        shown = cast("dict[str, Any]", field.json_schema_extra or {}) if field else {}
         title = shown.get("title", name)
         lines.append(f"{title} ({name}): {finding(dict(detail))}")
     return "\n".join(lines)
