@@ -62,7 +62,8 @@ def serve(
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
-    Without PREFECT_API_URL, the Prefect server at 127.0.0.1:4200 is used, and started where there is none.
+    Without PREFECT_API_URL, the Prefect server of this machine is used; where there is none, one is started in the
+    background.
 
     Args:
         plan: The plan file; an edit counts from the next run on.

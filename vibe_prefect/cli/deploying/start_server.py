@@ -120,7 +120,8 @@ def status() -> int:
     record = running_server_of(home)
     if record is not None:
         _say(record)
-        out().say(f"  {'used by a command' if is_used(home) else 'no command uses it'}; log  {home / LOG}", "dim")
+        log = f"; log  {home / LOG}" if record.fingerprint else ""  # one in a terminal writes there
+        out().say(f"  {'used by a command' if is_used(home) else 'no command uses it'}{log}", "dim")
         return ExitCode.COMPLETED
     if server_by_hand(home) is not None:
         out().say(f"{LOCAL_API.removesuffix('/api')}  (found on this machine)")
