@@ -111,10 +111,11 @@ def start_program(
         stdin: Its standard input.
         settings: Variables for it, which replace those of the environment.
     """
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # it is the server
     arguments = json.dumps({name: value for name, value in asdict(launch).items() if value is not None})
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", "-m", "vibe_prefect.engine.server.program", arguments],
-        env={**SERVER_SETTINGS, **os.environ, **_FIXED, **settings, ORIGINS[0]: ",".join(own_origins(HOST, port))},
+        env={**SERVER_SETTINGS, **inherited, **_FIXED, **settings, ORIGINS[0]: ",".join(own_origins(HOST, port))},
         stdin=stdin,
         stdout=log,
         stderr=subprocess.STDOUT,
