@@ -74,7 +74,8 @@ test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for ano
 crash-test: $(STAMP) ## Kill 100 runs at random moments and resume each (make test kills 8)
 	@$(BIN)/python -m pytest tests/storms/test_crash.py -m storm $(ARGS)
 
-bench: $(STAMP) ## Measure overhead a node, resume, feedback, and how soon a deployed run starts
+bench: $(STAMP) ## Measure how soon commands begin, overhead a node, resume, feedback, and the start of a deployed run
+	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks.overhead $(ARGS)
 	@$(BIN)/python -m benchmarks.embedded
 	@$(BIN)/python -m benchmarks.resume

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ from prefect.settings import PREFECT_LOGGING_LEVEL, temporary_settings
 from vibe_prefect.tools import waits
 
 pytest_plugins = ["vibe_prefect.testing.fixtures"]
+
+# No server stays in the background after the tests; those about that server name another value.
+os.environ.setdefault("PREFECT_INTEGRATIONS_VIBE_PREFECT_SERVER_MINUTES", "0")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in its background so, and every process that a test starts would inherit it.

@@ -13,81 +13,79 @@ The smallest real example:
     result = asyncio.run(WorkflowExecutor().execute_plan(plan))
     print(result.get_summary())
 
-What needs Prefect, and the tools that reach out, are imported at their first use, so that checking a plan stays quick.
+What needs more than Python is imported at its first use, so that a command begins at once.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPersistenceManager
-from vibe_prefect.core.budget import Spending, paid_call
-from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
-from vibe_prefect.core.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
-from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
-from vibe_prefect.errors import (
-    BudgetExceededError,
-    CheckpointFileError,
-    CheckpointIdError,
-    CheckpointSchemaError,
-    DamagedCheckpointError,
-    OutsideRootError,
-    PathTakenError,
-    PlanError,
-    PlanRunError,
-    Position,
-    Problem,
-    RecordStorageError,
-    ResultTypeError,
-    RunError,
-    RunInUseError,
-    SelectionError,
-    ToolDefinitionError,
-    ToolError,
-    UnknownCheckpointError,
-    UnknownRunError,
-    UsageError,
-    VibePrefectError,
-)
-from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
-from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
-from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
-from vibe_prefect.plan.selection import Choice
-from vibe_prefect.provenance import ModelCall
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
-from vibe_prefect.run.handlers import NodeContext, NodeHandler
-from vibe_prefect.templates.language import InvalidTemplateError
-from vibe_prefect.tools import (
-    BaseTool,
-    FileRef,
-    OutputFolder,
-    OutputPath,
-    TemplateText,
-    Tool,
-    ToolCategory,
-    ToolContext,
-    ToolInputError,
-    ToolRegistry,
-    ToolResult,
-    ToolSpec,
-    Workspace,
-    default_registry,
-    tool,
-)
-from vibe_prefect.tools.model_calls import noted_call
-
 if TYPE_CHECKING:
+    from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPersistenceManager
+    from vibe_prefect.core.budget import Spending, paid_call
+    from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+    from vibe_prefect.core.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
+    from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
     from vibe_prefect.engine.flow import run_plan
     from vibe_prefect.engine.inputs.plan_block import WorkflowPlanBlock
     from vibe_prefect.engine.runs.resume_target import earlier_try
+    from vibe_prefect.errors import (
+        BudgetExceededError,
+        CheckpointFileError,
+        CheckpointIdError,
+        CheckpointSchemaError,
+        DamagedCheckpointError,
+        OutsideRootError,
+        PathTakenError,
+        PlanError,
+        PlanRunError,
+        Position,
+        Problem,
+        RecordStorageError,
+        ResultTypeError,
+        RunError,
+        RunInUseError,
+        SelectionError,
+        ToolDefinitionError,
+        ToolError,
+        UnknownCheckpointError,
+        UnknownRunError,
+        UsageError,
+        VibePrefectError,
+    )
     from vibe_prefect.executor import WorkflowExecutor
+    from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
+    from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
+    from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
+    from vibe_prefect.plan.selection import Choice
+    from vibe_prefect.provenance import ModelCall
+    from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
+    from vibe_prefect.run.handlers import NodeContext, NodeHandler
+    from vibe_prefect.templates.language import InvalidTemplateError
+    from vibe_prefect.tools import (
+        BaseTool,
+        FileRef,
+        OutputFolder,
+        OutputPath,
+        TemplateText,
+        Tool,
+        ToolCategory,
+        ToolContext,
+        ToolInputError,
+        ToolRegistry,
+        ToolResult,
+        ToolSpec,
+        Workspace,
+        default_registry,
+        tool,
+    )
     from vibe_prefect.tools.builtin.media_tools import MediaConfig, media_tools
     from vibe_prefect.tools.comfyui.endpoint import ComfyServer
     from vibe_prefect.tools.fetch.guard import FetchConfig
     from vibe_prefect.tools.fetch.http import fetch_tool
     from vibe_prefect.tools.media.openai_media import OpenAIEndpoint
+    from vibe_prefect.tools.model_calls import noted_call
     from vibe_prefect.tools.provenance import read_stamp
     from vibe_prefect.tools.waits import patiently
 
@@ -184,27 +182,103 @@ __all__ = [
     "tool",
 ]
 
-_LAZY = {
+_MODULES = {
+    "Backing": "vibe_prefect.plan.compiler",
+    "BaseTool": "vibe_prefect.tools",
+    "BudgetExceededError": "vibe_prefect.errors",
+    "CheckpointFileError": "vibe_prefect.errors",
+    "CheckpointIdError": "vibe_prefect.errors",
+    "CheckpointSchemaError": "vibe_prefect.errors",
+    "Choice": "vibe_prefect.plan.selection",
     "ComfyServer": "vibe_prefect.tools.comfyui.endpoint",
+    "CompiledNode": "vibe_prefect.plan.compiler",
+    "CompiledPlan": "vibe_prefect.plan.compiler",
+    "DamagedCheckpointError": "vibe_prefect.errors",
+    "Edge": "vibe_prefect.plan.graph",
+    "EdgeKind": "vibe_prefect.plan.graph",
+    "ExecutionPolicy": "vibe_prefect.plan.compiler",
+    "ExecutionResult": "vibe_prefect.results",
+    "ExecutionStatus": "vibe_prefect.results",
     "FetchConfig": "vibe_prefect.tools.fetch.guard",
+    "FileRef": "vibe_prefect.tools",
+    "InvalidTemplateError": "vibe_prefect.templates.language",
+    "LoadedPlan": "vibe_prefect.plan.reading.plan_file",
     "MediaConfig": "vibe_prefect.tools.builtin.media_tools",
+    "ModelCall": "vibe_prefect.provenance",
+    "NodeContext": "vibe_prefect.run.handlers",
+    "NodeHandler": "vibe_prefect.run.handlers",
+    "NodePolicy": "vibe_prefect.core.models",
+    "NodeResult": "vibe_prefect.results",
     "OpenAIEndpoint": "vibe_prefect.tools.media.openai_media",
+    "OutputFolder": "vibe_prefect.tools",
+    "OutputPath": "vibe_prefect.tools",
+    "OutsideRootError": "vibe_prefect.errors",
+    "PathTakenError": "vibe_prefect.errors",
+    "PlanError": "vibe_prefect.errors",
+    "PlanGraph": "vibe_prefect.plan.graph",
+    "PlanLimits": "vibe_prefect.plan.graph",
+    "PlanRunError": "vibe_prefect.errors",
+    "Position": "vibe_prefect.errors",
+    "Problem": "vibe_prefect.errors",
+    "ProgressCallback": "vibe_prefect.core.progress",
+    "ProgressEvent": "vibe_prefect.core.progress",
+    "ProgressEventType": "vibe_prefect.core.progress",
+    "RecordStorageError": "vibe_prefect.errors",
+    "ResultTypeError": "vibe_prefect.errors",
+    "RunError": "vibe_prefect.errors",
+    "RunInUseError": "vibe_prefect.errors",
+    "RunObserver": "vibe_prefect.core.progress",
+    "SelectionError": "vibe_prefect.errors",
+    "Simulate": "vibe_prefect.plan.compiler",
+    "Spending": "vibe_prefect.core.budget",
+    "TemplateText": "vibe_prefect.tools",
+    "Tool": "vibe_prefect.tools",
+    "ToolCategory": "vibe_prefect.tools",
+    "ToolContext": "vibe_prefect.tools",
+    "ToolDefinitionError": "vibe_prefect.errors",
+    "ToolError": "vibe_prefect.errors",
+    "ToolInputError": "vibe_prefect.tools",
+    "ToolRegistry": "vibe_prefect.tools",
+    "ToolResult": "vibe_prefect.tools",
+    "ToolSpec": "vibe_prefect.tools",
+    "UnknownCheckpointError": "vibe_prefect.errors",
+    "UnknownRunError": "vibe_prefect.errors",
+    "UsageError": "vibe_prefect.errors",
+    "Vibe": "vibe_prefect.core.models",
+    "VibePrefectError": "vibe_prefect.errors",
+    "VisualizationFormat": "vibe_prefect.drawing.diagram",
+    "WorkflowCheckpoint": "vibe_prefect.checkpoints.checkpoint",
     "WorkflowExecutor": "vibe_prefect.executor",
+    "WorkflowNode": "vibe_prefect.core.models",
+    "WorkflowNodeType": "vibe_prefect.core.models",
+    "WorkflowPersistenceManager": "vibe_prefect.checkpoints.checkpoint",
+    "WorkflowPlan": "vibe_prefect.core.models",
     "WorkflowPlanBlock": "vibe_prefect.engine.inputs.plan_block",
+    "WorkflowVisualizer": "vibe_prefect.drawing.diagram",
+    "Workspace": "vibe_prefect.tools",
+    "build_graph": "vibe_prefect.plan.graph",
+    "compile_plan": "vibe_prefect.plan.compiler",
+    "default_registry": "vibe_prefect.tools",
     "earlier_try": "vibe_prefect.engine.runs.resume_target",
     "fetch_tool": "vibe_prefect.tools.fetch.http",
+    "load_plan": "vibe_prefect.plan.reading.plan_file",
     "media_tools": "vibe_prefect.tools.builtin.media_tools",
+    "noted_call": "vibe_prefect.tools.model_calls",
+    "paid_call": "vibe_prefect.core.budget",
     "patiently": "vibe_prefect.tools.waits",
     "read_stamp": "vibe_prefect.tools.provenance",
     "run_plan": "vibe_prefect.engine.flow",
+    "tool": "vibe_prefect.tools",
 }
-"""Modules of the names that are imported at their first use."""
+"""Module of each name, imported at its first use."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(_LAZY[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("vibe-prefect")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -23,6 +23,8 @@ TRAILER = str(DATA / "sci-fi-trailer.json")
 FEATURE = str(DATA / "web-feature.json")
 MIXED = str(DATA / "mixed-55.json")
 TIMEOUT = 300.0
+NO_BACKGROUND = {"PREFECT_INTEGRATIONS_VIBE_PREFECT_SERVER_MINUTES": "0"}
+"""A server that a command starts ends with it."""
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 """What must never reach a pipe; the newline may."""
@@ -58,7 +60,7 @@ def output_schema() -> Any:
 def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without anything of Prefect's, and with a Prefect home of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "VIBE_PREFECT"))}
-    return kept | {"PREFECT_HOME": str(home), "COLUMNS": "100"} | dict(extra or {})
+    return kept | {"PREFECT_HOME": str(home), "COLUMNS": "100", **NO_BACKGROUND} | dict(extra or {})
 
 
 def call(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> Outcome:

@@ -33,7 +33,7 @@ SOCKS = {"ALL_PROXY": "socks5h://127.0.0.1:9", "https_proxy": "socks5://127.0.0.
 
 def test_embedded_server_inherits_nothing_that_breaks_it(tmp_path: Path) -> None:
     extra = OF_OTHER_SERVERS | PROXIES | SOCKS
-    outcome = call("run", FEATURE, "--simulate", "--json", cwd=tmp_path, extra=extra)
+    outcome = call("run", FEATURE, "--simulate", "--record", "--json", cwd=tmp_path, extra=extra)
     assert outcome.code == 0, outcome.err
     assert outcome.json["task_runs"] == {"expected": 6, "recorded": 6}
 
@@ -45,9 +45,10 @@ def test_embedded_server_inherits_nothing_from_a_profile_or_a_file_and_is_quiet(
         'PREFECT_SERVER_EPHEMERAL_ENABLED = "true"\n'
     )
     (tmp_path / "prefect.toml").write_text('[server.api]\nbase_path = "/prefect/api"\n')
-    outcome = call("run", MIXED, "--simulate", cwd=tmp_path)
+    outcome = call("run", MIXED, "--simulate", "--record", cwd=tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.lines[2].startswith("starting Prefect's embedded server")
+    assert outcome.lines[2].startswith("starting a Prefect server")
+    assert re.fullmatch(r"server   http://127.0.0.1:\d+  \(ends with this command\)", outcome.lines[3])
     assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
     assert outcome.lines[-1].startswith("  http://127.0.0.1:4200/v2/runs/flow-run/")
     assert not CONTROL.search(outcome.out)
@@ -72,7 +73,7 @@ def task_run_states(folder: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("name", ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED"])
 def test_embedded_server_can_be_switched_off_by_the_environment(tmp_path: Path, name: str) -> None:
-    refused = call("run", FEATURE, "--simulate", "--quiet", cwd=tmp_path, extra={name: "false"})
+    refused = call("run", FEATURE, "--simulate", "--record", "--quiet", cwd=tmp_path, extra={name: "false"})
     assert refused.code == 3
     assert "the embedded one is switched off: set PREFECT_API_URL" in refused.err
 
@@ -82,7 +83,7 @@ def test_first_starts_at_once_all_work(tmp_path: Path) -> None:
     env = environment(tmp_path / "home")
     runs = [
         subprocess.Popen(
-            [PROGRAM, "run", FEATURE, "--simulate", "--quiet"],
+            [PROGRAM, "run", FEATURE, "--simulate", "--record", "--quiet"],
             cwd=tmp_path,
             env=env,
             stdout=subprocess.PIPE,
@@ -98,7 +99,7 @@ def test_first_starts_at_once_all_work(tmp_path: Path) -> None:
 def test_killed_embedded_server_is_told_with_what_is_kept(tmp_path: Path) -> None:
     chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(500)]
     run = subprocess.Popen(
-        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate"],
+        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate", "--record"],
         cwd=tmp_path,
         env=environment(tmp_path / "home"),
         stdout=subprocess.PIPE,
@@ -110,11 +111,11 @@ def test_killed_embedded_server_is_told_with_what_is_kept(tmp_path: Path) -> Non
         if "done    n1 " in line:
             break
     children = psutil.Process(run.pid).children()
-    server = next(child for child in children if "uvicorn" in " ".join(child.cmdline()))
+    server = next(child for child in children if "vibe_prefect.engine.server.program" in " ".join(child.cmdline()))
     server.send_signal(signal.SIGKILL)
     out, err = run.communicate(timeout=240)
     assert run.returncode == 3
-    said = re.search(r"embedded server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
+    said = re.search(r"the Prefect server was killed by signal 9, so the run was stopped; (\d+) of 500 nodes had", err)
     assert said is not None, err
     assert int(said[1]) >= 2
     assert re.search(r"to go on with what is left:\n  vibe-prefect resume long-\S+\n", out)

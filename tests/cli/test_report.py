@@ -92,7 +92,7 @@ def test_a_failed_run_leaves_its_page_and_one_can_be_made_later(tmp_path: Path, 
 def test_an_interrupted_run_leaves_its_page(tmp_path: Path, prefect_server: str) -> None:
     chain = [node(f"n{index}", dependencies=[f"n{index - 1}"] if index else []) for index in range(200)]
     process = subprocess.Popen(
-        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate", "--report", "page.html"],
+        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate", "--record", "--report", "page.html"],
         cwd=tmp_path,
         env=environment(tmp_path / "home", {"PREFECT_API_URL": prefect_server}),
         stdout=subprocess.PIPE,

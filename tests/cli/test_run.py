@@ -44,13 +44,14 @@ def failing_plan(folder: Path) -> str:
 
 @pytest.mark.server
 def test_simulated_run_prints_plain_lines(tmp_path: Path, prefect_server: str) -> None:
-    outcome = run(TRAILER, "--simulate", cwd=tmp_path, server=prefect_server)
+    outcome = run(TRAILER, "--simulate", "--record", cwd=tmp_path, server=prefect_server)
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.lines
     assert lines[0] == "sci-fi-trailer  A cinematic science fiction trailer"
     assert lines[1] == "17 nodes in 9 groups; simulated: no tool is called, nothing is spent or written"
-    assert lines[2].startswith("run      sci-fi-trailer-")
-    assert lines[3] == "[  0 %] start   concept (analyze, simulated)"
+    assert lines[2] == f"server   {prefect_server.removesuffix('/api')}  (as the settings say)"
+    assert lines[3].startswith("run      sci-fi-trailer-")
+    assert lines[4] == "[  0 %] start   concept (analyze, simulated)"
     assert sum("] start " in line for line in lines) == NODES_OF_TRAILER
     assert sum("] done " in line for line in lines) == NODES_OF_TRAILER
     percents = [int(line[1:4]) for line in lines if line.startswith("[")]
@@ -63,7 +64,7 @@ def test_simulated_run_prints_plain_lines(tmp_path: Path, prefect_server: str) -
 
 @pytest.mark.server
 def test_json_is_one_document_and_messages_go_to_stderr(tmp_path: Path, prefect_server: str) -> None:
-    outcome = run(FEATURE, "--simulate", "--json", cwd=tmp_path, server=prefect_server)
+    outcome = run(FEATURE, "--simulate", "--record", "--json", cwd=tmp_path, server=prefect_server)
     assert outcome.code == 0
     data = outcome.json
     assert data["simulated"] is True
@@ -123,7 +124,7 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path, prefect_s
     os.close(reader)
     with os.fdopen(writer, "wb") as pipe:
         done = subprocess.run(
-            [PROGRAM, "run", FEATURE, "--simulate"],
+            [PROGRAM, "run", FEATURE, "--simulate", "--record"],
             cwd=tmp_path,
             env=environment(tmp_path / "home", {"PREFECT_API_URL": prefect_server}),
             stdout=pipe,
@@ -164,7 +165,7 @@ def test_signals_that_a_run_is_started_to_ignore_do_not_stop_it(tmp_path: Path, 
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     process = subprocess.Popen(
-        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate"],
+        [PROGRAM, "run", write_plan(tmp_path, chain, "long"), "--simulate", "--record"],
         cwd=tmp_path,
         env=environment(tmp_path / "home", {"PREFECT_API_URL": prefect_server}),
         stdout=subprocess.PIPE,
@@ -185,7 +186,7 @@ def test_signals_that_a_run_is_started_to_ignore_do_not_stop_it(tmp_path: Path, 
 
 
 def test_a_server_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> None:
-    outcome = run(FEATURE, "--simulate", cwd=tmp_path, server="http://127.0.0.1:9/api")
+    outcome = run(FEATURE, "--simulate", "--record", cwd=tmp_path, server="http://127.0.0.1:9/api")
     assert outcome.code == 3
     assert outcome.err == "vibe-prefect: error: cannot reach the Prefect server at http://127.0.0.1:9/api\n"
 
@@ -193,7 +194,7 @@ def test_a_server_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_an_embedded_server_that_does_not_start_is_told_in_one_line(tmp_path: Path) -> None:
     database = {"PREFECT_API_DATABASE_CONNECTION_URL": "sqlite+aiosqlite:////proc/nowhere/prefect.db"}
-    outcome = call("run", FEATURE, "--simulate", cwd=tmp_path, extra=database)
+    outcome = call("run", FEATURE, "--simulate", "--record", cwd=tmp_path, extra=database)
     assert outcome.code == 3
     assert outcome.err.startswith("vibe-prefect: error: Prefect's embedded server did not start: ")
     assert len(outcome.err.splitlines()) == 1
@@ -205,5 +206,20 @@ def test_a_profile_with_an_api_url_is_honoured(tmp_path: Path) -> None:
         'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n', encoding="utf-8"
     )
     extra = {"PREFECT_PROFILES_PATH": str(profiles)}
-    outcome = call("run", FEATURE, "--simulate", cwd=tmp_path, extra=extra)
+    outcome = call("run", FEATURE, "--simulate", "--record", cwd=tmp_path, extra=extra)
     assert (outcome.code, "cannot reach the Prefect server at http://127.0.0.1:9/api" in outcome.err) == (3, True)
+
+
+def test_simulation_needs_no_server_and_records_nothing(tmp_path: Path) -> None:
+    unreachable = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    outcome = call("run", FEATURE, "--simulate", "--report", "page.html", cwd=tmp_path, extra=unreachable)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.lines[2] == "nothing is recorded in Prefect; --record does that"
+    assert outcome.lines[-2].startswith("✓ simulated run completed: 6 nodes in ")
+    assert not (tmp_path / "prefect-home").exists()
+    assert "simulated" in (tmp_path / "page.html").read_text()
+    document = call("run", FEATURE, "--simulate", "--select", "gather", "--json", cwd=tmp_path, extra=unreachable).json
+    assert (document["run_id"], document["task_runs"], document["simulated"]) == (None, None, True)
+    statuses = {id: node["status"] for id, node in document["nodes"].items()}
+    assert statuses.pop("gather") == "completed"
+    assert set(statuses.values()) == {"skipped"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -32,8 +33,9 @@ class Begun(Exception):  # noqa: N818 - not an error
 
 
 @pytest.fixture
-def environments(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+def environments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, str]]:
     """The environments in which servers would have begun."""
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     found: list[dict[str, str]] = []
 
     def execute(program: str, command: list[str], environment: dict[str, str]) -> NoReturn:

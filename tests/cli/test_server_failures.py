@@ -52,9 +52,19 @@ def stub(status: int, body: str, version: str | None = None) -> Generator[str]:
 
 UNAUTHORIZED = (401, '{"exception_message":"Unauthorized"}')
 CASES = [
-    (["run", "plan.json", "--simulate", "--quiet"], UNAUTHORIZED, None, (LOGIN, SETTING)),
-    (["run", "plan.json", "--simulate", "--quiet"], NO_ROUTE, None, ("is not the API of a Prefect server",)),
-    (["run", "plan.json", "--simulate", "--quiet"], (422, "{}"), "3.4.25", ("is Prefect 3.4.25, this needs 3.8",)),
+    (["run", "plan.json", "--simulate", "--record", "--quiet"], UNAUTHORIZED, None, (LOGIN, SETTING)),
+    (
+        ["run", "plan.json", "--simulate", "--record", "--quiet"],
+        NO_ROUTE,
+        None,
+        ("is not the API of a Prefect server",),
+    ),
+    (
+        ["run", "plan.json", "--simulate", "--record", "--quiet"],
+        (422, "{}"),
+        "3.4.25",
+        ("is Prefect 3.4.25, this needs 3.8",),
+    ),
     (["resume"], UNAUTHORIZED, None, (LOGIN, SETTING)),
     (["watch"], (403, "{}"), "3.8.7", ("does not allow that (403 for ", "PREFECT_API_AUTH_STRING")),
     (["runs"], (500, "{}"), "3.8.7", ("failed (500 for ", "see the server's own log")),

@@ -39,7 +39,7 @@ def finish(child: pexpect.spawn[str]) -> str:
 
 
 def test_the_live_tree_appears_and_stays(tmp_path: Path, prefect_server: str) -> None:
-    child = spawn(tmp_path, prefect_server, "run", TRAILER, "--simulate")
+    child = spawn(tmp_path, prefect_server, "run", TRAILER, "--simulate", "--record")
     child.expect("importing Prefect")
     child.expect(r"\d of 17 nodes  .*\d running")
     text = finish(child)
@@ -63,7 +63,7 @@ def test_failures_are_shown_with_their_error(tmp_path: Path, prefect_server: str
 
 def test_a_plan_that_does_not_fit_is_counted(tmp_path: Path, prefect_server: str) -> None:
     plan = write_plan(tmp_path, [node(f"item-{index:03}") for index in range(200)], "wide")
-    child = spawn(tmp_path, prefect_server, "run", plan, "--simulate", rows=24, columns=80)
+    child = spawn(tmp_path, prefect_server, "run", plan, "--simulate", "--record", rows=24, columns=80)
     child.expect(r"and [^\r\n]*\d+ waiting")
     text = finish(child)
     assert child.exitstatus == 0
@@ -77,7 +77,7 @@ def long_plan(folder: Path) -> str:
 
 
 def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_server: str) -> None:
-    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate")
+    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate", "--record")
     child.expect(r"[1-9]\d* of 200 nodes")
     child.sendintr()
     text = finish(child)
@@ -87,7 +87,7 @@ def test_ctrl_c_stops_with_130_and_a_clean_message(tmp_path: Path, prefect_serve
 
 
 def test_ctrl_c_before_the_run_is_clean_too(tmp_path: Path, prefect_server: str) -> None:
-    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate")
+    child = spawn(tmp_path, prefect_server, "run", long_plan(tmp_path), "--simulate", "--record")
     child.expect("importing Prefect")
     child.sendintr()
     text = finish(child)

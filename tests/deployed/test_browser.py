@@ -143,6 +143,9 @@ def tasks(run: UUID, count: int) -> list[tuple[str, str]]:
 
 def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, ui: str) -> None:
     open_form(page, ui)
+    expect(page.get_by_text("The name of a stored plan, such as nightly-digest")).to_be_visible()
+    expect(page.get_by_text("The wish that the plan was made from.")).not_to_be_visible()
+    page.get_by_role("tab", name="Plan", exact=True).click()
     expect(page.get_by_text("The wish that the plan was made from.")).to_be_visible()
     page.get_by_label("Id", exact=True).first.fill("by-hand")
     page.get_by_label("Description", exact=True).first.fill("Made by hand")

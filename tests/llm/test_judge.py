@@ -181,3 +181,13 @@ async def test_quotes_are_reported_as_they_stand_in_the_text() -> None:
 @pytest.mark.parametrize("around", ["```json\n{}\n```", "My verdict:\n{}", "<think>hm</think>\n{}"])
 async def test_a_verdict_is_read_as_any_json_answer(around: str) -> None:
     assert (await judge(around.replace("{}", verdict({"a": 1.0}, "Water boils at")), criteria=["a"])).success
+
+
+async def test_reference_is_shown_beside_the_text_and_cannot_be_quoted() -> None:
+    model = ScriptedModel(verdict({"a": 1.0}, "Steam is hot"))
+    with pytest.raises(ToolError, match="rests on no quote"):
+        await judge(model, criteria=["a"], reference="Steam is hot above all.")
+    (question,) = model.questions
+    assert (
+        question.prompt.index(TEXT) < question.prompt.index("Steam is hot above all.") < question.prompt.index("1. a")
+    )

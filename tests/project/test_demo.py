@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from tests.llm.models import registry
 from tests.paths import ROOT
 from tests.providers.openai_server import KEY, openai_server
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, compile_plan, load_plan
+from vibe_prefect.testing import run_offline
 
 PLAN = ROOT / "flows" / "plans" / "release_digest.yaml"
 
@@ -39,10 +39,15 @@ async def test_the_demo_makes_its_files(prefect_server: str, folder: Path) -> No
     files = sorted(path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file())
     assert files == ["blog.md", "images/square.png", "images/title.png", "index.html", "newsletter.txt", "social.txt"]
 
-    version = (ROOT / "CHANGELOG.md").read_text().split("\n## [")[1].split("]")[0]
+    version = (ROOT / "CHANGELOG.md").read_text().split("\n## [")[1].split("]")[0].replace("Unreleased", "next release")
     blog = (made / "blog.md").read_text()
-    assert blog.startswith(f"# vibe_prefect {version} is out\n")
-    assert blog in html.unescape((made / "index.html").read_text())
+    assert blog.startswith(f"# New in vibe_prefect: {version}\n")
+    assert 100 <= len(blog.split()) <= 400
+    page = (made / "index.html").read_text()
+    assert f"<h1>New in vibe_prefect: {version}</h1>" in page
+    bullets = [line.removeprefix("- ") for line in blog.splitlines() if line.startswith("- ")]
+    assert 3 <= len(bullets) <= 8
+    assert page.count("<li>") >= len(bullets)
     assert (made / "newsletter.txt").read_text().startswith("Subject: ")
     assert "5/5" in (made / "social.txt").read_text()
     with Image.open(made / "images" / "title.png") as title, Image.open(made / "images" / "square.png") as square:
@@ -59,7 +64,7 @@ def written(body: dict[str, Any]) -> str:
         scores = [{"name": name, "score": 0.9, "reason": "it does", "quotes": [quote]} for name in names]
         return json.dumps({"criteria": scores})
     if "Write a blog post" in prompt:
-        head = prompt.split("exactly: ")[1].split("\n")[0]
+        head = prompt.split("exactly:\n")[1].split("\n")[0].strip()
         line = "- Prefect runs a plan for you, and each node of the plan is kept when it is done.\n"
         return f"{head}\n\nWritten by the model.\n\n{line * 12}"
     if "Write a letter" in prompt:
@@ -98,6 +103,8 @@ def test_the_command_has_a_model_write_the_texts_where_one_is_named(
     assert "written by the model." in made["newsletter.txt"]
     assert "says the model" in made["social.txt"]
     judging = [call for call in server.calls if "response_format" in call.body]
+    changelog = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    assert [changelog.strip() in call.prompt for call in judging].count(True) == 1
     assert ["has no buzzwords and no exaggeration" in call.prompt for call in judging] == [True, True]
 
 
@@ -114,3 +121,22 @@ async def test_with_a_model_the_texts_are_written_and_judged_by_it(prefect_serve
     assert "says the model" in (made / "social.txt").read_text()
     assert len(server.calls) == 5
     assert result.feedback_data["blog_review"]["execution_quality"] == 0.9
+
+
+@pytest.mark.parametrize("entries", [1, 400])
+async def test_the_demo_stays_short_however_long_the_changelog_is(folder: Path, entries: int) -> None:
+    lines = "\n".join(
+        f"- Entry {number} of a plan in Prefect. Its reason is told at length.\n" for number in range(entries)
+    )
+    (folder / "CHANGELOG.md").write_text(
+        f"# Changelog\n\n## [2.0.0] - 2027-01-01\n\nAll is new.\n\n### Added\n\n{lines}"
+    )
+    result = await run_offline(load_plan(PLAN).plan)
+    assert result.status is ExecutionStatus.COMPLETED, {id: node.error for id, node in result.node_results.items()}
+    (blog,) = folder.rglob("blog.md")
+    text = blog.read_text()
+    assert text.startswith("# New in vibe_prefect: 2.0.0\n")
+    assert "- Entry 0 of a plan in Prefect.\n" in text
+    assert len(text.split()) < 250
+    counted = "1 entry" if entries == 1 else f"{entries} entries"
+    assert f"The changelog has it all: {counted} under added." in text

@@ -80,6 +80,7 @@ def project(tmp_path: Path) -> Path:
         shutil.copytree(source, folder / name) if source.is_dir() else shutil.copy(source, folder / name)
     plan = next(block for block in blocks() if block.language == "yaml" and block.page == "README.md")
     (folder / "plan.yaml").write_text(plan.text)
+    (folder / ".venv").symlink_to(sys.prefix)  # where `make` puts it
     return folder
 
 

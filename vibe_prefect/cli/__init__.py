@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -10,9 +11,15 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
+GC_THRESHOLD = 50_000
+"""New objects before a collection. Imports make many that stay: with Python's 700, looking at them again and again is
+a tenth of the time until a command begins.
+"""
+
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    gc.set_threshold(GC_THRESHOLD)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # the last of the exit: nothing is left to stop

@@ -58,6 +58,7 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
 
 _PLAN = "The plan file: .json, or JSON or YAML under any other name."
 _DRY_RUN = "Run nothing: say which nodes would run, which would be reused, and why."
+_RECORD = "Record a simulation in Prefect, as any other run; without this it needs no server, unless it resumes a run."
 _EARLIER = "The run's name or id; by default the newest one, unless it has completed."
 _EDITED = "Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again."
 _AS_BEFORE = "by default as much as the earlier run had"
@@ -177,6 +178,7 @@ def run(  # noqa: PLR0913 - a command's options
     /,
     *,
     simulate: Annotated[bool, _option("simulate", negative="", show_default=False)] = False,
+    record: Annotated[bool, Parameter(negative="", show_default=False, help=_RECORD)] = False,
     dry_run: Annotated[bool, Parameter(negative="", show_default=False, help=_DRY_RUN)] = False,
     resume: Annotated[str | None, _option("resume_from")] = None,
     select: Annotated[str | None, _option("select")] = None,
@@ -197,8 +199,8 @@ def run(  # noqa: PLR0913 - a command's options
 ) -> int:
     """Run a plan, and show how far it is.
 
-    Without PREFECT_API_URL (or a Prefect profile that sets it), Prefect's embedded server runs as
-    long as the command does.
+    Without PREFECT_API_URL (or a Prefect profile that sets it), the Prefect server of this machine is used. Where there
+    is none, one is started; it goes on for 10 minutes after its last use, unless the setting `server_minutes` differs.
     """
     from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults
@@ -220,6 +222,10 @@ def run(  # noqa: PLR0913 - a command's options
     request = RunRequest(
         plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report, plan_file=plan
     )
+    if simulate and not (record or dry_run or resume or reuse == "plan"):
+        from vibe_prefect.cli.commands.simulate import simulate_plan
+
+        return simulate_plan(request)
     if dry_run:
         from vibe_prefect.cli.commands.dry_run import forecast_run
 

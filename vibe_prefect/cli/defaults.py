@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from vibe_prefect.cli.process.settings_files import may_set_ours
 from vibe_prefect.run.run_options import RunOptions
 
 
@@ -14,6 +13,8 @@ def run_defaults() -> RunOptions:
     Raises:
         SettingsError: A setting has a value that it cannot have.
     """
+    from vibe_prefect.cli.process.settings_files import may_set_ours
+
     if not may_set_ours():
         return RunOptions()
     from vibe_prefect.settings.package import load_settings

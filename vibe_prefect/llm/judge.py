@@ -137,6 +137,14 @@ Task = Annotated[
         min_length=1, max_length=4_000, description="What is judged where there is no rubric; the node's description."
     ),
 ]
+Reference = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=MAX_TEXT,
+        description="Another text that the criteria speak of, such as the source that the judged text must agree with.",
+    ),
+]
 Threshold = Annotated[float, Field(ge=0, le=1, description="The weighted mean score that the text needs.")]
 
 
@@ -156,6 +164,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         threshold: Threshold = DEFAULT_THRESHOLD,
         model: ModelName = None,
         task: Task = None,
+        reference: Reference = None,
     ) -> Verdict | ToolResult:
         """Judge a text by a rubric, with evidence quoted from it; below the threshold the node fails.
 
@@ -169,7 +178,7 @@ def judge_tool(models: Models, version: str) -> FunctionTool:
         if not judged.strip():
             raise ToolInputError("judge: there is nothing to judge; give it a text, or let the node depend on one")
         rubric = _rubric(criteria, task or context.get("node_description", "good"), context)
-        question = _question(models, context, rubric, judged, model)
+        question = _question(models, context, rubric, _shown(judged, reference), model)
         answer, usage = await models.ask(question, context)
         try:
             scores, rejected = await run_sync(checked_scores, answer.text, rubric, judged)
@@ -216,15 +225,21 @@ def _rubric(criteria: Sequence[Criterion | str] | None, task: str, context: Tool
     return rubric
 
 
+def _shown(judged: str, reference: str | None) -> str:
+    """Return what the model is shown, each text between its marks."""
+    texts = {"the judged text": judged} | ({"the reference": reference} if reference is not None else {})
+    return "\n\n".join(marked(name, text) for name, text in texts.items())
+
+
 def _question(
-    models: Models, context: ToolContext, rubric: Sequence[Criterion], judged: str, model: str | None
+    models: Models, context: ToolContext, rubric: Sequence[Criterion], texts: str, model: str | None
 ) -> Question:
     config = models.config
     criteria_list = "\n".join(
         f"{number}. {criterion.name}: {criterion.description or criterion.name}"
         for number, criterion in enumerate(rubric, 1)
     )
-    prompt = f"{marked('the judged text', judged)}\n\nTask: judge the text above by these criteria.\n{criteria_list}"
+    prompt = f"{texts}\n\nTask: judge the text above by these criteria.\n{criteria_list}"
     question = Question(
         config.chosen(model, config.judge),
         system_prompt(context.get("vibe"), "validate", _MANNER),

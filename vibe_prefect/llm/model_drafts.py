@@ -12,6 +12,7 @@ from vibe_prefect.tools.builtin.drafts import (
     DraftValues,
     ReviewCriteria,
     ReviewedText,
+    ReviewReference,
     ReviewThreshold,
 )
 from vibe_prefect.tools.builtin.text_tools import Text
@@ -55,7 +56,11 @@ def review_tool(models: Models, version: str) -> FunctionTool:
 
     @tool(name="judge_or_pass", category=ToolCategory.ANALYSIS, version=f"model {version}")
     async def judge_or_pass(
-        context: ToolContext, text: ReviewedText, criteria: ReviewCriteria, threshold: ReviewThreshold = 0.7
+        context: ToolContext,
+        text: ReviewedText,
+        criteria: ReviewCriteria,
+        threshold: ReviewThreshold = 0.7,
+        reference: ReviewReference = None,
     ) -> Verdict | ToolResult:
         """Judge a text by a rubric with the configured language model; pass it on unjudged where none is configured.
 
@@ -63,6 +68,7 @@ def review_tool(models: Models, version: str) -> FunctionTool:
             ToolError: The provider refused or failed.
             BudgetExceededError: The run's budget does not allow the call.
         """
-        return await judge.execute({"text": text, "criteria": criteria, "threshold": threshold}, context)
+        inputs = {"text": text, "criteria": criteria, "threshold": threshold, "reference": reference}
+        return await judge.execute(inputs, context)
 
     return judge_or_pass

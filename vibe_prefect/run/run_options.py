@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
 from vibe_prefect.errors import UsageError
-from vibe_prefect.plan.selection import Choice
 from vibe_prefect.text.pydantic_errors import finding
+
+if TYPE_CHECKING:
+    from vibe_prefect.plan.selection import Choice
 
 Reuse = Literal["run", "plan"]
 Concurrency = Annotated[int | None, Field(ge=1, le=MAX_CONCURRENCY)]
@@ -68,6 +70,8 @@ class RunOptions(BaseModel):
     @property
     def choice(self) -> Choice:
         """The nodes that may run, and those that run again."""
+        from vibe_prefect.plan.selection import Choice  # the options alone, as for help texts, need no compiler
+
         return Choice(self.select, self.exclude, self.refresh)
 
     @property

@@ -3,6 +3,8 @@
 A schema comes from a plan, and data come from a model, so neither may take an interpreter hostage. The stock keywords
 search patterns with an engine that cannot be stopped, compare the items of a list pair by pair, and follow references
 that double at each step for as long as it takes.
+
+`jsonschema` is imported at the first check: most plans are read without one.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from time import thread_time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
-import jsonschema.validators
 import regex  # pyright: ignore[reportMissingTypeStubs]
-from jsonschema.exceptions import ValidationError
-from referencing.jsonschema import lookup_recursive_ref
 
 from vibe_prefect.errors import UsageError, shorten
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 CHECK_SECONDS = 30.0
 """CPU time that one check of data against a schema may take, in seconds."""
@@ -57,6 +59,8 @@ def bounded_validator(dialect: Any) -> Any:
     Args:
         dialect: A validator class of `jsonschema`.
     """
+    import jsonschema.validators
+
     keywords = {name: keyword for name, keyword in _KEYWORDS.items() if name in dialect.VALIDATORS}
     validator_class = cast("Any", jsonschema.validators).extend(dialect, keywords)
     validator_class.evolve = _evolve
@@ -92,6 +96,12 @@ def _count_work() -> None:
         )
 
 
+def _mismatch(message: str) -> ValidationError:
+    from jsonschema.exceptions import ValidationError
+
+    return ValidationError(message)
+
+
 def _matches(pattern: str, text: str) -> bool:
     # This engine rather than `re`, which could not be stopped and would stop all other nodes too.
     _count_work()
@@ -105,7 +115,7 @@ def _matches(pattern: str, text: str) -> bool:
 
 def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(instance, str) and not _matches(pattern, instance):
-        yield ValidationError(f"{shorten(instance)} does not match {shorten(pattern)}")
+        yield _mismatch(f"{shorten(instance)} does not match {shorten(pattern)}")
 
 
 def _pattern_properties(validator: Any, patterns: dict[str, Any], instance: Any, _schema: Any) -> Iterator[Any]:
@@ -130,7 +140,7 @@ def _additional_properties(validator: Any, below: Any, instance: Any, schema: di
         for name in additional:
             yield from validator.descend(properties[name], below, path=name)
     elif below is False and additional:
-        yield ValidationError(f"Additional properties are not allowed ({_listed(additional)} unexpected)")
+        yield _mismatch(f"Additional properties are not allowed ({_listed(additional)} unexpected)")
 
 
 def _unevaluated_properties(validator: Any, below: Any, instance: Any, schema: Any) -> Iterator[Any]:
@@ -142,7 +152,7 @@ def _unevaluated_properties(validator: Any, below: Any, instance: Any, schema: A
         name for name in properties if name not in evaluated and not _is_valid(validator, properties[name], below)
     ]
     if unevaluated:
-        yield ValidationError(f"Unevaluated properties are not allowed ({_listed(unevaluated)} unexpected)")
+        yield _mismatch(f"Unevaluated properties are not allowed ({_listed(unevaluated)} unexpected)")
 
 
 def _evaluated(validator: Any, instance: dict[str, Any], schema: Any) -> set[str]:
@@ -168,6 +178,8 @@ def _targets(validator: Any, rules: dict[str, Any]) -> Iterator[Any]:
         if keyword in rules:
             yield validator._resolver.lookup(rules[keyword])  # noqa: SLF001 - jsonschema has no public one
     if "$recursiveRef" in rules:
+        from referencing.jsonschema import lookup_recursive_ref
+
         yield lookup_recursive_ref(validator._resolver)  # noqa: SLF001 - jsonschema has no public one
 
 
@@ -185,7 +197,7 @@ def _unique_items(_validator: Any, unique: Any, instance: Any, _schema: Any) -> 
     if unique and isinstance(instance, list):
         items = [_hashable(item) for item in cast("list[Any]", instance)]
         if len(set(items)) < len(items):
-            yield ValidationError(f"{shorten(cast('object', instance))} has non-unique elements")
+            yield _mismatch(f"{shorten(cast('object', instance))} has non-unique elements")
 
 
 def _hashable(value: Any) -> Any:

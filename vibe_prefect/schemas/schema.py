@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from graphlib import CycleError, TopologicalSorter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import jsonschema
-import jsonschema_specifications  # pyright: ignore[reportMissingTypeStubs]
-import referencing.jsonschema
-from jsonschema.exceptions import ValidationError
 from pydantic_core import PydanticCustomError
-from referencing.exceptions import Unresolvable
 
 from vibe_prefect.errors import shorten
 from vibe_prefect.schemas.keywords import SchemaError, bounded_validator, bounded_work, compile_pattern
 from vibe_prefect.templates.language import walk_templates
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 MAX_MESSAGE = 300
 """The longest message about one place, in characters."""
@@ -33,14 +31,17 @@ MAX_APPLIED = 100_000
 SCHEMA_PROBLEM = "json_schema"
 """Type of the pydantic errors that `sound_schema` raises; their context has `path` and `message`."""
 
-_SPECIFICATIONS = cast("Any", jsonschema_specifications.REGISTRY)
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _SAME_PLACE = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "dependencies")
 """Keywords whose schemas apply to the same value as the schema around them."""
 
-_DIALECTS: dict[str, Any] = {
-    str(dialect.META_SCHEMA.get("$id") or dialect.META_SCHEMA.get("id")).rstrip("#"): dialect
-    for dialect in cast(
+
+@cache
+def _dialects() -> dict[str, Any]:
+    """Return the validator class of each dialect by its name, the newest first."""
+    import jsonschema  # at the first check: most plans are read without one
+
+    dialects = cast(
         "tuple[Any, ...]",
         (
             jsonschema.Draft202012Validator,
@@ -50,8 +51,15 @@ _DIALECTS: dict[str, Any] = {
             jsonschema.Draft4Validator,
         ),
     )
-}
-_NEWEST = next(iter(_DIALECTS))
+    names = (dialect.META_SCHEMA.get("$id") or dialect.META_SCHEMA.get("id") for dialect in dialects)
+    return {str(name).rstrip("#"): dialect for name, dialect in zip(names, dialects, strict=True)}
+
+
+@cache
+def _specifications() -> Any:
+    import jsonschema_specifications  # pyright: ignore[reportMissingTypeStubs]
+
+    return cast("Any", jsonschema_specifications.REGISTRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +105,8 @@ def mismatches(schema: object, data: Any) -> list[Mismatch]:
     Raises:
         SchemaError: The schema has problems, or the check is too much work.
     """
+    from referencing.exceptions import Unresolvable
+
     loaded = _load(schema)
     if loaded.problems:
         raise SchemaError("; ".join(map(str, loaded.problems)))
@@ -149,10 +159,11 @@ def _load(schema: object) -> _Loaded:
 @lru_cache(maxsize=64)
 def _load_text(text: str) -> _Loaded:
     schema: Any = json.loads(text)
-    dialect_name = cast("dict[str, Any]", schema).get("$schema", _NEWEST) if isinstance(schema, dict) else _NEWEST
-    dialect = _DIALECTS.get(dialect_name.rstrip("#")) if isinstance(dialect_name, str) else None
+    newest = next(iter(_dialects()))
+    dialect_name = cast("dict[str, Any]", schema).get("$schema", newest) if isinstance(schema, dict) else newest
+    dialect = _dialects().get(dialect_name.rstrip("#")) if isinstance(dialect_name, str) else None
     if dialect is None:
-        dialect_names = ", ".join(_DIALECTS)
+        dialect_names = ", ".join(_dialects())
         return _Loaded(
             None, (SchemaProblem(("$schema",), f"unknown dialect {shorten(dialect_name)}; known are {dialect_names}"),)
         )
@@ -163,7 +174,7 @@ def _load_text(text: str) -> _Loaded:
         problems = (SchemaProblem((), "the schema is nested too deeply"),)
     if problems:
         return _Loaded(None, problems)
-    return _Loaded(bounded(schema, registry=_SPECIFICATIONS, format_checker=dialect.FORMAT_CHECKER), ())
+    return _Loaded(bounded(schema, registry=_specifications(), format_checker=dialect.FORMAT_CHECKER), ())
 
 
 def _form_problems(bounded: Any, schema: Any) -> tuple[SchemaProblem, ...]:
@@ -172,7 +183,7 @@ def _form_problems(bounded: Any, schema: Any) -> tuple[SchemaProblem, ...]:
         with bounded_work():
             errors = cast(
                 "list[ValidationError]",
-                list(bounded(bounded.META_SCHEMA, registry=_SPECIFICATIONS).iter_errors(schema)),
+                list(bounded(bounded.META_SCHEMA, registry=_specifications()).iter_errors(schema)),
             )
     except SchemaError as error:
         return (SchemaProblem((), str(error)),)
@@ -184,6 +195,8 @@ class _Examination:
     """One pass over a schema and all that it refers to."""
 
     def __init__(self, schema: Any, dialect: Any) -> None:
+        import referencing.jsonschema
+
         self._schema = schema
         self._bounded = bounded_validator(dialect)
         name = dialect.META_SCHEMA.get("$id") or dialect.META_SCHEMA.get("id")
@@ -195,7 +208,7 @@ class _Examination:
 
     def problems(self) -> Iterator[SchemaProblem]:
         resource = self._specification.create_resource(self._schema)
-        referred = self._walk([(resource, _SPECIFICATIONS.resolver_with_root(resource))])
+        referred = self._walk([(resource, _specifications().resolver_with_root(resource))])
         while referred:  # what only a reference leads to is not yet known to be a schema
             for target, _ in referred:
                 self._found += _form_problems(self._bounded, target.contents)
@@ -239,6 +252,8 @@ class _Examination:
                 self._report(rules, "pattern" if pattern is patterns[0] else "patternProperties", str(error))
 
     def _targets(self, rules: dict[str, Any], resolver: Any) -> Iterator[tuple[Any, Any]]:
+        from referencing.exceptions import Unresolvable
+
         for keyword in _REFERENCES:
             name = rules.get(keyword)
             if not isinstance(name, str):

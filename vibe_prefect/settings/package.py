@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
+from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
 from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.tools.secrecy.known import remember, secrets_in_address
@@ -90,6 +91,16 @@ class VibePrefectSettings(PrefectBaseSettings):
     events: Annotated[
         bool, Field(description="Whether runs send events about their nodes, which automations can react to.")
     ] = True
+
+    server_minutes: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=MAX_SERVER_MINUTES,
+            description="Minutes after its last use at which a Prefect server ends that a command has started since "
+            "none was there; 0 ends it with the command.",
+        ),
+    ] = DEFAULT_SERVER_MINUTES
 
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 

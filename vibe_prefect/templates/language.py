@@ -23,6 +23,7 @@ from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vibe_prefect.errors import UsageError
+from vibe_prefect.templates.markdown import html_of
 
 MAX_REPEATED = 1_000_000
 """The longest text or list that `*` may make in a template."""
@@ -153,6 +154,7 @@ _ENVIRONMENT = _Sandbox(
 # Random: the same inputs would not give the same result.
 _ENVIRONMENT.globals.pop("lipsum")
 _ENVIRONMENT.filters.pop("random")
+_ENVIRONMENT.filters["markdown"] = html_of
 
 
 def is_template(value: object) -> bool:

@@ -6,22 +6,11 @@ from pathlib import Path
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.llm.all_tools import equipped_registry
-from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
-from vibe_prefect.run.node_work import (
-    LocalTools,
-    NodeOutcome,
-    NodeServices,
-    execute_node,
-    failure_of,
-    is_retryable,
-    usage_of,
-)
+from vibe_prefect.plan.compiler import Simulate, compile_plan
+from vibe_prefect.results import ExecutionResult
+from vibe_prefect.run.offline import OfflineRun
 from vibe_prefect.run.run_options import RunOptions
-from vibe_prefect.run.run_state import NodeRun, RunState
-from vibe_prefect.run.scheduler import run_in_order
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
-from vibe_prefect.tools.workspace import Workspace
 
 DEFAULTS = RunOptions()
 
@@ -58,49 +47,4 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
     )
     tools = adapted(tools) if tools is not None else equipped_registry()
     compiled = compile_plan(plan, tools=tools, simulate=simulate)
-    return await _OfflineRun(compiled, tools, options).execute()
-
-
-class _OfflineRun:
-    def __init__(self, compiled: CompiledPlan, tools: ToolRegistry, options: RunOptions) -> None:
-        self._waits = compiled.graph.waits
-        self._tools = LocalTools(tools)
-        self._workspace = Workspace(Path(options.input_root).resolve(), Path(options.output).resolve())
-        self._budget = options.budget()
-        self._state = RunState(compiled, NodeRun)
-
-    async def execute(self) -> ExecutionResult:
-        self._state.begin()
-        await run_in_order(self._waits, self._run)
-        return self._state.end()
-
-    async def _run(self, id: str) -> None:
-        run = self._state.runs[id]
-        obstacle = self._state.obstacle(id)
-        if obstacle is not None:
-            self._state.skip(run, obstacle)
-            return
-        outcome = await self._tried(run)
-        if outcome.error is not None:
-            self._state.fail(run, failure_of(outcome.error))
-            return
-        meter = outcome.meter
-        result = NodeResult(
-            id,
-            ExecutionStatus.COMPLETED,
-            outcome.result,
-            duration=meter.duration,
-            started_at=meter.started_at or now_iso(),
-            provenance=run.provenance,
-        )
-        self._state.complete(run, result, usage_of(meter, outcome.result))
-
-    async def _tried(self, run: NodeRun) -> NodeOutcome:
-        services = NodeServices(run.meter, self._budget)
-        node_work = self._state.work(run, self._tools, self._workspace)
-        outcome = await execute_node(node_work, services)
-        for _ in range(run.node.policy.retries):
-            if outcome.error is None or not is_retryable(outcome.error):
-                break
-            outcome = await execute_node(node_work, services)
-        return outcome
+    return await OfflineRun(compiled, tools, options).execute()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints, overload
@@ -165,8 +166,19 @@ def _input_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
             raise ToolDefinitionError(f"tool {name!r}: argument {parameter.name!r} needs a type annotation")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
-    try:
+    with _describable(name):
         return _model(f"{name}_inputs", fields)
+
+
+@contextmanager
+def _describable(name: str) -> Generator[None]:
+    """Refuse types that pydantic cannot describe.
+
+    Raises:
+        ToolDefinitionError: An argument has such a type.
+    """
+    try:
+        yield
     except PydanticUserError as error:
         raise ToolDefinitionError(f"tool {name!r}: an argument has a type without a JSON Schema: {error}") from error
 
@@ -174,9 +186,7 @@ def _input_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
 def _model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
     with warnings.catch_warnings():  # an input may well be called `json` or `copy`, as old methods of BaseModel are
         warnings.filterwarnings("ignore", message="Field name .* shadows an attribute", category=UserWarning)
-        model = create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
-    model.model_json_schema()
-    return model
+        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
@@ -192,11 +202,13 @@ def _function_spec(
     function: Callable[..., Any], name: str, category: ToolCategory, inputs: type[BaseModel]
 ) -> ToolSpec:
     doc = inspect.getdoc(function) or ""
+    with _describable(name):
+        input_schema = inputs.model_json_schema()
     return ToolSpec(
         name=name,
         description=" ".join(doc.split("\n\n")[0].split()) or name.replace("_", " "),
         category=category,
-        input_schema=inputs.model_json_schema(),
+        input_schema=input_schema,
         output_schema=_output_schema(function),
     )
 

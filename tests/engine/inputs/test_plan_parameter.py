@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 
 from tests.plans import node, plan
@@ -48,8 +49,8 @@ def test_the_form_explains_itself() -> None:
         assert about["title"] != name, f"{name} has no title of its own"
         assert about["description"].endswith(".")
     assert [part.get("title", part.get("$ref")) for part in properties["plan"]["anyOf"]] == [
+        "Stored plan, file or text",
         "#/definitions/WorkflowPlan",
-        "Stored plan or plan file",
     ]
     for definition in ("WorkflowPlan", "WorkflowNode", "Vibe", "NodePolicy"):
         fields = schema["definitions"][definition]["properties"]
@@ -116,3 +117,25 @@ async def test_every_problem_is_in_the_states_message(prefect_server: str, folde
     assert state.is_failed()
     assert state.message.startswith("plan 'wrong' has 3 problems:")
     assert "node 'a', type: expected one of analyze, generate" in state.message
+
+
+WRONG_FIELDS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"concurrency": 0}, ["Concurrency (concurrency): expected at least 1, found 0"]),
+    (
+        {"concurrency": "many", "budget_usd": -3},
+        [
+            "Concurrency (concurrency): expected a whole number, found 'many'",
+            "Budget in US dollars (budget_usd): expected more than 0.0, found -3",
+        ],
+    ),
+    ({"select": {"a": 1}}, ["Only these nodes (select): expected text, found {'a': 1}"]),
+]
+
+
+@pytest.mark.parametrize("given", ["nightly-digest", {"id": "p"}])
+@pytest.mark.parametrize(("options", "lines"), WRONG_FIELDS)
+def test_wrong_field_of_the_form_is_named_in_words(given: Any, options: dict[str, Any], lines: list[str]) -> None:
+    defaults = dict.fromkeys(("resume_from", "select", "exclude", "refresh", "budget_usd", "max_tokens"))
+    with pytest.raises(ParameterTypeError) as caught:
+        run_plan.validate_parameters({"plan": given, **defaults, **options})
+    assert str(caught.value).splitlines() == lines

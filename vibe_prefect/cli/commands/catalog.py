@@ -11,7 +11,6 @@ from rich.text import Text
 from ruamel.yaml import YAML
 
 from vibe_prefect.cli.display.console import Screen, out, write
-from vibe_prefect.cli.display.documents import DIALECT, outputs_schema
 from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -37,11 +36,15 @@ _PLACEHOLDERS: dict[str, Any] = {
 
 def schema(*, of_outputs: bool) -> int:
     """Print the JSON Schema of plan files, or of what commands print."""
+    from vibe_prefect.cli.display.documents import outputs_schema
+
     write(_json(outputs_schema() if of_outputs else _plan_schema()))
     return ExitCode.COMPLETED
 
 
 def _plan_schema() -> dict[str, Any]:
+    from vibe_prefect.cli.display.documents import DIALECT
+
     return {
         "$schema": DIALECT,
         **WorkflowPlan.model_json_schema(),

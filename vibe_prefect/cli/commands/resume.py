@@ -11,7 +11,7 @@ from typing import Any
 from vibe_prefect.cli.commands.page import check_page
 from vibe_prefect.cli.commands.run import RunRequest, execute, find_server, print_header, reported
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.ended_run import EndedRun, short_path
+from vibe_prefect.cli.display.ended_run import EndedRun, server_line, short_path
 from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.exits import warn
 from vibe_prefect.cli.process.environment import ask
@@ -54,6 +54,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     options.choice.check(compiled)
     if not request.quiet:
         print_header(screen, compiled, simulated=options.simulate)
+        screen.say(server_line(server.line))
         screen.say(f"resumes {one_line(resumed.earlier.name)}")
     if resumed.model_change is not None and not options.without_model:
         options = options.replaced({"without_model": _may_do_without(resumed.model_change, request, screen)})

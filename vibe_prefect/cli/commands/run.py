@@ -17,7 +17,14 @@ from vibe_prefect.cli.commands.page import check_page, say_page, write_page
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, flush, out
 from vibe_prefect.cli.display.documents import print_document
-from vibe_prefect.cli.display.ended_run import EndedRun, print_report, print_resume_hint, run_line, short_path
+from vibe_prefect.cli.display.ended_run import (
+    EndedRun,
+    print_report,
+    print_resume_hint,
+    run_line,
+    server_line,
+    short_path,
+)
 from vibe_prefect.cli.display.lines import counted, one_line
 from vibe_prefect.cli.display.live import LiveView, live
 from vibe_prefect.cli.display.plain import PlainLines, RunLine
@@ -42,16 +49,16 @@ if TYPE_CHECKING:
     from vibe_prefect.engine.flow import RunHandle
     from vibe_prefect.executor import WorkflowExecutor
 
-STARTING = "starting Prefect's embedded server (some seconds; more the first time) ..."
+STARTING = "starting a Prefect server (some seconds; more the first time) ..."
 SIMULATED = "simulated: no tool is called, nothing is spent or written"
 DRAFT_TOOL = "llm_or_template"
 
 SERVER_POLL_SECONDS = 1.0
-"""Seconds between two checks whether the embedded server still runs."""
+"""Seconds between two checks whether a server on this machine still runs."""
 
 
 class LostServerError(Exception):
-    """The run was stopped since its embedded server had ended."""
+    """The run was stopped since its server on this machine had ended."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,8 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
         print_header(screen, plan.compiled, simulated=request.options.simulate)
         print_model_hint(screen, plan)
     server = find_server(screen, quiet=request.quiet)
+    if not request.quiet:
+        screen.say(server_line(server.line))
     return execute(request, plan, screen, server)
 
 
@@ -170,7 +179,7 @@ class _Run:
 
         Raises:
             InterruptedRunError: A signal stopped it; the message about that is printed.
-            LostServerError: The embedded server ended; the message about that is printed.
+            LostServerError: The server on this machine ended; the message about that is printed.
             StartError: The server does not answer as it should.
         """
         try:
@@ -187,7 +196,7 @@ class _Run:
             raise LostServerError from error
         report = self._report(result)
         self._print_result(report)
-        self._write_page(report.result, _ended(report.result))
+        self._write_page(report.result, ended_state(report.result))
         return report
 
     def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
@@ -229,17 +238,15 @@ class _Run:
             watching.cancel()
 
     async def _watch_server(self) -> None:
-        """Stop the run when its embedded server has ended: nothing would be recorded, and Prefect would ask on."""
+        """Stop the run when its server has ended: nothing would be recorded, and Prefect would ask on."""
         while self._lost_server() is None:  # noqa: ASYNC110 - a process tells nobody of its end
             await asyncio.sleep(SERVER_POLL_SECONDS)
         self._interruptible.abandon(ExitCode.INTERNAL)
 
     def _lost_server(self) -> str | None:
-        """Describe the end of the embedded server; `None` where it has not ended, or the server is not embedded."""
-        embedded = self._server.embedded
-        if embedded is None or embedded.ended is None:
-            return None
-        return f"Prefect's embedded server {embedded.ended}, so the run was stopped"
+        """Describe the end of a server on this machine; `None` where it has not ended, or is elsewhere."""
+        ended = self._server.ended
+        return None if ended is None else f"the Prefect server {ended}, so the run was stopped"
 
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options
@@ -277,7 +284,7 @@ class _Run:
 
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
-        report = self._account(result, _ended(result))
+        report = self._account(result, ended_state(result))
         return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url, report)
 
     def _print_result(self, report: EndedRun) -> None:
@@ -319,6 +326,6 @@ class _Run:
             say_page(self._screen, write_page(self._account(result, state), self._request.report))
 
 
-def _ended(result: ExecutionResult) -> str:
+def ended_state(result: ExecutionResult) -> str:
     """Return Prefect's name of the state that a run has ended in."""
     return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

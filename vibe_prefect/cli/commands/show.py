@@ -8,15 +8,11 @@ from pathlib import Path
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen, err, out, write
-from vibe_prefect.cli.display.documents import ProblemsDocument, plan_problems, print_document
 from vibe_prefect.cli.display.lines import columns, counted, one_line, size
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.cli.exits import ExitCode, StartError
-from vibe_prefect.cli.process.environment import ask, configured_api_url
-from vibe_prefect.cli.process.standing import standing_server
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowNode
-from vibe_prefect.drawing.plan_picture import mermaid, svg
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.graph import EdgeKind, GraphNode
@@ -28,15 +24,22 @@ MAX_NAMED = 6
 
 def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
     """Check a plan and print its contents in numbers."""
-    with plan_problems(as_json=as_json):
-        compiled = ready(path, simulate=simulate).compiled
     if as_json:
-        print_document(ProblemsDocument(plan=path, problems=[]))
-        return ExitCode.COMPLETED
+        return _validate_as_json(path, simulate=simulate)
+    compiled = ready(path, simulate=simulate).compiled
     out().say(one_line(f"{path}: valid. Plan {compiled.plan.id!r}: {_facts(compiled)}"))
     weighs = weight(slim_data(compiled.plan))
     if weighs > SMALL_BYTES:
         out().say(_weight(weighs))
+    return ExitCode.COMPLETED
+
+
+def _validate_as_json(path: str, *, simulate: bool) -> int:
+    from vibe_prefect.cli.display.documents import ProblemsDocument, plan_problems, print_document
+
+    with plan_problems():
+        ready(path, simulate=simulate)
+    print_document(ProblemsDocument(plan=path, problems=[]))
     return ExitCode.COMPLETED
 
 
@@ -53,6 +56,9 @@ def _weight(weighs: int) -> str:
 
 def _server_limit() -> int | None:
     """Ask the configured server for its limit in bytes; `None` where none is configured, or it does not answer."""
+    from vibe_prefect.cli.process.environment import ask, configured_api_url
+    from vibe_prefect.cli.process.standing import standing_server
+
     if configured_api_url() is None:
         return None
     try:
@@ -77,10 +83,10 @@ def show(path: str, *, as_mermaid: bool, as_svg: bool, output: Path | None) -> i
     if output is not None and not (as_mermaid or as_svg):
         raise UsageError("--output needs --mermaid or --svg: the tree is for the terminal")
     compiled = ready(path, simulate=True).compiled
-    if as_mermaid:
-        _deliver(mermaid(compiled.graph), output)
-    elif as_svg:
-        _deliver(svg(compiled.graph, title=compiled.plan.id), output)
+    if as_mermaid or as_svg:
+        from vibe_prefect.drawing.plan_picture import mermaid, svg
+
+        _deliver(mermaid(compiled.graph) if as_mermaid else svg(compiled.graph, title=compiled.plan.id), output)
     else:
         _print_tree(out(), compiled)
     return ExitCode.COMPLETED

@@ -19,8 +19,14 @@ def _examples(*lines: str) -> str:
 
 def add_commands(app: App) -> None:
     """Add the commands to the command line."""
-    server = App(name="server", group=DEPLOY, help="Run a Prefect server.", help_format="plaintext")
-    server.command(server_start, name="start", help_epilogue=_examples("server start", "server start --port 4300"))
+    server = App(name="server", group=DEPLOY, help="Run a Prefect server of this machine.", help_format="plaintext")
+    server.command(
+        server_start,
+        name="start",
+        help_epilogue=_examples("server start", "server start --background", "server start --port 4300"),
+    )
+    server.command(server_stop, name="stop", help_epilogue=_examples("server stop"))
+    server.command(server_status, name="status", help_epilogue=_examples("server status"))
     blocks = App(
         name="blocks", group=DEPLOY, help="Plans that are stored on the Prefect server.", help_format="plaintext"
     )
@@ -56,7 +62,8 @@ def serve(
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
-    Without PREFECT_API_URL, the Prefect server at 127.0.0.1:4200 is used, and started where there is none.
+    Without PREFECT_API_URL, the Prefect server of this machine is used; where there is none, one is started in the
+    background.
 
     Args:
         plan: The plan file; an edit counts from the next run on.
@@ -115,18 +122,39 @@ def server_start(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=Number(gte=1, lte=65535))] = 4200,
+    background: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
     """Start a Prefect server with the settings that keep it healthy while plans run, and say which.
 
-    What the environment sets stays as it is.
+    What the environment sets stays as it is. 'run' and the other commands use it without PREFECT_API_URL.
 
     Args:
         host: The address that it listens at.
         port: The port that it listens at.
+        background: Return at once, and let it go on until 'server stop'.
     """
     from vibe_prefect.cli.deploying.start_server import start as command
+    from vibe_prefect.cli.deploying.start_server import start_in_background
 
-    return command(host, port)
+    return start_in_background(host, port) if background else command(host, port)
+
+
+def server_stop(*, force: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
+    """Stop the Prefect server of this machine, also one that a run has left in the background.
+
+    Args:
+        force: Stop it although a command uses it.
+    """
+    from vibe_prefect.cli.deploying.start_server import stop as command
+
+    return command(force=force)
+
+
+def server_status() -> int:
+    """Show which Prefect server commands use, and how long it goes on; the exit code is 1 where none runs."""
+    from vibe_prefect.cli.deploying.start_server import status as command
+
+    return command()
 
 
 def blocks_register() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,12 +58,11 @@ def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> 
         os.environ.setdefault(name, value)
     screen = out()
     reading = schedule.reading()
-    with ExitStack() as stack:
-        server = stack.enter_context(standing_or_started(lambda: screen.say(STARTING)))
-        from vibe_prefect.engine.server.ui_pages import ui_page
+    server = standing_or_started(lambda: screen.say(STARTING))
+    from vibe_prefect.engine.server.ui_pages import ui_page
 
-        screen.say(f"Prefect server  {ui_page() or server.api_url}")
-        ask(server, _serve(plans, screen, reading, drop_schedules=schedule.no_cron))
+    screen.say(f"Prefect server  {ui_page() or server.api_url}  ({server.description})")
+    ask(server, _serve(plans, screen, reading, drop_schedules=schedule.no_cron))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
@@ -162,7 +161,7 @@ async def _until_signalled(runner: Runner) -> None:
 
 
 def _end_at_once() -> None:
-    """Kill the runs, and the server where it is ours."""
+    """Kill the runs, and the server where this command has started it."""
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             process.kill()

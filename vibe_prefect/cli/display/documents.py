@@ -112,10 +112,12 @@ class RunDocument(_Document):
     files: list[FileSize]
     """Paths relative to the folder."""
 
-    run_name: str
-    run_id: str
+    run_name: str | None
+    """`null` for a simulation that was not recorded."""
+
+    run_id: str | None
     run_url: str | None
-    task_runs: TaskRuns
+    task_runs: TaskRuns | None
 
 
 class ExplanationDocument(_Document):
@@ -365,11 +367,8 @@ def print_document(document: _Document) -> None:
 
 
 @contextmanager
-def plan_problems(*, as_json: bool) -> Generator[None]:
+def plan_problems() -> Generator[None]:
     """Print the faults of a plan as a document, too, where the commands within refuse it.
-
-    Args:
-        as_json: Whether the user asked for JSON.
 
     Raises:
         PlanError: The plan cannot run; its text is for standard error.
@@ -377,10 +376,9 @@ def plan_problems(*, as_json: bool) -> Generator[None]:
     try:
         yield
     except PlanError as error:
-        if as_json:
-            frames = Frames()
-            problems = [_problem(problem, frames) for problem in error.problems]
-            print_document(ProblemsDocument(plan=error.name, problems=problems))
+        frames = Frames()
+        problems = [_problem(problem, frames) for problem in error.problems]
+        print_document(ProblemsDocument(plan=error.name, problems=problems))
         raise
 
 

@@ -43,7 +43,9 @@ class EndedRun:
 
     compiled: CompiledPlan
     result: ExecutionResult
-    handle: RunHandle
+    handle: RunHandle | None
+    """The run in Prefect; `None` where it was not recorded."""
+
     simulated: bool
     ui_url: str | None
     report: RunReport
@@ -51,12 +53,14 @@ class EndedRun:
     @property
     def folder(self) -> Path | None:
         """Folder of the outputs; `None` when there are none."""
-        root = self.handle.output_root
-        return root if root.is_dir() else None
+        root = None if self.handle is None else self.handle.output_root
+        return root if root is not None and root.is_dir() else None
 
     def files(self) -> list[MadeFile]:
         """Return the files in the run's folder, by path."""
-        root = self.handle.output_root
+        root = self.folder
+        if root is None:
+            return []
         paths = sorted(path for path in root.rglob("*") if path.is_file())
         return [MadeFile(path.relative_to(root).as_posix(), path.stat().st_size) for path in paths]
 
@@ -70,10 +74,10 @@ class EndedRun:
             nodes={id: self._node(result) for id, result in self.result.node_results.items()},
             outputs=str(folder) if folder else None,
             files=[FileSize(path=file.path, bytes=file.bytes) for file in self.files()],
-            run_name=handle.name,
-            run_id=str(handle.flow_run_id),
+            run_name=handle and handle.name,
+            run_id=handle and str(handle.flow_run_id),
             run_url=self.ui_url,
-            task_runs=TaskRuns(expected=handle.task_runs, recorded=handle.recorded),
+            task_runs=TaskRuns(expected=handle.task_runs, recorded=handle.recorded) if handle else None,
         )
 
     def _node(self, result: NodeResult) -> RunNode:
@@ -96,6 +100,11 @@ def run_line(handle: RunHandle) -> Text:
     return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
 
 
+def server_line(server: str) -> Text:
+    """Return a line with the server of a run, and where it comes from."""
+    return _fact("server", server)
+
+
 def print_report(screen: Screen, report: EndedRun) -> None:
     """Print the result of a run."""
     screen.say(_verdict(report))
@@ -104,7 +113,9 @@ def print_report(screen: Screen, report: EndedRun) -> None:
     for line in _outputs(report, screen.limit):
         screen.say(line)
     print_next_steps(screen, report.report)
-    hint, address = _look(report)
+    if report.handle is None:
+        return
+    hint, address = _look(report, report.handle)
     screen.say(hint, "dim")
     screen.say(f"  {address}")
 
@@ -160,11 +171,11 @@ def _fact(label: str, text: str) -> Text:
     return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 
 
-def _look(report: EndedRun) -> tuple[str, str]:
+def _look(report: EndedRun, handle: RunHandle) -> tuple[str, str]:
     """Return the label and the address of the run in Prefect's UI."""
     if report.ui_url is not None:
         return "in Prefect's UI:", report.ui_url
     from vibe_prefect.engine.server.ui_pages import coming_run_page
 
-    address = coming_run_page(report.handle.flow_run_id)
+    address = coming_run_page(handle.flow_run_id)
     return "to see it in Prefect's UI, run `vibe-prefect server start`, then open", address

@@ -7,6 +7,7 @@ Prefect, and it ends with us even when we are killed: it reads a pipe whose othe
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -14,12 +15,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import IO
 
 from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, StartError, debugging
-from vibe_prefect.engine.server.process import HOST, ORIGINS, await_answer, await_end
-from vibe_prefect.engine.server.settings import EMBEDDED_DEFAULTS, SERVER_SETTINGS
+from vibe_prefect.engine.server.launch import Launch
+from vibe_prefect.engine.server.process import HOST, ORIGINS, await_answer, await_end, own_origins
+from vibe_prefect.engine.server.settings import SERVER_SETTINGS
 from vibe_prefect.errors import UsageError
 
 TIMEOUT_VARIABLE = "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
@@ -28,41 +32,10 @@ DEFAULT_TIMEOUT = 90.0
 
 STOP_SECONDS = 5.0
 
+_FIXED = {"PREFECT__SERVER_FINAL": "1", "DO_NOT_TRACK": "1"}
 _ERROR_LINE = re.compile(r"^[\w.]+(?:Error|Exception|Exit): .+$", re.MULTILINE)
-_FIXED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-_PROGRAM = """
-import asyncio, fcntl, os, signal, socket, sys, threading
-
-def follow():
-    os.read(0, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-
-threading.Thread(target=follow, daemon=True).start()
-import uvicorn
-import prefect.settings
-
-class Server(uvicorn.Server):
-    async def startup(self, sockets=None):
-        home = prefect.settings.get_current_settings().home
-        home.mkdir(parents=True, exist_ok=True)
-        with open(home / "vibe-prefect-embedded.lock", "w") as lock:
-            while not self.should_exit:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    await asyncio.sleep(0.1)
-            await super().startup(sockets)
-
-config = uvicorn.Config(
-    "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
-)
-defaults = {getattr(prefect.settings, name) for name in sys.argv[2:]}
-with prefect.settings.temporary_settings(restore_defaults=defaults):
-    Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
-"""
-"""Program of the server's process. The lock is for several first starts at once: each would create the tables of the
-same database."""
+_OF_THE_RUN = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+"""Variables of a server that ends with its command: nobody can look at a UI of it."""
 
 
 class EmbeddedServer:
@@ -86,7 +59,7 @@ class EmbeddedServer:
         Raises:
             StartError: It ended, or did not answer in time.
         """
-        reason = await_answer(self._process, self.api_url, _startup_timeout())
+        reason = await_answer(self._process, self.api_url, startup_timeout())
         if reason is not None:
             hint = f" (set {TIMEOUT_VARIABLE} to wait longer)" if self.ended is None else ""
             raise StartError(f"Prefect's embedded server {reason}{hint}{self._last_words()}")
@@ -112,28 +85,53 @@ class EmbeddedServer:
         self._process.kill()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        number = self._socket.fileno()
-        return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-c", _PROGRAM, str(number), *EMBEDDED_DEFAULTS],
-            env={**SERVER_SETTINGS, **os.environ, **_FIXED, ORIGINS[0]: f"http://{HOST}:{self._port}"},
-            stdin=subprocess.PIPE,
-            stdout=self._log or sys.stderr.fileno(),
-            stderr=subprocess.STDOUT,
-            pass_fds=[number],
-            start_new_session=True,
-        )
+        launch = Launch(self._socket.fileno())
+        return start_program(launch, self._port, self._log or sys.stderr.fileno(), subprocess.PIPE, _OF_THE_RUN)
 
     def _last_words(self) -> str:
-        """Return the last exception in its log, and a hint how to read more."""
         if self._log is None:
             return ""
         self._log.seek(0)
-        errors = _ERROR_LINE.findall(self._log.read().decode(errors="replace"))
-        hint = f"; {DEBUG_VARIABLE}=1 shows its log"
-        return (f": {one_line(errors[-1])}" if errors else "") + hint
+        return last_words(self._log.read().decode(errors="replace"))
 
 
-def _startup_timeout() -> float:
+def start_program(
+    launch: Launch,
+    port: int,
+    log: IO[bytes] | int,
+    stdin: int,
+    settings: Mapping[str, str],
+) -> subprocess.Popen[bytes]:
+    """Start the program of a server in a process and a session of its own.
+
+    Args:
+        launch: Its arguments.
+        port: The port of its socket.
+        log: The file for its output.
+        stdin: Its standard input.
+        settings: Variables for it, which replace those of the environment.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}  # it is the server
+    arguments = json.dumps({name: value for name, value in asdict(launch).items() if value is not None})
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-m", "vibe_prefect.engine.server.program", arguments],
+        env={**SERVER_SETTINGS, **inherited, **_FIXED, **settings, ORIGINS[0]: ",".join(own_origins(HOST, port))},
+        stdin=stdin,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[number for number in (launch.socket, launch.record) if number is not None],
+        start_new_session=True,
+    )
+
+
+def last_words(log: str) -> str:
+    """Return the last exception in a server's log, and a hint how to read more."""
+    errors = _ERROR_LINE.findall(log)
+    hint = f"; {DEBUG_VARIABLE}=1 shows its log"
+    return (f": {one_line(errors[-1])}" if errors else "") + hint
+
+
+def startup_timeout() -> float:
     """Return the number of seconds that the server may take to answer.
 
     Raises:

@@ -5,30 +5,42 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import os
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any, TypeVar
 
 from vibe_prefect.cli.exits import StartError, debugging
 from vibe_prefect.cli.home import check_home
+from vibe_prefect.cli.process.background import BackgroundServer, ServerInUseError
 from vibe_prefect.cli.process.embedded import EmbeddedServer
 from vibe_prefect.cli.process.interrupt import sure_interrupt
 from vibe_prefect.cli.process.loopback import bypass_proxies
 from vibe_prefect.cli.process.settings_files import (
+    SERVER_MINUTES_VARIABLE,
     check_settings_files,
+    may_set_ours,
     may_set_prefect,
     settings_files,
     unknown_settings,
 )
+from vibe_prefect.engine.server.process import HOST, answers, home_of
+from vibe_prefect.engine.server.record import is_running
+from vibe_prefect.errors import UsageError
+from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
 
 Answer = TypeVar("Answer")
 
 API_VARIABLE = "PREFECT_API_URL"
+LOCAL_API = f"http://{HOST}:4200/api"
+"""Where `prefect server start` and `vibe-prefect server start` listen unless they are told otherwise."""
+
 EPHEMERAL_VARIABLES = ("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "PREFECT_SERVER_EPHEMERAL_ENABLED")
 QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi", "websockets")
 """Loggers whose messages are not shown; Prefect's API log handler still takes a run's log to the server."""
@@ -39,8 +51,25 @@ class Server:
     """The Prefect server of a run."""
 
     api_url: str
-    embedded: EmbeddedServer | None
-    """The process, when the server is ours and ends with the run."""
+    description: str = ""
+    """Where the server comes from, in a few words."""
+
+    embedded: EmbeddedServer | None = None
+    """The process, where the server ends with the command."""
+
+    background: BackgroundServer | None = None
+    """The server of this machine that goes on after the command; `None` for any other."""
+
+    @property
+    def line(self) -> str:
+        """The server in one line."""
+        return f"{self.api_url.removesuffix('/api')}  ({self.description})"
+
+    @property
+    def ended(self) -> str | None:
+        """End of a server on this machine in words; `None` while it runs, and for a server elsewhere."""
+        local = self.embedded or self.background
+        return None if local is None else local.ended
 
     def flow_run_url(self, flow_run_id: str) -> str | None:
         """Return the address of a flow run in the UI; `None` when nothing serves a UI."""
@@ -51,16 +80,16 @@ class Server:
         return run_page(flow_run_id)
 
     def kill(self) -> None:
-        """End the server at once, if it is ours."""
+        """End the server at once, if it is to end with the command."""
         if self.embedded is not None:
             self.embedded.kill()
 
 
 def prefect_server(starting: Callable[[], object]) -> Server:
-    """Find the Prefect server that is configured, or start one; Prefect is imported on the way.
+    """Find the Prefect server that is configured or runs on this machine, or start one; Prefect is imported meanwhile.
 
-    A started server ends with the process, after Prefect has sent it the last log lines and events: the exit handler
-    that is registered first is called last.
+    A server that ends with the process does so after Prefect has sent it the last log lines and events: the exit
+    handler that is registered first is called last.
 
     Args:
         starting: Called when a server is being started, which takes some seconds.
@@ -74,20 +103,80 @@ def prefect_server(starting: Callable[[], object]) -> Server:
     if configured is not None:
         check_home()
         _import_prefect()
-        return Server(configured, None)
-    starting()
+        return Server(configured, "as the settings say")
     bypass_proxies()
-    check_home(written=True)
+    home = check_home(written=True)
+    started_by_hand = None if is_running(home) else server_by_hand(home)
+    if started_by_hand is not None:
+        use_api(started_by_hand)
+        _import_prefect()
+        return Server(started_by_hand, "found on this machine")
+    return _local_server(home, starting)
+
+
+def server_by_hand(home: Path) -> str | None:
+    """Return the API address of a server at Prefect's own port that was started without us; `None` for none.
+
+    Args:
+        home: Prefect's home: a server of another home knows other runs.
+    """
+    return LOCAL_API if answers(LOCAL_API) and home_of(LOCAL_API) == str(home.resolve()) else None
+
+
+def _local_server(home: Path, starting: Callable[[], object]) -> Server:
+    """Join the server in the background, or start a server; Prefect is imported while it starts."""
+    if not is_running(home):
+        starting()
+    local = _join_or_start(home, server_minutes())
+    try:
+        use_api(local.api_url)
+        _import_prefect()
+        local.wait_ready()
+        use_api(local.api_url)
+    except BaseException:
+        if isinstance(local, EmbeddedServer):
+            local.kill()
+        raise
+    if isinstance(local, EmbeddedServer):
+        return Server(local.api_url, "ends with this command", embedded=local)
+    return Server(local.api_url, local.description, background=local)
+
+
+def _join_or_start(home: Path, minutes: float) -> EmbeddedServer | BackgroundServer:
+    """Find the server of a home, or start one that need not answer yet.
+
+    Args:
+        home: Prefect's home.
+        minutes: Minutes for which a started server goes on after its last use; 0 for one that ends with this process.
+    """
+    if minutes or is_running(home):
+        with suppress(ServerInUseError):  # commands with other settings use it
+            return BackgroundServer(home, minutes * 60)
     embedded = EmbeddedServer()
     atexit.register(embedded.stop)
-    try:
-        _use(embedded.api_url)
-        _import_prefect()
-        embedded.wait_ready()
-    except BaseException:
-        embedded.kill()
-        raise
-    return Server(embedded.api_url, embedded)
+    return embedded
+
+
+def server_minutes() -> float:
+    """Return the setting `server_minutes`, without Prefect where a variable holds it.
+
+    Raises:
+        UsageError: It is not a number of minutes.
+    """
+    text = os.environ.get(SERVER_MINUTES_VARIABLE)
+    if text is not None:
+        try:
+            minutes = float(text)
+        except ValueError:
+            minutes = math.nan
+        if not 0 <= minutes <= MAX_SERVER_MINUTES:
+            raise UsageError(f"{SERVER_MINUTES_VARIABLE}: expected minutes, 0 or more, found {text!r}")
+        return minutes
+    if not may_set_ours():
+        return DEFAULT_SERVER_MINUTES
+    from vibe_prefect.settings.package import load_settings
+
+    return load_settings().server_minutes
 
 
 def _import_prefect() -> None:
@@ -126,7 +215,7 @@ def _sets_ephemeral(environment: Iterable[str]) -> bool:
     return any(name.upper() in EPHEMERAL_VARIABLES for name in environment)
 
 
-def _use(api_url: str) -> None:
+def use_api(api_url: str) -> None:
     """Make Prefect talk to a server, whether it is imported already or not."""
     os.environ[API_VARIABLE] = api_url
     if "prefect.context" in sys.modules:

@@ -21,6 +21,9 @@ from vibe_prefect.tools.registry import SHORT_VARIABLE
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """Prefix of the names of the environment variables."""
 
+SERVER_MINUTES_VARIABLE = f"{PREFIX}SERVER_MINUTES"
+"""Variable of the setting `server_minutes`, which is needed before Prefect is imported."""
+
 TABLE = ("integrations", "vibe_prefect")
 """The table of our settings in `prefect.toml`; in `pyproject.toml` it is below `tool.prefect`."""
 
@@ -55,7 +58,8 @@ def may_set_ours() -> bool:
     Raises:
         UsageError: A setting may be set, and a file of settings cannot be read.
     """
-    may_be_set = any(name.startswith((PREFIX, SHORT_VARIABLE)) for name in os.environ) or any(
+    names = os.environ.keys() - {SERVER_MINUTES_VARIABLE}  # of no tool and of no run
+    may_be_set = any(name.startswith((PREFIX, SHORT_VARIABLE)) for name in names) or any(
         TABLE[-1] in _content(path).lower() for path in settings_files() if may_set_prefect(path)
     )
     if may_be_set:

@@ -38,15 +38,15 @@ class _CheckedLater:
 StoredOrFile = Annotated[
     str,
     Field(
-        title="Stored plan or plan file",
-        description="The name of a stored plan, such as nightly-digest, or the path of a plan file in the worker's "
-        "working folder, such as flows/plans/release_digest.yaml.",
+        title="Stored plan, file or text",
+        description="The name of a stored plan, such as nightly-digest; or the path of a plan file in the worker's "
+        "working folder, such as flows/plans/release_digest.yaml; or a plan itself, as YAML or JSON.",
         examples=["nightly-digest", "flows/plans/release_digest.yaml"],
     ),
 ]
 
-PlanInput = Annotated[WorkflowPlan | StoredOrFile, _CheckedLater()]
-"""Type of the parameter."""
+PlanInput = Annotated[StoredOrFile | WorkflowPlan, _CheckedLater()]
+"""Type of the parameter. The form shows the first alternative, one field, until the other is chosen."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, cast, get_type_hints
 
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -18,6 +19,7 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_id_of, plan_parameter
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
+from vibe_prefect.text.pydantic_errors import finding
 
 BLOCK_REFERENCE = "$ref"
 """Key of mappings that Prefect takes for blocks, at any depth. In a plan it may be part of a JSON Schema."""
@@ -33,15 +35,24 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
     """Returns tags of the run that begins, besides that of its plan."""
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Check the parameters but for the plan's content: a `$ref` in it is not a block, and the flow checks it."""
+        """Check the parameters but for the plan's content: a `$ref` in it is not a block, and the flow checks it.
+
+        Raises:
+            ParameterTypeError: A parameter has a value that it cannot have; the message names the form's field.
+        """
         plan = parameters.get(PLAN)
-        if not isinstance(plan, WorkflowPlan) and not (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan):
-            return super().validate_parameters(parameters)
+        is_content = isinstance(plan, WorkflowPlan) or (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan)
         model = _parameters_model(self.fn)
+        options = {name: value for name, value in parameters.items() if name != PLAN}
         try:
-            checked = model.model_validate({name: value for name, value in parameters.items() if name != PLAN})
-        except ValidationError:  # or a block's reference; Prefect looks it up, or says what is wrong
-            return super().validate_parameters({**parameters, PLAN: {}}) | {PLAN: plan}
+            checked = model.model_validate(options)
+        except ValidationError as error:
+            if not any(isinstance(value, Mapping) and BLOCK_REFERENCE in value for value in options.values()):
+                raise ParameterTypeError(_in_words(error, model)) from None
+            # Prefect looks blocks up.
+            return super().validate_parameters({**parameters, PLAN: {} if is_content else plan}) | {PLAN: plan}
+        if not is_content:
+            return super().validate_parameters(parameters)
         return {name: getattr(checked, name) for name in model.model_fields} | {PLAN: plan}
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +94,18 @@ def _parameters_model(function: Callable[..., Any]) -> type[BaseModel]:
     defaults = [(name, parameter.default) for name, parameter in signature(function).parameters.items() if name != PLAN]
     fields: Any = {name: (types[name], default) for name, default in defaults}
     return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _in_words(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return what is wrong with which field of the form, a line for each."""
+    lines: list[str] = []
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0])
+        field = model.model_fields.get(name)
+        shown = cast("dict[str, Any]", field.json_schema_extra or {}) if field else {}
+        title = shown.get("title", name)
+        lines.append(f"{title} ({name}): {finding(dict(detail))}")
+    return "\n".join(lines)
 
 
 async def _parameter(plan: WorkflowPlan, storage: str | Path | None) -> dict[str, Any] | str:

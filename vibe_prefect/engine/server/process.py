@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 from urllib.request import ProxyHandler, build_opener
 
 from vibe_prefect.engine.server.settings import SERVER_SETTINGS
@@ -23,7 +25,7 @@ STOP_SECONDS = 15.0
 _UI_API = "PREFECT_UI_API_URL"
 """Variable for the API address that the UI uses. Prefect's default has port 4200 in it, whatever the server's is."""
 
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not listened at
 """Hosts that stand for all addresses of a machine."""
 
 _direct = build_opener(ProxyHandler({}))
@@ -50,7 +52,7 @@ def server_environment(host: str, port: int, environment: Mapping[str, str]) -> 
 
 def own_origins(host: str, port: int) -> list[str]:
     """Return the origins of a server's own pages: no page from elsewhere may ask it for anything in a browser."""
-    hosts = [HOST, "localhost", *([] if host in (*_EVERYWHERE, HOST, "localhost") else [host])]
+    hosts = [HOST, "localhost", *([] if host in (*EVERYWHERE, HOST, "localhost") else [host])]
     return [f"http://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
@@ -110,6 +112,17 @@ def await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def home_of(api_url: str) -> str | None:
+    """Return the home of a Prefect server of this machine, as it says; `None` where it does not."""
+    try:
+        with _direct.open(f"{api_url}/admin/settings", timeout=ANSWER_SECONDS) as answer:
+            settings: object = json.load(answer)
+    except (OSError, ValueError):
+        return None
+    home = cast("dict[str, object]", settings).get("home") if isinstance(settings, dict) else None
+    return str(Path(str(home)).resolve()) if home else None
 
 
 def answers(api_url: str) -> bool:

@@ -21,6 +21,14 @@ DraftTemplate = Annotated[TemplateText, Field(description="A Jinja template that
 DraftValues = Annotated[dict[str, Any] | None, Field(description="More names for the template.")]
 ReviewedText = Annotated[str, Field(min_length=1, max_length=1_000_000, description="What is judged, and passed on.")]
 ReviewCriteria = Annotated[list[str], Field(min_length=1, max_length=30, description="What must hold, a text each.")]
+ReviewReference = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=1_000_000,
+        description="Another text that the criteria speak of, such as the source that the judged text must agree with.",
+    ),
+]
 ReviewThreshold = Annotated[float, Field(ge=0, le=1, description="The score from 0 to 1 that the text needs.")]
 
 
@@ -38,6 +46,11 @@ async def llm_or_template(
 
 
 @tool(name="judge_or_pass", category=ToolCategory.ANALYSIS, version="1")
-def judge_or_pass(text: ReviewedText, criteria: ReviewCriteria, threshold: ReviewThreshold = 0.7) -> Text | ToolResult:
+def judge_or_pass(
+    text: ReviewedText,
+    criteria: ReviewCriteria,
+    threshold: ReviewThreshold = 0.7,
+    reference: ReviewReference = None,
+) -> Text | ToolResult:
     """Judge a text by a rubric with the configured language model; pass it on unjudged where none is configured."""
     return ToolResult(success=True, output=Text(text=text), metadata={"judged": False, "evidence": [NOT_JUDGED]})

@@ -20,12 +20,10 @@ from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.provenance import provenance_of, write_with_provenance
 from vibe_prefect.tools.workspace import FileRef, Workspace
 
-if TYPE_CHECKING or find_spec("PIL") is not None:
-    from PIL import Image, ImageColor, ImageDraw, ImageFont
+if TYPE_CHECKING:
+    from PIL import Image, ImageDraw, ImageFont
 
-    _MISSING: str | None = None
-else:
-    _MISSING = "pip install 'vibe-prefect[images]'"
+_MISSING = None if find_spec("PIL") is not None else "pip install 'vibe-prefect[images]'"
 
 VERSION = "2"
 """Changes when the same inputs make another card."""
@@ -164,6 +162,8 @@ def _palette(background: str, foreground: str, accent: str) -> _Palette:
 
 
 def _colour(name: str, value: str) -> RGB:
+    from PIL import ImageColor  # here and below: a plan is checked without Pillow, which takes long to import
+
     try:
         red, green, blue = ImageColor.getrgb(value)[:3]
     except ValueError:
@@ -254,6 +254,8 @@ class _Typeface:
 
 
 def _load_font(workspace: Workspace, path: str | None) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
     if path is None:
         return cast("ImageFont.FreeTypeFont", ImageFont.load_default(size=32))
     source = workspace.input_path(path)
@@ -395,6 +397,8 @@ class _Card:
 
     def png(self) -> bytes:
         """Return the card as a PNG file."""
+        from PIL import ImageDraw
+
         image = self._ground()
         self._draw(ImageDraw.Draw(image))
         file = BytesIO()
@@ -407,6 +411,8 @@ class _Card:
 
     def _ground(self) -> Image.Image:
         """Return the background, a little darker towards the bottom."""
+        from PIL import Image
+
         size = (self.width, self.height)
         image = Image.new("RGB", size, self.palette.background)
         gradient = Image.linear_gradient("L").resize(size)  # pyright: ignore[reportUnknownMemberType]

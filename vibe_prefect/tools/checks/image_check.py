@@ -16,14 +16,12 @@ from vibe_prefect.tools.checks.verdicts import Check, Report, bounds, check, ver
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 
-if TYPE_CHECKING or find_spec("PIL") is not None:
-    from PIL import Image, ImageColor, ImageStat
+if TYPE_CHECKING:
+    from PIL import Image
 
-    from vibe_prefect.tools.media.pictures import Picture, PictureError, read_picture
+    from vibe_prefect.tools.media.pictures import Picture
 
-    _MISSING: str | None = None
-else:
-    _MISSING = "pip install 'vibe-prefect[images]'"
+_MISSING = None if find_spec("PIL") is not None else "pip install 'vibe-prefect[images]'"
 
 DOMINANT = 16
 """Number of colours that an image is reduced to."""
@@ -166,6 +164,8 @@ def _parsed(name: str, colours: list[str] | None) -> list[RGB]:
 
 
 def _colour(field: str, value: str) -> RGB:
+    from PIL import ImageColor  # here and below: a plan is checked without Pillow, which takes long to import
+
     try:
         red, green, blue = ImageColor.getrgb(value)[:3]
     except ValueError:
@@ -177,6 +177,8 @@ def _colour(field: str, value: str) -> RGB:
 
 def _look(source: Path) -> _Seen | str:
     """Return what an image shows, or why it cannot be read."""
+    from vibe_prefect.tools.media.pictures import PictureError, read_picture
+
     try:
         return _seen(read_picture(source))
     except PictureError as error:
@@ -184,6 +186,8 @@ def _look(source: Path) -> _Seen | str:
 
 
 def _seen(picture: Picture) -> _Seen:
+    from PIL import Image, ImageStat
+
     flat = picture.on_white()
     width, height = flat.size
     spread = max(ImageStat.Stat(flat).stddev)
@@ -193,6 +197,8 @@ def _seen(picture: Picture) -> _Seen:
 
 def _dominant(image: Image.Image) -> dict[RGB, float]:
     """Return an image's colours with their shares, the most frequent first."""
+    from PIL import Image
+
     # Not the default, median cut, which spends all colours on a large gradient and none on the text before it.
     reduced = image.quantize(DOMINANT, method=Image.Quantize.FASTOCTREE).convert("RGB")
     counts = cast("list[tuple[int, RGB]]", reduced.getcolors(DOMINANT * 2) or [])

@@ -1,0 +1,96 @@
+"""A run in this process alone, without Prefect: the same order, work, gates and feedback; nothing is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.node_work import (
+    LocalTools,
+    NodeOutcome,
+    NodeServices,
+    execute_node,
+    failure_of,
+    is_retryable,
+    usage_of,
+)
+from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.run.run_state import NodeRun, RunState
+from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.workspace import Workspace
+
+NOT_SELECTED = "Not selected, and nothing is recorded without a server"
+
+
+class OfflineRun:
+    """One run. Retries are made at once; timeouts and limits on tools do not apply."""
+
+    def __init__(
+        self, compiled: CompiledPlan, tools: ToolRegistry, options: RunOptions, observers: Sequence[RunObserver] = ()
+    ) -> None:
+        """Prepare a run; nothing runs yet.
+
+        Args:
+            compiled: The plan.
+            tools: The tools that its nodes may name.
+            options: Options of the run; those about earlier runs mean nothing here.
+            observers: Receivers of each step.
+        """
+        self._waits = compiled.graph.waits
+        self._tools = LocalTools(tools)
+        self._workspace = Workspace(Path(options.input_root).resolve(), Path(options.output).resolve())
+        self._budget = options.budget()
+        self._selected = options.choice.selected(compiled)
+        self._limit = options.concurrency
+        self._state = RunState(compiled, NodeRun, observers)
+
+    async def execute(self) -> ExecutionResult:
+        """Run every node that can run, and return the result."""
+        slots: AbstractAsyncContextManager[Any] = asyncio.Semaphore(self._limit) if self._limit else nullcontext()
+        self._state.begin()
+        await run_in_order(self._waits, lambda id: self._run(id, slots))
+        result = self._state.end()
+        self._state.notify(lambda observer: observer.run_finished(result))
+        return result
+
+    async def _run(self, id: str, slots: AbstractAsyncContextManager[Any]) -> None:
+        run = self._state.runs[id]
+        obstacle = self._state.obstacle(id)
+        if obstacle is None and self._selected is not None and id not in self._selected:
+            obstacle = NOT_SELECTED
+        if obstacle is not None:
+            self._state.skip(run, obstacle)
+            return
+        async with slots:
+            outcome = await self._tried(run)
+        if outcome.error is not None:
+            self._state.fail(run, failure_of(outcome.error))
+            return
+        meter = outcome.meter
+        result = NodeResult(
+            id,
+            ExecutionStatus.COMPLETED,
+            outcome.result,
+            duration=meter.duration,
+            started_at=meter.started_at or now_iso(),
+            provenance=run.provenance,
+        )
+        self._state.complete(run, result, usage_of(meter, outcome.result))
+
+    async def _tried(self, run: NodeRun) -> NodeOutcome:
+        services = NodeServices(run.meter, self._budget)
+        node_work = self._state.work(run, self._tools, self._workspace)
+        self._state.start(run)
+        outcome = await execute_node(node_work, services)
+        for _ in range(run.node.policy.retries):
+            if outcome.error is None or not is_retryable(outcome.error):
+                break
+            outcome = await execute_node(node_work, services)
+        return outcome
