@@ -33,6 +33,11 @@ def resume_command(name: str) -> str:
     return f"vibe-prefect resume {shlex.quote(name)}"
 
 
+def output_command(name: str, node_id: str) -> str:
+    """Return the shell command that prints the output of a node of a run."""
+    return f"vibe-prefect output {shlex.quote(name)} {shlex.quote(node_id)}"
+
+
 @dataclass
 class NodeResult:
     """Result of one node."""

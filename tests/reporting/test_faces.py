@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.plans import node, plan
+from tests.reporting.outputs.test_cards import post_report
 from tests.reporting.reports import (
     HOSTILE,
     done,
@@ -46,6 +47,10 @@ def test_the_table_has_a_row_for_each_node_in_a_stable_order() -> None:
     assert (draft["duration s"], draft["tokens"], draft["cost USD"], draft["attempts"]) == (4, 2_000, 0.0123, 2)
     assert rows[0]["status"] == "completed (reused)"
     assert rows[1]["cost USD"] == "–"  # noqa: RUF001 - unknown, not 0
+
+
+def test_composites_without_work_have_no_row() -> None:
+    assert [row["node"] for row in feedback_table(post_report())] == ["facts", "post", "check", "cover", "file", "bad"]
 
 
 def test_a_full_table_keeps_what_failed_and_says_what_it_cut() -> None:

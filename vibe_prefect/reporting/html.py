@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as resource_files
 from pathlib import Path
@@ -22,12 +21,13 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vibe_prefect.characters import visible
-from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, cut
+from vibe_prefect.core.outputs import MAX_PREVIEW, cut
 from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
-from vibe_prefect.reporting.media import Embedder, Medium
-from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.media import Embedder
+from vibe_prefect.reporting.outputs.html_cards import html_cards
+from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.text.escape import line, web_address
@@ -37,9 +37,6 @@ MAX_FAILURES = 100
 """Failed nodes that are shown in full; the table has them all."""
 
 MAX_SUGGESTIONS = 100
-MAX_PREVIEWS = 1_500_000
-"""Characters of all previews together."""
-
 MAX_PLAN = 200_000
 """Characters of the plan as JSON."""
 
@@ -55,15 +52,6 @@ TICKS = 5
 _STYLE_IN_DRAWING = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """Output of a node, for the page."""
-
-    node: NodeReport
-    preview: str | None
-    files: tuple[tuple[OutputFile, Medium], ...]
-
-
 def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, base: str = "") -> str:
     """Return a page that shows a run.
 
@@ -76,7 +64,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
     embedder = Embedder(files or {}, base)
     drawing = _drawing(report)
     line_of_time = timeline(report)
-    outputs, left_out = _outputs(report, embedder)
+    cards, texts_left_out = html_cards(report, files or {}, embedder)
     page = _environment().get_template("report.html.jinja")
     return page.render(
         report=report,
@@ -90,27 +78,13 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         ticks=_ticks(line_of_time.seconds),
         failures=report.having(ExecutionStatus.FAILED),
         most_text=MAX_PREVIEW,
-        outputs=outputs,
-        previews_left_out=left_out,
+        results=[shown for shown in cards if shown.card.is_result],
+        steps=[shown for shown in cards if not shown.card.is_result],
+        texts_left_out=texts_left_out,
         media_left_out=embedder.left_out,
         run_url=web_address(report.run_url),
         plan=cut(_plan_json(report), MAX_PLAN),
     )
-
-
-def _outputs(report: RunReport, embedder: Embedder) -> tuple[list[_Output], int]:
-    """Return the outputs of the nodes, and the number of previews that found no room."""
-    outputs: list[_Output] = []
-    room, left_out = MAX_PREVIEWS, 0
-    for node in report.nodes:
-        preview = node.preview
-        if preview is not None and len(preview) > room:
-            preview, left_out = None, left_out + 1
-        room -= len(preview or "")
-        media = tuple((file, embedder.medium(file)) for file in node.files)
-        if preview is not None or media:
-            outputs.append(_Output(node, preview, media))
-    return outputs, left_out
 
 
 def _drawing(report: RunReport) -> str:
