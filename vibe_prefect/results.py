@@ -33,9 +33,9 @@ def resume_command(name: str) -> str:
     return f"vibe-prefect resume {shlex.quote(name)}"
 
 
-def output_command(name: str, node_id: str) -> str:
-    """Return the shell command that prints the output of a node of a run."""
-    return f"vibe-prefect output {shlex.quote(name)} {shlex.quote(node_id)}"
+def output_command(name: str, node_id: str | None = None) -> str:
+    """Return the shell command that prints the output of a node of a run, or lists the results of the run."""
+    return " ".join(["vibe-prefect output", *map(shlex.quote, (name, node_id) if node_id else (name,))])
 
 
 @dataclass

@@ -277,6 +277,31 @@ def report(
 
 
 @app.command(
+    group=LOOK,
+    help_epilogue=_examples(
+        "output", "output release-digest-calm-otter blog", "output release-digest-calm-otter --to out"
+    ),
+)
+def output(
+    run: str | None = None,
+    node: str | None = None,
+    /,
+    *,
+    to: Path | None = None,
+) -> int:
+    """Print what a node of a run made, or copy it; without a node, list the results of the run.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+        node: The node's id; by default the last nodes, and those that made pictures, sound or film.
+        to: Copy files and texts to this folder; what is there under their names is replaced.
+    """
+    from vibe_prefect.cli.commands.output import output as command
+
+    return command(run, node, to)
+
+
+@app.command(
     group=LOOK, help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report")
 )
 def watch(run: str | None = None, /) -> int:

@@ -169,6 +169,9 @@ class NodeReport:
     is_group: bool = False
     """Whether it is a composite without work of its own, which only holds its children together."""
 
+    key: str | None = None
+    """Content key of its record; `None` where it is not known."""
+
     @property
     def tokens(self) -> int | None:
         """Tokens read and written together; `None` when neither is known."""
@@ -441,6 +444,7 @@ def _node(
         preview=preview,
         remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
         is_group=_is_group(compiled, result),
+        key=compiled.key or None,
     )
 
 

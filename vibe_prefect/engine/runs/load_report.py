@@ -36,8 +36,18 @@ async def load_report(reference: str | None, storage: str | Path | None = None) 
     """
     store = await open_store(storage)
     async with get_client() as client:
-        run = await load_run(client, reference, store)
-        return await _left_behind(run, store) or await report_on(client, run, store)
+        return await report_of_run(client, await load_run(client, reference, store), store)
+
+
+async def report_of_run(client: PrefectClient, run: PastRun, store: RecordStore) -> RunReport:
+    """Return the report that a run left at its end, else one built from the server and the records.
+
+    Args:
+        client: The server's client.
+        run: The run, with its plan and its root.
+        store: The store of its records.
+    """
+    return await _left_behind(run, store) or await report_on(client, run, store)
 
 
 async def _left_behind(run: PastRun, store: RecordStore) -> RunReport | None:
