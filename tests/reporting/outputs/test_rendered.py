@@ -14,8 +14,25 @@ from markdown_it.token import Token
 from tests.reporting.reports import HOSTILE
 from vibe_prefect.reporting.outputs.rendered import rendered_html, rendered_markdown
 
-TAGS = {"p", "br", "hr", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "strong", "em", "s", "a"}
-TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
+INLINE = {"strong", "em", "s", "a", "code", "br"}
+BLOCKS = {
+    "p",
+    "hr",
+    "h4",
+    "h5",
+    "h6",
+    "ul",
+    "ol",
+    "li",
+    "blockquote",
+    "pre",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+}
 ATTRIBUTES = {"href", "title", "rel", "class", "start"}
 PIECES = [
     *HOSTILE,
@@ -49,7 +66,7 @@ class Inspector(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.wrong += [tag] if tag not in TAGS else []
+        self.wrong += [tag] if tag not in INLINE | BLOCKS else []
         for name, value in attrs:
             fits = name in ATTRIBUTES and (name != "href" or re.match(r"https?://", value or ""))
             self.wrong += [] if fits else [f"{tag} {name}={value}"]
