@@ -35,6 +35,11 @@ def resume_command(name: str) -> str:
     return f"vibe-prefect resume {shlex.quote(name)}"
 
 
+def output_command(name: str, node_id: str | None = None) -> str:
+    """Return the shell command that prints the output of a node of a run, or lists the results of the run."""
+    return " ".join(["vibe-prefect output", *map(shlex.quote, (name, node_id) if node_id else (name,))])
+
+
 @dataclass
 class NodeResult:
     """Result of one node."""

@@ -103,10 +103,11 @@ async def test_the_sections_stand_in_the_order_of_what_matters(browser: Browser,
         assert await page.locator("h2").all_inner_texts() == [
             "1 node failed",
             "What now",
+            "Outputs",
+            "To plan again",
             "Timeline",
             "Plan",
             "Nodes",
-            "Outputs",
             "Vibe and plan",
         ]
         assert await page.locator(".failure pre").inner_text() == (

@@ -20,8 +20,10 @@ PATIENCE = 120_000.0
 async def work(node: WorkflowNode, context: NodeContext) -> dict[str, Any]:
     if node.id == "bad":
         raise RuntimeError("<script>window.__pwned = 1</script> `refused` | for good")
-    if node.id != "card":
-        return {"text": f"made {node.id}"}
+    if node.id == "text":
+        return {
+            "text": "# Heading\n\n- *one* <img src=x onerror='window.__pwned = 1'>\n\n![x](http://tracker.example/a.png)"
+        }
     target = context.workspace.output_root / "card.png"
     target.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (640, 400), "navy").save(target)
@@ -49,21 +51,28 @@ async def opened(page: Page, server: str, path: str, kind: str, form: str) -> Lo
 
 @pytest.mark.usefixtures("folder")
 async def test_the_artifacts_of_a_failed_run(page: Page, prefect_server: str) -> None:
-    states = {"card": "completed", "bad": "failed", "last": "skipped"}
-    path = await run(plan(node("card"), node("bad", needs=["card"]), node("last", needs=["bad"]), id="ui-bad"))
+    states = {"card": "completed", "bad": "failed", "last": "skipped", "text": "completed"}
+    nodes = [node("card"), node("bad", needs=["card"]), node("last", needs=["bad"]), node("text")]
+    path = await run(plan(*nodes, id="ui-bad"))
     table = await opened(page, prefect_server, path, "ui-bad-feedback", "table")
     rows = await table.locator("tbody tr").all_inner_texts()
     assert [row.split("\t")[0].strip() for row in rows] == list(states)
-    assert [state in row for state, row in zip(states.values(), rows, strict=True)] == [True] * 3
+    assert [state in row for state, row in zip(states.values(), rows, strict=True)] == [True] * 4
 
     summary = await opened(page, prefect_server, path, "ui-bad-summary", "markdown")
     await expect(summary.locator("svg[id^=mermaid] .node").first).to_be_visible(timeout=PATIENCE)
-    assert await summary.locator("svg[id^=mermaid] .node").count() == 3
+    assert await summary.locator("svg[id^=mermaid] .node").count() == 4
     await expect(summary.get_by_text("window.__pwned").first).to_be_visible()
     await expect(summary.get_by_text("vibe-prefect resume").first).to_be_visible()
 
-    pictures = await opened(page, prefect_server, path, "ui-bad-images", "markdown")
+    await page.goto(f"{prefect_server.removesuffix('/api')}{path}?tab=Artifacts")
+    artifacts = page.get_by_test_id("flow-run-artifacts-grid").get_by_role("link")
+    await expect(artifacts.first).to_contain_text("ui-bad-outputs", timeout=PATIENCE)
+    pictures = await opened(page, prefect_server, path, "ui-bad-outputs", "markdown")
     image = pictures.locator("img").first
     await expect(image).to_be_visible(timeout=PATIENCE)
     assert await image.evaluate("image => image.naturalWidth") > 0
+    await expect(pictures.get_by_role("heading", name="Heading")).to_be_visible()
+    await expect(pictures.locator("li em", has_text="one")).to_be_visible()
+    assert await pictures.locator("img").count() == 1
     assert await page.evaluate("typeof window.__pwned") == "undefined"

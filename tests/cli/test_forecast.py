@@ -100,7 +100,10 @@ def test_what_did_not_finish_would_run(tmp_path: Path, prefect_server: str) -> N
 def test_an_unknown_run_is_told(tmp_path: Path, prefect_server: str, command: list[str]) -> None:
     outcome = on(prefect_server, *command, "no-such-run", cwd=tmp_path)
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == "vibe-prefect: error: this Prefect server has no run of a plan named 'no-such-run'\n"
+    assert outcome.err == (
+        "vibe-prefect: error: this Prefect server has no run of a plan named 'no-such-run'; "
+        "'vibe-prefect runs' lists its runs\n"
+    )
 
 
 @pytest.mark.parametrize("command", [["run", FEATURE, "--simulate", "--dry-run", "--resume"], ["diff", FEATURE]])

@@ -113,4 +113,7 @@ def test_a_run_that_is_scheduled_is_waited_for(tmp_path: Path, prefect_server: s
 def test_an_unknown_run_is_told(tmp_path: Path, prefect_server: str) -> None:
     outcome = call("watch", "nobody", cwd=tmp_path, extra={"PREFECT_API_URL": prefect_server})
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == "vibe-prefect: error: this Prefect server has no run of a plan named 'nobody'\n"
+    assert outcome.err == (
+        "vibe-prefect: error: this Prefect server has no run of a plan named 'nobody'; "
+        "'vibe-prefect runs' lists its runs\n"
+    )

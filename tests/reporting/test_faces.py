@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.plans import node, plan
+from tests.reporting.outputs.test_cards import post_report
 from tests.reporting.reports import (
     HOSTILE,
     done,
@@ -46,6 +47,10 @@ def test_the_table_has_a_row_for_each_node_in_a_stable_order() -> None:
     assert (draft["duration s"], draft["tokens"], draft["cost USD"], draft["attempts"]) == (4, 2_000, 0.0123, 2)
     assert rows[0]["status"] == "completed (reused)"
     assert rows[1]["cost USD"] == "–"  # noqa: RUF001 - unknown, not 0
+
+
+def test_composites_without_work_have_no_row() -> None:
+    assert [row["node"] for row in feedback_table(post_report())] == ["facts", "post", "check", "cover", "file", "bad"]
 
 
 def test_a_full_table_keeps_what_failed_and_says_what_it_cut() -> None:
@@ -124,6 +129,35 @@ def test_composites_enclose_their_children() -> None:
     assert [text.split("[")[0] for text in lines[begin + 1 : end]] == ["n1", "n2", "n3"]
     assert lines[begin + 1].endswith(":::completed")
     assert any(text.startswith("n0[") and text.endswith(":::reused") for text in lines)
+
+
+def nested_report(composites: int = 20, size: int = 9) -> RunReport:
+    """A run of composites one after another, each of nodes one after another, of which the last fails."""
+    nodes = [
+        node(
+            f"c{index}",
+            "composite",
+            needs=[f"c{index - 1}"] if index else [],
+            children=[node(f"c{index}n{part}", needs=[f"c{index}n{part - 1}"] if part else []) for part in range(size)],
+        )
+        for index in range(composites)
+    ]
+    wanted = plan(*nodes, id="nested")
+    ids = [f"c{index}n{part}" for index in range(composites) for part in range(size)]
+    results = [done(id, 0, 1) for id in (*ids[:-1], *(f"c{index}" for index in range(composites)))]
+    return reported(wanted, result_of(wanted, *results, failed(ids[-1], 0, 1, "no"), status=ExecutionStatus.FAILED))
+
+
+def test_a_long_plan_is_drawn_with_its_composites_closed() -> None:
+    chart, note = flowchart(nested_report())
+    lines = [line.strip() for line in chart.splitlines()]
+    assert note == "180 nodes within composites drawn closed"
+    assert sum(" --> " in line or " ==> " in line or " -.-> " in line for line in lines) == 19
+    assert len([line for line in lines if line.startswith("n") and "[" in line]) == 20
+    assert lines[1] == 'n0["✓ c0<br/><small>9 nodes within: 9 completed</small>"]:::completed'
+    assert lines[20] == 'n19["✗ c19<br/><small>9 nodes within: 1 failed, 8 completed</small>"]:::failed'
+    assert all(MERMAID_LINE.fullmatch(line) for line in chart.splitlines())
+    assert "subgraph" in flowchart(nested_report(3, 3))[0], "a short plan is drawn whole"
 
 
 def test_a_plan_too_large_to_read_is_drawn_as_its_groups() -> None:

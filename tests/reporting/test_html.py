@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.plans import node, plan
+from tests.reporting.outputs.test_cards import TEXT, post_report
 from tests.reporting.reports import (
     done,
     hostile_report,
@@ -96,7 +97,7 @@ def test_explanations_that_find_no_room_are_counted() -> None:
 def test_a_large_run_with_long_texts_stays_small() -> None:
     text = render_html(large_report(500, "<b>&" * 2_500))
     assert len(text) < 15_000_000
-    assert "previews left out: this page holds as much text as it may" in text
+    assert "texts left out: this page holds as much text as it may" in text
     assert len(Page(text).all("tr")) == 501
 
 
@@ -107,6 +108,31 @@ def test_five_megabytes_of_hostile_text_are_cut() -> None:
 def test_a_run_without_nodes_has_a_page() -> None:
     wanted = plan()
     assert "Nothing has run yet." in render_html(reported(wanted, result_of(wanted)))
+
+
+def test_outputs_are_cards_each_text_once_with_its_markdown_rendered(tmp_path: Path) -> None:
+    (tmp_path / "post.md").write_text(TEXT)
+    page = render_html(post_report(), {"post.md": tmp_path / "post.md"})
+    sections = re.findall(r'<section id="(\w+)"', page)
+    assert sections[:3] == ["failures", "outputs", "timeline"]
+    assert page.count("<h4>A post</h4>\n<p>It is about <em>this</em>.</p>") == 1
+    assert re.findall(r'<h3>.*?<a href="#node-(\w+)"', page) == ["bad", "cover", "post", "facts"]
+    assert re.search(r'passed on by <a href="#node-check">check</a>, +<a href="#node-file">', page)
+    assert "On the way: 1 output that led to these" in page
+
+
+def test_composites_without_work_are_headings_in_the_table() -> None:
+    page = Page(render_html(post_report()))
+    rows = {row["id"]: row.get("class") for row in page.all("tr") if "id" in row}
+    assert (rows["node-story"], rows["node-post"], len(rows)) == ("group", None, 7)
+
+
+def test_a_list_of_objects_is_a_table() -> None:
+    wanted = plan(node("a"))
+    rows = [{"name": "<b>Ada</b>", "born": 1815}] * 60
+    page = render_html(reported(wanted, result_of(wanted, done("a", 0, 1, rows))))
+    assert page.count('<td dir="auto">&lt;b&gt;Ada&lt;/b&gt;</td><td dir="auto">1815</td>') == 50
+    assert "10 more rows left out" in page
 
 
 def test_a_small_picture_is_in_the_page(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tests.reporting.reports import (
     result_of,
 )
 from vibe_prefect import ExecutionStatus, NodeResult, UsageError, build_graph
-from vibe_prefect.core.outputs import MAX_FILES, MAX_PREVIEW, OutputFile, output_files, preview_of
+from vibe_prefect.core.outputs import MAX_FILES, MAX_OUTPUT, OutputFile, output_files, preview_of
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.report import RunReport, moment
@@ -182,7 +182,7 @@ def test_the_search_for_files_is_bounded() -> None:
         ([picture(), picture("b")], None),
         ("  ", None),
         (None, None),
-        ("x" * (MAX_PREVIEW + 7), f"{'x' * MAX_PREVIEW}\n[... 7 more characters cut]"),
+        ("x" * (MAX_OUTPUT + 7), f"{'x' * MAX_OUTPUT}\n[... 7 more characters cut]"),
         ("a\ud800b", "a?b"),
     ],
 )

@@ -314,6 +314,9 @@ def report(
 @app.command(
     group=LOOK,
     help_epilogue=_examples(
+        "output",
+        "output release-digest-calm-otter blog",
+        "output release-digest-calm-otter --to out",
         "output release-digest-calm-otter post --explain",
         "output release-digest-calm-otter --explain --json | jq '.nodes[].model_calls[].model'",
     ),
@@ -323,21 +326,32 @@ def output(
     node: str | None = None,
     /,
     *,
-    explain: Annotated[bool, Parameter(negative="", show_default=False)],
+    to: Path | None = None,
+    explain: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Say who made a node's result and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
+    """Print what a node of a run made, copy it, or explain it; without a node, list the results of the run.
 
     Args:
         run: The run's name or id; by default the newest one.
-        node: The node's id; by default every node.
-        explain: Explain the result.
-        json: Print nothing but one JSON document; messages go to standard error.
+        node: The node's id; by default the last nodes, and those that made pictures, sound or film.
+        to: Copy files and texts to this folder; what is there under their names is replaced.
+        explain: Say who made it and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
+        json: With --explain, print nothing but one JSON document; messages go to standard error.
     """
+    from vibe_prefect.errors import UsageError
+
+    if explain and to is not None:
+        raise UsageError("--to copies what was made, and --explain explains it; give one of them")
+    if json and not explain:
+        raise UsageError("--json needs --explain; the data that a node made is printed as JSON without it")
+    if explain:
+        from vibe_prefect.cli.commands.explain import explain_run
+
+        return explain_run(run, node, as_json=json)
     from vibe_prefect.cli.commands.output import output as command
 
-    assert explain
-    return command(run, node, as_json=json)
+    return command(run, node, to)
 
 
 @app.command(

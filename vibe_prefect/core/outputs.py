@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 MAX_PREVIEW = 4_000
-"""Characters of an output that a report keeps."""
+"""Characters of a text that a report keeps, such as a quote or an error."""
+
+MAX_OUTPUT = 50_000
+"""Characters of one output that a report keeps."""
 
 MAX_FILES = 200
 """Files of one node that a report names."""
@@ -66,15 +69,19 @@ def bytes_of(output: Any) -> int | None:
     return sum(known_sizes) if len(known_sizes) == len(sizes) else None
 
 
-def preview_of(output: Any) -> str | None:
+def preview_of(output: Any, most: int = MAX_OUTPUT) -> str | None:
     """Return an output as text, cut; `None` when there is nothing to read.
 
     An output with a `text` gives that text; references to files give nothing, since reports list the files.
+
+    Args:
+        output: JSON data.
+        most: Largest number of characters.
     """
     if output is None or _only_files(output):
         return None
     text = _text(output)
-    return cut(text, MAX_PREVIEW) if text.strip() else None
+    return cut(text, most) if text.strip() else None
 
 
 def cut(text: str, most: int) -> str:

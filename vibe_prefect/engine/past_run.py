@@ -19,7 +19,7 @@ from pydantic import (
     field_validator,
 )
 
-from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots
 from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_data
@@ -389,7 +389,14 @@ def _structure(plan: WorkflowPlan) -> CompiledPlan:
     graph = build_graph(plan)
     policy, tools = resolve_policy(), ToolRegistry()
     nodes = {
-        id: CompiledNode(item.node, "", Backing.HANDLER, tool_of(item.node, tools), policy, item.dependencies)
+        id: CompiledNode(
+            item.node, "", _backing(item.node, tools), tool_of(item.node, tools), policy, item.dependencies
+        )
         for id, item in graph.nodes.items()
     }
     return CompiledPlan(plan, graph, nodes, {})
+
+
+def _backing(node: WorkflowNode, tools: ToolRegistry) -> Backing:
+    only_children = node.type is WorkflowNodeType.COMPOSITE and tool_of(node, tools) is None
+    return Backing.COMPOSITE if only_children else Backing.HANDLER

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume
-    from vibe_prefect.operations._runs import explain, list_runs, report
+    from vibe_prefect.operations._runs import explain, list_runs, output, report
 
 __all__ = [
     "AcceptedNode",
@@ -44,6 +44,7 @@ __all__ = [
     "list_runs",
     "look_up",
     "names_file",
+    "output",
     "plan_resume",
     "prune",
     "report",
@@ -67,6 +68,7 @@ _MODULES = {
     "list_runs": "_runs",
     "look_up": "_lookup",
     "names_file": "_diff",
+    "output": "_runs",
     "plan_resume": "_resume",
     "prune": "_prune",
     "report": "_runs",

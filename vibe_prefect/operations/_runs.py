@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vibe_prefect.engine.runs.node_outputs import RunOutputs
     from vibe_prefect.engine.runs.run_list import RunRow
     from vibe_prefect.reporting.explain import NodeExplanation
     from vibe_prefect.reporting.report import RunReport
@@ -59,3 +60,28 @@ async def explain(run: str | None, node: str, *, storage: str | Path | None = No
     from vibe_prefect.reporting.explain import explain as explanation_of
 
     return explanation_of(await report(run, storage=storage), node)
+
+
+async def output(
+    run: str | None = None,
+    node: str | None = None,
+    *,
+    to: str | Path | None = None,
+    storage: str | Path | None = None,
+) -> RunOutputs:
+    """Return what a run made, whole, and copy it where that is asked for.
+
+    Args:
+        run: Its name or id; `None` for the newest run.
+        node: Id of the node whose output it is; `None` for the results of the run: what its last nodes made, and each
+            picture, sound and film.
+        to: Folder to copy the files and texts to; what is there under their names is replaced.
+        storage: Where records are kept; see `list_runs`.
+
+    Raises:
+        UnknownRunError: The server does not know the run, or the run has no plan.
+        UsageError: The run has no such node, the node has no output, or a file is gone.
+    """
+    from vibe_prefect.engine.runs.node_outputs import load_outputs
+
+    return await load_outputs(run, node, Path(to) if to is not None else None, storage)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files as resource_files
 from pathlib import Path
@@ -22,14 +21,15 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vibe_prefect.characters import visible
-from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, cut
+from vibe_prefect.core.outputs import MAX_PREVIEW, cut
 from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
-from vibe_prefect.reporting.media import Embedder, Medium
+from vibe_prefect.reporting.media import Embedder
 from vibe_prefect.reporting.next_steps import advice, next_steps, suggestion_sentences, to_plan_again, verdict
+from vibe_prefect.reporting.outputs.html_cards import html_cards
 from vibe_prefect.reporting.page_explanations import as_text, page_explanations
-from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.text.escape import line, web_address
@@ -39,9 +39,6 @@ MAX_FAILURES = 100
 """Failed nodes that are shown in full; the table has them all."""
 
 MAX_SUGGESTIONS = 100
-MAX_PREVIEWS = 1_500_000
-"""Characters of all previews together."""
-
 MAX_PLAN = 200_000
 """Characters of the plan as JSON."""
 
@@ -57,15 +54,6 @@ TICKS = 5
 _STYLE_IN_DRAWING = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """Output of a node, for the page."""
-
-    node: NodeReport
-    preview: str | None
-    files: tuple[tuple[OutputFile, Medium], ...]
-
-
 def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, base: str = "") -> str:
     """Return a page that shows a run.
 
@@ -78,7 +66,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
     embedder = Embedder(files or {}, base)
     drawing = _drawing(report)
     line_of_time = timeline(report)
-    outputs, left_out = _outputs(report, embedder)
+    cards, texts_left_out = html_cards(report, files or {}, embedder)
     page = _environment().get_template("report.html.jinja")
     return page.render(
         report=report,
@@ -98,28 +86,14 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         verdict=partial(verdict, report=report),
         suggested=partial(suggestion_sentences, report=report),
         most_text=MAX_PREVIEW,
-        outputs=outputs,
-        previews_left_out=left_out,
+        results=[shown for shown in cards if shown.card.is_result],
+        further=[shown for shown in cards if not shown.card.is_result],
+        texts_left_out=texts_left_out,
         media_left_out=embedder.left_out,
         explanations=page_explanations(report),
         run_url=web_address(report.run_url),
         plan=cut(_plan_json(report), MAX_PLAN),
     )
-
-
-def _outputs(report: RunReport, embedder: Embedder) -> tuple[list[_Output], int]:
-    """Return the outputs of the nodes, and the number of previews that found no room."""
-    outputs: list[_Output] = []
-    room, left_out = MAX_PREVIEWS, 0
-    for node in report.nodes:
-        preview = node.preview
-        if preview is not None and len(preview) > room:
-            preview, left_out = None, left_out + 1
-        room -= len(preview or "")
-        media = tuple((file, embedder.medium(file)) for file in node.files)
-        if preview is not None or media:
-            outputs.append(_Output(node, preview, media))
-    return outputs, left_out
 
 
 def _drawing(report: RunReport) -> str:

@@ -14,20 +14,23 @@ from pydantic import TypeAdapter, ValidationError
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
 from vibe_prefect.core.feedback import FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
-from vibe_prefect.core.outputs import MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
+from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.errors import UsageError
-from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
-from vibe_prefect.run.handlers import output_of
+from vibe_prefect.run.handlers import RESULT_TYPES, output_of
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.text.sendable import MAX_ERROR
 from vibe_prefect.tools.registry import LLM_TOOL
 
 SCHEMA_VERSION = 1
 """Version of the JSON documents; it goes up when one changes so that an older version could misread it."""
+
+MAX_OUTPUTS = 4_000_000
+"""Characters of all outputs together; of later outputs, only the first `MAX_PREVIEW` are kept."""
 
 _HEAD = frozenset({"schema_version", "kind", "schema"})
 """Keys of a report's data that are not fields of the report."""
@@ -173,11 +176,18 @@ class NodeReport:
 
     provenance: NodeProvenance | None = None
     """How its result came about; `None` where it was not executed, and in reports of older versions."""
+
     failure_kind: FailureKind | None = None
     """Kind of its failure; `None` for one that may pass by itself, and for any other end."""
 
     acceptance: Acceptance | None = None
     """The override of a gate that refused; `None` for any other node."""
+
+    is_group: bool = False
+    """Whether it is a composite without work of its own, which only holds its children together."""
+
+    key: str | None = None
+    """Content key of its record; `None` where it is not known."""
 
     @property
     def refused(self) -> bool:
@@ -358,10 +368,7 @@ def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity)
         run: Its identity in the engine.
     """
     ended = result.completed_at is not None
-    nodes = tuple(
-        _node(compiled.nodes[id], graph_node, result.node_results.get(id), result.feedback_data.get(id, {}))
-        for id, graph_node in compiled.graph.nodes.items()
-    )
+    nodes = _nodes(compiled, result)
     return RunReport(
         run_id=run.run_id,
         run_name=run.run_name,
@@ -411,10 +418,25 @@ def added(values: list[int | None]) -> int | None:
     return sum(known_values) if known_values else None
 
 
+def _nodes(compiled: CompiledPlan, result: ExecutionResult) -> tuple[NodeReport, ...]:
+    nodes: list[NodeReport] = []
+    room = MAX_OUTPUTS
+    for id, graph_node in compiled.graph.nodes.items():
+        node_result = result.node_results.get(id) or NodeResult(id, ExecutionStatus.PENDING)
+        preview = preview_of(output_of(node_result.result), MAX_OUTPUT if room > 0 else MAX_PREVIEW)
+        room -= len(preview or "")
+        feedback = result.feedback_data.get(id, {})
+        nodes.append(_node(compiled.nodes[id], graph_node, node_result, feedback, preview))
+    return tuple(nodes)
+
+
 def _node(
-    compiled: CompiledNode, graph_node: GraphNode, result: NodeResult | None, feedback: Mapping[str, Any]
+    compiled: CompiledNode,
+    graph_node: GraphNode,
+    result: NodeResult,
+    feedback: Mapping[str, Any],
+    preview: str | None,
 ) -> NodeReport:
-    result = result or NodeResult(compiled.id, ExecutionStatus.PENDING)
     usage = cast("Mapping[str, Any]", feedback.get("resource_usage", {}))
     output = output_of(result.result)
     expected = compiled.node.estimated_duration
@@ -449,12 +471,26 @@ def _node(
         indicators=_texts(feedback.get("replan_indicators")),
         suggestions=_texts(changes),
         files=output_files(output),
-        preview=preview_of(output),
+        preview=preview,
         remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
+        is_group=_is_group(compiled, result),
+        key=compiled.key or None,
     )
+
+
+def _is_group(compiled: CompiledNode, result: NodeResult) -> bool:
+    """Return whether a node is a composite that nothing but its children runs."""
+    if compiled.node.type is not WorkflowNodeType.COMPOSITE or result.status is ExecutionStatus.FAILED:
+        return False
+    if compiled.backing not in (Backing.COMPOSITE, Backing.SIMULATION):
+        return False
+    # A report of a past run is made without the handlers of the run: what they returned tells.
+    value: object = result.result
+    kind = cast("dict[str, object]", value).get("type") if isinstance(value, dict) else None
+    return value is None or kind == RESULT_TYPES[WorkflowNodeType.COMPOSITE]
 
 
 def _texts(values: Any) -> tuple[str, ...]:

@@ -40,6 +40,18 @@ def markdown(text: str, most: int) -> str:
     return _MARKDOWN.sub(_reference, line(text, most))
 
 
+def markdown_text(text: str, *, begins_line: bool = True) -> str:
+    """Return a part of a line for Markdown; see `markdown`, but nothing is cut or joined.
+
+    Args:
+        text: Text without a line end.
+        begins_line: Whether nothing stands before it on its line, so that it could begin a list.
+    """
+    before = "" if begins_line else " "
+    reference = _MARKDOWN.sub(_reference, before + visible(text)).removeprefix(before)
+    return f"{reference[:-1]}&#33;" if reference.endswith("!") else reference  # before a link it would make a picture
+
+
 def cell(text: str, most: int) -> str:
     """Return text for a cell of Prefect's table artifacts.
 

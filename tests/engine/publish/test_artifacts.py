@@ -29,7 +29,7 @@ from vibe_prefect import (
     tool,
 )
 from vibe_prefect.engine.publish import artifacts
-from vibe_prefect.engine.publish.artifacts import artifact_key, picture_page
+from vibe_prefect.engine.publish.artifacts import artifact_key
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.reporting.report import RunReport
@@ -77,7 +77,7 @@ async def test_a_completed_run_has_feedback_summary_and_progress() -> None:
     run = executor(work)
     await run.execute_plan(plan(node("a"), node("b", needs=["a"]), id="done"))
     found = await of(run)
-    assert set(found) == {"done-feedback", "done-summary", "done-progress"}
+    assert set(found) == {"done-outputs", "done-feedback", "done-summary", "done-progress"}
     rows = json.loads(str(found["done-feedback"].data))
     assert [(row["node"], row["status"], row["attempts"]) for row in rows] == [
         ("a", "completed", 1),
@@ -171,19 +171,14 @@ async def test_progress_says_how_long_the_run_still_takes(monkeypatch: pytest.Mo
     assert "left" not in str((await of(run))["timed-progress"].description)
 
 
-async def test_images_are_shown_small(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_outputs_are_shown_with_small_pictures() -> None:
     run = executor(draw)
     await run.execute_plan(plan(node("one"), node("two"), id="pictures"))
-    page = str((await of(run))["pictures-images"].data)
+    page = str((await of(run))["pictures-outputs"].data)
     assert page.count("](data:image/jpeg;base64,") == 2
     report = await report_of(run)
     assert run.last_run is not None
     assert report.nodes[0].bytes_written == (run.last_run.output_root / "one.png").stat().st_size
-    monkeypatch.setattr(artifacts, "MAX_IMAGES", 1)
-    short = str(picture_page(report, run.last_run.output_root))
-    assert (short.count("data:image"), "1 more left out" in short) == (1, True)
-    monkeypatch.setattr(artifacts, "MAX_IMAGE_CHARACTERS", 10)
-    assert picture_page(report, run.last_run.output_root) is None
 
 
 async def test_they_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,16 +23,17 @@ from prefect.logging import get_run_logger
 
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.publish.artifact_order import create_ordered
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
+from vibe_prefect.reporting.outputs.artifact_page import output_page
 from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.results import ExecutionStatus, NodeResult
 from vibe_prefect.text.escape import markdown
-from vibe_prefect.tools.media.previews import preview
 
 FIRST_SECONDS = 0.1
 """Seconds that a run lasts before its progress is shown; a shorter run shows its end alone."""
@@ -49,12 +50,6 @@ BOUND_SECONDS = 15.0
 MAX_KEY = 150
 """Characters of a plan's id that a key keeps."""
 
-MAX_IMAGES = 24
-"""Images that are shown of a run."""
-
-MAX_IMAGE_CHARACTERS = 1_000_000
-"""Characters of all the images of a run together, in base64."""
-
 
 def artifact_key(plan_id: str, kind: str) -> str:
     """Return the key of one of a plan's artifacts: small letters, digits and dashes.
@@ -63,7 +58,7 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
     Args:
         plan_id: The plan's id.
-        kind: `feedback`, `summary`, `progress` or `images`.
+        kind: `outputs`, `summary`, `feedback` or `progress`.
     """
     name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
     mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
@@ -190,7 +185,7 @@ class ProgressBoard(RunObserver):
             artifact = ArtifactCreate(
                 key=self._key, type="progress", description=note, data=percent, flow_run_id=self._flow_run_id
             )
-            self._id = (await self._client.create_artifact(artifact)).id
+            self._id = await create_ordered(self._client, artifact, first=False)
         else:
             await self._client.update_artifact(self._id, ArtifactUpdate(description=note, data=percent))
         self._shown = note
@@ -199,7 +194,7 @@ class ProgressBoard(RunObserver):
 async def publish_artifacts(
     client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
 ) -> None:
-    """Put the feedback table, the summary and the pictures of a run into Prefect; a failure is logged.
+    """Put the outputs, the summary and the feedback table of a run into Prefect; a failure is logged.
 
     Args:
         client: The server's client.
@@ -215,33 +210,15 @@ async def publish_artifacts(
             key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
             artifact = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
             async with turn:
-                await client.create_artifact(artifact)
+                await create_ordered(client, artifact, first=kind == "outputs")
 
     await asyncio.gather(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
         tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
-        tolerate("images artifact", put("images", "markdown", lambda: picture_page(report, folder))),
     )
-
-
-def picture_page(report: RunReport, folder: Path) -> str | None:
-    """Return small pictures of the images that a run made, as markdown; `None` when it made none."""
-    files = local_files(report, folder)
-    node_files = [(node, file) for node in report.nodes for file in node.files]
-    images = [(node, file) for node, file in node_files if file.mime.startswith("image/") and file.path in files]
-    parts: list[str] = []
-    room = MAX_IMAGE_CHARACTERS
-    for node, file in images[:MAX_IMAGES]:
-        picture = preview(files[file.path])
-        if picture is None or len(picture) > room:
-            continue
-        room -= len(picture)
-        name = markdown(file.path, 200)
-        parts.append(f"**{name}** by {markdown(node.id, 100)}\n\n![{name}]({picture})")
-    missing = len(images) - len(parts)
-    if missing and parts:
-        parts.append(f"*{missing:,} more left out.*")
-    return "\n\n".join(parts) if parts else None
+    # Last, so that it also comes first where the newest does.
+    page = put("outputs", "markdown", lambda: output_page(report, local_files(report, folder)))
+    await tolerate("outputs artifact", page)
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

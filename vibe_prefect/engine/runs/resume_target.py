@@ -27,7 +27,7 @@ from prefect.states import Crashed
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.publish.events import announce_end
-from vibe_prefect.errors import RunInUseError, UnknownRunError
+from vibe_prefect.errors import RunInUseError, UnknownRunError, did_you_mean
 from vibe_prefect.settings.package import load_settings
 
 CLAIM_PREFIX = "vibe-prefect-lineage:"
@@ -38,6 +38,9 @@ CLOCK_SKEW = timedelta(seconds=10)
 
 MAX_NAMESAKES = 20
 """Largest number of runs of one name in a message."""
+
+MAX_COMPARED = 100
+"""Largest number of runs whose names are compared with one that is not known."""
 
 MAX_CHAIN = 1000
 """Largest number of runs in a resume chain."""
@@ -59,7 +62,11 @@ async def find_run(client: PrefectClient, reference: str) -> PastRun:
     if len(runs) == 1:
         return runs[0]
     if not runs:
-        raise UnknownRunError(f"this Prefect server has no run of a plan named {reference!r}")
+        newest = [run.name async for run in plan_runs(client, FlowRunFilter(), limit=MAX_COMPARED)]
+        raise UnknownRunError(
+            f"this Prefect server has no run of a plan named {reference!r}{did_you_mean(reference, newest)}; "
+            "'vibe-prefect runs' lists its runs"
+        )
     ids = ", ".join(str(run.id) for run in runs)
     raise UnknownRunError(f"{len(runs)} runs are named {reference!r}; use an id: {ids}")
 

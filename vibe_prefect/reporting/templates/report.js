@@ -22,7 +22,8 @@
     const down = head.getAttribute("aria-sort") === "ascending";
     for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const rows = [...body.rows].map((row) => [key(row, column), row]);
+    body.classList.add("sorted");
+    const rows = [...body.querySelectorAll("tr:not(.group)")].map((row) => [key(row, column), row]);
     rows.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : (down ? -1 : 1) * compare(a, b)));
     body.append(...rows.map(([, row]) => row));
   };

@@ -1,0 +1,1 @@
+"""Outputs of a run as its reader sees them: cards, tables, and texts with their Markdown rendered."""
