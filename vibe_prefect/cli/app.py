@@ -280,7 +280,7 @@ def report(
     group=LOOK,
     help_epilogue=_examples(
         "output release-digest-calm-otter post --explain",
-        "output release-digest-calm-otter --explain --json | jq '.nodes[].model_calls[].model'",
+        "output release-digest-calm-otter --explain --json | jq '.nodes[].tool_calls[].model_calls[].model'",
     ),
 )
 def output(
