@@ -108,6 +108,7 @@ async def test_the_sections_stand_in_the_order_of_what_matters(browser: Browser,
             "Timeline",
             "Plan",
             "Nodes",
+            "Who and why",
             "Vibe and plan",
         ]
         assert await page.locator(".failure pre").inner_text() == (
@@ -143,8 +144,9 @@ async def test_bars_lie_where_the_nodes_ran(browser: Browser, tmp_path: Path) ->
 async def test_hostile_text_is_text(browser: Browser, tmp_path: Path) -> None:
     async with visited(browser, tmp_path, hostile_report(5_000_000)) as visit:
         page = visit.page
-        for details in await page.locator("details:not([open]) summary").all():
-            await details.click()
+        closed = page.locator("details:not([open]) > summary")
+        while await closed.count():
+            await closed.first.click()
         for head in await page.locator("#feedback thead button").all():
             await head.click()
         found: dict[str, Any] = await page.evaluate(
@@ -168,7 +170,7 @@ async def test_hostile_text_is_text(browser: Browser, tmp_path: Path) -> None:
             "addresses": [],
             "scripts": 1,
             "foreign": 0,
-            "sections": 8,
+            "sections": 9,
         }
         assert "<script>window.__pwned=1</script>" in await page.locator(".vibe").inner_text()
 
@@ -269,3 +271,13 @@ async def test_a_large_run_opens_soon(browser: Browser, tmp_path: Path) -> None:
         spent: float = await visit.page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
         assert spent < 10_000  # milliseconds, on a busy machine
         assert await visit.page.locator(".bars li").count() == 500
+
+
+async def test_a_nodes_row_leads_to_who_made_it_and_why_which_is_folded(browser: Browser, tmp_path: Path) -> None:
+    async with visited(browser, tmp_path, release_report()) as visit:
+        prompt = visit.page.locator("#why-draft pre").first
+        assert not await prompt.is_visible()
+        await visit.page.locator('#node-draft a[href="#why-draft"]').click()
+        await prompt.wait_for(state="visible")
+        assert "Calm, without superlatives." in await prompt.inner_text()
+        assert not await visit.page.locator("#why-check").is_visible()

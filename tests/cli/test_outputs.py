@@ -34,7 +34,7 @@ def test_schema_of_outputs_is_printed_and_names_every_document(capsys: pytest.Ca
     printed = json.loads(capsys.readouterr().out)
     assert printed == outputs_schema()
     kinds = [printed["$defs"][model.__name__]["properties"]["kind"]["const"] for model in DOCUMENTS]
-    assert kinds == ["run", "runs", "prune", "diff", "dry-run", "problems"]
+    assert kinds == ["run", "explanation", "runs", "prune", "diff", "dry-run", "problems"]
 
 
 @pytest.mark.parametrize(

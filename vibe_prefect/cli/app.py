@@ -318,7 +318,7 @@ def report(
         "output release-digest-calm-otter blog",
         "output release-digest-calm-otter --to out",
         "output release-digest-calm-otter post --explain",
-        "output release-digest-calm-otter --explain --json | jq '.nodes[].model_calls[].model'",
+        "output release-digest-calm-otter --explain --json | jq '.nodes[].tool_calls[].model_calls[].model'",
     ),
 )
 def output(

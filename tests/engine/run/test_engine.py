@@ -398,13 +398,13 @@ async def test_every_result_is_persisted_in_its_runs_namespace() -> None:
     assert {path.name for path in Path("records").iterdir()} == {str(runner.last_run.flow_run_id)}
 
 
-async def test_a_failed_node_leaves_no_record() -> None:
+async def test_a_failed_node_leaves_no_record_but_how_it_failed() -> None:
     def fail(node: WorkflowNode) -> None:
         raise ValueError("no")
 
     await executor(fail).execute_plan(plan(node("a")))
     kept = {path.name.split("-")[0] for path in Path("records").rglob("*") if path.is_file()}
-    assert kept == {".lock", "report"}
+    assert kept == {".lock", "report", "failure"}
 
 
 async def test_a_plan_runs_inside_another_flow() -> None:
