@@ -91,7 +91,8 @@ def test_failed_nodes_are_named_and_the_exit_code_says_so(tmp_path: Path, prefec
     assert any("] FAILED  bad (validate, check_text) after " in line for line in outcome.lines)
     assert sum("] skipped " in line for line in outcome.lines) == 2
     assert any(line.startswith("✗ failed: 1 of 4 nodes failed, 2 skipped in ") for line in outcome.lines)
-    assert any(line.startswith("  bad: Tool execution failed: ") for line in outcome.lines)
+    refused = "  the text in its inputs was refused by 'bad': 1 of 1 check failed"
+    assert any(line.startswith(refused) for line in outcome.lines)
     data = run(plan, "--json", cwd=tmp_path, server=prefect_server)
     assert data.code == 1
     assert {id: item["status"] for id, item in data.json["nodes"].items()} == {

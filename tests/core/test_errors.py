@@ -137,6 +137,15 @@ def test_a_plan_run_error_names_the_failed_nodes() -> None:
     assert str(error) == "plan 'digest': 2 of 6 nodes failed, 1 skipped\n  f0: error 0\n  f1: error 1"
 
 
+def test_a_plan_run_error_gives_the_same_reason_once() -> None:
+    result = result_of(failed=3)
+    for node in list(result.node_results.values())[1:]:
+        node.error = "budget: stopped"
+    assert str(PlanRunError(result)).splitlines()[1:] == ["  f0: error 0", "  f1, f2: budget: stopped"]
+    assert PlanRunError.says(str(PlanRunError(result)))
+    assert not PlanRunError.says("nothing was run: a Secret block is missing")
+
+
 @pytest.mark.parametrize(("failed", "last"), [(20, "  f19: error 19"), (21, "  and 1 more"), (25, "  and 5 more")])
 def test_a_plan_run_error_stays_short(failed: int, last: str) -> None:
     error = PlanRunError(result_of(failed))

@@ -124,3 +124,12 @@ async def test_a_refusal_that_was_damaged_is_refused() -> None:
     path.write_text(path.read_text().replace('"metadata"', '"other"'))
     with pytest.raises(UsageError, match=r"tone\.refused\.json is damaged"):
         await accept(name, "tone", "fine", storage="records")
+
+
+async def test_what_passed_since_is_not_replaced_by_an_acceptance() -> None:
+    name = await refused()
+    passing = refusing("A warm text, which passes this time.", 0.9)
+    result = await executor(passing).execute_plan(gated(), resume_from=name, choice=Choice(refresh="post+"))
+    assert result.status is COMPLETED
+    with pytest.raises(UsageError, match="'tone' has completed in a later run"):
+        await accept(name, "tone", "fine", storage="records")

@@ -10,14 +10,16 @@ import pytest
 
 from tests.plans import node, plan
 from tests.refusals import gated, refusing
-from tests.reporting.reports import learned_of_failure, release_report
+from tests.reporting.reports import learned_of_failure, release_report, reported, result_of
 from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowPlan, compile_plan
+from vibe_prefect.cli.display.outcomes import outcome_lines
 from vibe_prefect.core.feedback import Failure, suggested_changes
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.next_steps import SENTENCES, advice, next_steps, suggestion_sentences, verdict
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.reporting.table import feedback_table
+from vibe_prefect.reporting.words import spending
 from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline
 
 CODES = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
@@ -129,8 +131,15 @@ def test_a_budget_that_ends_asks_for_a_larger_one_once(tmp_path: Path) -> None:
     wanted = plan(*(node(f"n{index}", description="Write a text. " * (index + 1)) for index in range(4)))
     report = report_offline(wanted, ScriptedModel().registry, tmp_path, max_tokens=10)
     assert {node.error for node in report.nodes} == {report.nodes[0].error}, "the same error for each"
+    assert sum(str(line).count("budget: stopped") for line in outcome_lines(report)) == 1
+    assert markdown_summary(report).count("budget: stopped") == 1
     assert len(commands(report)) == 1
     assert commands(report)[0].startswith(f"{RESUME} --max-tokens ")
+
+
+def test_the_last_line_says_tokens_and_cost() -> None:
+    assert spending(release_report().totals) == "2,300 tokens, $0.0123 (+ 1 node of unknown cost)"
+    assert spending(reported(plan(), result_of(plan())).totals) == ""
 
 
 def test_a_run_that_broke_off_is_resumed_as_it_is(tmp_path: Path) -> None:

@@ -220,7 +220,12 @@ def run(  # noqa: PLR0913 - a command's options
         "without_model": without_model,
     }
     request = RunRequest(
-        plan, run_defaults().replaced(_stated(options)), as_json=json, quiet=quiet, report=report, plan_file=plan
+        plan,
+        run_defaults().replaced(_stated(options)),
+        as_json=json,
+        quiet=quiet,
+        report=report,
+        plan_file=str(Path(plan).resolve()),
     )
     if simulate and not (record or dry_run or resume or reuse == "plan"):
         from vibe_prefect.cli.commands.simulate import simulate_plan

@@ -131,6 +131,8 @@ async def _refusal(client: PrefectClient, run: PastRun, records: Records, node: 
             f"{acceptance.by} has accepted {node!r} at {acceptance.at} already: {acceptance.because}; to run what "
             f"depends on it: {resume_command(run.name)}"
         )
+    if await records.exists(node, refusal.key):
+        raise UsageError(f"{node!r} has completed in a later run, so there is nothing to accept")
     return refusal
 
 

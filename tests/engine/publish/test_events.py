@@ -17,7 +17,9 @@ from prefect.client.orchestration import get_client
 from flows.automations.notify_on_failure import notify_on_failure
 from tests.executors import executor
 from tests.plans import node, plan
+from tests.refusals import gated, refusing
 from vibe_prefect import NodeContext, WorkflowExecutor, WorkflowNode, run_plan
+from vibe_prefect.operations import accept
 
 pytestmark = pytest.mark.server
 POLL_SECONDS = 0.2
@@ -65,6 +67,22 @@ async def until(found: Callable[[], Awaitable[list[dict[str, Any]]]], count: int
             break
         await asyncio.sleep(POLL_SECONDS)
     return now
+
+
+async def test_a_refusal_says_what_helps_and_its_acceptance_is_an_event() -> None:
+    run = WorkflowExecutor(tool_registry=refusing().registry, simulate="never", storage="records")
+    await run.execute_plan(gated())
+    [failed] = await until(lambda: events(run, "vibe-prefect.run."), 1)
+    assert run.last_run is not None
+    name = run.last_run.name
+    assert failed["payload"]["resume"] == f"vibe-prefect resume {name} --refresh post+"
+    assert [step["command"].split()[1] for step in failed["payload"]["next_steps"]] == ["resume", "resume", "accept"]
+    [suggested] = await until(lambda: events(run, "vibe-prefect.replan."), 1)
+    assert suggested["payload"]["sentences"][0].startswith("'post' was refused by 'tone'")
+    await accept(name, "tone", "fine", by="Ann Lee", storage="records")
+    [accepted] = await until(lambda: events(run, "vibe-prefect.node.accepted"), 1)
+    payload = accepted["payload"]
+    assert (payload["by"], payload["because"], payload["node_id"]) == ("Ann Lee", "fine", "tone")
 
 
 async def test_each_node_and_the_run_send_one_event() -> None:

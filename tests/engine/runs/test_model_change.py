@@ -40,7 +40,11 @@ WITH, WITHOUT, OTHER = refusing().registry, equipped_registry(), ScriptedModel(m
     ("tools", "models_now", "change"),
     [
         (WITH, {"writes": {MODEL}, "judges": {MODEL}}, None),
-        (WITHOUT, {"writes": set[str](), "judges": set[str]()}, "no model is configured now, so templates would write"),
+        (
+            WITHOUT,
+            {"writes": set[str](), "judges": set[str]()},
+            "wrote and judged with the model scripted:model, and no model is configured now: templates",
+        ),
         (OTHER, {"writes": {"other:model"}, "judges": {"other:model"}}, "and now the model is other:model"),
     ],
     ids=["same", "none", "other"],
@@ -89,7 +93,7 @@ async def test_a_resume_without_the_model_is_refused_until_it_is_asked_for(on_se
     second = executor(WITHOUT)
     with pytest.raises(UsageError, match="--without-model") as caught:
         await second.execute_plan(drafted(), resume_from=run)
-    assert f"wrote with the model {MODEL}" in str(caught.value)
+    assert f"wrote and judged with the model {MODEL}" in str(caught.value)
     assert "VIBE_PREFECT_MODEL" in str(caught.value)
     assert second.last_run is None, "no run is left behind"
 

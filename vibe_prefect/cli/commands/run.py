@@ -317,7 +317,7 @@ class _Run:
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.options.simulate,
             plan_file=plan_file,
-            plan_changed=not completed and was_edited(plan_file, self._compiled.plan),
+            plan_changed=not completed and was_edited(self._request.plan_file, self._compiled.plan),
         )
         return report_of(self._compiled, result, identity)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.errors import UsageError
@@ -12,10 +12,9 @@ from vibe_prefect.tools.registry import SHORT_VARIABLE
 _TAGS: Mapping[Role, str] = {"writes": "vibe-model:", "judges": "vibe-judge:"}
 """Prefix of the tag that names a model of a run, by what the model does."""
 
-_MISSING: Mapping[Role, str] = {
-    "writes": "templates would write what it wrote",
-    "judges": "what it judged would pass without being judged",
-}
+_DONE: Mapping[Role, str] = {"writes": "wrote", "judges": "judged"}
+
+_MISSING: Mapping[Role, str] = {"writes": "templates would write the texts", "judges": "nothing would be judged"}
 
 Models = Mapping[Role, Collection[str]]
 """Default models of a plan's nodes by what they do; empty where a fallback stands in for the model."""
@@ -33,7 +32,12 @@ def model_change(earlier: PastRun, models: Models) -> str | None:
         earlier: The run to resume, or an earlier try of the same run.
         models: The models that the resume has.
     """
-    parts = [part for role, names in models.items() if (part := _lost(role, _named(earlier, role), set(names)))]
+    lost: dict[tuple[str, str], list[Role]] = {}
+    for role, names in models.items():
+        had = _named(earlier, role)
+        if had and had != set(names):
+            lost.setdefault((", ".join(sorted(had)), ", ".join(sorted(names))), []).append(role)
+    parts = [_lost(had, has, roles) for (had, has), roles in lost.items()]
     return f"the run {earlier.name!r} {'; and it '.join(parts)}" if parts else None
 
 
@@ -55,11 +59,8 @@ def _named(run: PastRun, role: Role) -> set[str]:
     return {tag.removeprefix(_TAGS[role]) for tag in run.tags if tag.startswith(_TAGS[role])}
 
 
-def _lost(role: Role, had: set[str], has: set[str]) -> str | None:
-    if not had or had == has:
-        return None
-    verb = "wrote" if role == "writes" else "judged"
-    head = f"{verb} with the model {', '.join(sorted(had))}"
+def _lost(had: str, has: str, roles: Sequence[Role]) -> str:
+    head = f"{' and '.join(_DONE[role] for role in roles)} with the model {had}"
     if not has:
-        return f"{head}, and no model is configured now, so {_MISSING[role]}"
-    return f"{head}, and now the model is {', '.join(sorted(has))}, which would do all of that again"
+        return f"{head}, and no model is configured now: {' and '.join(_MISSING[role] for role in roles)}"
+    return f"{head}, and now the model is {has}, which would do all of that again"
