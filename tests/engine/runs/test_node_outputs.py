@@ -83,5 +83,6 @@ async def test_outputs_are_had_whole_from_the_folder_and_from_the_records() -> N
             await of(name)
     with pytest.raises(UsageError, match=f"named '{run.name}x'; did you mean '{run.name}'"):
         await output(f"{run.name}x")
-    with pytest.raises(UsageError, match="its record is not in the storage of records that this machine uses"):
-        await output(run.name, "rows", storage="elsewhere")
+    for name in ("rows", None):
+        with pytest.raises(UsageError, match="there is no record in the storage of records that this machine uses"):
+            await output(run.name, name, storage="elsewhere")

@@ -22,7 +22,7 @@ from vibe_prefect.engine.runs.node_snapshots import observe_nodes
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import OutsideRootError, UsageError, did_you_mean
 from vibe_prefect.reporting.media import local_files
-from vibe_prefect.reporting.outputs.cards import is_text, output_cards
+from vibe_prefect.reporting.outputs.cards import final_nodes, is_text, output_cards
 from vibe_prefect.reporting.outputs.tables import is_code
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.results import ExecutionStatus, resume_command
@@ -106,11 +106,22 @@ def _results(report: RunReport) -> list[NodeReport]:
         holders = [report.by_id[id] for id in (card.node.id, *card.passed_on)]
         nodes.update({node.id: node for node in [node for node in holders if node.files] or [card.node]})
     if not nodes:
+        if final_nodes(report):  # they have completed, but nothing tells what they made
+            raise UsageError(f"the results of the run {report.run_name!r} are not known here: {_not_here(report)}")
         raise UsageError(
-            f"the run {report.run_name!r} has no result: none of its last nodes has completed with an output; "
+            f"the run {report.run_name!r} has no result: none of its last nodes has completed; "
             f"'vibe-prefect report {report.run_name}' shows how far it came"
         )
     return list(nodes.values())
+
+
+def _not_here(report: RunReport) -> str:
+    address = run_page(report.run_id)
+    ui = f"; the run's artifacts in Prefect's UI show what it made: {address}" if address else ""
+    return (
+        "there is no record in the storage of records that this machine uses: it was pruned, or the run kept its "
+        f"records elsewhere, where this command finds them{ui}"
+    )
 
 
 def _node(report: RunReport, node_id: str) -> NodeReport:
@@ -159,7 +170,7 @@ class _Reader:
             self.paths.update({file.path: path} if path is not None else {})
         text = node.preview if record is None else preview_of(data, WHOLE)
         if text is None and not files:
-            reason = self._not_here() if record is None else "it returned nothing to read"
+            reason = _not_here(self._report) if record is None else "it returned nothing to read"
             raise UsageError(f"node {node.id!r} has no output: {reason}")
         if text is None and len(files) == 1 and is_text(files[0]):
             text = await self._file_text(node, files[0])
@@ -188,14 +199,6 @@ class _Reader:
     async def _record(self, node: NodeReport, path: str | None) -> NodeRecord | None:
         found = await self._records.read(node.id, node.key) if node.key else None
         return await self._store.read_record(path) if found is None and path is not None else found
-
-    def _not_here(self) -> str:
-        address = run_page(self._run.id)
-        ui = f"; the run's artifacts in Prefect's UI show it: {address}" if address else ""
-        return (
-            "its record is not in the storage of records that this machine uses: it was pruned, or the run kept its "
-            f"records elsewhere, where this command finds it{ui}"
-        )
 
     async def _file_text(self, node: NodeReport, file: OutputFile) -> str | None:
         with tempfile.TemporaryDirectory() as folder:
