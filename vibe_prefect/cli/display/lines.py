@@ -137,7 +137,7 @@ def _fitted(widths: Sequence[int], numbers: Collection[int], room: int) -> list[
 
 def _cut(widths: list[int], indices: Iterable[int], minimum: int, room: int) -> None:
     """Cut the widest of some columns until all fit into the room, but none below a minimum."""
-    cuttable = [index for index in indices if widths[index] > minimum]
+    cuttable: list[int] = [index for index in indices if widths[index] > minimum]
     while cuttable and sum(widths) > room:
         widest = max(cuttable, key=widths.__getitem__)
         next_widest = max((widths[index] for index in cuttable if index != widest), default=minimum)
