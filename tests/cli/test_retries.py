@@ -100,12 +100,10 @@ def test_terminal_counts_down_to_retries_and_keeps_the_tree_at_ctrl_c(tmp_path: 
     warnings = [f"vibe-prefect: warning: {id}: asked {count}" for id, count in (("post", 1), ("post", 2), (LONG, 1))]
     assert lines[header + 1 : header + 4] == warnings
     tree = lines[header + 4 :]
-    assert re.fullmatch(r"✓ post +generate, stum\S+ +[\d.]+ s", tree[0])
-    assert re.fullmatch(rf". {LONG} +gen\S+ +\d+ s", tree[1])
-    assert re.fullmatch(
-        r" {6}2nd try of 4, next in 8 min \d\d s, last: HTTP 500 from cms.example.com at call 1", tree[2]
-    )
-    assert re.fullmatch(r"· after +gen\S*", tree[3])
+    assert re.fullmatch(r"✓ post +gen.* [\d.]+ s", tree[0])
+    assert re.fullmatch(rf"● {LONG} +gen.* \d+ s", tree[1])
+    assert re.fullmatch(r" {6}2nd try of 4, next in 8 min \d\d s, last: HTTP 500 from cms.example.com at .*", tree[2])
+    assert re.fullmatch(r"· after +gen.*", tree[3])
     assert re.fullmatch(r"vibe-prefect: interrupted; 1 of 3 nodes had finished, and what they made is kept", tree[4])
     assert tree[5:7] == ["to go on with what is left:", f"  vibe-prefect resume {lines[header].split()[1]}"]
     assert not any(tree[7:])

