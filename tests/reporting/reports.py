@@ -60,11 +60,17 @@ def failed(id: str, begin: float, took: float, error: str, made: NodeProvenance 
 
 
 def written(
-    text: str, *, retried: bool = False, run: str = "brave-otter", judgement: Judgement | None = None
+    text: str,
+    *,
+    retried: bool = False,
+    run: str = "brave-otter",
+    judgement: Judgement | None = None,
+    last_try: tuple[float, float] = (5, 1.5),
 ) -> NodeProvenance:
     """Return the provenance of a node that asked a model, with the same text in every place."""
+    begin, took = last_try
     refused = judgement is not None and not judgement.passed
-    last = Attempt(at(5), 1.5, "ToolError", text) if refused else Attempt(at(5), 1.5)
+    last = Attempt(at(begin), took, "ToolError", text) if refused else Attempt(at(begin), took)
     before = (Attempt(at(2), 0.5, "ConnectionError", text, 2.5),) if retried else ()
     call = ModelCall("openai:gpt-5", text, text, {"temperature": 0.2, "voice": text}, "gpt-5-mini", 1_200, 800, 0.0123)
     tool_call = ToolCall("llm_generate", "3", {"prompt": text, "list": [text]}, (call,), 2, judgement)
@@ -163,7 +169,7 @@ def release_report() -> RunReport:
             2,
             4,
             "A calm release with one sharp edge. " * 20,
-            provenance=written("Write the announcement.\n\nCalm, without superlatives.", retried=True),
+            provenance=written("Write the announcement.\n\nCalm, without superlatives.", retried=True, last_try=(5, 1)),
         ),
         done("cover", 0, 3, picture()),
         done("voice", 6, 3, [picture("voice.wav", "audio/wav"), picture("https://example.org/a.mp4", "video/mp4")]),
@@ -172,7 +178,9 @@ def release_report() -> RunReport:
             6,
             4,
             "ConnectionError: https://api.example.org answered 503\nafter 3 attempts",
-            written("Judge the announcement.", judgement=judgement_of("the headline shouts", passed=False)),
+            written(
+                "Judge the announcement.", judgement=judgement_of("the headline shouts", passed=False), last_try=(6, 4)
+            ),
         ),
         NodeResult("publish", ExecutionStatus.SKIPPED, error="needs check, which failed"),
         status=ExecutionStatus.FAILED,

@@ -123,7 +123,7 @@ def test_the_text_answers_which_model_which_prompt_and_how_often() -> None:
         "tool        llm_generate, version 3",
         "attempt 1   2026-03-04 05:06:09 UTC, 0.50 s: ConnectionError: Write the announcement.",
         "next after 2.50 s",
-        "attempt 2   2026-03-04 05:06:12 UTC, 1.50 s: succeeded",
+        "attempt 2   2026-03-04 05:06:12 UTC, 1.00 s: succeeded",
         "and 2 more calls",
         "and 3 more calls",
     ):

@@ -131,7 +131,7 @@ def test_a_budget_that_ends_asks_for_a_larger_one_once(tmp_path: Path) -> None:
     wanted = plan(*(node(f"n{index}", description="Write a text. " * (index + 1)) for index in range(4)))
     report = report_offline(wanted, ScriptedModel().registry, tmp_path, max_tokens=10)
     assert {node.error for node in report.nodes} == {report.nodes[0].error}, "the same error for each"
-    assert sum(str(line).count("budget: stopped") for line in outcome_lines(report)) == 1
+    assert sum(str(line).count("budget: stopped") for line in outcome_lines(report, None)) == 1
     assert markdown_summary(report).count("budget: stopped") == 1
     assert len(commands(report)) == 1
     assert commands(report)[0].startswith(f"{RESUME} --max-tokens ")

@@ -84,7 +84,7 @@ def _numbers(report: RunReport) -> str:
         "Started": when(report.started_at),
         "Took": duration(report.seconds),
         "Node time": duration(totals.node_seconds),
-        "Saved by running side by side": percent(report.parallel_efficiency),
+        "Saved by running side by side": percent(report.side_by_side),
         "Gates": gates(totals.qualities),
         "Cost": cost(totals),
         "Tokens": tokens(totals),

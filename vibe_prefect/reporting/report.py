@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.critical import measured_path
+from vibe_prefect.reporting.spans import Span, attempt_spans, moment, side_by_side
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.run.handlers import RESULT_TYPES, output_of
 from vibe_prefect.text.pydantic_errors import finding
@@ -195,6 +195,15 @@ class NodeReport:
         return self.status is ExecutionStatus.FAILED and self.failure_kind is FailureKind.REFUSED
 
     @property
+    def spans(self) -> tuple[Span, ...]:
+        """Span of each attempt in this run; one for all of them where they are not known, none for a reused node."""
+        begin = moment(self.started_at) if self.executed else None
+        if begin is None:
+            return ()
+        known = attempt_spans(self.provenance.attempts) if self.provenance else ()
+        return known or (Span(begin, begin + (self.duration or 0.0), self.status is ExecutionStatus.FAILED),)
+
+    @property
     def tokens(self) -> int | None:
         """Tokens read and written together; `None` when neither is known."""
         return added([self.input_tokens, self.output_tokens])
@@ -326,6 +335,14 @@ class RunReport:
         return _totals(self.nodes)
 
     @cached_property
+    def side_by_side(self) -> float | None:
+        """Part of the nodes' working time that overlapping saved, 0 to 1, by real times; `None` until the end.
+
+        `parallel_efficiency` is the contract's estimate: it takes pauses before retries for time without work.
+        """
+        return side_by_side(span for node in self.nodes for span in node.spans) if self.ended_at is not None else None
+
+    @cached_property
     def by_id(self) -> Mapping[str, NodeReport]:
         """The nodes by their ids."""
         return {node.id: node for node in self.nodes}
@@ -394,22 +411,9 @@ def report_of(compiled: CompiledPlan, result: ExecutionResult, run: RunIdentity)
 
 
 def spans(nodes: tuple[NodeReport, ...]) -> dict[str, tuple[float, float]]:
-    """Return the begin and end of each node that this run finished, in seconds since 1970."""
-    times: dict[str, tuple[float, float]] = {}
-    for node in nodes:
-        begin = moment(node.started_at) if node.executed else None
-        if begin is not None and node.duration is not None:
-            times[node.id] = (begin, begin + node.duration)
-    return times
-
-
-def moment(text: str | None) -> float | None:
-    """Return a time written as ISO 8601 in seconds since 1970, without a zone as UTC; `None` when it is none."""
-    try:
-        parsed = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    """Return the begin and end of each node that this run finished, in seconds since 1970, with pauses for retries."""
+    finished = ((node, node.spans) for node in nodes if node.duration is not None)
+    return {node.id: (spans[0].begin, spans[-1].end) for node, spans in finished if spans}
 
 
 def added(values: list[int | None]) -> int | None:
