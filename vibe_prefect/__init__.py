@@ -26,6 +26,7 @@ from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPers
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
+from vibe_prefect.core.run_values import RunFacts
 from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
 from vibe_prefect.errors import (
     BudgetExceededError,
@@ -33,6 +34,7 @@ from vibe_prefect.errors import (
     CheckpointIdError,
     CheckpointSchemaError,
     DamagedCheckpointError,
+    InputsError,
     OutsideRootError,
     PathTakenError,
     PlanError,
@@ -111,6 +113,7 @@ __all__ = [
     "ExecutionStatus",
     "FetchConfig",
     "FileRef",
+    "InputsError",
     "InvalidTemplateError",
     "LoadedPlan",
     "MediaConfig",
@@ -135,6 +138,7 @@ __all__ = [
     "RecordStorageError",
     "ResultTypeError",
     "RunError",
+    "RunFacts",
     "RunInUseError",
     "RunObserver",
     "SelectionError",

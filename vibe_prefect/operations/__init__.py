@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
-    from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume
+    from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import list_runs, report
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "report",
     "resume",
     "validate",
+    "with_earlier_inputs",
 ]
 
 _MODULES = {
@@ -65,6 +66,7 @@ _MODULES = {
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",
+    "with_earlier_inputs": "_resume",
 }
 
 

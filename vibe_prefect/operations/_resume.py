@@ -13,10 +13,19 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.runs.inherited import earlier_inputs
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
-from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
+from vibe_prefect.operations._plans import (
+    CheckedPlan,
+    GivenInputs,
+    configured_tools,
+    given_inputs,
+    simulation,
+    validate,
+)
+from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import load_settings
@@ -46,6 +55,7 @@ async def plan_resume(
     *,
     plan: WorkflowPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
+    inputs: GivenInputs | None = None,
 ) -> ResumedRun:
     """Return the plan and the options with which `resume` would run."""
     earlier = await _find(run)
@@ -55,7 +65,10 @@ async def plan_resume(
     if new_plan is None:
         raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
     tools = configured_tools() if tools is None else tools
-    return ResumedRun(earlier, validate(new_plan, simulate=options.simulate, tools=tools), options)
+    checked = validate(new_plan, simulate=options.simulate, tools=tools)
+    before = fitting_inputs(checked.compiled.plan, earlier.parameters.inputs)
+    now = {**before, **options.inputs, **given_inputs(inputs, checked.compiled.plan)}
+    return ResumedRun(earlier, checked.with_inputs(now), options.replaced({"inputs": now}))
 
 
 async def resume(
@@ -64,6 +77,7 @@ async def resume(
     *,
     plan: WorkflowPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
+    inputs: GivenInputs | None = None,
 ) -> ExecutionResult:
     """Run the rest of an earlier run with the options that it had: its completed nodes are reused.
 
@@ -73,14 +87,17 @@ async def resume(
             or `refresh`.
         plan: The plan or plan file to resume it with, edited since; by default its own plan.
         tools: The tools that nodes may name; by default those that the settings configure.
+        inputs: Inputs of the plan in place of those that the earlier run was given, by name; each that differs enters
+            as an edit of the plan would.
 
     Raises:
         UnknownRunError: The Prefect server does not know the run, it has no plan, or the newest run has completed.
         UsageError: An option cannot be what it is, or a deployed run named folders that lie outside those of the
             settings here.
         PlanError: The plan cannot run as written; nothing was executed.
+        InputsError: An input is unknown, missing, or has a value that does not fit.
     """
-    resumed = await plan_resume(run, given, plan=plan, tools=tools)
+    resumed = await plan_resume(run, given, plan=plan, tools=tools, inputs=inputs)
     options = resumed.options
     executor = WorkflowExecutor(
         tool_registry=resumed.plan.tools,
@@ -95,6 +112,22 @@ async def resume(
     return await executor.execute_compiled(
         resumed.plan.compiled, resume_from=options.resume_from, choice=options.choice
     )
+
+
+async def with_earlier_inputs(plan: CheckedPlan, run: str) -> CheckedPlan:
+    """Return a plan with the inputs of the run that it resumes, and those that it has been given.
+
+    Args:
+        plan: The plan.
+        run: Name or id of the run to resume.
+
+    Raises:
+        UnknownRunError: The Prefect server does not know the run.
+        InputsError: An input is missing all the same.
+    """
+    async with get_client() as client:
+        earlier = await earlier_inputs(client, run, plan.compiled.plan)
+    return plan.with_inputs({**earlier, **plan.compiled.values.given})
 
 
 def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:

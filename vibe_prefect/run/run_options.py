@@ -47,6 +47,9 @@ class RunOptions(BaseModel):
     simulate: bool = False
     """Run every node as a simulation: nothing is called, spent or written."""
 
+    inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Values of the inputs that the plan declares, by name; those left out have the plan's defaults."""
+
     input_root: str = "."
     """The only folder that tools may read from."""
 

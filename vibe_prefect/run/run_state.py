@@ -119,7 +119,9 @@ class RunState(Generic[Run]):
         node, plan = run.node, self._compiled.plan
         handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
         outputs = {id: self.runs[id].output for id in node.dependencies}
-        return NodeWork(node, plan.id, plan.source_vibe, outputs, workspace, tools, handler)
+        parts = self._compiled.key_parts.get(node.id)
+        inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
+        return NodeWork(node, plan.id, plan.source_vibe, outputs, workspace, tools, handler, inputs, facts)
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""

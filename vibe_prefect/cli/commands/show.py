@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -14,22 +17,24 @@ from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.cli.exits import ExitCode, StartError
 from vibe_prefect.cli.process.environment import ask, configured_api_url
 from vibe_prefect.cli.process.standing import standing_server
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.drawing.plan_picture import mermaid, svg
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.graph import EdgeKind, GraphNode
+from vibe_prefect.plan.inputs.declared import type_words
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
 
 MAX_NAMED = 6
 """Number of dependencies or tools that a line names before it only counts."""
 
 
-def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
-    """Check a plan and print its contents in numbers."""
+def validate(path: str, inputs: InputArguments, *, simulate: bool, as_json: bool = False) -> int:
+    """Check a plan, and the inputs of a run where any are given, and print its contents in numbers."""
     with plan_problems(as_json=as_json):
-        compiled = ready(path, simulate=simulate).compiled
+        compiled = ready(path, simulate=simulate, inputs=inputs or None).compiled
     if as_json:
         print_document(ProblemsDocument(plan=path, problems=[]))
         return ExitCode.COMPLETED
@@ -104,15 +109,17 @@ def _facts(compiled: CompiledPlan) -> str:
     by_kind = ", ".join(f"{kinds[kind]:,} {kind}" for kind in EdgeKind if kinds[kind])
     edges = counted(kinds.total(), "edge") + (f" ({by_kind})" if by_kind else "")
     tools = ", ".join(compiled.tools) or "none"
+    inputs = f"; inputs: {', '.join(compiled.plan.inputs)}" if compiled.plan.inputs else ""
     return (
         f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.groups), 'group')}, "
-        f"depth {depth}, {edges}; tools: {tools}"
+        f"depth {depth}, {edges}; tools: {tools}{inputs}"
     )
 
 
 def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     vibe = one_line(compiled.plan.source_vibe.description)
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
+    _print_inputs(screen, compiled.plan.inputs)
     graph = compiled.graph
     group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
     rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
@@ -121,6 +128,22 @@ def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     for line in columns([heading, *rows], screen.limit) if rows else ():
         screen.say(line)
     screen.say(f"{counted(len(graph.nodes), 'node')} in {counted(len(graph.groups), 'group')}", "dim")
+
+
+def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [
+        [
+            Text(f"inputs.{name}", "bold"),
+            Text(one_line(type_words(schema)), "cyan"),
+            Text(one_line(f"default {json.dumps(schema['default'], ensure_ascii=False)}"))
+            if "default" in schema
+            else Text("required", "yellow"),
+            Text(one_line(str(schema.get("title") or schema.get("description") or "")), "dim"),
+        ]
+        for name, schema in inputs.items()
+    ]
+    for line in columns(rows, screen.limit) if rows else ():
+        screen.say(line)
 
 
 def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.text import Text
 
 from vibe_prefect.characters import visible
 from vibe_prefect.text.units import counted, rough, seconds, size
+from vibe_prefect.tools.secrecy.known import scrubbed
 
 __all__ = [
     "MIN_COLUMN",
@@ -16,6 +19,7 @@ __all__ = [
     "columns",
     "counted",
     "error_lines",
+    "inputs_line",
     "one_line",
     "rough",
     "seconds",
@@ -42,6 +46,12 @@ def brief(text: str) -> str:
     line = one_line(text[: 8 * MAX_BRIEF])
     is_complete = len(line) <= MAX_BRIEF and len(text) <= 8 * MAX_BRIEF
     return line if is_complete else f"{line[:MAX_BRIEF]}... ({len(text):,} characters)"
+
+
+def inputs_line(inputs: Mapping[str, Any]) -> str:
+    """Return the values of a run's inputs on one line, long ones cut and without known secrets."""
+    values = (f"{name}={brief(json.dumps(value, ensure_ascii=False))}" for name, value in inputs.items())
+    return scrubbed(", ".join(values))
 
 
 def error_lines(error: str | None) -> list[str]:
