@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 
-from tests.deployed.api import call, ended, process, trigger
+from tests.deployed.api import call, ended, process, trigger, until
 from tests.deployed.plans import plan, tool
 from vibe_prefect.engine.deploy.deployments import deployment_of
+from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.prefect_seam import schedule_of
+from vibe_prefect.engine.runs.inherited import run_facts
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -79,3 +84,16 @@ async def test_a_schedule_needs_every_input_and_a_renewed_deployment_keeps_them(
     assert deployment is not None
     assert deployment.parameters["inputs"] == {"product": "Tea", "locales": ["en", "fr"]}
     assert "inputs" not in (deployment.parameter_openapi_schema or {})["required"]
+    async with get_client() as client:
+
+        async def planned() -> FlowRun | None:
+            of_it = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment.id]))
+            found = await client.read_flow_runs(flow_run_filter=of_it)
+            return found[0] if found else None
+
+        run = await until(planned, "a run by the schedule")
+        assert schedule_of(run) == (deployment.id, deployment.schedules[0].id)
+        facts = (await run_facts(client, PastRun.of(run))).values()
+        assert facts["timezone"] == "Europe/Berlin"
+        assert facts["scheduled_for"][10:] in ("T06:00:00+01:00", "T06:00:00+02:00")
+        assert PastRun.of(await client.read_flow_run(run.id)).facts.values() == facts

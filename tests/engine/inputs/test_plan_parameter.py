@@ -29,6 +29,7 @@ ORDER = [
     "output",
     "budget_usd",
     "max_tokens",
+    "inputs",
 ]
 TEXT = """\
 id: stored  # by its author

@@ -1,3 +1,3 @@
 """Inputs of a plan: how it declares them, what a run gives for them, and which nodes name them."""
 
-from __future__ import annotations
+__all__: list[str] = []
