@@ -47,9 +47,6 @@ class RunOptions(BaseModel):
     simulate: bool = False
     """Run every node as a simulation: nothing is called, spent or written."""
 
-    inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Values of the inputs that the plan declares, by name; those left out have the plan's defaults."""
-
     input_root: str = "."
     """The only folder that tools may read from."""
 
@@ -63,6 +60,9 @@ class RunOptions(BaseModel):
     max_tokens: MaxTokens = None
     """Tokens that models and paid tools may use, input and output together, reused nodes included; a call that could
     exceed it is not made."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Values of the inputs that the plan declares, by name; those left out have the plan's defaults."""
 
     @property
     def choice(self) -> Choice:
