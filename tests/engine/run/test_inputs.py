@@ -13,7 +13,7 @@ from tests.executors import run_id
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, InputsError, WorkflowExecutor, WorkflowNode, WorkflowPlan, run_plan
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.operations import RunOptions, forecast, resume, validate
+from vibe_prefect.operations import RunOptions, forecast, resume, validate, with_earlier_inputs
 
 pytestmark = pytest.mark.server
 
@@ -65,6 +65,8 @@ async def test_a_resume_keeps_inputs_and_facts_and_a_changed_input_enters_as_an_
     other = await resume(run_id(first), inputs={"product": "Coffee"})
     assert (text(other, "named"), reused(other)) == ("Coffee", ["dated", "free"])
     assert text(other, "dated") == text(before, "dated")
+    kept = await with_earlier_inputs(validate(tea()), run_id(first))
+    assert kept.compiled.values.given == {"product": "Tea"}
     told = await forecast(validate(tea()), RunOptions(resume_from=run_id(first), inputs={"product": "Mate"}))
     assert told.forecast.nodes["named"].reason == "changed: inputs.product"
     assert told.verdict == "1 of 3 nodes would run, 2 reused"
