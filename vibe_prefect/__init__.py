@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vibe_prefect.core.budget import Spending, paid_call
     from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
     from vibe_prefect.core.progress import ProgressCallback, ProgressEvent, ProgressEventType, RunObserver
+    from vibe_prefect.core.run_values import RunFacts
     from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
     from vibe_prefect.engine.flow import run_plan
     from vibe_prefect.engine.inputs.plan_block import WorkflowPlanBlock
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         CheckpointIdError,
         CheckpointSchemaError,
         DamagedCheckpointError,
+        InputsError,
         OutsideRootError,
         PathTakenError,
         PlanError,
@@ -111,6 +113,7 @@ __all__ = [
     "ExecutionStatus",
     "FetchConfig",
     "FileRef",
+    "InputsError",
     "InvalidTemplateError",
     "LoadedPlan",
     "MediaConfig",
@@ -136,6 +139,7 @@ __all__ = [
     "RecordStorageError",
     "ResultTypeError",
     "RunError",
+    "RunFacts",
     "RunInUseError",
     "RunObserver",
     "SelectionError",
@@ -201,6 +205,7 @@ _MODULES = {
     "ExecutionStatus": "vibe_prefect.results",
     "FetchConfig": "vibe_prefect.tools.fetch.guard",
     "FileRef": "vibe_prefect.tools",
+    "InputsError": "vibe_prefect.errors",
     "InvalidTemplateError": "vibe_prefect.templates.language",
     "LoadedPlan": "vibe_prefect.plan.reading.plan_file",
     "MediaConfig": "vibe_prefect.tools.builtin.media_tools",
@@ -226,6 +231,7 @@ _MODULES = {
     "RecordStorageError": "vibe_prefect.errors",
     "ResultTypeError": "vibe_prefect.errors",
     "RunError": "vibe_prefect.errors",
+    "RunFacts": "vibe_prefect.core.run_values",
     "RunInUseError": "vibe_prefect.errors",
     "RunObserver": "vibe_prefect.core.progress",
     "SelectionError": "vibe_prefect.errors",

@@ -148,6 +148,28 @@ class PlanError(UsageError, ValueError):
         return type(self), (self.problems, self.name)
 
 
+class InputsError(UsageError, ValueError):
+    """Inputs of a run that its plan cannot take, with every problem that was found."""
+
+    def __init__(self, problems: Sequence[Problem], plan_id: str) -> None:
+        """List the faults of the inputs.
+
+        Args:
+            problems: The faults; the field of each is the input, or the part of it; never empty.
+            plan_id: The plan's id.
+        """
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.plan_id = plan_id
+        count = len(self.problems)
+        lines = [f"  {printable(str(problem), MAX_PROBLEM)}" for problem in self.problems[:MAX_PROBLEMS]]
+        lines += [f"  and {count - MAX_PROBLEMS:,} more"] if count > MAX_PROBLEMS else []
+        subject = f"the inputs of plan {shorten(plan_id)} have {count:,} problem{'s' if count != 1 else ''}:"
+        super().__init__("\n".join([subject, *lines]))
+
+    def __reduce__(self) -> tuple[type[InputsError], tuple[tuple[Problem, ...], str]]:
+        return type(self), (self.problems, self.plan_id)
+
+
 class ToolDefinitionError(UsageError, TypeError):
     """A tool that is not shaped like one: a missing name, an input without a type, a broken entry point."""
 

@@ -166,16 +166,23 @@ class WorkflowExecutor:
     _execute_validate = _execute_builtin
     _execute_composite = _execute_builtin
 
-    def compile(self, plan: WorkflowPlan, source: PlanSource | None = None) -> CompiledPlan:
+    def compile(
+        self, plan: WorkflowPlan, source: PlanSource | None = None, *, inputs: Mapping[str, Any] | None = None
+    ) -> CompiledPlan:
         """Check a plan as `execute_plan` would, without running anything.
 
         Args:
             plan: The plan.
             source: The file it came from, for the places in messages.
+            inputs: Values of the inputs that it declares, by name.
 
         Raises:
             PlanError: The plan cannot run as written.
+            InputsError: An input is unknown, missing, or has a value that does not fit.
         """
+        return self._compile(plan, source).with_inputs(inputs or {})
+
+    def _compile(self, plan: WorkflowPlan, source: PlanSource | None = None) -> CompiledPlan:
         return compile_plan(
             plan,
             tools=self._registry(),
@@ -192,6 +199,7 @@ class WorkflowExecutor:
         *,
         resume_from: str | None = None,
         choice: Choice | None = None,
+        inputs: Mapping[str, Any] | None = None,
     ) -> ExecutionResult:
         """Run a plan to its end.
 
@@ -205,6 +213,7 @@ class WorkflowExecutor:
             resume_from: Name or id of an earlier flow run of the plan: what finished there is not executed again, also
                 when the plan was edited since; only changed nodes, and those that depend on their outputs, run again.
             choice: Which nodes may be executed, and which are executed even where there is a record of them.
+            inputs: Values of the inputs that the plan declares, by name; those left out have the plan's defaults.
 
         Raises:
             SelectionError: A selector does not parse, or matches nothing.
@@ -214,9 +223,13 @@ class WorkflowExecutor:
             UnknownRunError: The Prefect server does not know the run to resume.
             RunInUseError: Another process still executes it.
             UsageError: Both a checkpoint and a run are given.
+            InputsError: An input is unknown, missing, or has a value that does not fit.
         """
         return await self.execute_compiled(
-            self.compile(plan), resume_from_checkpoint=resume_from_checkpoint, resume_from=resume_from, choice=choice
+            self.compile(plan, inputs=inputs),
+            resume_from_checkpoint=resume_from_checkpoint,
+            resume_from=resume_from,
+            choice=choice,
         )
 
     def execute_plan_sync(
@@ -226,13 +239,16 @@ class WorkflowExecutor:
         *,
         resume_from: str | None = None,
         choice: Choice | None = None,
+        inputs: Mapping[str, Any] | None = None,
     ) -> ExecutionResult:
         """Run a plan to its end from plain code; see `execute_plan` for the arguments and the errors.
 
         Within a running event loop, such as a notebook's, that loop stands still until the run has ended.
         """
         return run_to_end(
-            lambda: self.execute_plan(plan, resume_from_checkpoint, resume_from=resume_from, choice=choice)
+            lambda: self.execute_plan(
+                plan, resume_from_checkpoint, resume_from=resume_from, choice=choice, inputs=inputs
+            )
         )
 
     async def execute_compiled(
@@ -257,8 +273,10 @@ class WorkflowExecutor:
             raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
         choice = choice or Choice()
         choice.check(compiled)
+        compiled = compiled.with_inputs(compiled.values.given)
         selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
-        options = self._settings.run_options.replaced({**self._given, **selected, "resume_from": resume_from})
+        of_run = {"resume_from": resume_from, "inputs": compiled.values.given}
+        options = self._settings.run_options.replaced({**self._given, **selected, **of_run})
         imported, earlier = self._finished_in(resume_from_checkpoint, compiled)
         writers = self._checkpoint_writers(compiled, earlier)
         run = LocalRun(
@@ -319,20 +337,20 @@ class WorkflowExecutor:
             return (), None
         checkpoint = load_checkpoint(self.checkpoint_dir, reference) if isinstance(reference, str) else reference
         result = checkpoint.execution_result
-        imported = imported_records_of(result, self._keys_of(checkpoint))
+        imported = imported_records_of(result, self._keys_of(checkpoint, compiled.values.given))
         keys = {id: node.key for id, node in compiled.nodes.items()}
         reused = {record.node_id for record in imported if keys.get(record.node_id) == record.key}
         nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
         feedback = {id: node_feedback for id, node_feedback in result.feedback_data.items() if id in reused}
         return imported, replace(result, node_results=nodes, feedback_data=feedback)
 
-    def _keys_of(self, checkpoint: WorkflowCheckpoint) -> dict[str, str]:
+    def _keys_of(self, checkpoint: WorkflowCheckpoint, given: Mapping[str, Any]) -> dict[str, str]:
         """Return the content keys of a checkpoint's nodes; where it has none, those that its plan would have here."""
         keys = checkpoint.node_keys
         if keys.keys() >= set(checkpoint.execution_result.ids(ExecutionStatus.COMPLETED)):
             return keys
         try:
-            compiled_nodes = self.compile(checkpoint.plan).nodes
+            compiled_nodes = self._compile(checkpoint.plan).with_known_inputs(given).nodes
         except PlanError as error:
             name = f"{checkpoint.plan.id} of the checkpoint {checkpoint.checkpoint_id}"
             raise PlanError(error.problems, name) from error

@@ -78,6 +78,7 @@ DEFAULTS: list[tuple[BaseModel, dict[str, Any]]] = [
         {
             "id": "p",
             "source_vibe": Vibe(description="d").model_dump(),
+            "inputs": {},
             "root_nodes": [],
             "estimated_total_duration": None,
             "created_at": None,

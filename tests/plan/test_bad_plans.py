@@ -15,6 +15,12 @@ source_vibe: {description: d}
 root_nodes:
 """
 
+EMPTY = HEAD.replace("root_nodes:", "root_nodes: []")
+
+FILL = """\
+  - {{id: a, type: transform, description: d, parameters: {{tool: template_fill, tool_inputs: {{template: "{}"}}}}}}
+"""
+
 BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
 
 ID_RULE = "use letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
@@ -445,6 +451,97 @@ root_nodes: []
             "plan.yaml:4:108: node 'a', parameters.tool_inputs.content: the template names 'vib', which is not defined; did you mean 'vibe'?"
             + BRACES
         ],
+    ),
+    "inputs that are a list": (
+        EMPTY + "inputs: [product]\n",
+        ["plan.yaml:4:9: inputs: expected a mapping, found ['product']"],
+    ),
+    "an input that is a word": (
+        EMPTY + "inputs: {product: string}\n",
+        ["plan.yaml:4:19: inputs.product: expected a mapping, found 'string'"],
+    ),
+    "an input of an unknown type": (
+        EMPTY + "inputs: {product: {type: strings}}\n",
+        [
+            (
+                "plan.yaml:4:26: inputs.product.type: expected one of string, integer, number, boolean, array, object, null, "
+                "found 'strings'; did you mean 'string'?"
+            )
+        ],
+    ),
+    "an input whose name has a dash": (
+        EMPTY + "inputs: {product-name: {type: string}}\n",
+        [
+            "plan.yaml:4:24: inputs.product-name: 'product-name' is not a valid name of an input; write 'product_name'",
+        ],
+    ),
+    "an input whose name begins with a digit": (
+        EMPTY + "inputs: {1st: {type: string}}\n",
+        [
+            (
+                "plan.yaml:4:15: inputs.1st: '1st' is not a valid name of an input; use letters, digits and '_', at most 100, "
+                "the first a letter"
+            )
+        ],
+    ),
+    "an input whose default does not fit": (
+        EMPTY + "inputs: {words: {type: integer, default: many}}\n",
+        ["plan.yaml:4:42: inputs.words.default: 'many' is not of type 'integer'"],
+    ),
+    "an input whose default has an item that does not fit": (
+        EMPTY + "inputs: {locales: {type: array, items: {enum: [en, de]}, default: [en, xx]}}\n",
+        ["plan.yaml:4:72: inputs.locales.default[1]: 'xx' is not one of ['en', 'de']"],
+    ),
+    "an input that refers elsewhere": (
+        EMPTY + "inputs: {product: {$ref: 'https://example.com/product.json'}}\n",
+        ["plan.yaml:4:26: inputs.product.$ref: the schema of an input cannot have '$ref'; write the schema out"],
+    ),
+    "an input with a bad pattern": (
+        EMPTY + "inputs: {product: {type: string, pattern: '('}}\n",
+        ["plan.yaml:4:43: inputs.product.pattern: pattern '(' is not a regular expression: missing ) at position 1"],
+    ),
+    "an input with a bound that is a word": (
+        EMPTY + "inputs: {words: {type: integer, minimum: few}}\n",
+        ["plan.yaml:4:42: inputs.words.minimum: not a JSON Schema: 'few' is not of type 'number'"],
+    ),
+    "a template that misspells an input": (
+        "inputs: {product: {type: string}}\n" + HEAD + FILL.format("{{ inputs.prodduct }}"),
+        [
+            (
+                "plan.yaml:5:104: node 'a', parameters.tool_inputs.template: the template names inputs.prodduct, which is not "
+                "among the plan's inputs; did you mean 'product'?"
+            )
+        ],
+    ),
+    "a template that names an input of a plan without inputs": (
+        HEAD + FILL.format("{{ inputs.product }}"),
+        [
+            (
+                "plan.yaml:4:104: node 'a', parameters.tool_inputs.template: the template names inputs.product, but the plan "
+                "declares no inputs; declare them beside 'root_nodes', as in inputs: {product: {type: string}}"
+            )
+        ],
+    ),
+    "a template that names a part which an input cannot have": (
+        "inputs: {brand: {type: object, properties: {name: {type: string}}, additionalProperties: false}}\n"
+        + HEAD
+        + FILL.format("{{ inputs.brand.nam }}"),
+        [
+            "plan.yaml:5:104: node 'a', parameters.tool_inputs.template: inputs.brand has no 'nam'; did you mean 'name'?",
+        ],
+    ),
+    "a template that misspells a fact of the run": (
+        HEAD + FILL.format("{{ run.dat }}"),
+        [
+            (
+                "plan.yaml:4:104: node 'a', parameters.tool_inputs.template: the template names run.dat, which is no fact of a "
+                "run; did you mean 'date'?"
+            )
+        ],
+    ),
+    "a misspelt field for the inputs": (
+        "input: {product: {type: string}}\n" + HEAD + FILL.format("{{ inputs.product }}"),
+        ["plan.yaml:1:8: input: unknown field; did you mean 'inputs'?"],
     ),
     "many problems at once": (
         HEAD

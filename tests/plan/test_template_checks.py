@@ -240,7 +240,7 @@ def test_a_description_is_a_template_wherever_a_model_is_given_it(kind: str) -> 
         "node 'm', description: outputs.a has no 'txt'; did you mean 'text'? (the output of the tool 'report')",
         (
             "node 'm', description: the template names 'secrets', which is not defined; a template can name "
-            f"description, node_id, outputs, plan_id, vibe{LITERAL_BRACES}"
+            f"description, inputs, node_id, outputs, plan_id, run, vibe{LITERAL_BRACES}"
         ),
     ]
     own = {"criteria": ["good"]} if kind == "validate" else {"prompt": "Write"}

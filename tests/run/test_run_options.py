@@ -27,7 +27,7 @@ def test_the_flow_takes_every_option_and_its_form_describes_each() -> None:
 
 
 def test_the_executor_takes_every_option_but_those_of_a_single_run() -> None:
-    own = {"resume_from", "select", "exclude", "refresh"}
+    own = {"resume_from", "select", "exclude", "refresh", "inputs"}
     assert RunOptions.model_fields.keys() - inspect.signature(WorkflowExecutor).parameters.keys() == own
 
 

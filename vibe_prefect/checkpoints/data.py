@@ -51,6 +51,8 @@ def plan_data(plan: WorkflowPlan) -> dict[str, Any]:
         data = plan.model_dump(mode="json")
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(f"the plan {plan.id!r} holds something that cannot be JSON: {error}") from error
+    if not data["inputs"]:  # nor that one
+        del data["inputs"]
     for item in (data, *(node for _, node in data_nodes(data))):
         policy = {name: value for name, value in item.pop("policy").items() if value is not None}
         item.update({"policy": policy} if policy else {})

@@ -16,6 +16,7 @@ from vibe_prefect.cli.deploying.deploy_app import add_commands
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, LOOK, OPTIONS, RUN, WRITE
+from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
@@ -167,6 +168,7 @@ def _help_command(error: CycloptsError) -> str:
     help_epilogue=_examples(
         "run flows/plans/release_digest.yaml",
         "run plan.yaml --simulate",
+        "run plan.yaml --set product=Tea --set-file brief=brief.md",
         "run plan.yaml --json | jq .summary",
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
@@ -196,6 +198,9 @@ def run(  # noqa: PLR0913 - a command's options
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Run a plan, and show how far it is.
 
@@ -226,6 +231,7 @@ def run(  # noqa: PLR0913 - a command's options
         quiet=quiet,
         report=report,
         plan_file=str(Path(plan).resolve()),
+        inputs=InputArguments(set_, set_file, inputs),
     )
     if simulate and not (record or dry_run or resume or reuse == "plan"):
         from vibe_prefect.cli.commands.simulate import simulate_plan
@@ -255,6 +261,9 @@ def resume(  # noqa: PLR0913 - a command's options
     max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     report: _Report = None,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Run the rest of an earlier run: its completed nodes are reused."""
     from vibe_prefect.cli.commands.resume import ResumeRequest, resume_run
@@ -267,7 +276,16 @@ def resume(  # noqa: PLR0913 - a command's options
         "max_tokens": max_tokens,
         "without_model": without_model,
     }
-    return resume_run(ResumeRequest(run, plan, as_json=json, quiet=quiet, given=_stated(options), report=report))
+    request = ResumeRequest(
+        run,
+        plan,
+        as_json=json,
+        quiet=quiet,
+        given=_stated(options),
+        report=report,
+        inputs=InputArguments(set_, set_file, inputs),
+    )
+    return resume_run(request)
 
 
 @app.command(
@@ -419,12 +437,15 @@ def prune(
     group=WRITE,
     help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
 )
-def validate(
+def validate(  # noqa: PLR0913 - a command's options
     plan: str,
     /,
     *,
     simulate: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Check a plan without running it, and print every problem that it has.
 
@@ -432,10 +453,13 @@ def validate(
         plan: The plan file: .json, or JSON or YAML under any other name.
         simulate: Check the structure only, as for a simulated run: a node need have no tool behind it.
         json: Print nothing but one JSON document with the problems; messages go to standard error.
+        set_: Value of an input that the plan declares, as NAME=VALUE.
+        set_file: Value of an input that stands in a file, as NAME=PATH.
+        inputs: A YAML or JSON file with values of inputs.
     """
     from vibe_prefect.cli.commands.show import validate as command
 
-    return command(plan, simulate=simulate, as_json=json)
+    return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)
 
 
 @app.command(
@@ -466,12 +490,15 @@ def show(
 @app.command(
     group=WRITE, help_epilogue=_examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
 )
-def diff(
+def diff(  # noqa: PLR0913 - a command's options
     a: str,
     b: str,
     /,
     *,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Compare two plans and list the nodes that resuming the first with the second would run again.
 
@@ -479,10 +506,13 @@ def diff(
         a: The earlier plan: a plan file, or the name or id of a run.
         b: The later plan: a plan file, or the name or id of a run.
         json: Print nothing but one JSON document; messages go to standard error.
+        set_: Value of an input that the plan declares, as NAME=VALUE.
+        set_file: Value of an input that stands in a file, as NAME=PATH.
+        inputs: A YAML or JSON file with values of inputs.
     """
     from vibe_prefect.cli.commands.diff import diff as command
 
-    return command(a, b, as_json=json)
+    return command(a, b, InputArguments(set_, set_file, inputs), as_json=json)
 
 
 @app.command(group=WRITE, help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))

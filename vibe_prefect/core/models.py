@@ -15,6 +15,21 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds."""
 
 
+_SCHEMA_KEYWORDS: dict[str, Any] = {
+    "type": {"enum": ["string", "integer", "number", "boolean", "array", "object"]},
+    "title": {"type": "string", "description": "Label of the field in a form."},
+    "description": {"type": "string", "description": "Text beside the field."},
+    "default": {"description": "Value of a run that gives none; without a default the input is required."},
+    "enum": {"type": "array", "description": "The values that it may have."},
+    "items": {"type": "object", "description": "JSON Schema of the items of an array."},
+    "examples": {"type": "array"},
+}
+"""Keywords of JSON Schema that editors propose for an input; any other is taken too."""
+
+InputSchema = Annotated[dict[str, Any], Field(json_schema_extra={"title": "Input", "properties": _SCHEMA_KEYWORDS})]
+"""JSON Schema of an input."""
+
+
 class Vibe(BaseModel):
     """A wish for content, in the words of the person who has it."""
 
@@ -120,6 +135,10 @@ class WorkflowPlan(BaseModel):
 
     source_vibe: Vibe
     """The wish that the plan was made from."""
+
+    inputs: dict[str, InputSchema] = Field(default_factory=dict[str, dict[str, Any]], title="Inputs")
+    """Inputs that a run of the plan is given, by name, each as a JSON Schema. One with a `default` may be left out.
+    Templates name them, as in `{{ inputs.product }}`."""
 
     root_nodes: list[WorkflowNode] = Field(default_factory=list[WorkflowNode])
     """The top of the tree, in the author's order."""

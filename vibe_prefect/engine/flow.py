@@ -45,6 +45,7 @@ from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
+from vibe_prefect.engine.runs.inherited import inherited_inputs, run_facts
 from vibe_prefect.engine.runs.model_change import check_models, model_tags
 from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root
 from vibe_prefect.engine.server.ui_pages import ui_page
@@ -161,6 +162,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     budget_usd: parameters.BudgetUsd = DEFAULTS.budget_usd,
     max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
     without_model: parameters.WithoutModel = DEFAULTS.without_model,
+    inputs: parameters.Inputs = DEFAULTS.inputs,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
@@ -246,6 +248,9 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not options.without_model:
         check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     root = (await with_root(client, earlier)).first or earlier
+    compiled = run.compiled
+    if compiled.names_facts:
+        compiled = compiled.for_run(await run_facts(client, root))
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
     workspace = _workspace(options, plan_id, root)
@@ -253,24 +258,24 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     settings = run.settings
     outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
     feedback = RunFeedback(
-        client, flow_run, run.compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
+        client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
         records=records,
         goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.imported),
-        selected=options.choice.selected(run.compiled),
-        refreshed=options.choice.refreshed(run.compiled),
+        selected=options.choice.selected(compiled),
+        refreshed=options.choice.refreshed(compiled),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,
         first_attempt=flow_run.run_count <= 1,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(run, options, records, flow_run.name),
+        budget=await _budget(compiled, options, records, flow_run.name),
     )
     if CHECK_VARIABLE in os.environ:
-        await check_calls(run.compiled, setup)
+        await check_calls(compiled, setup)
         return None
     with records.hold() as alone:
         if not alone:
@@ -278,10 +283,10 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         await close_dead(client, earlier, flow_run, sure=alone)
         run.handle = handle
         for record in run.imported:
-            await records.write(record.node_id, record.key, record.record)
-        await check_calls(run.compiled, setup)
+            await records.write(record.node_id, _key_now(record, run, compiled), record.record)
+        await check_calls(compiled, setup)
         async with feedback.following():
-            result, handle.task_runs = await run_compiled(run.compiled, setup)
+            result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
@@ -307,11 +312,17 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
         await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
 
 
-async def _budget(run: LocalRun, options: RunOptions, records: Records, name: str) -> Budget | None:
+def _key_now(record: ImportedRecord, run: LocalRun, compiled: CompiledPlan) -> str:
+    """Return the key of an imported record: another one where its node names facts of the run, which it is kept for."""
+    node = run.compiled.nodes.get(record.node_id)
+    return compiled.nodes[record.node_id].key if node is not None and node.key == record.key else record.key
+
+
+async def _budget(compiled: CompiledPlan, options: RunOptions, records: Records, name: str) -> Budget | None:
     """Return the run's budget, less the cost of reused nodes."""
     if not options.is_limited:
         return None
-    return options.budget(await records.spent(run.compiled.nodes.values()), name)
+    return options.budget(await records.spent(compiled.nodes.values()), name)
 
 
 def _workspace(options: RunOptions, plan_id: str, root: PastRun) -> Workspace:
@@ -350,8 +361,10 @@ async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOpti
     if plan_input.origin is not None:
         get_run_logger().info("The plan %r is from %s", plan_input.plan.id, plan_input.origin)
         resolved["plan"] = await plan_parameter(plan_input.plan, await open_store(None), client)
+    inputs = await inherited_inputs(client, flow_run, plan_input.plan, options)
+    resolved |= {"inputs": inputs} if inputs else {}
     if any(flow_run.parameters.get(name) != value for name, value in resolved.items()):
         flow_run.parameters = {**flow_run.parameters, **resolved}
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(plan_input.plan, tools=tools, simulate=simulate, source=plan_input.source)
-    return LocalRun(compiled, tools, settings), options
+    return LocalRun(compiled.with_inputs(inputs), tools, settings), options

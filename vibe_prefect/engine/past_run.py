@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.run_values import DEFAULT_ZONE, RunFacts, known_zone
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots
 from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_data
@@ -34,6 +35,9 @@ from vibe_prefect.reporting.report import RunIdentity
 from vibe_prefect.results import ExecutionStatus, resume_command
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
+
+ZONE_LABEL = "vibe-prefect.timezone"
+"""Label of a flow run with the time zone of the schedule that started it."""
 
 SHARED_FOLDER = "shared"
 """Name of the output folder of all runs of a plan that share their records."""
@@ -105,6 +109,9 @@ class RunParameters(BaseModel):
     output: str | None = None
     """The folder for the outputs of runs; `None` for that of the settings."""
 
+    inputs: dict[str, Any] = {}
+    """Values of the plan's inputs, as they were given."""
+
     budget_usd: float | None = None
     """US dollars that it may spend; `None` for no limit."""
 
@@ -165,6 +172,9 @@ class PastRun:
     tags: frozenset[str] = frozenset()
     """Tags of the flow run."""
 
+    zone: str | None = None
+    """Time zone of the schedule that started it; `None` without one."""
+
     root: PastRun | None = None
     """The first run of its resume chain; `None` where it resumes none, or where that run is unknown or not read."""
 
@@ -188,6 +198,7 @@ class PastRun:
             started=flow_run.start_time,
             ended=flow_run.end_time,
             seconds=flow_run.total_run_time.total_seconds(),
+            zone=known_zone(flow_run.labels.get(ZONE_LABEL)),
             bounded=flow_run.deployment_id is not None or flow_run.parent_task_run_id is not None,
             tags=frozenset(flow_run.tags),
         )
@@ -263,9 +274,20 @@ class PastRun:
             raise UnknownRunError(f"the run {self.name!r} has no plan among its parameters; {state}")
         mode = Simulate.ALL if self.parameters.simulate else Simulate.NEVER
         try:
-            return compile_plan(self.plan, tools=configured_registry(), simulate=mode)
+            return self.valued(compile_plan(self.plan, tools=configured_registry(), simulate=mode))
         except PlanError:
             return _structure(self.plan)
+
+    def valued(self, compiled: CompiledPlan) -> CompiledPlan:
+        """Return a plan with the inputs of this run, as far as they fit, and the facts of its resume chain."""
+        compiled = compiled.with_known_inputs(self.parameters.inputs)
+        return compiled.for_run(self.facts) if compiled.names_facts else compiled
+
+    @property
+    def facts(self) -> RunFacts:
+        """The facts of the first run of its resume chain, of this one where that is unknown."""
+        first = self.first or self
+        return RunFacts(first.name, first.due, first.zone or DEFAULT_ZONE)
 
     @property
     def record_namespace(self) -> str:

@@ -7,20 +7,24 @@ pinned by `tests/engine/test_prefect_seam.py`, so that a version of Prefect that
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import prefect
 from prefect import Task
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.deployments.runner import RunnerDeployment
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultRecord, ResultStore  # pyright: ignore[reportPrivateImportUsage]
+from prefect.utilities.callables import ParameterSchema
 from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
 
 TRIED = ("3.8", "3.9")
@@ -265,3 +269,28 @@ def cron_times(expression: str, after: datetime) -> Iterator[datetime]:
     with suppress(reader.CroniterBadDateError):
         while True:
             yield times.get_next(datetime)
+
+
+_SCHEDULED = re.compile(r"scheduled ([0-9a-f-]{36}) ([0-9a-f-]{36}) ")
+"""Beginning of the idempotency key that Prefect's server gives to a run that a schedule starts."""
+
+
+def schedule_of(flow_run: FlowRun) -> tuple[UUID, UUID] | None:
+    """Return the ids of the deployment and of its schedule that started a run; `None` where no schedule did.
+
+    Args:
+        flow_run: The run, as the server returns it.
+    """
+    match = _SCHEDULED.match(flow_run.idempotency_key or "")
+    return (UUID(match[1]), UUID(match[2])) if match else None
+
+
+def extend_form(deployment: RunnerDeployment, extend: Callable[[ParameterSchema], ParameterSchema]) -> None:
+    """Replace the schema of a deployment's parameters, which Prefect makes from the flow alone.
+
+    Args:
+        deployment: The deployment, before it is sent to the server.
+        extend: Returns the new schema.
+    """
+    form = deployment._parameter_openapi_schema  # pyright: ignore[reportPrivateUsage]
+    deployment._parameter_openapi_schema = extend(form)  # pyright: ignore[reportPrivateUsage]

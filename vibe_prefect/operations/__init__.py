@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
-    from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume
+    from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import explain, list_runs, output, report
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "report",
     "resume",
     "validate",
+    "with_earlier_inputs",
 ]
 
 _MODULES = {
@@ -74,6 +75,7 @@ _MODULES = {
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",
+    "with_earlier_inputs": "_resume",
 }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.operations._plans import configured_tools, validate
+from vibe_prefect.operations._plans import GivenInputs, configured_tools, given_inputs, validate
 from vibe_prefect.plan.comparison import PlanDiff, diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.tools.registry import ToolRegistry
@@ -45,7 +45,11 @@ class PlanComparison:
 
 
 async def diff(
-    a: WorkflowPlan | str | Path, b: WorkflowPlan | str | Path, *, tools: ToolRegistry | None = None
+    a: WorkflowPlan | str | Path,
+    b: WorkflowPlan | str | Path,
+    *,
+    tools: ToolRegistry | None = None,
+    inputs: GivenInputs | None = None,
 ) -> PlanComparison:
     """Compare two plans.
 
@@ -53,13 +57,18 @@ async def diff(
         a: The earlier plan, the path of its file, or the name or id of its run.
         b: The later plan, likewise.
         tools: The tools that the plans may name; by default those that the settings configure.
+        inputs: Inputs that the later plan is given, where they differ from those of the earlier one.
 
     Raises:
         PlanError: A file is not a valid plan.
         UnknownRunError: The Prefect server does not know a run, or the run has no plan.
+        InputsError: An input is unknown, or has a value that does not fit.
     """
     tools = configured_tools() if tools is None else tools
     old, new = await _load(a, tools), await _load(b, tools)
+    given = {**old.compiled.values.given, **new.compiled.values.given}
+    stated = given_inputs(inputs, new.compiled.plan)
+    new = replace(new, compiled=new.compiled.with_known_inputs(given).with_given_inputs(stated))
     return PlanComparison(old, new, diff_plans(old.compiled, new.compiled, old.lost))
 
 
@@ -85,4 +94,4 @@ async def _load(argument: WorkflowPlan | str | Path, tools: ToolRegistry) -> Com
     if run.plan is None:
         raise UnknownRunError(f"the run {run.name!r} has no plan among its parameters")
     compiled = compile_plan(run.plan, tools=tools, simulate=Simulate.ALL)
-    return ComparedPlan(run.name, compiled, await lost_files(run))
+    return ComparedPlan(run.name, compiled.with_known_inputs(run.parameters.inputs), await lost_files(run))

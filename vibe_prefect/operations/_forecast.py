@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.operations._lookup import Lookup, as_today, look_up, look_up_blocks
 from vibe_prefect.operations._plans import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.costs import CostForecast, cost_forecast, paying_nodes
+from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.plan.node_forecast import Action, Forecast
 from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
 from vibe_prefect.plan.preflight import call_problems
@@ -97,6 +98,7 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
     """
     options = options or RunOptions()
     earlier = await _earlier(options.resume_from)
+    plan = _with_values(plan, earlier, options.inputs)
     nodes = await _nodes(plan, earlier, options)
     runs = nodes.ids(Action.RUN)
     keys = plan.tools.key_sources({tool.name for tool in nodes.tools})
@@ -107,6 +109,14 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
     lacks = await call_problems(plan.compiled, runs, plan.tools, _workspace(options))
     costs = cost_forecast(plan.compiled, runs, plan.tools, lookup.paid)
     return RunForecast(plan.compiled, nodes, options, earlier, costs, keys, lacks, lookup)
+
+
+def _with_values(plan: CheckedPlan, earlier: PastRun | None, given: Mapping[str, Any]) -> CheckedPlan:
+    """Return a plan with the inputs that are given, and the inputs and facts of the run to resume."""
+    before = fitting_inputs(plan.compiled.plan, earlier.parameters.inputs) if earlier else {}
+    compiled = plan.compiled.with_inputs({**before, **plan.compiled.values.given, **given})
+    is_known = earlier is not None and compiled.names_facts
+    return replace(plan, compiled=compiled.for_run(earlier.facts) if earlier and is_known else compiled)
 
 
 def _workspace(options: RunOptions) -> Workspace:

@@ -60,7 +60,7 @@ def as_today(earlier: PastRun, plan: CheckedPlan) -> CompiledPlan | None:
         return None
     mode = simulation(simulate=earlier.parameters.simulate)
     try:
-        return compile_plan(earlier.plan, tools=plan.tools, simulate=mode)
+        return earlier.valued(compile_plan(earlier.plan, tools=plan.tools, simulate=mode))
     except PlanError:
         return None
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.reading.plan_file import load_plan
 from vibe_prefect.tools.registry import ToolRegistry
+
+GivenInputs = Mapping[str, Any] | Callable[[WorkflowPlan], Mapping[str, Any]]
+"""Inputs of a run by name, or a function that reads them as the plan declares them."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +27,17 @@ class CheckedPlan:
     tools: ToolRegistry
     """The tools."""
 
+    def with_inputs(self, given: Mapping[str, Any]) -> CheckedPlan:
+        """Return this plan with the inputs of a run; see `CompiledPlan.with_inputs`."""
+        return replace(self, compiled=self.compiled.with_inputs(given))
+
 
 def validate(
-    plan: WorkflowPlan | str | Path, *, simulate: bool = False, tools: ToolRegistry | None = None
+    plan: WorkflowPlan | str | Path,
+    *,
+    simulate: bool = False,
+    tools: ToolRegistry | None = None,
+    inputs: Mapping[str, Any] | None = None,
 ) -> CheckedPlan:
     """Check a plan as a run of it would, and execute nothing.
 
@@ -32,19 +45,28 @@ def validate(
         plan: The plan, or the path of its file.
         simulate: Whether to check it as for a simulated run: a node need have no tool behind it.
         tools: The tools that it may name; by default those that the settings configure.
+        inputs: The inputs of a run, to be checked too; by default the plan alone is checked, whatever it requires.
 
     Raises:
         PlanError: The file is not a valid plan, or the plan cannot run as written; the error has every problem.
+        InputsError: An input is unknown, missing, or has a value that does not fit.
     """
     tools = configured_tools() if tools is None else tools
     mode = simulation(simulate=simulate)
     if isinstance(plan, WorkflowPlan):
-        return CheckedPlan(compile_plan(plan, tools=tools, simulate=mode), tools)
+        checked = CheckedPlan(compile_plan(plan, tools=tools, simulate=mode), tools)
+        return checked if inputs is None else checked.with_inputs(inputs)
     try:
         loaded = load_plan(plan)
     except PlanError as error:
         raise whole_error(error, tools=tools, simulate=mode) from None
-    return CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
+    checked = CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
+    return checked if inputs is None else checked.with_inputs(inputs)
+
+
+def given_inputs(inputs: GivenInputs | None, plan: WorkflowPlan) -> Mapping[str, Any]:
+    """Return the inputs that a run of a plan is given."""
+    return inputs(plan) if callable(inputs) else inputs or {}
 
 
 def simulation(*, simulate: bool) -> Simulate:

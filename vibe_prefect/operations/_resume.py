@@ -13,12 +13,21 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.operator_roots import Root
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import RecordStore, open_store
+from vibe_prefect.engine.runs.inherited import earlier_inputs
 from vibe_prefect.engine.runs.load_report import left_report
 from vibe_prefect.engine.runs.model_change import model_change
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.executor import WorkflowExecutor
-from vibe_prefect.operations._plans import CheckedPlan, configured_tools, simulation, validate
+from vibe_prefect.operations._plans import (
+    CheckedPlan,
+    GivenInputs,
+    configured_tools,
+    given_inputs,
+    simulation,
+    validate,
+)
+from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult
@@ -59,6 +68,7 @@ async def plan_resume(
     *,
     plan: WorkflowPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
+    inputs: GivenInputs | None = None,
 ) -> ResumedRun:
     """Return the plan and the options with which `resume` would run."""
     earlier = await _find(run)
@@ -70,6 +80,9 @@ async def plan_resume(
         raise UnknownRunError(f"the run {earlier.name!r} has no plan among its parameters; give one with --plan")
     tools = configured_tools() if tools is None else tools
     checked = validate(new_plan, simulate=options.simulate, tools=tools)
+    before = fitting_inputs(checked.compiled.plan, earlier.parameters.inputs)
+    now = {**before, **options.inputs, **given_inputs(inputs, checked.compiled.plan)}
+    options, checked = options.replaced({"inputs": now}), checked.with_inputs(now)
     plan_file = await _plan_file(earlier, store) if plan is None else _path_of(plan)
     change = model_change(earlier, default_models(checked.compiled, checked.tools))
     return ResumedRun(earlier, checked, options, plan_file, was_edited(plan_file, checked.compiled.plan), change)
@@ -81,6 +94,7 @@ async def resume(
     *,
     plan: WorkflowPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
+    inputs: GivenInputs | None = None,
 ) -> ExecutionResult:
     """Run the rest of an earlier run with the options that it had: its completed nodes are reused.
 
@@ -90,14 +104,17 @@ async def resume(
             or `refresh`.
         plan: The plan or plan file to resume it with, edited since; by default its own plan.
         tools: The tools that nodes may name; by default those that the settings configure.
+        inputs: Inputs of the plan in place of those that the earlier run was given, by name; each that differs enters
+            as an edit of the plan would.
 
     Raises:
         UnknownRunError: The Prefect server does not know the run, it has no plan, or the newest run has completed.
         UsageError: An option cannot be what it is, or a deployed run named folders that lie outside those of the
             settings here.
         PlanError: The plan cannot run as written; nothing was executed.
+        InputsError: An input is unknown, missing, or has a value that does not fit.
     """
-    resumed = await plan_resume(run, given, plan=plan, tools=tools)
+    resumed = await plan_resume(run, given, plan=plan, tools=tools, inputs=inputs)
     options = resumed.options
     executor = WorkflowExecutor(
         tool_registry=resumed.plan.tools,
@@ -127,6 +144,22 @@ async def _plan_file(earlier: PastRun, store: RecordStore) -> str | None:
     async with get_client() as client:
         report = await left_report(await with_root(client, earlier), store)
     return report.plan_file if report is not None else None
+
+
+async def with_earlier_inputs(plan: CheckedPlan, run: str) -> CheckedPlan:
+    """Return a plan with the inputs of the run that it resumes, and those that it has been given.
+
+    Args:
+        plan: The plan.
+        run: Name or id of the run to resume.
+
+    Raises:
+        UnknownRunError: The Prefect server does not know the run.
+        InputsError: An input is missing all the same.
+    """
+    async with get_client() as client:
+        earlier = await earlier_inputs(client, run, plan.compiled.plan)
+    return plan.with_inputs({**earlier, **plan.compiled.values.given})
 
 
 def _options(earlier: PastRun, given: Mapping[str, Any]) -> RunOptions:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
@@ -51,6 +51,9 @@ class InputTemplate:
 
     raw: bool
     """Whether it reaches the tool as written, which fills it in itself."""
+
+    own: frozenset[str] = frozenset()
+    """Names that the node itself gives such a tool values for, as `values` of `template_fill` does."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,15 @@ class NodeBinding:
     def templates(self) -> tuple[InputTemplate, ...]:
         """The templates within its inputs."""
         raw = raw_inputs(self.tool) if self.tool is not None else ()
-        return tuple(InputTemplate(path, text, path[0] in raw) for path, text in walk_templates(self.inputs))
+        own = frozenset(name for value in self.inputs.values() for name in _keys(value))
+        return tuple(
+            InputTemplate(path, text, path[0] in raw, own if path[0] in raw else frozenset())
+            for path, text in walk_templates(self.inputs)
+        )
+
+
+def _keys(value: object) -> Iterable[str]:
+    return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.plan_tree import DataPath, dotted
+from vibe_prefect.core.run_values import NOTHING_NAMED
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.graph import GraphNode
 from vibe_prefect.plan.keys import NODE_FIELDS_IN_KEY, POLICY_FIELDS_IN_KEY, canonical_json
@@ -24,7 +25,8 @@ MAX_NAMED = 5
 """Number of fields or nodes that a reason names; of more it only gives the count."""
 
 _ABSENT: Any = object()
-_PLAN_FIELDS_SHOWN = ("id", "source_vibe", "estimated_total_duration", "policy")
+_PLAN_FIELDS_SHOWN = ("id", "source_vibe", "inputs", "estimated_total_duration", "policy")
+_RUN_VALUES = ("inputs", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:
     fields["dependencies"] = graph_node.dependencies
     fields["policy"] = _policy(compiled, graph_node)
     fields["work"] = _work(compiled, id)
+    named = compiled.key_parts[id].named if compiled.key_parts else NOTHING_NAMED
+    fields |= dict(zip(_RUN_VALUES, named.of(compiled.values), strict=True))
     return fields
 
 
@@ -239,7 +243,7 @@ def _change(old: Any, new: Any, path: DataPath) -> FieldChange:
 def _is_in_key(path: DataPath) -> bool:
     if path[0] == "policy":
         return len(path) > 1 and path[1] in POLICY_FIELDS_IN_KEY
-    return path[0] == "work" or path[0] in NODE_FIELDS_IN_KEY
+    return path[0] == "work" or path[0] in _RUN_VALUES or path[0] in NODE_FIELDS_IN_KEY
 
 
 def _shortened(old: str | None, new: str | None) -> tuple[str | None, str | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -11,10 +11,13 @@ from uuid import uuid4
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.core.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve_policy
-from vibe_prefect.errors import PlanError, Position, Problem
+from vibe_prefect.core.run_values import RunFacts, RunValues
+from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
-from vibe_prefect.plan.keys import canonical_json, node_key
+from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values
+from vibe_prefect.plan.inputs.named import named_values
+from vibe_prefect.plan.keys import KeyParts, canonical_json, node_key
 from vibe_prefect.plan.reading.plan_file import PlanShapeError
 from vibe_prefect.plan.work_checks import CheckedNode, WorkChecks
 from vibe_prefect.templates.language import is_template
@@ -82,6 +85,12 @@ class CompiledPlan:
     tools: Mapping[str, str]
     """The version of each tool that it uses, by the tool's name."""
 
+    key_parts: Mapping[str, KeyParts] = field(default_factory=dict[str, KeyParts], repr=False)
+    """Parts of the keys that do not depend on a run, by node id."""
+
+    values: RunValues = field(default_factory=RunValues)
+    """Values that a run brings to it; before these are known, the defaults of its inputs."""
+
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """Ids by topological level, each group in plan order."""
@@ -91,6 +100,52 @@ class CompiledPlan:
     def edges(self) -> tuple[Edge, ...]:
         """Edges between nodes, each with its kind."""
         return self.graph.edges
+
+    def with_inputs(self, given: Mapping[str, Any]) -> CompiledPlan:
+        """Return this plan with the inputs of a run; the keys of the nodes that name them follow.
+
+        Args:
+            given: The values, by name; an input that is left out has the plan's default.
+
+        Raises:
+            InputsError: An input is unknown, missing, or has a value that does not fit.
+        """
+        inputs = input_values(self.plan, given)
+        return self._with_values(replace(self.values, given=dict(given), inputs=inputs))
+
+    def with_given_inputs(self, given: Mapping[str, Any]) -> CompiledPlan:
+        """Return this plan with the inputs that are given; required ones may be missing yet.
+
+        Raises:
+            InputsError: An input is unknown, or has a value that does not fit.
+        """
+        if problems := given_problems(self.plan, given):
+            raise InputsError(problems, self.plan.id)
+        return self.with_known_inputs({**self.values.given, **given})
+
+    def with_known_inputs(self, given: Mapping[str, Any]) -> CompiledPlan:
+        """Return this plan with those inputs that it declares and that fit; others may be missing."""
+        known = RunValues(fitting_inputs(self.plan, given), known_values(self.plan, given), self.values.facts)
+        return self._with_values(known)
+
+    def for_run(self, facts: RunFacts) -> CompiledPlan:
+        """Return this plan with the facts of a run; the keys of the nodes that name them follow."""
+        return self._with_values(replace(self.values, facts=facts.values()))
+
+    @property
+    def names_facts(self) -> bool:
+        """Whether a node names a fact of its run, so that its key is known only when the run begins."""
+        return any(parts.named.facts for parts in self.key_parts.values())
+
+    def _with_values(self, values: RunValues) -> CompiledPlan:
+        if values == self.values:
+            return self
+        keys = _keys(self.graph, self.key_parts, values) if self.key_parts else {}
+        nodes = {
+            id: replace(node, key=keys[id]) if keys.get(id, node.key) != node.key else node
+            for id, node in self.nodes.items()
+        }
+        return replace(self, nodes=nodes, values=values)
 
 
 def compile_plan(  # noqa: PLR0913 - options by keyword
@@ -181,16 +236,16 @@ class _Compiler:
         bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
         tool_names = sorted({binding.named for binding in bindings.values() if binding.named is not None})
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        keys: dict[str, str] = {}
-        for id in (id for group in graph.groups for id in group):
-            graph_node = graph.nodes[id]
-            work = self._work(bindings[id], versions)
-            dependency_keys = [keys[dependency] for dependency in graph_node.dependencies]
-            own_variation = graph_node.node.policy.variation
-            variation = self._plan.policy.variation if own_variation is None else own_variation
-            keys[id] = node_key(graph_node.node, work, variation, dependency_keys)
+        parts = {id: self._key_parts(binding, versions) for id, binding in bindings.items()}
+        values = RunValues(inputs=known_values(self._plan, {}))
+        keys = _keys(graph, parts, values)
         nodes = {id: _compiled(bindings[id], keys[id], graph_node) for id, graph_node in graph.nodes.items()}
-        return CompiledPlan(self._plan, graph, nodes, versions)
+        return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
+
+    def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str]) -> KeyParts:
+        own_variation = binding.node.policy.variation
+        variation = self._plan.policy.variation if own_variation is None else own_variation
+        return KeyParts(self._work(binding, versions), variation, named_values(binding, self._plan.inputs))
 
     def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
         """Return what stands in the key for the doing of the node's work."""
@@ -202,6 +257,16 @@ class _Compiler:
             work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
+
+
+def _keys(graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues) -> dict[str, str]:
+    """Return the keys of all nodes, by id."""
+    keys: dict[str, str] = {}
+    for id in (id for group in graph.groups for id in group):
+        graph_node = graph.nodes[id]
+        dependency_keys = [keys[dependency] for dependency in graph_node.dependencies]
+        keys[id] = node_key(graph_node.node, parts[id].work_with(values), parts[id].variation, dependency_keys)
+    return keys
 
 
 def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> CompiledNode:

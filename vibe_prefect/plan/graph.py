@@ -50,6 +50,9 @@ class Doubts:
     nodes: frozenset[str] = frozenset()
     """Ids of nodes of whose work, type or dependencies not all could be read."""
 
+    inputs: bool = False
+    """Whether the inputs that the plan declares could not all be read."""
+
     def may_exist(self, id: str) -> bool:
         """Tell whether a node of that id may be among those that could not be read."""
         return self.ids is None or id in self.ids

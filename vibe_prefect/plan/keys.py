@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.run_values import NOTHING_NAMED, NamedValues, RunValues
 
 KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
@@ -51,6 +53,25 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
             [KEY_SCHEMA, node.type.value, node.description, node.parameters, work, variation, list(dependency_keys)]
         )
     ).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParts:
+    """Parts of a node's key that its plan and its tools decide; the values that it names come from the run."""
+
+    work: str
+    """Who does its work: a tool with its version, a handler, or the simulation."""
+
+    variation: str | int | None = None
+    """The resolved policy's `variation`."""
+
+    named: NamedValues = NOTHING_NAMED
+    """The inputs and facts that it names."""
+
+    def work_with(self, values: RunValues) -> str:
+        """Return what stands in the key for the doing of the work: with the values of the inputs and facts named."""
+        parts = zip(("inputs", "run"), self.named.of(values), strict=True)
+        return self.work + "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.schemas.output_fields import missing_part
 from vibe_prefect.templates.language import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
-from vibe_prefect.templates.names import References, Step, references
+from vibe_prefect.templates.names import Reads, References, Step, references
+
+_DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class StatedOutput:
 
 @dataclass(frozen=True, slots=True)
 class TemplateCheck:
-    """Check of one node's templates: they may read only the outputs of its dependencies."""
+    """Check of one node's templates: they read outputs of its dependencies, declared inputs and known facts only."""
 
     dependencies: Collection[str] | None
     """Ids of its dependencies; `None` where they could not be read."""
@@ -33,12 +36,16 @@ class TemplateCheck:
     stated: Callable[[str], StatedOutput | None]
     """Looks up what is known of the output of a node, by its id."""
 
-    def findings(self, text: str, *, raw: bool) -> Iterator[Finding]:
+    inputs: Mapping[str, Any] | None = None
+    """The inputs that the plan declares; `None` where they could not be read."""
+
+    def findings(self, text: str, *, raw: bool, own: Collection[str] = ()) -> Iterator[Finding]:
         """Yield what is wrong with a template.
 
         Args:
             text: The template.
             raw: Whether the tool itself fills it in, so that it may have more names.
+            own: Names that the node gives the tool values for.
         """
         try:
             template_names = references(text)
@@ -47,6 +54,10 @@ class TemplateCheck:
             return
         for name in template_names.outputs:
             yield from self._output(name, template_names)
+        if "inputs" not in own:
+            yield from self._inputs(template_names.inputs)
+        if "run" not in own:
+            yield from map(_unknown_fact, (name for name in template_names.run.names if name not in FACT_NAMES))
         if not raw and not template_names.subtracted:
             yield from map(_unknown_name, sorted(template_names.names - TEMPLATE_NAMES))
 
@@ -68,6 +79,21 @@ class TemplateCheck:
         text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {dependency_list}"
         yield Finding.advised(text, hint)
 
+    def _inputs(self, reads: Reads) -> Iterator[Finding]:
+        if self.inputs is None:
+            return
+        if reads.any and not self.inputs:
+            yield Finding.advised("the template names inputs, but the plan declares none", _DECLARE.format("NAME"))
+        for name in reads.names:
+            if name not in self.inputs:
+                yield _unknown_input(name, self.inputs)
+        for field in reads.fields:
+            if field.output in self.inputs:
+                schema = self.inputs[field.output]
+                if message := missing_part(schema, f"inputs.{field.output}", field.steps):
+                    text, _, hint = message.partition("; ")
+                    yield Finding.advised(text, hint)
+
     def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
         stated = self.stated(name)
         if stated is None:
@@ -75,6 +101,19 @@ class TemplateCheck:
         expression = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
         missing = missing_part(stated.schema, expression, steps)
         return f"{missing} (the output of {stated.maker})" if missing else None
+
+
+def _unknown_input(name: str, inputs: Collection[str]) -> Finding:
+    if not inputs:
+        text = f"the template names inputs.{name}, but the plan declares no inputs"
+        return Finding.advised(text, _DECLARE.format(name))
+    hint = did_you_mean(name, inputs) or f"they are {', '.join(inputs)}"
+    return Finding.advised(f"the template names inputs.{name}, which is not among the plan's inputs", hint)
+
+
+def _unknown_fact(name: str) -> Finding:
+    hint = did_you_mean(name, FACT_NAMES) or f"a run has {', '.join(FACT_NAMES)}"
+    return Finding.advised(f"the template names run.{name}, which is no fact of a run", hint)
 
 
 def _unknown_name(name: str) -> Finding:

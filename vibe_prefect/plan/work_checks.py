@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from pydantic import BaseModel
+
 from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.plan.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
+from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import value_problems
@@ -64,6 +67,7 @@ class WorkChecks:
         unbacked: list[CheckedNode] = []
         self._check_values()
         self._check_plan_json()
+        self._check_inputs_declared()
         for node in nodes:
             binding = self._bindings.of(node.node)
             if self._check_json(node) and binding.backing is Backing.TOOL:
@@ -91,13 +95,21 @@ class WorkChecks:
             )
 
     def _check_plan_json(self) -> None:
-        for field in ("source_vibe", "policy"):
+        for field in ("source_vibe", "policy", "inputs"):
             if (None, field) in self._unkept:
                 continue
+            value = getattr(self._plan, field)
             try:
-                canonical_json(getattr(self._plan, field).model_dump())
+                canonical_json(value.model_dump() if isinstance(value, BaseModel) else value)
             except TypeError as error:
                 self._problems.append(Problem(f"JSON cannot hold this: {error}", None, field, self._position((field,))))
+
+    def _check_inputs_declared(self) -> None:
+        if (None, "inputs") in self._unkept:
+            return
+        for path, finding in declaration_findings(self._plan.inputs):
+            place = ("inputs", *path)
+            self._problems.append(Problem(finding.message, None, dotted(place), self._position(place), finding.hint))
 
     def _check_json(self, node: CheckedNode) -> bool:
         for field in ("description", "parameters", "policy"):
@@ -131,9 +143,10 @@ class WorkChecks:
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
         doubtful = node.node.id in self._doubts.nodes
-        check = TemplateCheck(None if doubtful else node.dependencies, self._stated_output)
+        declared = None if self._doubts.inputs else self._plan.inputs
+        check = TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared)
         for template in binding.templates:
-            for finding in check.findings(template.text, raw=template.raw):
+            for finding in check.findings(template.text, raw=template.raw, own=template.own):
                 self._problem(node, _field(template.path, binding), finding.message, finding.hint)
         templated = [template.path for template in binding.templates if not template.raw]
         for problem in input_problems(tool, binding.inputs, self._dependencies(node)):

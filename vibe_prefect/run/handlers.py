@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from vibe_prefect.core.budget import Budget
@@ -85,6 +85,12 @@ class NodeContext:
     note_call: Callable[[CallNotes], None] | None = None
     """Called at the end of each tool call; `None` where nobody notes them."""
 
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The run's inputs that the node's description or parameters name, by name; no others."""
+
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The facts of the run that the templates of the node name, by name; no others."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -110,6 +116,10 @@ class NodeContext:
             vibe=self.vibe,
             workspace=self.workspace,
         )
+        if self.inputs:
+            context["inputs"] = self.inputs
+        if self.facts:
+            context["run"] = self.facts
         if self.budget is not None:
             context["budget"] = self.budget
         if self.report_progress is not None:

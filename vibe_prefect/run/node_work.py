@@ -88,6 +88,12 @@ class NodeWork:
     handler: NodeHandler | None = None
     """The caller's own handler of the node's type; `None` for the built-in one."""
 
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The run's inputs that the node names, by name."""
+
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The facts of the run that the node names, by name."""
+
 
 async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
     with contained():
@@ -228,5 +234,7 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         budget=services.budget,
         report_progress=services.report_progress,
         note_call=services.meter.note_call,
+        inputs=work.inputs,
+        facts=work.facts,
     )
     return context

@@ -67,6 +67,9 @@ class RunOptions(BaseModel):
     """Resume without the language model that the earlier run had: with the one that is configured now, or where there
     is none with templates, and unjudged."""
 
+    inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Values of the inputs that the plan declares, by name; those left out have the plan's defaults."""
+
     @property
     def choice(self) -> Choice:
         """The nodes that may run, and those that run again."""

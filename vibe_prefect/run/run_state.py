@@ -134,7 +134,9 @@ class RunState(Generic[Run]):
         """
         node, plan = run.node, self._compiled.plan
         handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
-        return NodeWork(node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler)
+        parts = self._compiled.key_parts.get(node.id)
+        inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
+        return NodeWork(node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler, inputs, facts)
 
     def outputs(self, run: Run) -> dict[str, bytes]:
         """Return the output of each dependency of a node by its id, as `jsonable` writes it."""

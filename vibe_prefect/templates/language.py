@@ -39,6 +39,8 @@ LITERAL_BRACES = "; braces that are text are written {{ '{{' }}, or between {% r
 
 _CONTEXT_KEYS = {
     "outputs": "previous_outputs",
+    "inputs": "inputs",
+    "run": "run",
     "vibe": "vibe",
     "plan_id": "plan_id",
     "node_id": "node_id",

@@ -19,10 +19,24 @@ class FieldAccess:
     """A part of a node's output that a template needs to be there."""
 
     output: str
-    """The node's id."""
+    """The node's id; of an input or a fact its name."""
 
     steps: tuple[Step, ...]
     """The way from the output to the part; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Parts of one of the mappings that a template can name, such as `inputs`."""
+
+    names: tuple[str, ...] = ()
+    """Keys that it names literally, in the order of appearance."""
+
+    fields: tuple[FieldAccess, ...] = ()
+    """Parts of these values, as in `References.fields`."""
+
+    any: bool = False
+    """Whether it may read keys that it does not name literally, as `inputs[name]` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +58,12 @@ class References:
     any_output: bool
     """Whether it may read outputs that it does not name literally, as `outputs[name]` does."""
 
+    inputs: Reads = Reads()
+    """What it reads of the run's inputs."""
+
+    run: Reads = Reads()
+    """What it reads of the facts of the run."""
+
 
 @lru_cache(maxsize=4096)
 def references(text: str) -> References:
@@ -58,30 +78,36 @@ def references(text: str) -> References:
 
 
 def _references(tree: nodes.Template) -> References:
-    walk = _OutputWalk()
-    walk.visit(tree, {})
+    outputs = _reads(tree, "outputs")
     subtracted: dict[str, str] = {}
     for node in tree.find_all(nodes.Sub):
         subtracted = _subtraction(node) | subtracted  # the outermost comes first and knows the whole name
     names = undeclared_names(tree) - {"outputs"}
-    shadowed = "outputs" in _assigned(tree)
-    fields = () if shadowed else walk.fields()
-    return References(walk.outputs(), fields, subtracted, names, any_output=shadowed or walk.any_output)
+    inputs, run = (_reads(tree, root) if root in names else Reads() for root in ("inputs", "run"))
+    return References(outputs.names, outputs.fields, subtracted, names, outputs.any, inputs, run)
+
+
+def _reads(tree: nodes.Template, root: str) -> Reads:
+    walk = _Walk(root)
+    walk.visit(tree, {root: ()})
+    shadowed = root in _assigned(tree)
+    return Reads(walk.names(), () if shadowed else walk.fields(), shadowed or walk.any)
 
 
 _Path = tuple[Step, ...]
-"""A way from `outputs`: a node's id and then the steps within its output."""
+"""A way from the root, such as `outputs`: a key, such as a node's id, and then the steps within its value."""
 
 
-class _OutputWalk:
-    """One walk over a template's tree that collects what it reads from `outputs`."""
+class _Walk:
+    """One walk over a template's tree that collects what it reads from a mapping, the root."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._read: dict[_Path, None] = {}
         self._asked: set[_Path] = set()
-        self.any_output = False
+        self.any = False
 
-    def outputs(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(path[0] for path in self._read if isinstance(path[0], str)))
 
     def fields(self) -> tuple[FieldAccess, ...]:
@@ -99,16 +125,16 @@ class _OutputWalk:
 
         Args:
             node: The node.
-            aliases: Loop variables that stand for parts of outputs.
+            aliases: The root, and loop variables that stand for parts of it.
         """
         match node:
             case nodes.Getattr() | nodes.Getitem() | nodes.Name() if path := _path(node, aliases):
                 self._read[path] = None
                 return
-            case nodes.Name(name="outputs"):
-                self.any_output = True
-            case nodes.Call(node=nodes.Getattr(node=nodes.Name(name="outputs"), attr=name)) if hasattr(dict, name):
-                self.any_output = True
+            case nodes.Name(name=self._root):
+                self.any = True
+            case nodes.Call(node=nodes.Getattr(node=nodes.Name(name=self._root), attr=name)) if hasattr(dict, name):
+                self.any = True
                 self._visit_all(node.iter_child_nodes(exclude=("node",)), aliases)
                 return
             case nodes.Filter(name="default" | "d", node=nodes.Node() as subject):
@@ -147,7 +173,7 @@ class _OutputWalk:
 
 
 def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
-    """Return the way from `outputs` that an expression spells out; `None` for any other expression."""
+    """Return the way from the root that an expression spells out; `None` for any other expression."""
     steps: list[Step] = []
     while isinstance(node, nodes.Getattr | nodes.Getitem):
         match node:
@@ -160,7 +186,7 @@ def _path(node: nodes.Node, aliases: Mapping[str, _Path]) -> _Path | None:
         node = node.node
     if not isinstance(node, nodes.Name):
         return None
-    base = () if node.name == "outputs" else aliases.get(node.name)
+    base = aliases.get(node.name)
     return None if base is None else (*base, *reversed(steps))
 
 
@@ -181,7 +207,7 @@ def _subtraction(node: nodes.Node) -> dict[str, str]:
             return {}
         parts.append(right.name)
         node = node.left
-    path = _path(node, {})
+    path = _path(node, {"outputs": ()})
     if path is None or len(path) != 1 or not isinstance(name := path[0], str):
         return {}
     return {name: "-".join([name, *reversed(parts)])}

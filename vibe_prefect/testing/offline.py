@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.core.run_values import RunFacts
 from vibe_prefect.llm.all_tools import equipped_registry
 from vibe_prefect.plan.compiler import Simulate, compile_plan
 from vibe_prefect.results import ExecutionResult
@@ -24,6 +28,8 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
     output: str | Path = DEFAULTS.output,
     budget_usd: float | None = DEFAULTS.budget_usd,
     max_tokens: int | None = DEFAULTS.max_tokens,
+    inputs: Mapping[str, Any] | None = None,
+    facts: RunFacts | None = None,
 ) -> ExecutionResult:
     """Run a plan in this process alone, without a Prefect server.
 
@@ -37,14 +43,18 @@ async def run_offline(  # noqa: PLR0913 - options by keyword
         output: The only folder that tools may write to.
         budget_usd: Budget of the run in US dollars, for models and paid tools; `None` for no limit.
         max_tokens: Budget of the run in tokens, input and output together; `None` for no limit.
+        inputs: Values of the inputs that the plan declares, by name.
+        facts: Facts of the run that templates can name; by default it is named `offline` and due now.
 
     Raises:
         PlanError: The plan cannot run as written.
         UsageError: An option cannot be what it is.
+        InputsError: An input is unknown, missing, or has a value that does not fit.
     """
     options = DEFAULTS.replaced(
         {"input_root": str(input_root), "output": str(output), "budget_usd": budget_usd, "max_tokens": max_tokens}
     )
     tools = adapted(tools) if tools is not None else equipped_registry()
-    compiled = compile_plan(plan, tools=tools, simulate=simulate)
+    compiled = compile_plan(plan, tools=tools, simulate=simulate).with_inputs(inputs or {})
+    compiled = compiled.for_run(facts or RunFacts("offline", datetime.now(UTC)))
     return await OfflineRun(compiled, tools, options).execute()

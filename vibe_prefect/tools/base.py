@@ -136,6 +136,12 @@ class ToolContext(TypedDict, total=False):
     vibe: Vibe
     """The wish that the plan was made from."""
 
+    inputs: Mapping[str, Any]
+    """The run's inputs that the node names, by name; missing where it names none."""
+
+    run: Mapping[str, str]
+    """The facts of the run that the node names, such as `date`; missing where it names none."""
+
     budget: Budget
     """Budget of the run; missing where there is no limit. `budget.paid_call` makes a call within it."""
 

@@ -31,6 +31,7 @@ ORDER = [
     "budget_usd",
     "max_tokens",
     "without_model",
+    "inputs",
 ]
 TEXT = """\
 id: stored  # by its author

@@ -16,6 +16,7 @@ from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UsageError, did_you_mean
+from vibe_prefect.plan.inputs.declared import type_words
 from vibe_prefect.tools.base import ToolCategory, ToolSpec
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -128,24 +129,9 @@ def _input_row(name: str, about: Mapping[str, Any], needed: bool) -> list[Text]:
     default = "required" if needed else f"default {one_line(json.dumps(about.get('default')))}"
     return [
         Text(f"  {one_line(name)}", "bold"),
-        Text(one_line(_type_of(about)), "cyan"),
+        Text(one_line(type_words(about)), "cyan"),
         Text(default, "yellow" if needed else ""),
     ]
-
-
-def _type_of(about: Mapping[str, Any]) -> str:
-    """Return a JSON Schema's type in a word or two, such as `string`, `list of integer` or `string or null`."""
-    if "anyOf" in about:
-        return " or ".join(_type_of(part) for part in about["anyOf"])
-    if "enum" in about:
-        return "one of " + ", ".join(map(str, about["enum"]))
-    if "$ref" in about:
-        return str(about["$ref"]).rsplit("/", 1)[-1]
-    if about.get("type") == "array":
-        return f"list of {_type_of(about.get('items', {}))}"
-    if about.get("format") == "jinja":
-        return "template"
-    return str(about.get("type", "anything"))
 
 
 def _snippet(spec: ToolSpec) -> str:
@@ -168,4 +154,4 @@ def _snippet(spec: ToolSpec) -> str:
 def _minimal_inputs(input_schema: Mapping[str, Any]) -> dict[str, Any]:
     properties = cast("dict[str, dict[str, Any]]", input_schema.get("properties", {}))
     required = cast("list[str]", input_schema.get("required", []))
-    return {name: _PLACEHOLDERS.get(_type_of(properties.get(name, {})), "...") for name in required}
+    return {name: _PLACEHOLDERS.get(type_words(properties.get(name, {})), "...") for name in required}

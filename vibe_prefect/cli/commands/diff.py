@@ -14,6 +14,7 @@ from vibe_prefect.cli.display.documents import ChangedField, DiffDocument, Moved
 from vibe_prefect.cli.display.lines import columns, counted, one_line
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.operations import PlanComparison, names_file
 from vibe_prefect.plan.comparison import FieldChange, PlanDiff
@@ -24,11 +25,11 @@ MAX_FIELDS = 12
 """Number of fields that are shown of a node."""
 
 
-def diff(a: str, b: str, *, as_json: bool) -> int:
+def diff(a: str, b: str, inputs: InputArguments, *, as_json: bool) -> int:
     """Print the differences of two plans; returns the exit code."""
     from vibe_prefect.operations import diff as compare
 
-    question = compare(a, b, tools=command_registry())
+    question = compare(a, b, tools=command_registry(), inputs=inputs.of)
     is_local = names_file(a) and names_file(b)
     compared = asyncio.run(question) if is_local else ask(find_server(err(), quiet=False), question)
     if as_json:

@@ -6,7 +6,7 @@ import asyncio
 
 from rich.text import Text
 
-from vibe_prefect.cli.commands.run import RunRequest, check_folders, find_server, print_header
+from vibe_prefect.cli.commands.run import RunRequest, check_folders, find_server, print_header, ready_plan
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import (
     DryRunDocument,
@@ -25,7 +25,6 @@ from vibe_prefect.cli.display.tree import guides, work
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
-from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.budget import OR_TOKENS, Spending
 from vibe_prefect.operations import RunForecast, forecast
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -54,7 +53,7 @@ def forecast_run(request: RunRequest) -> int:
     where a server answers anyway.
     """
     check_folders(request.options)
-    plan = ready(request.plan, simulate=request.options.simulate)
+    plan = ready_plan(request)
     screen = err() if request.as_json else out()
     resumes = request.options.resume_from is not None
     server = find_server(screen, quiet=request.quiet) if resumes else None

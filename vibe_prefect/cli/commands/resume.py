@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from vibe_prefect.cli.display.ended_run import EndedRun, server_line, short_path
 from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.exits import warn
 from vibe_prefect.cli.process.environment import ask
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.errors import UsageError
 from vibe_prefect.tools.registry import SHORT_VARIABLE
@@ -38,6 +39,9 @@ class ResumeRequest:
     report: Path | None = None
     """Path of a page about the run; `None` for no page."""
 
+    inputs: InputArguments = field(default_factory=InputArguments)
+    """Inputs in place of those that the earlier run was given."""
+
 
 def resume_run(request: ResumeRequest) -> int:
     """Resume an earlier run and report on it; returns the exit code."""
@@ -49,7 +53,10 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
     server = find_server(screen, quiet=request.quiet)
     from vibe_prefect.operations import plan_resume
 
-    resumed = ask(server, plan_resume(request.run, request.given, plan=request.plan, tools=command_registry()))
+    question = plan_resume(
+        request.run, request.given, plan=request.plan, tools=command_registry(), inputs=request.inputs.of
+    )
+    resumed = ask(server, question)
     compiled, options = resumed.plan.compiled, resumed.options
     options.choice.check(compiled)
     if not request.quiet:

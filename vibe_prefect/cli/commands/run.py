@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,14 @@ from vibe_prefect.cli.display.ended_run import (
     server_line,
     short_path,
 )
-from vibe_prefect.cli.display.lines import counted, one_line
+from vibe_prefect.cli.display.lines import counted, inputs_line, one_line
 from vibe_prefect.cli.display.live import LiveView, live
 from vibe_prefect.cli.display.plain import PlainLines, RunLine
 from vibe_prefect.cli.display.summary import summary
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
-from vibe_prefect.cli.process.environment import Server, prefect_server, quieten, server_failures
+from vibe_prefect.cli.process.environment import Server, ask, prefect_server, quieten, server_failures
 from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptible
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor
@@ -75,14 +76,27 @@ class RunRequest:
     plan_file: str | None = None
     """Absolute path of the plan's file; `None` where it is not known."""
 
+    inputs: InputArguments = field(default_factory=InputArguments)
+    """Inputs of the run; of a resumed one those that differ."""
+
 
 def run_plan_file(request: RunRequest) -> int:
     """Run a plan file and report on it; returns the exit code."""
     check_folders(request.options)
     check_page(request.report)
-    plan = ready(request.plan, simulate=request.options.simulate)
+    plan = ready_plan(request)
     request.options.choice.check(plan.compiled)
     return reported(lambda screen: _run(request, plan, screen), as_json=request.as_json)
+
+
+def ready_plan(request: RunRequest) -> CheckedPlan:
+    """Load and compile the plan of a run with its inputs; required ones may be missing where another run is resumed."""
+    resumes = request.options.resume_from is not None
+    plan = ready(request.plan, simulate=request.options.simulate, inputs=None if resumes else request.inputs)
+    if not resumes:
+        return plan
+    given = request.inputs.values(plan.compiled.plan.inputs)
+    return replace(plan, compiled=plan.compiled.with_given_inputs(given))
 
 
 def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
@@ -120,6 +134,10 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
     server = find_server(screen, quiet=request.quiet)
     if not request.quiet:
         screen.say(server_line(server.line))
+    if request.options.resume_from is not None and plan.compiled.plan.inputs:
+        from vibe_prefect.operations import with_earlier_inputs
+
+        plan = ask(server, with_earlier_inputs(plan, request.options.resume_from))
     return execute(request, plan, screen, server)
 
 
@@ -135,6 +153,8 @@ def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> 
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     counts = f"{counted(len(compiled.nodes), 'node')} in {counted(len(compiled.groups), 'group')}"
     screen.say(f"{counts}; {SIMULATED}" if simulated else counts, "dim")
+    if given := compiled.values.inputs:
+        screen.say(f"inputs   {inputs_line(given)}", "dim")
 
 
 def print_model_hint(screen: Screen, plan: CheckedPlan) -> None:

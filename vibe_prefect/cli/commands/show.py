@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
@@ -11,22 +14,24 @@ from vibe_prefect.cli.display.console import Screen, err, out, write
 from vibe_prefect.cli.display.lines import columns, counted, one_line, size
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.cli.exits import ExitCode, StartError
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.graph import EdgeKind, GraphNode
+from vibe_prefect.plan.inputs.declared import type_words
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
 
 MAX_NAMED = 6
 """Number of dependencies or tools that a line names before it only counts."""
 
 
-def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
-    """Check a plan and print its contents in numbers."""
+def validate(path: str, inputs: InputArguments, *, simulate: bool, as_json: bool = False) -> int:
+    """Check a plan, and the inputs of a run where any are given, and print its contents in numbers."""
     if as_json:
-        return _validate_as_json(path, simulate=simulate)
-    compiled = ready(path, simulate=simulate).compiled
+        return _validate_as_json(path, inputs, simulate=simulate)
+    compiled = ready(path, simulate=simulate, inputs=inputs or None).compiled
     out().say(one_line(f"{path}: valid. Plan {compiled.plan.id!r}: {_facts(compiled)}"))
     weighs = weight(slim_data(compiled.plan))
     if weighs > SMALL_BYTES:
@@ -34,11 +39,11 @@ def validate(path: str, *, simulate: bool, as_json: bool = False) -> int:
     return ExitCode.COMPLETED
 
 
-def _validate_as_json(path: str, *, simulate: bool) -> int:
+def _validate_as_json(path: str, inputs: InputArguments, *, simulate: bool) -> int:
     from vibe_prefect.cli.display.documents import ProblemsDocument, plan_problems, print_document
 
     with plan_problems():
-        ready(path, simulate=simulate)
+        ready(path, simulate=simulate, inputs=inputs or None)
     print_document(ProblemsDocument(plan=path, problems=[]))
     return ExitCode.COMPLETED
 
@@ -110,15 +115,17 @@ def _facts(compiled: CompiledPlan) -> str:
     by_kind = ", ".join(f"{kinds[kind]:,} {kind}" for kind in EdgeKind if kinds[kind])
     edges = counted(kinds.total(), "edge") + (f" ({by_kind})" if by_kind else "")
     tools = ", ".join(compiled.tools) or "none"
+    inputs = f"; inputs: {', '.join(compiled.plan.inputs)}" if compiled.plan.inputs else ""
     return (
         f"{counted(len(graph.nodes), 'node')}, {counted(len(graph.groups), 'group')}, "
-        f"depth {depth}, {edges}; tools: {tools}"
+        f"depth {depth}, {edges}; tools: {tools}{inputs}"
     )
 
 
 def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     vibe = one_line(compiled.plan.source_vibe.description)
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
+    _print_inputs(screen, compiled.plan.inputs)
     graph = compiled.graph
     group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
     rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
@@ -127,6 +134,22 @@ def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     for line in columns([heading, *rows], screen.limit) if rows else ():
         screen.say(line)
     screen.say(f"{counted(len(graph.nodes), 'node')} in {counted(len(graph.groups), 'group')}", "dim")
+
+
+def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [
+        [
+            Text(f"inputs.{name}", "bold"),
+            Text(one_line(type_words(schema)), "cyan"),
+            Text(one_line(f"default {json.dumps(schema['default'], ensure_ascii=False)}"))
+            if "default" in schema
+            else Text("required", "yellow"),
+            Text(one_line(str(schema.get("title") or schema.get("description") or "")), "dim"),
+        ]
+        for name, schema in inputs.items()
+    ]
+    for line in columns(rows, screen.limit) if rows else ():
+        screen.say(line)
 
 
 def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from vibe_prefect.cli.commands.page import check_page, say_page, write_page
@@ -19,7 +21,9 @@ from vibe_prefect.cli.exits import tell
 from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.run_values import RunFacts
 from vibe_prefect.operations import CheckedPlan
+from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.offline import OfflineRun
@@ -31,9 +35,15 @@ def simulate_plan(request: RunRequest) -> int:
     """Simulate a plan file and report on it; returns the exit code."""
     check_folders(request.options)
     check_page(request.report)
-    plan = ready(request.plan, simulate=True)
+    plan = ready(request.plan, simulate=True, inputs=request.inputs)
     request.options.choice.check(plan.compiled)
-    return reported(lambda screen: _Simulation(request, plan, screen).execute(), as_json=request.as_json)
+    facts = RunFacts(_name(plan.compiled), datetime.now(UTC))
+    simulated = replace(plan, compiled=plan.compiled.for_run(facts))
+    return reported(lambda screen: _Simulation(request, simulated, screen).execute(), as_json=request.as_json)
+
+
+def _name(compiled: CompiledPlan) -> str:
+    return f"{compiled.plan.id}-simulated"
 
 
 class _Simulation:
@@ -81,7 +91,7 @@ class _Simulation:
     def _report(self, result: ExecutionResult, state: str) -> RunReport:
         identity = RunIdentity(
             run_id="",
-            run_name=f"{self._compiled.plan.id}-simulated",
+            run_name=_name(self._compiled),
             state=state,
             resume_command=None,
             output_root=self._request.options.output,

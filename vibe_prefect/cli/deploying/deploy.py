@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.deploying.schedules import ScheduleOptions, print_schedule
 from vibe_prefect.cli.display.console import Screen, flush, out
+from vibe_prefect.cli.display.lines import inputs_line
 from vibe_prefect.cli.exits import PROGRAM, ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.standing import standing_server
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError, UsageError
@@ -46,6 +49,9 @@ class DeployRequest:
     check: bool = False
     """Whether a worker is to check that it could run the plan."""
 
+    inputs: InputArguments = field(default_factory=InputArguments)
+    """Values of inputs for its runs."""
+
 
 def deploy(request: DeployRequest) -> int:
     """Create or update the deployment."""
@@ -72,6 +78,7 @@ async def _deploy(
 ) -> None:
     from prefect.client.orchestration import get_client
 
+    from vibe_prefect.cli.deploying.inputs import deployed_inputs
     from vibe_prefect.engine.deploy.deployments import deployment_of, ensure_pool, working_folder
     from vibe_prefect.engine.deploy.redeployment import changes, check_deployable, plan_change
     from vibe_prefect.engine.deploy.worker_check import check_on_worker
@@ -86,7 +93,8 @@ async def _deploy(
         earlier = await deployment_of(client, plan.id if request.name is None else request.name)
         if earlier is not None:
             await check_deployable(client, earlier, parameter, named=request.name is not None)
-        deployment = _deployment(request, plan, reading, parameter, earlier)
+        inputs = deployed_inputs(plan, request.inputs, earlier, always=request.check or _recurs(request, earlier))
+        deployment = _deployment(request, plan, reading, parameter, earlier, inputs)
         pool = request.pool or (earlier.work_pool_name if earlier else None) or POOL
         folder = (request.folder or working_folder(earlier) or Path()).resolve()
         if await ensure_pool(client, pool):
@@ -102,6 +110,8 @@ async def _deploy(
     screen.say(f"{_done(deployment)}; it runs in {folder}")
     for line in change_lines:
         screen.say(f"         {line}")
+    if deployment.inputs:
+        screen.say(f"inputs   {inputs_line(deployment.inputs)}")
     for line in needs:
         screen.say(f"needs    {line}")
     _print_ways(screen, deployment, pool, str(id))
@@ -126,12 +136,13 @@ async def _stored(client: Any, name: str) -> CheckedPlan:
     return CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=Simulate.NEVER, source=loaded.source), tools)
 
 
-def _deployment(
+def _deployment(  # noqa: PLR0913 - the parts of a deployment
     request: DeployRequest,
     plan: WorkflowPlan,
     reading: CronReading | None,
     parameter: object,
     earlier: DeploymentResponse | None,
+    inputs: Mapping[str, Any],
 ) -> PlanDeployment:
     from vibe_prefect.engine.deploy.deployments import PlanDeployment
 
@@ -144,7 +155,16 @@ def _deployment(
         overlap=request.overlap or (None if earlier else "wait"),
         earlier=earlier,
         drop_schedules=request.schedule.no_cron,
+        inputs=inputs,
+        declared=plan.inputs,
     )
+
+
+def _recurs(request: DeployRequest, earlier: DeploymentResponse | None) -> bool:
+    """Return whether a schedule will start runs, to which nobody gives inputs."""
+    if request.schedule.no_cron:
+        return False
+    return request.schedule.cron is not None or bool(earlier and earlier.schedules)
 
 
 def _done(deployment: PlanDeployment) -> str:

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.exits import PROGRAM
 from vibe_prefect.cli.help_groups import DEPLOY, KEEP
+from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 
 
 def _examples(*lines: str) -> str:
@@ -41,6 +42,7 @@ def add_commands(app: App) -> None:
         help_epilogue=_examples(
             "deploy plan.yaml",
             'deploy plan.yaml --cron "0 6 * * 1" --timezone Europe/Berlin',
+            "deploy plan.yaml --set product=Tea",
             "deploy nightly-digest --overlap skip",
             "deploy plan.yaml --check",
         ),
@@ -51,7 +53,7 @@ def add_commands(app: App) -> None:
     app.command(config, group=KEEP, help_epilogue=_examples("config", "config --json"))
 
 
-def serve(
+def serve(  # noqa: PLR0913 - a command's options
     plan: str,
     /,
     *plans: str,
@@ -59,6 +61,9 @@ def serve(
     timezone: str | None = None,
     no_cron: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     name: str | None = None,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
@@ -72,11 +77,15 @@ def serve(
         timezone: The time zone of --cron, such as Europe/Berlin; UTC by default.
         no_cron: Remove the schedules that they have. Without this and --cron, schedules stay.
         name: The deployment's name, of one plan alone; by default the plan's id.
+        set_: Value of an input for the runs of one plan alone, as NAME=VALUE.
+        set_file: Value of an input that stands in a file now, as NAME=PATH.
+        inputs: A YAML or JSON file with values of inputs.
     """
     from vibe_prefect.cli.deploying.schedules import ScheduleOptions
     from vibe_prefect.cli.deploying.serve import serve as command
 
-    return command((plan, *plans), ScheduleOptions(cron, timezone, no_cron), name)
+    arguments = InputArguments(set_, set_file, inputs)
+    return command((plan, *plans), ScheduleOptions(cron, timezone, no_cron), name, arguments)
 
 
 def deploy(  # noqa: PLR0913 - a command's options
@@ -92,6 +101,9 @@ def deploy(  # noqa: PLR0913 - a command's options
     working_dir: Path | None = None,
     tag: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     check: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    set_: SetOption = (),
+    set_file: SetFileOption = (),
+    inputs: InputsOption = None,
 ) -> int:
     """Make a deployment of one plan, for workers to run; or renew one, which keeps what is not named here.
 
@@ -109,13 +121,17 @@ def deploy(  # noqa: PLR0913 - a command's options
         tag: A tag for its runs; may be given several times.
         check: Have a worker of the pool check whether it could run the plan: tools, models, keys, folders. Nothing is
             executed.
+        set_: Value of an input for its runs, as NAME=VALUE.
+        set_file: Value of an input that stands in a file now, as NAME=PATH.
+        inputs: A YAML or JSON file with values of inputs.
     """
     from vibe_prefect.cli.deploying.deploy import DeployRequest
     from vibe_prefect.cli.deploying.deploy import deploy as command
     from vibe_prefect.cli.deploying.schedules import ScheduleOptions
 
     schedule = ScheduleOptions(cron, timezone, no_cron)
-    return command(DeployRequest(plan, name, schedule, overlap, pool, working_dir, tag, check))
+    arguments = InputArguments(set_, set_file, inputs)
+    return command(DeployRequest(plan, name, schedule, overlap, pool, working_dir, tag, check, arguments))
 
 
 def server_start(

@@ -20,6 +20,7 @@ from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.interrupt import Ending, SignalWatch
 from vibe_prefect.cli.process.standing import standing_or_started
+from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.server.settings import CLIENT_SETTINGS
@@ -45,14 +46,17 @@ class Served:
     """Name of its deployment."""
 
 
-def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> int:
+def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None, inputs: InputArguments) -> int:
     """Serve plans until a signal ends it.
 
     Args:
         paths: The plan files.
         schedule: Their schedule, if any.
         name: The deployment's name, for a single plan only; by default a plan's id.
+        inputs: Values of inputs, for a single plan only.
     """
+    if inputs and len(paths) > 1:
+        raise UsageError(f"inputs are given for one plan, and {len(paths)} are named; serve them one by one")
     plans = _checked(paths, name)
     for name, value in CLIENT_SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -62,7 +66,7 @@ def serve(paths: Sequence[str], schedule: ScheduleOptions, name: str | None) -> 
     from vibe_prefect.engine.server.ui_pages import ui_page
 
     screen.say(f"Prefect server  {ui_page() or server.api_url}  ({server.description})")
-    ask(server, _serve(plans, screen, reading, drop_schedules=schedule.no_cron))
+    ask(server, _serve(plans, screen, reading, inputs, drop_schedules=schedule.no_cron))
     tell("no longer serving")
     return ExitCode.COMPLETED
 
@@ -88,9 +92,17 @@ def _checked(paths: Sequence[str], name: str | None) -> list[Served]:
     return list(by_id.values())
 
 
-async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading | None, *, drop_schedules: bool) -> None:
+async def _serve(
+    plans: Sequence[Served],
+    screen: Screen,
+    reading: CronReading | None,
+    inputs: InputArguments,
+    *,
+    drop_schedules: bool,
+) -> None:
     from prefect.runner import Runner
 
+    from vibe_prefect.cli.deploying.inputs import deployed_inputs
     from vibe_prefect.engine.deploy.deployments import PlanDeployment
     from vibe_prefect.engine.deploy.redeployment import schedule_changes
     from vibe_prefect.engine.inputs.operator_roots import roots_environment
@@ -103,9 +115,18 @@ async def _serve(plans: Sequence[Served], screen: Screen, reading: CronReading |
     for served in plans:
         vibe = served.plan.source_vibe.description
         earlier = before[served.name]
+        recurs = reading is not None or bool(earlier and earlier.schedules and not drop_schedules)
+        stated = deployed_inputs(served.plan, inputs, earlier, always=recurs)
         # By its path: an edit of the file counts from the next run on.
         deployment = PlanDeployment(
-            served.name, vibe, str(served.path), schedule, earlier=earlier, drop_schedules=drop_schedules
+            served.name,
+            vibe,
+            str(served.path),
+            schedule,
+            earlier=earlier,
+            drop_schedules=drop_schedules,
+            inputs=stated,
+            declared=served.plan.inputs,
         )
         id = await runner.aadd_deployment(deployment.build())
         address = ui_page(f"/deployments/deployment/{id}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from vibe_prefect.characters import visible
 from vibe_prefect.text.units import clock, counted, rough, seconds, size
+from vibe_prefect.tools.secrecy.known import scrubbed
 
 __all__ = [
     "MIN_COLUMN",
@@ -19,6 +22,7 @@ __all__ = [
     "columns",
     "counted",
     "error_lines",
+    "inputs_line",
     "one_line",
     "rough",
     "seconds",
@@ -58,6 +62,12 @@ def brief(text: str) -> str:
     line = one_line(text[: 8 * MAX_BRIEF])
     is_complete = len(line) <= MAX_BRIEF and len(text) <= 8 * MAX_BRIEF
     return line if is_complete else f"{line[:MAX_BRIEF]}... ({len(text):,} characters)"
+
+
+def inputs_line(inputs: Mapping[str, Any]) -> str:
+    """Return the values of a run's inputs on one line, long ones cut and without known secrets."""
+    values = (f"{name}={brief(json.dumps(value, ensure_ascii=False))}" for name, value in inputs.items())
+    return scrubbed(", ".join(values))
 
 
 def error_lines(error: str | None) -> list[str]:

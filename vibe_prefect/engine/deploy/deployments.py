@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
@@ -18,8 +19,10 @@ from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
+from vibe_prefect.engine.deploy.input_form import INPUTS, with_input_fields
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
+from vibe_prefect.engine.prefect_seam import extend_form
 
 Overlap = Literal["wait", "skip", "allow"]
 """Handling of a run whose deployment is running already."""
@@ -66,14 +69,21 @@ class PlanDeployment:
     drop_schedules: bool = False
     """Whether the earlier schedules go although there is no new one."""
 
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Values of the plan's inputs that its runs take where they give none, by name."""
+
+    declared: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """The inputs that the plan declares, each with its JSON Schema; they are fields of the deployment's form."""
+
     def build(self) -> RunnerDeployment:
         """Build Prefect's own deployment object, for serving."""
         earlier = self.earlier
+        before = {name: value for name, value in (earlier.parameters if earlier else {}).items() if name != INPUTS}
         built = RunnerDeployment.from_flow(
             run_plan,
             name=self.name,
             description=self.description,
-            parameters={**(earlier.parameters if earlier else {}), "plan": self.plan},
+            parameters={**before, "plan": self.plan, **({INPUTS: dict(self.inputs)} if self.inputs else {})},
             schedule=self.schedule,
             tags=self._tags(),
             concurrency_limit=_limit(self.overlap) if self.overlap else _limit_of(earlier),
@@ -83,6 +93,7 @@ class PlanDeployment:
         if earlier and self.schedule is None and not self.drop_schedules:
             built.schedules = [_copied(schedule) for schedule in earlier.schedules]
         built.entrypoint = ENTRYPOINT
+        extend_form(built, lambda form: with_input_fields(form, self.declared, self.inputs))
         return built
 
     def build_for(self, pool: str, folder: Path) -> RunnerDeployment:
@@ -107,6 +118,12 @@ class PlanDeployment:
     def _tags(self) -> list[str]:
         earlier = self.earlier.tags if self.earlier else ()
         return sorted({TAG, *(earlier if self.tags is None else self.tags)})
+
+
+def inputs_of(deployment: DeploymentResponse | None) -> dict[str, Any]:
+    """Return the values of inputs that a deployment gives."""
+    inputs: object = deployment.parameters.get(INPUTS) if deployment else None
+    return cast("dict[str, Any]", inputs) if isinstance(inputs, dict) else {}
 
 
 def working_folder(deployment: DeploymentResponse | None) -> Path | None:

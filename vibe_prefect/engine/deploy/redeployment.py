@@ -17,6 +17,7 @@ from vibe_prefect.engine.deploy.deployments import (
     still_served,
     working_folder,
 )
+from vibe_prefect.engine.deploy.input_form import INPUTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import kept_plan
 from vibe_prefect.errors import UsageError, VibePrefectError
@@ -105,7 +106,7 @@ def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) ->
     yield from schedule_changes(earlier, later)
     if later.overlap is not None and later.overlap != overlap_of(earlier):
         yield f"overlap changed: {overlap_of(earlier)} -> {later.overlap}"
-    if parameters := sorted(set(earlier.parameters) - {"plan"}):
+    if parameters := sorted(set(earlier.parameters) - {"plan", INPUTS}):
         yield f"parameters kept: {', '.join(parameters)}"
     if is_for_serving(earlier):
         yield "it was served by a process before, and is for workers from now on"

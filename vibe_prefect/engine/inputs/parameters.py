@@ -50,6 +50,7 @@ Refresh = Annotated[str | None, _form("Refresh nodes", help_of("refresh"), "blog
 Reuse = Annotated[run_options.Reuse, _form("Reuse records of", help_of("reuse"))]
 Concurrency = Annotated[run_options.Concurrency, _form("Concurrency", help_of("concurrency", _UNLIMITED), 8)]
 Simulated = Annotated[bool, _form("Simulate", help_of("simulate"))]
+Inputs = Annotated[dict[str, Any], _form("Inputs", help_of("inputs"), {"product": "Tea"})]
 InputRoot = Annotated[str, _form("Input folder", help_of("input_root", _DEPLOYED), ".", "/srv/content")]
 Output = Annotated[str, _form("Output folder", help_of("output", _DEPLOYED), "outputs", "/srv/outputs")]
 BudgetUsd = Annotated[run_options.BudgetUsd, _form("Budget in US dollars", help_of("budget_usd"), 0.5)]

@@ -69,6 +69,11 @@ class PlanFile:
         line, column = places.get(path, (0, 0))
         return Position(self.name, line + 1, column + 1)
 
+    def position_of(self, fault: Fault) -> Position | None:
+        """Return where a value stands that could not be read."""
+        at = fault.at
+        return self.position(fault.path) if at is None else Position(self.name, at[0] + 1, at[1] + 1)
+
     @cached_property
     def _places(self) -> Mapping[DataPath, tuple[int, int]]:
         return read_tree(compose_json(self.text) if self.form == "json" else compose_yaml(self.text)).places
@@ -129,15 +134,19 @@ def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedP
         text: The text.
         limits: How large the plan may be.
     """
+    return parse_plan(read_source(name, text), limits)
+
+
+def read_source(name: str, text: str) -> PlanFile:
+    """Read a text, YAML or JSON, as data and their places; see `read_plan` for arguments and errors."""
     text = text.removeprefix("\ufeff")
     try:
-        source = _json_file(name, text) or _yaml_file(name, text)
+        return _json_file(name, text) or _yaml_file(name, text)
     except TextError as error:
         position = None if error.line is None else Position(name, error.line + 1, error.column + 1)
         raise PlanError([Problem(error.message, None, None, position, error.hint)], name) from None
     except RecursionError:
         raise _file_error(name, TOO_DEEP) from None
-    return parse_plan(source, limits)
 
 
 def plan_of_data(data: Mapping[str, Any]) -> LoadedPlan:
@@ -273,8 +282,7 @@ def _check_depth(source: PlanFile, data: Mapping[str, Any], limits: PlanLimits) 
 
 def _fault_problem(source: PlanFile, fault: Fault) -> Problem:
     node_id, field = _place(source, fault.path)
-    at = fault.at
-    position = source.position(fault.path) if at is None else Position(source.name, at[0] + 1, at[1] + 1)
+    position = source.position_of(fault)
     return Problem(fault.message, node_id, None if fault.of_key else field, position, fault.hint)
 
 

@@ -80,6 +80,7 @@ class _Repair:
         self._data = _copied(data, "root_nodes")
         self._lost: set[str] = set()
         self._any_id = False
+        self._inputs_lost = False
         self._doubtful: list[dict[str, Any]] = []
         self._nameless: dict[str, DataPath] = {}
 
@@ -112,12 +113,14 @@ class _Repair:
         except ValidationError:
             return None
         nodes = frozenset(node["id"] for node in self._doubtful)
-        doubts = Doubts(None if self._any_id else frozenset(self._lost), nodes | self._nameless.keys())
+        ids = None if self._any_id else frozenset(self._lost)
+        doubts = Doubts(ids, nodes | self._nameless.keys(), self._inputs_lost)
         return Repaired(plan, doubts, self._nameless)
 
     def _replace_in_plan(self, path: DataPath) -> None:
         field = str(path[0])
         dropped: object = self._data.pop(field, None)
+        self._inputs_lost |= field not in WorkflowPlan.model_fields or field == "inputs"
         if field == "id":
             self._data["id"] = "plan"
         elif field == "source_vibe":

@@ -1,0 +1,86 @@
+"""Values that a run brings to its plan: the inputs that were given, and the facts of the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+DEFAULT_ZONE = "UTC"
+"""Time zone of a run that no schedule with a zone of its own started."""
+
+FACT_NAMES = ("date", "name", "scheduled_for", "timezone")
+"""Names of the facts of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Facts of a run that templates can name: those of the first run of its resume chain."""
+
+    name: str
+    """Name of that run."""
+
+    due: datetime
+    """Time at which it was due, with a zone: late, repeated and resumed runs mean the same time."""
+
+    zone: str = DEFAULT_ZONE
+    """IANA name of the time zone in which templates read that time."""
+
+    def values(self) -> dict[str, str]:
+        """Return the facts as templates read them, by name."""
+        local = self.due.astimezone(self._zone())
+        return {
+            "date": f"{local:%Y-%m-%d}",
+            "name": self.name,
+            "scheduled_for": local.isoformat(timespec="seconds"),
+            "timezone": self.zone,
+        }
+
+    def _zone(self) -> tzinfo:
+        return UTC if self.zone == DEFAULT_ZONE else ZoneInfo(self.zone)
+
+
+def known_zone(name: object) -> str | None:
+    """Return the name of a time zone where it is one that this machine knows."""
+    try:
+        return ZoneInfo(name).key if isinstance(name, str) else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """Values that the templates of a plan read from its run."""
+
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Inputs that were given, by name, as they were given."""
+
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Value of each input, by name: the given one, else the plan's default."""
+
+    facts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Facts of the run, by name; empty before the run has begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedValues:
+    """Inputs and facts that a node names, and so all of them that it is given. They enter its key."""
+
+    inputs: tuple[str, ...] = ()
+    """Names of the inputs, sorted."""
+
+    facts: tuple[str, ...] = ()
+    """Names of the facts, sorted."""
+
+    def of(self, values: RunValues) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the inputs and the facts that the node names, as far as they are known."""
+        return (
+            {name: values.inputs[name] for name in self.inputs if name in values.inputs},
+            {name: values.facts[name] for name in self.facts if name in values.facts},
+        )
+
+
+NOTHING_NAMED = NamedValues()
+"""A node that names no input and no fact."""
