@@ -237,14 +237,14 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     plan_id = run.compiled.plan.id
     models = default_models(run.compiled, run.tools)
-    earlier_try = PastRun.of(flow_run)
+    earlier_try = PastRun.of(flow_run)  # with the tags of its models
     redact_logs()
     name_nodes_in_logs()
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
     await check_ready(client, run.compiled, run.tools)
-    earlier = await find_run(client, options.resume_from) if options.resume_from else earlier_try
+    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
     if not options.without_model:
         check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     root = (await with_root(client, earlier)).first or earlier
