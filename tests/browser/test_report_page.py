@@ -104,7 +104,6 @@ async def test_the_sections_stand_in_the_order_of_what_matters(browser: Browser,
             "1 node failed",
             "What now",
             "Outputs",
-            "To plan again",
             "Timeline",
             "Plan",
             "Nodes",
@@ -123,7 +122,7 @@ async def test_the_sections_stand_in_the_order_of_what_matters(browser: Browser,
 async def test_bars_lie_where_the_nodes_ran(browser: Browser, tmp_path: Path) -> None:
     async with visited(browser, tmp_path, release_report()) as visit:
         places: dict[str, list[float]] = await visit.page.evaluate(
-            """() => Object.fromEntries([...document.querySelectorAll(".track .tl")].map((bar) => {
+            """() => Object.fromEntries([...document.querySelectorAll(".track .tl[data-node]")].map((bar) => {
               const track = bar.parentElement.getBoundingClientRect(), box = bar.getBoundingClientRect();
               return [bar.dataset.node, [(box.x - track.x) / track.width, box.width / track.width]];
             }))"""

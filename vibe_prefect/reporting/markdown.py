@@ -93,7 +93,8 @@ def _numbers(report: RunReport) -> str:
     return " · ".join(f"{label}: **{value}**" for label, value in available.items())
 
 
-def _failures(report: RunReport) -> str:
+def failure_section(report: RunReport) -> str:
+    """Return the failed nodes with their errors and what helps; empty where none failed."""
     return _listed("## Failed nodes", same_failures(report), lambda nodes: _failure(nodes, report))
 
 
@@ -119,7 +120,8 @@ def _failure(nodes: Sequence[NodeReport], report: RunReport) -> str:
     return "\n".join(lines)
 
 
-def _next(report: RunReport) -> str:
+def next_section(report: RunReport) -> str:
+    """Return the commands that help after a run; empty where nothing is left to do."""
     steps = next_steps(report)
     parts = [f"{markdown(step.purpose, MAX_TEXT)}:\n\n{fenced(step.command[:MAX_TEXT], 'sh')}" for step in steps]
     return "\n\n".join(["## What now", *parts]) if parts else ""
@@ -174,8 +176,8 @@ def _capped(items: Sequence[_Item], render: Callable[[_Item], str]) -> Iterator[
 _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "result": _result,
     "numbers": _numbers,
-    "failed nodes": _failures,
-    "what now": _next,
+    "failed nodes": failure_section,
+    "what now": next_section,
     "refusals overridden": _overrides,
     "plan": _drawing,
     "replan suggestions": _replan,

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.sorting import ArtifactSort
 
 from tests.cli.command import Outcome, call
 from tests.plans import node, plan
 from vibe_prefect import ToolContext, ToolRegistry, ToolResult, WorkflowExecutor, WorkflowPlan
 from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.llm.provider.model_client import Question
-from vibe_prefect.operations import explain
+from vibe_prefect.operations import explain, report
 from vibe_prefect.reporting.explain import Decision, NodeExplanation
+from vibe_prefect.reporting.html import render_html
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.testing import RecordingTool, ScriptedModel, verdict
 
@@ -221,3 +228,87 @@ def test_the_command_line_explains_all_nodes_as_json(runs: Runs, prefect_server:
     assert nodes["post"]["tool_calls"][0]["model_calls"][0]["prompt"].endswith(PROMPT)
     assert nodes["publish"]["status"] == ExecutionStatus.SKIPPED
     assert KEY not in told.out
+
+
+SEVEN_QUESTIONS: dict[str, dict[str, str]] = {
+    # kind of run: question, words of the answer
+    "completed": {
+        "worked?": "Completed",
+        "made what?": TEXT,
+        "cost?": "tokens",
+        "which model and prompt?": PROMPT,
+        "why accepted?": "the gate 'gate' gave it 0.90",
+    },
+    "refused": {
+        "worked?": "Failed",
+        "made what?": TEXT,
+        "cost?": "tokens",
+        "which model and prompt?": PROMPT,
+        "why refused?": "was refused by 'gate'",
+        "what now?": "--refresh post+",
+    },
+    "retried": {
+        "worked?": "Completed",
+        "made what?": TEXT,
+        "cost?": "tokens",
+        "which model and prompt?": PROMPT,
+        "why accepted?": "the gate 'gate' gave it 0.95",
+    },
+    "resumed": {
+        "worked?": "Completed",
+        "made what?": TEXT,
+        "cost?": "tokens",
+        "which model and prompt?": PROMPT,
+        "why accepted?": "the gate 'gate' gave it 0.95",
+    },
+    "crashed": {
+        "worked?": "Crashed",
+        "made what?": TEXT,
+        "which model and prompt?": PROMPT,
+        "why refused?": "0.55",
+        "what now?": "vibe-prefect resume",
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SEVEN_QUESTIONS)
+async def test_the_first_artifact_and_the_page_answer_the_seven_questions(runs: Runs, kind: str) -> None:
+    run = await report(runs.names[kind], storage=runs.records)
+    faces = {"page": re.sub(r"<[^>]+>|\s+", " ", html.unescape(render_html(run, {})))}
+    if kind != "crashed":  # whoever stops a run keeps it from writing more than its progress
+        faces["artifact"] = plain_markdown(await first_artifact(run.run_id))
+    for face, text in faces.items():
+        for question, words in SEVEN_QUESTIONS[kind].items():
+            assert words in text, f"{question} in the {face} of the {kind} run"
+
+
+@pytest.mark.parametrize("kind", SEVEN_QUESTIONS)
+def test_one_command_answers_each_of_the_seven_questions(runs: Runs, prefect_server: str, kind: str) -> None:
+    extra = {"PREFECT_API_URL": prefect_server, "PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE": str(runs.records)}
+    ways = {"made what?": ["output", runs.names[kind], "post"]}
+    ways |= {question: ["watch", runs.names[kind]] for question in ("worked?", "cost?", "what now?")}
+    explained = ["output", runs.names[kind], "post", "--explain"]
+    ways |= {"which model and prompt?": explained, "why accepted?": explained}
+    ways["why refused?"] = ["output", runs.names[kind], "gate", "--explain"]
+    said: dict[str, str] = {}
+    for way in {tuple(ways[question]) for question in SEVEN_QUESTIONS[kind]}:
+        outcome = call(*way, cwd=runs.records.parent, extra=extra)
+        said[" ".join(way)] = " ".join((outcome.out + outcome.err).split())
+    for question, words in SEVEN_QUESTIONS[kind].items():
+        wanted = {"was refused by 'gate'": "refused: it gave 0.60"}.get(words, words)
+        wanted = wanted.removeprefix("the gate 'gate' gave it ") if question == "why accepted?" else wanted
+        assert wanted.lower() in said[" ".join(ways[question])].lower(), f"{question} of the {kind} run"
+
+
+async def first_artifact(run_id: str) -> str:
+    """The artifact that Prefect's UI shows first."""
+    async with get_client() as client:
+        artifacts = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[UUID(run_id)])),
+            sort=ArtifactSort.ID_DESC,
+        )
+    return str(artifacts[0].data)
+
+
+def plain_markdown(text: str) -> str:
+    return " ".join(html.unescape(text.replace("\\", "")).split())

@@ -24,18 +24,20 @@ def texts(*outputs: object) -> RunReport:
     )
 
 
-def test_the_page_shows_results_first_and_says_where_each_comes_from(tmp_path: Path) -> None:
+def test_the_page_shows_failures_then_results_and_says_where_each_comes_from(tmp_path: Path) -> None:
     (tmp_path / "post.md").write_text(TEXT)
     Image.new("RGB", (64, 40), "navy").save(tmp_path / "cover.png")
     page = output_page(post_report(), {name: tmp_path / name for name in ("post.md", "cover.png")}) or ""
     assert [line for line in page.splitlines() if line.startswith("#")] == [
+        "## Failed nodes",
         "## cover",
         "## story › post",  # noqa: RUF001 - leads down, as in menus
         "### A post",
         "# On the way: 1 output",
         "## facts",
     ]
-    assert "*do post* · passed on by check, file · file post.md\n\n### A post\n\nIt is about *this*." in page
+    assert "*do post* · passed on by check, file · file post.md\n\n**accepted**: it completed" in page
+    assert "no gate has judged it: 'check' is completed\n\n### A post\n\nIt is about *this*." in page
     assert "![cover.png](data:image/jpeg;base64," in page
 
 

@@ -1,4 +1,8 @@
-"""The outputs of a run as one page of Markdown, for a Prefect artifact: texts, tables and small pictures."""
+"""The outputs of a run as one page of Markdown, for a Prefect artifact: texts, tables and small pictures.
+
+It is the first artifact that people see, so it also answers how the run ended, what it cost, who made each output, why
+that was accepted or refused, and what helps.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vibe_prefect.core.outputs import OutputFile
+from vibe_prefect.reporting.explain import NodeExplanation, explain_all
+from vibe_prefect.reporting.markdown import failure_section, next_section
 from vibe_prefect.reporting.outputs.cards import OutputCard, is_played, output_cards
 from vibe_prefect.reporting.outputs.rendered import rendered_markdown, table_row, table_rule
 from vibe_prefect.reporting.outputs.tables import MAX_CELL, OutputTable, is_code, table_in
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.reporting.words import headline
+from vibe_prefect.reporting.words import headline, spending
 from vibe_prefect.results import output_command
-from vibe_prefect.text.escape import fenced, markdown
+from vibe_prefect.text.escape import fenced, line, markdown
 from vibe_prefect.text.units import counted, size
 from vibe_prefect.tools.media.previews import preview
 
@@ -25,6 +31,12 @@ MAX_RESULT = 20_000
 MAX_STEP = 2_000
 """Characters of one output on the way to the results, and of one that is code."""
 
+MAX_PROMPT = 300
+"""Characters of a prompt on the page."""
+
+MAX_WHY = 600
+"""Characters of the reason of a decision on the page."""
+
 MAX_IMAGES = 24
 """Pictures on the page."""
 
@@ -33,21 +45,24 @@ MAX_IMAGE_CHARACTERS = 1_000_000
 
 
 def output_page(report: RunReport, files: Mapping[str, Path]) -> str | None:
-    """Return what a run made, as Markdown: its results first, then what led to them; `None` where it made nothing.
+    """Return what a run made, as Markdown: its results first, then what led to them.
 
-    What finds no room is named, with the command that prints it.
+    What finds no room is named, with the command that prints it. There is no page where nothing was made and nothing
+    failed.
 
     Args:
         report: The run.
         files: Local paths of its files, by their paths in the report; see `media.local_files`.
     """
     cards = output_cards(report, files)
-    if not cards:
+    failures = failure_section(report)
+    if not cards and not failures:
         return None
     page = _Page(report, files)
     results = [card for card in cards if card.is_result]
     steps = cards[len(results) :]
-    parts = [f"{markdown(headline(report), 300)}", *page.cards(results, MAX_RESULT)]
+    head = "; ".join(filter(None, [headline(report), spending(report.totals)]))
+    parts = [markdown(head, 300), *filter(None, [failures, next_section(report)]), *page.cards(results, MAX_RESULT)]
     if steps:
         parts += [f"# On the way: {counted(len(steps), 'output')}", *page.cards(steps, MAX_STEP)]
     return "\n\n".join(parts) + "\n"
@@ -59,6 +74,7 @@ class _Page:
     def __init__(self, report: RunReport, files: Mapping[str, Path]) -> None:
         self._run = report.run_name
         self._files = files
+        self._explanations = {explanation.node_id: explanation for explanation in explain_all(report)}
         self._room = MAX_CHARACTERS
         self._images = MAX_IMAGES
         self._image_room = MAX_IMAGE_CHARACTERS
@@ -70,7 +86,11 @@ class _Page:
             cards: The cards.
             most: Characters of the text of each.
         """
-        return ["\n\n".join(filter(None, [_title(card), _origin(card), *self._content(card, most)])) for card in cards]
+        return ["\n\n".join(filter(None, self._card(card, most))) for card in cards]
+
+    def _card(self, card: OutputCard, most: int) -> list[str]:
+        who = _who_and_why(self._explanations[card.node.id])
+        return [_title(card), _origin(card), who, *self._content(card, most)]
 
     def _content(self, card: OutputCard, most: int) -> list[str]:
         pictures = [self._picture(card, file) for file in card.files if is_played(file)]
@@ -132,6 +152,16 @@ def _origin(card: OutputCard) -> str:
     written = [file.path for file in card.files if not is_played(file)]
     facts += [f"file {_listed(written)}"] if written else []
     return " · ".join(facts)
+
+
+def _who_and_why(explanation: NodeExplanation) -> str:
+    """Return which model made an output of which prompt, and why it was accepted or refused."""
+    asked = ""
+    if calls := explanation.model_calls:
+        prompt = markdown(line(calls[-1].prompt or "", MAX_PROMPT), MAX_PROMPT)
+        asked = f"by **{markdown(calls[-1].model, 100)}**{f', asked: {prompt}' if prompt else ''}"
+    decided = f"**{explanation.decision}**: {markdown(explanation.why, MAX_WHY)}"
+    return "\n\n".join(filter(None, [asked, decided]))
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
