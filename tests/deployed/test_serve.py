@@ -342,7 +342,7 @@ def test_server_start_says_what_it_sets_and_sets_it(folder: Path) -> None:
             check=False,
         )
         assert again.returncode == 3
-        assert f"a Prefect server answers at http://127.0.0.1:{port} already" in again.stderr
+        assert f"a Prefect server runs at http://127.0.0.1:{port} already" in again.stderr
     finally:
         stop(server)
 
