@@ -20,11 +20,11 @@ from tests.reporting.reports import (
 )
 from vibe_prefect import ExecutionStatus, NodeResult, UsageError, build_graph
 from vibe_prefect.core.outputs import MAX_FILES, MAX_OUTPUT, OutputFile, output_files, preview_of
-from vibe_prefect.reporting.critical import measured_path
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.reporting.spans import moment
 from vibe_prefect.reporting.table import feedback_table
+from vibe_prefect.reporting.times.critical import measured_path
+from vibe_prefect.reporting.times.spans import moment
 from vibe_prefect.reporting.words import UNKNOWN, headline
 from vibe_prefect.text.sendable import MAX_ERROR
 

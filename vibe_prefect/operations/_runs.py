@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vibe_prefect.engine.runs.node_outputs import RunOutputs
     from vibe_prefect.engine.runs.run_list import RunRow
-    from vibe_prefect.reporting.explain import NodeExplanation
+    from vibe_prefect.reporting.explanations.explain import NodeExplanation
     from vibe_prefect.reporting.report import RunReport
 
 
@@ -57,7 +57,7 @@ async def explain(run: str | None, node: str, *, storage: str | Path | None = No
         UnknownRunError: The server does not know the run, or the run has no plan.
         UsageError: The run has no such node.
     """
-    from vibe_prefect.reporting.explain import explain as explanation_of
+    from vibe_prefect.reporting.explanations.explain import explain as explanation_of
 
     return explanation_of(await report(run, storage=storage), node)
 

@@ -25,10 +25,10 @@ from vibe_prefect.core.outputs import MAX_PREVIEW, cut
 from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import build_graph
 from vibe_prefect.reporting import words
+from vibe_prefect.reporting.explanations.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.media import Embedder
 from vibe_prefect.reporting.next_steps import advice, next_steps, suggestion_sentences, to_plan_again, verdict
 from vibe_prefect.reporting.outputs.html_cards import html_cards
-from vibe_prefect.reporting.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
 from vibe_prefect.results import ExecutionStatus

@@ -18,8 +18,8 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.provenance import NodeProvenance
-from vibe_prefect.reporting.critical import measured_path
-from vibe_prefect.reporting.spans import Span, attempt_spans, moment, side_by_side
+from vibe_prefect.reporting.times.critical import measured_path
+from vibe_prefect.reporting.times.spans import Span, attempt_spans, moment, side_by_side
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
 from vibe_prefect.run.handlers import RESULT_TYPES, output_of
 from vibe_prefect.text.pydantic_errors import finding

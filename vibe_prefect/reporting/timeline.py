@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.reporting.spans import moment
+from vibe_prefect.reporting.times.spans import moment
 from vibe_prefect.results import ExecutionStatus
 
 WIDTH = 1_000

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.reporting.report import NodeReport, RunReport, Totals
-from vibe_prefect.reporting.spans import moment
+from vibe_prefect.reporting.times.spans import moment
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.text.units import counted, seconds
 

@@ -22,7 +22,7 @@ from vibe_prefect import ToolContext, ToolRegistry, ToolResult, WorkflowExecutor
 from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.operations import explain, report
-from vibe_prefect.reporting.explain import Decision, NodeExplanation
+from vibe_prefect.reporting.explanations.explain import Decision, NodeExplanation
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.testing import RecordingTool, ScriptedModel, verdict

@@ -13,7 +13,7 @@ from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 
 if TYPE_CHECKING:
-    from vibe_prefect.reporting.explain import NodeExplanation
+    from vibe_prefect.reporting.explanations.explain import NodeExplanation
     from vibe_prefect.reporting.report import RunReport
 
 
@@ -31,7 +31,7 @@ def explain_run(run: str | None, node: str | None, *, as_json: bool) -> int:
     """
     server = find_server(err(), quiet=as_json)
     from vibe_prefect.operations import report as report_of
-    from vibe_prefect.reporting.explain import explain, explain_all
+    from vibe_prefect.reporting.explanations.explain import explain, explain_all
 
     report = ask(server, report_of(run))
     explanations = list(explain_all(report)) if node is None else [explain(report, node)]
@@ -48,7 +48,7 @@ def _document(report: RunReport, explanations: Sequence[NodeExplanation]) -> Exp
 
 
 def _print(report: RunReport, explanations: Sequence[NodeExplanation]) -> None:
-    from vibe_prefect.reporting.explain_text import LABEL, explanation_lines
+    from vibe_prefect.reporting.explanations.explain_text import LABEL, explanation_lines
 
     screen = out()
     state = f"{one_line(report.run_name)} ({report.run_id}), {one_line(report.state)}"

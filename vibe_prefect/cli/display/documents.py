@@ -18,7 +18,7 @@ from vibe_prefect.cli.display.console import write
 from vibe_prefect.cli.display.frames import Frames
 from vibe_prefect.errors import PlanError, Problem
 from vibe_prefect.provenance import NodeProvenance
-from vibe_prefect.reporting.explain import NodeExplanation
+from vibe_prefect.reporting.explanations.explain import NodeExplanation
 from vibe_prefect.reporting.report import SCHEMA_VERSION, RunReport
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

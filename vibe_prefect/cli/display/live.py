@@ -24,8 +24,8 @@ from vibe_prefect.cli.display.lines import SEPARATOR, brief, clock, columns, cou
 from vibe_prefect.cli.display.tree import guides, work
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.reporting.report import RAN
+from vibe_prefect.reporting.times.eta import NodeTime, seconds_left
 from vibe_prefect.results import ExecutionStatus
 
 REFRESH_PER_SECOND = 10

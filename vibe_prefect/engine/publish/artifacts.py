@@ -25,13 +25,13 @@ from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.publish.artifact_order import create_ordered
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.reporting.eta import NodeTime, seconds_left
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.outputs.artifact_page import output_page
 from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import feedback_table
+from vibe_prefect.reporting.times.eta import NodeTime, seconds_left
 from vibe_prefect.results import ExecutionStatus, NodeResult
 from vibe_prefect.text.escape import markdown
 

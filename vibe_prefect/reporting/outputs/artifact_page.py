@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vibe_prefect.core.outputs import OutputFile
-from vibe_prefect.reporting.explain import NodeExplanation, explain_all
+from vibe_prefect.reporting.explanations.explain import NodeExplanation, explain_all
 from vibe_prefect.reporting.markdown import failure_section, next_section
 from vibe_prefect.reporting.outputs.cards import OutputCard, is_played, output_cards
 from vibe_prefect.reporting.outputs.rendered import rendered_markdown, table_row, table_rule

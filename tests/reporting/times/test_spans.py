@@ -10,8 +10,8 @@ from vibe_prefect.provenance import Attempt, NodeProvenance
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.reporting.spans import Span, side_by_side
 from vibe_prefect.reporting.timeline import Segment, timeline
+from vibe_prefect.reporting.times.spans import Span, side_by_side
 from vibe_prefect.results import ExecutionStatus
 
 

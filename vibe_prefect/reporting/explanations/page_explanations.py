@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowNodeType
-from vibe_prefect.reporting.explain import Decision, NodeExplanation, explain_all
+from vibe_prefect.reporting.explanations.explain import Decision, NodeExplanation, explain_all
 from vibe_prefect.reporting.report import RunReport
 
 MAX_EXPLAINED = 1_000_000

@@ -21,8 +21,8 @@ from tests.reporting.reports import (
 )
 from vibe_prefect.errors import UsageError
 from vibe_prefect.provenance import Judgement
-from vibe_prefect.reporting.explain import Decision, explain, explain_all
-from vibe_prefect.reporting.explain_text import explanation_lines
+from vibe_prefect.reporting.explanations.explain import Decision, explain, explain_all
+from vibe_prefect.reporting.explanations.explain_text import explanation_lines
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 

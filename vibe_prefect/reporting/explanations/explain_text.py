@@ -9,7 +9,7 @@ from typing import Any
 from vibe_prefect.characters import visible
 from vibe_prefect.core.outputs import MAX_PREVIEW, cut
 from vibe_prefect.provenance import Attempt, Judgement, ModelCall
-from vibe_prefect.reporting.explain import NodeExplanation
+from vibe_prefect.reporting.explanations.explain import NodeExplanation
 from vibe_prefect.reporting.words import money, number, ratio, when
 from vibe_prefect.text.escape import line
 from vibe_prefect.text.units import counted, seconds
