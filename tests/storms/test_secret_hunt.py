@@ -10,6 +10,7 @@ import json
 import logging
 import ssl
 from collections.abc import Callable, Collection, Generator, Iterator
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -148,6 +149,11 @@ def repeating(form: str) -> Callable[[str], str]:
     return said
 
 
+def fields_of(value: Any) -> dict[str, Any]:
+    """What a value holds, also one with slots."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else dict(vars(value))
+
+
 async def hunt(forms: Collection[str], way: str, folder: Path, heard: list[str]) -> int:
     """Let every tool be told the key in each form in one way, and look at all that comes of it."""
     made = 0
@@ -157,7 +163,7 @@ async def hunt(forms: Collection[str], way: str, folder: Path, heard: list[str])
             server.way, server.form = way, repeating(forms_of(KEY)[name])
             server.asked.clear()
             result = await run_offline(calls, tools, input_root=folder, output=folder / f"{made}")
-            shown = [*texts_in(json.loads(json.dumps(result, default=vars))), *heard]
+            shown = [*texts_in(json.loads(json.dumps(result, default=fields_of))), *heard]
             assert leaks("\0".join(shown)) == [], (way, name)
             assert "unexpected" not in "\0".join(shown), "the key is sent without the white space around it"
             expected = 3 if way == WAIT else 6  # a call to an endpoint that asks to wait holds the others back
@@ -206,7 +212,7 @@ async def test_no_key_is_left_on_the_prefect_server(
                     tool_registry=tools_of(server), storage=folder / "records", output=folder / "made", simulate="never"
                 )
                 result = await executor.execute_plan(everything(server))
-                assert leaks("\0".join(texts_in(json.loads(json.dumps(result, default=vars))))) == [], (way, form)
+                assert leaks("\0".join(texts_in(json.loads(json.dumps(result, default=fields_of))))) == [], (way, form)
                 assert len(server.asked) >= 3, (way, form, server.asked)
     await APILogHandler.aflush()
     told = ""

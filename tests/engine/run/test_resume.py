@@ -117,7 +117,10 @@ async def test_a_run_can_be_named_instead_of_its_id() -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("no-such-run", "this Prefect server has no run of a plan named 'no-such-run'"),
+        (
+            "no-such-run",
+            "this Prefect server has no run of a plan named 'no-such-run'; 'vibe-prefect runs' lists its runs",
+        ),
         (
             "00000000-0000-4000-8000-000000000000",
             "this Prefect server has no flow run with the id 00000000-0000-4000-8000-000000000000",
