@@ -58,7 +58,7 @@ def test_failures_are_shown_with_their_error(tmp_path: Path, prefect_server: str
     assert re.search(r"✗ bad +validate, check_text +failed +\d\.\d\d s +0\.00", text)
     assert re.search(r"- └─ below +validate, check_text +skipped", text)
     final = text[text.rindex("✗ failed: 1 of 2 nodes failed, 1 skipped") :]
-    assert "  bad: Tool execution failed: " in final
+    assert "  the text in its inputs was refused by 'bad': " in final
 
 
 def test_a_plan_that_does_not_fit_is_counted(tmp_path: Path, prefect_server: str) -> None:

@@ -96,7 +96,7 @@ def test_the_command_has_a_model_write_the_texts_where_one_is_named(
         assert "Written by the model." not in blog.read_text()
         with_model = by_command(folder / "b", prefect_server, **key, VIBE_PREFECT_MODEL="openai:ok")
         assert "no model is named" not in with_model.out
-        assert "; 5 gates: 0.90, 0.90, 1.00, 1.00, 1.00\n" in with_model.out
+        assert "; 5 gates: 0.90, 0.90, 1.00, 1.00, 1.00; " in with_model.out
         assert len(server.calls) == 5
     made = {path.name: path.read_text() for path in (folder / "b" / "made").rglob("*.*") if path.suffix != ".png"}
     assert "Written by the model." in made["blog.md"]

@@ -18,7 +18,7 @@ from vibe_prefect.cli.display.lines import MAX_BRIEF, brief, error_lines
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.text.sendable import MAX_ERROR, MAX_STATE, sendable, shown, text_of
 
-LONG = 20_000_000
+LONG = 5_000_000
 
 
 class SilentError(Exception):
@@ -87,7 +87,7 @@ def test_shown_error_says_whether_to_try_again() -> None:
 
 
 def test_terminal_gets_one_lines_worth_of_an_error() -> None:
-    assert brief("x" * LONG) == f"{'x' * MAX_BRIEF}... (20,000,000 characters)"
+    assert brief("x" * LONG) == f"{'x' * MAX_BRIEF}... (5,000,000 characters)"
     assert brief("a\n b\0") == "a b\\x00"
     assert error_lines("first\n  second\0") == ["first", "  second\\x00"]
     assert all(len(line) <= MAX_BRIEF + 3 for line in error_lines("x" * LONG))
@@ -113,7 +113,7 @@ def make_error(kind: str) -> Exception:
 EXPECTED = {
     "nul": "a\\x00b",
     "surrogate": "ol\\udce9",
-    "long": f"{'x' * MAX_ERROR}... (20,000,000 characters)",
+    "long": f"{'x' * MAX_ERROR}... (5,000,000 characters)",
     "silent": text_of(SilentError()),
     "tool": "a\\x00b",
 }
