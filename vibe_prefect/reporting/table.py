@@ -44,7 +44,9 @@ Row = dict[str, Any]
 
 
 def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: int = MAX_CHARACTERS) -> list[Row]:
-    """Return a row for each node in plan order, ready for `create_table_artifact`; composites without work have none.
+    """Return a row for each node in plan order, ready for `create_table_artifact`.
+
+    Composites without work have none, unless there is nothing else.
 
     Where there are too many, failed nodes are shown before running ones and those before the others, and a last row
     says how many were left out.
@@ -55,7 +57,7 @@ def feedback_table(report: RunReport, max_rows: int = MAX_ROWS, max_characters: 
         max_characters: Largest number of characters of the table as JSON.
     """
     rank = {status: index for index, status in enumerate(STATUS_ORDER)}
-    nodes = [node for node in report.nodes if not node.is_group]
+    nodes = [node for node in report.nodes if not node.is_group] or report.nodes
     order = sorted(range(len(nodes)), key=lambda index: (rank[nodes[index].status], index))
     shown: dict[int, Row] = {}
     room = max_characters - _length(_note(len(order)))
