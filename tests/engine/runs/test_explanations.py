@@ -282,7 +282,14 @@ async def test_the_first_artifact_and_the_page_answer_the_seven_questions(runs: 
             assert words in text, f"{question} in the {face} of the {kind} run"
 
 
-@pytest.mark.parametrize("kind", SEVEN_QUESTIONS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "refused",
+        "crashed",
+        *(pytest.param(kind, marks=pytest.mark.storm) for kind in ("completed", "retried", "resumed")),
+    ],
+)
 def test_one_command_answers_each_of_the_seven_questions(runs: Runs, prefect_server: str, kind: str) -> None:
     extra = {"PREFECT_API_URL": prefect_server, "PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE": str(runs.records)}
     ways = {"made what?": ["output", runs.names[kind], "post"]}
