@@ -15,6 +15,7 @@ import prefect
 import pytest
 from prefect import Task, flow, task
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
 from prefect.context import AsyncClientContext, FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
@@ -33,6 +34,7 @@ from vibe_prefect.engine.prefect_seam import (
     as_default,
     cron_times,
     cut_off,
+    delete_once,
     fetch_json,
     fetch_json_now,
     is_console_handler,
@@ -246,6 +248,13 @@ async def test_routes_without_a_call_of_the_client_are_asked_once(prefect_server
         settings = await fetch_json(client, "/admin/settings", 60)
     assert settings["server"]["api"]["max_parameter_size"] > 0
     assert fetch_json_now(get_client(sync_client=True), "/admin/version") == prefect.__version__
+
+
+@pytest.mark.server
+async def test_deleting_once_says_what_the_server_answered(prefect_server: str) -> None:
+    async with get_client() as client:
+        id = (await client.create_artifact(ArtifactCreate(key="once", type="markdown", data="x"))).id
+        assert [await delete_once(client, f"/artifacts/{id}") for _ in range(2)] == [204, 404]
 
 
 @pytest.mark.server

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 import prefect
 from prefect import Task
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
@@ -213,6 +214,23 @@ def fetch_json_now(client: SyncPrefectClient, path: str) -> Any:
         ValueError: The answer is not JSON.
     """
     return client._client.get(path).json()  # pyright: ignore[reportPrivateUsage]
+
+
+async def delete_once(client: PrefectClient, path: str) -> int:
+    """Delete what is at a route, without retries and without a token against forged requests.
+
+    Args:
+        client: The client.
+        path: The route, below the address of the API.
+
+    Returns:
+        The HTTP status of the answer.
+
+    Raises:
+        httpx.HTTPError: The server did not answer.
+    """
+    inner = client._client  # pyright: ignore[reportPrivateUsage]
+    return (await httpx.AsyncClient.send(inner, inner.build_request("DELETE", path))).status_code
 
 
 async def cut_off(client: PrefectClient) -> None:

@@ -6,10 +6,15 @@ artifact is created again until its id lies in the part that belongs to its plac
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
+from http import HTTPStatus
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
+
+from vibe_prefect.engine.prefect_seam import delete_once
 
 FIRST_BYTE = 0xA0
 """Lowest first byte of the id of an artifact that comes first: the share of such ids makes the tries for one artifact
@@ -17,6 +22,10 @@ that comes first and three others the fewest, seven and a half on average."""
 
 MAX_TRIES = 16
 """Artifacts created for one that is to come first; one in 1,800 stays where it happens to be."""
+
+MAX_DELETE_TRIES = 20
+DELETE_PAUSE = 0.05
+"""Quick tries to delete an artifact, and seconds between them."""
 
 _RANDOM = 4
 """Version of the ids that are drawn at random; others are ordered by time, and drawing again changes nothing."""
@@ -30,13 +39,30 @@ async def create_ordered(client: PrefectClient, artifact: ArtifactCreate, *, fir
         artifact: The artifact.
         first: Whether it comes before those of its run that do not come first.
     """
-    misplaced: UUID | None = None
+    misplaced: list[UUID] = []
     for _ in range(MAX_TRIES):
         id = (await client.create_artifact(artifact)).id
-        if misplaced is not None:
-            await client.delete_artifact(misplaced)
         if id.version != _RANDOM or (id.bytes[0] >= FIRST_BYTE) == first:
-            return id
-        misplaced = id
-    assert misplaced is not None
-    return misplaced
+            break
+        misplaced.append(id)
+    else:
+        id = misplaced.pop()
+    if misplaced:
+        await _delete(client, misplaced)
+    return id
+
+
+async def _delete(client: PrefectClient, ids: Iterable[UUID]) -> None:
+    """Delete artifacts. With SQLite a server answers 503 while it writes something else, which is over at once.
+
+    Prefect's client would wait two seconds before it asks again, and the run with it.
+    """
+    for id in ids:
+        status = 0
+        for _ in range(MAX_DELETE_TRIES):
+            status = await delete_once(client, f"/artifacts/{id}")
+            if status != HTTPStatus.SERVICE_UNAVAILABLE:
+                break
+            await asyncio.sleep(DELETE_PAUSE)
+        if status != HTTPStatus.NO_CONTENT:
+            await client.delete_artifact(id)
