@@ -16,24 +16,32 @@ BOUND = 180.0
 """Seconds to wait for what a test expects."""
 
 
+def spawn(
+    folder: Path, extra: Mapping[str, str], *arguments: str, rows: int = 40, columns: int = 100
+) -> pexpect.spawn[str]:
+    """Start the command on a terminal of a certain size."""
+    env = environment(folder / "home", {"TERM": "xterm-256color", **extra})
+    env.pop("COLUMNS", None)
+    return pexpect.spawn(
+        PROGRAM,
+        list(arguments),
+        cwd=str(folder),
+        env=env,  # pyright: ignore[reportArgumentType]
+        encoding="utf-8",
+        dimensions=(rows, columns),
+        timeout=BOUND,
+    )
+
+
 class Terminal:
     """A command on a terminal of a certain size, and what its screen shows."""
 
     def __init__(
         self, folder: Path, extra: Mapping[str, str], *arguments: str, rows: int = 40, columns: int = 100
     ) -> None:
-        env = environment(folder / "home", {"TERM": "xterm-256color", **extra})
-        env.pop("COLUMNS", None)
         self._screen = pyte.HistoryScreen(columns, rows, history=10_000)
         self._stream = pyte.Stream(self._screen)
-        self.child: pexpect.spawn[str] = pexpect.spawn(
-            PROGRAM,
-            list(arguments),
-            cwd=str(folder),
-            env=env,  # pyright: ignore[reportArgumentType]
-            encoding="utf-8",
-            dimensions=(rows, columns),
-        )
+        self.child = spawn(folder, extra, *arguments, rows=rows, columns=columns)
 
     def __enter__(self) -> Terminal:
         return self

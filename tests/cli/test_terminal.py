@@ -9,7 +9,8 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.cli.command import PROGRAM, TRAILER, check, environment, node, write_plan
+from tests.cli import terminal
+from tests.cli.command import TRAILER, check, node, write_plan
 
 pytestmark = [
     pytest.mark.server,
@@ -19,17 +20,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def spawn(folder: Path, server: str, *arguments: str, rows: int = 40, columns: int = 100) -> pexpect.spawn[str]:
-    env = environment(folder / "home", {"PREFECT_API_URL": server, "TERM": "xterm-256color"})
-    env.pop("COLUMNS", None)
-    return pexpect.spawn(
-        PROGRAM,
-        list(arguments),
-        cwd=str(folder),
-        env=env,  # pyright: ignore[reportArgumentType]
-        encoding="utf-8",
-        dimensions=(rows, columns),
-        timeout=180,
-    )
+    return terminal.spawn(folder, {"PREFECT_API_URL": server}, *arguments, rows=rows, columns=columns)
 
 
 def finish(child: pexpect.spawn[str]) -> str:

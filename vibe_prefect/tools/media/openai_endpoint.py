@@ -139,41 +139,30 @@ class MediaCall:
             BudgetExceededError: The budget does not allow the call; it was not made.
             ToolError: The server refused or failed.
         """
-        with noted_call(context, _call_of(asked)) as noted:
-            async with self._paid(context, asked, amount, ask) as answer:
-                noted.note_usage(answer.usage)
-                yield answer
-
-    @asynccontextmanager
-    async def _paid(
-        self,
-        context: ToolContext,
-        asked: Mapping[str, Any],
-        amount: float,
-        ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]],
-    ) -> AsyncGenerator[Answer]:
         price = self.endpoint.price(asked["model"])
         usd = None if price is None else price * amount
         sort = " ".join(str(asked[name]) for name in ("model", "size", "quality") if asked.get(name))
         price_it = f"set {self.price_setting} for {asked['model']}"
-        async with paid_call(
-            context.get("budget"), Spending(0, usd), kind=f"{self.tool} {sort}", price_it=price_it
-        ) as charge:
-            try:
-                address = f"{self.endpoint.base_url} {asked['model']}"
-                content = await patiently(address, lambda: self._content(asked, ask), context)
-            except ToolError as error:
-                if error.usage is not None:
-                    error.usage = usage_of(asked["model"], {}, usd)
-                    charge.used = Spending(0, usd)
-                raise
-            answer = Answer(content, usage_of(asked["model"], json_in(content), usd))
-            charge.used = spending_of(answer.usage)
-            try:
-                yield answer
-            except ToolError as error:
-                error.usage = answer.usage
-                raise
+        with noted_call(context, _call_of(asked)) as noted:
+            async with paid_call(
+                context.get("budget"), Spending(0, usd), kind=f"{self.tool} {sort}", price_it=price_it
+            ) as charge:
+                try:
+                    address = f"{self.endpoint.base_url} {asked['model']}"
+                    content = await patiently(address, lambda: self._content(asked, ask), context)
+                except ToolError as error:
+                    if error.usage is not None:
+                        error.usage = usage_of(asked["model"], {}, usd)
+                        charge.used = Spending(0, usd)
+                    raise
+                answer = Answer(content, usage_of(asked["model"], json_in(content), usd))
+                noted.note_usage(answer.usage)
+                charge.used = spending_of(answer.usage)
+                try:
+                    yield answer
+                except ToolError as error:
+                    error.usage = answer.usage
+                    raise
 
     async def _content(
         self, request: Mapping[str, Any], ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]]
