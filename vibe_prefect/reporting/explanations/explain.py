@@ -156,16 +156,16 @@ def explain(report: RunReport, node_id: str) -> NodeExplanation:
     if node is None:
         known = did_you_mean(node_id, report.by_id) or f"; its nodes: {line(', '.join(report.by_id), MAX_REASON)}"
         raise UsageError(f"the run {report.run_name!r} has no node {node_id!r}{known}")
-    return _Explainer(report).explain(node)
+    return Explainer(report).explain(node)
 
 
 def explain_all(report: RunReport) -> Iterator[NodeExplanation]:
     """Explain every node of a run, in plan order."""
-    explainer = _Explainer(report)
+    explainer = Explainer(report)
     return (explainer.explain(node) for node in report.nodes)
 
 
-class _Explainer:
+class Explainer:
     """Explains the nodes of one report."""
 
     def __init__(self, report: RunReport) -> None:
@@ -181,11 +181,14 @@ class _Explainer:
             for dependency in node.dependencies if _is_gate(node) else ():
                 self._gates[dependency].append(node)
 
+    def decide(self, node: NodeReport) -> tuple[Decision, str]:
+        """Return the decision about a node's result, and why; quicker than the whole explanation."""
+        return self._decision(node, self._judgements_on(node))
+
     def explain(self, node: NodeReport) -> NodeExplanation:
+        """Return the explanation of a node."""
         provenance = node.provenance
-        gates = tuple(
-            GateJudgement(gate.id, _judgement_of(gate), gate.status, gate.remark) for gate in self._gates_over(node)
-        )
+        gates = self._judgements_on(node)
         decision, why = self._decision(node, gates)
         return NodeExplanation(
             node_id=node.id,
@@ -208,6 +211,11 @@ class _Explainer:
             tool_calls_left_out=provenance.tool_calls_left_out if provenance else 0,
             parameters=kept_inputs(self._planned[node.id].parameters),
             provenance_known=provenance is not None,
+        )
+
+    def _judgements_on(self, node: NodeReport) -> tuple[GateJudgement, ...]:
+        return tuple(
+            GateJudgement(gate.id, _judgement_of(gate), gate.status, gate.remark) for gate in self._gates_over(node)
         )
 
     def _gates_over(self, node: NodeReport) -> Iterator[NodeReport]:

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vibe_prefect.core.outputs import OutputFile
-from vibe_prefect.reporting.explanations.explain import NodeExplanation, explain_all
+from vibe_prefect.reporting.explanations.explain import Explainer
 from vibe_prefect.reporting.markdown import failure_section, next_section
 from vibe_prefect.reporting.outputs.cards import OutputCard, is_played, output_cards
 from vibe_prefect.reporting.outputs.rendered import rendered_markdown, table_row, table_rule
 from vibe_prefect.reporting.outputs.tables import MAX_CELL, OutputTable, is_code, table_in
-from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import headline, spending
 from vibe_prefect.results import output_command
 from vibe_prefect.text.escape import fenced, line, markdown
@@ -74,7 +74,7 @@ class _Page:
     def __init__(self, report: RunReport, files: Mapping[str, Path]) -> None:
         self._run = report.run_name
         self._files = files
-        self._explanations = {explanation.node_id: explanation for explanation in explain_all(report)}
+        self._explainer = Explainer(report)
         self._room = MAX_CHARACTERS
         self._images = MAX_IMAGES
         self._image_room = MAX_IMAGE_CHARACTERS
@@ -89,8 +89,17 @@ class _Page:
         return ["\n\n".join(filter(None, self._card(card, most))) for card in cards]
 
     def _card(self, card: OutputCard, most: int) -> list[str]:
-        who = _who_and_why(self._explanations[card.node.id])
-        return [_title(card), _origin(card), who, *self._content(card, most)]
+        return [_title(card), _origin(card), self._who_and_why(card.node), *self._content(card, most)]
+
+    def _who_and_why(self, node: NodeReport) -> str:
+        """Return which model made an output of which prompt, and why it was accepted or refused."""
+        calls = node.provenance.model_calls if node.provenance else ()
+        asked = ""
+        if calls:
+            prompt = markdown(line(calls[-1].prompt or "", MAX_PROMPT), MAX_PROMPT)
+            asked = f"by **{markdown(calls[-1].model, 100)}**{f', asked: {prompt}' if prompt else ''}"
+        decision, why = self._explainer.decide(node)
+        return "\n\n".join(filter(None, [asked, f"**{decision}**: {markdown(why, MAX_WHY)}"]))
 
     def _content(self, card: OutputCard, most: int) -> list[str]:
         pictures = [self._picture(card, file) for file in card.files if is_played(file)]
@@ -152,16 +161,6 @@ def _origin(card: OutputCard) -> str:
     written = [file.path for file in card.files if not is_played(file)]
     facts += [f"file {_listed(written)}"] if written else []
     return " · ".join(facts)
-
-
-def _who_and_why(explanation: NodeExplanation) -> str:
-    """Return which model made an output of which prompt, and why it was accepted or refused."""
-    asked = ""
-    if calls := explanation.model_calls:
-        prompt = markdown(line(calls[-1].prompt or "", MAX_PROMPT), MAX_PROMPT)
-        asked = f"by **{markdown(calls[-1].model, 100)}**{f', asked: {prompt}' if prompt else ''}"
-    decided = f"**{explanation.decision}**: {markdown(explanation.why, MAX_WHY)}"
-    return "\n\n".join(filter(None, [asked, decided]))
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
