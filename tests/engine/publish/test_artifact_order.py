@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.exceptions import ObjectNotFound
 
+from vibe_prefect.engine.prefect_seam import delete_once
+from vibe_prefect.engine.publish import artifact_order
 from vibe_prefect.engine.publish.artifact_order import create_ordered
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
+
+
+async def test_a_refused_delete_is_asked_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: set[str] = set()
+
+    async def delete(client: PrefectClient, path: str) -> int:
+        if path in refused:
+            return await delete_once(client, path)
+        refused.add(path)
+        return 503
+
+    monkeypatch.setattr(artifact_order, "delete_once", delete)
+    async with get_client() as client:
+        while not refused:  # until an id was drawn that does not fit
+            await create_ordered(client, ArtifactCreate(key="again", type="markdown", data="x"), first=True)
+        for path in refused:
+            with pytest.raises(ObjectNotFound):
+                await client.delete_artifact(UUID(path.rpartition("/")[2]))
 
 
 async def test_outputs_come_first_of_the_artifacts_of_a_run() -> None:

@@ -64,5 +64,5 @@ async def _delete(client: PrefectClient, ids: Iterable[UUID]) -> None:
             if status != HTTPStatus.SERVICE_UNAVAILABLE:
                 break
             await asyncio.sleep(DELETE_PAUSE)
-        if status != HTTPStatus.NO_CONTENT:
+        if status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
             await client.delete_artifact(id)

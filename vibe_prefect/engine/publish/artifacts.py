@@ -192,7 +192,7 @@ class ProgressBoard(RunObserver):
 
 
 async def publish_artifacts(
-    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Semaphore
+    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Lock
 ) -> None:
     """Put the outputs, the summary and the feedback table of a run into Prefect; a failure is logged.
 
@@ -201,7 +201,7 @@ async def publish_artifacts(
         flow_run_id: The run that they belong to.
         report: Report of the run.
         folder: Folder with its files.
-        turn: Bounds the number of artifacts that are sent at once.
+        turn: Held while an artifact is sent.
     """
 
     async def put(kind: str, form: str, make: Callable[[], Any]) -> None:

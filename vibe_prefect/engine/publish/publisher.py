@@ -24,9 +24,6 @@ from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
-AT_ONCE = 4
-"""Number of artifacts that are sent at once to a server that is not embedded: all of a run's."""
-
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSettings:
@@ -88,8 +85,8 @@ class RunFeedback:
     async def publish(self, result: ExecutionResult, records: Records) -> None:
         """Write the run's report, and publish its feedback to Prefect; a failure is logged and stops nothing."""
         report = self.report(result)
-        # With SQLite a server writes one after another, and those that wait for their turn make it slower.
-        turn = asyncio.Semaphore(1 if uses_embedded_server() else AT_ONCE)
+        # With SQLite a server writes one after another, and refuses what meets another write.
+        turn = asyncio.Lock()
         publishers = [tolerate("run's report", records.write_report(report))]
         if self._board is not None:
             publishers.append(_in_turn(turn, self._board.finish()))
@@ -117,6 +114,6 @@ class RunFeedback:
         )
 
 
-async def _in_turn(turn: asyncio.Semaphore, work: Coroutine[Any, Any, None]) -> None:
+async def _in_turn(turn: asyncio.Lock, work: Coroutine[Any, Any, None]) -> None:
     async with turn:
         await work

@@ -191,7 +191,8 @@ class _PlanRun:
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
-        self._reusable.refuse_unjudged(id, self._state.outputs(job))
+        if id in self._reusable:
+            self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
             self._show(job, Unexecuted.KEPT)
             self._complete(job, self._reusable.pop(id), reused=True)
