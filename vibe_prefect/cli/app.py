@@ -15,7 +15,8 @@ from rich.console import Console
 from vibe_prefect.cli.deploying.deploy_app import add_commands
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
-from vibe_prefect.cli.help_groups import KEEP, LOOK, OPTIONS, RUN, WRITE
+from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
+from vibe_prefect.cli.look_app import add_look_commands
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 
@@ -67,16 +68,10 @@ _USUAL_CONCURRENCY = f"{RunOptions().concurrency} unless the settings differ, wh
 _REPORT = (
     "Write a page about the run at its end, whatever its end: to this .html file, or without one to '<run name>.html'."
 )
-_JSON = "Print nothing but one JSON document, at the end; messages go to standard error."
 _QUIET = "Print no progress, only what came of the run."
 
-_Json = Annotated[bool, Parameter(negative="", show_default=False, help=_JSON)]
 _Quiet = Annotated[bool, Parameter(alias="-q", negative="", show_default=False, help=_QUIET)]
 _Report = Annotated[Path | None, Parameter(help=_REPORT)]
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
 
 
 def _version() -> str:
@@ -165,7 +160,7 @@ def _help_command(error: CycloptsError) -> str:
 
 @app.command(
     group=RUN,
-    help_epilogue=_examples(
+    help_epilogue=examples(
         "run flows/plans/release_digest.yaml",
         "run plan.yaml --simulate",
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
@@ -192,7 +187,7 @@ def run(  # noqa: PLR0913 - a command's options
         Path | None, _option("input_root", "by default the current one, or as the settings say")
     ] = None,
     output: Annotated[Path | None, _option("output", "'outputs', or as the settings say", alias="-o")] = None,
-    json: _Json = False,
+    json: JsonOption = False,
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd")] = None,
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
@@ -245,7 +240,7 @@ def run(  # noqa: PLR0913 - a command's options
 
 
 @app.command(
-    group=RUN, help_epilogue=_examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
+    group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
 )
 def resume(  # noqa: PLR0913 - a command's options
     run: Annotated[str | None, Parameter(help=_EARLIER)] = None,
@@ -255,7 +250,7 @@ def resume(  # noqa: PLR0913 - a command's options
     select: Annotated[str | None, _option("select")] = None,
     exclude: Annotated[str | None, _option("exclude")] = None,
     refresh: Annotated[str | None, _option("refresh")] = None,
-    json: _Json = False,
+    json: JsonOption = False,
     quiet: _Quiet = False,
     budget_usd: Annotated[float | None, _option("budget_usd", _AS_BEFORE)] = None,
     max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
@@ -290,7 +285,7 @@ def resume(  # noqa: PLR0913 - a command's options
 
 @app.command(
     group=RUN,
-    help_epilogue=_examples(
+    help_epilogue=examples(
         'accept release-digest-calm-otter tone --because "the client asked for it"',
         'accept release-digest-calm-otter tone --because "checked by hand" --by "Ann Lee"',
     ),
@@ -311,106 +306,7 @@ def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> in
     return command(run, node, because, by)
 
 
-@app.command(
-    group=LOOK,
-    help_epilogue=_examples("report", "report release-digest-calm-otter -o pages/otter.html", "run plan.yaml --report"),
-)
-def report(
-    run: str | None = None,
-    /,
-    *,
-    output: Annotated[Path | None, Parameter(alias="-o")] = None,
-) -> int:
-    """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
-
-    The run may have ended, be in progress, or have run elsewhere.
-
-    Args:
-        run: The run's name or id; by default the newest one.
-        output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
-    """
-    from vibe_prefect.cli.commands.write_report import report as command
-
-    return command(run, output)
-
-
-@app.command(
-    group=LOOK,
-    help_epilogue=_examples(
-        "output",
-        "output release-digest-calm-otter blog",
-        "output release-digest-calm-otter --to out",
-        "output release-digest-calm-otter post --explain",
-        "output release-digest-calm-otter --explain --json | jq '.nodes[].tool_calls[].model_calls[].model'",
-    ),
-)
-def output(
-    run: str | None = None,
-    node: str | None = None,
-    /,
-    *,
-    to: Path | None = None,
-    explain: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-) -> int:
-    """Print what a node of a run made, copy it, or explain it; without a node, list the results of the run.
-
-    Args:
-        run: The run's name or id; by default the newest one.
-        node: The node's id; by default the last nodes, and those that made pictures, sound or film.
-        to: Copy files and texts to this folder; what is there under their names is replaced.
-        explain: Say who made it and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
-        json: With --explain, print nothing but one JSON document; messages go to standard error.
-    """
-    from vibe_prefect.errors import UsageError
-
-    if explain and to is not None:
-        raise UsageError("--to copies what was made, and --explain explains it; give one of them")
-    if json and not explain:
-        raise UsageError("--json needs --explain; the data that a node made is printed as JSON without it")
-    if explain:
-        from vibe_prefect.cli.commands.explain import explain_run
-
-        return explain_run(run, node, as_json=json)
-    from vibe_prefect.cli.commands.output import output as command
-
-    return command(run, node, to)
-
-
-@app.command(
-    group=LOOK, help_epilogue=_examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report")
-)
-def watch(run: str | None = None, /) -> int:
-    """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
-
-    Ctrl-C ends the watching and not the run.
-
-    Args:
-        run: The run's name or id; by default the newest one.
-    """
-    from vibe_prefect.cli.commands.watch import watch as command
-
-    return command(run)
-
-
-@app.command(group=LOOK, help_epilogue=_examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'"))
-def runs(
-    *,
-    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
-    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-) -> int:
-    """List the newest runs: how far each came, when, and what it takes on disk.
-
-    Args:
-        limit: How many runs at most.
-        json: Print one JSON document.
-    """
-    from vibe_prefect.cli.commands.runs import runs as command
-
-    return command(limit, as_json=json)
-
-
-@app.command(group=KEEP, help_epilogue=_examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
+@app.command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
 def prune(
     *,
     older_than: str,
@@ -435,7 +331,7 @@ def prune(
 
 @app.command(
     group=WRITE,
-    help_epilogue=_examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
+    help_epilogue=examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
 )
 def validate(  # noqa: PLR0913 - a command's options
     plan: str,
@@ -464,7 +360,7 @@ def validate(  # noqa: PLR0913 - a command's options
 
 @app.command(
     group=WRITE,
-    help_epilogue=_examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"),
+    help_epilogue=examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"),
 )
 def show(
     plan: str,
@@ -488,7 +384,7 @@ def show(
 
 
 @app.command(
-    group=WRITE, help_epilogue=_examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
+    group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
 )
 def diff(  # noqa: PLR0913 - a command's options
     a: str,
@@ -515,7 +411,7 @@ def diff(  # noqa: PLR0913 - a command's options
     return command(a, b, InputArguments(set_, set_file, inputs), as_json=json)
 
 
-@app.command(group=WRITE, help_epilogue=_examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+@app.command(group=WRITE, help_epilogue=examples("schema > plan.schema.json", "schema --output > output.schema.json"))
 def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
     """Print the JSON Schema of plan files, for editors.
 
@@ -527,7 +423,7 @@ def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)
     return command(of_outputs=output)
 
 
-@app.command(group=WRITE, help_epilogue=_examples("tools", "tools image_card", "tools --json"))
+@app.command(group=WRITE, help_epilogue=examples("tools", "tools image_card", "tools --json"))
 def tools(
     name: str | None = None,
     /,
@@ -546,3 +442,4 @@ def tools(
 
 
 add_commands(app)
+add_look_commands(app)

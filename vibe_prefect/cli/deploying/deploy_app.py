@@ -9,13 +9,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from vibe_prefect.cli.defaults import POOL
-from vibe_prefect.cli.exits import PROGRAM
-from vibe_prefect.cli.help_groups import DEPLOY, KEEP
+from vibe_prefect.cli.help_groups import DEPLOY, KEEP, examples
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(["Examples:", *(f"  {PROGRAM} {line}" for line in lines)])
 
 
 def add_commands(app: App) -> None:
@@ -24,22 +19,22 @@ def add_commands(app: App) -> None:
     server.command(
         server_start,
         name="start",
-        help_epilogue=_examples("server start", "server start --background", "server start --port 4300"),
+        help_epilogue=examples("server start", "server start --background", "server start --port 4300"),
     )
-    server.command(server_stop, name="stop", help_epilogue=_examples("server stop"))
-    server.command(server_status, name="status", help_epilogue=_examples("server status"))
+    server.command(server_stop, name="stop", help_epilogue=examples("server stop"))
+    server.command(server_status, name="status", help_epilogue=examples("server status"))
     blocks = App(
         name="blocks", group=DEPLOY, help="Plans that are stored on the Prefect server.", help_format="plaintext"
     )
-    blocks.command(blocks_register, name="register", help_epilogue=_examples("blocks register"))
-    blocks.command(blocks_save, name="save", help_epilogue=_examples("blocks save nightly-digest plan.yaml"))
+    blocks.command(blocks_register, name="register", help_epilogue=examples("blocks register"))
+    blocks.command(blocks_save, name="save", help_epilogue=examples("blocks save nightly-digest plan.yaml"))
     worker = App(name="worker", group=DEPLOY, help="Run what is deployed.", help_format="plaintext")
-    worker.command(worker_start, name="start", help_epilogue=_examples("worker start", "worker start --limit 2"))
-    app.command(serve, group=DEPLOY, help_epilogue=_examples("serve plan.yaml", "serve flows/plans/*.yaml"))
+    worker.command(worker_start, name="start", help_epilogue=examples("worker start", "worker start --limit 2"))
+    app.command(serve, group=DEPLOY, help_epilogue=examples("serve plan.yaml", "serve flows/plans/*.yaml"))
     app.command(
         deploy,
         group=DEPLOY,
-        help_epilogue=_examples(
+        help_epilogue=examples(
             "deploy plan.yaml",
             'deploy plan.yaml --cron "0 6 * * 1" --timezone Europe/Berlin',
             "deploy plan.yaml --set product=Tea",
@@ -50,7 +45,7 @@ def add_commands(app: App) -> None:
     app.command(server)
     app.command(blocks)
     app.command(worker)
-    app.command(config, group=KEEP, help_epilogue=_examples("config", "config --json"))
+    app.command(config, group=KEEP, help_epilogue=examples("config", "config --json"))
 
 
 def serve(  # noqa: PLR0913 - a command's options

@@ -1,0 +1,122 @@
+"""The commands that look at runs, and their help. What a command needs is imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
+
+from vibe_prefect.cli.help_groups import LOOK, examples
+
+
+def add_look_commands(app: App) -> None:
+    """Add the commands to the command line."""
+    app.command(
+        report,
+        group=LOOK,
+        help_epilogue=examples(
+            "report", "report release-digest-calm-otter -o pages/otter.html", "run plan.yaml --report"
+        ),
+    )
+    app.command(
+        output,
+        group=LOOK,
+        help_epilogue=examples(
+            "output",
+            "output release-digest-calm-otter blog",
+            "output release-digest-calm-otter --to out",
+            "output release-digest-calm-otter post --explain",
+            "output release-digest-calm-otter --explain --json | jq '.nodes[].tool_calls[].model_calls[].model'",
+        ),
+    )
+    app.command(
+        watch,
+        group=LOOK,
+        help_epilogue=examples("watch", "watch release-digest-calm-otter", "watch && vibe-prefect report"),
+    )
+    app.command(
+        runs, group=LOOK, help_epilogue=examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'")
+    )
+
+
+def report(
+    run: str | None = None,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+) -> int:
+    """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
+
+    The run may have ended, be in progress, or have run elsewhere.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+        output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
+    """
+    from vibe_prefect.cli.commands.write_report import report as command
+
+    return command(run, output)
+
+
+def output(
+    run: str | None = None,
+    node: str | None = None,
+    /,
+    *,
+    to: Path | None = None,
+    explain: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """Print what a node of a run made, copy it, or explain it; without a node, list the results of the run.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+        node: The node's id; by default the last nodes, and those that made pictures, sound or film.
+        to: Copy files and texts to this folder; what is there under their names is replaced.
+        explain: Say who made it and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
+        json: With --explain, print nothing but one JSON document; messages go to standard error.
+    """
+    from vibe_prefect.errors import UsageError
+
+    if explain and to is not None:
+        raise UsageError("--to copies what was made, and --explain explains it; give one of them")
+    if json and not explain:
+        raise UsageError("--json needs --explain; the data that a node made is printed as JSON without it")
+    if explain:
+        from vibe_prefect.cli.commands.explain import explain_run
+
+        return explain_run(run, node, as_json=json)
+    from vibe_prefect.cli.commands.output import output as command
+
+    return command(run, node, to)
+
+
+def watch(run: str | None = None, /) -> int:
+    """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
+
+    Ctrl-C ends the watching and not the run.
+
+    Args:
+        run: The run's name or id; by default the newest one.
+    """
+    from vibe_prefect.cli.commands.watch import watch as command
+
+    return command(run)
+
+
+def runs(
+    *,
+    limit: Annotated[int, Parameter(validator=Number(gte=1))] = 20,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
+    """List the newest runs: how far each came, when, and what it takes on disk.
+
+    Args:
+        limit: How many runs at most.
+        json: Print one JSON document.
+    """
+    from vibe_prefect.cli.commands.runs import runs as command
+
+    return command(limit, as_json=json)
