@@ -98,7 +98,9 @@ class NodePolicy(BaseModel):
 class WorkflowNode(BaseModel):
     """One step of a plan."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
     id: str
     """Unique in the plan: letters, digits, `.`, `_` and `-`, at most 100, the first a letter or a digit."""
@@ -116,7 +118,26 @@ class WorkflowNode(BaseModel):
     """Ids of the nodes that must complete first, each with everything below it. Their outputs are passed on."""
 
     children: list[WorkflowNode] = Field(default_factory=list["WorkflowNode"])
-    """Nodes that start once this node itself has completed."""
+    """Nodes that start once this node itself has completed; with `for_each`, the nodes that run for each item."""
+
+    for_each: str | None = None
+    """Only on a composite: a template that yields a list, such as `{{ outputs.outline.shots }}`. The children run once
+    for each item, and the composite's output is the list of their outputs."""
+
+    item_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")] | None = Field(default=None, alias="as")
+    """Name of the item in the templates of the children, such as `shot`. Default: `item`."""
+
+    key: str | None = None
+    """With `for_each`: a template that names an item, such as `{{ shot.id }}`; by default its place in the list does."""
+
+    max_items: Annotated[int, Field(ge=1, le=20_000)] | None = None
+    """With `for_each`: the longest list. Default: 1,000."""
+
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """With `for_each`: number of items at once. Default: no limit but that of the run."""
+
+    min_completed: Annotated[int, Field(ge=0)] | None = None
+    """With `for_each`: number of items that must complete for the composite to complete. Default: all."""
 
     estimated_duration: Seconds | None = None
     """Expected duration, in seconds."""

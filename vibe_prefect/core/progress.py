@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -31,6 +31,23 @@ class ProgressEventType(StrEnum):
     NODE_FAILED = "node_failed"
     GROUP_STARTED = "group_started"
     GROUP_COMPLETED = "group_completed"
+
+
+@dataclass(frozen=True, slots=True)
+class AddedNode:
+    """A node that came to be known during a run: it runs for an item of a list."""
+
+    node: WorkflowNode
+    """The node."""
+
+    parent: str
+    """Id of the node that it stands below."""
+
+    template: str
+    """Its id as the plan has it."""
+
+    key: str
+    """Its content key."""
 
 
 @dataclass
@@ -64,6 +81,12 @@ class RunObserver:
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """The run begins; `reused` of its `total` nodes are complete already."""
+
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """The list of a composite with `for_each` has come to be known, and so the nodes that run for its items.
+
+        Those that the plan has below it are templates and not among the nodes of the run.
+        """
 
     def node_started(self, node: WorkflowNode) -> None:
         """A node begins its work."""
@@ -110,17 +133,27 @@ class ProgressReporter(RunObserver):
         self._group_of: dict[str, int] = {}
         self._unfinished: list[int] = []
         self._begun: set[int] = set()
+        self._percent_sent = 0.0
 
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Send `workflow_started`."""
         self._total = total
         self._finished = reused
         self._begun = set()
+        self._percent_sent = 0.0
         self._groups = groups
         self._group_of = {id: index for index, group in enumerate(groups) for id in group}
         self._unfinished = [len(group) for group in groups]
         text = f"Resuming workflow: {plan.id} ({reused} nodes already complete)"
         self._send(ProgressEventType.WORKFLOW_STARTED, message=text if reused else f"Starting workflow: {plan.id}")
+
+    @override
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """Count the nodes of a list in the group of its composite."""
+        index = self._group_of[composite.id]
+        self._group_of |= dict.fromkeys((item.node.id for item in added), index)
+        self._unfinished[index] += len(added)
+        self._total += len(added)
 
     def node_started(self, node: WorkflowNode) -> None:
         """Send `node_started`, after `group_started` when the node is the first of its group."""
@@ -163,7 +196,8 @@ class ProgressReporter(RunObserver):
     def _percent(self, event_type: ProgressEventType) -> float:
         if event_type is ProgressEventType.WORKFLOW_COMPLETED:
             return 100.0
-        return 100.0 * self._finished / self._total if self._total else 0.0
+        self._percent_sent = max(self._percent_sent, 100.0 * self._finished / self._total if self._total else 0.0)
+        return self._percent_sent
 
     def _send_group(self, event_type: ProgressEventType, index: int) -> None:
         nodes = list(self._groups[index])

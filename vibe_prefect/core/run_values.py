@@ -66,13 +66,16 @@ class RunValues:
 
 @dataclass(frozen=True, slots=True)
 class NamedValues:
-    """Inputs and facts that a node names, and so all of them that it is given. They enter its key."""
+    """Inputs, facts and items that a node names, and so all of them that it is given. They enter its key."""
 
     inputs: tuple[str, ...] = ()
     """Names of the inputs, sorted."""
 
     facts: tuple[str, ...] = ()
     """Names of the facts, sorted."""
+
+    items: tuple[str, ...] = ()
+    """Names of the items that it runs for, sorted."""
 
     def of(self, values: RunValues) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the inputs and the facts that the node names, as far as they are known."""
@@ -83,4 +86,4 @@ class NamedValues:
 
 
 NOTHING_NAMED = NamedValues()
-"""A node that names no input and no fact."""
+"""A node that names no input, no fact and no item."""

@@ -260,6 +260,10 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     feedback = RunFeedback(
         client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
+
+    def note_plan(unfolded: CompiledPlan) -> None:
+        run.compiled = feedback.compiled = unfolded
+
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
@@ -273,6 +277,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         first_attempt=flow_run.run_count <= 1,
         last_attempt=not _retries_left(flow_run),
         budget=await _budget(compiled, options, records, flow_run.name),
+        note_plan=note_plan,
     )
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)

@@ -171,7 +171,9 @@ def _listed(words: list[str]) -> str:
 def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:
     """Return a node's fields as JSON data, without its place in the tree."""
     graph_node = compiled.graph.nodes[id]
-    fields = graph_node.node.model_dump(mode="python", exclude={"id", "children", "policy", "parameters"})
+    fields = graph_node.node.model_dump(
+        mode="python", by_alias=False, exclude={"id", "children", "policy", "parameters"}
+    )
     fields["parameters"] = graph_node.node.parameters
     fields["dependencies"] = graph_node.dependencies
     fields["policy"] = _policy(compiled, graph_node)

@@ -63,10 +63,27 @@ class CompiledNode:
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
 
+    template: str = ""
+    """Of a node that runs for an item, the id as written; empty for a node that stands in the plan itself."""
+
+    scope: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The items that it runs for, by the names that templates have for them."""
+
+    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Ids of the nodes that run for the same item, by their ids as written."""
+
+    kept_as: str = ""
+    """The id under which its record and its files are kept, where that is not its own; see `record_id`."""
+
     @property
     def id(self) -> str:
         """The node's id."""
         return self.node.id
+
+    @property
+    def record_id(self) -> str:
+        """The id under which its record and its files are kept. It does not change when an item gets another place."""
+        return self.kept_as or self.node.id
 
 
 @dataclass(frozen=True)
@@ -236,21 +253,24 @@ class _Compiler:
         bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
         tool_names = sorted({binding.named for binding in bindings.values() if binding.named is not None})
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        parts = {id: self._key_parts(binding, versions) for id, binding in bindings.items()}
+        parts = {id: self._key_parts(binding, versions, graph.item_names(id)) for id, binding in bindings.items()}
         values = RunValues(inputs=known_values(self._plan, {}))
         keys = _keys(graph, parts, values)
         nodes = {id: _compiled(bindings[id], keys[id], graph_node) for id, graph_node in graph.nodes.items()}
         return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
 
-    def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str]) -> KeyParts:
+    def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
         own_variation = binding.node.policy.variation
         variation = self._plan.policy.variation if own_variation is None else own_variation
-        return KeyParts(self._work(binding, versions), variation, named_values(binding, self._plan.inputs))
+        return KeyParts(self._work(binding, versions), variation, named_values(binding, self._plan.inputs, items))
 
     def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
         """Return what stands in the key for the doing of the node's work."""
-        name = binding.tool_name
+        name, node = binding.tool_name, binding.node
         work = f"tool {name} {versions[name]}" if name is not None else str(binding.backing)
+        if node.for_each is not None:
+            items = [node.for_each, node.item_name, node.key, node.max_items, node.min_completed]
+            work = f"{work} for each {canonical_json(items).decode()}"
         if binding.traits.uses_vibe or _names_vibe(binding):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         if _reads_otherwise(binding):
@@ -264,9 +284,14 @@ def _keys(graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues) ->
     keys: dict[str, str] = {}
     for id in (id for group in graph.groups for id in group):
         graph_node = graph.nodes[id]
-        dependency_keys = [keys[dependency] for dependency in graph_node.dependencies]
+        dependency_keys = [keys[source] for source in (*graph_node.dependencies, *parts_in_key(graph, id))]
         keys[id] = node_key(graph_node.node, parts[id].work_with(values), parts[id].variation, dependency_keys)
     return keys
+
+
+def parts_in_key(graph: PlanGraph, id: str) -> tuple[str, ...]:
+    """Return the nodes below one that enter its key: all, where it gathers what they make, else none."""
+    return tuple(graph.below(id)) if graph.nodes[id].gathers else ()
 
 
 def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> CompiledNode:
@@ -283,7 +308,8 @@ def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> Compiled
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    texts = (template.text for template in binding.templates)
+    node = binding.node
+    texts = [*(template.text for template in binding.templates), *filter(None, (node.for_each, node.key))]
     return any("vibe" in text and "vibe" in references(text).names for text in texts)
 
 

@@ -2,13 +2,14 @@
 
 Each node has a *start* and, where it has children, an *end*: the moment when everything below it has finished. A node
 starts after its parent has completed and after the end of each dependency, unless the dependency is its own ancestor:
-that one's completion holds already. Nothing here recurses, so depth costs no stack.
+that one's completion holds already. A composite with `for_each` is the other way round: its children come first, as
+soon as it could start, and it gathers what they made. Nothing here recurses, so depth costs no stack.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -62,11 +63,15 @@ NO_DOUBTS = Doubts()
 """Everything could be read."""
 
 
+DEFAULT_ITEM = "item"
+"""Name of an item in the templates of the nodes that run for it, where their composite gives none."""
+
+
 class EdgeKind(StrEnum):
     """Reason why one node waits for another."""
 
     DATA = "data"
-    """A declared dependency: the output is passed on."""
+    """A declared dependency, or a node that runs for an item: the output is passed on."""
 
     ORDER = "order"
     """The end of a dependency's subtree: only its completion matters."""
@@ -127,6 +132,16 @@ class GraphNode:
     children: tuple[str, ...]
     """Its children's ids."""
 
+    @property
+    def gathers(self) -> bool:
+        """Whether its children run for each item of a list, and it gathers what they made."""
+        return self.node.for_each is not None
+
+    @property
+    def has_end(self) -> bool:
+        """Whether it ends later than it completes, since its children do."""
+        return bool(self.children) and not self.gathers
+
 
 Vertex = tuple[str, bool]
 """A node's start (`False`) or its end (`True`)."""
@@ -155,6 +170,10 @@ class PlanGraph:
         subtree_ends: dict[str, tuple[str, ...]] = {}
         return tuple(edge for node in self.nodes.values() for edge in self._edges_to(node, subtree_ends))
 
+    def sources(self, node_id: str) -> tuple[str, ...]:
+        """Return the ids of the nodes from which an edge leads to a node."""
+        return tuple(edge.source for edge in self._edges_to(self.nodes[node_id], {}))
+
     def ancestors(self, node_id: str) -> Iterator[str]:
         """Yield a node's ancestors, the parent first."""
         parent = self.nodes[node_id].parent
@@ -170,6 +189,24 @@ class PlanGraph:
             yield current
             stack.extend(reversed(self.nodes[current].children))
 
+    def parts(self, node_id: str) -> Iterator[str]:
+        """Yield the descendants of a node in plan order, without those whose outputs another one gathers."""
+        stack = [node_id]
+        while stack:
+            current = stack.pop()
+            if current != node_id:
+                yield current
+            if not self.nodes[current].gathers:
+                stack.extend(reversed(self.nodes[current].children))
+
+    def gatherers(self, node_id: str) -> tuple[str, ...]:
+        """Return the ancestors of a node that run it for each of their items, the innermost first."""
+        return tuple(id for id in self.ancestors(node_id) if self.nodes[id].gathers)
+
+    def item_names(self, node_id: str) -> tuple[str, ...]:
+        """Return the names of the items that a node runs for, the innermost first."""
+        return tuple(self.nodes[id].node.item_name or DEFAULT_ITEM for id in self.gatherers(node_id))
+
     def awaited(self, node_id: str) -> tuple[str, ...]:
         """Return the dependencies that a node waits for with their subtrees: all but its own ancestors."""
         dependencies = self.nodes[node_id].dependencies
@@ -179,20 +216,37 @@ class PlanGraph:
     def _edges_to(self, node: GraphNode, subtree_ends: dict[str, tuple[str, ...]]) -> Iterator[Edge]:
         id = node.node.id
         sources = dict.fromkeys(node.dependencies, EdgeKind.DATA)
-        if node.parent is not None:
-            sources.setdefault(node.parent, EdgeKind.HIERARCHY)
-        for dependency in self.awaited(id):
+        start = self._start(node)
+        if start.parent is not None and not self.nodes[start.parent].gathers:
+            sources.setdefault(start.parent, EdgeKind.HIERARCHY)
+        for dependency in self.awaited(start.node.id):
+            sources.setdefault(dependency, EdgeKind.ORDER)
+        if node.gathers:
+            sources |= dict.fromkeys(self._ends(node.children), EdgeKind.DATA)
+        for dependency in (*self.awaited(id), *self.awaited(start.node.id)):
             if dependency not in subtree_ends:
                 subtree_ends[dependency] = self._subtree_ends(dependency)
             for end in subtree_ends[dependency]:
                 sources.setdefault(end, EdgeKind.ORDER)
         yield from (Edge(source, id, kind) for source, kind in sources.items())
 
+    def _start(self, node: GraphNode) -> GraphNode:
+        """Return the node whose start decides when a node starts: where an item's node waits for none, its composite's."""
+        while not node.dependencies and node.parent is not None and self.nodes[node.parent].gathers:
+            node = self.nodes[node.parent]
+        return node
+
     def _subtree_ends(self, node_id: str) -> tuple[str, ...]:
-        below = dict.fromkeys(self.below(node_id))
-        awaited = {id for member in below for id in self.awaited(member) if id in below}
-        covered = awaited.union(*(self.below(id) for id in awaited))
-        return tuple(id for id in below if not self.nodes[id].children and id not in covered)
+        return self._ends_among(dict.fromkeys(self.parts(node_id)))
+
+    def _ends(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Return the nodes, of some subtrees, that no other node of them waits for."""
+        return self._ends_among(dict.fromkeys(part for id in ids for part in (id, *self.parts(id))))
+
+    def _ends_among(self, ids: Mapping[str, None]) -> tuple[str, ...]:
+        awaited = {id for member in ids for id in self.awaited(member) if id in ids}
+        covered = awaited.union(*(self.parts(id) for id in awaited))
+        return tuple(id for id in ids if not self.nodes[id].has_end and id not in covered)
 
 
 def build_graph(plan: WorkflowPlan, source: PlanSource | None = None, limits: PlanLimits | None = None) -> PlanGraph:
@@ -246,7 +300,7 @@ class _Checker:
             return None
         for node in self._nodes.values():
             self._check_dependencies(node)
-        waits = self._waits()
+        waits = plan_waits(self._nodes, self._refused)
         order = self._order(waits)
         if self.problems or self._refused:
             return None
@@ -311,31 +365,20 @@ class _Checker:
         if id in chain:
             path = " -> ".join([id, *chain[: chain.index(id) + 1]])
             return Finding(f"depends on its own descendant {dependency!r}: a cycle ({path})")
+        own = [id, *self._ancestors(id)]
+        if dependency in own and self._nodes[dependency].gathers:
+            text = f"depends on {dependency!r}, which gathers what it makes: a cycle"
+            return Finding.advised(text, "name the item in place of the list")
+        outer = next((above for above in chain[1:] if self._nodes[above].gathers and above not in own), None)
+        if outer is not None:
+            text = f"depends on {dependency!r}, which runs once for each item of {outer!r}"
+            return Finding.advised(text, f"depend on {outer!r}, whose output is the list of all of them")
         return None
 
     def _ancestors(self, id: str) -> Iterator[str]:
         while (parent := self._nodes[id].parent) is not None:
             yield parent
             id = parent
-
-    def _waits(self) -> dict[Vertex, tuple[Vertex, ...]]:
-        waits: dict[Vertex, tuple[Vertex, ...]] = {}
-        for id, node in self._nodes.items():
-            waits[(id, False)] = tuple(self._start_waits(node))
-            if node.children:
-                waits[(id, True)] = ((id, False), *(self._end(child) for child in node.children))
-        return waits
-
-    def _start_waits(self, node: GraphNode) -> Iterator[Vertex]:
-        if node.parent is not None:
-            yield (node.parent, False)
-        ancestors = set(self._ancestors(node.node.id)) if node.dependencies else set[str]()
-        for dependency in node.dependencies:
-            if dependency not in ancestors and (node.node.id, dependency) not in self._refused:
-                yield self._end(dependency)
-
-    def _end(self, id: str) -> Vertex:
-        return (id, bool(self._nodes[id].children))
 
     def _order(self, waits: dict[Vertex, tuple[Vertex, ...]]) -> list[Vertex]:
         """Return the vertices in an order that respects the waits; every cycle found becomes a problem."""
@@ -368,6 +411,64 @@ class _Checker:
         # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
         field_path = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
         self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *field_path), dotted(field_path))
+
+
+class _Waits:
+    """What each start and end waits for."""
+
+    def __init__(self, nodes: Mapping[str, GraphNode], refused: Collection[tuple[str, str]]) -> None:
+        self._nodes = nodes
+        self._refused = refused
+
+    def all(self) -> dict[Vertex, tuple[Vertex, ...]]:
+        waits: dict[Vertex, tuple[Vertex, ...]] = {}
+        for id, node in self._nodes.items():
+            ends = [self._end(child) for child in node.children if child in self._nodes]
+            starts = self._starts(node)
+            waits[(id, False)] = tuple(dict.fromkeys([*starts, *ends])) if node.gathers else tuple(starts)
+            if node.has_end:
+                waits[(id, True)] = ((id, False), *ends)
+        return waits
+
+    def _starts(self, node: GraphNode) -> Iterator[Vertex]:
+        parent = self._nodes.get(node.parent) if node.parent is not None else None
+        if parent is not None:
+            yield from self._starts(parent) if parent.gathers else [(parent.node.id, False)]
+        ancestors = set(self._ancestors(node)) if node.dependencies else set[str]()
+        for dependency in node.dependencies:
+            named = dependency in self._nodes and (node.node.id, dependency) not in self._refused
+            if named and dependency not in ancestors:
+                yield self._end(dependency)
+
+    def _ancestors(self, node: GraphNode) -> Iterator[str]:
+        while node.parent is not None and node.parent in self._nodes:
+            yield node.parent
+            node = self._nodes[node.parent]
+
+    def _end(self, id: str) -> Vertex:
+        return (id, self._nodes[id].has_end)
+
+
+def plan_waits(
+    nodes: Mapping[str, GraphNode], refused: Collection[tuple[str, str]] = ()
+) -> dict[Vertex, tuple[Vertex, ...]]:
+    """Return what each start and end waits for.
+
+    Args:
+        nodes: The nodes; what is not among them is not waited for.
+        refused: Pairs of a node and a dependency of it that is not waited for.
+    """
+    return _Waits(nodes, refused).all()
+
+
+def grown_graph(nodes: Mapping[str, GraphNode]) -> PlanGraph:
+    """Return the graph of nodes that hang together by the way they were made.
+
+    Args:
+        nodes: The nodes in plan order, by id.
+    """
+    waits = plan_waits(nodes)
+    return PlanGraph(nodes, waits, _groups(nodes, waits, TopologicalSorter(waits).static_order()))
 
 
 def _groups(

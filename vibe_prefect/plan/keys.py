@@ -22,10 +22,12 @@ from vibe_prefect.core.run_values import NOTHING_NAMED, NamedValues, RunValues
 KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
 
-NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies"})
-"""Fields of a node that decide its result. Dependencies enter by their keys."""
+NODE_FIELDS_IN_KEY = frozenset(
+    {"type", "description", "parameters", "dependencies", "for_each", "item_name", "key", "max_items", "min_completed"}
+)
+"""Fields of a node that decide its result. Dependencies enter by their keys, those about items where there are any."""
 
-NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy"})
+NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "concurrency"})
 """Fields that only say where and how a node runs."""
 
 POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})

@@ -39,6 +39,9 @@ class TemplateCheck:
     inputs: Mapping[str, Any] | None = None
     """The inputs that the plan declares; `None` where they could not be read."""
 
+    items: Collection[str] = ()
+    """Names of the items that the node runs for."""
+
     def findings(self, text: str, *, raw: bool, own: Collection[str] = ()) -> Iterator[Finding]:
         """Yield what is wrong with a template.
 
@@ -59,7 +62,9 @@ class TemplateCheck:
         if "run" not in own:
             yield from map(_unknown_fact, (name for name in template_names.run.names if name not in FACT_NAMES))
         if not raw and not template_names.subtracted:
-            yield from map(_unknown_name, sorted(template_names.names - TEMPLATE_NAMES))
+            yield from (
+                _unknown_name(name, self.items) for name in sorted(template_names.names - TEMPLATE_NAMES - {*self.items})
+            )
 
     def _output(self, name: str, template_names: References) -> Iterator[Finding]:
         if self.dependencies is None or name in self.dependencies:
@@ -116,6 +121,7 @@ def _unknown_fact(name: str) -> Finding:
     return Finding.advised(f"the template names run.{name}, which is no fact of a run", hint)
 
 
-def _unknown_name(name: str) -> Finding:
-    hint = did_you_mean(name, TEMPLATE_NAMES) or f"a template can name {', '.join(sorted(TEMPLATE_NAMES))}"
+def _unknown_name(name: str, items: Collection[str]) -> Finding:
+    known = sorted(TEMPLATE_NAMES.union(items))
+    hint = did_you_mean(name, known) or f"a template can name {', '.join(known)}"
     return Finding.advised(f"the template names {name!r}, which is not defined", f"{hint}{LITERAL_BRACES}")

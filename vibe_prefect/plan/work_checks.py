@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -11,8 +11,9 @@ from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
-from vibe_prefect.plan.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
+from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
+from vibe_prefect.plan.item_checks import item_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import value_problems
@@ -70,6 +71,8 @@ class WorkChecks:
         self._check_inputs_declared()
         for node in nodes:
             binding = self._bindings.of(node.node)
+            for path, finding in item_findings(node.node, self._template_check(node)):
+                self._problem(node, path, finding.message, finding.hint)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
@@ -142,9 +145,7 @@ class WorkChecks:
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        doubtful = node.node.id in self._doubts.nodes
-        declared = None if self._doubts.inputs else self._plan.inputs
-        check = TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared)
+        check = self._template_check(node)
         for template in binding.templates:
             for finding in check.findings(template.text, raw=template.raw, own=template.own):
                 self._problem(node, _field(template.path, binding), finding.message, finding.hint)
@@ -157,18 +158,39 @@ class WorkChecks:
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
         defaults = default_outputs(tool, node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
-        self._claim_outputs(node, tool, literal, defaults)
+        self._claim_outputs(node, binding, literal, defaults)
+
+    def _template_check(self, node: CheckedNode) -> TemplateCheck:
+        doubtful = node.node.id in self._doubts.nodes
+        declared = None if self._doubts.inputs else self._plan.inputs
+        return TemplateCheck(
+            None if doubtful else node.dependencies, self._stated_output, declared, tuple(self._items(node))
+        )
+
+    def _items(self, node: CheckedNode) -> Iterator[str]:
+        """Yield the names of the items that a node runs for, the innermost first."""
+        while node.parent is not None and node.parent in self._places:
+            node = self._places[node.parent]
+            if node.node.for_each is not None:
+                yield node.node.item_name or DEFAULT_ITEM
 
     def _claim_outputs(
-        self, node: CheckedNode, tool: Tool, literal: Mapping[str, Any], defaults: Mapping[str, str]
+        self, node: CheckedNode, binding: NodeBinding, literal: Mapping[str, Any], defaults: Mapping[str, str]
     ) -> None:
         """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
+        tool = cast("Tool", binding.tool)
         id, folders = node.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
         for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
             path = literal.get(name)
             if isinstance(path, str) and leaves_folder(path):
                 finding = Finding.advised(f"{path!r} lies outside the run's output folder", "use a path below it")
                 self._problem(node, ("parameters", "tool_inputs", name), finding.message, finding.hint)
+            item = next(self._items(node), None)
+            if item is not None and name in binding.inputs and isinstance(path, str):
+                text = f"each item would write {path!r}"
+                finding = Finding.advised(text, f"put a part of the item into the path, such as {{{{ {item}.id }}}}")
+                self._problem(node, ("parameters", "tool_inputs", name), finding.message, finding.hint)
+                continue
             plain = plain_path(path) if isinstance(path, str) else None
             clash = self._claims.claim(plain, id, folder=name in folders) if plain else None
             if clash is not None:
@@ -205,6 +227,10 @@ class WorkChecks:
 
 
 def _output_of(binding: NodeBinding) -> StatedOutput | None:
+    if binding.node.for_each is not None:
+        fields = {child.id: {} for child in binding.node.children}
+        items = {"type": "object", "properties": fields, "additionalProperties": False}
+        return StatedOutput({"type": "array", "items": items}, "a composite with for_each: a list, an object for each item")
     if binding.backing is Backing.COMPOSITE:
         return StatedOutput({"type": "string"}, "a composite, whose children do the work")
     if binding.tool is None:

@@ -91,6 +91,12 @@ class NodeContext:
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """The facts of the run that the templates of the node name, by name; no others."""
 
+    items: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The items that the node runs for and names, by the names that the plan gives them."""
+
+    file_id: str = ""
+    """The id that its files are named by, where that is not its own."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -108,7 +114,7 @@ class NodeContext:
             workflow_context=self.workflow_context,
             node_description=self.node.description,
             previous_outputs=self.previous_outputs,
-            node_id=self.node.id,
+            node_id=self.file_id or self.node.id,
             plan_id=self.plan_id,
             key=self.key,
             node_type=self.node.type.value,
@@ -120,6 +126,8 @@ class NodeContext:
             context["inputs"] = self.inputs
         if self.facts:
             context["run"] = self.facts
+        if self.items:
+            context["items"] = self.items
         if self.budget is not None:
             context["budget"] = self.budget
         if self.report_progress is not None:

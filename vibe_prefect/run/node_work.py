@@ -20,6 +20,7 @@ from vibe_prefect.core.outputs import bytes_of
 from vibe_prefect.core.user_code import call_in_thread, contained
 from vibe_prefect.errors import BudgetExceededError, ResultTypeError, ToolError, ToolInputError, UserExitError
 from vibe_prefect.plan.compiler import Backing, CompiledNode
+from vibe_prefect.plan.unfold import ItemsError
 from vibe_prefect.run.handlers import (
     NodeContext,
     NodeHandler,
@@ -93,6 +94,9 @@ class NodeWork:
 
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """The facts of the run that the node names, by name."""
+
+    items: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The items that the node runs for and names, by name."""
 
 
 async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
@@ -185,12 +189,12 @@ def _kind_of(error: Exception) -> FailureKind | None:
         return FailureKind.REFUSED
     if isinstance(error, BudgetExceededError):
         return FailureKind.BUDGET
-    return FailureKind.INPUT if isinstance(error, InvalidTemplateError | ToolInputError) else None
+    return FailureKind.INPUT if isinstance(error, InvalidTemplateError | ItemsError | ToolInputError) else None
 
 
 def is_retryable(error: object) -> bool:
     """Return whether another attempt may help: not if the tool denies it, and not with inputs that stay wrong."""
-    return not isinstance(error, InvalidTemplateError) and (not isinstance(error, ToolError) or error.retryable)
+    return not isinstance(error, InvalidTemplateError | ItemsError) and (not isinstance(error, ToolError) or error.retryable)
 
 
 def _type_of(error: Exception) -> str:
@@ -226,7 +230,7 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         node=node.node,
         vibe=work.vibe,
         previous_outputs={id: plain(output) for id, output in work.outputs.items()},
-        workspace=work.workspace.for_node(node.id),
+        workspace=work.workspace.for_node(node.record_id),
         tools=work.tools(),
         simulated=node.backing is Backing.SIMULATION,
         caller=call,
@@ -236,5 +240,7 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         note_call=services.meter.note_call,
         inputs=work.inputs,
         facts=work.facts,
+        items=work.items,
+        file_id=node.record_id,
     )
     return context

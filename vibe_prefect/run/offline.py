@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import (
     LocalTools,
     NodeOutcome,
@@ -43,7 +45,6 @@ class OfflineRun:
             options: Options of the run; those about earlier runs mean nothing here.
             observers: Receivers of each step.
         """
-        self._waits = compiled.graph.waits
         self._tools = LocalTools(tools)
         self._workspace = Workspace(Path(options.input_root).resolve(), Path(options.output).resolve())
         self._budget = options.budget()
@@ -55,7 +56,7 @@ class OfflineRun:
         """Run every node that can run, and return the result."""
         slots: AbstractAsyncContextManager[Any] = asyncio.Semaphore(self._limit) if self._limit else nullcontext()
         self._state.begin()
-        await run_in_order(self._waits, lambda id: self._run(id, slots))
+        await run_in_order(self._state.plan.waits, lambda id: self._run(id, slots))
         result = self._state.end()
         self._state.notify(lambda observer: observer.run_finished(result))
         return result
@@ -63,13 +64,17 @@ class OfflineRun:
     async def _run(self, id: str, slots: AbstractAsyncContextManager[Any]) -> None:
         run = self._state.runs[id]
         obstacle = self._state.obstacle(id)
-        if obstacle is None and self._selected is not None and id not in self._selected:
+        names = {id, self._state.plan.template(run.node)}
+        if obstacle is None and self._selected is not None and not names & self._selected:
             obstacle = NOT_SELECTED
         if obstacle is not None:
             self._state.skip(run, obstacle)
             return
+        gathered = None
+        if run.node.node.for_each is not None:
+            gathered = await self._state.run_items(run, lambda item_node: self._run(item_node, slots))
         async with slots:
-            outcome = await self._tried(run)
+            outcome = await self._tried(run, gathered)
         if outcome.error is not None:
             self._state.fail(run, failure_of(outcome.error))
             return
@@ -84,9 +89,10 @@ class OfflineRun:
         )
         self._state.complete(run, result, usage_of(meter, outcome.result))
 
-    async def _tried(self, run: NodeRun) -> NodeOutcome:
+    async def _tried(self, run: NodeRun, handler: NodeHandler | None) -> NodeOutcome:
         services = NodeServices(run.meter, self._budget)
         node_work = self._state.work(run, self._tools, self._workspace)
+        node_work = node_work if handler is None else replace(node_work, handler=handler)
         self._state.start(run)
         outcome = await execute_node(node_work, services)
         for _ in range(run.node.policy.retries):

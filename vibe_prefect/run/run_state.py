@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
-from vibe_prefect.core.progress import RunObserver, notify
+from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
+from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
-from vibe_prefect.run.handlers import NodeHandler, output_of
+from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
+from vibe_prefect.run.items import items_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
-from vibe_prefect.text.json_text import jsonable
+from vibe_prefect.run.scheduler import run_instances
+from vibe_prefect.templates.language import template_values
+from vibe_prefect.text.json_text import jsonable, plain
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
@@ -75,12 +81,18 @@ class RunState(Generic[Run]):
             new_run: Makes the state of one node.
             observers: Receivers of the steps, in order.
         """
-        self.runs: Mapping[str, Run] = {id: new_run(node) for id, node in compiled.nodes.items()}
+        self.plan = UnfoldedPlan(compiled)
+        """The plan as far as it is known."""
+        self.runs: dict[str, Run] = {id: new_run(node) for id, node in self.plan.nodes.items()}
         """State of each node, by id, in plan order."""
-        self.result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in compiled.groups])
+        groups = tuple(tuple(id for id in group if id in self.runs) for group in compiled.groups)
+        self.groups = tuple(group for group in groups if group)
+        """Ids of the nodes that are known when the run begins, by topological level."""
+        self.result = ExecutionResult(compiled.plan.id, execution_groups=[list(group) for group in self.groups])
         """Result so far."""
         self._compiled = compiled
-        self._graph = compiled.graph
+        self._graph = self.plan.graph
+        self._new_run = new_run
         self._observers = observers
         self._begun = time.perf_counter()
 
@@ -94,19 +106,119 @@ class RunState(Generic[Run]):
         compiled = self._compiled
         if reused is not None:
             self.notify(
-                lambda observer: observer.run_started(compiled.plan, compiled.groups, len(compiled.nodes), reused)
+                lambda observer: observer.run_started(compiled.plan, self.groups, len(self.runs), reused)
             )
 
     def end(self) -> ExecutionResult:
         """Return the result; every node has ended."""
-        result = self.result
-        result.node_results = {id: result.node_results[id] for id in self.runs}
-        failed = result.count(ExecutionStatus.FAILED)
+        result, compiled = self.result, self.plan.compiled()
+        result.node_results = {id: result.node_results[id] for id in compiled.nodes}
+        result.execution_groups = [list(group) for group in compiled.groups]
+        failed = any(self._counts_as_failed(id) for id in compiled.nodes)
         result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
         result.total_duration = time.perf_counter() - self._begun
         result.completed_at = now_iso()
         result.parallel_efficiency = result.calculate_parallel_efficiency()
         return result
+
+    def _counts_as_failed(self, id: str) -> bool:
+        """Return whether a node failed, and no composite above it completed without it."""
+        above = (id, *self._graph.gatherers(id))
+        return self._status(id) is ExecutionStatus.FAILED and not any(
+            self._status(gatherer) is ExecutionStatus.COMPLETED for gatherer in above
+        )
+
+    async def run_items(
+        self,
+        composite: Run,
+        run_node: Callable[[str], Awaitable[None]],
+        added: Callable[[Sequence[CompiledNode]], Awaitable[None]] | None = None,
+    ) -> NodeHandler:
+        """Run the nodes of a composite's items to their end.
+
+        Args:
+            composite: The composite with `for_each`; its dependencies have completed.
+            run_node: Runs one node by its id; does not raise for a failing node.
+            added: Called with the nodes of the items, before any of them runs.
+
+        Returns:
+            The handler that makes the composite's result from theirs, or raises what is wrong with its list.
+        """
+        try:
+            instances = await self._unfold(composite)
+        except UsageError as error:
+            return partial(_raise, error)
+        if added is not None:
+            await added([node for instance in instances for node in instance.nodes.values()])
+        await run_instances(instances, composite.node.node.concurrency, run_node)
+        return partial(self._gathered, composite, instances)
+
+    async def _unfold(self, composite: Run) -> tuple[Instance, ...]:
+        """Add the nodes of a composite's items to the run.
+
+        Raises:
+            InvalidTemplateError: A template of it cannot be filled in.
+            ItemsError: There is no list, or not one that can be run.
+        """
+        node = composite.node
+        instances = self.plan.unfold(node, await items_of(node, self._values(composite)))
+        added: list[AddedNode] = []
+        for instance in instances:
+            self.runs |= {id: self._new_run(new_node) for id, new_node in instance.nodes.items()}
+            for id, new_node in instance.nodes.items():
+                parent = self._graph.nodes[id].parent
+                added.append(AddedNode(new_node.node, parent or node.id, new_node.template, new_node.key))
+        self.notify(lambda observer: observer.nodes_added(node.node, added))
+        return instances
+
+    def _values(self, run: Run) -> dict[str, Any]:
+        """Return what the templates of a node may name, by name."""
+        plan, parts = self._compiled.plan, self._compiled.key_parts.get(self.plan.template(run.node))
+        inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
+        outputs = {id: plain(output) for id, output in self.outputs(run).items()}
+        context = {
+            "previous_outputs": outputs,
+            "inputs": inputs,
+            "run": facts,
+            "vibe": plan.source_vibe,
+            "plan_id": plan.id,
+            "node_description": run.node.node.description,
+            "items": run.node.scope,
+        }
+        return template_values(context)
+
+    def _gathered(self, composite: Run, instances: Sequence[Instance], _node: object) -> dict[str, Any]:
+        """Return the result of a composite from what its items made; each of their nodes has ended.
+
+        Raises:
+            ToolError: Too few items completed; trying again cannot help.
+        """
+        node = composite.node.node
+        completed = [instance for instance in instances if all(map(self._has_completed, instance.nodes))]
+        least = len(instances) if node.min_completed is None else node.min_completed
+        if len(completed) < least:
+            raise ToolError(self._too_few(instances, completed, least), retryable=False)
+        outputs = [
+            {id.removeprefix(f"{node.id}.{instance.item.name}."): plain(self.runs[id].output) for id in instance.roots}
+            for instance in completed
+        ]
+        simulated = {"simulated": True} if composite.node.backing is Backing.SIMULATION else {}
+        return {
+            "type": RESULT_TYPES[WorkflowNodeType.COMPOSITE],
+            "description": node.description,
+            "result": outputs,
+            "items": [instance.item.name for instance in instances],
+            **simulated,
+        }
+
+    def _too_few(self, instances: Sequence[Instance], completed: Sequence[Instance], least: int) -> str:
+        failed = [instance.item.name for instance in instances if instance not in completed]
+        named = ", ".join(failed[:MAX_CAUSES]) + (f" and {len(failed) - MAX_CAUSES} more" if failed[MAX_CAUSES:] else "")
+        bound = "" if least == len(instances) else f"; min_completed is {least:,}"
+        return f"{len(completed):,} of {len(instances):,} items completed{bound}; not completed: {named}"
+
+    def _has_completed(self, id: str) -> bool:
+        return self._status(id) is ExecutionStatus.COMPLETED
 
     def notify(self, call: Callable[[RunObserver], object]) -> None:
         """Call the observers; their time is not that of the node that may be at work."""
@@ -134,13 +246,16 @@ class RunState(Generic[Run]):
         """
         node, plan = run.node, self._compiled.plan
         handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
-        parts = self._compiled.key_parts.get(node.id)
+        parts = self._compiled.key_parts.get(self.plan.template(node))
         inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
-        return NodeWork(node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler, inputs, facts)
+        items = {name: node.scope[name] for name in parts.named.items} if parts else {}
+        return NodeWork(
+            node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler, inputs, facts, items
+        )
 
     def outputs(self, run: Run) -> dict[str, bytes]:
-        """Return the output of each dependency of a node by its id, as `jsonable` writes it."""
-        return {id: self.runs[id].output for id in run.node.dependencies}
+        """Return the output of each dependency of a node by its id as written, as `jsonable` writes it."""
+        return {name: self.runs[id].output for name, id in self.plan.outputs(run.node)}
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
@@ -205,7 +320,8 @@ class RunState(Generic[Run]):
     def _unsatisfied(self, id: str) -> Iterator[str]:
         """Yield `<id> <status>` of the incomplete among a node's parent, its dependencies and the nodes below these."""
         parent = self._graph.nodes[id].parent
-        if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
+        gathers = parent is not None and self._graph.nodes[parent].gathers
+        if parent is not None and not gathers and self._status(parent) is not ExecutionStatus.COMPLETED:
             yield f"{parent} {self._status(parent)}"
         for dependency in self._graph.awaited(id):
             if not self._is_whole(dependency):
@@ -215,13 +331,13 @@ class RunState(Generic[Run]):
         """Return whether a node and all below it completed; all of them have ended."""
         run = self.runs[id]
         if run.whole is None:
-            members = (id, *self._graph.below(id))
+            members = (id, *self._graph.parts(id))
             run.whole = all(self._status(member) is ExecutionStatus.COMPLETED for member in members)
         return run.whole
 
     def _broken(self, id: str) -> Iterator[str]:
         """Yield the topmost nodes, from a dependency downwards, that did not complete."""
-        for member in (id, *self._graph.below(id)):
+        for member in (id, *self._graph.parts(id)):
             parent = self._graph.nodes[member].parent
             below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
@@ -240,3 +356,7 @@ class RunState(Generic[Run]):
         node = run.node.node
         self.result.add_node_result(result)
         self.notify(lambda observer: (observer.node_reused if result.reused else observer.node_finished)(node, result))
+
+
+def _raise(error: Exception, _node: object) -> Any:
+    raise error

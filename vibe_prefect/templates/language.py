@@ -170,11 +170,16 @@ def template_values(context: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         context: A `ToolContext`.
     """
-    values: dict[str, Any] = {"outputs": {}}
+    values: dict[str, Any] = {"outputs": {}, **context.get("items", {})}
     values |= {name: context[key] for name, key in _CONTEXT_KEYS.items() if key in context}
     if "vibe" in values:  # plain data: a model would hand the template methods such as `parse_raw`, which reads pickles
         values["vibe"] = values["vibe"].model_dump()
     return values
+
+
+def is_expression(text: str) -> bool:
+    """Tell whether a template that parses is one single expression, which yields its own value and not text."""
+    return _single_expression(text) is not None
 
 
 def parse(text: str) -> nodes.Template:

@@ -142,6 +142,10 @@ class ToolContext(TypedDict, total=False):
     run: Mapping[str, str]
     """The facts of the run that the node names, such as `date`; missing where it names none."""
 
+    items: Mapping[str, Any]
+    """The items of lists that the node runs for and names, by the names that its plan gives them; missing where it
+    names none."""
+
     budget: Budget
     """Budget of the run; missing where there is no limit. `budget.paid_call` makes a call within it."""
 

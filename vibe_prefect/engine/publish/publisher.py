@@ -52,7 +52,8 @@ class RunFeedback:
         """Prepare the feedback of a run; nothing is sent yet."""
         self._client = client
         self._flow_run = flow_run
-        self._compiled = compiled
+        self.compiled = compiled
+        """The plan; once the run has ended, with the nodes that ran for the items of lists."""
         self._output_root = output_root
         self._outlets = outlets
         self._plan_file = plan_file
@@ -64,7 +65,7 @@ class RunFeedback:
         """Observers of each step of the run."""
         board = (self._board,) if self._board else ()
         return (
-            (*board, RunEvents(self._flow_run, self._compiled.plan.id, self.report)) if self._outlets.events else board
+            (*board, RunEvents(self._flow_run, self.compiled.plan.id, self.report)) if self._outlets.events else board
         )
 
     @asynccontextmanager
@@ -79,7 +80,7 @@ class RunFeedback:
     def report(self, result: ExecutionResult) -> RunReport:
         """Return the report of the run, made once from the result of its end."""
         if self._reported is None or self._reported[0] is not result:
-            self._reported = result, report_of(self._compiled, result, self._identity(result))
+            self._reported = result, report_of(self.compiled, result, self._identity(result))
         return self._reported[1]
 
     async def publish(self, result: ExecutionResult, records: Records) -> None:
@@ -109,8 +110,8 @@ class RunFeedback:
             output_root=str(self._output_root),
             run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
             plan_file=self._plan_file,
-            plan_changed=failed and was_edited(self._plan_file, self._compiled.plan),
-            simulated=all(node.backing is Backing.SIMULATION for node in self._compiled.nodes.values()),
+            plan_changed=failed and was_edited(self._plan_file, self.compiled.plan),
+            simulated=all(node.backing is Backing.SIMULATION for node in self.compiled.nodes.values()),
         )
 
 

@@ -110,14 +110,14 @@ class Records:
         """
         ordered = list(nodes)
         for batch in (ordered[start : start + READ_AT_ONCE] for start in range(0, len(ordered), READ_AT_ONCE)):
-            contents = await asyncio.gather(*(self.read(node.id, node.key) for node in batch))
+            contents = await asyncio.gather(*(self.read(node.record_id, node.key) for node in batch))
             records = [(node, record) for node, record in zip(batch, contents, strict=True) if record is not None]
             problems = await asyncio.gather(*(self._file_problem(node, record) for node, record in records))
             for (node, record), problem in zip(records, problems, strict=True):
                 yield FoundRecord(node.id, record, problem)
 
     async def _file_problem(self, node: CompiledNode, record: NodeRecord) -> str | None:
-        return await self.store.file_problem(record_path(self.namespace, node.id, node.key), record)
+        return await self.store.file_problem(record_path(self.namespace, node.record_id, node.key), record)
 
     async def costs(self, nodes: Iterable[CompiledNode]) -> dict[str, Spending]:
         """Return the cost of each recorded node that paid for something, models and paid tools alike, by its id."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
-from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.run.handlers import output_of
+from vibe_prefect.errors import VibePrefectError
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.text.json_text import jsonable
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,16 @@ logger = logging.getLogger(__name__)
 class ReusableRecords:
     """The records that a run found when it began, by the ids of their nodes."""
 
-    def __init__(self, compiled: CompiledPlan, records: Records) -> None:
+    def __init__(self, compiled: CompiledPlan, nodes: Mapping[str, CompiledNode], records: Records) -> None:
+        """Begin without records.
+
+        Args:
+            compiled: The plan as written.
+            nodes: The nodes of the run, as they come to be known.
+            records: Records of the run.
+        """
         self._compiled = compiled
+        self._nodes = nodes
         self._records = records
         self._reusable: dict[str, NodeRecord] = {}
         self._refused: dict[str, NodeRecord] = {}
@@ -37,7 +46,12 @@ class ReusableRecords:
 
         A file belongs to its maker, so nodes are read before those that depend on them.
         """
-        nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
+        await self.read_nodes(
+            [self._nodes[id] for group in self._compiled.groups for id in group if id in self._nodes and wanted(id)]
+        )
+
+    async def read_nodes(self, nodes: Sequence[CompiledNode]) -> None:
+        """Read the records of nodes, each after those that it depends on, and put their files in place."""
         async for recorded in self._records.of_nodes(nodes):
             (self._reusable if recorded.problem is None else self._refused)[recorded.node_id] = recorded.record
 
@@ -52,15 +66,35 @@ class ReusableRecords:
     async def refuse_outdated(self, id: str) -> None:
         """Refuse a node's record when a dependency was executed in this run and made something else than before."""
         record = self._reusable.get(id)
-        executed = [source for source in self._compiled.nodes[id].dependencies if source in self._executed]
+        executed = [source for source in self._nodes[id].dependencies if source in self._executed]
         if record is None or not executed:
             return
         changed = next((source for source in executed if source in self._changed), None)
-        if changed is None and not await self._records.files.is_outdated(id, record["result"]):
+        if changed is None and not await self._records.files.is_outdated(self._nodes[id].record_id, record["result"]):
             return
         logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
+        self._refuse(id)
+
+    def refuse_other(self, id: str, gather: NodeHandler) -> None:
+        """Refuse the record of a composite where its items now make something else than it holds.
+
+        Args:
+            id: The composite's id.
+            gather: Makes its result.
+        """
+        record = self._reusable.get(id)
+        if record is None:
+            return
+        try:
+            output = jsonable(id, output_of(gather(self._nodes[id].node)))
+        except VibePrefectError:  # its attempt says so
+            output = b""
+        if output != jsonable(id, output_of(record["result"])):
+            self._refuse(id)
+
+    def _refuse(self, id: str) -> None:
         self._refused[id] = self._reusable.pop(id)
-        self._records.files.run_files.release(id)
+        self._records.files.run_files.release(self._nodes[id].record_id)
 
     def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
@@ -74,8 +108,7 @@ class ReusableRecords:
         if judged is None or judged == judged_hash(outputs):
             return
         logger.warning("Node %r runs again: it was accepted for another output than it would get now", id)
-        self._refused[id] = self._reusable.pop(id)
-        self._records.files.run_files.release(id)
+        self._refuse(id)
 
     def note_executed(self, id: str, output: bytes) -> None:
         """Note the output of a node that was executed.

@@ -38,7 +38,7 @@ from vibe_prefect.engine.run.tasks import (
     upstream_reference,
 )
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
-from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import NodeHandler
@@ -95,6 +95,9 @@ class RunSetup:
     budget: Budget | None = None
     """Budget of the run; `None` for no limit."""
 
+    note_plan: Callable[[CompiledPlan], None] = lambda _: None
+    """Called before observers are notified of the end, with the plan and the nodes that ran for the items of lists."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -126,6 +129,7 @@ class _PlanRun:
         upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
             upstream[edge.target].append(edge.source)
+        self._edges = upstream
         namespace = setup.records.namespace
         self._state = RunState(
             compiled,
@@ -133,13 +137,12 @@ class _PlanRun:
                 node,
                 run=label,
                 namespace=namespace,
-                upstream=tuple(upstream[node.id]),
                 attempt=self._attempt,
                 note_retry=self._note_retry,
             ),
             setup.observers,
         )
-        self._reusable = ReusableRecords(compiled, setup.records)
+        self._reusable = ReusableRecords(compiled, self._state.plan.nodes, setup.records)
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_before = 0
 
@@ -154,21 +157,31 @@ class _PlanRun:
             await self._pace.begin()
         try:
             with watched_loop(self._compiled.nodes):
-                await run_in_order(self._compiled.graph.waits, self._run)
+                await run_in_order(self._state.plan.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
             raise
+        self._setup.note_plan(self.compiled)
         result = self._state.end()
         if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
             self._state.notify(lambda observer: observer.run_finished(result))
         return result
 
+    @property
+    def compiled(self) -> CompiledPlan:
+        """The plan with the nodes of lists, as far as they are known."""
+        return self._state.plan.compiled()
+
     def _selected(self, id: str) -> bool:
-        return self._setup.selected is None or id in self._setup.selected
+        return self._setup.selected is None or not self._named(id).isdisjoint(self._setup.selected)
 
     def _refreshes(self, id: str) -> bool:
         """Return whether a node is executed even where there is a record of it."""
-        return self._selected(id) and id in self._setup.refreshed
+        return self._selected(id) and not self._named(id).isdisjoint(self._setup.refreshed)
+
+    def _named(self, id: str) -> set[str]:
+        """Return the ids by which a selection may have named a node."""
+        return {id, self._state.plan.template(self._state.runs[id].node)}
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; an error around its work fails this node and no other."""
@@ -191,6 +204,10 @@ class _PlanRun:
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
+        gathers = node.node.for_each is not None
+        if gathers:
+            job.handler = await self._state.run_items(job, self._run, self._read_records)
+            self._reusable.refuse_other(id, job.handler)
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
@@ -218,6 +235,11 @@ class _PlanRun:
             self._state.fail(job, _failure(job, state))
             await self._keep_failure(job)
 
+    async def _read_records(self, nodes: Sequence[CompiledNode]) -> None:
+        """Read the records of nodes that have come to be known."""
+        if self._setup.goes_on:
+            await self._reusable.read_nodes([node for node in nodes if not self._refreshes(node.id)])
+
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
 
@@ -230,7 +252,9 @@ class _PlanRun:
             raise asyncio.CancelledError
 
     def _upstream(self, job: NodeJob) -> list[tuple[UUID, UpstreamReference]]:
-        return [ended for id in job.upstream if (ended := self._state.runs[id].ended) is not None]
+        graph = self._state.plan.graph
+        sources = self._edges[job.node.id] if graph is self._compiled.graph else graph.sources(job.node.id)
+        return [ended for id in sources if (ended := self._state.runs[id].ended) is not None]
 
     def _note(self, job: NodeJob, task_run_id: UUID, reference: UpstreamReference) -> None:
         self.task_runs += 1
@@ -247,7 +271,7 @@ class _PlanRun:
 
     def _cancel_rest(self) -> None:
         """Show nodes without a task run as cancelled in Prefect, which shows the others itself."""
-        for job in (self._state.runs[id] for group in self._compiled.groups for id in group):
+        for job in (self._state.runs[id] for group in self.compiled.groups for id in group):
             if job.ended is None and job.task_run_id is None:
                 self._show(job, Unexecuted.CANCELLED, NOT_BEGUN)
 
@@ -268,16 +292,17 @@ class _PlanRun:
     async def _attempt(self, job: NodeJob) -> NodeRecord:
         """Make one attempt at a node, and return its record."""
         self._state.start(job)
-        setup, id = self._setup, job.node.id
+        setup = self._setup
         services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
+        work = work if job.handler is None else replace(work, handler=job.handler)
         outcome = await execute_node(work, services)
         if outcome.error is not None:
             await self._keep_failure(job)
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+        return record_of(outcome, await setup.records.files.made_by(job.node.record_id, outcome.result), job.provenance)
 
     async def _keep_failure(self, job: NodeJob) -> None:
         """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""
@@ -294,7 +319,7 @@ class _PlanRun:
         """Keep what a gate withheld, so that a person may accept it; a failure is logged and stops nothing."""
         id, records = job.node.id, self._setup.records
         made = replace(outcome, result=outcome.refused)
-        record = record_of(made, await records.files.made_by(id, made.result), job.provenance)
+        record = record_of(made, await records.files.made_by(job.node.record_id, made.result), job.provenance)
         record["judged"] = judged_hash(self._state.outputs(job))
         error = failure_of(cast("Exception", outcome.error)).message
         refusal = Refusal(id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))

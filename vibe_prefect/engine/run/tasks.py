@@ -32,6 +32,7 @@ from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.provenance import NodeProvenance
+from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import failure_of, is_retryable
 from vibe_prefect.run.run_state import NodeRun
 from vibe_prefect.text.sendable import shown
@@ -53,9 +54,6 @@ class NodeJob(NodeRun):
     namespace: str
     """Namespace of its record."""
 
-    upstream: tuple[str, ...]
-    """Ids of the nodes from which an edge of the plan leads here."""
-
     attempt: Callable[[NodeJob], Awaitable[NodeRecord]]
     """Makes one attempt."""
 
@@ -64,6 +62,9 @@ class NodeJob(NodeRun):
 
     refresh: bool = False
     """Whether it is executed even where there is a record."""
+
+    handler: NodeHandler | None = None
+    """Makes the result of a composite from what its items made; `None` for any other node."""
 
     task_run_id: UUID | None = None
     """Id of its task run, from the moment on from which Prefect reports it to the server whatever happens."""
@@ -100,7 +101,7 @@ class RecordPolicy(CachePolicy):
     ) -> str | None:
         """Return the path of the node run's record."""
         job: NodeJob = inputs["job"]
-        return record_path(job.namespace, job.node.id, job.node.key)
+        return record_path(job.namespace, job.node.record_id, job.node.key)
 
 
 class _NodeTask(OpenTask):

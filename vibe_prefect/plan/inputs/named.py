@@ -1,4 +1,4 @@
-"""Inputs and facts of a run that a node names: they enter its key, and are all of them that it is given."""
+"""Inputs, facts and items that a node names: they enter its key, and are all of them that it is given."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.run_values import FACT_NAMES, NOTHING_NAMED, NamedValues
 from vibe_prefect.plan.backing import NodeBinding
 from vibe_prefect.templates.language import InvalidTemplateError, walk_templates
-from vibe_prefect.templates.names import Reads, references
+from vibe_prefect.templates.names import References, Reads, references
 
 
-def named_values(binding: NodeBinding, declared: Collection[str]) -> NamedValues:
-    """Return the inputs and the facts that a node names.
+def named_values(binding: NodeBinding, declared: Collection[str], items: Collection[str] = ()) -> NamedValues:
+    """Return the inputs, the facts and the items that a node names.
 
     The node's own texts decide about inputs, whatever runs it: so a simulated plan compares as the real one does. A
     fact counts where a template of the tool's inputs reads it.
@@ -20,12 +20,16 @@ def named_values(binding: NodeBinding, declared: Collection[str]) -> NamedValues
     Args:
         binding: The node with its runner.
         declared: Names of the inputs that the plan declares.
+        items: Names of the items that it runs for.
     """
     inputs = (
         {name for reads in _input_reads(binding.node) for name in _names(reads, declared)} if declared else set[str]()
     )
     facts = {name for reads in _fact_reads(binding) for name in _names(reads, FACT_NAMES)}
-    return NamedValues(tuple(sorted(inputs)), tuple(sorted(facts))) if inputs or facts else NOTHING_NAMED
+    named_items = {name for name in items if any(name in names for names in _other_names(binding.node))}
+    if not inputs and not facts and not named_items:
+        return NOTHING_NAMED
+    return NamedValues(tuple(sorted(inputs)), tuple(sorted(facts)), tuple(sorted(named_items)))
 
 
 def _names(reads: Reads, known: Collection[str]) -> Collection[str]:
@@ -33,10 +37,19 @@ def _names(reads: Reads, known: Collection[str]) -> Collection[str]:
 
 
 def _input_reads(node: WorkflowNode) -> Iterator[Reads]:
-    for _, text in walk_templates([node.description, node.parameters]):
-        if "inputs" in text:
+    yield from (named.inputs for named in _references_in(node, "inputs"))
+
+
+def _other_names(node: WorkflowNode) -> Iterator[Collection[str]]:
+    yield from (named.names for named in _references_in(node))
+
+
+def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
+    """Yield what the templates of a node name that hold a word."""
+    for _, text in walk_templates([node.description, node.parameters, node.for_each, node.key]):
+        if word in text:
             try:
-                yield references(text).inputs
+                yield references(text)
             except InvalidTemplateError:  # a text with braces: where it is a template, the checks refuse it
                 continue
 
@@ -45,3 +58,6 @@ def _fact_reads(binding: NodeBinding) -> Iterator[Reads]:
     for template in binding.templates:
         if "run" in template.text and "run" not in template.own:
             yield references(template.text).run
+    for text in (binding.node.for_each, binding.node.key):
+        if text is not None and "run" in text:
+            yield references(text).run

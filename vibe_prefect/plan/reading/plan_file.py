@@ -326,7 +326,7 @@ def _shape_finding(path: DataPath, detail: dict[str, Any]) -> Finding:
         case "missing":
             return Finding("missing; it is required")
         case "extra_forbidden":
-            names = _model_at(path).model_fields
+            names = [field.alias or name for name, field in _model_at(path).model_fields.items()]
             hint = did_you_mean(str(path[-1]), names) or f"known fields: {', '.join(names)}"
             return Finding.advised("unknown field", hint)
         case "enum":
