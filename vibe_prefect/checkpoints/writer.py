@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from vibe_prefect.checkpoints.log import (
     suggestion_line,
 )
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.errors import CheckpointFileError
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.tools.workspace import replace_file
@@ -64,7 +64,7 @@ class CheckpointWriter(RunObserver):
         """
         self._folder = Path(folder)
         self._interval = interval
-        self._node_keys = node_keys or {}
+        self._node_keys = dict(node_keys or {})
         self._earlier = earlier
         self._written = written
         self._plan: WorkflowPlan | None = None
@@ -85,6 +85,11 @@ class CheckpointWriter(RunObserver):
         if self._earlier is not None:
             self._result.node_results = dict(self._earlier.node_results)
             self._result.feedback_data = dict(self._earlier.feedback_data)
+
+    @override
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """Note the keys of the nodes that run for the items of a list."""
+        self._node_keys |= {item.node.id: item.key for item in added}
 
     def feedback_recorded(self, node_id: str, feedback: dict[str, Any], suggestion: dict[str, Any] | None) -> None:
         """Note the feedback about a node."""

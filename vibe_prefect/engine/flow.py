@@ -47,6 +47,7 @@ from vibe_prefect.engine.run.runner import RunSetup, run_compiled
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.runs.inherited import inherited_inputs, run_facts
 from vibe_prefect.engine.runs.model_change import check_models, model_tags
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, UsageError
@@ -83,6 +84,9 @@ class RunHandle:
 
     result: ExecutionResult | None = None
     """The result; `None` until every node has ended."""
+
+    compiled: CompiledPlan | None = None
+    """The plan with the nodes that ran for the items of lists; `None` until the run has ended."""
 
     reported: bool = True
     """Whether Prefect received the end of the run."""
@@ -260,23 +264,25 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     feedback = RunFeedback(
         client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
+    known = (await unfold_recorded(compiled, records)).compiled()
 
     def note_plan(unfolded: CompiledPlan) -> None:
-        run.compiled = feedback.compiled = unfolded
+        handle.compiled = feedback.compiled = unfolded
 
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
         records=records,
         goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.imported),
-        selected=options.choice.selected(compiled),
-        refreshed=options.choice.refreshed(compiled),
+        selected=options.choice.selected(compiled, known),
+        refreshed=options.choice.refreshed(compiled, known),
+        decided=frozenset(known.nodes),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,
         first_attempt=flow_run.run_count <= 1,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(compiled, options, records, flow_run.name),
+        budget=await _budget(known, options, records, flow_run.name),
         note_plan=note_plan,
     )
     if CHECK_VARIABLE in os.environ:

@@ -15,6 +15,7 @@ from vibe_prefect.engine.publish.events import announce_acceptance
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, read_refusal, write_accepted
 from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.load_report import load_run, report_of_run
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
@@ -115,10 +116,10 @@ async def _refusal(client: PrefectClient, run: PastRun, records: Records, node: 
     Raises:
         UsageError: There is none that a person may accept.
     """
-    known = run.compiled.nodes
+    known = (await unfold_recorded(run.compiled, records)).compiled().nodes
     if node not in known:
         raise UsageError(f"the run {run.name!r} has no node {shorten(node)}{did_you_mean(node, known)}")
-    refusal = await read_refusal(records, node)
+    refusal = await read_refusal(records, known[node].record_id)
     if refusal is None:
         raise UsageError(_not_refused(await report_of_run(client, run, records.store), node))
     if refusal.run_id != str(run.id):
@@ -131,7 +132,7 @@ async def _refusal(client: PrefectClient, run: PastRun, records: Records, node: 
             f"{acceptance.by} has accepted {node!r} at {acceptance.at} already: {acceptance.because}; to run what "
             f"depends on it: {resume_command(run.name)}"
         )
-    if await records.exists(node, refusal.key):
+    if await records.exists(refusal.node_id, refusal.key):
         raise UsageError(f"{node!r} has completed in a later run, so there is nothing to accept")
     return refusal
 

@@ -15,6 +15,7 @@ from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.plan.node_forecast import Action, Forecast
 from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
 from vibe_prefect.plan.preflight import call_problems
+from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 from vibe_prefect.tools.workspace import Workspace
@@ -56,6 +57,9 @@ class RunForecast:
     lookup: Lookup = field(default_factory=Lookup)
     """Answer of the server."""
 
+    unknown_lists: tuple[str, ...] = ()
+    """Ids of the composites whose lists are not known before the run: each of their nodes is counted once."""
+
     @property
     def verdict(self) -> str:
         """Numbers of nodes that would run, be reused and be skipped, in words."""
@@ -74,6 +78,7 @@ class RunForecast:
         width = max(map(len, self.forecast.nodes), default=0)
         lines = [f"{node.action.value:<6} {node.id:<{width}}  {node.reason}" for node in self.forecast.nodes.values()]
         lines.append(self.verdict)
+        lines += [f"{id}: its list is not known before the run; each of its nodes is counted once" for id in self.unknown_lists]
         if self.costs is not None:
             maximum = self.costs.most
             usd = "of unknown price" if maximum.usd is None else f"{maximum.usd:.4f} USD"
@@ -99,7 +104,9 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
     options = options or RunOptions()
     earlier = await _earlier(options.resume_from)
     plan = _with_values(plan, earlier, options.inputs)
-    nodes = await _nodes(plan, earlier, options)
+    unfolded = await _unfolded(plan.compiled, earlier, options)
+    written, plan = plan.compiled, replace(plan, compiled=unfolded.compiled(templates=True))
+    nodes = await _nodes(plan, written, earlier, options)
     runs = nodes.ids(Action.RUN)
     keys = plan.tools.key_sources({tool.name for tool in nodes.tools})
     if earlier is None:
@@ -108,7 +115,7 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
         lookup = await _look_up_run(plan, earlier, _blocks(keys))
     lacks = await call_problems(plan.compiled, runs, plan.tools, _workspace(options))
     costs = cost_forecast(plan.compiled, runs, plan.tools, lookup.paid)
-    return RunForecast(plan.compiled, nodes, options, earlier, costs, keys, lacks, lookup)
+    return RunForecast(plan.compiled, nodes, options, earlier, costs, keys, lacks, lookup, unfolded.unknown)
 
 
 def _with_values(plan: CheckedPlan, earlier: PastRun | None, given: Mapping[str, Any]) -> CheckedPlan:
@@ -131,7 +138,21 @@ async def _earlier(reference: str | None) -> PastRun | None:
     return await earlier_run(reference)
 
 
-async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions) -> Forecast:
+async def _unfolded(compiled: CompiledPlan, earlier: PastRun | None, options: RunOptions) -> UnfoldedPlan:
+    """Return the plan with the nodes of those lists that are known before the run."""
+    if not any(place.gathers for place in compiled.graph.nodes.values()):
+        return UnfoldedPlan(compiled)
+    from vibe_prefect.engine.records.records import Records
+    from vibe_prefect.engine.records.storage import open_store
+    from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
+
+    shares = options.reuse == "plan"
+    reads_records = earlier is not None or shares
+    namespace = _namespace(compiled.plan.id, None if shares else earlier)
+    return await unfold_recorded(compiled, Records(await open_store(None), namespace) if reads_records else None)
+
+
+async def _nodes(plan: CheckedPlan, written: CompiledPlan, earlier: PastRun | None, options: RunOptions) -> Forecast:
     compiled, choice = plan.compiled, options.choice
     shares = options.reuse == "plan"
     reads_records = earlier is not None or shares
@@ -142,21 +163,27 @@ async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
         lost=reusable.lost if reusable else None,
         earlier=as_today(earlier, plan) if earlier else None,
         run=earlier.name if earlier else None,
-        selected=choice.selected(compiled),
-        refreshed=choice.refreshed(compiled) if reads_records else frozenset(),
+        selected=choice.selected(written, compiled),
+        refreshed=choice.refreshed(written, compiled) if reads_records else frozenset(),
     )
 
 
 async def _kept(compiled: CompiledPlan, earlier: PastRun | None, output: str) -> KeptNodes:
     """Find the records to reuse: those of the run that is resumed, or those that the plan's runs share."""
     from vibe_prefect.engine.past_run import run_folder
-    from vibe_prefect.engine.records.records import SHARED_PREFIX
     from vibe_prefect.engine.runs.earlier_runs import kept_nodes
 
     plan_id = compiled.plan.id
+    return await kept_nodes(
+        compiled, _namespace(plan_id, earlier), run_folder(output, plan_id, earlier and earlier.first)
+    )
+
+
+def _namespace(plan_id: str, earlier: PastRun | None) -> str:
+    from vibe_prefect.engine.records.records import SHARED_PREFIX
+
     first = earlier and earlier.first
-    namespace = str(first.id) if first else f"{SHARED_PREFIX}{plan_id}"
-    return await kept_nodes(compiled, namespace, run_folder(output, plan_id, first))
+    return str(first.id) if first else f"{SHARED_PREFIX}{plan_id}"
 
 
 async def _look_up_run(plan: CheckedPlan, earlier: PastRun, blocks: Collection[str]) -> Lookup:

@@ -138,7 +138,7 @@ def reason_to_run(a: CompiledPlan | None, b: CompiledPlan, id: str, runs: Contai
     if a is None:
         return "no record"
     if id not in a.nodes:
-        return "new in the plan"
+        return "no record of this item" if b.nodes[id].template else "new in the plan"
     if a.nodes[id].key == b.nodes[id].key:
         return "no record"
     if _is_never_kept(b, id):
@@ -147,6 +147,8 @@ def reason_to_run(a: CompiledPlan | None, b: CompiledPlan, id: str, runs: Contai
     if fields:
         return f"changed: {_listed(fields)}"
     changed = [source for source in b.nodes[id].dependencies if a.nodes[source].key != b.nodes[source].key]
+    if not changed:  # it gathers, and other nodes or values make up its items
+        return "its items changed"
     running = [source for source in changed if source in runs]
     if running:
         return f"depends on {_listed(running)}, which {'runs' if len(running) == 1 else 'run'}"

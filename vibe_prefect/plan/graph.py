@@ -461,6 +461,18 @@ def plan_waits(
     return _Waits(nodes, refused).all()
 
 
+def graph_of_run(plan: WorkflowPlan) -> PlanGraph:
+    """Return the graph of a plan that was run, with the nodes that ran for the items of lists: it was checked then."""
+    nodes: dict[str, GraphNode] = {}
+    for index, item in enumerate(tree_nodes(plan.root_nodes)):
+        children = tuple(child.id for child in item.node.children)
+        dependencies = tuple(dict.fromkeys(item.node.dependencies))
+        nodes[item.node.id] = GraphNode(
+            item.node, index, item.parent, item.depth, item.path, dependencies, children
+        )
+    return grown_graph(nodes)
+
+
 def grown_graph(nodes: Mapping[str, GraphNode]) -> PlanGraph:
     """Return the graph of nodes that hang together by the way they were made.
 

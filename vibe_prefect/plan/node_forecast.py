@@ -186,7 +186,7 @@ class _Forecaster:
         for id, is_end in TopologicalSorter(self._graph.waits).static_order():
             if not is_end:
                 self._decide(id)
-            if is_end or not self._graph.nodes[id].children:
+            if is_end or not self._graph.nodes[id].has_end:
                 self._close(id)
 
     def _decide(self, id: str) -> None:
@@ -209,7 +209,7 @@ class _Forecaster:
         if id in self._skipped:
             self._skipped_below[id] = id
             return
-        for child in self._graph.nodes[id].children:
+        for child in () if self._graph.nodes[id].gathers else self._graph.nodes[id].children:
             if child in self._skipped_below:
                 self._skipped_below[id] = self._skipped_below[child]
                 return

@@ -219,6 +219,9 @@ class _Chooser:
         values = _VALUES[selector.method]
         nodes = self._compiled.nodes.items()
         matching = [id for id, node in nodes if any(map(selector.matches, values(node)))]
+        if selector.method is Method.ID and selector.is_glob:
+            places = self._compiled.graph.nodes
+            matching += [id for id in places if id not in matching and selector.matches(self._of_any_item(id))]
         if not matching:
             raise SelectionError(selector.text, self._nothing(selector))
         chosen = set(matching)
@@ -227,6 +230,13 @@ class _Chooser:
         if selector.downstream != 0:
             chosen |= self._lineage.downstream.reach(matching, selector.downstream)
         return chosen
+
+    def _of_any_item(self, id: str) -> str:
+        """Return the id that a node has for any item of its lists, such as `shots.*.draw`."""
+        if self._compiled.nodes[id].template:
+            return ""
+        gatherers = reversed(self._compiled.graph.gatherers(id))
+        return "".join(f"{gatherer}.*." for gatherer in gatherers) + id
 
     def _nothing(self, selector: Selector) -> str:
         if selector.is_glob:
@@ -308,6 +318,26 @@ def _waits(graph: PlanGraph) -> Iterator[tuple[Vertex, Vertex]]:
         yield from (((id, False), (dependency, False)) for dependency in node.dependencies)
 
 
+def _select_in(expression: str, plans: Sequence[CompiledPlan]) -> frozenset[str]:
+    """Return the ids that an expression chooses from several forms of one plan.
+
+    Raises:
+        SelectionError: It does not parse, or a part of it matches nothing in each of them.
+    """
+    chosen: set[str] = set()
+    for word in parse(expression):
+        errors: list[SelectionError] = []
+        for compiled in plans:
+            try:
+                chosen |= _Chooser(compiled).intersection(word)
+            except SelectionError as error:
+                errors.append(error)
+        if len(errors) == len(plans):
+            raise errors[-1]
+    of_items = (node for compiled in plans for node in compiled.nodes.values() if node.template)
+    return frozenset(chosen.union(node.id for node in of_items if node.template in chosen))
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Selection of the nodes that may run, and of those that run again although they have a record."""
@@ -321,29 +351,39 @@ class Choice:
     refresh: str | None = None
     """Selectors of the nodes that are executed even where there is a record, of those."""
 
-    def selected(self, compiled: CompiledPlan) -> frozenset[str] | None:
+    def selected(self, *plans: CompiledPlan) -> frozenset[str] | None:
         """Return the nodes that may be executed; `None` for all.
+
+        Args:
+            plans: The plan as written and, where lists of it are known, with the nodes of their items.
 
         Raises:
             SelectionError: A selector does not parse, or matches nothing.
         """
         if self.select is None and self.exclude is None:
             return None
-        chosen = frozenset(compiled.nodes) if self.select is None else select(self.select, compiled)
-        return chosen if self.exclude is None else chosen - select(self.exclude, compiled)
+        everything = frozenset[str]().union(*(compiled.nodes for compiled in plans))
+        chosen = everything if self.select is None else _select_in(self.select, plans)
+        return chosen if self.exclude is None else chosen - _select_in(self.exclude, plans)
 
-    def refreshed(self, compiled: CompiledPlan) -> frozenset[str]:
+    def refreshed(self, *plans: CompiledPlan) -> frozenset[str]:
         """Return the nodes that are executed even where there is a record.
+
+        Args:
+            plans: See `selected`.
 
         Raises:
             SelectionError: A selector does not parse, or matches nothing.
         """
-        return frozenset() if self.refresh is None else select(self.refresh, compiled)
+        return frozenset() if self.refresh is None else _select_in(self.refresh, plans)
 
     def check(self, compiled: CompiledPlan) -> None:
-        """Raise `SelectionError` when a selector does not parse, or matches nothing."""
-        self.selected(compiled)
-        self.refreshed(compiled)
+        """Raise `SelectionError` when a selector does not parse, or matches nothing that the plan could have."""
+        lists = tuple(f"{id}." for id, place in compiled.graph.nodes.items() if place.gathers)
+        for expression in filter(None, (self.select, self.exclude, self.refresh)):
+            for word in parse(expression):
+                if not any(selector.value.startswith(lists) for selector in word.selectors):  # the run knows its items
+                    _select_in(word.text, (compiled,))
 
 
 EVERYTHING = Choice()

@@ -240,12 +240,28 @@ class UnfoldedPlan:
             written, node=node.node, parent=parent, depth=depth, dependencies=node.dependencies, children=children
         )
 
-    def compiled(self) -> CompiledPlan:
-        """Return the plan with its instances written out, as far as they are known."""
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Ids of the composites whose lists are not known."""
+        return tuple(id for id, place in self._places.items() if place.gathers and id not in self.instances)
+
+    def compiled(self, *, templates: bool = False) -> CompiledPlan:
+        """Return the plan with its instances written out, as far as they are known.
+
+        Args:
+            templates: Whether a list that is not known is written out as its templates, instead of nothing.
+        """
         if not self._inside:
             return self._written
-        places = _in_plan_order(self._places)
-        nodes = {id: self.nodes[id] for id in places}
+        nodes, places = self.nodes, self._places
+        if templates:
+            written = self._written.graph.nodes
+            open_lists = [id for id in self.unknown if id in written]
+            added = {part for id in open_lists for part in self._written.graph.below(id)}
+            nodes = nodes | {id: self._written.nodes[id] for id in added}
+            places = places | {id: written[id] for id in (*open_lists, *added)}
+        places = _in_plan_order(places)
+        nodes = {id: nodes[id] for id in places}
         plan = self._written.plan.model_copy(update={"root_nodes": _tree(places)})
         parts = self._written.key_parts
         key_parts = {id: parts[self.template(node)] for id, node in nodes.items()} if parts else {}

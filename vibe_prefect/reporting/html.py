@@ -23,7 +23,7 @@ from markupsafe import Markup
 from vibe_prefect.characters import visible
 from vibe_prefect.core.outputs import MAX_PREVIEW, cut
 from vibe_prefect.drawing.plan_picture import svg
-from vibe_prefect.plan.graph import build_graph
+from vibe_prefect.plan.graph import graph_of_run
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.explanations.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.media import Embedder
@@ -99,7 +99,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
 def _drawing(report: RunReport) -> str:
     statuses = {node.id: node.status for node in report.nodes}
     links = {node.id: f"#node-{node.id}" for node in report.nodes}
-    return svg(build_graph(report.plan), statuses, report.plan.id, links)
+    return svg(graph_of_run(report.plan), statuses, report.plan.id, links)
 
 
 def _ticks(total: float) -> list[tuple[int, str]]:

@@ -189,6 +189,9 @@ class NodeReport:
     key: str | None = None
     """Content key of its record; `None` where it is not known."""
 
+    kept_as: str | None = None
+    """Id under which its record is kept, where that is not its own."""
+
     @property
     def refused(self) -> bool:
         """Whether it is a gate that refused what it judged, and nobody has accepted that."""
@@ -482,6 +485,7 @@ def _node(
         acceptance=acceptance_in(feedback),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
+        kept_as=compiled.kept_as or None,
     )
 
 

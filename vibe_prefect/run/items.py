@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
-from vibe_prefect.errors import shorten
-from vibe_prefect.plan.compiler import Backing, CompiledNode
+from vibe_prefect.errors import UsageError, shorten
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import DEFAULT_ITEM
-from vibe_prefect.plan.unfold import DEFAULT_MAX_ITEMS, Item, ItemsError
+from vibe_prefect.plan.unfold import DEFAULT_MAX_ITEMS, Item, ItemsError, UnfoldedPlan
 from vibe_prefect.templates.filling import fill_in
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.language import InvalidTemplateError, template_values
 
 MAX_NAME = 60
 """Characters of an item's name that are kept."""
@@ -22,12 +22,62 @@ SIMULATED_ITEMS = 3
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
-async def items_of(composite: CompiledNode, values: Mapping[str, Any]) -> list[Item]:
+def item_values(compiled: CompiledPlan, composite: CompiledNode, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the templates of a composite may name, by name.
+
+    Args:
+        compiled: The plan as written, with the values of its run.
+        composite: The composite with `for_each`.
+        outputs: The output of each of its dependencies, by its id as written.
+    """
+    parts = compiled.key_parts.get(composite.template or composite.id)
+    inputs, facts = parts.named.of(compiled.values) if parts else ({}, {})
+    plan = compiled.plan
+    context = {
+        "previous_outputs": outputs,
+        "inputs": inputs,
+        "run": facts,
+        "vibe": plan.source_vibe,
+        "plan_id": plan.id,
+        "node_description": composite.node.description,
+        "items": composite.scope,
+    }
+    return template_values(context)
+
+
+async def unfold_known(
+    compiled: CompiledPlan, output: Callable[[CompiledNode], Awaitable[tuple[Any] | None]]
+) -> UnfoldedPlan:
+    """Return a plan with the nodes of all lists that can be known without running anything.
+
+    Args:
+        compiled: The plan as written, with the values of its run.
+        output: Returns the output of a node in a tuple; `None` where it has none yet.
+    """
+    unfolded = UnfoldedPlan(compiled)
+    pending = [node for node in unfolded.nodes.values() if node.node.for_each is not None]
+    while pending:
+        composite = pending.pop()
+        outputs = {name: await output(unfolded.nodes[id]) for name, id in unfolded.outputs(composite)}
+        known = {name: made[0] for name, made in outputs.items() if made is not None}
+        if len(known) < len(outputs):
+            continue
+        try:
+            instances = unfolded.unfold(composite, await items_of(composite, item_values(compiled, composite, known)))
+        except UsageError:  # a run of the plan says so
+            continue
+        nodes = (node for instance in instances for node in instance.nodes.values())
+        pending += [node for node in nodes if node.node.for_each is not None]
+    return unfolded
+
+
+async def items_of(composite: CompiledNode, values: Mapping[str, Any], *, simulated: bool = False) -> list[Item]:
     """Return the items that a composite runs its children for.
 
     Args:
         composite: The composite with `for_each`; its dependencies have completed.
         values: What its templates may name, by name.
+        simulated: Whether the list may come from a node that was simulated, so that there may be none.
 
     Raises:
         InvalidTemplateError: A template cannot be filled in.
@@ -36,7 +86,7 @@ async def items_of(composite: CompiledNode, values: Mapping[str, Any]) -> list[I
     try:
         items = await _listed(composite, values)
     except (InvalidTemplateError, ItemsError):
-        if composite.backing is not Backing.SIMULATION:
+        if not simulated:
             raise
         count = min(SIMULATED_ITEMS, composite.node.max_items or DEFAULT_MAX_ITEMS)
         return [Item(str(index), {}, is_named=False) for index in range(count)]

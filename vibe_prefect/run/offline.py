@@ -52,6 +52,11 @@ class OfflineRun:
         self._limit = options.concurrency
         self._state = RunState(compiled, NodeRun, observers)
 
+    @property
+    def compiled(self) -> CompiledPlan:
+        """The plan with the nodes of lists, as far as they are known."""
+        return self._state.plan.compiled()
+
     async def execute(self) -> ExecutionResult:
         """Run every node that can run, and return the result."""
         slots: AbstractAsyncContextManager[Any] = asyncio.Semaphore(self._limit) if self._limit else nullcontext()

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
+from vibe_prefect.core.feedback import (
+    SIMULATED,
+    Failure,
+    ResourceUsage,
+    failure_feedback,
+    remark_on,
+    replan_suggestion,
+    success_feedback,
+)
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
@@ -18,11 +26,10 @@ from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
-from vibe_prefect.run.items import items_of
+from vibe_prefect.run.items import item_values, items_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
 from vibe_prefect.run.scheduler import run_instances
-from vibe_prefect.templates.language import template_values
 from vibe_prefect.text.json_text import jsonable, plain
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
@@ -161,7 +168,10 @@ class RunState(Generic[Run]):
             ItemsError: There is no list, or not one that can be run.
         """
         node = composite.node
-        instances = self.plan.unfold(node, await items_of(node, self._values(composite)))
+        simulated = any(remark_on(self.result.node_results[id].result) == SIMULATED for id in node.dependencies)
+        outputs = {id: plain(output) for id, output in self.outputs(composite).items()}
+        values = item_values(self._compiled, node, outputs)
+        instances = self.plan.unfold(node, await items_of(node, values, simulated=simulated))
         added: list[AddedNode] = []
         for instance in instances:
             self.runs |= {id: self._new_run(new_node) for id, new_node in instance.nodes.items()}
@@ -170,22 +180,6 @@ class RunState(Generic[Run]):
                 added.append(AddedNode(new_node.node, parent or node.id, new_node.template, new_node.key))
         self.notify(lambda observer: observer.nodes_added(node.node, added))
         return instances
-
-    def _values(self, run: Run) -> dict[str, Any]:
-        """Return what the templates of a node may name, by name."""
-        plan, parts = self._compiled.plan, self._compiled.key_parts.get(self.plan.template(run.node))
-        inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
-        outputs = {id: plain(output) for id, output in self.outputs(run).items()}
-        context = {
-            "previous_outputs": outputs,
-            "inputs": inputs,
-            "run": facts,
-            "vibe": plan.source_vibe,
-            "plan_id": plan.id,
-            "node_description": run.node.node.description,
-            "items": run.node.scope,
-        }
-        return template_values(context)
 
     def _gathered(self, composite: Run, instances: Sequence[Instance], _node: object) -> dict[str, Any]:
         """Return the result of a composite from what its items made; each of their nodes has ended.
@@ -202,7 +196,8 @@ class RunState(Generic[Run]):
             {id.removeprefix(f"{node.id}.{instance.item.name}."): plain(self.runs[id].output) for id in instance.roots}
             for instance in completed
         ]
-        simulated = {"simulated": True} if composite.node.backing is Backing.SIMULATION else {}
+        made = (self.result.node_results[id].result for instance in completed for id in instance.nodes)
+        simulated = {"simulated": True} if any(remark_on(result) == SIMULATED for result in made) else {}
         return {
             "type": RESULT_TYPES[WorkflowNodeType.COMPOSITE],
             "description": node.description,

@@ -74,7 +74,7 @@ def _print(screen: Screen, dry_run: RunForecast) -> None:
     for line in _table(dry_run, screen.limit):
         screen.say(line)
     screen.say(Text.assemble(("dry run", "bold"), f": {dry_run.verdict}; nothing was executed"))
-    for line in [*_facts(dry_run.forecast), *_key_facts(dry_run), *_cost_facts(dry_run)]:
+    for line in [*_list_facts(dry_run), *_facts(dry_run.forecast), *_key_facts(dry_run), *_cost_facts(dry_run)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 
 
@@ -122,6 +122,13 @@ def _facts(plan_forecast: Forecast) -> list[Text]:
     tools = ", ".join(f"{tool.name} {tool.version} ({counted(tool.nodes, 'node')})" for tool in plan_forecast.tools)
     lines.append(_fact("tools", one_line(tools) or "none"))
     return lines
+
+
+def _list_facts(dry_run: RunForecast) -> list[Text]:
+    if not dry_run.unknown_lists:
+        return []
+    named = ", ".join(map(one_line, dry_run.unknown_lists))
+    return [_fact("lists", f"not known before the run: {named}; each of their nodes is counted once")]
 
 
 def _cost_facts(dry_run: RunForecast) -> list[Text]:
@@ -226,6 +233,7 @@ def _document(dry_run: RunForecast) -> DryRunDocument:
             nodes=list(path.ids), estimated_seconds=path.seconds, without_estimate=path.unestimated
         ),
         costs=_planned_costs(dry_run),
+        unknown_lists=list(dry_run.unknown_lists),
         tools={
             tool.name: PlannedTool(
                 version=tool.version,

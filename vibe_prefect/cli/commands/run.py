@@ -305,7 +305,7 @@ class _Run:
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
         report = self._account(result, ended_state(result))
-        return EndedRun(self._compiled, result, self._handle, self._request.options.simulate, url, report)
+        return EndedRun(self._handle.compiled or self._compiled, result, self._handle, self._request.options.simulate, url, report)
 
     def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:
@@ -339,7 +339,7 @@ class _Run:
             plan_file=plan_file,
             plan_changed=not completed and was_edited(self._request.plan_file, self._compiled.plan),
         )
-        return report_of(self._compiled, result, identity)
+        return report_of(handle.compiled or self._compiled, result, identity)
 
     def _write_page(self, result: ExecutionResult, state: str) -> None:
         if self._request.report is not None:

@@ -79,7 +79,7 @@ class _Simulation:
             self._write_page(board.result(self._compiled.plan.id), "Cancelled")
             raise
         report = self._report(result, ended_state(result))
-        ended = EndedRun(self._compiled, result, None, simulated=True, ui_url=None, report=report)
+        ended = EndedRun(self._run.compiled, result, None, simulated=True, ui_url=None, report=report)
         if self._view is not None:
             for line in summary(report, self._screen.limit):
                 self._screen.say(line)
@@ -98,7 +98,7 @@ class _Simulation:
             run_url=None,
             simulated=True,
         )
-        return report_of(self._compiled, result, identity)
+        return report_of(self._run.compiled, result, identity)
 
     def _write_page(self, result: ExecutionResult, state: str) -> None:
         if self._request.report is not None:

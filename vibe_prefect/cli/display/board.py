@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from threading import RLock
 
 from typing_extensions import override
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
@@ -31,6 +32,8 @@ class Board(RunObserver):
         """Latest retry of each running node, and its begin in seconds of the monotonic clock."""
         self.reused: set[str] = set()
         """Ids of the nodes that were reused from an earlier run."""
+        self.added: dict[str, list[AddedNode]] = {}
+        """Nodes that run for the items of lists, by the id of the node that they stand below."""
         self._counts: Counter[ExecutionStatus] = Counter()
         self.ended = False
         """Whether the run has ended, and only the server has work left."""
@@ -70,8 +73,17 @@ class Board(RunObserver):
     @override
     def run_started(self, plan: WorkflowPlan, groups: tuple[tuple[str, ...], ...], total: int, reused: int) -> None:
         """Record the begin of the run."""
+        self.total = total
         self.note_begin(0.0)
         self.started_at = now_iso()
+
+    @override
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """Record the nodes that run for the items of a list."""
+        with self.lock:
+            self.total += len(added)
+            for item in added:
+                self.added.setdefault(item.parent, []).append(item)
 
     def node_started(self, node: WorkflowNode) -> None:
         """Record a running node."""

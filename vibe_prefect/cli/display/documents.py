@@ -314,6 +314,8 @@ class DryRunDocument(_Document):
     costs: PlannedCosts | None
     tools: dict[str, PlannedTool]
     not_looked_up: str | None
+    unknown_lists: list[str] = []
+    """Composites whose lists are not known before the run: each of their nodes is counted once."""
 
 
 class ProblemFrame(_Part):

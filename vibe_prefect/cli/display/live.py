@@ -7,7 +7,7 @@ rest is counted.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 
@@ -21,7 +21,7 @@ from rich.text import Text
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import SEPARATOR, brief, clock, columns, counted, one_line, rough, seconds
-from vibe_prefect.cli.display.tree import guides, work
+from vibe_prefect.cli.display.tree import guides, guides_of, work
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.report import RAN
@@ -75,7 +75,10 @@ class LiveView:
         """
         self._compiled = compiled
         self._board = board
+        self._nodes = dict(compiled.nodes)
+        self._lists = tuple(id for id, place in compiled.graph.nodes.items() if place.gathers)
         self._guides = list(guides(compiled.graph))
+        self._unfolded = 0
         self._spinner = Spinner("dots", style="blue")
         self._bar = ProgressBar(total=max(1, board.total), width=24, complete_style="green")
         self._slots = slots
@@ -103,6 +106,7 @@ class LiveView:
         """
         room = max(1, height - FOOT_LINES)
         with self._board.lock:
+            self._unfold()
             if len(self._guides) <= room:
                 return _laid_out([self._row(id, guide) for id, guide in self._guides], width, room)
             ids = self._urgent(room - 1)
@@ -112,6 +116,22 @@ class LiveView:
     def begun(self) -> bool:
         """Whether there is anything to see."""
         return self._board.begun
+
+    def _unfold(self) -> None:
+        """Put the nodes of lists that have come to be known in the place of those that the plan has for each item."""
+        added = self._board.added
+        if (count := sum(map(len, added.values()))) == self._unfolded:
+            return
+        self._unfolded = count
+        for below in added.values():
+            self._nodes |= {item.node.id: self._compiled.nodes[item.template] for item in below}
+
+        def children_of(id: str) -> Sequence[str]:
+            if id in added:
+                return [item.node.id for item in added[id]]
+            return self._compiled.graph.nodes[id].children if id in self._compiled.graph.nodes else ()
+
+        self._guides = list(guides_of(self._compiled.graph, children_of))
 
     def _urgent(self, room: int) -> list[str]:
         """Return the newest failed nodes, then those running longest, then those that ended last."""
@@ -137,7 +157,7 @@ class LiveView:
         status = self._board.status(id)
         return [
             Text.assemble(self._symbol(status), " ", (guide, "dim"), (id, _ID_STYLES.get(status, ""))),
-            Text(work(self._compiled.nodes[id]), "dim" if status in _ID_STYLES else "cyan"),
+            Text(work(self._nodes[id]), "dim" if status in _ID_STYLES else "cyan"),
             Text(self._time(id), "dim", justify="right"),
             self._remark(id),
         ]
@@ -152,7 +172,7 @@ class LiveView:
         board = self._board
         if id in board.running:
             elapsed = clock(time.monotonic() - board.running[id])
-            expected = self._compiled.nodes[id].node.estimated_duration
+            expected = self._nodes[id].node.estimated_duration
             return elapsed if expected is None else f"{elapsed} of {rough(expected)}"
         result = board.finished.get(id)
         if result is None or result.status not in RAN:
@@ -202,7 +222,7 @@ class LiveView:
     def _times(self) -> list[str]:
         """Return the time that the run has taken, and an estimate of the time left."""
         now = time.monotonic()
-        if now - self._reckoned >= self._pause:
+        if now - self._reckoned >= self._pause and not self._lists:  # a list may become any number of nodes
             times = {id: self._node_time(id) for id in self._compiled.nodes}
             self._left = seconds_left(self._compiled.graph, times, self._slots)
             self._reckoned = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from typing_extensions import override
 
@@ -11,9 +11,10 @@ from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import brief, counted, seconds
 from vibe_prefect.cli.display.tree import work
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.core.retries import Retry, ordinal
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 PATIENCE = 2.0
@@ -45,7 +46,8 @@ class PlainLines(RunObserver):
     def __init__(self, screen: Screen, compiled: CompiledPlan) -> None:
         self._screen = screen
         self._compiled = compiled
-        self._total = len(compiled.nodes)
+        self._total = len(UnfoldedPlan(compiled).nodes)
+        self._templates: dict[str, str] = {}
         self._finished: set[str] = set()
         self._errors: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
@@ -55,6 +57,13 @@ class PlainLines(RunObserver):
         """Print the number of reused nodes."""
         if reused:
             self._screen.say(f"{reused:,} of {counted(total, 'node')} complete already")
+
+    @override
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """Print the number of nodes that run for the items of a list."""
+        self._total += len(added)
+        self._templates |= {item.node.id: item.template for item in added}
+        self._print("list", composite, f": {counted(len(added), 'node')} for its items")
 
     def node_started(self, node: WorkflowNode) -> None:
         """Print the start of a node."""
@@ -89,7 +98,7 @@ class PlainLines(RunObserver):
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
         percent = 100 * len(self._finished) // self._total
-        label = f"{node.id} ({work(self._compiled.nodes[node.id])})"
+        label = f"{node.id} ({work(self._compiled.nodes[self._templates.get(node.id, node.id)])})"
         self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
 
 

@@ -12,7 +12,7 @@ from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.display.outcomes import outcome_lines
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.drawing.status_style import STATUS_STYLES
-from vibe_prefect.plan.graph import build_graph
+from vibe_prefect.plan.graph import graph_of_run
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, headline, money, ratio, spending, standing
 from vibe_prefect.results import ExecutionStatus
@@ -54,7 +54,7 @@ def summary(report: RunReport, width: int | None) -> list[Text]:
         report: The run.
         width: Largest width of a line in columns; `None` for no limit.
     """
-    leads = dict(guides(build_graph(report.plan)))
+    leads = dict(guides(graph_of_run(report.plan)))
     nodes = report.nodes if len(report.nodes) <= MAX_TREE else _most_telling(report)
     used = [column for column in _COLUMNS if any(column.value(node) is not None for node in nodes)]
     is_complete = len(nodes) == len(report.nodes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.graph import PlanGraph
@@ -12,12 +12,22 @@ BRANCH, LAST, THROUGH, NOTHING = "├─ ", "└─ ", "│  ", "   "
 
 def guides(graph: PlanGraph) -> Iterator[tuple[str, str]]:
     """Yield each node's id in plan order, with the lines that lead to it."""
+    return guides_of(graph, lambda id: graph.nodes[id].children)
+
+
+def guides_of(graph: PlanGraph, children_of: Callable[[str], Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Yield each node's id in plan order, with the lines that lead to it, where nodes may have other children.
+
+    Args:
+        graph: The plan's graph.
+        children_of: Returns the ids of the nodes below one.
+    """
     roots = [id for id, graph_node in graph.nodes.items() if graph_node.parent is None]
     stack = [(id, "", "") for id in reversed(roots)]
     while stack:
         id, lead, below = stack.pop()
         yield id, lead
-        children = graph.nodes[id].children
+        children = children_of(id)
         for index in range(len(children) - 1, -1, -1):
             last = index == len(children) - 1
             branch, further = (LAST, NOTHING) if last else (BRANCH, THROUGH)

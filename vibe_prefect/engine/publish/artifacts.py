@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,13 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_run_logger
+from typing_extensions import override
 
 from vibe_prefect.core.models import WorkflowNode
-from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.engine.publish.artifact_order import create_ordered
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.outputs.artifact_page import output_page
@@ -93,18 +95,20 @@ class ProgressBoard(RunObserver):
         self._flow_run_id = flow_run_id
         self._key = artifact_key(compiled.plan.id, "progress")
         self._id: UUID | None = None
-        self._graph = compiled.graph
+        self._compiled = compiled
         self._concurrency = concurrency
-        self._times = {
-            id: NodeTime(node.node.type, ExecutionStatus.PENDING, node.node.estimated_duration)
-            for id, node in compiled.nodes.items()
-        }
+        self._times = {id: _pending(node.node) for id, node in UnfoldedPlan(compiled).nodes.items()}
         self._started: dict[str, float] = {}
         self._failed: list[str] = []
         self._done = 0
         self._reused = 0
         self._shown: str | None = None
         self._follower: asyncio.Task[None] | None = None
+
+    @override
+    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
+        """Note the nodes that run for the items of a list."""
+        self._times |= {item.node.id: _pending(item.node) for item in added}
 
     def node_started(self, node: WorkflowNode) -> None:
         """Note that a node is at work."""
@@ -163,14 +167,15 @@ class ProgressBoard(RunObserver):
             await self._send(note)
 
     async def _seconds_left(self) -> float | None:
-        if self._done == len(self._times):
+        # A list may become any number of nodes: before it is known there is no estimate, and no graph of them after.
+        if self._done == len(self._times) or any(place.gathers for place in self._compiled.graph.nodes.values()):
             return None
         now = time.monotonic()
         running = {
             id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
             for id, started in self._started.items()
         }
-        return await asyncio.to_thread(seconds_left, self._graph, self._times | running, self._concurrency)
+        return await asyncio.to_thread(seconds_left, self._compiled.graph, self._times | running, self._concurrency)
 
     async def _follow(self, ended: asyncio.Event) -> None:
         wait = FIRST_SECONDS
@@ -189,6 +194,10 @@ class ProgressBoard(RunObserver):
         else:
             await self._client.update_artifact(self._id, ArtifactUpdate(description=note, data=percent))
         self._shown = note
+
+
+def _pending(node: WorkflowNode) -> NodeTime:
+    return NodeTime(node.type, ExecutionStatus.PENDING, node.estimated_duration)
 
 
 async def publish_artifacts(

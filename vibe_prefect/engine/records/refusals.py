@@ -28,7 +28,7 @@ class Refusal:
     """A gate's refusal, with all that it takes to accept it."""
 
     node_id: str
-    """Id of the gate."""
+    """Id under which the gate's record is kept; see `CompiledNode.record_id`."""
 
     key: str
     """Its content key."""

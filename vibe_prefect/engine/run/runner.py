@@ -77,6 +77,9 @@ class RunSetup:
     refreshed: frozenset[str] = frozenset()
     """The nodes that are executed even where there is a record."""
 
+    decided: frozenset[str] = frozenset()
+    """The nodes that these two were chosen from. Any other runs for an item, and they name it as the plan has it."""
+
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers; the built-in one runs the other types."""
 
@@ -96,7 +99,7 @@ class RunSetup:
     """Budget of the run; `None` for no limit."""
 
     note_plan: Callable[[CompiledPlan], None] = lambda _: None
-    """Called before observers are notified of the end, with the plan and the nodes that ran for the items of lists."""
+    """Called at the end, before observers are notified of it, with the plan and the nodes of the items of lists."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
@@ -160,6 +163,7 @@ class _PlanRun:
                 await run_in_order(self._state.plan.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
+            self._setup.note_plan(self.compiled)
             raise
         self._setup.note_plan(self.compiled)
         result = self._state.end()
@@ -181,7 +185,7 @@ class _PlanRun:
 
     def _named(self, id: str) -> set[str]:
         """Return the ids by which a selection may have named a node."""
-        return {id, self._state.plan.template(self._state.runs[id].node)}
+        return {id} if id in self._setup.decided else {id, self._state.plan.template(self._state.runs[id].node)}
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; an error around its work fails this node and no other."""
@@ -322,7 +326,7 @@ class _PlanRun:
         record = record_of(made, await records.files.made_by(job.node.record_id, made.result), job.provenance)
         record["judged"] = judged_hash(self._state.outputs(job))
         error = failure_of(cast("Exception", outcome.error)).message
-        refusal = Refusal(id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))
+        refusal = Refusal(job.node.record_id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))
         try:
             await write_refusal(records, refusal)
         except Exception as problem:  # noqa: BLE001 - each kind of storage has its own

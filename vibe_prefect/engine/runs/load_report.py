@@ -16,8 +16,10 @@ from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord, RecordStore, open_store, usage_of_record
 from vibe_prefect.engine.runs.node_snapshots import NodeSnapshot, observe_nodes
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import RecordStorageError, UsageError
+from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport, report_of
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult, resume_command
@@ -111,8 +113,17 @@ async def report_on(client: PrefectClient, run: PastRun, store: RecordStore) -> 
         run: The run, with its plan and its root.
         store: The store of its records.
     """
-    compiled, sights = run.compiled, await observe_nodes(client, run.id)
-    return report_of(compiled, await _result(run, sights, store), run.identity)
+    sights = await observe_nodes(client, run.id)
+    compiled = await _compiled(run, store)
+    return report_of(compiled, await _result(run, compiled, sights, store), run.identity)
+
+
+async def _compiled(run: PastRun, store: RecordStore) -> CompiledPlan:
+    """Return the plan of a run, with the nodes of lists as far as its records tell them."""
+    try:
+        return (await unfold_recorded(run.compiled, Records(store, run.record_namespace))).compiled(templates=True)
+    except RecordStorageError:  # reading the results says so
+        return run.compiled
 
 
 def node_result(
@@ -137,14 +148,16 @@ def node_result(
     )
 
 
-async def _result(run: PastRun, sights: Mapping[str, NodeSnapshot], store: RecordStore) -> ExecutionResult:
+async def _result(
+    run: PastRun, compiled: CompiledPlan, sights: Mapping[str, NodeSnapshot], store: RecordStore
+) -> ExecutionResult:
     """Build the result of a run, with the feedback about each recorded node."""
-    result = ExecutionResult(run.compiled.plan.id, run.status)
+    result = ExecutionResult(compiled.plan.id, run.status)
     if run.started is not None:
         result.started_at = run.started.isoformat()
     records = await _read(store, sights.values())
     failures = await _failures(run, store, sights.values())
-    for id, compiled_node in run.compiled.nodes.items():
+    for id, compiled_node in compiled.nodes.items():
         sight = sights.get(id)
         if sight is None:
             continue

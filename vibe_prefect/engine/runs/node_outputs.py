@@ -197,7 +197,7 @@ class _Reader:
         return written
 
     async def _record(self, node: NodeReport, path: str | None) -> NodeRecord | None:
-        found = await self._records.read(node.id, node.key) if node.key else None
+        found = await self._records.read(node.kept_as or node.id, node.key) if node.key else None
         return await self._store.read_record(path) if found is None and path is not None else found
 
     async def _file_text(self, node: NodeReport, file: OutputFile) -> str | None:

@@ -1,0 +1,240 @@
+"""Composites that run their children for each item of a list, in Prefect and over resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from tests.executors import executor, run_id
+from tests.plans import node, plan
+from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowPlan, tool
+from vibe_prefect.engine.runs.load_report import load_report
+from vibe_prefect.errors import ToolError
+from vibe_prefect.operations import forecast, validate
+from vibe_prefect.plan.node_forecast import Action
+from vibe_prefect.plan.selection import Choice
+from vibe_prefect.run.run_options import RunOptions
+
+pytestmark = pytest.mark.server
+
+COMPLETED, FAILED, SKIPPED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED
+
+
+@pytest.fixture(autouse=True)
+def on_server(prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here has the server, and an empty folder to work in."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE", str(folder / "records"))
+
+
+class Studio:
+    """Tools that note their calls."""
+
+    def __init__(self, shots: list[Any], failing: str = "") -> None:
+        self.shots, self.failing, self.calls = shots, failing, list[str]()
+
+    @property
+    def registry(self) -> ToolRegistry:
+        @tool(version="1")
+        def outline() -> dict[str, Any]:
+            """List the shots."""
+            self.calls.append("outline")
+            return {"shots": self.shots}
+
+        @tool(version="1")
+        def say(text: str) -> dict[str, str]:
+            """Say a text."""
+            self.calls.append(text)
+            if self.failing and self.failing in text:
+                raise ToolError(f"cannot say {text}")
+            return {"text": text}
+
+        return ToolRegistry([outline, say])
+
+
+def say(id: str, text: str, **fields: Any) -> dict[str, Any]:
+    parameters = {"tool": "say", "tool_inputs": {"text": text}}
+    return node(id, parameters=parameters, **fields).model_dump()
+
+
+def story(key: str | None = None, **fields: Any) -> WorkflowPlan:
+    children = [
+        say("write", "write {{ shot.text }}"),
+        say("draw", "draw {{ outputs.write.text }}", needs=["write"]),
+    ]
+    each = {"for_each": "{{ outputs.outline.shots }}", "as": "shot", "key": key, "children": children, **fields}
+    return plan(
+        node("outline", "analyze", parameters={"tool": "outline"}),
+        node("shots", "composite", needs=["outline"], **each),
+        node("bundle", parameters={"tool": "say", "tool_inputs": {"text": "{{ outputs.shots | length }} shots"}}, needs=["shots"]),
+    )
+
+
+def shots(*texts: str) -> list[Any]:
+    return [{"id": text[0], "text": text} for text in texts]
+
+
+async def ran(studio: Studio, subject: WorkflowPlan, before: WorkflowExecutor | None = None, **options: Any) -> Any:
+    runner = executor(tool_registry=studio.registry, **options)
+    resumed = {} if before is None else {"resume_from": run_id(before)}
+    return runner, await runner.execute_plan(subject, **resumed)
+
+
+@pytest.mark.parametrize("key", [None, "{{ shot.id }}"])
+async def test_a_failed_item_runs_again_alone(key: str | None) -> None:
+    first, result = await ran(Studio(shots("sun", "moon", "rain"), failing="draw write moon"), story(key))
+    assert result.status is FAILED
+    name = "1" if key is None else "m"
+    assert result.node_results[f"shots.{name}.draw"].status is FAILED
+    assert result.node_results["shots"].error == f"2 of 3 items completed; not completed: {name}"
+    assert result.node_results["bundle"].error == "Dependencies not satisfied: shots failed"
+    again = Studio(shots("sun", "moon", "rain"))
+    _, result = await ran(again, story(key), first)
+    assert result.status is COMPLETED
+    assert again.calls == ["draw write moon", "3 shots"]
+    assert result.node_results["shots"].result["result"][1] == {
+        "write": {"text": "write moon"},
+        "draw": {"text": "draw write moon"},
+    }
+
+
+@pytest.mark.parametrize("key", [None, "{{ shot.id }}"])
+async def test_an_item_in_the_middle_costs_one_item(key: str | None) -> None:
+    lists = {"type": "array", "default": shots("sun", "moon")}
+    subject = story(key).model_copy(update={"inputs": {"shots": lists}})
+    subject.root_nodes[1].for_each = "{{ inputs.shots }}"
+    first, result = await ran(Studio([]), subject)
+    assert result.status is COMPLETED
+    again = Studio([])
+    runner = executor(tool_registry=again.registry)
+    longer = shots("sun", "fog", "moon", "sun")
+    longer[3]["id"] = "z" if key else "s"
+    result = await runner.execute_plan(subject, resume_from=run_id(first), inputs={"shots": longer})
+    assert result.status is COMPLETED
+    assert sorted(again.calls) == sorted(["write fog", "draw write fog", "write sun", "draw write sun", "4 shots"])
+    names = ["s", "f", "m", "z"] if key else ["0", "1", "2", "3"]
+    assert result.node_results["shots"].result["items"] == names
+    assert [result.node_results[f"shots.{name}.write"].reused for name in names] == [True, False, True, False]
+    assert [item["draw"]["text"][11:] for item in result.node_results["shots"].result["result"]] == [
+        "sun", "fog", "moon", "sun",
+    ]
+
+
+async def test_prefect_shows_the_nodes_of_items_and_what_they_wait_for() -> None:
+    runner, _ = await ran(Studio(shots("sun", "moon")), story("{{ shot.id }}"), wait_recorded=True)
+    async with get_client() as client:
+        body = {"flow_runs": {"id": {"any_": [run_id(runner)]}}}
+        runs = (await client.request("POST", "/task_runs/filter", json=body)).json()
+    names = {run["id"]: run["name"] for run in runs}
+    edges = {
+        run["name"]: {names[source["id"]] for source in run["task_inputs"].get("wait_for", [])} for run in runs
+    }
+    assert edges == {
+        "outline": set(),
+        "shots.s.write": {"outline"},
+        "shots.m.write": {"outline"},
+        "shots.s.draw": {"shots.s.write"},
+        "shots.m.draw": {"shots.m.write"},
+        "shots": {"outline", "shots.s.draw", "shots.m.draw"},
+        "bundle": {"shots"},
+    }
+
+
+async def test_enough_items_complete_the_composite() -> None:
+    studio = Studio(shots("sun", "moon", "rain"), failing="draw write moon")
+    first, result = await ran(studio, story(min_completed=2))
+    assert result.status is COMPLETED
+    assert result.node_results["shots.1.draw"].status is FAILED
+    assert studio.calls[-1] == "2 shots"
+    again = Studio(shots("sun", "moon", "rain"))
+    _, result = await ran(again, story(min_completed=2), first)
+    assert again.calls == ["draw write moon", "3 shots"]
+
+
+async def test_an_empty_list_completes() -> None:
+    studio = Studio([])
+    _, result = await ran(studio, story())
+    assert result.status is COMPLETED
+    assert result.node_results["shots"].result["result"] == []
+    assert studio.calls == ["outline", "0 shots"]
+
+
+@pytest.mark.parametrize(
+    ("items", "fields", "message"),
+    [
+        ("sun", {}, "for_each: expected a list, found 'sun'"),
+        (["a", "b", "c"], {"max_items": 2}, "for_each: the list has 3 items; max_items is 2"),
+        (shots("sun", "snow"), {"key": "{{ shot.id }}"}, "key: the items 1 and 2 have the same name 's'; name them apart"),
+        ([{"id": "?!"}], {"key": "{{ shot.id }}"}, "key: item 1 has no name: '?!' holds no letter and no digit"),
+        ([{}], {"key": "{{ shot.id }}"}, "key: item 1: 'dict object' has no attribute 'id'"),
+    ],
+)
+async def test_a_list_that_cannot_be_run_fails_the_composite(items: Any, fields: dict[str, Any], message: str) -> None:
+    studio = Studio(items)
+    _, result = await ran(studio, story(**fields))
+    assert result.status is FAILED
+    assert (result.node_results["shots"].error or "").startswith(message)
+    assert result.feedback_data["shots"]["failure_kind"] == "input"
+    assert studio.calls == ["outline"]
+
+
+
+
+async def test_the_dry_run_of_a_resume_names_the_items_that_run() -> None:
+    items = shots(*(f"{letter}-shot" for letter in "abcdefgh"))
+    subject = story("{{ shot.id }}").model_copy(update={"inputs": {"shots": {"type": "array", "default": items}}})
+    subject.root_nodes[1].for_each = "{{ inputs.shots }}"
+    studio = Studio([])
+    first, _ = await ran(studio, subject)
+    longer = [*items[:4], {"id": "new", "text": "new-shot"}, *items[4:]]
+    checked = validate(subject, tools=studio.registry).with_inputs({"shots": longer})
+    options = RunOptions(resume_from=run_id(first), output="outputs")
+    dry = await forecast(checked, options)
+    assert set(dry.forecast.ids(Action.RUN)) == {"shots.new.write", "shots.new.draw", "shots", "bundle"}
+    again = Studio([])
+    runner = executor(tool_registry=again.registry)
+    await runner.execute_plan(subject, resume_from=run_id(first), inputs={"shots": longer})
+    assert again.calls == ["write new-shot", "draw write new-shot", "9 shots"]
+
+
+async def test_a_list_that_an_earlier_node_makes_is_told_as_unknown() -> None:
+    dry = await forecast(validate(story(), tools=Studio([]).registry))
+    assert dry.unknown_lists == ("shots",)
+    assert "shots: its list is not known before the run; each of its nodes is counted once" in str(dry)
+    assert list(dry.forecast.nodes) == ["outline", "shots", "write", "draw", "bundle"]
+
+
+@pytest.mark.parametrize(
+    ("refresh", "called"),
+    [
+        ("shots.s.draw", ["draw write sun", "2 shots"]),
+        ("shots.*.draw", ["draw write sun", "draw write moon", "2 shots"]),
+        ("draw", ["draw write sun", "draw write moon", "2 shots"]),
+    ],
+)
+async def test_selectors_name_the_nodes_of_one_item_and_of_all(refresh: str, called: list[str]) -> None:
+    first, _ = await ran(Studio(shots("sun", "moon")), story("{{ shot.id }}"))
+    again = Studio(shots("sun", "moon"))
+    runner = executor(tool_registry=again.registry)
+    result = await runner.execute_plan(
+        story("{{ shot.id }}"), resume_from=run_id(first), choice=Choice(refresh=refresh)
+    )
+    assert result.status is COMPLETED
+    assert sorted(again.calls) == sorted(call for call in called if call != "2 shots")
+
+
+async def test_the_report_of_a_run_knows_the_nodes_of_its_items() -> None:
+    runner, _ = await ran(Studio(shots("sun", "moon")), story("{{ shot.id }}"), wait_recorded=True)
+    report = await load_report(run_id(runner))
+    assert [(node.id, node.parent) for node in report.nodes] == [
+        ("outline", None),
+        ("shots", None),
+        ("shots.s.write", "shots"),
+        ("shots.s.draw", "shots"),
+        ("shots.m.write", "shots"),
+        ("shots.m.draw", "shots"),
+        ("bundle", None),
+    ]
