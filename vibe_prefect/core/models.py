@@ -99,7 +99,11 @@ class WorkflowNode(BaseModel):
     """One step of a plan."""
 
     model_config = ConfigDict(
-        extra="forbid", use_attribute_docstrings=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
     )
 
     id: str
@@ -124,11 +128,11 @@ class WorkflowNode(BaseModel):
     """Only on a composite: a template that yields a list, such as `{{ outputs.outline.shots }}`. The children run once
     for each item, and the composite's output is the list of their outputs."""
 
-    item_name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,49}$")] | None = Field(default=None, alias="as")
+    item_name: str | None = Field(default=None, alias="as")
     """Name of the item in the templates of the children, such as `shot`. Default: `item`."""
 
     key: str | None = None
-    """With `for_each`: a template that names an item, such as `{{ shot.id }}`; by default its place in the list does."""
+    """With `for_each`: a template that names an item, such as `{{ shot.id }}`; by default its place in the list."""
 
     max_items: Annotated[int, Field(ge=1, le=20_000)] | None = None
     """With `for_each`: the longest list. Default: 1,000."""

@@ -60,7 +60,8 @@ class PlanOutline:
     """The plan's id; `None` where it is damaged."""
 
     nodes: frozenset[str] | None
-    """Ids of its nodes; `None` where they are damaged, or in a file that was not read."""
+    """Ids of its nodes, without those that run for the items of lists; `None` where they are damaged, or in a file that
+    was not read."""
 
     kept: KeptPlan | None = None
     """The reference to a plan beside the records; `None` for a plan elsewhere."""
@@ -402,7 +403,8 @@ def _node_ids(nodes: Any) -> frozenset[str] | None:
             if not isinstance(node, dict) or not isinstance(id := cast("dict[str, Any]", node).get("id"), str):
                 return None
             ids.add(id)
-            pending.append(cast("dict[str, Any]", node).get("children") or [])
+            if cast("dict[str, Any]", node).get("for_each") is None:  # else they are templates and not nodes of a run
+                pending.append(cast("dict[str, Any]", node).get("children") or [])
     return frozenset(ids)
 
 

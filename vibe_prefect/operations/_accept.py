@@ -15,8 +15,8 @@ from vibe_prefect.engine.publish.events import announce_acceptance
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, read_refusal, write_accepted
 from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.load_report import load_run, report_of_run
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
 from vibe_prefect.reporting.next_steps import FAILED_PREFIX, accept_command

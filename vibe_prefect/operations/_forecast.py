@@ -78,7 +78,10 @@ class RunForecast:
         width = max(map(len, self.forecast.nodes), default=0)
         lines = [f"{node.action.value:<6} {node.id:<{width}}  {node.reason}" for node in self.forecast.nodes.values()]
         lines.append(self.verdict)
-        lines += [f"{id}: its list is not known before the run; each of its nodes is counted once" for id in self.unknown_lists]
+        lines += [
+            f"{id}: its list is not known before the run; each of its nodes is counted once"
+            for id in self.unknown_lists
+        ]
         if self.costs is not None:
             maximum = self.costs.most
             usd = "of unknown price" if maximum.usd is None else f"{maximum.usd:.4f} USD"

@@ -231,7 +231,7 @@ class PlanGraph:
         yield from (Edge(source, id, kind) for source, kind in sources.items())
 
     def _start(self, node: GraphNode) -> GraphNode:
-        """Return the node whose start decides when a node starts: where an item's node waits for none, its composite's."""
+        """Return the node whose start decides when a node starts: its composite where it is the first of an item."""
         while not node.dependencies and node.parent is not None and self.nodes[node.parent].gathers:
             node = self.nodes[node.parent]
         return node
@@ -467,9 +467,7 @@ def graph_of_run(plan: WorkflowPlan) -> PlanGraph:
     for index, item in enumerate(tree_nodes(plan.root_nodes)):
         children = tuple(child.id for child in item.node.children)
         dependencies = tuple(dict.fromkeys(item.node.dependencies))
-        nodes[item.node.id] = GraphNode(
-            item.node, index, item.parent, item.depth, item.path, dependencies, children
-        )
+        nodes[item.node.id] = GraphNode(item.node, index, item.parent, item.depth, item.path, dependencies, children)
     return grown_graph(nodes)
 
 

@@ -9,6 +9,7 @@ from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
 from vibe_prefect.plan.graph import DEFAULT_ITEM
+from vibe_prefect.plan.inputs.declared import better_name
 from vibe_prefect.plan.template_checks import TemplateCheck
 from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError, is_expression
 from vibe_prefect.templates.names import references
@@ -27,10 +28,12 @@ def item_findings(node: WorkflowNode, check: TemplateCheck) -> Iterator[tuple[Da
     if node.for_each is None:
         fields = (*_ONLY_WITH_ITEMS.items(), ("concurrency", "concurrency"))
         stated = [name for field, name in fields if getattr(node, field) is not None]
-        yield from (((name,), Finding.advised(f"{name!r} needs for_each", "add it, or leave this out")) for name in stated)
+        yield from (
+            ((name,), Finding.advised(f"{name!r} needs for_each", "add it, or leave this out")) for name in stated
+        )
         return
     if node.type is not WorkflowNodeType.COMPOSITE:
-        text = f"only a composite can have for_each, and this is a {node.type} node"
+        text = f"only a composite can have for_each, and this node is of the type {node.type}"
         yield ("for_each",), Finding.advised(text, "put it below a composite that has it")
         return
     if not node.children:
@@ -48,6 +51,8 @@ def item_findings(node: WorkflowNode, check: TemplateCheck) -> Iterator[tuple[Da
 
 
 def _name_findings(name: str, outer: Collection[str], *, stated: bool) -> Iterator[tuple[DataPath, Finding]]:
+    if (better := better_name(name)) is not None:
+        yield ("as",), Finding.advised(f"{shorten(name)} is not a valid name of an item", better)
     if name in TEMPLATE_NAMES:
         yield ("as",), Finding.advised(f"templates have another {name!r}", "choose another name, such as 'item'")
     if name in outer:

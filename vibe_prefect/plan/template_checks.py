@@ -63,7 +63,8 @@ class TemplateCheck:
             yield from map(_unknown_fact, (name for name in template_names.run.names if name not in FACT_NAMES))
         if not raw and not template_names.subtracted:
             yield from (
-                _unknown_name(name, self.items) for name in sorted(template_names.names - TEMPLATE_NAMES - {*self.items})
+                _unknown_name(name, self.items)
+                for name in sorted(template_names.names - TEMPLATE_NAMES - {*self.items})
             )
 
     def _output(self, name: str, template_names: References) -> Iterator[Finding]:

@@ -230,7 +230,9 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
     if binding.node.for_each is not None:
         fields: dict[str, Any] = {child.id: {} for child in binding.node.children}
         items: dict[str, Any] = {"type": "object", "properties": fields, "additionalProperties": False}
-        return StatedOutput({"type": "array", "items": items}, "a composite with for_each: a list, an object for each item")
+        return StatedOutput(
+            {"type": "array", "items": items}, "a composite with for_each: a list, an object for each item"
+        )
     if binding.backing is Backing.COMPOSITE:
         return StatedOutput({"type": "string"}, "a composite, whose children do the work")
     if binding.tool is None:

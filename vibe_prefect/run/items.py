@@ -12,6 +12,7 @@ from vibe_prefect.plan.graph import DEFAULT_ITEM
 from vibe_prefect.plan.unfold import DEFAULT_MAX_ITEMS, Item, ItemsError, UnfoldedPlan
 from vibe_prefect.templates.filling import fill_in
 from vibe_prefect.templates.language import InvalidTemplateError, template_values
+from vibe_prefect.templates.names import references
 
 MAX_NAME = 60
 """Characters of an item's name that are kept."""
@@ -58,7 +59,12 @@ async def unfold_known(
     pending = [node for node in unfolded.nodes.values() if node.node.for_each is not None]
     while pending:
         composite = pending.pop()
-        outputs = {name: await output(unfolded.nodes[id]) for name, id in unfolded.outputs(composite)}
+        needed = _read_by(composite)
+        outputs = {
+            name: await output(unfolded.nodes[id])
+            for name, id in unfolded.outputs(composite)
+            if needed is None or name in needed
+        }
         known = {name: made[0] for name, made in outputs.items() if made is not None}
         if len(known) < len(outputs):
             continue
@@ -69,6 +75,14 @@ async def unfold_known(
         nodes = (node for instance in instances for node in instance.nodes.values())
         pending += [node for node in nodes if node.node.for_each is not None]
     return unfolded
+
+
+def _read_by(composite: CompiledNode) -> frozenset[str] | None:
+    """Return the ids of the nodes whose outputs a list and its names are made of; `None` where that cannot be told."""
+    named = [references(text) for text in (composite.node.for_each, composite.node.key) if text is not None]
+    if any(names.any_output for names in named):
+        return None
+    return frozenset(id for names in named for id in names.outputs)
 
 
 async def items_of(composite: CompiledNode, values: Mapping[str, Any], *, simulated: bool = False) -> list[Item]:

@@ -194,7 +194,9 @@ def _kind_of(error: Exception) -> FailureKind | None:
 
 def is_retryable(error: object) -> bool:
     """Return whether another attempt may help: not if the tool denies it, and not with inputs that stay wrong."""
-    return not isinstance(error, InvalidTemplateError | ItemsError) and (not isinstance(error, ToolError) or error.retryable)
+    return not isinstance(error, InvalidTemplateError | ItemsError) and (
+        not isinstance(error, ToolError) or error.retryable
+    )
 
 
 def _type_of(error: Exception) -> str:

@@ -112,9 +112,7 @@ class RunState(Generic[Run]):
         self.result.status = ExecutionStatus.RUNNING
         compiled = self._compiled
         if reused is not None:
-            self.notify(
-                lambda observer: observer.run_started(compiled.plan, self.groups, len(self.runs), reused)
-            )
+            self.notify(lambda observer: observer.run_started(compiled.plan, self.groups, len(self.runs), reused))
 
     def end(self) -> ExecutionResult:
         """Return the result; every node has ended."""
@@ -208,7 +206,9 @@ class RunState(Generic[Run]):
 
     def _too_few(self, instances: Sequence[Instance], completed: Sequence[Instance], least: int) -> str:
         failed = [instance.item.name for instance in instances if instance not in completed]
-        named = ", ".join(failed[:MAX_CAUSES]) + (f" and {len(failed) - MAX_CAUSES} more" if failed[MAX_CAUSES:] else "")
+        named = ", ".join(failed[:MAX_CAUSES]) + (
+            f" and {len(failed) - MAX_CAUSES} more" if failed[MAX_CAUSES:] else ""
+        )
         bound = "" if least == len(instances) else f"; min_completed is {least:,}"
         return f"{len(completed):,} of {len(instances):,} items completed{bound}; not completed: {named}"
 

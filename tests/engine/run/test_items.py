@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,11 @@ def story(key: str | None = None, **fields: Any) -> WorkflowPlan:
     return plan(
         node("outline", "analyze", parameters={"tool": "outline"}),
         node("shots", "composite", needs=["outline"], **each),
-        node("bundle", parameters={"tool": "say", "tool_inputs": {"text": "{{ outputs.shots | length }} shots"}}, needs=["shots"]),
+        node(
+            "bundle",
+            parameters={"tool": "say", "tool_inputs": {"text": "{{ outputs.shots | length }} shots"}},
+            needs=["shots"],
+        ),
     )
 
 
@@ -119,7 +122,10 @@ async def test_an_item_in_the_middle_costs_one_item(key: str | None) -> None:
     assert result.node_results["shots"].result["items"] == names
     assert [result.node_results[f"shots.{name}.write"].reused for name in names] == [True, False, True, False]
     assert [item["draw"]["text"][11:] for item in result.node_results["shots"].result["result"]] == [
-        "sun", "fog", "moon", "sun",
+        "sun",
+        "fog",
+        "moon",
+        "sun",
     ]
 
 
@@ -129,9 +135,7 @@ async def test_prefect_shows_the_nodes_of_items_and_what_they_wait_for() -> None
         body = {"flow_runs": {"id": {"any_": [run_id(runner)]}}}
         runs = (await client.request("POST", "/task_runs/filter", json=body)).json()
     names = {run["id"]: run["name"] for run in runs}
-    edges = {
-        run["name"]: {names[source["id"]] for source in run["task_inputs"].get("wait_for", [])} for run in runs
-    }
+    edges = {run["name"]: {names[source["id"]] for source in run["task_inputs"].get("wait_for", [])} for run in runs}
     assert edges == {
         "outline": set(),
         "shots.s.write": {"outline"},
@@ -167,7 +171,11 @@ async def test_an_empty_list_completes() -> None:
     [
         ("sun", {}, "for_each: expected a list, found 'sun'"),
         (["a", "b", "c"], {"max_items": 2}, "for_each: the list has 3 items; max_items is 2"),
-        (shots("sun", "snow"), {"key": "{{ shot.id }}"}, "key: the items 1 and 2 have the same name 's'; name them apart"),
+        (
+            shots("sun", "snow"),
+            {"key": "{{ shot.id }}"},
+            "key: the items 1 and 2 have the same name 's'; name them apart",
+        ),
         ([{"id": "?!"}], {"key": "{{ shot.id }}"}, "key: item 1 has no name: '?!' holds no letter and no digit"),
         ([{}], {"key": "{{ shot.id }}"}, "key: item 1: 'dict object' has no attribute 'id'"),
     ],
@@ -179,8 +187,6 @@ async def test_a_list_that_cannot_be_run_fails_the_composite(items: Any, fields:
     assert (result.node_results["shots"].error or "").startswith(message)
     assert result.feedback_data["shots"]["failure_kind"] == "input"
     assert studio.calls == ["outline"]
-
-
 
 
 async def test_the_dry_run_of_a_resume_names_the_items_that_run() -> None:

@@ -305,7 +305,9 @@ class _Run:
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
         report = self._account(result, ended_state(result))
-        return EndedRun(self._handle.compiled or self._compiled, result, self._handle, self._request.options.simulate, url, report)
+        return EndedRun(
+            self._handle.compiled or self._compiled, result, self._handle, self._request.options.simulate, url, report
+        )
 
     def _print_result(self, report: EndedRun) -> None:
         if self._view is not None:

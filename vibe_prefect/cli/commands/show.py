@@ -19,7 +19,7 @@ from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.plan.graph import EdgeKind, GraphNode
+from vibe_prefect.plan.graph import DEFAULT_ITEM, EdgeKind, GraphNode
 from vibe_prefect.plan.inputs.declared import type_words
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
 
@@ -155,11 +155,13 @@ def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> No
 def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
     waits = ", ".join(graph_node.dependencies[:MAX_NAMED])
     unnamed = len(graph_node.dependencies) - MAX_NAMED
+    node = graph_node.node
+    each = f"for each {node.item_name or DEFAULT_ITEM} in {one_line(node.for_each)}" if node.for_each else ""
     return [
         Text.assemble((guide, "dim"), (graph_node.node.id, "bold")),
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
-        Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
+        Text("; ".join(filter(None, (waits + (f" and {unnamed} more" if unnamed > 0 else ""), each))), "dim"),
     ]
 
 

@@ -48,6 +48,7 @@ class PlainLines(RunObserver):
         self._compiled = compiled
         self._total = len(UnfoldedPlan(compiled).nodes)
         self._templates: dict[str, str] = {}
+        self._percent = 0
         self._finished: set[str] = set()
         self._errors: dict[str, str] = {}
         self._attempts: dict[str, int] = {}
@@ -97,9 +98,9 @@ class PlainLines(RunObserver):
         asyncio.get_running_loop().call_later(PATIENCE, self._screen.say, RECORDING)
 
     def _print(self, word: str, node: WorkflowNode, ending: str) -> None:
-        percent = 100 * len(self._finished) // self._total
+        self._percent = max(self._percent, 100 * len(self._finished) // self._total)
         label = f"{node.id} ({work(self._compiled.nodes[self._templates.get(node.id, node.id)])})"
-        self._screen.say(f"[{percent:3} %] {word:<7} {label}{ending}")
+        self._screen.say(f"[{self._percent:3} %] {word:<7} {label}{ending}")
 
 
 def _ending(result: NodeResult, error: str | None, attempt: str) -> str:

@@ -326,7 +326,9 @@ class _PlanRun:
         record = record_of(made, await records.files.made_by(job.node.record_id, made.result), job.provenance)
         record["judged"] = judged_hash(self._state.outputs(job))
         error = failure_of(cast("Exception", outcome.error)).message
-        refusal = Refusal(job.node.record_id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))
+        refusal = Refusal(
+            job.node.record_id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record)
+        )
         try:
             await write_refusal(records, refusal)
         except Exception as problem:  # noqa: BLE001 - each kind of storage has its own

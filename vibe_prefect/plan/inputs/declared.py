@@ -28,8 +28,8 @@ def declaration_findings(inputs: Mapping[str, Any]) -> Iterator[tuple[DataPath, 
         yield (), Finding(f"{len(inputs):,} inputs; a plan may declare {MAX_INPUTS}")
         return
     for name, schema in inputs.items():
-        if not _NAME.fullmatch(name):
-            yield (name,), Finding.advised(f"{shorten(name)} is not a valid name of an input", _better_name(name))
+        if (better := better_name(name)) is not None:
+            yield (name,), Finding.advised(f"{shorten(name)} is not a valid name of an input", better)
         problems = list(_schema_findings(schema))
         yield from (((name, *path), finding) for path, finding in problems)
         if not problems and "default" in schema:
@@ -54,7 +54,10 @@ def type_words(schema: Mapping[str, Any]) -> str:
     return str(schema.get("type", "anything"))
 
 
-def _better_name(name: str) -> str:
+def better_name(name: str) -> str | None:
+    """Return advice on a name that templates cannot have as it is; `None` for one that they can."""
+    if _NAME.fullmatch(name):
+        return None
     plain = re.sub(r"\W", "_", name, flags=re.ASCII)
     return f"write {plain!r}" if _NAME.fullmatch(plain) else _NAME_RULE
 

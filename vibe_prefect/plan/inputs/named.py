@@ -8,7 +8,7 @@ from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.run_values import FACT_NAMES, NOTHING_NAMED, NamedValues
 from vibe_prefect.plan.backing import NodeBinding
 from vibe_prefect.templates.language import InvalidTemplateError, walk_templates
-from vibe_prefect.templates.names import References, Reads, references
+from vibe_prefect.templates.names import Reads, References, references
 
 
 def named_values(binding: NodeBinding, declared: Collection[str], items: Collection[str] = ()) -> NamedValues:

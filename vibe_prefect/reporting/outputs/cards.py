@@ -77,7 +77,13 @@ def output_cards(report: RunReport, files: Mapping[str, Path] | None = None) -> 
 def final_nodes(report: RunReport) -> tuple[NodeReport, ...]:
     """Return the completed nodes whose output no other node of the plan waits for, in the order of the work."""
     groups = {node.id for node in report.nodes if node.is_group}
-    needed = {edge.source for edge in report.edges if edge.kind is not EdgeKind.HIERARCHY and edge.target not in groups}
+    edges = [edge for edge in report.edges if edge.kind is not EdgeKind.HIERARCHY]
+    needed = {edge.source for edge in edges if edge.target not in groups}
+    gathering = groups & needed
+    while gathering:  # what a list's composite gathers is passed on with it
+        sources = {edge.source for edge in edges if edge.target in gathering} - needed
+        needed |= sources
+        gathering = groups & sources
     return tuple(node for node in _worked(report) if node.id not in needed)
 
 
