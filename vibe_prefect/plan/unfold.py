@@ -7,6 +7,7 @@ a copy of them, an *instance*, whose ids are `<composite>.<name of the item>.<id
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.progress import AddedNode
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan, parts_in_key
 from vibe_prefect.plan.graph import DEFAULT_ITEM, GraphNode, PlanGraph, PlanLimits, Vertex, grown_graph, plan_waits
@@ -266,6 +268,29 @@ class UnfoldedPlan:
         parts = self._written.key_parts
         key_parts = {id: parts[self.template(node)] for id, node in nodes.items()} if parts else {}
         return replace(self._written, plan=plan, graph=grown_graph(places), nodes=nodes, key_parts=key_parts)
+
+
+class ListedNodes:
+    """Finds out by its id which node of an item a task run shows, where nothing else is known of a run's lists."""
+
+    def __init__(self, compiled: CompiledPlan) -> None:
+        self._compiled = compiled
+        graph = compiled.graph
+        self._forms = {id: re.compile(_form(graph, id)) for id in graph.nodes if graph.gatherers(id)}
+
+    def added(self, id: str) -> AddedNode | None:
+        """Return a node that runs for an item; `None` where no list of the plan can have a node of that id."""
+        for template, form in self._forms.items():
+            if (match := form.fullmatch(id)) is not None:
+                node = self._compiled.nodes[template].node.model_copy(update={"id": id, "children": []})
+                return AddedNode(node, match["parent"], template, "")
+        return None
+
+
+def _form(graph: PlanGraph, id: str) -> str:
+    innermost, *outer = graph.gatherers(id)
+    before = "".join(rf"{re.escape(gatherer)}\.[A-Za-z0-9_-]+\." for gatherer in reversed(outer))
+    return rf"(?P<parent>{before}{re.escape(innermost)})\.[A-Za-z0-9_-]+\.{re.escape(id)}"
 
 
 class _Values:

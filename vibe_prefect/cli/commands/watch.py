@@ -24,8 +24,9 @@ from vibe_prefect.cli.display.plain import PlainLines
 from vibe_prefect.cli.display.summary import print_summary
 from vibe_prefect.cli.exits import ExitCode, tell
 from vibe_prefect.cli.process.environment import Server, ask
-from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.core.retries import Retry
+from vibe_prefect.plan.unfold import ListedNodes, UnfoldedPlan
 from vibe_prefect.reporting.report import BEGUN
 from vibe_prefect.results import FINISHED, ExecutionStatus
 
@@ -109,7 +110,7 @@ class _Watch:
         from vibe_prefect.engine.runs.retry_log import RetryLog
 
         retries = RetryLog(client, run.id)
-        board = Board(len(run.compiled.nodes))
+        board = Board(len(UnfoldedPlan(run.compiled).nodes))
         view = LiveView(run.compiled, board, run.parameters.concurrency) if self._screen.lively else None
         plain = [] if view else [PlainLines(self._screen, run.compiled)]
         feed = _Feed(run, board, plain)
@@ -151,7 +152,9 @@ class _Feed:
     """Reports to observers the changes between two node snapshots."""
 
     def __init__(self, run: PastRun, board: Board, others: list[PlainLines]) -> None:
-        self._nodes = run.compiled.nodes
+        self._nodes = dict(UnfoldedPlan(run.compiled).nodes)
+        self._lists = ListedNodes(run.compiled)
+        self._run = run
         self._board = board
         self._observers: list[RunObserver] = [board, *others]
         self._known: dict[str, ExecutionStatus] = {}
@@ -168,8 +171,19 @@ class _Feed:
         retries_of: defaultdict[str, list[Retry]] = defaultdict(list)
         for snapshot, retry in retries:
             retries_of[snapshot.id].append(retry)
+        self._add(sorted(snapshots.keys() - self._nodes.keys()))
         for id in sorted(snapshots.keys() & self._nodes.keys(), key=lambda id: _moment(snapshots[id])):
             self._take(snapshots[id], retries_of[id])
+
+    def _add(self, ids: Iterable[str]) -> None:
+        """Report the nodes that run for the items of lists."""
+        by_parent: defaultdict[str, list[AddedNode]] = defaultdict(list)
+        for added in filter(None, map(self._lists.added, ids)):
+            self._nodes[added.node.id] = replace(self._run.compiled.nodes[added.template], node=added.node)
+            by_parent[added.parent].append(added)
+        for parent, nodes in by_parent.items():
+            composite = self._nodes.get(parent) or self._nodes[nodes[0].node.id]
+            self._report(lambda observer, node=composite.node, added=nodes: observer.nodes_added(node, added))
 
     def _take(self, snapshot: NodeSnapshot, retries: Iterable[Retry]) -> None:
         previous = self._known.get(snapshot.id, ExecutionStatus.PENDING)
