@@ -30,6 +30,7 @@ from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.selection import Choice
+from vibe_prefect.plan.unfold import ListedNodes
 from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
@@ -339,7 +340,12 @@ class WorkflowExecutor:
         result = checkpoint.execution_result
         imported = imported_records_of(result, self._keys_of(checkpoint, compiled.values.given))
         keys = {id: node.key for id, node in compiled.nodes.items()}
-        reused = {record.node_id for record in imported if keys.get(record.node_id) == record.key}
+        lists = ListedNodes(compiled)
+        reused = {
+            record.node_id
+            for record in imported
+            if keys.get(record.node_id) == record.key or lists.added(record.node_id) is not None
+        }
         nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
         feedback = {id: node_feedback for id, node_feedback in result.feedback_data.items() if id in reused}
         return imported, replace(result, node_results=nodes, feedback_data=feedback)

@@ -71,6 +71,7 @@ DEFAULTS: list[tuple[BaseModel, dict[str, Any]]] = [
             "children": [],
             "estimated_duration": None,
             "policy": dict.fromkeys(NodePolicy.model_fields),
+            **dict.fromkeys(("for_each", "as", "key", "max_items", "concurrency", "min_completed")),
         },
     ),
     (

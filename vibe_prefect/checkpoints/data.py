@@ -14,7 +14,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowPlan
+from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowPlan, field_names
 from vibe_prefect.core.plan_tree import data_nodes, tree_nodes
 from vibe_prefect.errors import CheckpointSchemaError, ResultTypeError, shorten
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
@@ -186,7 +186,8 @@ def _known(model: type[BaseModel], data: Any) -> Any:
     """Return data without the keys that a model does not know; data other than an object is returned unchanged."""
     if not isinstance(data, dict):
         return data
-    return {name: value for name, value in cast("dict[str, Any]", data).items() if name in model.model_fields}
+    names = {*field_names(model), *model.model_fields}
+    return {name: value for name, value in cast("dict[str, Any]", data).items() if name in names}
 
 
 def _in_plan_order(plan: WorkflowPlan, results: dict[str, NodeResult]) -> dict[str, NodeResult]:

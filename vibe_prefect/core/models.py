@@ -176,3 +176,8 @@ class WorkflowPlan(BaseModel):
 
     policy: NodePolicy = Field(default=NodePolicy(), title="Policy")
     """Execution policy of its nodes, unless a node has its own."""
+
+
+def field_names(model: type[BaseModel]) -> list[str]:
+    """Return the names that the fields of a model have in a plan's data, in their order."""
+    return [field.alias or name for name, field in model.model_fields.items()]

@@ -293,8 +293,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
             await claim(client, flow_run, namespace)
         await close_dead(client, earlier, flow_run, sure=alone)
         run.handle = handle
-        for record in run.imported:
-            await records.write(record.node_id, _key_now(record, run, compiled), record.record)
+        await _write_imported(records, run, compiled)
         await check_calls(compiled, setup)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(compiled, setup)
@@ -321,6 +320,20 @@ async def _name_after_plan(client: PrefectClient, flow_run: FlowRun, plan_id: st
     flow_run.tags = sorted({*flow_run.tags, f"{PLAN_TAG}{plan_id}", *more_tags})
     if (flow_run.name, set(flow_run.tags)) != before:
         await client.update_flow_run(flow_run.id, name=flow_run.name, tags=flow_run.tags)
+
+
+async def _write_imported(records: Records, run: LocalRun, compiled: CompiledPlan) -> None:
+    """Write the imported records; those of the items of lists under the ids that records of theirs are kept under."""
+    unlisted = {record.node_id: record for record in run.imported if record.node_id not in compiled.nodes}
+    for record in run.imported:
+        if record.node_id in compiled.nodes:
+            await records.write(record.node_id, _key_now(record, run, compiled), record.record)
+    while unlisted:  # a list in a list is known once the records of the outer one are there
+        known = (await unfold_recorded(compiled, records)).nodes
+        if not (found := [unlisted.pop(id) for id in list(unlisted) if id in known]):
+            return
+        for record in found:
+            await records.write(known[record.node_id].record_id, record.key, record.record)
 
 
 def _key_now(record: ImportedRecord, run: LocalRun, compiled: CompiledPlan) -> str:

@@ -82,8 +82,7 @@ def shots(*texts: str) -> list[Any]:
 
 async def ran(studio: Studio, subject: WorkflowPlan, before: WorkflowExecutor | None = None, **options: Any) -> Any:
     runner = executor(tool_registry=studio.registry, **options)
-    resumed = {} if before is None else {"resume_from": run_id(before)}
-    return runner, await runner.execute_plan(subject, **resumed)
+    return runner, await runner.execute_plan(subject, resume_from=run_id(before) if before else None)
 
 
 @pytest.mark.parametrize("key", [None, "{{ shot.id }}"])
@@ -166,20 +165,20 @@ async def test_an_empty_list_completes() -> None:
     assert studio.calls == ["outline", "0 shots"]
 
 
-@pytest.mark.parametrize(
-    ("items", "fields", "message"),
-    [
-        ("sun", {}, "for_each: expected a list, found 'sun'"),
-        (["a", "b", "c"], {"max_items": 2}, "for_each: the list has 3 items; max_items is 2"),
-        (
-            shots("sun", "snow"),
-            {"key": "{{ shot.id }}"},
-            "key: the items 1 and 2 have the same name 's'; name them apart",
-        ),
-        ([{"id": "?!"}], {"key": "{{ shot.id }}"}, "key: item 1 has no name: '?!' holds no letter and no digit"),
-        ([{}], {"key": "{{ shot.id }}"}, "key: item 1: 'dict object' has no attribute 'id'"),
-    ],
-)
+UNUSABLE: list[tuple[Any, dict[str, Any], str]] = [
+    ("sun", {}, "for_each: expected a list, found 'sun'"),
+    (["a", "b", "c"], {"max_items": 2}, "for_each: the list has 3 items; max_items is 2"),
+    (
+        shots("sun", "snow"),
+        {"key": "{{ shot.id }}"},
+        "key: the items 1 and 2 have the same name 's'; name them apart",
+    ),
+    ([{"id": "?!"}], {"key": "{{ shot.id }}"}, "key: item 1 has no name: '?!' holds no letter and no digit"),
+    ([{}], {"key": "{{ shot.id }}"}, "key: item 1: 'dict object' has no attribute 'id'"),
+]
+
+
+@pytest.mark.parametrize(("items", "fields", "message"), UNUSABLE)
 async def test_a_list_that_cannot_be_run_fails_the_composite(items: Any, fields: dict[str, Any], message: str) -> None:
     studio = Studio(items)
     _, result = await ran(studio, story(**fields))
@@ -244,3 +243,14 @@ async def test_the_report_of_a_run_knows_the_nodes_of_its_items() -> None:
         ("shots.m.draw", "shots"),
         ("bundle", None),
     ]
+
+
+@pytest.mark.parametrize("key", [None, "{{ shot.id }}"])
+async def test_a_checkpoint_resumes_the_nodes_of_items(key: str | None, folder: Path) -> None:
+    options: dict[str, Any] = {"checkpoint_interval": 1, "checkpoint_dir": folder / "checkpoints"}
+    runner, _ = await ran(Studio(shots("sun", "moon"), failing="draw write moon"), story(key), **options)
+    again = Studio(shots("sun", "moon"))
+    resumed = executor(tool_registry=again.registry, **options)
+    result = await resumed.execute_plan(story(key), resume_from_checkpoint=runner.last_checkpoint_id)
+    assert result.status is COMPLETED
+    assert again.calls == ["draw write moon", "2 shots"]

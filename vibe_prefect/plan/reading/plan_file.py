@@ -18,7 +18,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan, field_names
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.plan.graph import PlanLimits, check_graph, too_deep
@@ -326,7 +326,7 @@ def _shape_finding(path: DataPath, detail: dict[str, Any]) -> Finding:
         case "missing":
             return Finding("missing; it is required")
         case "extra_forbidden":
-            names = [field.alias or name for name, field in _model_at(path).model_fields.items()]
+            names = field_names(_model_at(path))
             hint = did_you_mean(str(path[-1]), names) or f"known fields: {', '.join(names)}"
             return Finding.advised("unknown field", hint)
         case "enum":

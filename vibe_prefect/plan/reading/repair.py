@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
+from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan, field_names
 from vibe_prefect.core.plan_tree import DataPath, dotted
 from vibe_prefect.errors import Problem
 from vibe_prefect.plan.graph import Doubts
@@ -142,7 +142,7 @@ class _Repair:
             node["description"] = _DESCRIPTION
         elif field == "type":
             node["type"] = WorkflowNodeType.COMPOSITE.value
-        if field not in WorkflowNode.model_fields or field == "children":
+        if field not in field_names(WorkflowNode) or field == "children":
             self._lose(dropped)
         if field not in _SETTLED:
             self._doubtful.append(node)
