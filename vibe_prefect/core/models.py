@@ -115,6 +115,14 @@ class WorkflowNode(BaseModel):
     dependencies: list[str] = Field(default_factory=list[str])
     """Ids of the nodes that must complete first, each with everything below it. Their outputs are passed on."""
 
+    optional_dependencies: list[str] = Field(default_factory=list[str])
+    """Ids of nodes that must end first, as for a dependency, but may be skipped by a condition: their output is `none`
+    then. One that failed still keeps this node from running."""
+
+    when: str | None = Field(default=None, title="Condition")
+    """Condition as one template expression, such as `{{ outputs.check.score < 0.8 }}`. Where it yields false, the node
+    and what needs it are skipped, which is no failure. It reads outputs of dependencies, inputs and run facts."""
+
     children: list[WorkflowNode] = Field(default_factory=list["WorkflowNode"])
     """Nodes that start once this node itself has completed."""
 

@@ -15,6 +15,7 @@ from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.plan.node_forecast import Action, Forecast
 from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
 from vibe_prefect.plan.preflight import call_problems
+from vibe_prefect.run.conditions import known_conditions
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 from vibe_prefect.tools.workspace import Workspace
@@ -144,6 +145,7 @@ async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
         run=earlier.name if earlier else None,
         selected=choice.selected(compiled),
         refreshed=choice.refreshed(compiled) if reads_records else frozenset(),
+        conditions=await known_conditions(compiled, reusable.outputs if reusable else {}),
     )
 
 

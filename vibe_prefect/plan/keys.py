@@ -22,11 +22,11 @@ from vibe_prefect.core.run_values import NOTHING_NAMED, NamedValues, RunValues
 KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
 
-NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies"})
+NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies", "optional_dependencies"})
 """Fields of a node that decide its result. Dependencies enter by their keys."""
 
-NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy"})
-"""Fields that only say where and how a node runs."""
+NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "when"})
+"""Fields that only say where, how and whether a node runs."""
 
 POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})
 """`cache` enters as a salt, unless it is `default`."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
 from vibe_prefect.plan.comparison import reason_to_run
-from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.compiler import Backing, CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs, shown_condition
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 
 
@@ -115,6 +116,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     run: str | None = None,
     selected: frozenset[str] | None = None,
     refreshed: frozenset[str] = frozenset(),
+    conditions: Mapping[str, bool] | None = None,
 ) -> Forecast:
     """Forecast a run of a plan.
 
@@ -126,12 +128,12 @@ def forecast(  # noqa: PLR0913 - options by keyword
         run: The name of that run.
         selected: The nodes that may run; all of them by default. A node with a record is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
+        conditions: Which conditions are met, by the nodes' ids, as far as that can be told from inputs and records.
     """
     rerun = refreshed if selected is None else refreshed & selected
     again = _again(compiled, frozenset(kept) - rerun, lost or {}, selected)
-    return _Forecaster(
-        compiled, frozenset(kept) - rerun - again.keys(), again, earlier, run, selected, rerun
-    ).forecast()
+    reused = frozenset(kept) - rerun - again.keys()
+    return _Forecaster(compiled, reused, again, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
 def _again(
@@ -146,6 +148,28 @@ def _again(
     return again
 
 
+@dataclass(frozen=True)
+class _Marked:
+    """Nodes of a plan that something is noted about."""
+
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    """Why, by the ids of the nodes."""
+
+    topmost: dict[str, str] = field(default_factory=dict[str, str])
+    """The topmost of these nodes, from a finished node downwards, where there is any."""
+
+    def note(self, id: str, reason: str) -> None:
+        """Note something about a node."""
+        self.reasons[id] = reason
+
+    def close(self, id: str, children: Sequence[str]) -> None:
+        """Note that a node and everything below it have been decided about."""
+        below = (self.topmost[child] for child in children if child in self.topmost)
+        cause = id if id in self.reasons else next(below, None)
+        if cause is not None:
+            self.topmost[id] = cause
+
+
 class _Forecaster:
     """Builder of one forecast: actions first, since reasons name them."""
 
@@ -158,6 +182,7 @@ class _Forecaster:
         run: str | None,
         selected: frozenset[str] | None,
         refreshed: frozenset[str],
+        conditions: Mapping[str, bool],
     ) -> None:
         self._compiled = compiled
         self._graph = compiled.graph
@@ -167,60 +192,87 @@ class _Forecaster:
         self._kept_reason = f"record from {run}" if run else "has a record"
         self._selected = selected
         self._refreshed = refreshed
-        self._skipped: dict[str, str] = {}
-        self._skipped_below: dict[str, str] = {}
+        self._conditions = conditions
+        self._skipped = _Marked()
+        self._blocked = _Marked()  # those of the skipped that are so for another reason than a condition
+        self._doubtful = _Marked()
         self._runs: frozenset[str] = frozenset()
 
     def forecast(self) -> Forecast:
         self._skip_in_order()
-        self._runs = frozenset(id for id in self._compiled.nodes if id not in self._kept and id not in self._skipped)
+        self._runs = frozenset(
+            id for id in self._compiled.nodes if id not in self._kept and id not in self._skipped.reasons
+        )
         nodes = {id: self._node(id) for id in self._compiled.nodes}
         estimates = {id: nodes[id].estimate for id in nodes if id in self._runs}
         path = critical_path(self._graph, estimates)
         return Forecast(nodes, self._compiled.groups, path, self._tools())
 
     def _skip_in_order(self) -> None:
-        """Find out what is skipped; a subtree is complete before anything waits for it."""
-        if self._selected is None:
+        """Find out what is skipped, or may be; a subtree is complete before anything waits for it."""
+        if self._selected is None and not any(node.node.when for node in self._compiled.nodes.values()):
             return
         for id, is_end in TopologicalSorter(self._graph.waits).static_order():
             if not is_end:
                 self._decide(id)
             if is_end or not self._graph.nodes[id].children:
-                self._close(id)
+                for marked in (self._skipped, self._blocked, self._doubtful):
+                    marked.close(id, self._graph.nodes[id].children)
 
     def _decide(self, id: str) -> None:
-        """Skip a node that needs a skipped one, or that has no record and is not selected."""
-        cause = self._cause(id)
-        if cause is not None:
-            self._skipped[id] = f"needs {cause}, which is skipped"
-        elif self._selected is not None and id not in self._selected and id not in self._kept:
-            self._skipped[id] = "not selected"
-
-    def _cause(self, id: str) -> str | None:
-        """Return a skipped node without which this one cannot be: its parent, or one in a dependency's subtree."""
+        """Skip a node that needs a skipped one, whose condition is not met, or that is neither selected nor kept."""
         parent = self._graph.nodes[id].parent
-        if parent is not None and parent in self._skipped:
-            return parent
-        return next((cause for dep in self._graph.awaited(id) if (cause := self._skipped_below.get(dep))), None)
+        is_below_skipped = parent in self._skipped.reasons and parent not in self._blocked.reasons
+        blocked = None if is_below_skipped else self._cause(id, self._blocked, optional=True)
+        cause = blocked or self._cause(id, self._skipped)
+        condition = self._compiled.nodes[id].node.when
+        is_met = True if condition is None else self._is_met(id, condition)
+        if cause is not None:
+            self._skipped.note(id, f"needs {cause}, which is skipped")
+        elif is_met is False:
+            self._skipped.note(id, f"condition not met: {shown_condition(condition or '')}")
+        elif self._selected is not None and id not in self._selected and id not in self._kept:
+            self._skipped.note(id, blocked := "not selected")
+        elif is_met is None:
+            self._doubtful.note(id, f"may be skipped: {shown_condition(condition or '')}")
+        elif (doubt := self._cause(id, self._doubtful)) is not None:
+            self._doubtful.note(id, f"may be skipped with {doubt}")
+        if blocked is not None:
+            self._blocked.note(id, blocked)
 
-    def _close(self, id: str) -> None:
-        """Note the topmost skipped node from a finished one downwards, if there is any."""
-        if id in self._skipped:
-            self._skipped_below[id] = id
-            return
-        for child in self._graph.nodes[id].children:
-            if child in self._skipped_below:
-                self._skipped_below[id] = self._skipped_below[child]
-                return
+    def _is_met(self, id: str, condition: str) -> bool | None:
+        """Return whether a node's condition is met; `None` where that hangs on nodes that run."""
+        nodes = self._compiled.nodes
+        sources = set(read_outputs(condition, nodes[id].dependencies))
+        if any(nodes[source].backing is Backing.SIMULATION for source in sources):
+            return True
+        return self._conditions.get(id) if sources <= self._kept else None
+
+    def _cause(self, id: str, marked: _Marked, *, optional: bool = False) -> str | None:
+        """Return a marked node without which this one cannot be: its parent, or one in a dependency's subtree.
+
+        Args:
+            id: The node.
+            marked: The marked nodes.
+            optional: Whether optional dependencies count.
+        """
+        graph_node = self._graph.nodes[id]
+        if graph_node.parent in marked.reasons:
+            return graph_node.parent
+        awaited = (dep for dep in self._graph.awaited(id) if optional or dep not in graph_node.optional)
+        return next((marked.topmost[dep] for dep in awaited if dep in marked.topmost), None)
 
     def _node(self, id: str) -> NodeForecast:
         estimate = self._compiled.nodes[id].node.estimated_duration
-        if id in self._skipped:
-            return NodeForecast(id, Action.SKIP, self._skipped[id], estimate)
+        if id in self._skipped.reasons:
+            return NodeForecast(id, Action.SKIP, self._skipped.reasons[id], estimate)
         if id in self._kept:
-            return NodeForecast(id, Action.REUSE, self._kept_reason, estimate)
-        return NodeForecast(id, Action.RUN, self._reason(id), estimate)
+            return NodeForecast(id, Action.REUSE, self._with_doubt(id, self._kept_reason), estimate)
+        return NodeForecast(id, Action.RUN, self._with_doubt(id, self._reason(id)), estimate)
+
+    def _with_doubt(self, id: str, reason: str) -> str:
+        doubt = self._doubtful.reasons.get(id)
+        return f"{reason}; {doubt}" if doubt else reason
 
     def _reason(self, id: str) -> str:
         if id in self._refreshed:

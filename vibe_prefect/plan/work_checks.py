@@ -11,6 +11,7 @@ from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.plan.condition_checks import condition_findings
 from vibe_prefect.plan.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
@@ -70,6 +71,7 @@ class WorkChecks:
         self._check_inputs_declared()
         for node in nodes:
             binding = self._bindings.of(node.node)
+            self._check_condition(node)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
@@ -136,15 +138,25 @@ class WorkChecks:
             self._problem(node, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
         self._check_inputs(node, binding, binding.tool)
 
+    def _check_condition(self, node: CheckedNode) -> None:
+        condition = node.node.when
+        if condition is None or (node.node.id, "when") in self._unkept:
+            return
+        for finding in condition_findings(condition, self._template_check(node)):
+            self._problem(node, ("when",), finding.message, finding.hint)
+
+    def _template_check(self, node: CheckedNode) -> TemplateCheck:
+        doubtful = node.node.id in self._doubts.nodes
+        declared = None if self._doubts.inputs else self._plan.inputs
+        return TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared)
+
     def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")
         if stated_inputs is not None and not isinstance(stated_inputs, Mapping):
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        doubtful = node.node.id in self._doubts.nodes
-        declared = None if self._doubts.inputs else self._plan.inputs
-        check = TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared)
+        check = self._template_check(node)
         for template in binding.templates:
             for finding in check.findings(template.text, raw=template.raw, own=template.own):
                 self._problem(node, _field(template.path, binding), finding.message, finding.hint)

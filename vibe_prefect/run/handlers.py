@@ -91,6 +91,9 @@ class NodeContext:
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """The facts of the run that the templates of the node name, by name; no others."""
 
+    absent: tuple[str, ...] = ()
+    """Ids of the optional dependencies that a condition skipped; they are not in `previous_outputs`."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -116,6 +119,8 @@ class NodeContext:
             vibe=self.vibe,
             workspace=self.workspace,
         )
+        if self.absent:
+            context["absent"] = self.absent
         if self.inputs:
             context["inputs"] = self.inputs
         if self.facts:

@@ -94,6 +94,9 @@ class NodeWork:
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """The facts of the run that the node names, by name."""
 
+    absent: tuple[str, ...] = ()
+    """Ids of the optional dependencies that a condition skipped; templates read their outputs as `none`."""
+
 
 async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
     with contained():
@@ -236,5 +239,6 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         note_call=services.meter.note_call,
         inputs=work.inputs,
         facts=work.facts,
+        absent=work.absent,
     )
     return context

@@ -11,6 +11,7 @@ from typing import Any
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.node_work import (
     LocalTools,
     NodeOutcome,
@@ -23,10 +24,11 @@ from vibe_prefect.run.node_work import (
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.run.run_state import NodeRun, RunState
 from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
-NOT_SELECTED = "Not selected, and nothing is recorded without a server"
+NOT_SELECTED = Obstacle("Not selected, and nothing is recorded without a server")
 
 
 class OfflineRun:
@@ -62,7 +64,12 @@ class OfflineRun:
 
     async def _run(self, id: str, slots: AbstractAsyncContextManager[Any]) -> None:
         run = self._state.runs[id]
-        obstacle = self._state.obstacle(id)
+        try:
+            obstacle = await self._state.obstacle(id)
+        except InvalidTemplateError as error:
+            self._state.start(run)
+            self._state.fail(run, failure_of(error))
+            return
         if obstacle is None and self._selected is not None and id not in self._selected:
             obstacle = NOT_SELECTED
         if obstacle is not None:

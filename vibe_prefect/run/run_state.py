@@ -12,12 +12,14 @@ from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle, condition_values, is_met, unmet
 from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
-from vibe_prefect.text.json_text import jsonable
+from vibe_prefect.text.json_text import jsonable, plain
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
@@ -47,6 +49,9 @@ class NodeRun:
 
     run: RunLabel | None = None
     """The run that executes it; `None` outside of Prefect."""
+
+    condition_of: str | None = None
+    """Id of the node whose condition skipped it; `None` where none did."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -136,11 +141,27 @@ class RunState(Generic[Run]):
         handler = (handlers or {}).get(node.node.type) if node.backing is Backing.HANDLER else None
         parts = self._compiled.key_parts.get(node.id)
         inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
-        return NodeWork(node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler, inputs, facts)
+        return NodeWork(
+            node,
+            plan.id,
+            plan.source_vibe,
+            self.outputs(run),
+            workspace,
+            tools,
+            handler,
+            inputs,
+            facts,
+            self.absent(run),
+        )
 
     def outputs(self, run: Run) -> dict[str, bytes]:
-        """Return the output of each dependency of a node by its id, as `jsonable` writes it."""
-        return {id: self.runs[id].output for id in run.node.dependencies}
+        """Return the output of each dependency of a node by its id, as `jsonable` writes it; none of a skipped one."""
+        runs = {id: self.runs[id] for id in run.node.dependencies}
+        return {id: dependency.output for id, dependency in runs.items() if dependency.condition_of is None}
+
+    def absent(self, run: Run) -> tuple[str, ...]:
+        """Return the ids of the optional dependencies of a node that a condition skipped."""
+        return tuple(id for id in run.node.dependencies if self.runs[id].condition_of is not None)
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
@@ -189,27 +210,60 @@ class RunState(Generic[Run]):
         self._learn(run, failure_feedback(result, failure, run.node.node.estimated_duration, meter.usage))
         self._finish(run, result)
 
-    def skip(self, run: Run, error: str) -> None:
+    def skip(self, run: Run, obstacle: Obstacle) -> None:
         """Note a node that is skipped, with the reason."""
-        self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=error))
+        run.condition_of = obstacle.condition_of
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=obstacle.reason))
 
-    def obstacle(self, id: str) -> str | None:
-        """Return the reason why a node may not start though all that it waits for has ended; `None` where it may."""
-        causes = list(dict.fromkeys(self._unsatisfied(id)))
-        surplus = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{surplus}" if causes else None
+    async def obstacle(self, id: str) -> Obstacle | None:
+        """Return the reason why a node is skipped though all that it waits for has ended; `None` where it may start.
+
+        Raises:
+            InvalidTemplateError: Its condition cannot be evaluated.
+        """
+        blockers = list(dict.fromkeys(self._unsatisfied(id)))
+        if not blockers:
+            return await self._unmet(self.runs[id])
+        # What is below a skipped node is skipped with it, whatever else it lacks.
+        parent = self._graph.nodes[id].parent
+        deciding = [parent] if parent is not None and parent in blockers else blockers
+        conditions = [self.runs[blocker].condition_of for blocker in deciding]
+        if (cause := conditions[0]) is not None and None not in conditions:
+            return unmet(cause, self._graph.nodes[cause].node.when or "", own=False)
+        causes = ", ".join(f"{blocker} {self._status(blocker)}" for blocker in blockers[:MAX_CAUSES])
+        surplus = f" and {len(blockers) - MAX_CAUSES} more" if len(blockers) > MAX_CAUSES else ""
+        return Obstacle(f"Dependencies not satisfied: {causes}{surplus}")
+
+    async def _unmet(self, run: Run) -> Obstacle | None:
+        """Return the obstacle where a node's own condition is not met; one on simulated outputs counts as met."""
+        condition, id = run.node.node.when, run.node.id
+        if condition is None or any(map(self._is_simulated, read_outputs(condition, run.node.dependencies))):
+            return None
+        outputs = {source: plain(output) for source, output in self.outputs(run).items()}
+        outputs |= dict.fromkeys(self.absent(run))
+        values = condition_values(self._compiled.values, outputs)
+        return None if await is_met(condition, values) else unmet(id, condition, own=True)
+
+    def _is_simulated(self, id: str) -> bool:
+        return self.runs[id].node.backing is Backing.SIMULATION
 
     def _status(self, id: str) -> ExecutionStatus:
         return self.result.node_results[id].status
 
     def _unsatisfied(self, id: str) -> Iterator[str]:
-        """Yield `<id> <status>` of the incomplete among a node's parent, its dependencies and the nodes below these."""
-        parent = self._graph.nodes[id].parent
+        """Yield the incomplete among a node's parent, its dependencies and the nodes below these.
+
+        Of an optional dependency, what a condition skipped is no obstacle.
+        """
+        graph_node = self._graph.nodes[id]
+        parent = graph_node.parent
         if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
-            yield f"{parent} {self._status(parent)}"
+            yield parent
         for dependency in self._graph.awaited(id):
             if not self._is_whole(dependency):
-                yield from self._broken(dependency)
+                broken = self._broken(dependency)
+                is_optional = dependency in graph_node.optional
+                yield from (member for member in broken if not (is_optional and self.runs[member].condition_of))
 
     def _is_whole(self, id: str) -> bool:
         """Return whether a node and all below it completed; all of them have ended."""
@@ -225,7 +279,7 @@ class RunState(Generic[Run]):
             parent = self._graph.nodes[member].parent
             below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
-                yield f"{member} {self._status(member)}"
+                yield member
 
     def _learn(self, run: Run, feedback: dict[str, Any]) -> None:
         id = run.node.id

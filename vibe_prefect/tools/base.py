@@ -115,6 +115,9 @@ class ToolContext(TypedDict, total=False):
     node_description: str
     """The node's own description."""
 
+    absent: tuple[str, ...]
+    """Ids of the optional dependencies that a condition skipped: templates read their outputs as `none`."""
+
     previous_outputs: Mapping[str, Any]
     """Each dependency's output by its id."""
 

@@ -129,7 +129,7 @@ def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     graph = compiled.graph
     group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
     rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
-    heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for")]
+    heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for", "")]
     heading[2].justify = "right"
     for line in columns([heading, *rows], screen.limit) if rows else ():
         screen.say(line)
@@ -153,13 +153,15 @@ def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
-    waits = ", ".join(graph_node.dependencies[:MAX_NAMED])
+    named = graph_node.dependencies[:MAX_NAMED]
+    waits = ", ".join(f"{id} (optional)" if id in graph_node.optional else id for id in named)
     unnamed = len(graph_node.dependencies) - MAX_NAMED
     return [
         Text.assemble((guide, "dim"), (graph_node.node.id, "bold")),
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
         Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
+        Text(one_line(f"when {graph_node.node.when}" if graph_node.node.when else ""), "yellow"),
     ]
 
 

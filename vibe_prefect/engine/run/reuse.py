@@ -62,6 +62,24 @@ class ReusableRecords:
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(id)
 
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes]) -> None:
+        """Refuse a node's record where its dependencies give it something else than the record was made from.
+
+        So it is where a condition skips an optional dependency that it did not skip before, or no longer skips it, and
+        where an earlier run ended after it had executed a dependency again.
+
+        Args:
+            id: The node's id.
+            outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+        """
+        record = self._reusable.get(id)
+        made_from = record.get("made_from") if record is not None else None
+        if made_from is None or made_from == judged_hash(outputs):
+            return
+        logger.warning("Node %r runs again: its dependencies give it something else than before", id)
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(id)
+
     def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
 

@@ -41,16 +41,18 @@ from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import PiecewiseText
 from vibe_prefect.tools.workspace import Workspace
 
-NOT_SELECTED = "Not selected, and there is no record of it to keep"
+NOT_SELECTED = Obstacle("Not selected, and there is no record of it to keep")
 
 NOT_BEGUN = "The run was cancelled before this node began"
 
@@ -183,14 +185,20 @@ class _PlanRun:
             self._state.fail(job, job.failure or failure_of(error))
 
     async def _run_node(self, job: NodeJob) -> None:
-        node, id = job.node, job.node.id
+        id = job.node.id
         await self._keep_pace()
-        obstacle = self._state.obstacle(id)
+        try:
+            obstacle = await self._state.obstacle(id)
+        except InvalidTemplateError as error:
+            job.attempt, job.refresh = partial(self._refuse, error), True
+            await self._execute(job)
+            return
         if obstacle is not None:
             self._skip(job, obstacle)
             return
         if self._selected(id):
             await self._reusable.refuse_outdated(id)
+            self._reusable.refuse_other_sources(id, self._state.outputs(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
@@ -201,6 +209,11 @@ class _PlanRun:
             self._skip(job, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
+        await self._execute(job)
+
+    async def _execute(self, job: NodeJob) -> None:
+        """Call a node's task, and note how it ended."""
+        node = job.node
         async with self._limits.slot(), AsyncExitStack() as slots:
             try:
                 await slots.enter_async_context(global_slots(node.policy.limits))
@@ -241,9 +254,9 @@ class _PlanRun:
         upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
         self._note(job, *show_unexecuted(job.node, why, upstream, message))
 
-    def _skip(self, job: NodeJob, error: str) -> None:
-        self._show(job, Unexecuted.SKIPPED, error)
-        self._state.skip(job, error)
+    def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:
+        self._show(job, Unexecuted.SKIPPED, obstacle.reason)
+        self._state.skip(job, obstacle)
 
     def _cancel_rest(self) -> None:
         """Show nodes without a task run as cancelled in Prefect, which shows the others itself."""
@@ -277,7 +290,8 @@ class _PlanRun:
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+        record = record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+        return {**record, "made_from": judged_hash(work.outputs)} if job.node.dependencies else record
 
     async def _keep_failure(self, job: NodeJob) -> None:
         """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""

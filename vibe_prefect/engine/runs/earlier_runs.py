@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
@@ -18,6 +19,8 @@ from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs
+from vibe_prefect.run.handlers import output_of
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -74,6 +77,9 @@ class KeptNodes:
     lost: Mapping[str, str]
     """Reasons why the files of records forbid their reuse, by the node's id."""
 
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Outputs of those nodes that conditions of the plan read, by id."""
+
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
@@ -89,9 +95,15 @@ async def kept_nodes(
     records = Records(await open_store(storage), namespace)
     records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
-    problems = {recorded.node_id: recorded.problem async for recorded in records.of_nodes(nodes)}
+    read = {id for node in nodes if node.node.when for id in read_outputs(node.node.when, node.dependencies)}
+    problems: dict[str, str | None] = {}
+    outputs: dict[str, Any] = {}
+    async for recorded in records.of_nodes(nodes):
+        problems[recorded.node_id] = recorded.problem
+        if recorded.node_id in read:
+            outputs[recorded.node_id] = output_of(recorded.record["result"])
     lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost)
+    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs)
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:

@@ -1,0 +1,282 @@
+"""Bad plans with conditions, optional dependencies, choices of the best and fallbacks."""
+
+from __future__ import annotations
+
+HEAD = """\
+id: p
+source_vibe: {description: d}
+root_nodes:
+"""
+
+CHOICES: dict[str, tuple[str, list[str]]] = {
+    "a condition that is a truth value": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: true}
+""",
+        [
+            "plan.yaml:5:75: node 'g', when: expected text, found True; put it in quotes",
+        ],
+    ),
+    "a condition without quotes": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: {{ outputs.check.text }}}
+""",
+        [
+            "plan.yaml:5:76: a key must be plain text; put a template ({{ ... }}) in quotes",
+        ],
+    ),
+    "a condition without braces": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: outputs.check.text == 'x'}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: expected one expression that yields true or false, as in {{ "
+                "outputs.check.score < 0.8 }}, found \"outputs.check.text == 'x'\" without braces; write {{ "
+                "outputs.check.text == 'x' }}"
+            ),
+        ],
+    ),
+    "an empty condition": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: ''}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: expected one expression that yields true or false, as in {{ "
+                "outputs.check.score < 0.8 }}, found '' without braces; leave 'when' out for a node that always "
+                "runs"
+            ),
+        ],
+    ),
+    "a condition with text around it": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "if {{ outputs.check.text == 'x' }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: expected one expression that yields true or false, as in {{ "
+                "outputs.check.score < 0.8 }}, found the text 'if ' beside it"
+            ),
+        ],
+    ),
+    "a condition of two expressions": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ outputs.check }} {{ inputs.y }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: expected one expression that yields true or false, as in {{ "
+                "outputs.check.score < 0.8 }}, found 2 expressions"
+            ),
+        ],
+    ),
+    "a condition with a statement": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{% if outputs.check %}true{% endif %}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: expected one expression that yields true or false, as in {{ "
+                "outputs.check.score < 0.8 }}, found a statement ({% ... %})"
+            ),
+        ],
+    ),
+    "a condition that does not parse": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ outputs.check.text == }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: unexpected 'end of print statement', in the template '{{ "
+                "outputs.check.text == }}'"
+            ),
+        ],
+    ),
+    "a condition that names a filter that does not exist": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ outputs.check.text | lenght > 3 }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: No filter named 'lenght', in the template '{{ "
+                "outputs.check.text | lenght > 3 }}'"
+            ),
+        ],
+    ),
+    "a condition that reads an undeclared node": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, when: "{{ outputs.check.text == 'x' }}"}
+""",
+        [
+            (
+                "plan.yaml:5:52: node 'g', when: the template names outputs.check, but 'check' is not a "
+                "dependency of this node: it has no dependencies"
+            ),
+        ],
+    ),
+    "a condition that misspells a dependency": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ outputs.chekc.text == 'x' }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: the template names outputs.chekc, but 'chekc' is not a "
+                "dependency of this node: its dependencies are check; did you mean 'check'?"
+            ),
+        ],
+    ),
+    "a condition that reads a part that is not there": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ outputs.check.score > 1 }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: outputs.check has no 'score'; it has text (the output of the "
+                "tool 'template_fill')"
+            ),
+        ],
+    ),
+    "a condition that names an unknown input": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ inputs.publish }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: the template names inputs.publish, but the plan declares no "
+                "inputs; declare them beside 'root_nodes', as in inputs: {publish: {type: string}}"
+            ),
+        ],
+    ),
+    "a condition that misspells a fact of the run": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ run.dat == 'x' }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: the template names run.dat, which is no fact of a run; did you "
+                "mean 'date'?"
+            ),
+        ],
+    ),
+    "a condition that reads the vibe": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], when: "{{ vibe.style == 'x' }}"}
+""",
+        [
+            (
+                "plan.yaml:5:75: node 'g', when: the condition names 'vibe'; it can read outputs of "
+                "dependencies, inputs and facts of the run; begin with outputs, inputs or run"
+            ),
+        ],
+    ),
+    "an optional dependency that nobody knows": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, optional_dependencies: [chekc]}
+""",
+        [
+            "plan.yaml:5:70: node 'g', optional_dependencies[0]: unknown node 'chekc'; did you mean 'check'?",
+        ],
+    ),
+    "an optional dependency that is a dependency too": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [check], optional_dependencies: [check]}
+""",
+        [
+            (
+                "plan.yaml:5:93: node 'g', optional_dependencies[0]: 'check' is among the dependencies already; "
+                "name it in one of the two"
+            ),
+        ],
+    ),
+    "an optional dependency on the node itself": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, optional_dependencies: [g]}
+""",
+        [
+            "plan.yaml:5:70: node 'g', optional_dependencies[0]: depends on itself: a cycle (g -> g)",
+        ],
+    ),
+    "an optional dependency on a parent": (
+        HEAD
+        + """\
+  - id: g
+    type: composite
+    description: d
+    children:
+      - {id: c, type: composite, description: d, optional_dependencies: [g]}
+""",
+        [
+            (
+                "plan.yaml:8:74: node 'c', optional_dependencies[0]: 'g' is above this node, which is skipped "
+                "with it; name it in 'dependencies', or leave it out"
+            ),
+        ],
+    ),
+    "an optional dependency that closes a cycle": (
+        HEAD
+        + """\
+  - {id: g, type: composite, description: d, dependencies: [h]}
+  - {id: h, type: composite, description: d, optional_dependencies: [g]}
+""",
+        [
+            "plan.yaml:5:70: node 'h', optional_dependencies[0]: a cycle: g -> h -> g",
+        ],
+    ),
+    "optional dependencies that are text": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, optional_dependencies: check}
+""",
+        [
+            "plan.yaml:5:69: node 'g', optional_dependencies: expected a list, found 'check'",
+        ],
+    ),
+    "a misspelt field for optional dependencies": (
+        HEAD
+        + """\
+  - {id: check, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, optional_dependency: [check]}
+""",
+        [
+            ("plan.yaml:5:67: node 'g', optional_dependency: unknown field; did you mean 'optional_dependencies'?"),
+        ],
+    ),
+}
