@@ -561,7 +561,7 @@ root_nodes: []
     ),
 }
 
-CASES |= CHOICES
+CASES.update(CHOICES)
 
 
 def compile_file(name: str) -> None:

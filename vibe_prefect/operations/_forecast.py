@@ -65,6 +65,8 @@ class RunForecast:
         parts = [f"{runs:,} of {total:,} node{'' if total == 1 else 's'} would run"]
         parts += [f"{reused:,} reused"] if reused else []
         parts += [f"{skipped:,} skipped"] if skipped else []
+        doubtful = sum(node.may_skip for node in self.forecast.nodes.values())
+        parts += [f"{doubtful:,} may be skipped"] if doubtful else []
         return ", ".join(parts)
 
     def is_set(self, source: KeySource) -> bool | None:
@@ -146,6 +148,7 @@ async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
         selected=choice.selected(compiled),
         refreshed=choice.refreshed(compiled) if reads_records else frozenset(),
         conditions=await known_conditions(compiled, reusable.outputs if reusable else {}),
+        absent=reusable.absent if reusable else None,
     )
 
 

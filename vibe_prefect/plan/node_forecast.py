@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
@@ -42,6 +42,9 @@ class NodeForecast:
 
     estimate: float | None
     """Expected duration when it runs, in seconds, from the plan; `None` when the plan has none."""
+
+    may_skip: bool = False
+    """Whether a condition that is not known yet may skip it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     selected: frozenset[str] | None = None,
     refreshed: frozenset[str] = frozenset(),
     conditions: Mapping[str, bool] | None = None,
+    absent: Mapping[str, Collection[str]] | None = None,
 ) -> Forecast:
     """Forecast a run of a plan.
 
@@ -129,23 +133,25 @@ def forecast(  # noqa: PLR0913 - options by keyword
         selected: The nodes that may run; all of them by default. A node with a record is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
         conditions: Which conditions are met, by the nodes' ids, as far as that can be told from inputs and records.
+        absent: Optional dependencies that were skipped when a node's record was made, by the node's id, where known.
     """
     rerun = refreshed if selected is None else refreshed & selected
-    again = _again(compiled, frozenset(kept) - rerun, lost or {}, selected)
-    reused = frozenset(kept) - rerun - again.keys()
-    return _Forecaster(compiled, reused, again, earlier, run, selected, rerun, conditions or {}).forecast()
+    records = _Records(frozenset(kept) - rerun - (lost or {}).keys(), lost or {}, absent or {})
+    return _Forecaster(compiled, records, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
-def _again(
-    compiled: CompiledPlan, reused: frozenset[str], lost: Mapping[str, str], selected: frozenset[str] | None
-) -> dict[str, str]:
-    """Return why nodes run again that have a record: those whose files are lost, and what depends on their outputs."""
-    again = dict(lost)
-    for id in (id for group in compiled.groups for id in group if id in reused):
-        sources = [source for source in compiled.nodes[id].dependencies if source in again]
-        if sources and (selected is None or id in selected):
-            again[id] = f"depends on {sources[0]}, which runs again; reused if that makes the same"
-    return again
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What is known of the records that a run may reuse."""
+
+    kept: frozenset[str]
+    """Ids of the nodes whose record can be reused, by itself."""
+
+    lost: Mapping[str, str]
+    """Why a record that exists cannot be reused, by the node's id."""
+
+    absent: Mapping[str, Collection[str]]
+    """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,7 @@ class _Forecaster:
     def __init__(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
-        reused: frozenset[str],
-        again: Mapping[str, str],
+        records: _Records,
         earlier: CompiledPlan | None,
         run: str | None,
         selected: frozenset[str] | None,
@@ -186,8 +191,9 @@ class _Forecaster:
     ) -> None:
         self._compiled = compiled
         self._graph = compiled.graph
-        self._kept = reused
-        self._again = again
+        self._kept = set(records.kept)
+        self._again = dict(records.lost)
+        self._absent = records.absent
         self._earlier = earlier
         self._kept_reason = f"record from {run}" if run else "has a record"
         self._selected = selected
@@ -199,7 +205,7 @@ class _Forecaster:
         self._runs: frozenset[str] = frozenset()
 
     def forecast(self) -> Forecast:
-        self._skip_in_order()
+        self._decide_in_order()
         self._runs = frozenset(
             id for id in self._compiled.nodes if id not in self._kept and id not in self._skipped.reasons
         )
@@ -208,13 +214,12 @@ class _Forecaster:
         path = critical_path(self._graph, estimates)
         return Forecast(nodes, self._compiled.groups, path, self._tools())
 
-    def _skip_in_order(self) -> None:
-        """Find out what is skipped, or may be; a subtree is complete before anything waits for it."""
-        if self._selected is None and not any(node.node.when for node in self._compiled.nodes.values()):
-            return
+    def _decide_in_order(self) -> None:
+        """Find out what is skipped, or runs again; a subtree is complete before anything waits for it."""
         for id, is_end in TopologicalSorter(self._graph.waits).static_order():
             if not is_end:
                 self._decide(id)
+                self._check_record(id)
             if is_end or not self._graph.nodes[id].children:
                 for marked in (self._skipped, self._blocked, self._doubtful):
                     marked.close(id, self._graph.nodes[id].children)
@@ -239,6 +244,31 @@ class _Forecaster:
             self._doubtful.note(id, f"may be skipped with {doubt}")
         if blocked is not None:
             self._blocked.note(id, blocked)
+
+    def _check_record(self, id: str) -> None:
+        """Note that a node with a record runs again, where it depends on what runs again, or on what is skipped now."""
+        is_selected = self._selected is None or id in self._selected
+        reason = self._reason_again(id) if id in self._kept and is_selected else None
+        if reason is not None and id not in self._skipped.reasons:
+            self._again[id] = reason
+            self._kept.discard(id)
+
+    def _reason_again(self, id: str) -> str | None:
+        for source in self._compiled.nodes[id].dependencies:
+            if source in self._again:
+                return f"depends on {source}, which runs again; reused if that makes the same"
+        absent = self._absent.get(id)
+        if absent is None:
+            return None
+        skipped = self._skipped.reasons
+        optional = sorted(self._graph.nodes[id].optional)
+        source = next((source for source in optional if (source in absent) != (source in skipped)), None)
+        if source is None:
+            return None
+        if source in skipped:
+            return f"depends on {source}, which is skipped now"
+        hint = "; reused if it is again" if source in self._doubtful.reasons else ""
+        return f"depends on {source}, which was skipped before{hint}"
 
     def _is_met(self, id: str, condition: str) -> bool | None:
         """Return whether a node's condition is met; `None` where that hangs on nodes that run."""
@@ -267,12 +297,12 @@ class _Forecaster:
         if id in self._skipped.reasons:
             return NodeForecast(id, Action.SKIP, self._skipped.reasons[id], estimate)
         if id in self._kept:
-            return NodeForecast(id, Action.REUSE, self._with_doubt(id, self._kept_reason), estimate)
-        return NodeForecast(id, Action.RUN, self._with_doubt(id, self._reason(id)), estimate)
+            return self._with_doubt(NodeForecast(id, Action.REUSE, self._kept_reason, estimate))
+        return self._with_doubt(NodeForecast(id, Action.RUN, self._reason(id), estimate))
 
-    def _with_doubt(self, id: str, reason: str) -> str:
-        doubt = self._doubtful.reasons.get(id)
-        return f"{reason}; {doubt}" if doubt else reason
+    def _with_doubt(self, node: NodeForecast) -> NodeForecast:
+        doubt = self._doubtful.reasons.get(node.id)
+        return replace(node, reason=f"{node.reason}; {doubt}", may_skip=True) if doubt else node
 
     def _reason(self, id: str) -> str:
         if id in self._refreshed:

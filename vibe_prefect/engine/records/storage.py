@@ -52,6 +52,7 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "provenance": (dict, NoneType),
     "judged": (str, NoneType),
     "made_from": (str, NoneType),
+    "absent": (list, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -137,6 +138,9 @@ class NodeRecord(TypedDict):
 
     made_from: NotRequired[str]
     """Hash of the outputs of its dependencies; missing where it has none, and in older records."""
+
+    absent: NotRequired[Sequence[str]]
+    """Ids of its optional dependencies that a condition had skipped; missing where there are none."""
 
 
 class RecordFolder(ResolvingFolder):

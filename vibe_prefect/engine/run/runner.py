@@ -291,7 +291,11 @@ class _PlanRun:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
         record = record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
-        return {**record, "made_from": judged_hash(work.outputs)} if job.node.dependencies else record
+        if job.node.dependencies:
+            record["made_from"] = judged_hash(work.outputs)
+        if work.absent:
+            record["absent"] = work.absent
+        return record
 
     async def _keep_failure(self, job: NodeJob) -> None:
         """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""

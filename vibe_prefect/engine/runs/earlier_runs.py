@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,9 @@ class KeptNodes:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Outputs of those nodes that conditions of the plan read, by id."""
 
+    absent: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
+
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
@@ -96,14 +99,17 @@ async def kept_nodes(
     records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
     read = {id for node in nodes if node.node.when for id in read_outputs(node.node.when, node.dependencies)}
+    absent: dict[str, Sequence[str]] = {}
     problems: dict[str, str | None] = {}
     outputs: dict[str, Any] = {}
     async for recorded in records.of_nodes(nodes):
         problems[recorded.node_id] = recorded.problem
+        if "made_from" in recorded.record:
+            absent[recorded.node_id] = recorded.record.get("absent", ())
         if recorded.node_id in read:
             outputs[recorded.node_id] = output_of(recorded.record["result"])
     lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs)
+    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs, absent)
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:
