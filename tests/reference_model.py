@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, PlanError, WorkflowNode, WorkflowPlan, build_graph
+from vibe_prefect.core.models import OnError
 
 COMPLETED, FAILED, SKIPPED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED
 
@@ -82,7 +83,11 @@ class Model:
         if not self._is_met(self.nodes[id].when, by_condition):
             by_condition.add(id)
             return SKIPPED
-        return FAILED if id in failing else COMPLETED
+        return FAILED if id in failing and not self._falls_back(id, by_condition) else COMPLETED
+
+    def _falls_back(self, id: str, by_condition: set[str]) -> bool:
+        fallback = self.nodes[id].on_error
+        return fallback is not None and (fallback.use is None or fallback.use not in by_condition)
 
     def _lacking(self, id: str, statuses: dict[str, ExecutionStatus], by_condition: set[str]) -> set[str]:
         """What a node needs and does not have: of an optional dependency, what a condition skipped is not missed."""
@@ -124,7 +129,7 @@ def whole_plans(draw: st.DrawFn, max_nodes: int = 12) -> WorkflowPlan:
 
 @st.composite
 def choosing_plans(draw: st.DrawFn, max_nodes: int = 10) -> WorkflowPlan:
-    """Random trees that hang together, with optional dependencies and conditions."""
+    """Random trees that hang together, with optional dependencies, conditions and fallbacks."""
     subject = draw(whole_plans(max_nodes))
     model = Model(subject)
     for id, member in model.nodes.items():
@@ -135,6 +140,9 @@ def choosing_plans(draw: st.DrawFn, max_nodes: int = 10) -> WorkflowPlan:
         conditions = [NEVER, *(IS_SKIPPED.format(dependency) for dependency in member.optional_dependencies)]
         if draw(st.integers(0, 3)) == 0:
             member.when = draw(st.sampled_from(conditions))
+        usable = [{"value": "instead"}, *({"use": id} for id in (*member.dependencies, *member.optional_dependencies))]
+        if draw(st.booleans()):
+            member.on_error = OnError.model_validate(draw(st.sampled_from(usable)))
     return subject
 
 

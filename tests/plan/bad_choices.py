@@ -279,4 +279,112 @@ CHOICES: dict[str, tuple[str, list[str]]] = {
             ("plan.yaml:5:67: node 'g', optional_dependency: unknown field; did you mean 'optional_dependencies'?"),
         ],
     ),
+    "a fallback that names nothing": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {}}
+""",
+        [
+            (
+                "plan.yaml:5:79: node 'g', on_error: expected 'use', the id of a dependency whose output stands "
+                "in, or 'value', found neither"
+            ),
+        ],
+    ),
+    "a fallback with both": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {use: draft, value: x}}
+""",
+        [
+            (
+                "plan.yaml:5:79: node 'g', on_error: expected 'use', the id of a dependency whose output stands "
+                "in, or 'value', found both; leave one of them out"
+            ),
+        ],
+    ),
+    "a fallback that is text": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: draft}
+""",
+        [
+            "plan.yaml:5:79: node 'g', on_error: expected a mapping, found 'draft'",
+        ],
+    ),
+    "a fallback on a node that is no dependency": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, on_error: {use: draft}}
+""",
+        [
+            (
+                "plan.yaml:5:62: node 'g', on_error.use: 'draft' is not a dependency of this node: it has no "
+                "dependencies; add 'draft' to 'dependencies', or to 'optional_dependencies'"
+            ),
+        ],
+    ),
+    "a fallback that misspells a dependency": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {use: drafft}}
+""",
+        [
+            (
+                "plan.yaml:5:85: node 'g', on_error.use: 'drafft' is not a dependency of this node: its "
+                "dependencies are draft; did you mean 'draft'?"
+            ),
+        ],
+    ),
+    "a fallback on the node itself": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {use: g}}
+""",
+        [
+            (
+                "plan.yaml:5:85: node 'g', on_error.use: a node cannot stand in for itself; name a dependency, "
+                "or a 'value'"
+            ),
+        ],
+    ),
+    "a fallback with a template as its value": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {value: {text: "{{ outputs.draft }}"}}}
+""",
+        [
+            (
+                "plan.yaml:5:94: node 'g', on_error.value.text: found a template; the value of a fallback is "
+                "taken as it is written; name a dependency in 'use', or write the value out"
+            ),
+        ],
+    ),
+    "a fallback with a misspelt field": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {vlaue: x}}
+""",
+        [
+            "plan.yaml:5:87: node 'g', on_error.vlaue: unknown field; did you mean 'value'?",
+        ],
+    ),
+    "a fallback by the id of a node that is a number": (
+        HEAD
+        + """\
+  - {id: draft, type: transform, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}}
+  - {id: g, type: composite, description: d, dependencies: [draft], on_error: {use: 7}}
+""",
+        [
+            "plan.yaml:5:85: node 'g', on_error.use: expected text, found 7; put it in quotes",
+        ],
+    ),
 }

@@ -95,6 +95,18 @@ class NodePolicy(BaseModel):
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""
 
 
+class OnError(BaseModel):
+    """Output of a node in case that it fails: the output of another node, or a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    use: str | None = None
+    """Id of one of its dependencies, whose output stands in."""
+
+    value: Any = None
+    """Value that stands in, as it is written; templates in it are not filled in."""
+
+
 class WorkflowNode(BaseModel):
     """One step of a plan."""
 
@@ -122,6 +134,10 @@ class WorkflowNode(BaseModel):
     when: str | None = Field(default=None, title="Condition")
     """Condition as one template expression, such as `{{ outputs.check.score < 0.8 }}`. Where it yields false, the node
     and what needs it are skipped, which is no failure. It reads outputs of dependencies, inputs and run facts."""
+
+    on_error: OnError | None = Field(default=None, title="Fallback")
+    """Output that stands in where the node fails. The node then counts as completed, with a remark, and a resume tries
+    it again."""
 
     children: list[WorkflowNode] = Field(default_factory=list["WorkflowNode"])
     """Nodes that start once this node itself has completed."""

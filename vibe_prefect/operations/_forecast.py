@@ -149,6 +149,7 @@ async def _nodes(plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
         refreshed=choice.refreshed(compiled) if reads_records else frozenset(),
         conditions=await known_conditions(compiled, reusable.outputs if reusable else {}),
         absent=reusable.absent if reusable else None,
+        fallbacks=reusable.fallbacks if reusable else None,
     )
 
 

@@ -25,7 +25,7 @@ KEY_SCHEMA = 1
 NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies", "optional_dependencies"})
 """Fields of a node that decide its result. Dependencies enter by their keys."""
 
-NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "when"})
+NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "when", "on_error"})
 """Fields that only say where, how and whether a node runs."""
 
 POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})

@@ -121,6 +121,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     refreshed: frozenset[str] = frozenset(),
     conditions: Mapping[str, bool] | None = None,
     absent: Mapping[str, Collection[str]] | None = None,
+    fallbacks: Mapping[str, str] | None = None,
 ) -> Forecast:
     """Forecast a run of a plan.
 
@@ -134,9 +135,10 @@ def forecast(  # noqa: PLR0913 - options by keyword
         refreshed: The nodes that run even where there is a record, as far as they are selected.
         conditions: Which conditions are met, by the nodes' ids, as far as that can be told from inputs and records.
         absent: Optional dependencies that were skipped when a node's record was made, by the node's id, where known.
+        fallbacks: Why a record holds a fallback, by the node's id; such a node is tried again.
     """
     rerun = refreshed if selected is None else refreshed & selected
-    records = _Records(frozenset(kept) - rerun - (lost or {}).keys(), lost or {}, absent or {})
+    records = _Records(frozenset(kept) - rerun - (lost or {}).keys(), lost or {}, absent or {}, fallbacks or {})
     return _Forecaster(compiled, records, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
@@ -152,6 +154,9 @@ class _Records:
 
     absent: Mapping[str, Collection[str]]
     """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
+
+    fallbacks: Mapping[str, str]
+    """Why a record holds a fallback, by the node's id."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,7 @@ class _Forecaster:
         self._kept = set(records.kept)
         self._again = dict(records.lost)
         self._absent = records.absent
+        self._fallbacks = records.fallbacks
         self._earlier = earlier
         self._kept_reason = f"record from {run}" if run else "has a record"
         self._selected = selected
@@ -254,6 +260,8 @@ class _Forecaster:
             self._kept.discard(id)
 
     def _reason_again(self, id: str) -> str | None:
+        if id in self._fallbacks:
+            return f"tried again, since a fallback stands in: {self._fallbacks[id]}"
         for source in self._compiled.nodes[id].dependencies:
             if source in self._again:
                 return f"depends on {source}, which runs again; reused if that makes the same"

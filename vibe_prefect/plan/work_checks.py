@@ -12,6 +12,7 @@ from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.plan.condition_checks import condition_findings
+from vibe_prefect.plan.fallback_checks import fallback_findings
 from vibe_prefect.plan.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
@@ -72,6 +73,7 @@ class WorkChecks:
         for node in nodes:
             binding = self._bindings.of(node.node)
             self._check_condition(node)
+            self._check_fallback(node)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
@@ -144,6 +146,14 @@ class WorkChecks:
             return
         for finding in condition_findings(condition, self._template_check(node)):
             self._problem(node, ("when",), finding.message, finding.hint)
+
+    def _check_fallback(self, node: CheckedNode) -> None:
+        fallback = node.node.on_error
+        if fallback is None or (node.node.id, "on_error") in self._unkept:
+            return
+        dependencies = None if node.node.id in self._doubts.nodes else node.dependencies
+        for path, finding in fallback_findings(node.node.id, fallback, dependencies):
+            self._problem(node, ("on_error", *path), finding.message, finding.hint)
 
     def _template_check(self, node: CheckedNode) -> TemplateCheck:
         doubtful = node.node.id in self._doubts.nodes

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
+from vibe_prefect.core.fallback import Fallback, fallback_of
 from vibe_prefect.core.feedback import FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
@@ -182,6 +183,9 @@ class NodeReport:
 
     acceptance: Acceptance | None = None
     """The override of a gate that refused; `None` for any other node."""
+
+    fallback: Fallback | None = None
+    """The fallback that stands in for its output; `None` for any other node."""
 
     is_group: bool = False
     """Whether it is a composite without work of its own, which only holds its children together."""
@@ -480,6 +484,7 @@ def _node(
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
+        fallback=fallback_of(result.result),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
     )

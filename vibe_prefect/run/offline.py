@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -68,7 +69,7 @@ class OfflineRun:
             obstacle = await self._state.obstacle(id)
         except InvalidTemplateError as error:
             self._state.start(run)
-            self._state.fail(run, failure_of(error))
+            self._fail(run, failure_of(error))
             return
         if obstacle is None and self._selected is not None and id not in self._selected:
             obstacle = NOT_SELECTED
@@ -78,18 +79,29 @@ class OfflineRun:
         async with slots:
             outcome = await self._tried(run)
         if outcome.error is not None:
-            self._state.fail(run, failure_of(outcome.error))
-            return
-        meter = outcome.meter
+            self._fail(run, failure_of(outcome.error))
+        else:
+            self._complete(run, outcome.result)
+
+    def _fail(self, run: NodeRun, failure: Failure) -> None:
+        stand_in = self._state.stand_in(run, failure)
+        if stand_in is None:
+            self._state.fail(run, failure)
+        else:
+            run.note_failure(failure)
+            self._complete(run, stand_in)
+
+    def _complete(self, run: NodeRun, returned: Any) -> None:
+        meter = run.meter
         result = NodeResult(
-            id,
+            run.node.id,
             ExecutionStatus.COMPLETED,
-            outcome.result,
+            returned,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
             provenance=run.provenance,
         )
-        self._state.complete(run, result, usage_of(meter, outcome.result))
+        self._state.complete(run, result, usage_of(meter, returned))
 
     async def _tried(self, run: NodeRun) -> NodeOutcome:
         services = NodeServices(run.meter, self._budget)

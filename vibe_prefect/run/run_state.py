@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from vibe_prefect.core.fallback import FALLBACK, Fallback
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
@@ -16,7 +17,7 @@ from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle, condition_values, is_met, unmet
-from vibe_prefect.run.handlers import NodeHandler, output_of
+from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
 from vibe_prefect.text.json_text import jsonable, plain
@@ -209,6 +210,23 @@ class RunState(Generic[Run]):
         )
         self._learn(run, failure_feedback(result, failure, run.node.node.estimated_duration, meter.usage))
         self._finish(run, result)
+
+    def stand_in(self, run: Run, failure: Failure) -> dict[str, Any] | None:
+        """Return the result that stands in for that of a node that failed; `None` where its plan names none.
+
+        None is there either where the node whose output was to stand in was skipped.
+        """
+        node, outputs = run.node.node, self.outputs(run)
+        if node.on_error is None or (node.on_error.use is not None and node.on_error.use not in outputs):
+            return None
+        use = node.on_error.use
+        fallback = Fallback(failure.error_type, sendable(failure.message, MAX_STATE), use)
+        return {
+            "type": RESULT_TYPES[node.type],
+            "description": node.description,
+            "result": node.on_error.value if use is None else plain(outputs[use]),
+            "metadata": {FALLBACK: fallback.to_dict()},
+        }
 
     def skip(self, run: Run, obstacle: Obstacle) -> None:
         """Note a node that is skipped, with the reason."""

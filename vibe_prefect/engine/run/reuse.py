@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
@@ -61,6 +62,11 @@ class ReusableRecords:
         logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(id)
+
+    def refuse_fallback(self, id: str) -> None:
+        """Refuse a node's record that a fallback stands in for: the node is tried again."""
+        if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
+            self._refused[id] = self._reusable.pop(id)
 
     def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse a node's record where its dependencies give it something else than the record was made from.

@@ -15,16 +15,18 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import MODEL_KEYS, Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.node_states import FALLBACK
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
-from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
+from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, OpaqueResult, usage_of_record
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
@@ -47,6 +49,7 @@ from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, ex
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
 from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import PiecewiseText
@@ -197,6 +200,7 @@ class _PlanRun:
             self._skip(job, obstacle)
             return
         if self._selected(id):
+            self._reusable.refuse_fallback(id)
             await self._reusable.refuse_outdated(id)
             self._reusable.refuse_other_sources(id, self._state.outputs(job))
         if id in self._reusable:
@@ -228,8 +232,27 @@ class _PlanRun:
             opaque = await state.aresult()
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
         else:
-            self._state.fail(job, _failure(job, state))
-            await self._keep_failure(job)
+            await self._fail(job, _failure(job, state))
+
+    async def _fail(self, job: NodeJob, failure: Failure) -> None:
+        """Note a node that failed, or have a task run of its own complete it with its fallback."""
+        job.note_failure(failure)
+        stand_in = self._state.stand_in(job, failure)
+        if stand_in is not None:
+            record = self._recorded(job, record_of(NodeOutcome(job.meter, stand_in), (), job.provenance))
+            job.attempt, job.refresh = partial(_fall_back, record, failure), True
+            assert job.ended is not None
+            upstream = [reference for _, reference in (*self._upstream(job), job.ended)]
+            state = await run_node(job, upstream)
+            assert state.state_details.task_run_id is not None
+            self._note(job, state.state_details.task_run_id, upstream_reference(state))
+            self._stop_if_cancelled()
+            if state.is_completed():
+                self._complete(job, record, reused=False)
+                await self._keep_failure(job)
+                return
+        self._state.fail(job, failure)
+        await self._keep_failure(job)
 
     async def _keep_pace(self) -> None:
         await self._pace.hold(lambda: self.task_runs)
@@ -290,11 +313,15 @@ class _PlanRun:
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        record = record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+        files = await setup.records.files.made_by(id, outcome.result)
+        return self._recorded(job, record_of(outcome, files, job.provenance))
+
+    def _recorded(self, job: NodeJob, record: NodeRecord) -> NodeRecord:
+        """Return a node's record with what it was made from."""
         if job.node.dependencies:
-            record["made_from"] = judged_hash(work.outputs)
-        if work.absent:
-            record["absent"] = work.absent
+            record["made_from"] = judged_hash(self._state.outputs(job))
+        if absent := self._state.absent(job):
+            record["absent"] = absent
         return record
 
     async def _keep_failure(self, job: NodeJob) -> None:
@@ -374,6 +401,12 @@ def record_of(outcome: NodeOutcome, files: Sequence[RecordFile], provenance: Nod
         used = meter.usage
         record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
     return record
+
+
+async def _fall_back(record: NodeRecord, failure: Failure, _: NodeJob) -> State[OpaqueResult]:
+    """Return the state in which Prefect shows a fallback, with its record."""
+    message = sendable(f"{failure.error_type}: {failure.message}", MAX_STATE)
+    return Completed(name=FALLBACK, message=message, data=OpaqueResult(record))
 
 
 def _failure(job: NodeJob, state: State[Any]) -> Failure:

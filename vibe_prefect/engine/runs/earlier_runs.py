@@ -11,6 +11,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
@@ -80,6 +81,9 @@ class KeptNodes:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Outputs of those nodes that conditions of the plan read, by id."""
 
+    fallbacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Errors of the nodes whose record holds a fallback, by the node's id."""
+
     absent: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
 
@@ -100,16 +104,19 @@ async def kept_nodes(
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
     read = {id for node in nodes if node.node.when for id in read_outputs(node.node.when, node.dependencies)}
     absent: dict[str, Sequence[str]] = {}
+    fallbacks: dict[str, str] = {}
     problems: dict[str, str | None] = {}
     outputs: dict[str, Any] = {}
     async for recorded in records.of_nodes(nodes):
         problems[recorded.node_id] = recorded.problem
+        if (fallback := fallback_of(recorded.record["result"])) is not None:
+            fallbacks[recorded.node_id] = fallback.error
         if "made_from" in recorded.record:
             absent[recorded.node_id] = recorded.record.get("absent", ())
         if recorded.node_id in read:
             outputs[recorded.node_id] = output_of(recorded.record["result"])
     lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs, absent)
+    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs, fallbacks, absent)
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:
@@ -121,4 +128,5 @@ async def lost_files(run: PastRun) -> Mapping[str, str]:
     Raises:
         UnknownRunError: It has no plan.
     """
-    return (await kept_nodes(run.compiled, run.record_namespace, run.output_root)).lost
+    reusable = await kept_nodes(run.compiled, run.record_namespace, run.output_root)
+    return {**{id: f"a fallback stands in: {error}" for id, error in reusable.fallbacks.items()}, **reusable.lost}
