@@ -387,4 +387,160 @@ CHOICES: dict[str, tuple[str, list[str]]] = {
             "plan.yaml:5:85: node 'g', on_error.use: expected text, found 7; put it in quotes",
         ],
     ),
+    "variations without a number": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {criteria: [good]}
+""",
+        [
+            "plan.yaml:8:14: node 'g', best_of.n: missing; it is required",
+        ],
+    ),
+    "one variation": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 1, tool: check_text}
+""",
+        [
+            "plan.yaml:8:18: node 'g', best_of.n: expected at least 2, found 1",
+        ],
+    ),
+    "too many variations": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 100, tool: check_text}
+""",
+        [
+            "plan.yaml:8:18: node 'g', best_of.n: expected at most 20, found 100",
+        ],
+    ),
+    "variations by a rubric and a tool": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, criteria: [good], tool: check_text}
+""",
+        [
+            (
+                "plan.yaml:8:14: node 'g', best_of: expected 'criteria' for the tool 'judge', or another "
+                "'tool', found both; leave one of them out"
+            ),
+        ],
+    ),
+    "variations of a node that does not generate": (
+        HEAD
+        + """\
+  - id: g
+    type: transform
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, tool: check_text}
+""",
+        [
+            (
+                "plan.yaml:8:14: node 'g', best_of: only generate nodes make variations, and this one is of "
+                "type transform; leave it out"
+            ),
+        ],
+    ),
+    "variations scored by an unknown tool": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, tool: chekc_text}
+""",
+        [
+            "plan.yaml:8:27: node 'g', best_of.tool: unknown tool 'chekc_text'; did you mean 'check_text'?",
+        ],
+    ),
+    "variations scored with an unknown input": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, tool: check_text, tool_inputs: {min_wrods: 3}}
+""",
+        [
+            ("plan.yaml:8:52: node 'g', best_of.tool_inputs.text: missing; the tool needs it (tool 'check_text')"),
+            (
+                "plan.yaml:8:64: node 'g', best_of.tool_inputs.min_wrods: unknown input; did you mean "
+                "'min_words'? (tool 'check_text')"
+            ),
+        ],
+    ),
+    "variations scored by a template that misspells the variation": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, tool: check_text, tool_inputs: {text: "{{ outptu.text }}", min_words: 1}}
+""",
+        [
+            (
+                "plan.yaml:8:59: node 'g', best_of.tool_inputs.text: the template names 'outptu', which is not "
+                "defined; did you mean 'output'?"
+            ),
+        ],
+    ),
+    "variations with a misspelt field": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, criterias: [good]}
+""",
+        [
+            "plan.yaml:8:32: node 'g', best_of.criterias: unknown field; did you mean 'criteria'?",
+        ],
+    ),
+    "variations judged by a rubric that is text": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: {n: 3, criteria: good}
+""",
+        [
+            "plan.yaml:8:31: node 'g', best_of.criteria: expected a list, found 'good'",
+        ],
+    ),
+    "a number in place of variations": (
+        HEAD
+        + """\
+  - id: g
+    type: generate
+    description: d
+    parameters: {tool: template_fill, tool_inputs: {template: x}}
+    best_of: 3
+""",
+        [
+            "plan.yaml:8:14: node 'g', best_of: expected a mapping, found 3",
+        ],
+    ),
 }

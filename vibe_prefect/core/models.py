@@ -107,6 +107,29 @@ class OnError(BaseModel):
     """Value that stands in, as it is written; templates in it are not filled in."""
 
 
+class BestOf(BaseModel):
+    """Variations of a node's output, of which the one with the best score counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    n: Annotated[int, Field(ge=2, le=20)]
+    """Number of variations. Each is paid for, and so is the scoring of each."""
+
+    criteria: list[Any] | None = None
+    """Rubric by which the tool `judge` scores them: texts, or mappings with `name`, `description`, `weight`, `min`."""
+
+    tool: str | None = None
+    """Tool that scores them in place of `judge`: it returns a number, or a mapping with the number `score`."""
+
+    tool_inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Inputs of the tool that scores; templates in them read the variation as `output`."""
+
+    @property
+    def scorer(self) -> str:
+        """Name of the tool that scores."""
+        return self.tool or "judge"
+
+
 class WorkflowNode(BaseModel):
     """One step of a plan."""
 
@@ -134,6 +157,9 @@ class WorkflowNode(BaseModel):
     when: str | None = Field(default=None, title="Condition")
     """Condition as one template expression, such as `{{ outputs.check.score < 0.8 }}`. Where it yields false, the node
     and what needs it are skipped, which is no failure. It reads outputs of dependencies, inputs and run facts."""
+
+    best_of: BestOf | None = Field(default=None, title="Best of")
+    """Variations of a generate node that are made side by side and scored; the best is its output."""
 
     on_error: OnError | None = Field(default=None, title="Fallback")
     """Output that stands in where the node fails. The node then counts as completed, with a remark, and a resume tries

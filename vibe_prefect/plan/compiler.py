@@ -63,6 +63,9 @@ class CompiledNode:
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
 
+    scorer: str | None = None
+    """Name of the tool that scores the node's variations; `None` where it makes none."""
+
     @property
     def id(self) -> str:
         """The node's id."""
@@ -234,7 +237,8 @@ class _Compiler:
     def compile(self, graph: PlanGraph) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked."""
         bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
-        tool_names = sorted({binding.named for binding in bindings.values() if binding.named is not None})
+        named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
+        tool_names = sorted(name for name in named if name is not None)
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
         parts = {id: self._key_parts(binding, versions) for id, binding in bindings.items()}
         values = RunValues(inputs=known_values(self._plan, {}))
@@ -251,7 +255,12 @@ class _Compiler:
         """Return what stands in the key for the doing of the node's work."""
         name = binding.tool_name
         work = f"tool {name} {versions[name]}" if name is not None else str(binding.backing)
-        if binding.traits.uses_vibe or _names_vibe(binding):
+        choice = binding.node.best_of
+        if binding.scorer is not None and choice is not None:
+            chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
+            work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
+        scorer_traits = self._bindings.tools.traits(binding.scorer)
+        if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
@@ -279,6 +288,7 @@ def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> Compiled
         binding.policy,
         graph_node.dependencies,
         binding.inputs,
+        binding.scorer,
     )
 
 

@@ -22,8 +22,10 @@ from vibe_prefect.core.run_values import NOTHING_NAMED, NamedValues, RunValues
 KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
 
-NODE_FIELDS_IN_KEY = frozenset({"type", "description", "parameters", "dependencies", "optional_dependencies"})
-"""Fields of a node that decide its result. Dependencies enter by their keys."""
+NODE_FIELDS_IN_KEY = frozenset(
+    {"type", "description", "parameters", "dependencies", "optional_dependencies", "best_of"}
+)
+"""Fields of a node that decide its result. Dependencies enter by their keys, `best_of` with what does the work."""
 
 NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "when", "on_error"})
 """Fields that only say where, how and whether a node runs."""

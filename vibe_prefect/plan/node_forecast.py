@@ -320,7 +320,8 @@ class _Forecaster:
         return reason_to_run(self._earlier, self._compiled, id, self._runs)
 
     def _tools(self) -> tuple[ToolUse, ...]:
-        used = (self._compiled.nodes[id].tool for id in self._runs)
+        nodes = [self._compiled.nodes[id] for id in self._runs]
+        used = (tool for node in nodes for tool in (node.tool, node.scorer))
         counts = Counter(tool for tool in used if tool is not None)
         return tuple(ToolUse(name, self._compiled.tools[name], counts[name]) for name in sorted(counts))
 

@@ -11,6 +11,7 @@ from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.plan.best_of_checks import best_of_findings
 from vibe_prefect.plan.condition_checks import condition_findings
 from vibe_prefect.plan.fallback_checks import fallback_findings
 from vibe_prefect.plan.graph import NO_DOUBTS, Doubts, GraphNode, PlanSource
@@ -74,6 +75,7 @@ class WorkChecks:
             binding = self._bindings.of(node.node)
             self._check_condition(node)
             self._check_fallback(node)
+            self._check_best_of(node, binding)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
@@ -154,6 +156,13 @@ class WorkChecks:
         dependencies = None if node.node.id in self._doubts.nodes else node.dependencies
         for path, finding in fallback_findings(node.node.id, fallback, dependencies):
             self._problem(node, ("on_error", *path), finding.message, finding.hint)
+
+    def _check_best_of(self, node: CheckedNode, binding: NodeBinding) -> None:
+        choice = node.node.best_of
+        if choice is None or (node.node.id, "best_of") in self._unkept or node.node.id in self._doubts.nodes:
+            return
+        for path, finding in best_of_findings(choice, binding, self._bindings.tools, self._template_check(node)):
+            self._problem(node, ("best_of", *path), finding.message, finding.hint)
 
     def _template_check(self, node: CheckedNode) -> TemplateCheck:
         doubtful = node.node.id in self._doubts.nodes

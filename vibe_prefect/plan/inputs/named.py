@@ -33,7 +33,8 @@ def _names(reads: Reads, known: Collection[str]) -> Collection[str]:
 
 
 def _input_reads(node: WorkflowNode) -> Iterator[Reads]:
-    for _, text in walk_templates([node.description, node.parameters]):
+    scoring = node.best_of.model_dump() if node.best_of is not None else {}
+    for _, text in walk_templates([node.description, node.parameters, scoring]):
         if "inputs" in text:
             try:
                 yield references(text).inputs
@@ -45,3 +46,6 @@ def _fact_reads(binding: NodeBinding) -> Iterator[Reads]:
     for template in binding.templates:
         if "run" in template.text and "run" not in template.own:
             yield references(template.text).run
+    if binding.scorer is not None and binding.node.best_of is not None:
+        for _, text in walk_templates(binding.node.best_of.model_dump()):
+            yield references(text).run

@@ -19,7 +19,7 @@ from vibe_prefect.plan.reading.source_text import Fault
 
 _DESCRIPTION = "(not given)"
 
-_SETTLED = frozenset({"id", "description", "policy", "estimated_duration", "when", "on_error"})
+_SETTLED = frozenset({"id", "description", "policy", "estimated_duration", "when", "on_error", "best_of"})
 """Fields of a node that say nothing about what it does or depends on."""
 
 
