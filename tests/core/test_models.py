@@ -71,6 +71,8 @@ DEFAULTS: list[tuple[BaseModel, dict[str, Any]]] = [
             "children": [],
             "estimated_duration": None,
             "policy": dict.fromkeys(NodePolicy.model_fields),
+            "optional_dependencies": [],
+            **dict.fromkeys(("best_of", "on_error", "when")),
             **dict.fromkeys(("for_each", "as", "key", "max_items", "concurrency", "min_completed")),
         },
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plan.bad_choices import CHOICES
 from vibe_prefect import PlanError, compile_plan, default_registry, load_plan
 from vibe_prefect.plan.compiler import whole_error
 
@@ -559,6 +560,8 @@ root_nodes: []
         ],
     ),
 }
+
+CASES.update(CHOICES)
 
 
 def compile_file(name: str) -> None:

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.plans import node, plan
-from tests.reference_model import Model, whole_plans
+from tests.reference_model import NEVER, Model, choosing_plans, whole_plans
 from vibe_prefect import CompiledPlan, Simulate, ToolRegistry, WorkflowNode, WorkflowPlan, compile_plan, tool
 from vibe_prefect.plan.node_forecast import Action, CriticalPath, ToolUse, forecast
+from vibe_prefect.testing import RecordingTool
 from vibe_prefect.tools import FunctionTool
 
 RUN, REUSE, SKIP = Action.RUN, Action.REUSE, Action.SKIP
@@ -254,3 +255,46 @@ def test_the_critical_path_is_the_longest_wait(subject: WorkflowPlan, data: st.D
     found = forecast(made).critical_path
     assert found.seconds == max(ends.values())
     assert found.seconds == sum(made.nodes[id].node.estimated_duration or 0.0 for id in found.ids)
+
+
+@settings(max_examples=200, deadline=None)
+@given(choosing_plans())
+def test_conditions_that_are_known_skip_as_the_engine_does(subject: WorkflowPlan) -> None:
+    model = Model(subject)
+    for member in model.nodes.values():
+        member.when = NEVER if member.when == NEVER else None
+    found = forecast(simulated(subject), conditions=dict.fromkeys(model.nodes, False))
+    assert set(found.ids(SKIP)) == model.ends(set())[1]
+
+
+def test_a_condition_that_hangs_on_what_runs_may_skip_its_node_and_what_needs_it() -> None:
+    late = "{{ outputs.a.text == 'x' }}"
+    subject = plan(
+        node("a"),
+        node("b", needs=["a"], when=late, children=[node("b1")]),
+        node("c", needs=["b"]),
+        node("d", optional_dependencies=["b"]),
+        node("e", when="{{ 1 > 2 }}"),
+    )
+    for member in Model(subject).nodes.values():
+        member.parameters = {"tool": "made"}
+    tools = ToolRegistry()
+    tools.register(RecordingTool("made", {"text": "x"}))
+    made = compile_plan(subject, tools=tools)
+    assert outlook_of(made, conditions={"e": False}) == {
+        "a": (RUN, "no record"),
+        "b": (RUN, f"no record; may be skipped: {late}"),
+        "b1": (RUN, "no record; may be skipped with b"),
+        "c": (RUN, "no record; may be skipped with b"),
+        "d": (RUN, "no record"),
+        "e": (SKIP, "condition not met: {{ 1 > 2 }}"),
+    }
+    known = outlook_of(made, {"a", "c"}, conditions={"b": False, "e": True}, run="r")
+    assert known == {
+        "a": (REUSE, "record from r"),
+        "b": (SKIP, f"condition not met: {late}"),
+        "b1": (SKIP, "needs b, which is skipped"),
+        "c": (SKIP, "needs b, which is skipped"),
+        "d": (RUN, "no record"),
+        "e": (RUN, "no record"),
+    }

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 
-from tests.reference_model import Model, loose_plans, whole_plans
+from tests.reference_model import Model, choosing_plans, loose_plans
 from vibe_prefect import WorkflowPlan, build_graph
 from vibe_prefect.plan.graph import check_graph
 
@@ -17,7 +17,7 @@ def test_a_plan_is_refused_exactly_when_some_node_could_never_start(subject: Wor
 
 
 @settings(max_examples=500, deadline=None)
-@given(whole_plans())
+@given(choosing_plans())
 def test_edges_cover_exactly_what_a_node_waits_for(subject: WorkflowPlan) -> None:
     model = Model(subject)
     graph = build_graph(subject)
@@ -33,7 +33,7 @@ def test_edges_cover_exactly_what_a_node_waits_for(subject: WorkflowPlan) -> Non
 
 
 @settings(max_examples=500, deadline=None)
-@given(whole_plans())
+@given(choosing_plans())
 def test_every_node_is_in_one_group_after_what_it_waits_for(subject: WorkflowPlan) -> None:
     model = Model(subject)
     graph = build_graph(subject)

@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any, TypeGuard, cast
 
 from vibe_prefect.core.acceptance import ACCEPTED, acceptance_in
+from vibe_prefect.core.fallback import FALLBACK, fallback_in
 from vibe_prefect.results import NodeResult
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 
@@ -130,13 +131,15 @@ def remark_on(result: Any) -> str | None:
     """Return a remark on the output of a completed node, such as `not judged`; `None` where there is none.
 
     Args:
-        result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, an override of
-            a gate is there as well, and the simulation marks what it returns.
+        result: The node's result: a tool says `judged: false` or `written_by: template` in its metadata, where an
+            override of a gate and a fallback are noted as well, and the simulation marks what it returns.
     """
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
     metadata = _metadata(facts)
     if facts.get("simulated") is True:
         return SIMULATED
+    if fallback_in(metadata) is not None:
+        return FALLBACK
     if acceptance_in(metadata) is not None:
         return OVERRIDDEN
     if metadata.get("judged") is False:
@@ -187,11 +190,13 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
     returned: Any = result.result
     facts = cast("dict[str, Any]", returned) if isinstance(returned, dict) else {}
     evidence, acceptance = judged_evidence(_metadata(facts)), acceptance_in(_metadata(facts))
+    fallback = fallback_in(_metadata(facts))
     return {
         "execution_quality": score,
         **_measured(judged_quality(_metadata(facts))),
         **({"evidence": list(evidence)} if evidence else {}),
         **({ACCEPTED: acceptance.to_dict()} if acceptance else {}),
+        **({FALLBACK: fallback.to_dict()} if fallback else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
             "duration": result.duration,
@@ -273,7 +278,7 @@ def _indicators(result: Any, score: float) -> list[str]:
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
     indicators = {
         "low_quality_output": score < LOW_QUALITY,
-        "execution_error": bool(facts.get("error")),
+        "execution_error": bool(facts.get("error")) or fallback_in(_metadata(facts)) is not None,
         "performance_issue": bool(facts.get("timeout")),
     }
     return [name for name, present in indicators.items() if present]

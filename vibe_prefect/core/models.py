@@ -95,6 +95,41 @@ class NodePolicy(BaseModel):
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""
 
 
+class OnError(BaseModel):
+    """Output of a node in case that it fails: the output of another node, or a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    use: str | None = None
+    """Id of one of its dependencies, whose output stands in."""
+
+    value: Any = None
+    """Value that stands in, as it is written; templates in it are not filled in."""
+
+
+class BestOf(BaseModel):
+    """Variations of a node's output, of which the one with the best score counts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    n: Annotated[int, Field(ge=2, le=20)]
+    """Number of variations. Each is paid for, and so is the scoring of each."""
+
+    criteria: list[Any] | None = None
+    """Rubric by which the tool `judge` scores them: texts, or mappings with `name`, `description`, `weight`, `min`."""
+
+    tool: str | None = None
+    """Tool that scores them in place of `judge`: it returns a number, or a mapping with the number `score`."""
+
+    tool_inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Inputs of the tool that scores; templates in them read the variation as `output`."""
+
+    @property
+    def scorer(self) -> str:
+        """Name of the tool that scores."""
+        return self.tool or "judge"
+
+
 class WorkflowNode(BaseModel):
     """One step of a plan."""
 
@@ -120,6 +155,21 @@ class WorkflowNode(BaseModel):
 
     dependencies: list[str] = Field(default_factory=list[str])
     """Ids of the nodes that must complete first, each with everything below it. Their outputs are passed on."""
+
+    optional_dependencies: list[str] = Field(default_factory=list[str])
+    """Ids of nodes that must end first, as for a dependency, but may be skipped by a condition: their output is `none`
+    then. One that failed still keeps this node from running."""
+
+    when: str | None = Field(default=None, title="Condition")
+    """Condition as one template expression, such as `{{ outputs.check.score < 0.8 }}`. Where it yields false, the node
+    and what needs it are skipped, which is no failure. It reads outputs of dependencies, inputs and run facts."""
+
+    best_of: BestOf | None = Field(default=None, title="Best of")
+    """Variations of a generate node that are made side by side and scored; the best is its output."""
+
+    on_error: OnError | None = Field(default=None, title="Fallback")
+    """Output that stands in where the node fails. The node then counts as completed, with a remark, and a resume tries
+    it again."""
 
     children: list[WorkflowNode] = Field(default_factory=list["WorkflowNode"])
     """Nodes that start once this node itself has completed; with `for_each`, the nodes that run for each item."""

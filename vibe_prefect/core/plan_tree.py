@@ -33,8 +33,14 @@ class TreeNode:
 
     @property
     def dependencies(self) -> tuple[str, ...]:
-        """Ids of the nodes that it depends on, as written."""
-        return tuple(self.node.dependencies)
+        """Ids of the nodes that it depends on, as written, the optional ones last."""
+        return tuple(id for _, _, id in declared_dependencies(self.node))
+
+
+def declared_dependencies(node: WorkflowNode) -> Iterator[tuple[str, int, str]]:
+    """Yield each dependency of a node with the field and the index at which it is declared, the optional ones last."""
+    for field in ("dependencies", "optional_dependencies"):
+        yield from ((field, index, id) for index, id in enumerate(getattr(node, field)))
 
 
 def tree_nodes(roots: Sequence[WorkflowNode]) -> Iterator[TreeNode]:

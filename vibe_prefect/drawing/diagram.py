@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
-from vibe_prefect.core.plan_tree import tree_nodes
+from vibe_prefect.core.plan_tree import declared_dependencies, tree_nodes
 from vibe_prefect.drawing.plan_picture import mermaid_ids, mermaid_text, one_line
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
@@ -91,8 +91,12 @@ def _tree(nodes: list[WorkflowNode], statuses: Statuses, indent: str = "") -> It
         symbol = STATUS_STYLES[statuses.get(node.id, ExecutionStatus.PENDING)].emoji
         name = f" ({node.id})" if node.id != description else ""
         yield f"{indent}{'└── ' if last else '├── '}{symbol} [{node.type.value}] {description}{name}"
+        if node.when is not None:
+            yield f"{below}└─ When: {one_line(node.when)}"
         if node.dependencies:
             yield f"{below}└─ Depends on: {', '.join(node.dependencies)}"
+        if node.optional_dependencies:
+            yield f"{below}└─ Depends on, unless skipped: {', '.join(node.optional_dependencies)}"
         yield from _tree(node.children, statuses, below)
 
 
@@ -109,7 +113,7 @@ def _summary(result: ExecutionResult | None) -> Iterator[str]:
 
 def _graph(plan: WorkflowPlan, statuses: Statuses) -> Iterator[str]:
     nodes = [tree_node.node for tree_node in tree_nodes(plan.root_nodes)]
-    edges = [(dependency, node.id) for node in nodes for dependency in node.dependencies]
+    edges = [(dependency, node.id) for node in nodes for _, _, dependency in declared_dependencies(node)]
     edges += [(node.id, child.id) for node in nodes for child in node.children]
     names = mermaid_ids(list(dict.fromkeys([*(node.id for node in nodes), *(source for source, _ in edges)])))
     yield "graph TD"

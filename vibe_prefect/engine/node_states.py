@@ -7,3 +7,6 @@ SKIPPED = "Skipped"
 
 CANCELLED = "Cancelled"
 """Name of the state in which it shows a node that was stopped, or that its run did not get to."""
+
+FALLBACK = "Fallback"
+"""Name of the state in which Prefect shows a node that failed and has a fallback."""

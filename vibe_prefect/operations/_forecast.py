@@ -16,6 +16,7 @@ from vibe_prefect.plan.node_forecast import Action, Forecast
 from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
 from vibe_prefect.plan.preflight import call_problems
 from vibe_prefect.plan.unfold import UnfoldedPlan
+from vibe_prefect.run.conditions import known_conditions
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 from vibe_prefect.tools.workspace import Workspace
@@ -68,6 +69,8 @@ class RunForecast:
         parts = [f"{runs:,} of {total:,} node{'' if total == 1 else 's'} would run"]
         parts += [f"{reused:,} reused"] if reused else []
         parts += [f"{skipped:,} skipped"] if skipped else []
+        doubtful = sum(node.may_skip for node in self.forecast.nodes.values())
+        parts += [f"{doubtful:,} may be skipped"] if doubtful else []
         return ", ".join(parts)
 
     def is_set(self, source: KeySource) -> bool | None:
@@ -168,6 +171,9 @@ async def _nodes(plan: CheckedPlan, written: CompiledPlan, earlier: PastRun | No
         run=earlier.name if earlier else None,
         selected=choice.selected(written, compiled),
         refreshed=choice.refreshed(written, compiled) if reads_records else frozenset(),
+        conditions=await known_conditions(compiled, reusable.outputs if reusable else {}),
+        absent=reusable.absent if reusable else None,
+        fallbacks=reusable.fallbacks if reusable else None,
     )
 
 

@@ -83,6 +83,12 @@ class NodeBinding:
         """Name of the tool that runs the node; `None` where no tool does."""
         return self.named if self.backing is Backing.TOOL else None
 
+    @property
+    def scorer(self) -> str | None:
+        """Name of the tool that scores the node's variations; `None` where it makes none."""
+        choice = self.node.best_of
+        return choice.scorer if choice is not None and self.backing is Backing.TOOL else None
+
     @cached_property
     def policy(self) -> ExecutionPolicy:
         """Options of its execution."""

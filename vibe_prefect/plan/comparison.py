@@ -177,7 +177,7 @@ def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:
         mode="python", by_alias=False, exclude={"id", "children", "policy", "parameters"}
     )
     fields["parameters"] = graph_node.node.parameters
-    fields["dependencies"] = graph_node.dependencies
+    fields["dependencies"] = tuple(id for id in graph_node.dependencies if id not in graph_node.optional)
     fields["policy"] = _policy(compiled, graph_node)
     fields["work"] = _work(compiled, id)
     named = compiled.key_parts[id].named if compiled.key_parts else NOTHING_NAMED

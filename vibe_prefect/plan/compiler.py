@@ -75,10 +75,23 @@ class CompiledNode:
     kept_as: str = ""
     """The id under which its record and its files are kept, where that is not its own; see `record_id`."""
 
+    scorer: str | None = None
+    """Name of the tool that scores the node's variations; `None` where it makes none."""
+
     @property
     def id(self) -> str:
         """The node's id."""
         return self.node.id
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """Ids of its dependencies as its templates name them."""
+        written = {id: name for name, id in self.names.items()}
+        return tuple(written.get(id, id) for id in self.dependencies)
+
+    def id_of(self, name: str) -> str:
+        """Return the id of a node that its templates name."""
+        return self.names.get(name, name)
 
     @property
     def record_id(self) -> str:
@@ -251,7 +264,8 @@ class _Compiler:
     def compile(self, graph: PlanGraph) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked."""
         bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
-        tool_names = sorted({binding.named for binding in bindings.values() if binding.named is not None})
+        named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
+        tool_names = sorted(name for name in named if name is not None)
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
         parts = {id: self._key_parts(binding, versions, graph.item_names(id)) for id, binding in bindings.items()}
         values = RunValues(inputs=known_values(self._plan, {}))
@@ -271,7 +285,12 @@ class _Compiler:
         if node.for_each is not None:
             items = [node.for_each, node.item_name, node.key, node.max_items, node.min_completed]
             work = f"{work} for each {canonical_json(items).decode()}"
-        if binding.traits.uses_vibe or _names_vibe(binding):
+        choice = node.best_of
+        if binding.scorer is not None and choice is not None:
+            chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
+            work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
+        scorer_traits = self._bindings.tools.traits(binding.scorer)
+        if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
@@ -304,6 +323,7 @@ def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> Compiled
         binding.policy,
         graph_node.dependencies,
         binding.inputs,
+        scorer=binding.scorer,
     )
 
 

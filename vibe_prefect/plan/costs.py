@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from vibe_prefect.core.budget import PRICE_IT, Spending
+from vibe_prefect.core.models import BestOf
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.plan.node_tools import scorer_inputs
 from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.tools.base import ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -62,14 +65,15 @@ def cost_forecast(
         return None
     paid = earlier or {}
     payments = [paid[id] for id in calls if id in paid]
-    unpriced = {compiled.nodes[id].tool for id, cost in calls.items() if cost.usd is None}
+    unpriced = {name for id, cost in calls.items() if cost.usd is None for name in _payers(compiled.nodes[id], tools)}
     settings = (tools.traits(name).price_setting for name in unpriced)
+    count = {id: _calls(compiled.nodes[id], tools) for id in calls}
     return CostForecast(
-        len(calls),
+        sum(count.values()),
         sum(calls.values(), Spending()),
-        len(payments),
+        sum(count[id] for id in calls if id in paid),
         sum(payments, Spending()),
-        tuple(sorted({compiled.nodes[id].tool or "" for id in calls})),
+        tuple(sorted({name for id in calls for name in _payers(compiled.nodes[id], tools)})),
         tuple(sorted({f"set {setting}" if setting else PRICE_IT for setting in settings})),
     )
 
@@ -79,12 +83,46 @@ def paying_nodes(compiled: CompiledPlan, runs: Collection[str], tools: ToolRegis
     return tuple(id for id in runs if _most(compiled, compiled.nodes[id], tools) is not None)
 
 
+def _payers(node: CompiledNode, tools: ToolRegistry) -> tuple[str, ...]:
+    """Return the tools of a node that pay for something."""
+    return tuple(name for name in (node.tool, node.scorer) if name is not None and _pays(tools.traits(name)))
+
+
+def _pays(traits: ToolTraits) -> bool:
+    return traits.model_limits is not None or traits.most_cost is not None
+
+
+def _calls(node: CompiledNode, tools: ToolRegistry) -> int:
+    """Return the number of paid calls of a node: where it makes variations, those of each and of its scoring."""
+    times = node.node.best_of.n if node.scorer is not None and node.node.best_of is not None else 1
+    return times * len(_payers(node, tools))
+
+
 def _most(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
-    """Return the most that a node's call can cost; `None` where it pays for nothing."""
+    """Return the most that a node's calls can cost; `None` where it pays for nothing."""
+    call = _most_of_call(compiled, node, tools)
+    choice = node.node.best_of
+    if node.scorer is None or choice is None:
+        return call
+    scoring = _most_of_scoring(node.scorer, choice, tools)
+    costs = [cost for cost in (call, scoring) if cost is not None]
+    return sum(costs * choice.n, Spending()) if costs else None
+
+
+def _most_of_call(compiled: CompiledPlan, node: CompiledNode, tools: ToolRegistry) -> Spending | None:
     traits = tools.traits(node.tool)
     if traits.model_limits is not None:
         return _most_of_model(compiled, node, traits.model_limits, tools)
     return traits.most_cost(node.inputs) if traits.most_cost is not None else None
+
+
+def _most_of_scoring(scorer: str, choice: BestOf, tools: ToolRegistry) -> Spending | None:
+    traits, inputs = tools.traits(scorer), scorer_inputs(choice)
+    if traits.model_limits is not None:
+        model = inputs.get("model")
+        limits = cast("ModelLimits", traits.model_limits)
+        return limits.spending(model if isinstance(model, str) else None, limits.context_tokens, None)
+    return traits.most_cost(inputs) if traits.most_cost is not None else None
 
 
 def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimits, tools: ToolRegistry) -> Spending:

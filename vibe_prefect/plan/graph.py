@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted, tree_nodes
+from vibe_prefect.core.plan_tree import DataPath, TreeNode, declared_dependencies, dotted, tree_nodes
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean
 
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -127,10 +127,13 @@ class GraphNode:
     """Path within the plan's data."""
 
     dependencies: tuple[str, ...]
-    """Its declared dependencies without repetitions."""
+    """Its declared dependencies without repetitions, the optional ones last."""
 
     children: tuple[str, ...]
     """Its children's ids."""
+
+    optional: frozenset[str] = frozenset()
+    """Those of its dependencies that a condition may skip."""
 
     @property
     def gathers(self) -> bool:
@@ -338,21 +341,33 @@ class _Checker:
             earlier_position = self._position((*earlier_node.path, "id")) or dotted(earlier_node.path)
             self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
             return
-        dependencies = tuple(dict.fromkeys(node.dependencies))
+        dependencies = tuple(dict.fromkeys(tree_node.dependencies))
         children = tuple(dict.fromkeys(child.id for child in node.children))
+        optional = frozenset(node.optional_dependencies)
         index = len(self._nodes)
-        self._nodes[node.id] = GraphNode(node, index, tree_node.parent, tree_node.depth, path, dependencies, children)
+        self._nodes[node.id] = GraphNode(
+            node, index, tree_node.parent, tree_node.depth, path, dependencies, children, optional
+        )
 
     def _check_dependencies(self, node: GraphNode) -> None:
-        for index, dependency in enumerate(node.node.dependencies):
+        for field, index, dependency in declared_dependencies(node.node):
             if dependency not in self._nodes and self._doubts.may_exist(dependency):
                 self._refused.add((node.node.id, dependency))
                 continue
             finding = self._dependency_problem(node, dependency)
+            if finding is None and field == "optional_dependencies":
+                finding = self._optional_problem(node, dependency)
             if finding:
                 self._refused.add((node.node.id, dependency))
-                dependency_path = (*node.path, "dependencies", index)
-                self._problem(finding, node.node.id, dependency_path, f"dependencies[{index}]")
+                self._problem(finding, node.node.id, (*node.path, field, index), f"{field}[{index}]")
+
+    def _optional_problem(self, node: GraphNode, dependency: str) -> Finding | None:
+        if dependency in node.node.dependencies:
+            return Finding.advised(f"{dependency!r} is among the dependencies already", "name it in one of the two")
+        if dependency in self._ancestors(node.node.id):
+            hint = "name it in 'dependencies', or leave it out"
+            return Finding.advised(f"{dependency!r} is above this node, which is skipped with it", hint)
+        return None
 
     def _dependency_problem(self, node: GraphNode, dependency: str) -> Finding | None:
         id = node.node.id
@@ -407,9 +422,9 @@ class _Checker:
         before, after = self._cut(cycle)
         node = self._nodes[after[0]]
         text = " -> ".join([*path, path[0]])
-        declared = node.node.dependencies
         # A cycle that is left when another one was cut may run through subtrees alone: it has no place of its own.
-        field_path = ("dependencies", declared.index(before[0])) if before[0] in declared else ("dependencies",)
+        places = ((field, index) for field, index, id in declared_dependencies(node.node) if id == before[0])
+        field_path: DataPath = next(places, ("dependencies",))
         self._problem(Finding(f"a cycle: {text}"), after[0], (*node.path, *field_path), dotted(field_path))
 
 
@@ -466,8 +481,11 @@ def graph_of_run(plan: WorkflowPlan) -> PlanGraph:
     nodes: dict[str, GraphNode] = {}
     for index, item in enumerate(tree_nodes(plan.root_nodes)):
         children = tuple(child.id for child in item.node.children)
-        dependencies = tuple(dict.fromkeys(item.node.dependencies))
-        nodes[item.node.id] = GraphNode(item.node, index, item.parent, item.depth, item.path, dependencies, children)
+        dependencies = tuple(dict.fromkeys(item.dependencies))
+        optional = frozenset(item.node.optional_dependencies)
+        nodes[item.node.id] = GraphNode(
+            item.node, index, item.parent, item.depth, item.path, dependencies, children, optional
+        )
     return grown_graph(nodes)
 
 

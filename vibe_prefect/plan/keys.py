@@ -23,12 +23,27 @@ KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
 
 NODE_FIELDS_IN_KEY = frozenset(
-    {"type", "description", "parameters", "dependencies", "for_each", "item_name", "key", "max_items", "min_completed"}
+    {
+        "type",
+        "description",
+        "parameters",
+        "dependencies",
+        "optional_dependencies",
+        "best_of",
+        "for_each",
+        "item_name",
+        "key",
+        "max_items",
+        "min_completed",
+    }
 )
-"""Fields of a node that decide its result. Dependencies enter by their keys, those about items where there are any."""
+"""Fields of a node that decide its result. Dependencies enter by their keys, `best_of` and those about items with what
+does the work."""
 
-NODE_FIELDS_NOT_IN_KEY = frozenset({"id", "children", "estimated_duration", "policy", "concurrency"})
-"""Fields that only say where and how a node runs."""
+NODE_FIELDS_NOT_IN_KEY = frozenset(
+    {"id", "children", "estimated_duration", "policy", "concurrency", "when", "on_error"}
+)
+"""Fields that only say where, how and whether a node runs."""
 
 POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})
 """`cache` enters as a salt, unless it is `default`."""

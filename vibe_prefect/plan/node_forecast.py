@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
 from vibe_prefect.plan.comparison import reason_to_run
-from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.compiler import Backing, CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs, shown_condition
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 
 
@@ -41,6 +42,9 @@ class NodeForecast:
 
     estimate: float | None
     """Expected duration when it runs, in seconds, from the plan; `None` when the plan has none."""
+
+    may_skip: bool = False
+    """Whether a condition that is not known yet may skip it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,9 @@ def forecast(  # noqa: PLR0913 - options by keyword
     run: str | None = None,
     selected: frozenset[str] | None = None,
     refreshed: frozenset[str] = frozenset(),
+    conditions: Mapping[str, bool] | None = None,
+    absent: Mapping[str, Collection[str]] | None = None,
+    fallbacks: Mapping[str, str] | None = None,
 ) -> Forecast:
     """Forecast a run of a plan.
 
@@ -126,24 +133,52 @@ def forecast(  # noqa: PLR0913 - options by keyword
         run: The name of that run.
         selected: The nodes that may run; all of them by default. A node with a record is reused, selected or not.
         refreshed: The nodes that run even where there is a record, as far as they are selected.
+        conditions: Which conditions are met, by the nodes' ids, as far as that can be told from inputs and records.
+        absent: Optional dependencies that were skipped when a node's record was made, by the node's id, where known.
+        fallbacks: Why a record holds a fallback, by the node's id; such a node is tried again.
     """
     rerun = refreshed if selected is None else refreshed & selected
-    again = _again(compiled, frozenset(kept) - rerun, lost or {}, selected)
-    return _Forecaster(
-        compiled, frozenset(kept) - rerun - again.keys(), again, earlier, run, selected, rerun
-    ).forecast()
+    records = _Records(frozenset(kept) - rerun - (lost or {}).keys(), lost or {}, absent or {}, fallbacks or {})
+    return _Forecaster(compiled, records, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
-def _again(
-    compiled: CompiledPlan, reused: frozenset[str], lost: Mapping[str, str], selected: frozenset[str] | None
-) -> dict[str, str]:
-    """Return why nodes run again that have a record: those whose files are lost, and what depends on their outputs."""
-    again = dict(lost)
-    for id in (id for group in compiled.groups for id in group if id in reused):
-        sources = [source for source in compiled.nodes[id].dependencies if source in again]
-        if sources and (selected is None or id in selected):
-            again[id] = f"depends on {sources[0]}, which runs again; reused if that makes the same"
-    return again
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What is known of the records that a run may reuse."""
+
+    kept: frozenset[str]
+    """Ids of the nodes whose record can be reused, by itself."""
+
+    lost: Mapping[str, str]
+    """Why a record that exists cannot be reused, by the node's id."""
+
+    absent: Mapping[str, Collection[str]]
+    """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
+
+    fallbacks: Mapping[str, str]
+    """Why a record holds a fallback, by the node's id."""
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """Nodes of a plan that something is noted about."""
+
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    """Why, by the ids of the nodes."""
+
+    topmost: dict[str, str] = field(default_factory=dict[str, str])
+    """The topmost of these nodes, from a finished node downwards, where there is any."""
+
+    def note(self, id: str, reason: str) -> None:
+        """Note something about a node."""
+        self.reasons[id] = reason
+
+    def close(self, id: str, children: Sequence[str]) -> None:
+        """Note that a node and everything below it have been decided about."""
+        below = (self.topmost[child] for child in children if child in self.topmost)
+        cause = id if id in self.reasons else next(below, None)
+        if cause is not None:
+            self.topmost[id] = cause
 
 
 class _Forecaster:
@@ -152,75 +187,135 @@ class _Forecaster:
     def __init__(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
-        reused: frozenset[str],
-        again: Mapping[str, str],
+        records: _Records,
         earlier: CompiledPlan | None,
         run: str | None,
         selected: frozenset[str] | None,
         refreshed: frozenset[str],
+        conditions: Mapping[str, bool],
     ) -> None:
         self._compiled = compiled
         self._graph = compiled.graph
-        self._kept = reused
-        self._again = again
+        self._kept = set(records.kept)
+        self._again = dict(records.lost)
+        self._absent = records.absent
+        self._fallbacks = records.fallbacks
         self._earlier = earlier
         self._kept_reason = f"record from {run}" if run else "has a record"
         self._selected = selected
         self._refreshed = refreshed
-        self._skipped: dict[str, str] = {}
-        self._skipped_below: dict[str, str] = {}
+        self._conditions = conditions
+        self._skipped = _Marked()
+        self._blocked = _Marked()  # those of the skipped that are so for another reason than a condition
+        self._doubtful = _Marked()
         self._runs: frozenset[str] = frozenset()
 
     def forecast(self) -> Forecast:
-        self._skip_in_order()
-        self._runs = frozenset(id for id in self._compiled.nodes if id not in self._kept and id not in self._skipped)
+        self._decide_in_order()
+        self._runs = frozenset(
+            id for id in self._compiled.nodes if id not in self._kept and id not in self._skipped.reasons
+        )
         nodes = {id: self._node(id) for id in self._compiled.nodes}
         estimates = {id: nodes[id].estimate for id in nodes if id in self._runs}
         path = critical_path(self._graph, estimates)
         return Forecast(nodes, self._compiled.groups, path, self._tools())
 
-    def _skip_in_order(self) -> None:
-        """Find out what is skipped; a subtree is complete before anything waits for it."""
-        if self._selected is None:
-            return
+    def _decide_in_order(self) -> None:
+        """Find out what is skipped, or runs again; a subtree is complete before anything waits for it."""
         for id, is_end in TopologicalSorter(self._graph.waits).static_order():
             if not is_end:
                 self._decide(id)
+                self._check_record(id)
             if is_end or not self._graph.nodes[id].has_end:
-                self._close(id)
+                children = () if self._graph.nodes[id].gathers else self._graph.nodes[id].children
+                for marked in (self._skipped, self._blocked, self._doubtful):
+                    marked.close(id, children)
 
     def _decide(self, id: str) -> None:
-        """Skip a node that needs a skipped one, or that has no record and is not selected."""
-        cause = self._cause(id)
-        if cause is not None:
-            self._skipped[id] = f"needs {cause}, which is skipped"
-        elif self._selected is not None and id not in self._selected and id not in self._kept:
-            self._skipped[id] = "not selected"
-
-    def _cause(self, id: str) -> str | None:
-        """Return a skipped node without which this one cannot be: its parent, or one in a dependency's subtree."""
+        """Skip a node that needs a skipped one, whose condition is not met, or that is neither selected nor kept."""
         parent = self._graph.nodes[id].parent
-        if parent is not None and parent in self._skipped:
-            return parent
-        return next((cause for dep in self._graph.awaited(id) if (cause := self._skipped_below.get(dep))), None)
+        is_below_skipped = parent in self._skipped.reasons and parent not in self._blocked.reasons
+        blocked = None if is_below_skipped else self._cause(id, self._blocked, optional=True)
+        cause = blocked or self._cause(id, self._skipped)
+        condition = self._compiled.nodes[id].node.when
+        is_met = True if condition is None else self._is_met(id, condition)
+        if cause is not None:
+            self._skipped.note(id, f"needs {cause}, which is skipped")
+        elif is_met is False:
+            self._skipped.note(id, f"condition not met: {shown_condition(condition or '')}")
+        elif self._selected is not None and id not in self._selected and id not in self._kept:
+            self._skipped.note(id, blocked := "not selected")
+        elif is_met is None:
+            self._doubtful.note(id, f"may be skipped: {shown_condition(condition or '')}")
+        elif (doubt := self._cause(id, self._doubtful)) is not None:
+            self._doubtful.note(id, f"may be skipped with {doubt}")
+        if blocked is not None:
+            self._blocked.note(id, blocked)
 
-    def _close(self, id: str) -> None:
-        """Note the topmost skipped node from a finished one downwards, if there is any."""
-        if id in self._skipped:
-            self._skipped_below[id] = id
-            return
-        for child in () if self._graph.nodes[id].gathers else self._graph.nodes[id].children:
-            if child in self._skipped_below:
-                self._skipped_below[id] = self._skipped_below[child]
-                return
+    def _check_record(self, id: str) -> None:
+        """Note that a node with a record runs again, where it depends on what runs again, or on what is skipped now."""
+        is_selected = self._selected is None or id in self._selected
+        reason = self._reason_again(id) if id in self._kept and is_selected else None
+        if reason is not None and id not in self._skipped.reasons:
+            self._again[id] = reason
+            self._kept.discard(id)
+
+    def _reason_again(self, id: str) -> str | None:
+        if id in self._fallbacks:
+            return f"tried again, since a fallback stands in: {self._fallbacks[id]}"
+        for source in self._compiled.nodes[id].dependencies:
+            if source in self._again:
+                return f"depends on {source}, which runs again; reused if that makes the same"
+        absent = self._absent.get(id)
+        if absent is None:
+            return None
+        skipped = self._skipped.reasons
+        optional = sorted(self._graph.nodes[id].optional)
+        source = next((source for source in optional if (source in absent) != (source in skipped)), None)
+        if source is None:
+            return None
+        if source in skipped:
+            return f"depends on {source}, which is skipped now"
+        hint = "; reused if it is again" if source in self._doubtful.reasons else ""
+        return f"depends on {source}, which was skipped before{hint}"
+
+    def _is_met(self, id: str, condition: str) -> bool | None:
+        """Return whether a node's condition is met; `None` where that hangs on nodes that run."""
+        nodes = self._compiled.nodes
+        sources = {nodes[id].id_of(name) for name in read_outputs(condition, nodes[id].written)}
+        if any(nodes[source].backing is Backing.SIMULATION for source in sources):
+            return True
+        return self._conditions.get(id) if sources <= self._kept else None
+
+    def _cause(self, id: str, marked: _Marked, *, optional: bool = False) -> str | None:
+        """Return a marked node without which this one cannot be: its parent, or one in a dependency's subtree.
+
+        Args:
+            id: The node.
+            marked: The marked nodes.
+            optional: Whether optional dependencies count.
+        """
+        graph_node = self._graph.nodes[id]
+        if graph_node.parent in marked.reasons:
+            return graph_node.parent
+        for gatherer in self._graph.gatherers(id):  # decided after the nodes of its items
+            condition = self._compiled.nodes[gatherer].node.when
+            if marked is self._skipped and condition is not None and self._is_met(gatherer, condition) is False:
+                return gatherer
+        awaited = (dep for dep in self._graph.awaited(id) if optional or dep not in graph_node.optional)
+        return next((marked.topmost[dep] for dep in awaited if dep in marked.topmost), None)
 
     def _node(self, id: str) -> NodeForecast:
         estimate = self._compiled.nodes[id].node.estimated_duration
-        if id in self._skipped:
-            return NodeForecast(id, Action.SKIP, self._skipped[id], estimate)
+        if id in self._skipped.reasons:
+            return NodeForecast(id, Action.SKIP, self._skipped.reasons[id], estimate)
         if id in self._kept:
-            return NodeForecast(id, Action.REUSE, self._kept_reason, estimate)
-        return NodeForecast(id, Action.RUN, self._reason(id), estimate)
+            return self._with_doubt(NodeForecast(id, Action.REUSE, self._kept_reason, estimate))
+        return self._with_doubt(NodeForecast(id, Action.RUN, self._reason(id), estimate))
+
+    def _with_doubt(self, node: NodeForecast) -> NodeForecast:
+        doubt = self._doubtful.reasons.get(node.id)
+        return replace(node, reason=f"{node.reason}; {doubt}", may_skip=True) if doubt else node
 
     def _reason(self, id: str) -> str:
         if id in self._refreshed:
@@ -230,7 +325,8 @@ class _Forecaster:
         return reason_to_run(self._earlier, self._compiled, id, self._runs)
 
     def _tools(self) -> tuple[ToolUse, ...]:
-        used = (self._compiled.nodes[id].tool for id in self._runs)
+        nodes = [self._compiled.nodes[id] for id in self._runs]
+        used = (tool for node in nodes for tool in (node.tool, node.scorer))
         counts = Counter(tool for tool in used if tool is not None)
         return tuple(ToolUse(name, self._compiled.tools[name], counts[name]) for name in sorted(counts))
 

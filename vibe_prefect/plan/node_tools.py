@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.models import BestOf, WorkflowNode
 from vibe_prefect.tools.base import Tool, ToolTraits, inputs_of_format
 from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
 
@@ -28,6 +28,20 @@ def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict
     if name == LLM_TOOL:
         inputs.setdefault("prompt", node.description)
     return inputs if defaults is None else defaults(node.description, inputs) | inputs
+
+
+def scorer_inputs(choice: BestOf) -> dict[str, Any]:
+    """Return the inputs of the tool that scores the variations of a node, as written.
+
+    `judge` refuses what is below a threshold; of variations the best counts, however low its score.
+    """
+    if choice.tool is not None:
+        return dict(choice.tool_inputs)
+    return {
+        "threshold": 0.0,
+        **choice.tool_inputs,
+        **({} if choice.criteria is None else {"criteria": choice.criteria}),
+    }
 
 
 def raw_inputs(tool: Tool) -> frozenset[str]:

@@ -195,7 +195,11 @@ class UnfoldedPlan:
         written = self._written.nodes[part]
         dependencies = tuple(names.get(id, id) for id in written.dependencies)
         scope = {**composite.scope, composite.node.item_name or DEFAULT_ITEM: item.value}
-        node = written.node.model_copy(update={"id": names[part], "dependencies": list(dependencies), "children": []})
+        fields = {
+            name: [names.get(id, id) for id in getattr(written.node, name)]
+            for name in ("dependencies", "optional_dependencies")
+        }
+        node = written.node.model_copy(update={"id": names[part], "children": [], **fields})
         return replace(
             written,
             node=node,
@@ -239,7 +243,13 @@ class UnfoldedPlan:
         depth = self._places[composite.id].depth + written.depth - above.depth
         children = () if written.gathers else tuple(names[child] for child in written.children)
         return replace(
-            written, node=node.node, parent=parent, depth=depth, dependencies=node.dependencies, children=children
+            written,
+            node=node.node,
+            parent=parent,
+            depth=depth,
+            dependencies=node.dependencies,
+            children=children,
+            optional=frozenset(node.node.optional_dependencies),
         )
 
     @property

@@ -11,6 +11,9 @@ from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.plan.best_of_checks import best_of_findings
+from vibe_prefect.plan.condition_checks import condition_findings
+from vibe_prefect.plan.fallback_checks import fallback_findings
 from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.item_checks import item_findings
@@ -73,6 +76,9 @@ class WorkChecks:
             binding = self._bindings.of(node.node)
             for path, finding in item_findings(node.node, self._template_check(node)):
                 self._problem(node, path, finding.message, finding.hint)
+            self._check_condition(node)
+            self._check_fallback(node)
+            self._check_best_of(node, binding)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
@@ -138,6 +144,28 @@ class WorkChecks:
         for lack in binding.traits.lacks:
             self._problem(node, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
         self._check_inputs(node, binding, binding.tool)
+
+    def _check_condition(self, node: CheckedNode) -> None:
+        condition = node.node.when
+        if condition is None or (node.node.id, "when") in self._unkept:
+            return
+        for finding in condition_findings(condition, self._template_check(node)):
+            self._problem(node, ("when",), finding.message, finding.hint)
+
+    def _check_fallback(self, node: CheckedNode) -> None:
+        fallback = node.node.on_error
+        if fallback is None or (node.node.id, "on_error") in self._unkept:
+            return
+        dependencies = None if node.node.id in self._doubts.nodes else node.dependencies
+        for path, finding in fallback_findings(node.node.id, fallback, dependencies):
+            self._problem(node, ("on_error", *path), finding.message, finding.hint)
+
+    def _check_best_of(self, node: CheckedNode, binding: NodeBinding) -> None:
+        choice = node.node.best_of
+        if choice is None or (node.node.id, "best_of") in self._unkept or node.node.id in self._doubts.nodes:
+            return
+        for path, finding in best_of_findings(choice, binding, self._bindings.tools, self._template_check(node)):
+            self._problem(node, ("best_of", *path), finding.message, finding.hint)
 
     def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")

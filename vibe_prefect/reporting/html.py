@@ -80,6 +80,7 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         ticks=_ticks(line_of_time.seconds),
         failures=report.having(ExecutionStatus.FAILED),
         overrides=[node for node in report.nodes if node.acceptance is not None],
+        fallbacks=[node for node in report.nodes if node.fallback is not None],
         steps=next_steps(report),
         suggestions=to_plan_again(report),
         advice=partial(advice, report=report),

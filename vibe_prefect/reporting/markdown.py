@@ -103,6 +103,11 @@ def _overrides(report: RunReport) -> str:
     return _listed("## Refusals overridden", accepted, lambda node: _sentences(node.id, advice(node, report)))
 
 
+def _fallbacks(report: RunReport) -> str:
+    nodes = [node for node in report.nodes if node.fallback is not None]
+    return _listed("## Fallbacks", nodes, lambda node: _sentences(node.id, advice(node, report)))
+
+
 def _sentences(id: str, texts: Sequence[str]) -> str:
     return f"- **{markdown(id, 100)}**: {markdown(' '.join(texts), MAX_TEXT)}"
 
@@ -179,6 +184,7 @@ _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "failed nodes": failure_section,
     "what now": next_section,
     "refusals overridden": _overrides,
+    "fallbacks": _fallbacks,
     "plan": _drawing,
     "replan suggestions": _replan,
     "outputs": _outputs,

@@ -78,7 +78,7 @@ def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     A plain resume is among them only where it may end otherwise than the run did.
     """
     if report.resume_command is None:
-        return ()
+        return tuple(_retries(report))
     kinds = {node.failure_kind for node in report.having(ExecutionStatus.FAILED)}
     steps: list[NextStep] = []
     if report.plan_changed:
@@ -102,6 +102,9 @@ def advice(node: NodeReport, report: RunReport) -> tuple[str, ...]:
         refused = f"{node.id!r} refused {_judged_words(node, report)} ({ratio(node.quality)})"
         return (f"{refused}; {accepted.by} accepted it on {when(accepted.at)}: {accepted.because}",)
     name = repr(node.id)
+    if node.fallback is not None:
+        stand_in = node.fallback
+        return (f"{name} failed, and {stand_in.origin} stands in: {stand_in.error}",)
     if node.refused:
         ids = [writer.id for writer in writers(node, report)]
         again = f"Write {_listed(ids)} again" if ids else "Change what it judges"
@@ -136,7 +139,7 @@ def suggestion_sentences(suggestion: Mapping[str, Any], report: RunReport) -> tu
     codes = [str(code) for code in cast("Sequence[Any]", requested)] if isinstance(requested, list | tuple) else []
     if node is None:
         return tuple(codes) or (str(suggestion.get("reason") or suggestion.get("replan_reason") or "suggested"),)
-    if node.acceptance is not None:
+    if node.acceptance is not None or node.fallback is not None:
         return advice(node, report)
     if node.status is ExecutionStatus.FAILED:
         return (verdict(node, report), *advice(node, report))
@@ -147,7 +150,11 @@ def suggestion_sentences(suggestion: Mapping[str, Any], report: RunReport) -> tu
 def to_plan_again(report: RunReport) -> tuple[Mapping[str, Any], ...]:
     """Return the replan suggestions about nodes of which nothing is said elsewhere: neither failed nor overridden."""
     nodes = report.by_id
-    told = {id for id, node in nodes.items() if node.status is ExecutionStatus.FAILED or node.acceptance is not None}
+    told = {
+        id
+        for id, node in nodes.items()
+        if node.status is ExecutionStatus.FAILED or node.acceptance is not None or node.fallback is not None
+    }
     return tuple(item for item in report.replan_suggestions if item.get("node_id") not in told)
 
 
@@ -200,6 +207,15 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
         refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
         yield NextStep(purpose, f"{resume_command(report.run_name)} --refresh {refresh}")
+
+
+def _retries(report: RunReport) -> Iterator[NextStep]:
+    """Yield the command that tries the nodes again for which fallbacks stand in."""
+    if ids := [node.id for node in report.nodes if node.fallback is not None]:
+        purpose = (
+            f"to try {_listed(ids)} again, for which {'a fallback stands' if len(ids) == 1 else 'fallbacks stand'} in"
+        )
+        yield NextStep(purpose, resume_command(report.run_name))
 
 
 def _acceptances(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:

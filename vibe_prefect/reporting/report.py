@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
+from vibe_prefect.core.fallback import Fallback, fallback_of
 from vibe_prefect.core.feedback import FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
+from vibe_prefect.core.variations import Variations, variations_of
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
@@ -182,6 +184,12 @@ class NodeReport:
 
     acceptance: Acceptance | None = None
     """The override of a gate that refused; `None` for any other node."""
+
+    fallback: Fallback | None = None
+    """The fallback that stands in for its output; `None` for any other node."""
+
+    variations: Variations | None = None
+    """The variations of which its output is the best; `None` where there is one alone."""
 
     is_group: bool = False
     """Whether it is a composite without work of its own, which only holds its children together."""
@@ -483,10 +491,21 @@ def _node(
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
+        fallback=fallback_of(result.result),
+        variations=_shown_variations(result.result),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
         kept_as=compiled.kept_as or None,
     )
+
+
+def _shown_variations(result: object) -> Variations | None:
+    """Return the variations of a node with their outputs cut."""
+    variations = variations_of(result)
+    if variations is None:
+        return None
+    shown = tuple(replace(one, output=preview_of(one.output, MAX_PREVIEW)) for one in variations.all)
+    return replace(variations, all=shown)
 
 
 def _is_group(compiled: CompiledNode, result: NodeResult) -> bool:

@@ -97,6 +97,12 @@ class NodeContext:
     file_id: str = ""
     """The id that its files are named by, where that is not its own."""
 
+    absent: tuple[str, ...] = ()
+    """Ids of the optional dependencies that a condition skipped; they are not in `previous_outputs`."""
+
+    variation: int | None = None
+    """Number of the variation that is made, from 1, of a node with `best_of`; `None` for any other."""
+
     @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
@@ -122,6 +128,10 @@ class NodeContext:
             vibe=self.vibe,
             workspace=self.workspace,
         )
+        if self.variation is not None:
+            context["variation"] = self.variation
+        if self.absent:
+            context["absent"] = self.absent
         if self.inputs:
             context["inputs"] = self.inputs
         if self.facts:
@@ -246,14 +256,14 @@ async def invoke(name: str, inputs: dict[str, Any], context: NodeContext) -> Too
         KeyError: No tool has that name.
         ToolError: The tool reported failure; a `RuntimeError`.
     """
-    outcome = await _called(name, inputs, context)
+    outcome = await call_tool(name, inputs, context)
     if not outcome.success:
         with redacted_errors():
             raise _failure(outcome)
     return outcome
 
 
-async def _called(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
+async def call_tool(name: str, inputs: dict[str, Any], context: NodeContext) -> ToolResult:
     """Call a tool and return its result without secrets, whether it succeeded or not."""
     tool = context.tools.get(name)
     if tool is None:
@@ -286,9 +296,18 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
     inputs = tool_inputs(node, name, tool)
     if tool is not None:
         inputs = await fill_inputs(tool, inputs, template_values(context.tool_context))
-    outcome = await _called(name, inputs, context)
+    outcome = await call_tool(name, inputs, context)
+    result = tool_result(node, name, outcome)
+    if not outcome.success:
+        with redacted_errors():
+            raise _refusal(_failure(outcome), result)
+    return result
+
+
+def tool_result(node: WorkflowNode, name: str, outcome: ToolResult) -> dict[str, Any]:
+    """Return the result of a node that a tool ran."""
     named = node.parameters.get("tool") is not None
-    result = {
+    return {
         "type": TOOL_RESULT if named else RESULT_TYPES[node.type],
         "tool": name,
         "description": node.description,
@@ -296,10 +315,6 @@ async def _run_tool(node: WorkflowNode, name: str, context: NodeContext) -> dict
         "metadata": outcome.metadata,
         **({} if named else {"parameters": node.parameters}),
     }
-    if not outcome.success:
-        with redacted_errors():
-            raise _refusal(_failure(outcome), result)
-    return result
 
 
 def _refusal(error: ToolError, result: dict[str, Any]) -> ToolError:

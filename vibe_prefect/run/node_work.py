@@ -21,6 +21,7 @@ from vibe_prefect.core.user_code import call_in_thread, contained
 from vibe_prefect.errors import BudgetExceededError, ResultTypeError, ToolError, ToolInputError, UserExitError
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.unfold import ItemsError
+from vibe_prefect.run.best_of import best_of_handler
 from vibe_prefect.run.handlers import (
     NodeContext,
     NodeHandler,
@@ -97,6 +98,9 @@ class NodeWork:
 
     items: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The items that the node runs for and names, by name."""
+
+    absent: tuple[str, ...] = ()
+    """Ids of the optional dependencies that a condition skipped; templates read their outputs as `none`."""
 
 
 async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
@@ -207,7 +211,8 @@ def _type_of(error: Exception) -> str:
 
 
 async def _handle(work: NodeWork, context: NodeContext, meter: Meter) -> Any:
-    handler: NodeHandler = work.handler or builtin_handler
+    is_best_of = work.node.node.best_of is not None and work.node.backing is Backing.TOOL
+    handler: NodeHandler = work.handler or (best_of_handler if is_best_of else builtin_handler)
     arguments: tuple[Any, ...] = (context.node, context) if takes_context(handler) else (context.node,)
     with contained(), as_current(context):
         if is_async(handler):
@@ -244,5 +249,6 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         facts=work.facts,
         items=work.items,
         file_id=node.record_id,
+        absent=work.absent,
     )
     return context

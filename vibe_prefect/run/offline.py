@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import (
     LocalTools,
@@ -25,10 +27,11 @@ from vibe_prefect.run.node_work import (
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.run.run_state import NodeRun, RunState
 from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
-NOT_SELECTED = "Not selected, and nothing is recorded without a server"
+NOT_SELECTED = Obstacle("Not selected, and nothing is recorded without a server")
 
 
 class OfflineRun:
@@ -68,7 +71,12 @@ class OfflineRun:
 
     async def _run(self, id: str, slots: AbstractAsyncContextManager[Any]) -> None:
         run = self._state.runs[id]
-        obstacle = self._state.obstacle(id)
+        try:
+            obstacle = await self._state.obstacle(id)
+        except InvalidTemplateError as error:
+            self._state.start(run)
+            self._fail(run, failure_of(error))
+            return
         names = {id, self._state.plan.template(run.node)}
         if obstacle is None and self._selected is not None and not names & self._selected:
             obstacle = NOT_SELECTED
@@ -81,18 +89,29 @@ class OfflineRun:
         async with slots:
             outcome = await self._tried(run, gathered)
         if outcome.error is not None:
-            self._state.fail(run, failure_of(outcome.error))
-            return
-        meter = outcome.meter
+            self._fail(run, failure_of(outcome.error))
+        else:
+            self._complete(run, outcome.result)
+
+    def _fail(self, run: NodeRun, failure: Failure) -> None:
+        stand_in = self._state.stand_in(run, failure)
+        if stand_in is None:
+            self._state.fail(run, failure)
+        else:
+            run.note_failure(failure)
+            self._complete(run, stand_in)
+
+    def _complete(self, run: NodeRun, returned: Any) -> None:
+        meter = run.meter
         result = NodeResult(
-            id,
+            run.node.id,
             ExecutionStatus.COMPLETED,
-            outcome.result,
+            returned,
             duration=meter.duration,
             started_at=meter.started_at or now_iso(),
             provenance=run.provenance,
         )
-        self._state.complete(run, result, usage_of(meter, outcome.result))
+        self._state.complete(run, result, usage_of(meter, returned))
 
     async def _tried(self, run: NodeRun, handler: NodeHandler | None) -> NodeOutcome:
         services = NodeServices(run.meter, self._budget)

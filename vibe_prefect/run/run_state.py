@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from vibe_prefect.core.fallback import FALLBACK, Fallback
 from vibe_prefect.core.feedback import (
     SIMULATED,
     Failure,
@@ -22,9 +23,11 @@ from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle, condition_values, is_met, unmet
 from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
 from vibe_prefect.run.items import item_values, items_of
 from vibe_prefect.run.measure import Meter
@@ -60,6 +63,9 @@ class NodeRun:
 
     run: RunLabel | None = None
     """The run that executes it; `None` outside of Prefect."""
+
+    condition_of: str | None = None
+    """Id of the node whose condition skipped it; `None` where none did."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -186,12 +192,12 @@ class RunState(Generic[Run]):
             ToolError: Too few items completed; trying again cannot help.
         """
         node = composite.node.node
-        completed = [instance for instance in instances if all(map(self._has_completed, instance.nodes))]
+        completed = [instance for instance in instances if all(map(self._is_done, instance.nodes))]
         least = len(instances) if node.min_completed is None else node.min_completed
         if len(completed) < least:
             raise ToolError(self._too_few(instances, completed, least), retryable=False)
         outputs = [
-            {id.removeprefix(f"{node.id}.{instance.item.name}."): plain(self.runs[id].output) for id in instance.roots}
+            {self.plan.template(instance.nodes[id]): self._output(id) for id in instance.roots}
             for instance in completed
         ]
         made = (self.result.node_results[id].result for instance in completed for id in instance.nodes)
@@ -212,8 +218,13 @@ class RunState(Generic[Run]):
         bound = "" if least == len(instances) else f"; min_completed is {least:,}"
         return f"{len(completed):,} of {len(instances):,} items completed{bound}; not completed: {named}"
 
-    def _has_completed(self, id: str) -> bool:
-        return self._status(id) is ExecutionStatus.COMPLETED
+    def _is_done(self, id: str) -> bool:
+        """Return whether a node completed, or was skipped by a condition."""
+        return self._status(id) is ExecutionStatus.COMPLETED or self.runs[id].condition_of is not None
+
+    def _output(self, id: str) -> Any:
+        """Return the output of a node; none where a condition skipped it."""
+        return plain(self.runs[id].output) if self.runs[id].condition_of is None else None
 
     def notify(self, call: Callable[[RunObserver], object]) -> None:
         """Call the observers; their time is not that of the node that may be at work."""
@@ -245,12 +256,30 @@ class RunState(Generic[Run]):
         inputs, facts = parts.named.of(self._compiled.values) if parts else ({}, {})
         items = {name: node.scope[name] for name in parts.named.items} if parts else {}
         return NodeWork(
-            node, plan.id, plan.source_vibe, self.outputs(run), workspace, tools, handler, inputs, facts, items
+            node,
+            plan.id,
+            plan.source_vibe,
+            self.outputs(run),
+            workspace,
+            tools,
+            handler,
+            inputs,
+            facts,
+            items,
+            self.absent(run),
         )
 
     def outputs(self, run: Run) -> dict[str, bytes]:
-        """Return the output of each dependency of a node by its id as written, as `jsonable` writes it."""
-        return {name: self.runs[id].output for name, id in self.plan.outputs(run.node)}
+        """Return the output of each dependency of a node by its id as written, as `jsonable` writes it.
+
+        A dependency that a condition skipped has none.
+        """
+        runs = {name: self.runs[id] for name, id in self.plan.outputs(run.node)}
+        return {name: dependency.output for name, dependency in runs.items() if dependency.condition_of is None}
+
+    def absent(self, run: Run) -> tuple[str, ...]:
+        """Return the ids as written of the optional dependencies of a node that a condition skipped."""
+        return tuple(name for name, id in self.plan.outputs(run.node) if self.runs[id].condition_of is not None)
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
@@ -299,28 +328,79 @@ class RunState(Generic[Run]):
         self._learn(run, failure_feedback(result, failure, run.node.node.estimated_duration, meter.usage))
         self._finish(run, result)
 
-    def skip(self, run: Run, error: str) -> None:
-        """Note a node that is skipped, with the reason."""
-        self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=error))
+    def stand_in(self, run: Run, failure: Failure) -> dict[str, Any] | None:
+        """Return the result that stands in for that of a node that failed; `None` where its plan names none.
 
-    def obstacle(self, id: str) -> str | None:
-        """Return the reason why a node may not start though all that it waits for has ended; `None` where it may."""
-        causes = list(dict.fromkeys(self._unsatisfied(id)))
-        surplus = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
-        return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{surplus}" if causes else None
+        None is there either where the node whose output was to stand in was skipped.
+        """
+        node, outputs = run.node.node, self.outputs(run)
+        if node.on_error is None or (node.on_error.use is not None and node.on_error.use not in outputs):
+            return None
+        use = node.on_error.use
+        fallback = Fallback(failure.error_type, sendable(failure.message, MAX_STATE), use)
+        return {
+            "type": RESULT_TYPES[node.type],
+            "description": node.description,
+            "result": node.on_error.value if use is None else plain(outputs[use]),
+            "metadata": {FALLBACK: fallback.to_dict()},
+        }
+
+    def skip(self, run: Run, obstacle: Obstacle) -> None:
+        """Note a node that is skipped, with the reason."""
+        run.condition_of = obstacle.condition_of
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=obstacle.reason))
+
+    async def obstacle(self, id: str) -> Obstacle | None:
+        """Return the reason why a node is skipped though all that it waits for has ended; `None` where it may start.
+
+        Raises:
+            InvalidTemplateError: Its condition cannot be evaluated.
+        """
+        blockers = list(dict.fromkeys(self._unsatisfied(id)))
+        if not blockers:
+            return await self._unmet(self.runs[id])
+        # What is below a skipped node is skipped with it, whatever else it lacks.
+        parent = self._graph.nodes[id].parent
+        deciding = [parent] if parent is not None and parent in blockers else blockers
+        conditions = [self.runs[blocker].condition_of for blocker in deciding]
+        if (cause := conditions[0]) is not None and None not in conditions:
+            return unmet(cause, self._graph.nodes[cause].node.when or "", own=False)
+        causes = ", ".join(f"{blocker} {self._status(blocker)}" for blocker in blockers[:MAX_CAUSES])
+        surplus = f" and {len(blockers) - MAX_CAUSES} more" if len(blockers) > MAX_CAUSES else ""
+        return Obstacle(f"Dependencies not satisfied: {causes}{surplus}")
+
+    async def _unmet(self, run: Run) -> Obstacle | None:
+        """Return the obstacle where a node's own condition is not met; one on simulated outputs counts as met."""
+        condition, id = run.node.node.when, run.node.id
+        sources = dict(self.plan.outputs(run.node))
+        if condition is None or any(self._is_simulated(sources[name]) for name in read_outputs(condition, sources)):
+            return None
+        outputs = {source: plain(output) for source, output in self.outputs(run).items()}
+        outputs |= dict.fromkeys(self.absent(run))
+        values = condition_values(self._compiled.values, outputs, run.node.scope)
+        return None if await is_met(condition, values) else unmet(id, condition, own=True)
+
+    def _is_simulated(self, id: str) -> bool:
+        return self.runs[id].node.backing is Backing.SIMULATION
 
     def _status(self, id: str) -> ExecutionStatus:
         return self.result.node_results[id].status
 
     def _unsatisfied(self, id: str) -> Iterator[str]:
-        """Yield `<id> <status>` of the incomplete among a node's parent, its dependencies and the nodes below these."""
-        parent = self._graph.nodes[id].parent
+        """Yield the incomplete among a node's parent, its dependencies and the nodes below these.
+
+        Of an optional dependency, what a condition skipped is no obstacle.
+        """
+        graph_node = self._graph.nodes[id]
+        parent = graph_node.parent
         gathers = parent is not None and self._graph.nodes[parent].gathers
         if parent is not None and not gathers and self._status(parent) is not ExecutionStatus.COMPLETED:
-            yield f"{parent} {self._status(parent)}"
+            yield parent
         for dependency in self._graph.awaited(id):
             if not self._is_whole(dependency):
-                yield from self._broken(dependency)
+                broken = self._broken(dependency)
+                is_optional = dependency in graph_node.optional
+                yield from (member for member in broken if not (is_optional and self.runs[member].condition_of))
 
     def _is_whole(self, id: str) -> bool:
         """Return whether a node and all below it completed; all of them have ended."""
@@ -336,7 +416,7 @@ class RunState(Generic[Run]):
             parent = self._graph.nodes[member].parent
             below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
-                yield f"{member} {self._status(member)}"
+                yield member
 
     def _learn(self, run: Run, feedback: dict[str, Any]) -> None:
         id = run.node.id

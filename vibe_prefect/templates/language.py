@@ -172,6 +172,8 @@ def template_values(context: Mapping[str, Any]) -> dict[str, Any]:
     """
     values: dict[str, Any] = {"outputs": {}, **context.get("items", {})}
     values |= {name: context[key] for name, key in _CONTEXT_KEYS.items() if key in context}
+    if absent := context.get("absent"):
+        values["outputs"] = {**values["outputs"], **dict.fromkeys(absent)}
     if "vibe" in values:  # plain data: a model would hand the template methods such as `parse_raw`, which reads pickles
         values["vibe"] = values["vibe"].model_dump()
     return values

@@ -115,6 +115,12 @@ class ToolContext(TypedDict, total=False):
     node_description: str
     """The node's own description."""
 
+    absent: tuple[str, ...]
+    """Ids of the optional dependencies that a condition skipped: templates read their outputs as `none`."""
+
+    variation: int
+    """Number of the variation, from 1, of a node with `best_of`; missing for any other."""
+
     previous_outputs: Mapping[str, Any]
     """Each dependency's output by its id."""
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.reference_model import FAILED, SKIPPED, Model, whole_plans
+from tests.reference_model import FAILED, SKIPPED, Model, choosing_plans
 from vibe_prefect import (
     ExecutionResult,
     NodeResult,
@@ -73,7 +73,7 @@ def test_every_status_is_the_models(tmp_path: Path, examples: int) -> None:
 
 
 def assert_statuses_are_the_models(tmp_path: Path, data: st.DataObject) -> None:
-    subject = data.draw(whole_plans())
+    subject = data.draw(choosing_plans())
     model = Model(subject)
     failing = data.draw(st.sets(st.sampled_from(sorted(model.nodes)), max_size=3))
     result, journal = run(subject, failing, tmp_path)

@@ -129,7 +129,7 @@ def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     graph = compiled.graph
     group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
     rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
-    heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for")]
+    heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for", "")]
     heading[2].justify = "right"
     for line in columns([heading, *rows], screen.limit) if rows else ():
         screen.say(line)
@@ -153,7 +153,8 @@ def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> No
 
 
 def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
-    waits = ", ".join(graph_node.dependencies[:MAX_NAMED])
+    named = graph_node.dependencies[:MAX_NAMED]
+    waits = ", ".join(f"{id} (optional)" if id in graph_node.optional else id for id in named)
     unnamed = len(graph_node.dependencies) - MAX_NAMED
     node = graph_node.node
     each = f"for each {node.item_name or DEFAULT_ITEM} in {one_line(node.for_each)}" if node.for_each else ""
@@ -161,7 +162,8 @@ def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
         Text.assemble((guide, "dim"), (graph_node.node.id, "bold")),
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
-        Text("; ".join(filter(None, (waits + (f" and {unnamed} more" if unnamed > 0 else ""), each))), "dim"),
+        Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
+        Text(one_line("; ".join(filter(None, (each, f"when {node.when}" if node.when else "")))), "yellow"),
     ]
 
 

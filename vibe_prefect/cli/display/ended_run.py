@@ -134,7 +134,7 @@ def _verdict(report: EndedRun) -> Text:
     counts = counted(total, "node")
     if failed:
         counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
-        counts += f", {skipped} skipped" if skipped else ""
+    counts += f", {skipped} skipped" if skipped else ""
     sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
     headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
     headline.append(f" in {seconds(result.total_duration)}")

@@ -33,7 +33,7 @@ def outcome_lines(report: RunReport, width: int | None) -> Iterator[Text]:
     if omitted:
         yield Text(f"  and {omitted:,} more", "dim")
     for node in report.nodes:
-        if node.acceptance is not None:
+        if node.acceptance is not None or node.fallback is not None:
             for text in advice(node, report):
                 yield from wrapped(Text(f"  {one_line(text)}", "yellow"), width)
 

@@ -10,6 +10,7 @@ from typing_extensions import override
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import brief, counted, seconds
 from vibe_prefect.cli.display.tree import work
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.core.retries import Retry, ordinal
@@ -109,4 +110,6 @@ def _ending(result: NodeResult, error: str | None, attempt: str) -> str:
         return f" after {seconds(result.duration)}{attempt}: {error}"
     if result.status is ExecutionStatus.SKIPPED:
         return f": {error}"
-    return f" in {seconds(result.duration)}{attempt}"
+    fallback = fallback_of(result.result)
+    stands_in = f"; {fallback.origin} stands in, since it failed: {brief(fallback.error)}" if fallback else ""
+    return f" in {seconds(result.duration)}{attempt}{stands_in}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
@@ -95,6 +96,29 @@ class ReusableRecords:
     def _refuse(self, id: str) -> None:
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(self._nodes[id].record_id)
+
+    def refuse_fallback(self, id: str) -> None:
+        """Refuse a node's record that a fallback stands in for: the node is tried again."""
+        if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
+            self._refused[id] = self._reusable.pop(id)
+
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes]) -> None:
+        """Refuse a node's record where its dependencies give it something else than the record was made from.
+
+        So it is where a condition skips an optional dependency that it did not skip before, or no longer skips it, and
+        where an earlier run ended after it had executed a dependency again.
+
+        Args:
+            id: The node's id.
+            outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+        """
+        record = self._reusable.get(id)
+        made_from = record.get("made_from") if record is not None else None
+        if made_from is None or made_from == judged_hash(outputs):
+            return
+        logger.warning("Node %r runs again: its dependencies give it something else than before", id)
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(id)
 
     def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.

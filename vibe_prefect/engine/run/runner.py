@@ -15,16 +15,18 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import MODEL_KEYS, Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.node_states import FALLBACK
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
-from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
+from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, OpaqueResult, usage_of_record
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
@@ -41,16 +43,19 @@ from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
+from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import PiecewiseText
 from vibe_prefect.tools.workspace import Workspace
 
-NOT_SELECTED = "Not selected, and there is no record of it to keep"
+NOT_SELECTED = Obstacle("Not selected, and there is no record of it to keep")
 
 NOT_BEGUN = "The run was cancelled before this node began"
 
@@ -200,18 +205,24 @@ class _PlanRun:
             self._state.fail(job, job.failure or failure_of(error))
 
     async def _run_node(self, job: NodeJob) -> None:
-        node, id = job.node, job.node.id
+        id = job.node.id
         await self._keep_pace()
-        obstacle = self._state.obstacle(id)
+        try:
+            obstacle = await self._state.obstacle(id)
+        except InvalidTemplateError as error:
+            job.attempt, job.refresh = partial(self._refuse, error), True
+            await self._execute(job)
+            return
         if obstacle is not None:
             self._skip(job, obstacle)
             return
         if self._selected(id):
+            self._reusable.refuse_fallback(id)
             await self._reusable.refuse_outdated(id)
-        gathers = node.node.for_each is not None
-        if gathers:
+        if job.node.node.for_each is not None:
             job.handler = await self._state.run_items(job, self._run, self._read_records)
             self._reusable.refuse_other(id, job.handler)
+        self._reusable.refuse_other_sources(id, self._state.outputs(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
@@ -222,6 +233,11 @@ class _PlanRun:
             self._skip(job, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
+        await self._execute(job)
+
+    async def _execute(self, job: NodeJob) -> None:
+        """Call a node's task, and note how it ended."""
+        node = job.node
         async with self._limits.slot(), AsyncExitStack() as slots:
             try:
                 await slots.enter_async_context(global_slots(node.policy.limits))
@@ -236,8 +252,27 @@ class _PlanRun:
             opaque = await state.aresult()
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
         else:
-            self._state.fail(job, _failure(job, state))
-            await self._keep_failure(job)
+            await self._fail(job, _failure(job, state))
+
+    async def _fail(self, job: NodeJob, failure: Failure) -> None:
+        """Note a node that failed, or have a task run of its own complete it with its fallback."""
+        job.note_failure(failure)
+        stand_in = self._state.stand_in(job, failure)
+        if stand_in is not None:
+            record = self._recorded(job, record_of(NodeOutcome(job.meter, stand_in), (), job.provenance))
+            job.attempt, job.refresh = partial(_fall_back, record, failure), True
+            assert job.ended is not None
+            upstream = [reference for _, reference in (*self._upstream(job), job.ended)]
+            state = await run_node(job, upstream)
+            assert state.state_details.task_run_id is not None
+            self._note(job, state.state_details.task_run_id, upstream_reference(state))
+            self._stop_if_cancelled()
+            if state.is_completed():
+                self._complete(job, record, reused=False)
+                await self._keep_failure(job)
+                return
+        self._state.fail(job, failure)
+        await self._keep_failure(job)
 
     async def _read_records(self, nodes: Sequence[CompiledNode]) -> None:
         """Read the records of nodes that have come to be known."""
@@ -269,9 +304,9 @@ class _PlanRun:
         upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
         self._note(job, *show_unexecuted(job.node, why, upstream, message))
 
-    def _skip(self, job: NodeJob, error: str) -> None:
-        self._show(job, Unexecuted.SKIPPED, error)
-        self._state.skip(job, error)
+    def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:
+        self._show(job, Unexecuted.SKIPPED, obstacle.reason)
+        self._state.skip(job, obstacle)
 
     def _cancel_rest(self) -> None:
         """Show nodes without a task run as cancelled in Prefect, which shows the others itself."""
@@ -306,7 +341,16 @@ class _PlanRun:
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        return record_of(outcome, await setup.records.files.made_by(job.node.record_id, outcome.result), job.provenance)
+        files = await setup.records.files.made_by(job.node.record_id, outcome.result)
+        return self._recorded(job, record_of(outcome, files, job.provenance))
+
+    def _recorded(self, job: NodeJob, record: NodeRecord) -> NodeRecord:
+        """Return a node's record with what it was made from."""
+        if job.node.dependencies:
+            record["made_from"] = judged_hash(self._state.outputs(job))
+        if absent := self._state.absent(job):
+            record["absent"] = absent
+        return record
 
     async def _keep_failure(self, job: NodeJob) -> None:
         """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""
@@ -387,6 +431,12 @@ def record_of(outcome: NodeOutcome, files: Sequence[RecordFile], provenance: Nod
         used = meter.usage
         record["usage"] = {key: getattr(used, key) for key in MODEL_KEYS}
     return record
+
+
+async def _fall_back(record: NodeRecord, failure: Failure, _: NodeJob) -> State[OpaqueResult]:
+    """Return the state in which Prefect shows a fallback, with its record."""
+    message = sendable(f"{failure.error_type}: {failure.message}", MAX_STATE)
+    return Completed(name=FALLBACK, message=message, data=OpaqueResult(record))
 
 
 def _failure(job: NodeJob, state: State[Any]) -> Failure:

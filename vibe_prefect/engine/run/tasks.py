@@ -54,8 +54,8 @@ class NodeJob(NodeRun):
     namespace: str
     """Namespace of its record."""
 
-    attempt: Callable[[NodeJob], Awaitable[NodeRecord]]
-    """Makes one attempt."""
+    attempt: Callable[[NodeJob], Awaitable[NodeRecord | State[OpaqueResult]]]
+    """Makes one attempt; returns the record, or a state that holds it."""
 
     note_retry: Callable[[NodeJob, float | None], object]
     """Called when an attempt has failed and another one follows, with the seconds until then where they are known."""
@@ -193,7 +193,8 @@ async def _run_node(job: NodeJob) -> OpaqueResult | State[Any]:
 
 async def _attempt(job: NodeJob) -> OpaqueResult | State[Any]:
     try:
-        return OpaqueResult(await job.attempt(job))
+        made = await job.attempt(job)
+        return made if isinstance(made, State) else OpaqueResult(made)
     except asyncio.CancelledError:
         if current_effective_deadline() <= current_time():  # its own timeout, which Prefect turns into a state
             job.note_failure(timeout_failure(job.node.policy))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
@@ -18,6 +20,8 @@ from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.condition_checks import read_outputs
+from vibe_prefect.run.handlers import output_of
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -74,6 +78,15 @@ class KeptNodes:
     lost: Mapping[str, str]
     """Reasons why the files of records forbid their reuse, by the node's id."""
 
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Outputs of those nodes that conditions of the plan read, by id."""
+
+    fallbacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Errors of the nodes whose record holds a fallback, by the node's id."""
+
+    absent: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
+
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
@@ -89,9 +102,22 @@ async def kept_nodes(
     records = Records(await open_store(storage), namespace)
     records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
-    problems = {recorded.node_id: recorded.problem async for recorded in records.of_nodes(nodes)}
+    conditions = [(node, node.node.when) for node in nodes if node.node.when is not None]
+    read = {node.id_of(name) for node, condition in conditions for name in read_outputs(condition, node.written)}
+    absent: dict[str, Sequence[str]] = {}
+    fallbacks: dict[str, str] = {}
+    problems: dict[str, str | None] = {}
+    outputs: dict[str, Any] = {}
+    async for recorded in records.of_nodes(nodes):
+        problems[recorded.node_id] = recorded.problem
+        if (fallback := fallback_of(recorded.record["result"])) is not None:
+            fallbacks[recorded.node_id] = fallback.error
+        if "made_from" in recorded.record:
+            absent[recorded.node_id] = recorded.record.get("absent", ())
+        if recorded.node_id in read:
+            outputs[recorded.node_id] = output_of(recorded.record["result"])
     lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost)
+    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs, fallbacks, absent)
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:
@@ -103,4 +129,5 @@ async def lost_files(run: PastRun) -> Mapping[str, str]:
     Raises:
         UnknownRunError: It has no plan.
     """
-    return (await kept_nodes(run.compiled, run.record_namespace, run.output_root)).lost
+    reusable = await kept_nodes(run.compiled, run.record_namespace, run.output_root)
+    return {**{id: f"a fallback stands in: {error}" for id, error in reusable.fallbacks.items()}, **reusable.lost}

@@ -46,7 +46,8 @@ def _other_names(node: WorkflowNode) -> Iterator[Collection[str]]:
 
 def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
     """Yield what the templates of a node name that hold a word."""
-    for _, text in walk_templates([node.description, node.parameters, node.for_each, node.key]):
+    scoring = node.best_of.model_dump() if node.best_of is not None else {}
+    for _, text in walk_templates([node.description, node.parameters, node.for_each, node.key, scoring]):
         if word in text:
             try:
                 yield references(text)
@@ -60,4 +61,7 @@ def _fact_reads(binding: NodeBinding) -> Iterator[Reads]:
             yield references(template.text).run
     for text in (binding.node.for_each, binding.node.key):
         if text is not None and "run" in text:
+            yield references(text).run
+    if binding.scorer is not None and binding.node.best_of is not None:
+        for _, text in walk_templates(binding.node.best_of.model_dump()):
             yield references(text).run

@@ -18,7 +18,16 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from vibe_prefect.core.models import NodePolicy, Vibe, WorkflowNode, WorkflowNodeType, WorkflowPlan, field_names
+from vibe_prefect.core.models import (
+    BestOf,
+    NodePolicy,
+    OnError,
+    Vibe,
+    WorkflowNode,
+    WorkflowNodeType,
+    WorkflowPlan,
+    field_names,
+)
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.plan.graph import PlanLimits, check_graph, too_deep
@@ -342,6 +351,10 @@ def _model_at(path: DataPath) -> type[BaseModel]:
     """Return the model whose field the path's last part should have been."""
     if len(path) >= 2 and path[-2] == "policy":
         return NodePolicy
+    if len(path) >= 2 and path[-2] == "best_of":
+        return BestOf
+    if len(path) >= 2 and path[-2] == "on_error":
+        return OnError
     if path[:-1] == ("source_vibe",):
         return Vibe
     return WorkflowNode if len(path) > 1 else WorkflowPlan

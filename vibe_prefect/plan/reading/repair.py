@@ -19,7 +19,7 @@ from vibe_prefect.plan.reading.source_text import Fault
 
 _DESCRIPTION = "(not given)"
 
-_SETTLED = frozenset({"id", "description", "policy", "estimated_duration"})
+_SETTLED = frozenset({"id", "description", "policy", "estimated_duration", "when", "on_error", "best_of"})
 """Fields of a node that say nothing about what it does or depends on."""
 
 
@@ -130,7 +130,8 @@ class _Repair:
 
     def _replace_in_node(self, node: dict[str, Any], owner: DataPath, path: DataPath) -> None:
         field = str(path[0])
-        if field == "dependencies" and len(path) > 1 and isinstance(node.get(field), list):
+        lists_ids = field in ("dependencies", "optional_dependencies")
+        if lists_ids and len(path) > 1 and isinstance(node.get(field), list):
             self._lost.add("?")
             node[field] = ["?" if index == path[1] else entry for index, entry in enumerate(node[field])]
             self._doubtful.append(node)

@@ -44,6 +44,9 @@ _MERGE_KEY = Finding.advised("merge keys (<<) are not supported", "write the val
 
 _TOKEN = re.compile(r'[{}\[\]"]|[^\s,:{}\[\]"]+')
 
+IN_QUOTES = "put a template ({{ ... }}) in quotes"
+"""Hint for a mapping as a key: YAML reads braces without quotes so."""
+
 
 class TextError(UsageError, ValueError):
     """A text that is neither JSON nor YAML, or larger than what is read."""
@@ -268,7 +271,8 @@ class _Walk:
     ) -> Iterator[tuple[Any, Any, str | int, DataPath]]:
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                raise TextError("a key must be plain text", *_at(key_node))
+                hint = IN_QUOTES if isinstance(key_node, MappingNode) else ""
+                raise TextError(f"a key must be plain text{hint and f'; {hint}'}", *_at(key_node), hint or None)
             key_text = str(cast("Any", key_node).value)
             key = _readable(_whole(key_text))
             below = (*path, key)

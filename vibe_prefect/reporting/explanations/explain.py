@@ -41,6 +41,9 @@ class Decision(StrEnum):
     REFUSED = "refused"
     """It is a gate that did not pass, or such a gate refused it."""
 
+    REPLACED = "replaced"
+    """Its work failed, and a fallback stands in for its output."""
+
     FAILED = "failed"
     """Its work failed."""
 
@@ -290,13 +293,19 @@ def _judgement_of(node: NodeReport) -> Judgement | None:
 
 def _completed(node: NodeReport, gates: tuple[GateJudgement, ...]) -> tuple[Decision, str]:
     own, is_gate = _judgement_of(node), _is_gate(node)
+    if node.fallback is not None:
+        failed = node.fallback
+        return Decision.REPLACED, f"it failed, and {failed.origin} stands in: {failed.error_type}: {failed.error}"
+    best = f"; {node.variations}" if node.variations is not None else ""
     if own is not None and is_gate:
         return Decision.ACCEPTED, f"it gave {_score(own)}"
     judged = [(gate.node_id, gate.judgement) for gate in gates if gate.judgement is not None]
     refused = [(id, judgement) for id, judgement in judged if not judgement.passed]
     if judged:
         words = [f"the gate {id!r} gave it {_score(judgement)}" for id, judgement in refused or judged]
-        return Decision.REFUSED if refused else Decision.ACCEPTED, "; ".join(words)
+        return Decision.REFUSED if refused else Decision.ACCEPTED, "; ".join(words) + best
+    if best:
+        return Decision.ACCEPTED, f"it is {node.variations}"
     return Decision.ACCEPTED, _unjudged(node, gates) if own is None else f"it measured itself: {_score(own)}"
 
 
