@@ -16,6 +16,7 @@ from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_id_of, plan_parameter
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
@@ -40,6 +41,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         Raises:
             ParameterTypeError: A parameter has a value that it cannot have; the message names the form's field.
         """
+        parameters = ungrouped(parameters)
         plan = parameters.get(PLAN)
         is_content = isinstance(plan, WorkflowPlan) or (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan)
         model = _parameters_model(self.fn)
@@ -57,6 +59,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters for the server, with the plan's data, or the reference to a large plan."""
+        parameters = ungrouped(parameters)
         plan = parameters.get(PLAN)
         if not isinstance(plan, WorkflowPlan):
             return super().serialize_parameters(parameters)
