@@ -14,6 +14,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import to_jsonable_python
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.option_group import ungrouped
@@ -66,7 +67,12 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         plan_value: Any = slim_data(plan)
         if weight(plan_value) > SMALL_BYTES:
             plan_value = run_coro_as_sync(_parameter(plan, self.storage()))
-        return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: plan_value}
+        options = {name: value for name, value in parameters.items() if name != PLAN}
+        try:
+            serialized: dict[str, Any] = to_jsonable_python(options)
+        except (ValueError, RecursionError):  # then as Prefect does it, which imports FastAPI for 0.1 s
+            serialized = super().serialize_parameters(options)
+        return serialized | {PLAN: plan_value}
 
     def new_run_name(self, parameters: Mapping[str, Any]) -> str | None:
         """Make a name for a new run: the plan's id before two words, so that plans differ in a list of runs.

@@ -6,7 +6,6 @@ operator's settings replaces them. A tool is imported when it is asked for: all 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -43,7 +42,7 @@ def builtin_tool(name: str) -> Tool:
     """
     module, attribute = PLACES[name]
     found: Any = getattr(import_module(module), attribute)
-    return found() if inspect.isfunction(found) else found
+    return found if hasattr(found, "spec") else found()
 
 
 def builtin_tools() -> tuple[Tool, ...]:
