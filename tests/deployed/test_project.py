@@ -96,7 +96,7 @@ async def test_the_nightly_one_has_a_schedule_and_does_not_pile_up(project: Path
 async def test_an_invalid_plan_fails_with_every_problem_in_the_message(project: Path) -> None:
     node = {"id": "a", "type": "generate", "description": "x", "parameters": {"tool": "template_fil"}}
     wrong = plan("wrong", {**node, "dependencies": ["nope"]}, {**node, "id": "b", "dependencies": ["b"]})
-    misshapen = {**plan("misshapen", {"id": "a", "type": "generat", "description": "x"}), "nodes": []}
+    misshapen: dict[str, Any] = {**plan("misshapen", {"id": "a", "type": "generat", "description": "x"}), "nodes": []}
     expected = {
         "wrong": ("plan 'wrong' has ", "'nope'", "did you mean 'template_fill'?", "b -> b"),
         "misshapen": ("plan 'misshapen' has 2 problems", "did you mean 'generate'?", "nodes: "),
