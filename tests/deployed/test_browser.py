@@ -19,11 +19,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.utilities.asyncutils import run_coro_as_sync
 
 from tests.browsers import running_browser
 from tests.deployed.api import call, process, until_now
 from tests.deployed.gate import WIDTH, Gate, running_gate
 from tests.deployed.plans import incomplete, plan, written
+from vibe_prefect import run_plan
+from vibe_prefect.engine.deploy.deployments import PlanDeployment
+from vibe_prefect.engine.prefect_seam import extend_form
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -31,6 +35,11 @@ PATIENCE = 120_000.0
 """Milliseconds that anything on a page may take."""
 
 POOL = "browser"
+SCREEN_HEIGHT = 900
+DECLARED = {
+    "product": {"type": "string", "description": "What it is about."},
+    "words": {"type": "integer", "default": 50},
+}
 COMPLETED = (33, 157, 75)
 """The colour in which the graph draws what has completed."""
 
@@ -52,14 +61,15 @@ def gate() -> Generator[Gate]:
 
 @pytest.fixture(scope="module")
 def folder(prefect_server: str, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
-    """The folder of a worker, and a deployment without a plan of its own."""
+    """The folder of a worker, a deployed plan, and a deployment without a plan of its own."""
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "any.json").write_text(json.dumps(written("any")))
-    deployed = call(folder, prefect_server, "deploy", "any.json", "--pool", POOL, "--overlap", "allow")
+    (folder / "letter.json").write_text(json.dumps({**written("letter"), "inputs": DECLARED}))
+    deployed = call(folder, prefect_server, "deploy", "letter.json", "--pool", POOL, "--overlap", "allow")
     assert deployed.returncode == 0, deployed.stderr
-    with get_client(sync_client=True) as client:
-        path = {"id": deployment(client)}
-        client.request("PATCH", "/deployments/{id}", path_params=path, json={"parameters": {}}).raise_for_status()
+    any_plan = PlanDeployment("any", "Any plan", None).build_for(POOL, folder)
+    any_plan.parameters = {}
+    extend_form(any_plan, lambda _: run_plan.parameters)
+    run_coro_as_sync(any_plan.aapply())  # the browser has a loop of its own
     with process(folder, prefect_server, "worker", "start", "--pool", POOL, ready="started!", **gate.settings):
         yield folder
 
@@ -69,13 +79,13 @@ def ui(prefect_server: str) -> str:
     return f"{prefect_server.removesuffix('/api')}/v2"
 
 
-def deployment(client: SyncPrefectClient) -> UUID:
-    return client.read_deployment_by_name("run-plan/any").id
+def deployment(client: SyncPrefectClient, name: str = "any") -> UUID:
+    return client.read_deployment_by_name(f"run-plan/{name}").id
 
 
-def open_form(page: Page, ui: str) -> None:
+def open_form(page: Page, ui: str, name: str = "any") -> None:
     with get_client(sync_client=True) as client:
-        page.goto(f"{ui}/deployments/deployment/{deployment(client)}/run")
+        page.goto(f"{ui}/deployments/deployment/{deployment(client, name)}/run")
 
 
 def fill_node(page: Page, number: int, id: str, kind: str) -> None:
@@ -139,6 +149,25 @@ def tasks(run: UUID, count: int) -> list[tuple[str, str]]:
         return [(task["name"], task["state_name"]) for task in found] if over and len(found) == count else None
 
     return until_now(look, f"{count} task runs")
+
+
+def test_form_of_a_deployed_plan_fits_the_screen_and_a_wrong_plan_in_it_is_answered_in_words(
+    page: Page, folder: Path, ui: str
+) -> None:
+    open_form(page, ui, "letter")
+    places = [page.get_by_label("Product"), page.get_by_role("tab", name="As deployed")]
+    tops = [place.bounding_box() for place in (*places, page.get_by_role("button", name="Submit"))]
+    product, options, button = (top["y"] + top["height"] for top in tops if top is not None)
+    assert product < options < button < SCREEN_HEIGHT
+    expect(page.get_by_label("Another plan")).not_to_be_visible()
+    page.get_by_label("Product").fill("Tea")
+    page.get_by_role("tab", name="Choose").click()
+    page.get_by_label("Resume run").fill("none-such")
+    page.get_by_label("Another plan").fill("id: other\nsource_vibe: {}\nroot_nodes: []")
+    run = submit(page)
+    await_state(page, ui, run, "Failed")
+    page.get_by_role("tab", name="Details").click()
+    expect(page.get_by_text("source_vibe.description: missing; it is required").first).to_be_visible()
 
 
 def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, ui: str) -> None:

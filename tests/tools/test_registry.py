@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,28 @@ def test_a_later_tool_replaces_one_of_the_same_name() -> None:
         return "other"
 
     assert ToolRegistry([alpha, other]).get("alpha") is other
+
+
+def test_a_tool_that_is_registered_for_later_is_loaded_when_it_is_asked_for() -> None:
+    loaded: list[str] = []
+
+    def load(name: str) -> FunctionTool:
+        loaded.append(name)
+        return tool(name=name)(lambda: name)
+
+    registry = ToolRegistry()
+    for name in ("b", "a", "c"):
+        registry.register_later(name, partial(load, name))
+    registry.register(tool(name="c")(lambda: "mine"))
+    assert (list(registry), len(registry), "b" in registry) == (["a", "b", "c"], 3, True)
+    assert loaded == []
+    assert registry.get("b") is registry.get("b")
+    assert loaded == ["b"]
+    assert [spec.name for spec in registry.list_tools()] == ["a", "b", "c"]
+    assert loaded == ["b", "a"]
+    registry.register_later("a", partial(load, "a"))
+    assert registry.get("a") is not None
+    assert loaded == ["b", "a", "a"]
 
 
 def test_the_prompt_context_names_tools_and_inputs() -> None:

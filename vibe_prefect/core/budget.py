@@ -10,14 +10,17 @@ Any tool that pays for something does the same with `paid_call`.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vibe_prefect.errors import BudgetExceededError, UsageError
 from vibe_prefect.results import resume_command
+
+if TYPE_CHECKING:
+    import asyncio
 
 MAX_TOKENS = 10**15
 """The largest limit of tokens that a run may be given: the server's database holds integers of 64 bits."""
@@ -94,7 +97,7 @@ class Budget:
         self._first: set[str] = set()
         self._learned: dict[str, int] = {}
         self._closed: str | None = None
-        self._changed = asyncio.Event()
+        self._changed = _new_event()
 
     @property
     def spent(self) -> Spending:
@@ -160,7 +163,7 @@ class Budget:
 
     def _notify(self) -> None:
         self._changed.set()
-        self._changed = asyncio.Event()
+        self._changed = _new_event()
 
     def _refusal(self, most: Spending, price_it: str) -> str:
         if self._unpriced(most):
@@ -236,6 +239,12 @@ async def paid_call(
     finally:
         if reservation is not None:
             reservation.settle(unsaid if charge.used is None else charge.used)
+
+
+def _new_event() -> asyncio.Event:
+    import asyncio  # takes 40 ms, and the options of a run, as for help, only name the bounds above
+
+    return asyncio.Event()
 
 
 def _usd(amount: float) -> str:

@@ -29,6 +29,7 @@ from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
 from vibe_prefect.engine.inputs import parameters
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots, Root, operator_roots
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE, DEFAULTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
@@ -167,18 +168,19 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
     without_model: parameters.WithoutModel = DEFAULTS.without_model,
     inputs: parameters.Inputs = DEFAULTS.inputs,
+    options: parameters.Options = None,
 ) -> ExecutionResult | State[Any]:
     """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
     When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the result.
     """
-    arguments = {name: value for name, value in locals().items() if name != PLAN}
+    arguments = ungrouped({name: value for name, value in locals().items() if name != PLAN})
     try:
-        options = RunOptions().replaced(arguments)
+        run_options = RunOptions().replaced(arguments)
         run = _current.get()
         if run is None:
-            run, options = await _bounded(plan, options)
-        ended = await _run(run, options)
+            run, run_options = await _bounded(plan, run_options)
+        ended = await _run(run, run_options)
         if ended is None:
             return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
@@ -387,8 +389,9 @@ async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOpti
         resolved["plan"] = await plan_parameter(plan_input.plan, await open_store(None), client)
     inputs = await inherited_inputs(client, flow_run, plan_input.plan, options)
     resolved |= {"inputs": inputs} if inputs else {}
-    if any(flow_run.parameters.get(name) != value for name, value in resolved.items()):
-        flow_run.parameters = {**flow_run.parameters, **resolved}
+    in_full = ungrouped(flow_run.parameters) | resolved
+    if flow_run.parameters != in_full:
+        flow_run.parameters = in_full
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(plan_input.plan, tools=tools, simulate=simulate, source=plan_input.source)
     return LocalRun(compiled.with_inputs(inputs), tools, settings), options

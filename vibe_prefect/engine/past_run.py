@@ -23,6 +23,7 @@ from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPla
 from vibe_prefect.core.run_values import DEFAULT_ZONE, RunFacts, known_zone
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.inputs.operator_roots import OperatorRoots
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import KeptPlan, kept_plan, recorded_data
 from vibe_prefect.engine.records.records import record_namespace
 from vibe_prefect.engine.records.storage import RecordStore
@@ -190,7 +191,7 @@ class PastRun:
         return cls(
             id=flow_run.id,
             name=flow_run.name,
-            parameters=RunParameters.model_validate(flow_run.parameters),
+            parameters=RunParameters.model_validate(ungrouped(flow_run.parameters)),
             state=flow_run.state_name or "Unknown",
             state_type=state.type if state else None,
             message=state.message if state else None,

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx
@@ -22,11 +22,13 @@ from prefect import Task
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
-from prefect.deployments.runner import RunnerDeployment
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultRecord, ResultStore  # pyright: ignore[reportPrivateImportUsage]
 from prefect.utilities.callables import ParameterSchema
 from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
+
+if TYPE_CHECKING:
+    from prefect.deployments.runner import RunnerDeployment
 
 TRIED = ("3.8", "3.9")
 """The versions of Prefect that the tests run with."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
 
-from vibe_prefect.llm.provider.calls import Models
-from vibe_prefect.llm.provider.model_config import ModelConfig
-from vibe_prefect.llm.toolset import model_tools
 from vibe_prefect.tools.base import Tool
-from vibe_prefect.tools.builtin.media_tools import MediaConfig, media_tools
-from vibe_prefect.tools.checks.link_check import links_tool
-from vibe_prefect.tools.fetch.guard import FetchConfig
-from vibe_prefect.tools.fetch.http import fetch_tool
 from vibe_prefect.tools.installed import default_registry
 from vibe_prefect.tools.registry import ToolRegistry
+
+if TYPE_CHECKING:
+    from vibe_prefect.llm.provider.model_config import ModelConfig
+    from vibe_prefect.tools.builtin.media_tools import MediaConfig
+    from vibe_prefect.tools.fetch.guard import FetchConfig
+
+REACHING = ("check_links", "comfyui_run", "http_fetch", "image_generate", "speech_generate")
+"""Names of the tools that reach out."""
 
 
 def equipped_registry(
@@ -33,14 +35,28 @@ def equipped_registry(
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
     registry = default_registry()
-    for tool in _reaching_tools(fetching, media):
-        registry.register(tool)
-    for tool in model_tools(Models.of(model)) if model is not None else ():
-        registry.register(tool)
+    for name in REACHING:
+        registry.register_later(name, partial(_reaching_tool, name, fetching, media))
+    if model is not None:
+        from vibe_prefect.llm.provider.calls import Models
+        from vibe_prefect.llm.toolset import model_tools
+
+        for tool in model_tools(Models.of(model)):
+            registry.register(tool)
     return registry
 
 
-@lru_cache(maxsize=8)
-def _reaching_tools(fetching: FetchConfig | None, media: MediaConfig | None) -> tuple[Tool, ...]:
-    """Return the tools that reach out, made once for each configuration: making them takes 60 ms."""
-    return (links_tool(fetching), fetch_tool(fetching), *media_tools(media))
+@lru_cache(maxsize=8 * len(REACHING))
+def _reaching_tool(name: str, fetching: FetchConfig | None, media: MediaConfig | None) -> Tool:
+    """Return a tool that reaches out, made once for each configuration: making all of them takes 60 ms."""
+    if name == "check_links":
+        from vibe_prefect.tools.checks.link_check import links_tool
+
+        return links_tool(fetching)
+    if name == "http_fetch":
+        from vibe_prefect.tools.fetch.http import fetch_tool
+
+        return fetch_tool(fetching)
+    from vibe_prefect.tools.builtin.media_tools import media_tools
+
+    return next(tool for tool in media_tools(media) if tool.spec.name == name)

@@ -17,23 +17,31 @@ registry = ToolRegistry([shout])
 
 `default_registry()` holds the built-in tools and those of installed packages. A tool that needs
 more than a function derives from `BaseTool`.
+
+A name is imported at its first use: parts of this package are used by commands that need no tool.
 """
 
-from vibe_prefect.tools.base import (
-    BaseTool,
-    OutputFolder,
-    OutputPath,
-    TemplateText,
-    Tool,
-    ToolCategory,
-    ToolContext,
-    ToolResult,
-    ToolSpec,
-)
-from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
-from vibe_prefect.tools.installed import default_registry
-from vibe_prefect.tools.registry import ToolRegistry
-from vibe_prefect.tools.workspace import FileRef, Workspace
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vibe_prefect.tools.base import (
+        BaseTool,
+        OutputFolder,
+        OutputPath,
+        TemplateText,
+        Tool,
+        ToolCategory,
+        ToolContext,
+        ToolResult,
+        ToolSpec,
+    )
+    from vibe_prefect.tools.functions import FunctionTool, ToolInputError, tool
+    from vibe_prefect.tools.installed import default_registry
+    from vibe_prefect.tools.registry import ToolRegistry
+    from vibe_prefect.tools.workspace import FileRef, Workspace
 
 __all__ = [
     "BaseTool",
@@ -53,3 +61,33 @@ __all__ = [
     "default_registry",
     "tool",
 ]
+
+_MODULES = {
+    "BaseTool": "vibe_prefect.tools.base",
+    "FileRef": "vibe_prefect.tools.workspace",
+    "FunctionTool": "vibe_prefect.tools.functions",
+    "OutputFolder": "vibe_prefect.tools.base",
+    "OutputPath": "vibe_prefect.tools.base",
+    "TemplateText": "vibe_prefect.tools.base",
+    "Tool": "vibe_prefect.tools.base",
+    "ToolCategory": "vibe_prefect.tools.base",
+    "ToolContext": "vibe_prefect.tools.base",
+    "ToolInputError": "vibe_prefect.tools.functions",
+    "ToolRegistry": "vibe_prefect.tools.registry",
+    "ToolResult": "vibe_prefect.tools.base",
+    "ToolSpec": "vibe_prefect.tools.base",
+    "Workspace": "vibe_prefect.tools.workspace",
+    "default_registry": "vibe_prefect.tools.installed",
+    "tool": "vibe_prefect.tools.functions",
+}
+"""Module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import EntryPoint, entry_points
 
 from vibe_prefect.errors import ToolDefinitionError
 from vibe_prefect.tools.base import Tool
+from vibe_prefect.tools.builtin.registered import PLACES, builtin_tool
 from vibe_prefect.tools.registry import ToolRegistry
 
 ENTRY_POINT_GROUP = "vibe_prefect.tools"
@@ -21,9 +22,9 @@ def default_registry() -> ToolRegistry:
     Raises:
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
     """
-    from vibe_prefect.tools.builtin.registered import builtin_tools
-
-    registry = ToolRegistry(builtin_tools())
+    registry = ToolRegistry()
+    for name in PLACES:
+        registry.register_later(name, partial(builtin_tool, name))
     for entry in _installed(tuple(map(_place, sys.path))):
         registry.register(_load(entry))
     return registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ class ToolRegistry:
     def __init__(self, tools: Iterable[Tool] = ()) -> None:
         self._tools: dict[str, Tool] = {}
         self._defaults: dict[str, str] = {}
+        self._later: dict[str, Callable[[], Tool]] = {}
         for tool in tools:
             self.register(tool)
 
@@ -45,12 +46,26 @@ class ToolRegistry:
             raise ToolDefinitionError(f"{tool!r} is not a tool: it needs a `spec` with a name, and `execute`")
         _refuse_misspelt_traits(tool, name)
         self._tools[name] = tool
+        self._later.pop(name, None)
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._defaults |= {_word(kind): name for kind in ToolTraits.of(tool).default_for}
 
     def get(self, name: str) -> Tool | None:
         """Return the tool of that name, if there is one."""
+        if load := self._later.get(name):
+            self.register(load())
         return self._tools.get(name)
+
+    def register_later(self, name: str, load: Callable[[], Tool]) -> None:
+        """Add a tool that takes time to import, and is imported when it is asked for.
+
+        Args:
+            name: Its name. It runs no node that names no tool.
+            load: Returns it, the same one each time.
+        """
+        self._tools.pop(name, None)
+        self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
+        self._later[name] = load
 
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
@@ -84,6 +99,8 @@ class ToolRegistry:
 
     def list_tools(self, category: ToolCategory | None = None) -> list[ToolSpec]:
         """Return the specs of all tools, or of one category's, sorted by name."""
+        for name in tuple(self._later):
+            self.get(name)
         specs = sorted((tool.spec for tool in self._tools.values()), key=lambda spec: spec.name)
         return [spec for spec in specs if category is None or _word(spec.category) == _word(category)]
 
@@ -96,13 +113,13 @@ class ToolRegistry:
         return "\n\n".join(_describe(spec) for spec in self.list_tools())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._tools
+        return name in self._tools or name in self._later
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._tools))
+        return iter(sorted({*self._tools, *self._later}))
 
     def __len__(self) -> int:
-        return len(self._tools)
+        return len(self._tools) + len(self._later)
 
 
 class ForeignRegistry(Protocol):

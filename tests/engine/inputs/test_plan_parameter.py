@@ -10,6 +10,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
 
 from tests.plans import node, plan
 from vibe_prefect import PlanError, run_plan
@@ -52,10 +53,16 @@ def test_the_form_explains_itself() -> None:
     assert [part.get("title", part.get("$ref")) for part in properties["plan"]["anyOf"]] == [
         "Stored plan, file or text",
         "#/definitions/WorkflowPlan",
+        "JSON",
     ]
     for definition in ("WorkflowPlan", "WorkflowNode", "Vibe", "NodePolicy"):
         fields = schema["definitions"][definition]["properties"]
         assert [name for name, about in fields.items() if not about.get("description")] == []
+
+
+@pytest.mark.parametrize("given", [{"nodes": []}, {"id": "p", "root_nodes": [{"type": "generat"}]}, [], 5, "no.yaml"])
+def test_no_plan_is_refused_by_the_servers_check_whose_message_would_hold_all_of_it(given: Any) -> None:
+    assert validate({"plan": given}, parameter_schema(run_plan).model_dump()) == []
 
 
 @pytest.mark.server

@@ -16,7 +16,6 @@ from rich.text import Text
 from vibe_prefect.cli.commands.page import check_page, say_page, write_page
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, flush, out
-from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.ended_run import (
     EndedRun,
     print_report,
@@ -114,6 +113,8 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
         except LostServerError:
             return ExitCode.INTERNAL
     if as_json:
+        from vibe_prefect.cli.display.documents import print_document
+
         print_document(report.document())
     failed = report.result.status is ExecutionStatus.FAILED
     return ExitCode.FAILED if failed else ExitCode.COMPLETED

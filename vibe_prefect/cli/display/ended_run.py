@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunNode, RunSummary, TaskRuns
 from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, size
 from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.words import judgements, spending
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 if TYPE_CHECKING:
+    from vibe_prefect.cli.display.documents import RunDocument, RunNode
     from vibe_prefect.engine.flow import RunHandle
+    from vibe_prefect.reporting.report import RunReport
 
 MAX_FILES = 20
 LABEL = 9
@@ -66,6 +66,8 @@ class EndedRun:
 
     def document(self) -> RunDocument:
         """Return the run as a JSON document."""
+        from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunSummary, TaskRuns
+
         folder, handle = self.folder, self.handle
         summary = self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)}
         return RunDocument(
@@ -81,6 +83,8 @@ class EndedRun:
         )
 
     def _node(self, result: NodeResult) -> RunNode:
+        from vibe_prefect.cli.display.documents import RunNode
+
         node = self.compiled.nodes[result.node_id]
         return RunNode(
             type=node.node.type.value,

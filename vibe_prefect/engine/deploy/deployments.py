@@ -19,9 +19,10 @@ from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
-from vibe_prefect.engine.deploy.input_form import INPUTS, with_input_fields
+from vibe_prefect.engine.deploy.compact_form import INPUTS, compact_form
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.prefect_seam import extend_form
 
 Overlap = Literal["wait", "skip", "allow"]
@@ -78,7 +79,8 @@ class PlanDeployment:
     def build(self) -> RunnerDeployment:
         """Build Prefect's own deployment object, for serving."""
         earlier = self.earlier
-        before = {name: value for name, value in (earlier.parameters if earlier else {}).items() if name != INPUTS}
+        before = ungrouped(earlier.parameters) if earlier else {}
+        before.pop(INPUTS, None)
         built = RunnerDeployment.from_flow(
             run_plan,
             name=self.name,
@@ -93,7 +95,7 @@ class PlanDeployment:
         if earlier and self.schedule is None and not self.drop_schedules:
             built.schedules = [_copied(schedule) for schedule in earlier.schedules]
         built.entrypoint = ENTRYPOINT
-        extend_form(built, lambda form: with_input_fields(form, self.declared, self.inputs))
+        extend_form(built, lambda form: compact_form(form, self.declared, self.inputs))
         return built
 
     def build_for(self, pool: str, folder: Path) -> RunnerDeployment:
@@ -122,7 +124,7 @@ class PlanDeployment:
 
 def inputs_of(deployment: DeploymentResponse | None) -> dict[str, Any]:
     """Return the values of inputs that a deployment gives."""
-    inputs: object = deployment.parameters.get(INPUTS) if deployment else None
+    inputs: object = ungrouped(deployment.parameters).get(INPUTS) if deployment else None
     return cast("dict[str, Any]", inputs) if isinstance(inputs, dict) else {}
 
 

@@ -10,6 +10,7 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
+from vibe_prefect.engine.deploy.compact_form import INPUTS
 from vibe_prefect.engine.deploy.deployments import (
     PlanDeployment,
     is_for_serving,
@@ -17,9 +18,9 @@ from vibe_prefect.engine.deploy.deployments import (
     still_served,
     working_folder,
 )
-from vibe_prefect.engine.deploy.input_form import INPUTS
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
-from vibe_prefect.engine.inputs.plan_store import kept_plan
+from vibe_prefect.engine.inputs.plan_store import PLAN, kept_plan
 from vibe_prefect.errors import UsageError, VibePrefectError
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
@@ -45,7 +46,7 @@ async def check_deployable(client: PrefectClient, deployment: DeploymentResponse
     name = deployment.name
     if await still_served(client, deployment):
         raise UsageError(f"run-plan/{name} is served by a process; end that first, or give another --name")
-    before = deployment.parameters.get("plan")
+    before = ungrouped(deployment.parameters).get(PLAN)
     if named or is_for_serving(deployment) or before == plan or not (_is_name(before) or _is_name(plan)):
         return
     earlier = f"the stored plan {before!r}" if _is_name(before) else "the plan of a file"
@@ -81,7 +82,7 @@ async def plan_change(
         client: The server's client.
     """
     try:
-        earlier_plan = await given_plan(deployment.parameters.get("plan"), client)
+        earlier_plan = await given_plan(ungrouped(deployment.parameters).get(PLAN), client)
         earlier = compile_plan(earlier_plan.plan, tools=tools)
     except VibePrefectError as error:
         return f"plan replaced; the earlier one cannot be compared: {str(error).splitlines()[0]}"
@@ -106,7 +107,7 @@ def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) ->
     yield from schedule_changes(earlier, later)
     if later.overlap is not None and later.overlap != overlap_of(earlier):
         yield f"overlap changed: {overlap_of(earlier)} -> {later.overlap}"
-    if parameters := sorted(set(earlier.parameters) - {"plan", INPUTS}):
+    if parameters := sorted(set(ungrouped(earlier.parameters)) - {PLAN, INPUTS}):
         yield f"parameters kept: {', '.join(parameters)}"
     if is_for_serving(earlier):
         yield "it was served by a process before, and is for workers from now on"

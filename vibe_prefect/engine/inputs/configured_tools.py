@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from vibe_prefect.llm.all_tools import equipped_registry
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ToolRegistry
-
-import_module("vibe_prefect.tools.builtin.registered")  # takes 0.2 s, for which the first run need not wait
 
 
 def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegistry:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
 
 from vibe_prefect.engine.inputs.plan_parameter import PlanInput
 from vibe_prefect.errors import SettingsError
@@ -50,6 +51,9 @@ Refresh = Annotated[str | None, _form("Refresh nodes", help_of("refresh"), "blog
 Reuse = Annotated[run_options.Reuse, _form("Reuse records of", help_of("reuse"))]
 Concurrency = Annotated[run_options.Concurrency, _form("Concurrency", help_of("concurrency", _UNLIMITED), 8)]
 Simulated = Annotated[bool, _form("Simulate", help_of("simulate"))]
+Options = Annotated[SkipJsonSchema[dict[str, Any] | None], Field(json_schema_extra={"title": "Options"})]
+"""The parameters after the plan as a group, for the form of a deployed plan; other forms show each by itself."""
+
 Inputs = Annotated[dict[str, Any], _form("Inputs", help_of("inputs"), {"product": "Tea"})]
 InputRoot = Annotated[str, _form("Input folder", help_of("input_root", _DEPLOYED), ".", "/srv/content")]
 Output = Annotated[str, _form("Output folder", help_of("output", _DEPLOYED), "outputs", "/srv/outputs")]

@@ -45,7 +45,13 @@ StoredOrFile = Annotated[
     ),
 ]
 
-PlanInput = Annotated[StoredOrFile | WorkflowPlan, _CheckedLater()]
+AsJson = Annotated[
+    Any,
+    Field(title="JSON", description="A plan as JSON. What is wrong with it, a run says at once, with every problem."),
+]
+"""Anything: so Prefect's server refuses no plan, which it would with a plan's data in the message for a reason."""
+
+PlanInput = Annotated[StoredOrFile | WorkflowPlan | AsJson, _CheckedLater()]
 """Type of the parameter. The form shows the first alternative, one field, until the other is chosen."""
 
 

@@ -14,8 +14,10 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic_core import to_jsonable_python
 
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_id_of, plan_parameter
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
@@ -40,6 +42,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         Raises:
             ParameterTypeError: A parameter has a value that it cannot have; the message names the form's field.
         """
+        parameters = ungrouped(parameters)
         plan = parameters.get(PLAN)
         is_content = isinstance(plan, WorkflowPlan) or (isinstance(plan, Mapping) and BLOCK_REFERENCE not in plan)
         model = _parameters_model(self.fn)
@@ -57,13 +60,19 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters for the server, with the plan's data, or the reference to a large plan."""
+        parameters = ungrouped(parameters)
         plan = parameters.get(PLAN)
         if not isinstance(plan, WorkflowPlan):
             return super().serialize_parameters(parameters)
         plan_value: Any = slim_data(plan)
         if weight(plan_value) > SMALL_BYTES:
             plan_value = run_coro_as_sync(_parameter(plan, self.storage()))
-        return super().serialize_parameters({**parameters, PLAN: None}) | {PLAN: plan_value}
+        options = {name: value for name, value in parameters.items() if name != PLAN}
+        try:
+            serialized: dict[str, Any] = to_jsonable_python(options)
+        except (ValueError, RecursionError):  # then as Prefect does it, which imports FastAPI for 0.1 s
+            serialized = super().serialize_parameters(options)
+        return serialized | {PLAN: plan_value}
 
     def new_run_name(self, parameters: Mapping[str, Any]) -> str | None:
         """Make a name for a new run: the plan's id before two words, so that plans differ in a list of runs.

@@ -11,6 +11,7 @@ from prefect.exceptions import ObjectNotFound
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.core.run_values import DEFAULT_ZONE, RunFacts, known_zone
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.past_run import ZONE_LABEL, PastRun
 from vibe_prefect.engine.prefect_seam import schedule_of
 from vibe_prefect.engine.runs.resume_target import find_run
@@ -57,7 +58,7 @@ async def _deployed_inputs(client: PrefectClient, flow_run: FlowRun) -> dict[str
         deployment = await client.read_deployment(flow_run.deployment_id)
     except ObjectNotFound:
         return {}
-    inputs: object = deployment.parameters.get("inputs")
+    inputs: object = ungrouped(deployment.parameters).get("inputs")
     return cast("dict[str, Any]", inputs) if isinstance(inputs, dict) else {}
 
 

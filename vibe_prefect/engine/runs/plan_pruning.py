@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prefect.client.orchestration import PrefectClient
 
+from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import PLANS_FOLDER, kept_plan
 from vibe_prefect.engine.listing import OUR_FLOW, paged
 from vibe_prefect.engine.records.storage import RecordFolder
@@ -71,7 +72,7 @@ async def _used_by_runs(client: PrefectClient, root: Path, pruned: Collection[st
 
 async def _used_by_deployments(client: PrefectClient) -> set[str]:
     deployments = paged(lambda size, offset: client.read_deployments(flow_filter=OUR_FLOW, limit=size, offset=offset))
-    references = [kept_plan(deployment.parameters.get("plan")) async for deployment in deployments]
+    references = [kept_plan(ungrouped(deployment.parameters).get("plan")) async for deployment in deployments]
     return {reference.sha256 for reference in references if reference}
 
 
