@@ -17,6 +17,7 @@ from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.plan.inputs.declared import type_words
+from vibe_prefect.plan.reading.parts import with_parts_schema
 from vibe_prefect.tools.base import ToolCategory, ToolSpec
 from vibe_prefect.tools.registry import HOW_TO_ADD, ToolRegistry
 
@@ -46,9 +47,11 @@ def schema(*, of_outputs: bool) -> int:
 def _plan_schema() -> dict[str, Any]:
     from vibe_prefect.cli.display.documents import DIALECT
 
+    plan_schema = WorkflowPlan.model_json_schema()
+    plan_schema["$defs"]["WorkflowNode"] = with_parts_schema(plan_schema["$defs"]["WorkflowNode"])
     return {
         "$schema": DIALECT,
-        **WorkflowPlan.model_json_schema(),
+        **plan_schema,
         "title": "vibe-prefect plan",
         "$comment": SCHEMA_HINT,
     }
