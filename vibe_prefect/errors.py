@@ -63,6 +63,9 @@ class Finding:
     hint: str | None = None
     """Remedy: what to do next."""
 
+    at: tuple[int, int] | None = None
+    """Line and column of the fault within a value that is text, from 0; `None` for the value as a whole."""
+
     @classmethod
     def advised(cls, text: str, advice: str) -> Finding:
         """Join a fault and its remedy.

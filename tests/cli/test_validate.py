@@ -23,6 +23,8 @@ from tests.cli.command import (
     node,
     write_plan,
 )
+from tests.paths import ROOT
+from vibe_prefect.plan.reading.plan_text import read_source
 
 
 def assert_clean(outcome: Outcome) -> None:
@@ -166,6 +168,11 @@ def test_schema_accepts_a_real_plan_and_refuses_a_wrong_one(tmp_path: Path) -> N
     plan = json.loads(Path(TRAILER).read_text(encoding="utf-8"))
     assert validator.is_valid(plan)
     assert not validator.is_valid(plan | {"root_node": []})
+    path = ROOT / "flows" / "launch" / "launch.yaml"
+    launch: Any = read_source(path.name, path.read_text()).data
+    assert validator.is_valid(launch)
+    launch["root_nodes"][2].pop("use")
+    assert not validator.is_valid(launch)
 
 
 def test_tools_are_listed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -51,24 +51,36 @@ STATES: dict[Overlap, str] = {"wait": "AwaitingConcurrencySlot", "skip": "Cancel
 """The state of a run that is due while another one of its deployment is at work."""
 
 
-def write(folder: Path, id: str, content: str = "hello") -> str:
+def write(folder: Path, id: str, content: str = "hello", *more: dict[str, Any]) -> str:
     path = folder / f"{id}.json"
-    path.write_text(json.dumps(plan(id, tool("text", "write_file", {"path": "text.txt", "content": content}))))
+    path.write_text(json.dumps(plan(id, tool("text", "write_file", {"path": "text.txt", "content": content}), *more)))
     return path.name
 
 
-async def test_a_served_plan_runs_as_its_file_says_now(prefect_server: str, folder: Path) -> None:
-    name = write(folder, "served", "first words")
-    with process(folder, prefect_server, "serve", name, ready="serving"):
+def write_with_tool(folder: Path, content: str) -> str:
+    """Write a plan, and beside it the file of the tool that its last node names."""
+    (folder / "tools.py").write_text(
+        "from vibe_prefect import tool\n\n"
+        f"@tool\ndef words() -> dict[str, str]:\n    return {{'text': {content + '!'!r}}}\n"
+    )
+    said = tool("said", "write_file", {"path": "said.txt", "content": "{{ outputs.words.text }}"}, "words")
+    return write(folder, "served", content, tool("words", "words", {}), said)
+
+
+async def test_a_served_plan_runs_as_its_file_and_its_file_of_tools_say_now(prefect_server: str, folder: Path) -> None:
+    name = write_with_tool(folder, "first words")
+    with process(folder, prefect_server, "serve", name, "--tools", "tools.py", ready="serving"):
         async with get_client() as client:
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
             assert is_served(await deployment_of(client, "served"))
-            write(folder, "served", "other words")
+            write_with_tool(folder, "other words")
             assert (await ended(client, await trigger(client, "served"))).state_name == "Completed"
     async with get_client() as client:
         assert not is_served(await deployment_of(client, "served"))
     texts = [path.read_text() for path in sorted(folder.glob("outputs/served/*/text.txt"))]
     assert sorted(texts) == ["first words", "other words"]
+    said_texts = [path.read_text() for path in sorted(folder.glob("outputs/served/*/said.txt"))]
+    assert sorted(said_texts) == ["first words!", "other words!"]
     said = (folder / "serve.log").read_text()
     assert f"Prefect server  {prefect_server.removesuffix('/api')}" in said
     assert "the plan served" in said

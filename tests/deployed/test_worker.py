@@ -32,6 +32,7 @@ from tests.deployed.api import (
 )
 from tests.deployed.gate import WIDTH, Gate, running_gate
 from tests.deployed.plans import chains, plan, tool, written
+from vibe_prefect.tools.registry import HOW_TO_ADD, TOOLS_VARIABLE
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -153,18 +154,25 @@ async def test_deploys_and_executes(station: Station) -> None:
 
 async def test_a_worker_says_whether_it_could_run_the_plan(station: Station) -> None:
     """It checks where it works, with what it has there; nothing is executed, and no run is left."""
-    (station.folder / "checked.json").write_text(json.dumps(plan("checked", tool("post", "llm_generate", {}))))
+    own = "from vibe_prefect import tool\n\n@tool\ndef own() -> str:\n    return ''\n"
+    (station.folder / "tools.py").write_text(own)
+    nodes = tool("post", "llm_generate", {}), tool("mine", "own", {})
+    (station.folder / "checked.json").write_text(json.dumps(plan("checked", *nodes)))
     model = {"PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_MODELS": "openai:gpt-5", "OPENAI_API_KEY": "sk-not-on-the-worker"}
     able = call(station.folder, station.api, "deploy", "any.json", "--check")
-    unable = call(station.folder, station.api, "deploy", "checked.json", "--pool", POOL, "--check", **model)
+    options = ("--pool", POOL, "--check", "--tools", "tools.py")
+    unable = call(station.folder, station.api, "deploy", "checked.json", *options, **model)
     assert able.returncode == 0, able.stderr
     assert f"checked  a worker of the pool {POOL!r} could run it" in able.stdout
     assert unable.returncode == 2, unable.stdout
     assert "needs    model openai:gpt-5, for post" in unable.stdout
     assert "needs    key in the variable OPENAI_API_KEY, for llm_generate" in unable.stdout
+    assert f"needs    file of tools tools.py (--tools or {TOOLS_VARIABLE}), for own" in unable.stdout
     refused = " ".join(unable.stderr.split())
     assert f"a worker of the pool {POOL!r} could not run the plan: " in refused
     assert "the tool 'llm_generate' needs a model, and none is configured" in refused
+    assert "node 'mine', parameters.tool: unknown tool 'own'" in refused
+    assert HOW_TO_ADD in refused
     async with get_client() as client:
         deployment = await deployment_id(client, "checked")
         wanted = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[deployment]))

@@ -372,7 +372,7 @@ root_nodes: []
     "an unknown tool unlike any": (
         HEAD + "  - {id: a, type: generate, description: d, parameters: {tool: zzz}}\n",
         [
-            "plan.yaml:4:64: node 'a', parameters.tool: unknown tool 'zzz'; registered tools: check_audio, check_image, check_json, check_links, check_text, combine, image_card, judge_or_pass, llm_or_template, read_text, template_fill, write_file"
+            "plan.yaml:4:64: node 'a', parameters.tool: unknown tool 'zzz'; registered tools: check_audio, check_image, check_json, check_links, check_text, combine, image_card, judge_or_pass, llm_or_template, read_text, template_fill, write_file; a file with tools of your own is named by --tools or PREFECT_INTEGRATIONS_VIBE_PREFECT_TOOLS"
         ],
     ),
     "a tool that is a list": (

@@ -97,6 +97,7 @@ def test_every_link_to_a_file_leads_somewhere() -> None:
 
 @pytest.mark.parametrize("block", of("yaml"))
 def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> None:
+    shutil.copytree(ROOT / "flows" / "launch", folder, dirs_exist_ok=True)  # parts that a plan may name
     path = folder / "plan.yaml"
     path.write_text(block.text)
     loaded = load_plan(path)

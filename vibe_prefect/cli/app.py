@@ -18,6 +18,7 @@ from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
 from vibe_prefect.cli.look_app import add_look_commands
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
+from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
@@ -164,6 +165,7 @@ def _help_command(error: CycloptsError) -> str:
         "run flows/plans/release_digest.yaml",
         "run plan.yaml --simulate",
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
+        "run plan.yaml --tools tools.py",
         "run plan.yaml --json | jq .summary",
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
@@ -196,6 +198,7 @@ def run(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Run a plan, and show how far it is.
 
@@ -205,6 +208,7 @@ def run(  # noqa: PLR0913 - a command's options
     from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults
 
+    use_tool_files(tools)
     options = {
         "resume_from": resume,
         "select": select,
@@ -227,6 +231,7 @@ def run(  # noqa: PLR0913 - a command's options
         report=report,
         plan_file=str(Path(plan).resolve()),
         inputs=InputArguments(set_, set_file, inputs),
+        tools=tools,
     )
     if simulate and not (record or dry_run or resume or reuse == "plan"):
         from vibe_prefect.cli.commands.simulate import simulate_plan
@@ -259,10 +264,12 @@ def resume(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Run the rest of an earlier run: its completed nodes are reused."""
     from vibe_prefect.cli.commands.resume import ResumeRequest, resume_run
 
+    use_tool_files(tools)
     options = {
         "select": select,
         "exclude": exclude,
@@ -279,6 +286,7 @@ def resume(  # noqa: PLR0913 - a command's options
         given=_stated(options),
         report=report,
         inputs=InputArguments(set_, set_file, inputs),
+        tools=tools,
     )
     return resume_run(request)
 
@@ -342,6 +350,7 @@ def validate(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Check a plan without running it, and print every problem that it has.
 
@@ -352,9 +361,11 @@ def validate(  # noqa: PLR0913 - a command's options
         set_: Value of an input that the plan declares, as NAME=VALUE.
         set_file: Value of an input that stands in a file, as NAME=PATH.
         inputs: A YAML or JSON file with values of inputs.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.show import validate as command
 
+    use_tool_files(tools)
     return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)
 
 
@@ -369,6 +380,7 @@ def show(
     mermaid: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     svg: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Print a plan as a tree, or draw it.
 
@@ -377,9 +389,11 @@ def show(
         mermaid: Draw it as a mermaid flowchart.
         svg: Draw it as an SVG picture.
         output: Write the drawing to this file instead of standard output.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.show import show as command
 
+    use_tool_files(tools)
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
 
@@ -395,6 +409,7 @@ def diff(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Compare two plans and list the nodes that resuming the first with the second would run again.
 
@@ -405,9 +420,11 @@ def diff(  # noqa: PLR0913 - a command's options
         set_: Value of an input that the plan declares, as NAME=VALUE.
         set_file: Value of an input that stands in a file, as NAME=PATH.
         inputs: A YAML or JSON file with values of inputs.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.diff import diff as command
 
+    use_tool_files(tools)
     return command(a, b, InputArguments(set_, set_file, inputs), as_json=json)
 
 
@@ -429,15 +446,18 @@ def tools(
     /,
     *,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    files: ToolsOption = (),
 ) -> int:
     """List the tools that plans can name.
 
     Args:
         name: Show this tool's inputs and an example.
         json: Print the tools with their JSON Schemas.
+        files: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.catalog import tools as command
 
+    use_tool_files(files)
     return command(name, as_json=json)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.schemas.output_fields import missing_part
 from vibe_prefect.templates.language import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
-from vibe_prefect.templates.names import Reads, References, Step, references
+from vibe_prefect.templates.names import Reads, References, Step, place_of, references
 
 _DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"
 
@@ -53,19 +53,18 @@ class TemplateCheck:
         try:
             template_names = references(text)
         except InvalidTemplateError as error:
-            yield Finding(str(error))
+            yield Finding(str(error), at=(error.line - 1, 0) if error.line else None)
             return
         for name in template_names.outputs:
-            yield from self._output(name, template_names)
+            yield from _placed(self._output(name, template_names), text, "outputs", name)
         if "inputs" not in own:
-            yield from self._inputs(template_names.inputs)
+            yield from self._inputs(template_names.inputs, text)
         if "run" not in own:
-            yield from map(_unknown_fact, (name for name in template_names.run.names if name not in FACT_NAMES))
+            for name in template_names.run.names:
+                yield from _placed([_unknown_fact(name)] if name not in FACT_NAMES else [], text, "run", name)
         if not raw and not template_names.subtracted:
-            yield from (
-                _unknown_name(name, self.items)
-                for name in sorted(template_names.names - TEMPLATE_NAMES - {*self.items})
-            )
+            for name in sorted(template_names.names - TEMPLATE_NAMES - {*self.items}):
+                yield from _placed([_unknown_name(name, self.items)], text, name)
 
     def _output(self, name: str, template_names: References) -> Iterator[Finding]:
         if self.dependencies is None or name in self.dependencies:
@@ -85,20 +84,20 @@ class TemplateCheck:
         text = f"the template names outputs.{name}, but {name!r} is not a dependency of this node: {dependency_list}"
         yield Finding.advised(text, hint)
 
-    def _inputs(self, reads: Reads) -> Iterator[Finding]:
+    def _inputs(self, reads: Reads, text: str) -> Iterator[Finding]:
         if self.inputs is None:
             return
         if reads.any and not self.inputs:
             yield Finding.advised("the template names inputs, but the plan declares none", _DECLARE.format("NAME"))
         for name in reads.names:
             if name not in self.inputs:
-                yield _unknown_input(name, self.inputs)
+                yield from _placed([_unknown_input(name, self.inputs)], text, "inputs", name)
         for field in reads.fields:
             if field.output in self.inputs:
                 schema = self.inputs[field.output]
                 if message := missing_part(schema, f"inputs.{field.output}", field.steps):
-                    text, _, hint = message.partition("; ")
-                    yield Finding.advised(text, hint)
+                    fault, _, hint = message.partition("; ")
+                    yield from _placed([Finding.advised(fault, hint)], text, "inputs", field.output)
 
     def _missing(self, name: str, steps: tuple[Step, ...]) -> str | None:
         stated = self.stated(name)
@@ -107,6 +106,11 @@ class TemplateCheck:
         expression = f"outputs.{name}" if name.isidentifier() else f"outputs[{name!r}]"
         missing = missing_part(stated.schema, expression, steps)
         return f"{missing} (the output of {stated.maker})" if missing else None
+
+
+def _placed(findings: Iterable[Finding], text: str, *names: str) -> Iterator[Finding]:
+    """Yield findings with the place of names within a template."""
+    return (replace(finding, at=place_of(text, *names)) for finding in findings)
 
 
 def _unknown_input(name: str, inputs: Collection[str]) -> Finding:

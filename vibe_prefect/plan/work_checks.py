@@ -176,7 +176,8 @@ class WorkChecks:
         check = self._template_check(node)
         for template in binding.templates:
             for finding in check.findings(template.text, raw=template.raw, own=template.own):
-                self._problem(node, _field(template.path, binding), finding.message, finding.hint)
+                place = _field(template.path, binding)
+                self._problem(node, place, finding.message, finding.hint, finding.at)
         templated = [template.path for template in binding.templates if not template.raw]
         for problem in input_problems(tool, binding.inputs, self._dependencies(node)):
             message = f"{problem.message} (tool {binding.named!r})"
@@ -246,8 +247,15 @@ class WorkChecks:
             self._outputs[id] = None if doubtful else _output_of(self._bindings.of(cast("Any", node).node))
         return self._outputs[id]
 
-    def _problem(self, node: CheckedNode, field: DataPath, message: str, hint: str | None = None) -> None:
-        position = self._position((*node.path, *field))
+    def _problem(
+        self,
+        node: CheckedNode,
+        field: DataPath,
+        message: str,
+        hint: str | None = None,
+        at: tuple[int, int] | None = None,
+    ) -> None:
+        position = self._position((*node.path, *field, *(at or ())))
         self._problems.append(Problem(message, node.node.id, dotted(field), position, hint))
 
     def _position(self, path: DataPath) -> Position | None:

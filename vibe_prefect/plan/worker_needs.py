@@ -1,14 +1,15 @@
-"""What a machine has to have before it can run a plan: models, keys, packages. Known without asking that machine."""
+"""What a machine has to have before it can run a plan: models, keys, packages, tools. Known without asking it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal, cast
 
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.tools.base import ToolCategory
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import TOOLS_VARIABLE, ToolRegistry
 
 Role = Literal["writes", "judges"]
 """Work that a plan's nodes leave to a language model."""
@@ -38,6 +39,12 @@ def worker_needs(compiled: CompiledPlan, tools: ToolRegistry) -> Iterator[str]:
     for name in sorted(used):
         if extra := tools.traits(name).missing_extra:
             yield f"package for {name}, which this machine lacks: {extra}"
+    files: dict[Path, list[str]] = {}
+    for name in sorted(used):
+        if file := tools.file_of(name):
+            files.setdefault(file, []).append(name)
+    for file, names in files.items():
+        yield f"file of tools {file.name} (--tools or {TOOLS_VARIABLE}), for {', '.join(names)}"
 
 
 def default_models(compiled: CompiledPlan, tools: ToolRegistry) -> dict[Role, set[str]]:

@@ -206,7 +206,7 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
     if ids:
         refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
-        yield NextStep(purpose, f"{resume_command(report.run_name)} --refresh {refresh}")
+        yield NextStep(purpose, f"{_resume(report)} --refresh {refresh}")
 
 
 def _retries(report: RunReport) -> Iterator[NextStep]:
@@ -246,8 +246,12 @@ def _listed(ids: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def _resume(report: RunReport) -> str:
+    return report.resume_command or resume_command(report.run_name)
+
+
 def _edit(report: RunReport) -> str:
-    return f"{resume_command(report.run_name)} --plan {shlex.quote(report.plan_file) if report.plan_file else 'FILE'}"
+    return f"{_resume(report)} --plan {shlex.quote(report.plan_file) if report.plan_file else 'FILE'}"
 
 
 def _larger_budget(report: RunReport) -> str:

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_core import from_json
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableError
 
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
+from vibe_prefect.settings.path_list import listed_paths
 from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
 from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.text.pydantic_errors import finding
@@ -34,12 +34,7 @@ PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 
 
 def _paths(value: Any) -> Any:
-    """Return the paths that a text lists: a JSON list, or with the separator of PATH between them."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("["):
-        return from_json(value)
-    return tuple(path for path in value.split(os.pathsep) if path)
+    return listed_paths(value) if isinstance(value, str) else value
 
 
 Paths = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_paths)]
@@ -79,6 +74,15 @@ class VibePrefectSettings(PrefectBaseSettings):
             f"{os.pathsep!r} between them."
         ),
     ] = (".",)
+
+    tools: Annotated[
+        Paths,
+        Field(
+            description="Python files with tools, each a function with `@tool`, that plans may name besides those that "
+            f"are built in or installed; with {os.pathsep!r} between them. They are executed wherever a plan is "
+            "checked or run."
+        ),
+    ] = ()
 
     concurrency: Annotated[Concurrency, Field(description=help_of("concurrency", "empty for no limit"))] = (
         _OPTIONS.concurrency

@@ -54,6 +54,9 @@ TEMPLATE_NAMES = frozenset(_CONTEXT_KEYS)
 class InvalidTemplateError(UsageError, ValueError):
     """A template that does not parse, names what is not there, or asks for what the sandbox refuses."""
 
+    line: int | None = None
+    """Line of the template, from 1; `None` where it is not known."""
+
 
 class _Unfolded(CodeGenerator):
     """Writes a template's code without evaluating constants: Jinja's own folds them, however large they become."""
@@ -194,6 +197,16 @@ def parse(text: str) -> nodes.Template:
         return _ENVIRONMENT.parse(text)
 
 
+def lex(text: str) -> list[tuple[str, str]]:
+    """Return the tokens of a template, blanks included, each with its kind as Jinja names it.
+
+    Raises:
+        InvalidTemplateError: It cannot be read as tokens; the message names the line within it.
+    """
+    with template_errors(text):
+        return [(kind, token) for _, kind, token in _ENVIRONMENT.lex(text)]
+
+
 def undeclared_names(tree: nodes.Template) -> frozenset[str]:
     """Return the names that a template expects to be given.
 
@@ -241,7 +254,9 @@ def template_errors(text: str) -> Generator[None]:
         line = getattr(error, "lineno", None)
         position = f" (line {line} of the template)" if line and "\n" in text else ""
         message = (error.message or type(error).__name__).rstrip(".")
-        raise InvalidTemplateError(f"{message}{position}, in {excerpt(text)}{hint}") from error
+        invalid = InvalidTemplateError(f"{message}{position}, in {excerpt(text)}{hint}")
+        invalid.line = line
+        raise invalid from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in {excerpt(text)}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,6 +76,30 @@ def references(text: str) -> References:
     """
     with template_errors(text):
         return _references(parse(text))
+
+
+def place_of(text: str, *names: str) -> tuple[int, int] | None:
+    """Return the line and the column, from 0, at which a template first has these names one after the other.
+
+    Args:
+        text: The template.
+        *names: A name, or a mapping such as `outputs` and one of its keys.
+    """
+    between = r"(?:\s*\.\s*|\s*\[\s*['\"])"
+    found = re.search(rf"(?<![\w.]){between.join(map(re.escape, names))}(?!\w)", text)
+    if found is None:
+        return None
+    return text.count("\n", 0, found.start()), found.start() - text.rfind("\n", 0, found.start()) - 1
+
+
+def assigned_names(text: str) -> set[str]:
+    """Return the names that a template gives a value to.
+
+    Raises:
+        InvalidTemplateError: The template does not parse.
+    """
+    with template_errors(text):
+        return _assigned(parse(text))
 
 
 def _references(tree: nodes.Template) -> References:

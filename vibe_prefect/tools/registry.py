@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Protocol
 
 from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
@@ -21,6 +22,10 @@ SHORT_VARIABLE = "VIBE_PREFECT_MODEL"
 HOW_TO_CONFIGURE = f"set {SHORT_VARIABLE} or {MODELS_VARIABLE}, such as openai:gpt-5-mini, and the provider's key"
 """Instruction for operators who want the tools of a model."""
 
+TOOLS_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_TOOLS"
+HOW_TO_ADD = f"a file with tools of your own is named by --tools or {TOOLS_VARIABLE}"
+"""Instruction for a tool that is not there."""
+
 HOW_TO_RUN = f"name a tool in parameters.tool, configure a model ({HOW_TO_CONFIGURE}), or simulate the run"
 """Instruction for a node that nothing can run."""
 
@@ -32,11 +37,17 @@ class ToolRegistry:
         self._tools: dict[str, Tool] = {}
         self._defaults: dict[str, str] = {}
         self._later: dict[str, Callable[[], Tool]] = {}
+        self._files: dict[str, Path] = {}
         for tool in tools:
             self.register(tool)
 
-    def register(self, tool: Tool) -> None:
+    def register(self, tool: Tool, *, file: Path | None = None) -> None:
         """Add a tool under the name in its spec.
+
+        Args:
+            tool: The tool.
+            file: The file of the operator's that defines it; `None` for a tool that is built in, installed or the
+                caller's own.
 
         Raises:
             ToolDefinitionError: The object has no `spec` with a name, or no `execute`; or it misspells a trait.
@@ -47,6 +58,8 @@ class ToolRegistry:
         _refuse_misspelt_traits(tool, name)
         self._tools[name] = tool
         self._later.pop(name, None)
+        self._files = {other: path for other, path in self._files.items() if other != name}
+        self._files |= {name: file} if file is not None else {}
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._defaults |= {_word(kind): name for kind in ToolTraits.of(tool).default_for}
 
@@ -67,6 +80,10 @@ class ToolRegistry:
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._later[name] = load
 
+    def file_of(self, name: str) -> Path | None:
+        """Return the file of the operator's that defines a tool; `None` for any other tool."""
+        return self._files.get(name)
+
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
         return ToolTraits.of(self.get(name) if name else None)
@@ -82,7 +99,7 @@ class ToolRegistry:
         """Return what is wrong with a node that names a tool which is not there, and what to do."""
         if name in MODEL_TOOLS:
             return Finding(f"the tool {name!r} needs a model, and none is configured: {HOW_TO_CONFIGURE}")
-        hint = did_you_mean(name, self) or f"registered tools: {', '.join(self) or 'none'}"
+        hint = did_you_mean(name, self) or f"registered tools: {', '.join(self) or 'none'}; {HOW_TO_ADD}"
         return Finding.advised(f"unknown tool {name!r}", hint)
 
     def key_sources(self, names: Collection[str]) -> Mapping[KeySource, tuple[str, ...]]:

@@ -17,8 +17,9 @@ from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.plan.inputs.declared import type_words
+from vibe_prefect.plan.reading.parts import with_parts_schema
 from vibe_prefect.tools.base import ToolCategory, ToolSpec
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import HOW_TO_ADD, ToolRegistry
 
 SCHEMA_HINT = (
     "A plan file of vibe-prefect. In editors with the YAML language server, save this schema as "
@@ -46,9 +47,11 @@ def schema(*, of_outputs: bool) -> int:
 def _plan_schema() -> dict[str, Any]:
     from vibe_prefect.cli.display.documents import DIALECT
 
+    plan_schema = WorkflowPlan.model_json_schema()
+    plan_schema["$defs"]["WorkflowNode"] = with_parts_schema(plan_schema["$defs"]["WorkflowNode"])
     return {
         "$schema": DIALECT,
-        **WorkflowPlan.model_json_schema(),
+        **plan_schema,
         "title": "vibe-prefect plan",
         "$comment": SCHEMA_HINT,
     }
@@ -71,7 +74,7 @@ def tools(name: str | None, *, as_json: bool) -> int:
 def _named(registry: ToolRegistry, name: str) -> ToolSpec:
     tool = registry.get(name)
     if tool is None:
-        hint = did_you_mean(name, registry) or f"; registered tools: {', '.join(registry)}"
+        hint = did_you_mean(name, registry) or f"; registered tools: {', '.join(registry)}; {HOW_TO_ADD}"
         raise UsageError(f"unknown tool {name!r}{hint}")
     return tool.spec
 

@@ -42,6 +42,9 @@ class ResumeRequest:
     inputs: InputArguments = field(default_factory=InputArguments)
     """Inputs in place of those that the earlier run was given."""
 
+    tools: tuple[Path, ...] = ()
+    """Files of tools that the command line names."""
+
 
 def resume_run(request: ResumeRequest) -> int:
     """Resume an earlier run and report on it; returns the exit code."""
@@ -75,6 +78,7 @@ def _resume(request: ResumeRequest, screen: Screen) -> EndedRun:
         quiet=request.quiet,
         report=request.report,
         plan_file=resumed.plan_file,
+        tools=request.tools,
     )
     return execute(run, resumed.plan, screen, server)
 

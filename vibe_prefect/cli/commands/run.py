@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -77,6 +78,9 @@ class RunRequest:
 
     inputs: InputArguments = field(default_factory=InputArguments)
     """Inputs of the run; of a resumed one those that differ."""
+
+    tools: tuple[Path, ...] = ()
+    """Files of tools that the command line names; a resume has to name them again."""
 
 
 def run_plan_file(request: RunRequest) -> int:
@@ -303,6 +307,11 @@ class _Run:
         assert handle is not None
         return handle
 
+    @property
+    def _resume_command(self) -> str:
+        tools = "".join(f" --tools {shlex.quote(short_path(file))}" for file in self._request.tools)
+        return f"{resume_command(self._handle.name)}{tools}"
+
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
         report = self._account(result, ended_state(result))
@@ -324,7 +333,7 @@ class _Run:
             return
         if self._handle.output_root.is_dir():
             self._screen.say(f"outputs  {self._handle.output_root}")
-        print_resume_hint(self._screen, self._handle)
+        print_resume_hint(self._screen, self._resume_command)
         self._write_page(self._board.result(self._compiled.plan.id), state)
 
     def _account(self, result: ExecutionResult, state: str) -> RunReport:
@@ -335,7 +344,7 @@ class _Run:
             run_id=str(handle.flow_run_id),
             run_name=handle.name,
             state=state,
-            resume_command=None if completed else resume_command(handle.name),
+            resume_command=None if completed else self._resume_command,
             output_root=str(handle.output_root),
             run_url=self._server.flow_run_url(str(handle.flow_run_id)),
             simulated=self._request.options.simulate,

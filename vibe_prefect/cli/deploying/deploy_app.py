@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.defaults import POOL
 from vibe_prefect.cli.help_groups import DEPLOY, KEEP, examples
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
+from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 
 
 def add_commands(app: App) -> None:
@@ -29,7 +30,11 @@ def add_commands(app: App) -> None:
     blocks.command(blocks_register, name="register", help_epilogue=examples("blocks register"))
     blocks.command(blocks_save, name="save", help_epilogue=examples("blocks save nightly-digest plan.yaml"))
     worker = App(name="worker", group=DEPLOY, help="Run what is deployed.", help_format="plaintext")
-    worker.command(worker_start, name="start", help_epilogue=examples("worker start", "worker start --limit 2"))
+    worker.command(
+        worker_start,
+        name="start",
+        help_epilogue=examples("worker start", "worker start --limit 2", "worker start --tools tools.py"),
+    )
     app.command(serve, group=DEPLOY, help_epilogue=examples("serve plan.yaml", "serve flows/plans/*.yaml"))
     app.command(
         deploy,
@@ -59,6 +64,7 @@ def serve(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Serve plans: each is a deployment in the Prefect UI, and this process runs what is started there.
 
@@ -75,10 +81,12 @@ def serve(  # noqa: PLR0913 - a command's options
         set_: Value of an input for the runs of one plan alone, as NAME=VALUE.
         set_file: Value of an input that stands in a file now, as NAME=PATH.
         inputs: A YAML or JSON file with values of inputs.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.deploying.schedules import ScheduleOptions
     from vibe_prefect.cli.deploying.serve import serve as command
 
+    use_tool_files(tools)
     arguments = InputArguments(set_, set_file, inputs)
     return command((plan, *plans), ScheduleOptions(cron, timezone, no_cron), name, arguments)
 
@@ -99,6 +107,7 @@ def deploy(  # noqa: PLR0913 - a command's options
     set_: SetOption = (),
     set_file: SetFileOption = (),
     inputs: InputsOption = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Make a deployment of one plan, for workers to run; or renew one, which keeps what is not named here.
 
@@ -119,11 +128,13 @@ def deploy(  # noqa: PLR0913 - a command's options
         set_: Value of an input for its runs, as NAME=VALUE.
         set_file: Value of an input that stands in a file now, as NAME=PATH.
         inputs: A YAML or JSON file with values of inputs.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.deploying.deploy import DeployRequest
     from vibe_prefect.cli.deploying.deploy import deploy as command
     from vibe_prefect.cli.deploying.schedules import ScheduleOptions
 
+    use_tool_files(tools)
     schedule = ScheduleOptions(cron, timezone, no_cron)
     arguments = InputArguments(set_, set_file, inputs)
     return command(DeployRequest(plan, name, schedule, overlap, pool, working_dir, tag, check, arguments))
@@ -175,13 +186,15 @@ def blocks_register() -> int:
     return command()
 
 
-def blocks_save(name: str, plan: str, /) -> int:
+def blocks_save(name: str, plan: str, /, *, tools: ToolsOption = ()) -> int:
     """Store a plan file under a name, in place of what has that name.
 
     Args:
         name: The name: lower-case letters, digits and '-'.
         plan: The plan file.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
+    use_tool_files(tools)
     from vibe_prefect.cli.deploying.store_plan import save as command
 
     return command(name, plan)
@@ -202,13 +215,16 @@ def worker_start(
     *,
     pool: str = POOL,
     limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Start a worker, which takes up a run within about a second and ends its runs well when it is stopped.
 
     Args:
         pool: The work pool.
         limit: How many runs it executes at once; no limit by default.
+        tools: A Python file with tools that its runs may name; each run reads it as it is then.
     """
+    use_tool_files(tools)
     from vibe_prefect.cli.deploying.start_worker import start as command
 
     return command(pool, limit)

@@ -22,6 +22,7 @@ from vibe_prefect.cli.exits import ExitCode, tell, warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.interrupt import SIGNALS
 from vibe_prefect.cli.process.standing import standing_server
+from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.engine.server.settings import CLIENT_SETTINGS
 
 ENGINE = "prefect.engine"
@@ -39,6 +40,7 @@ def start(pool: str, limit: int | None) -> int:
     from vibe_prefect.engine.deploy.deployment_checks import check_pool_name
 
     check_pool_name("--pool", pool)
+    command_registry()  # its runs will need the same: better to hear now of a file that does not load
     server = standing_server()
     if not ask(server, _there_is(pool)):
         warn(f"there is no work pool {pool!r} yet: one for processes is made, and nothing is deployed to it so far")

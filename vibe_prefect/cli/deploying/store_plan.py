@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, cast
 
 from vibe_prefect.cli.display.console import out
@@ -12,7 +11,7 @@ from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.standing import standing_server
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.errors import UsageError
-from vibe_prefect.plan.reading.plan_file import read_text
+from vibe_prefect.plan.reading.plan_file import load_plan, whole_text
 
 _NAME = re.compile(r"[a-z0-9-]+")
 
@@ -37,7 +36,7 @@ def save(name: str, plan: str) -> int:
         raise UsageError(f"a stored plan cannot be named {name!r}: use lower-case letters, digits and '-'")
     ready(plan)
     server = standing_server()
-    new = ask(server, _save(name, read_text(Path(plan), plan)))
+    new = ask(server, _save(name, whole_text(load_plan(plan))))
     out().say(f"{'stored' if new else 'replaced'} the plan {name!r} on {server.api_url}; runs name it by plan={name}")
     return ExitCode.COMPLETED
 

@@ -15,7 +15,7 @@ from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.words import judgements, spending
-from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
+from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 if TYPE_CHECKING:
     from vibe_prefect.cli.display.documents import RunDocument, RunNode
@@ -124,10 +124,10 @@ def print_report(screen: Screen, report: EndedRun) -> None:
     screen.say(f"  {address}")
 
 
-def print_resume_hint(screen: Screen, handle: RunHandle) -> None:
+def print_resume_hint(screen: Screen, command: str) -> None:
     """Print the command that resumes a run."""
     screen.say("to go on with what is left:", "dim")
-    screen.say(f"  {resume_command(handle.name)}")
+    screen.say(f"  {command}")
 
 
 def _verdict(report: EndedRun) -> Text:

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 
 from vibe_prefect.characters import visible
 from vibe_prefect.errors import MAX_PROBLEM, MAX_PROBLEMS, PlanError, Position, Problem, printable
-from vibe_prefect.plan.reading.plan_file import read_text
+from vibe_prefect.plan.reading.plan_text import read_text
 
 WIDTH = 120
 """Largest number of columns of a frame's line, however wide the terminal is."""

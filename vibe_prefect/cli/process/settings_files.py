@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.text.regular_files import read_regular
-from vibe_prefect.tools.registry import SHORT_VARIABLE
+from vibe_prefect.tools.registry import SHORT_VARIABLE, TOOLS_VARIABLE
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 """Prefix of the names of the environment variables."""
@@ -53,12 +53,12 @@ def may_set_prefect(path: Path) -> bool:
 
 
 def may_set_ours() -> bool:
-    """Return whether a setting of ours may be set: where none is, Prefect need not be imported.
+    """Return whether a setting of ours may be set that Prefect has to be imported for.
 
     Raises:
         UsageError: A setting may be set, and a file of settings cannot be read.
     """
-    names = os.environ.keys() - {SERVER_MINUTES_VARIABLE}  # of no tool and of no run
+    names = os.environ.keys() - {SERVER_MINUTES_VARIABLE, TOOLS_VARIABLE}  # which are read without Prefect
     may_be_set = any(name.startswith((PREFIX, SHORT_VARIABLE)) for name in names) or any(
         TABLE[-1] in _content(path).lower() for path in settings_files() if may_set_prefect(path)
     )

@@ -106,7 +106,7 @@ def _file_pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _text(option: str, path: str) -> str:
-    from vibe_prefect.plan.reading.plan_file import read_text
+    from vibe_prefect.plan.reading.plan_text import read_text
 
     try:
         return read_text(Path(path), path)
@@ -115,7 +115,7 @@ def _text(option: str, path: str) -> str:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    from vibe_prefect.plan.reading.plan_file import read_source
+    from vibe_prefect.plan.reading.plan_text import read_source
 
     text = _text("--inputs", str(path))
     try:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
-import orjson
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from vibe_prefect.core.models import (
     BestOf,
@@ -31,61 +28,12 @@ from vibe_prefect.core.models import (
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
 from vibe_prefect.plan.graph import PlanLimits, check_graph, too_deep
+from vibe_prefect.plan.reading.parts import with_parts, without_parts
+from vibe_prefect.plan.reading.plan_text import PlanFile, file_error, is_regular, read_source, read_text
 from vibe_prefect.plan.reading.repair import Repaired, owner_of, repair
-from vibe_prefect.plan.reading.source_text import (
-    TOO_DEEP,
-    Fault,
-    TextError,
-    Tree,
-    compose_json,
-    compose_yaml,
-    read_tree,
-)
-from vibe_prefect.text.encodings import marked_codec
+from vibe_prefect.plan.reading.size import slim_data
+from vibe_prefect.plan.reading.source_text import TOO_DEEP, Fault, TextError, Tree, compose_json, read_tree
 from vibe_prefect.text.pydantic_errors import advised_finding
-from vibe_prefect.text.regular_files import read_regular
-
-MAX_FILE_BYTES = 50_000_000
-"""The largest plan file that is read."""
-
-
-@dataclass(frozen=True)
-class PlanFile:
-    """A plan's text and data."""
-
-    name: str
-    """The path as it was given."""
-
-    text: str
-    """Its content; empty where there are data without a text."""
-
-    data: Any = field(repr=False)
-    """Its content as plain data."""
-
-    form: Literal["json", "yaml"] = "yaml"
-    """Format of the text."""
-
-    faults: tuple[Fault, ...] = ()
-    """Values that could not be read as they stand."""
-
-    def position(self, path: DataPath) -> Position | None:
-        """Return where the value at a path stands, or the nearest value around it; `None` without a text."""
-        if not self.text:
-            return None
-        places = self._places
-        while path and path not in places:
-            path = path[:-1]
-        line, column = places.get(path, (0, 0))
-        return Position(self.name, line + 1, column + 1)
-
-    def position_of(self, fault: Fault) -> Position | None:
-        """Return where a value stands that could not be read."""
-        at = fault.at
-        return self.position(fault.path) if at is None else Position(self.name, at[0] + 1, at[1] + 1)
-
-    @cached_property
-    def _places(self) -> Mapping[DataPath, tuple[int, int]]:
-        return read_tree(compose_json(self.text) if self.form == "json" else compose_yaml(self.text)).places
 
 
 @dataclass(frozen=True)
@@ -132,7 +80,8 @@ def load_plan(path: str | Path, limits: PlanLimits | None = None) -> LoadedPlan:
             then names the structural problems of the rest as well.
     """
     name = str(path)
-    return read_plan(name, read_text(Path(path), name), limits)
+    source = read_source(name, read_text(Path(path), name))
+    return parse_plan(with_parts(source, Path(path), parse_plan), limits)
 
 
 def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedPlan:
@@ -143,19 +92,14 @@ def read_plan(name: str, text: str, limits: PlanLimits | None = None) -> LoadedP
         text: The text.
         limits: How large the plan may be.
     """
-    return parse_plan(read_source(name, text), limits)
+    return parse_plan(without_parts(read_source(name, text)), limits)
 
 
-def read_source(name: str, text: str) -> PlanFile:
-    """Read a text, YAML or JSON, as data and their places; see `read_plan` for arguments and errors."""
-    text = text.removeprefix("\ufeff")
-    try:
-        return _json_file(name, text) or _yaml_file(name, text)
-    except TextError as error:
-        position = None if error.line is None else Position(name, error.line + 1, error.column + 1)
-        raise PlanError([Problem(error.message, None, None, position, error.hint)], name) from None
-    except RecursionError:
-        raise _file_error(name, TOO_DEEP) from None
+def whole_text(loaded: LoadedPlan) -> str:
+    """Return a plan's text as its author wrote it; of a plan with parts in other files the whole plan, as JSON."""
+    if not loaded.source.parts:
+        return loaded.source.text
+    return json.dumps(slim_data(loaded.plan), indent=2, ensure_ascii=False) + "\n"
 
 
 def plan_of_data(data: Mapping[str, Any]) -> LoadedPlan:
@@ -168,24 +112,24 @@ def plan_of_data(data: Mapping[str, Any]) -> LoadedPlan:
     name = id if isinstance(id, str) else ""
     faults: tuple[Fault, ...] = ()
     values: Any = dict(data)
-    if not _is_regular(values):
+    if not is_regular(values):
         try:
             tree = read_tree(compose_json(json.dumps(values)))
         except TextError as error:
-            raise _file_error(name, error.message) from None
+            raise file_error(name, error.message) from None
         except RecursionError:
-            raise _file_error(name, TOO_DEEP) from None
+            raise file_error(name, TOO_DEEP) from None
         except (TypeError, ValueError):  # values that no text holds, such as models: pydantic knows what to do
             tree = Tree(values, {}, ())
         values, faults = tree.data, tuple(Fault(fault.path, fault.message, hint=fault.hint) for fault in tree.faults)
-    return parse_plan(PlanFile(name, "", values, "json", faults))
+    return parse_plan(without_parts(PlanFile(name, "", values, "json", faults)))
 
 
 def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan:
     """Turn a plan file's data into a plan; see `load_plan` for errors."""
     limits = limits or PlanLimits()
     data = source.data
-    problems = [_fault_problem(source, fault) for fault in source.faults]
+    problems = [*(_fault_problem(source, fault) for fault in source.faults), *source.problems]
     if not isinstance(data, dict):
         not_a_plan = Problem(f"expected a plan (a mapping with 'id'), found {_kind(data)}")
         raise PlanError(problems or [not_a_plan], source.name)
@@ -200,77 +144,6 @@ def parse_plan(source: PlanFile, limits: PlanLimits | None = None) -> LoadedPlan
     fault_paths = {fault.path for fault in source.faults}
     shape = [_shape_problem(source, detail) for detail in details if not _follows(detail, fault_paths)]
     raise _shape_error(source, [*problems, *shape], [detail["loc"] for detail in details], limits)
-
-
-def _is_regular(data: Any) -> bool:
-    """Tell whether JSON holds data as they are: numbers of 64 bits, finite, no half characters, not too deep."""
-    try:
-        encoded = orjson.dumps(data)
-        from_json(encoded)  # takes `MAX_DEPTH` levels
-    except (TypeError, ValueError):
-        return False
-    return b"null" not in encoded or orjson.loads(encoded) == data  # what is not finite is written as null
-
-
-def _json_file(name: str, text: str) -> PlanFile | None:
-    """Read a JSON text; `None` where the text is not JSON and need not be."""
-    required = name.endswith(".json")
-    if not required and not text.lstrip().startswith("{"):
-        return None
-    ambiguous: list[object] = []
-
-    def paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        mapping = dict(pairs)
-        if len(mapping) < len(pairs):
-            ambiguous.append(mapping)
-        return mapping
-
-    try:
-        data = json.loads(text, object_pairs_hook=paired)
-    except ValueError as error:
-        if required:
-            raise _not_json(text, error) from None
-        return None
-    if not ambiguous and _is_regular(data):
-        return PlanFile(name, text, data, "json")
-    tree = read_tree(compose_json(text))
-    return PlanFile(name, text, tree.data, "json", tree.faults)
-
-
-def _not_json(text: str, error: ValueError) -> TextError:
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError as found:  # its words are plainer
-        return TextError(f"not JSON: {found.msg}", found.lineno - 1, found.colno - 1)
-    return TextError(f"not JSON: {error}")
-
-
-def _yaml_file(name: str, text: str) -> PlanFile:
-    tree = read_tree(compose_yaml(text))
-    return PlanFile(name, text, tree.data, "yaml", tree.faults)
-
-
-def read_text(path: Path, name: str) -> str:
-    """Return the text of a plan file: UTF-8, or what its byte order mark says.
-
-    Raises:
-        PlanError: It cannot be read, is too large, or is not text.
-    """
-    try:
-        content = read_regular(path, MAX_FILE_BYTES)
-        if len(content) > MAX_FILE_BYTES:
-            raise _file_error(name, f"{path.stat().st_size:,} bytes; a plan file holds at most {MAX_FILE_BYTES:,}")
-        text = content.decode(marked_codec(content[:4]) or "utf-8").removeprefix("\ufeff")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        bad_byte = f"byte {error.start} is {error.object[error.start]:#04x}"
-        raise _file_error(name, f"not {error.encoding.upper()} text: {bad_byte}") from None
-    except OSError as error:
-        raise _file_error(name, f"cannot be read: {error.strerror or error}") from None
-
-
-def _file_error(name: str, message: str) -> PlanError:
-    return PlanError([Problem(message, None, None, None)], name)
 
 
 def _kind(value: object) -> str:
@@ -336,6 +209,8 @@ def _shape_finding(path: DataPath, detail: dict[str, Any]) -> Finding:
             return Finding("missing; it is required")
         case "extra_forbidden":
             names = field_names(_model_at(path))
+            if path[-1] == "with" and _model_at(path) is WorkflowNode:
+                return Finding.advised("unknown field", "'with' gives inputs to a part, which 'use' names")
             hint = did_you_mean(str(path[-1]), names) or f"known fields: {', '.join(names)}"
             return Finding.advised("unknown field", hint)
         case "enum":
