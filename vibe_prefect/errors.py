@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vibe_prefect.characters import visible
 
 if TYPE_CHECKING:
+    from vibe_prefect.core.approval import Question
     from vibe_prefect.results import ExecutionResult
 
 MAX_COMPARED = 100
@@ -283,6 +284,22 @@ class UserExitError(RunError):
         return type(self), (self.kind, self.text)
 
 
+class AnswerAwaitedError(RunError):
+    """A node that cannot go on before a person has answered its question; this is no failure."""
+
+    def __init__(self, question: Question) -> None:
+        """Name the question.
+
+        Args:
+            question: The question, as it is kept for the person who answers.
+        """
+        self.question = question
+        super().__init__(f"waits for an answer about {', '.join(question.open_items)}: {question.text}")
+
+    def __reduce__(self) -> tuple[type[AnswerAwaitedError], tuple[Question]]:
+        return type(self), (self.question,)
+
+
 class ToolError(RunError, RuntimeError):
     """A tool's own failure."""
 
@@ -453,3 +470,13 @@ class PlanRunError(RunError):
 
     def __reduce__(self) -> tuple[type[PlanRunError], tuple[ExecutionResult]]:
         return type(self), (self.result,)
+
+
+class RunWaitsError(PlanRunError):
+    """A run that has nothing left to do before a person has answered; no node failed."""
+
+    def _text(self) -> str:
+        waiting = self.result.ids("pending")
+        return (
+            f"plan {self.result.plan_id!r}: {len(waiting)} of {len(self.result.node_results)} nodes wait for an answer"
+        )

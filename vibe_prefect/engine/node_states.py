@@ -7,3 +7,6 @@ SKIPPED = "Skipped"
 
 CANCELLED = "Cancelled"
 """Name of the state in which it shows a node that was stopped, or that its run did not get to."""
+
+WAITS = "Waiting"
+"""Name of the state of a node that waits for a person's answer, and of a run that has nothing else left to do."""

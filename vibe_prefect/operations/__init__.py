@@ -19,9 +19,11 @@ from vibe_prefect.run.run_options import RunOptions
 
 if TYPE_CHECKING:
     from vibe_prefect.operations._accept import AcceptedNode, accept
+    from vibe_prefect.operations._approve import AnsweredNode, WaitingNode, approvals, approve, reject
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
+    from vibe_prefect.operations._people import person_name
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcceptedNode",
+    "AnsweredNode",
     "CheckedPlan",
     "ComparedPlan",
     "Lookup",
@@ -37,7 +40,10 @@ __all__ = [
     "ResumedRun",
     "RunForecast",
     "RunOptions",
+    "WaitingNode",
     "accept",
+    "approvals",
+    "approve",
     "diff",
     "explain",
     "forecast",
@@ -45,8 +51,10 @@ __all__ = [
     "look_up",
     "names_file",
     "output",
+    "person_name",
     "plan_resume",
     "prune",
+    "reject",
     "report",
     "resume",
     "validate",
@@ -55,6 +63,7 @@ __all__ = [
 
 _MODULES = {
     "AcceptedNode": "_accept",
+    "AnsweredNode": "_approve",
     "CheckedPlan": "_plans",
     "ComparedPlan": "_diff",
     "Lookup": "_lookup",
@@ -62,7 +71,10 @@ _MODULES = {
     "Pruned": "_prune",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
+    "WaitingNode": "_approve",
     "accept": "_accept",
+    "approvals": "_approve",
+    "approve": "_approve",
     "diff": "_diff",
     "explain": "_runs",
     "forecast": "_forecast",
@@ -70,8 +82,10 @@ _MODULES = {
     "look_up": "_lookup",
     "names_file": "_diff",
     "output": "_runs",
+    "person_name": "_people",
     "plan_resume": "_resume",
     "prune": "_prune",
+    "reject": "_approve",
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",

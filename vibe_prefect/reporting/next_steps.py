@@ -20,6 +20,9 @@ from vibe_prefect.tools.registry import LLM_TOOL
 
 GO_ON = "to go on with what is left"
 
+GO_ON_AFTER = "then, to go on with what is left"
+"""Purpose of a resume that needs an answer first."""
+
 MAX_ACCEPTED = 5
 """Number of refused gates for which the command that accepts is shown."""
 
@@ -72,6 +75,16 @@ def accept_command(run_name: str, node_id: str) -> str:
     return f'vibe-prefect accept {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
 
 
+def approve_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that approves what a node asks about."""
+    return f"vibe-prefect approve {shlex.quote(run_name)} {shlex.quote(node_id)}"
+
+
+def reject_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that rejects what a node asks about."""
+    return f'vibe-prefect reject {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
+
+
 def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     """Return the commands that help after a run, the best first; empty where nothing is left to do.
 
@@ -80,12 +93,12 @@ def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     if report.resume_command is None:
         return ()
     kinds = {node.failure_kind for node in report.having(ExecutionStatus.FAILED)}
-    steps: list[NextStep] = []
+    steps = _answers(report)
     if report.plan_changed:
         purpose = f"{report.plan_file} has changed since the run began; to resume with the edit"
         steps.append(NextStep(purpose, _edit(report)))
     if None in kinds or not kinds or _unfinished(report):
-        steps.append(NextStep(GO_ON, report.resume_command))
+        steps.append(NextStep(GO_ON_AFTER if report.questions else GO_ON, report.resume_command))
     if FailureKind.BUDGET in kinds:
         steps.append(NextStep("to go on with a larger budget", f"{report.resume_command} {_larger_budget(report)}"))
     gates = [node for node in report.nodes if node.refused]
@@ -200,6 +213,16 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
         refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
         yield NextStep(purpose, f"{resume_command(report.run_name)} --refresh {refresh}")
+
+
+def _answers(report: RunReport) -> list[NextStep]:
+    """Return the commands that answer the questions of a run."""
+    steps: list[NextStep] = []
+    for question in report.questions[:MAX_ACCEPTED]:
+        shown = _listed(list(question.open_items))
+        steps.append(NextStep(f"to approve {shown}", approve_command(report.run_name, question.node_id)))
+        steps.append(NextStep("or to reject it", reject_command(report.run_name, question.node_id)))
+    return steps
 
 
 def _acceptances(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
+from vibe_prefect.core.approval import Question, question_in
 from vibe_prefect.core.feedback import FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
@@ -183,6 +184,9 @@ class NodeReport:
     acceptance: Acceptance | None = None
     """The override of a gate that refused; `None` for any other node."""
 
+    question: Question | None = None
+    """The question whose answer it waits for; `None` for any other node."""
+
     is_group: bool = False
     """Whether it is a composite without work of its own, which only holds its children together."""
 
@@ -347,6 +351,11 @@ class RunReport:
         """The nodes by their ids."""
         return {node.id: node for node in self.nodes}
 
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions whose answers its nodes wait for, in plan order."""
+        return tuple(node.question for node in self.nodes if node.question is not None)
+
     def having(self, status: ExecutionStatus) -> tuple[NodeReport, ...]:
         """Return the nodes that have a status, in plan order."""
         return tuple(node for node in self.nodes if node.status is status)
@@ -480,6 +489,7 @@ def _node(
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
+        question=question_in(feedback),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
     )

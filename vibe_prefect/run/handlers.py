@@ -18,7 +18,7 @@ from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
 from vibe_prefect.templates.language import template_values
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, tool_version
+from vibe_prefect.tools.base import AskPerson, Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.workspace import Workspace
@@ -85,6 +85,9 @@ class NodeContext:
     note_call: Callable[[CallNotes], None] | None = None
     """Called at the end of each tool call; `None` where nobody notes them."""
 
+    ask: AskPerson | None = None
+    """Asks a person; `None` where nobody can be asked."""
+
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The run's inputs that the node's description or parameters name, by name; no others."""
 
@@ -122,6 +125,8 @@ class NodeContext:
             context["run"] = self.facts
         if self.budget is not None:
             context["budget"] = self.budget
+        if self.ask is not None:
+            context["ask"] = self.ask
         if self.report_progress is not None:
             context["report_progress"] = self.report_progress
         return context

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
+from vibe_prefect.core.approval import WAITING, Question
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
@@ -47,6 +48,9 @@ class NodeRun:
 
     run: RunLabel | None = None
     """The run that executes it; `None` outside of Prefect."""
+
+    question: Question | None = None
+    """The question whose answer it waits for; `None` for any other node."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -102,7 +106,8 @@ class RunState(Generic[Run]):
         result = self.result
         result.node_results = {id: result.node_results[id] for id in self.runs}
         failed = result.count(ExecutionStatus.FAILED)
-        result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
+        waits = ExecutionStatus.PENDING if self.questions else ExecutionStatus.COMPLETED
+        result.status = ExecutionStatus.FAILED if failed else waits
         result.total_duration = time.perf_counter() - self._begun
         result.completed_at = now_iso()
         result.parallel_efficiency = result.calculate_parallel_efficiency()
@@ -193,9 +198,30 @@ class RunState(Generic[Run]):
         """Note a node that is skipped, with the reason."""
         self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=error))
 
+    def wait(self, run: Run, question: Question) -> None:
+        """Note a node that waits for a person's answer, beyond the end of this run."""
+        run.question = question
+        self.result.add_feedback(run.node.id, {WAITING: asdict(question)})
+        error = f"waits for an answer: {question.text}"
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.PENDING, error=error, started_at=None))
+        self.notify(lambda observer: observer.node_waits(run.node.node, question))
+
+    def hold_back(self, run: Run, reason: str) -> None:
+        """Note a node that may start once the questions of others are answered."""
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.PENDING, error=reason, started_at=None))
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions whose answers nodes wait for, in plan order."""
+        return tuple(run.question for run in self.runs.values() if run.question is not None)
+
+    def is_held_back(self, id: str) -> bool:
+        """Return whether nothing but nodes that wait for an answer keeps a node from starting."""
+        return {self._status(cause) for cause in self._unsatisfied(id)} == {ExecutionStatus.PENDING}
+
     def obstacle(self, id: str) -> str | None:
         """Return the reason why a node may not start though all that it waits for has ended; `None` where it may."""
-        causes = list(dict.fromkeys(self._unsatisfied(id)))
+        causes = [f"{cause} {self._status(cause)}" for cause in dict.fromkeys(self._unsatisfied(id))]
         surplus = f" and {len(causes) - MAX_CAUSES} more" if len(causes) > MAX_CAUSES else ""
         return f"Dependencies not satisfied: {', '.join(causes[:MAX_CAUSES])}{surplus}" if causes else None
 
@@ -203,10 +229,10 @@ class RunState(Generic[Run]):
         return self.result.node_results[id].status
 
     def _unsatisfied(self, id: str) -> Iterator[str]:
-        """Yield `<id> <status>` of the incomplete among a node's parent, its dependencies and the nodes below these."""
+        """Yield the ids of the incomplete among a node's parent, its dependencies and the nodes below these."""
         parent = self._graph.nodes[id].parent
         if parent is not None and self._status(parent) is not ExecutionStatus.COMPLETED:
-            yield f"{parent} {self._status(parent)}"
+            yield parent
         for dependency in self._graph.awaited(id):
             if not self._is_whole(dependency):
                 yield from self._broken(dependency)
@@ -225,7 +251,7 @@ class RunState(Generic[Run]):
             parent = self._graph.nodes[member].parent
             below_broken = member != id and parent and self._status(parent) is not ExecutionStatus.COMPLETED
             if self._status(member) is not ExecutionStatus.COMPLETED and not below_broken:
-                yield f"{member} {self._status(member)}"
+                yield member
 
     def _learn(self, run: Run, feedback: dict[str, Any]) -> None:
         id = run.node.id
@@ -239,4 +265,6 @@ class RunState(Generic[Run]):
     def _finish(self, run: Run, result: NodeResult) -> None:
         node = run.node.node
         self.result.add_node_result(result)
+        if result.status is ExecutionStatus.PENDING:
+            return
         self.notify(lambda observer: (observer.node_reused if result.reused else observer.node_finished)(node, result))

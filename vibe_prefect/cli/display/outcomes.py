@@ -32,6 +32,10 @@ def outcome_lines(report: RunReport, width: int | None) -> Iterator[Text]:
     omitted = sum(len(nodes) for nodes in failures[MAX_ERRORS:])
     if omitted:
         yield Text(f"  and {omitted:,} more", "dim")
+    for question in report.questions:
+        about = ", ".join(question.open_items)
+        text = f"  {one_line(question.node_id)} asks about {one_line(about)}: {one_line(question.text)}"
+        yield from wrapped(Text(text, "yellow"), width)
     for node in report.nodes:
         if node.acceptance is not None:
             for text in advice(node, report):

@@ -25,6 +25,7 @@ from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, usage_of_record
+from vibe_prefect.engine.run.asking import Asking, Prompt
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
@@ -38,6 +39,7 @@ from vibe_prefect.engine.run.tasks import (
     upstream_reference,
 )
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
+from vibe_prefect.errors import AnswerAwaitedError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -95,6 +97,9 @@ class RunSetup:
     budget: Budget | None = None
     """Budget of the run; `None` for no limit."""
 
+    prompt: Prompt | None = None
+    """Asks the person at the terminal; `None` where nobody sits there."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -122,7 +127,7 @@ class _PlanRun:
         self._setup = setup
         self._tools = LocalTools(setup.tools)
         self._limits = RunLimits(setup.concurrency)
-        label = RunLabel(str(flow_run.id), flow_run.name)
+        label = self._label = RunLabel(str(flow_run.id), flow_run.name)
         upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
             upstream[edge.target].append(edge.source)
@@ -159,7 +164,7 @@ class _PlanRun:
             self._cancel_rest()
             raise
         result = self._state.end()
-        if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
+        if result.status is not ExecutionStatus.FAILED or self._setup.last_attempt:
             self._state.notify(lambda observer: observer.run_finished(result))
         return result
 
@@ -186,6 +191,9 @@ class _PlanRun:
         node, id = job.node, job.node.id
         await self._keep_pace()
         obstacle = self._state.obstacle(id)
+        if obstacle is not None and self._state.is_held_back(id):
+            self._state.hold_back(job, obstacle)
+            return
         if obstacle is not None:
             self._skip(job, obstacle)
             return
@@ -214,6 +222,8 @@ class _PlanRun:
         if state.is_completed():
             opaque = await state.aresult()
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
+        elif job.question is not None:
+            self._state.wait(job, job.question)
         else:
             self._state.fail(job, _failure(job, state))
             await self._keep_failure(job)
@@ -269,9 +279,13 @@ class _PlanRun:
         """Make one attempt at a node, and return its record."""
         self._state.start(job)
         setup, id = self._setup, job.node.id
-        services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
+        ask = Asking(setup.records, self._label, self._refreshes(id), setup.prompt)
+        services = NodeServices(job.meter, setup.budget, self._reporter(job), ask, self._call_tool)
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
         outcome = await execute_node(work, services)
+        if isinstance(outcome.error, AnswerAwaitedError):
+            job.question = outcome.error.question
+            raise outcome.error
         if outcome.error is not None:
             await self._keep_failure(job)
             if outcome.refused is not None:

@@ -235,6 +235,13 @@ class Explainer:
                 return Decision.SKIPPED, self._skipped(node)
             case ExecutionStatus.RUNNING:
                 return Decision.UNDECIDED, self._at_work(node)
+            case _ if node.question is not None:
+                return (
+                    Decision.UNDECIDED,
+                    f"it waits for an answer since {node.question.asked_at}: {node.question.text}",
+                )
+            case _ if node.error:
+                return Decision.UNDECIDED, line(node.error, MAX_REASON)
             case _:
                 return Decision.UNDECIDED, "the run has not come to it" if self._goes_on else "the run ended before it"
 

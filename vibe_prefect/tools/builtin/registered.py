@@ -7,6 +7,7 @@ operator's settings replaces them.
 from __future__ import annotations
 
 from vibe_prefect.tools.base import Tool
+from vibe_prefect.tools.builtin.approval import approve
 from vibe_prefect.tools.builtin.drafts import judge_or_pass, llm_or_template
 from vibe_prefect.tools.builtin.text_tools import combine, read_text, template_fill
 from vibe_prefect.tools.builtin.title_card import image_card
@@ -25,6 +26,7 @@ def builtin_tools() -> tuple[Tool, ...]:
     installs it, and executing it fails with that command.
     """
     return (
+        approve,
         check_audio,
         check_image,
         check_json,
