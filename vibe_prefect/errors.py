@@ -476,7 +476,5 @@ class RunWaitsError(PlanRunError):
     """A run that has nothing left to do before a person has answered; no node failed."""
 
     def _text(self) -> str:
-        waiting = self.result.ids("pending")
-        return (
-            f"plan {self.result.plan_id!r}: {len(waiting)} of {len(self.result.node_results)} nodes wait for an answer"
-        )
+        waiting, total = len(self.result.ids("pending")), len(self.result.node_results)
+        return f"plan {self.result.plan_id!r}: {waiting} of {total} nodes wait for an answer"

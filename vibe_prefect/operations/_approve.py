@@ -120,7 +120,7 @@ async def approve(  # noqa: PLR0913 - options by keyword
     return await _answer(run, node, answer, storage)
 
 
-async def reject(
+async def reject(  # noqa: PLR0913 - options by keyword
     run: str,
     node: str,
     because: str,

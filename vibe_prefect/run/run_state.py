@@ -203,7 +203,8 @@ class RunState(Generic[Run]):
         run.question = question
         self.result.add_feedback(run.node.id, {WAITING: asdict(question)})
         error = f"waits for an answer: {question.text}"
-        self._finish(run, NodeResult(run.node.id, ExecutionStatus.PENDING, error=error, started_at=None))
+        pending = ExecutionStatus.PENDING
+        self._finish(run, NodeResult(run.node.id, pending, error=error, started_at=None, provenance=run.provenance))
         self.notify(lambda observer: observer.node_waits(run.node.node, question))
 
     def hold_back(self, run: Run, reason: str) -> None:

@@ -73,10 +73,7 @@ def _print(answered: AnsweredNode) -> int:
     screen = out()
     question = answered.question
     for id, answer in answered.answers.items():
-        verb, rest = answer.line.split(" ", 1)
-        screen.say(
-            Text.assemble(f"{verb} ", (one_line(id), "bold"), f" of {one_line(answered.run_name)}, {one_line(rest)}")
-        )
+        screen.say(Text.assemble((one_line(id), "bold"), f" of {one_line(answered.run_name)}: {one_line(answer.line)}"))
     if question.open_items:
         screen.say(f"still open: {one_line(', '.join(question.open_items))}")
     elif answered.goes_on:

@@ -1,4 +1,4 @@
-"""Asking of people within a run: answers that were given before count, else whoever is there is asked, or the node waits."""
+"""Asking of people within a run: answers given before count; else the person at the terminal is asked, or it waits."""
 
 from __future__ import annotations
 
@@ -53,15 +53,13 @@ class Asking:
         if before is None or before.key != question.key:
             return question.asked_by(self.run, hours)
         mine = before.run_id == self.run.run_id
-        answers = {
-            id: answer for id, answer in before.answers.items() if not self.refreshes or self._is_to_this(answer)
-        }
+        answers = {id: answer for id, answer in before.answers.items() if self._counts(answer)}
         if before.shows_the_same(question) and (mine or not self.refreshes):
             return replace(before, run_id=self.run.run_id, run_name=self.run.run_name, answers=answers)
         return question.asked_by(self.run, hours).with_answers(answers)
 
-    def _is_to_this(self, answer: Answer) -> bool:
-        return answer.run_id == self.run.run_id
+    def _counts(self, answer: Answer) -> bool:
+        return not self.refreshes or answer.run_id == self.run.run_id
 
     async def _answered(self, asked: Question) -> Question:
         if asked.seconds_left == 0:

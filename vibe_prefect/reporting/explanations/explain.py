@@ -236,10 +236,8 @@ class Explainer:
             case ExecutionStatus.RUNNING:
                 return Decision.UNDECIDED, self._at_work(node)
             case _ if node.question is not None:
-                return (
-                    Decision.UNDECIDED,
-                    f"it waits for an answer since {node.question.asked_at}: {node.question.text}",
-                )
+                asked = f"it waits for an answer since {node.question.asked_at}"
+                return Decision.UNDECIDED, f"{asked}: {line(node.question.text, MAX_REASON)}"
             case _ if node.error:
                 return Decision.UNDECIDED, line(node.error, MAX_REASON)
             case _:
