@@ -47,7 +47,7 @@ from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
-from vibe_prefect.engine.run.suspension import suspend, take_answers
+from vibe_prefect.engine.run.suspension import suspend, suspensions, take_answers
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.runs.inherited import inherited_inputs, run_facts
 from vibe_prefect.engine.runs.model_change import check_models, model_tags
@@ -271,17 +271,18 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     feedback = RunFeedback(
         client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
+    is_first = flow_run.run_count <= 1 and not suspensions(flow_run)
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
         records=records,
-        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.imported),
+        goes_on=namespace != str(flow_run.id) or not is_first or bool(run.imported),
         selected=options.choice.selected(compiled),
         refreshed=options.choice.refreshed(compiled),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,
-        first_attempt=flow_run.run_count <= 1,
+        first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
         budget=await _budget(compiled, options, records, flow_run.name),
         prompt=run.prompt,

@@ -204,7 +204,7 @@ class RunState(Generic[Run]):
         self.result.add_feedback(run.node.id, {WAITING: asdict(question)})
         error = f"waits for an answer: {question.text}"
         pending = ExecutionStatus.PENDING
-        self._finish(run, NodeResult(run.node.id, pending, error=error, started_at=None, provenance=run.provenance))
+        self._finish(run, NodeResult(run.node.id, pending, error=error, started_at=None))
         self.notify(lambda observer: observer.node_waits(run.node.node, question))
 
     def hold_back(self, run: Run, reason: str) -> None:

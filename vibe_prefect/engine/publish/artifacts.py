@@ -27,6 +27,7 @@ from vibe_prefect.engine.publish.artifact_order import create_ordered
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
+from vibe_prefect.reporting.outputs.approval_page import approval_page
 from vibe_prefect.reporting.outputs.artifact_page import output_page
 from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.report import RunReport
@@ -58,7 +59,7 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
     Args:
         plan_id: The plan's id.
-        kind: `outputs`, `summary`, `feedback` or `progress`.
+        kind: `outputs`, `approval`, `summary`, `feedback` or `progress`.
     """
     name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
     mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
@@ -194,7 +195,7 @@ class ProgressBoard(RunObserver):
 async def publish_artifacts(
     client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Lock
 ) -> None:
-    """Put the outputs, the summary and the feedback table of a run into Prefect; a failure is logged.
+    """Put the outputs, the questions, the summary and the feedback table of a run into Prefect; a failure is logged.
 
     Args:
         client: The server's client.
@@ -216,6 +217,8 @@ async def publish_artifacts(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
         tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
     )
+    asked = put("approval", "markdown", lambda: approval_page(report, local_files(report, folder)))
+    await tolerate("approval artifact", asked)
     # Last, so that it also comes first where the newest does.
     page = put("outputs", "markdown", lambda: output_page(report, local_files(report, folder)))
     await tolerate("outputs artifact", page)

@@ -25,7 +25,10 @@ UNNAMED = "somebody in Prefect's UI"
 ASKED = "vibe_prefect"
 """Key in the form's schema that says which of its fields answers which question."""
 
-_KEY = "suspended-approval-"
+_NAME = "approval-"
+"""Prefix of the name under which Prefect knows a suspension; its number follows."""
+
+_KEY = f"suspended-{_NAME}"
 """Prefix of the keys under which Prefect keeps the form of a suspended run and what was filled in."""
 
 MAX_KEPT = 200
@@ -97,8 +100,17 @@ async def suspend(questions: Sequence[Question]) -> None:
     context = FlowRunContext.get()
     assert context is not None
     assert context.flow_run is not None
-    key = f"approval-{context.flow_run.run_count}"
+    key = f"{_NAME}{suspensions(context.flow_run) + 1}"
     await asuspend_flow_run(wait_for_input=approval_form(questions), key=key)
+
+
+def suspensions(flow_run: FlowRun) -> int:
+    """Return how often a run was suspended; Prefect counts no further try for it.
+
+    Args:
+        flow_run: The run, as it was when its process began.
+    """
+    return sum(key.startswith(_NAME) for key in flow_run.empirical_policy.pause_keys or ())
 
 
 async def take_answers(client: PrefectClient, flow_run: FlowRun, records: Records) -> None:
@@ -109,12 +121,13 @@ async def take_answers(client: PrefectClient, flow_run: FlowRun, records: Record
         flow_run: The run, which is run again.
         records: Its records.
     """
-    if flow_run.run_count < 2:
+    count = suspensions(flow_run)
+    if not count:
         return
     kept = await client.filter_flow_run_input(flow_run.id, key_prefix=_KEY, limit=MAX_KEPT, exclude_keys=set())
     values: dict[str, Any] = {entry.key: entry.decoded_value for entry in kept}
-    for count in range(1, flow_run.run_count):  # a try that broke off may not have taken the answers before it
-        filled, schema = (values.get(f"{_KEY}{count}-{part}") or {} for part in ("response", "schema"))
+    for number in range(1, count + 1):  # a try that broke off may not have taken the answers before it
+        filled, schema = (values.get(f"{_KEY}{number}-{part}") or {} for part in ("response", "schema"))
         for facts in schema.get(ASKED) or []:
             await _take(records, filled, facts, flow_run)
 

@@ -210,7 +210,7 @@ class Explainer:
             tool_calls=provenance.tool_calls if provenance else (),
             tool_calls_left_out=provenance.tool_calls_left_out if provenance else 0,
             parameters=kept_inputs(self._planned[node.id].parameters),
-            provenance_known=provenance is not None,
+            provenance_known=provenance is not None or node.question is not None,
         )
 
     def _judgements_on(self, node: NodeReport) -> tuple[GateJudgement, ...]:
