@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._accept import AcceptedNode, accept
     from vibe_prefect.operations._approve import AnsweredNode, WaitingNode, approvals, approve, reject
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
+    from vibe_prefect.operations._edit import EditedNode, edit
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._people import person_name
@@ -34,6 +35,7 @@ __all__ = [
     "AnsweredNode",
     "CheckedPlan",
     "ComparedPlan",
+    "EditedNode",
     "Lookup",
     "PlanComparison",
     "Pruned",
@@ -45,6 +47,7 @@ __all__ = [
     "approvals",
     "approve",
     "diff",
+    "edit",
     "explain",
     "forecast",
     "list_runs",
@@ -66,6 +69,7 @@ _MODULES = {
     "AnsweredNode": "_approve",
     "CheckedPlan": "_plans",
     "ComparedPlan": "_diff",
+    "EditedNode": "_edit",
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
     "Pruned": "_prune",
@@ -76,6 +80,7 @@ _MODULES = {
     "approvals": "_approve",
     "approve": "_approve",
     "diff": "_diff",
+    "edit": "_edit",
     "explain": "_runs",
     "forecast": "_forecast",
     "list_runs": "_runs",

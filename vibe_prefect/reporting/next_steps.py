@@ -126,6 +126,16 @@ def advice(node: NodeReport, report: RunReport) -> tuple[str, ...]:
     return tuple(_meaning(node, node.suggestions))
 
 
+def decisions(node: NodeReport, report: RunReport) -> tuple[str, ...]:
+    """Return what people decided about a node that completed: an overridden refusal, answers, an edit."""
+    if node.status is not ExecutionStatus.COMPLETED:
+        return ()
+    edit = node.provenance.edited if node.provenance is not None else None
+    edited = (f"edited by {edit.by} on {when(edit.at)}",) if edit is not None else ()
+    overridden = advice(node, report) if node.acceptance is not None else ()
+    return (*overridden, *node.answers, *edited)
+
+
 def same_failures(report: RunReport) -> tuple[tuple[NodeReport, ...], ...]:
     """Return the failed nodes, those of one error and one kind together, each group where its first node stands."""
     groups: dict[tuple[str, str | None], list[NodeReport]] = {}

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
 from vibe_prefect.core.approval import Question, question_in
-from vibe_prefect.core.feedback import FailureKind, remark_on
+from vibe_prefect.core.feedback import ANSWERS, EDITED, FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.errors import UsageError
@@ -183,6 +183,9 @@ class NodeReport:
 
     acceptance: Acceptance | None = None
     """The override of a gate that refused; `None` for any other node."""
+
+    answers: tuple[str, ...] = ()
+    """The answers of people to what it asked, a line each; empty for a node that asks nothing."""
 
     question: Question | None = None
     """The question whose answer it waits for; `None` for any other node."""
@@ -485,14 +488,22 @@ def _node(
         suggestions=_texts(changes),
         files=output_files(output),
         preview=preview,
-        remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
+        remark=_remark(result),
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
+        answers=_texts(feedback.get(ANSWERS)),
         question=question_in(feedback),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
     )
+
+
+def _remark(result: NodeResult) -> str | None:
+    if result.status is not ExecutionStatus.COMPLETED:
+        return None
+    edited = result.provenance is not None and result.provenance.edited is not None
+    return EDITED if edited else remark_on(result.result)
 
 
 def _is_group(compiled: CompiledNode, result: NodeResult) -> bool:

@@ -313,3 +313,9 @@ def output_of(result: Any) -> Any:
     facts = cast("dict[str, Any]", result)
     built_in = "result" in facts and facts.get("type") in (TOOL_RESULT, *RESULT_TYPES.values())
     return facts["result"] if built_in else facts
+
+
+def with_output(result: Any, output: Any) -> Any:
+    """Return a result with another output in place of its own; see `output_of`."""
+    own = output_of(result)
+    return {**cast("dict[str, Any]", result), "result": output} if own is not result else output

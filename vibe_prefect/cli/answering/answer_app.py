@@ -24,6 +24,29 @@ def add_answer_commands(app: App) -> None:
     app.command(
         reject, group=RUN, help_epilogue=examples('reject release-digest-calm-otter check --because "too long"')
     )
+    app.command(
+        edit,
+        group=RUN,
+        help_epilogue=examples(
+            "edit release-digest-calm-otter post", "edit release-digest-calm-otter post --file better.md"
+        ),
+    )
+
+
+def edit(run: str, node: str, /, *, file: Path | None = None, by: str | None = None) -> int:
+    """Edit what a node made; 'resume' then runs what depends on it, and nothing else.
+
+    The text opens in the editor that VISUAL or EDITOR names; data is JSON. What the node had made is kept beside it.
+
+    Args:
+        run: The name or id of the run.
+        node: Id of the node.
+        file: A file with the edited text, in place of an editor.
+        by: Who edits; by default the login name.
+    """
+    from vibe_prefect.cli.answering.edit import edit as command
+
+    return command(run, node, file=file, by=by)
 
 
 def approvals() -> int:

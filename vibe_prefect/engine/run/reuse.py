@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
-from vibe_prefect.engine.records.storage import NodeRecord
+from vibe_prefect.engine.records.storage import NodeRecord, edit_of, outdated
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.run.handlers import output_of
 from vibe_prefect.text.json_text import jsonable
@@ -25,6 +25,7 @@ class ReusableRecords:
         self._refused: dict[str, NodeRecord] = {}
         self._executed: set[str] = set()
         self._changed: set[str] = set()
+        self._edited: set[str] = set()
 
     def __contains__(self, id: str) -> bool:
         return id in self._reusable
@@ -39,6 +40,8 @@ class ReusableRecords:
         """
         nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
         async for recorded in self._records.of_nodes(nodes):
+            if edit_of(recorded.record) is not None:
+                self._edited.add(recorded.node_id)
             (self._reusable if recorded.problem is None else self._refused)[recorded.node_id] = recorded.record
 
     def pop(self, id: str) -> NodeRecord:
@@ -49,18 +52,31 @@ class ReusableRecords:
         """Return whether a node has a record that must not be reused."""
         return id in self._refused
 
-    async def refuse_outdated(self, id: str) -> None:
-        """Refuse a node's record when a dependency was executed in this run and made something else than before."""
+    async def refuse_outdated(self, id: str, made_from: str) -> None:
+        """Refuse a node's record that was made from other outputs than its dependencies have now.
+
+        Args:
+            id: The node's id.
+            made_from: Hash of the present outputs; see `inputs_hash`.
+        """
         record = self._reusable.get(id)
-        executed = [source for source in self._compiled.nodes[id].dependencies if source in self._executed]
-        if record is None or not executed:
+        if record is None:
+            return
+        dependencies = self._compiled.nodes[id].dependencies
+        edited = [source for source in dependencies if source in self._edited]
+        if outdated(record, made_from, edited=bool(edited)):
+            because = f"{edited[0]!r} was edited" if edited else "what it depends on has changed"
+            logger.warning("Node %r runs again: %s", id, because)
+            self._refuse(id)
+            return
+        executed = [source for source in dependencies if source in self._executed]
+        if not executed:
             return
         changed = next((source for source in executed if source in self._changed), None)
         if changed is None and not await self._records.files.is_outdated(id, record["result"]):
             return
         logger.warning("Node %r runs again: %r ran again and made something else", id, changed or executed[0])
-        self._refused[id] = self._reusable.pop(id)
-        self._records.files.run_files.release(id)
+        self._refuse(id)
 
     def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
@@ -74,6 +90,9 @@ class ReusableRecords:
         if judged is None or judged == judged_hash(outputs):
             return
         logger.warning("Node %r runs again: it was accepted for another output than it would get now", id)
+        self._refuse(id)
+
+    def _refuse(self, id: str) -> None:
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(id)
 

@@ -198,7 +198,7 @@ class _PlanRun:
             self._skip(job, obstacle)
             return
         if self._selected(id):
-            await self._reusable.refuse_outdated(id)
+            await self._reusable.refuse_outdated(id, self._state.made_from(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
@@ -291,7 +291,13 @@ class _PlanRun:
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        return record_of(outcome, await setup.records.files.made_by(id, outcome.result), job.provenance)
+        return await self._record(job, outcome)
+
+    async def _record(self, job: NodeJob, outcome: NodeOutcome) -> NodeRecord:
+        files = await self._setup.records.files.made_by(job.node.id, outcome.result)
+        record = record_of(outcome, files, job.provenance)
+        record["made_from"] = self._state.made_from(job)
+        return record
 
     async def _keep_failure(self, job: NodeJob) -> None:
         """Keep the provenance of a failed attempt, unless that is done; a failure to do so is logged."""
@@ -308,7 +314,7 @@ class _PlanRun:
         """Keep what a gate withheld, so that a person may accept it; a failure is logged and stops nothing."""
         id, records = job.node.id, self._setup.records
         made = replace(outcome, result=outcome.refused)
-        record = record_of(made, await records.files.made_by(id, made.result), job.provenance)
+        record = await self._record(job, made)
         record["judged"] = judged_hash(self._state.outputs(job))
         error = failure_of(cast("Exception", outcome.error)).message
         refusal = Refusal(id, job.node.key, str(self._flow_run.id), self._flow_run.name, error, dict(record))

@@ -8,10 +8,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
+from prefect.states import Scheduled
 from pydantic import ConfigDict, Field, create_model
 
 from vibe_prefect.core.approval import Answer, Question, ShownItem
@@ -30,6 +37,9 @@ _NAME = "approval-"
 
 _KEY = f"suspended-{_NAME}"
 """Prefix of the keys under which Prefect keeps the form of a suspended run and what was filled in."""
+
+DEFAULT_TAG = "vibe-prefect-default-answer:"
+"""Prefix of the tag of a run that is scheduled for the time when the default answer to another run counts."""
 
 MAX_KEPT = 200
 """Values of forms of one run that are read."""
@@ -101,7 +111,30 @@ async def suspend(questions: Sequence[Question]) -> None:
     assert context is not None
     assert context.flow_run is not None
     key = f"{_NAME}{suspensions(context.flow_run) + 1}"
+    await _schedule_default(cast("PrefectClient", context.client), context.flow_run, questions, key)
     await asuspend_flow_run(wait_for_input=approval_form(questions), key=key)
+
+
+async def _schedule_default(client: PrefectClient, flow_run: FlowRun, questions: Sequence[Question], key: str) -> None:
+    """Schedule a run that resumes a suspended one when the first default answer counts, unless it was answered."""
+    ends = [question.until for question in questions if question.until is not None]
+    if not ends or flow_run.deployment_id is None:
+        return
+    await client.create_flow_run_from_deployment(
+        flow_run.deployment_id,
+        parameters={**flow_run.parameters, "resume_from": str(flow_run.id)},
+        state=Scheduled(scheduled_time=datetime.fromisoformat(min(ends))),
+        idempotency_key=f"{flow_run.id}-{key}",
+        tags=[f"{DEFAULT_TAG}{flow_run.id}"],
+    )
+
+
+async def _forget_default(client: PrefectClient, flow_run: FlowRun) -> None:
+    """Delete the scheduled runs of default answers to a run that goes on."""
+    tags = FlowRunFilterTags(all_=[f"{DEFAULT_TAG}{flow_run.id}"])
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
+    for scheduled in await client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=tags, state=state)):
+        await client.delete_flow_run(scheduled.id)
 
 
 def suspensions(flow_run: FlowRun) -> int:
@@ -124,11 +157,12 @@ async def take_answers(client: PrefectClient, flow_run: FlowRun, records: Record
     count = suspensions(flow_run)
     if not count:
         return
+    await _forget_default(client, flow_run)
     kept = await client.filter_flow_run_input(flow_run.id, key_prefix=_KEY, limit=MAX_KEPT, exclude_keys=set())
-    values: dict[str, Any] = {entry.key: entry.decoded_value for entry in kept}
+    values: dict[str, dict[str, Any]] = {entry.key: entry.decoded_value or {} for entry in kept}
     for number in range(1, count + 1):  # a try that broke off may not have taken the answers before it
-        filled, schema = (values.get(f"{_KEY}{number}-{part}") or {} for part in ("response", "schema"))
-        for facts in schema.get(ASKED) or []:
+        filled, schema = (values.get(f"{_KEY}{number}-{part}", {}) for part in ("response", "schema"))
+        for facts in cast("list[dict[str, Any]]", schema.get(ASKED, [])):
             await _take(records, filled, facts, flow_run)
 
 

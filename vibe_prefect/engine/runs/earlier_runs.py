@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prefect.client.orchestration import get_client
@@ -13,11 +13,14 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.records.storage import NodeRecord, edit_of, open_store, outdated
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.run.handlers import output_of
+from vibe_prefect.run.made_from import content_hash, inputs_hash
+from vibe_prefect.text.json_text import jsonable
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -74,6 +77,9 @@ class KeptNodes:
     lost: Mapping[str, str]
     """Reasons why the files of records forbid their reuse, by the node's id."""
 
+    outdated: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Reasons why records must not be reused that were made from other outputs than there are now, by the node's id."""
+
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
@@ -89,9 +95,26 @@ async def kept_nodes(
     records = Records(await open_store(storage), namespace)
     records = records.for_workspace(Workspace(Path.cwd(), output_root), restores=False)
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
-    problems = {recorded.node_id: recorded.problem async for recorded in records.of_nodes(nodes)}
-    lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost)
+    found = {recorded.node_id: recorded async for recorded in records.of_nodes(nodes)}
+    lost = {id: recorded.problem for id, recorded in found.items() if recorded.problem is not None}
+    changed = _outdated(compiled, {id: recorded.record for id, recorded in found.items() if id not in lost})
+    return KeptNodes(frozenset(found.keys() - lost.keys() - changed.keys()), lost, changed)
+
+
+def _outdated(compiled: CompiledPlan, records: Mapping[str, NodeRecord]) -> dict[str, str]:
+    """Return why records are outdated, by the ids of their nodes; where a dependency has none, nobody knows yet."""
+    hashes = {id: content_hash(jsonable(id, output_of(record["result"]))) for id, record in records.items()}
+    edits = {id: edit for id, record in records.items() if (edit := edit_of(record)) is not None}
+    reasons: dict[str, str] = {}
+    for id, record in records.items():
+        sources = compiled.recorded_dependencies(id)
+        if any(source not in hashes for source in sources):
+            continue
+        edited = next((source for source in sources if source in edits), None)
+        if outdated(record, inputs_hash(hashes[source] for source in sources), edited=edited is not None):
+            changed = f"{edited} was edited by {edits[edited].by}" if edited else f"{', '.join(sources)} changed since"
+            reasons[id] = f"its record is outdated: {changed}"
+    return reasons
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:

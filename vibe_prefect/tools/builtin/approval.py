@@ -83,7 +83,7 @@ def _result(outputs: Mapping[str, Any], answers: Mapping[str, Answer], *, simula
     ]
     quality = round(1 - len(rejected) / len(outputs), 3)
     judged = {"simulated": True} if simulated else {"quality": quality, "criteria": criteria}
-    metadata = {**judged, "evidence": evidence, "retryable": False}
+    metadata = {**judged, "evidence": evidence, "answers": evidence, "retryable": False}
     output = next(iter(approved.values())) if len(approved) == 1 else approved
     error = "; ".join(f"{id!r} was {answers[id].line}" for id in rejected) or None
     return ToolResult(not rejected, output, metadata, error)
