@@ -81,7 +81,7 @@ async def test_an_edit_runs_what_depends_on_it_and_nothing_else(prefect_server: 
     await edit(name, "post", "A post.")
     _, result = await run(second)
     assert {id for id, node in result.node_results.items() if not node.reused} == {"page", "file"}
-    with pytest.raises(UsageError, match="'file' was not edited: it made a file, 'page.md'"):
+    with pytest.raises(UsageError, match=r"'file' was not edited: it made a file, 'page\.md'"):
         await edit(name, "file", "x")
     with pytest.raises(UsageError, match="has no node 'pots'; did you mean 'post'"):
         await edit(name, "pots", "x")
