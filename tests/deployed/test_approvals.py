@@ -51,11 +51,6 @@ def folder(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-async def suspended(client: PrefectClient, **parameters: Any) -> FlowRun:
-    run = await trigger(client, "asked", **parameters)
-    return await in_state(client, run, "Suspended", "Failed", "Crashed")
-
-
 async def answer_by_clicks(page: Page, server: str, run: FlowRun) -> None:
     """Look at the artifact, edit the post, and approve both with a comment."""
     page.set_default_timeout(PATIENCE)
@@ -83,65 +78,59 @@ async def answer_by_clicks(page: Page, server: str, run: FlowRun) -> None:
     await expect(dialog).to_have_count(0)
 
 
-async def test_a_suspended_run_is_answered_by_clicks_while_nothing_serves_it(prefect_server: str, folder: Path) -> None:
+async def wakes(client: PrefectClient, run: UUID) -> FlowRun | None:
+    """The run that is scheduled for when the default answer to another one counts."""
+    tags = FlowRunFilterTags(all_=[f"{DEFAULT_TAG}{run}"])
+    runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=tags))
+    return runs[0] if runs else None
+
+
+async def test_suspended_runs_are_answered_while_nothing_serves_them(prefect_server: str, folder: Path) -> None:
     async with get_client() as client, running_async_browser() as browser:
         with serving(folder, prefect_server):
-            run = await suspended(client)
-            assert run.state_name == "Suspended", run.state
-            states = {task["name"]: task["state_name"] for task in await task_runs(client, run.id)}
-            assert states == {"post": "Completed", "card": "Completed", "check": "Waiting"}
-        listed = call(folder, prefect_server, "approvals")
-        assert "check asks about post: May both go out?" in listed.stdout
-        assert f"vibe-prefect approve {run.name} check" in listed.stdout
-        await answer_by_clicks(await browser.new_page(viewport={"width": 1400, "height": 1400}), prefect_server, run)
+            clicked, commanded, timed = [
+                await trigger(client, "asked", plan=asking(id, **inputs))
+                for id, inputs in (
+                    ("asked", {"timeout_hours": 1}),
+                    ("commanded", {}),
+                    ("timed", {"timeout_hours": 0.001, "on_timeout": "approve"}),
+                )
+            ]
+            runs = [await in_state(client, run, "Suspended", "Failed") for run in (clicked, commanded, timed)]
+        assert [run.state_name for run in runs] == ["Suspended"] * 3
+        states = {task["name"]: task["state_name"] for task in await task_runs(client, clicked)}
+        assert states == {"post": "Completed", "card": "Completed", "check": "Waiting"}
+        assert await wakes(client, clicked) is not None
+
+        name = runs[1].name
+        listed = call(folder, prefect_server, "approvals").stdout
+        assert "check asks about post: May both go out?" in listed
+        assert f"vibe-prefect approve {name} check" in listed
+        first = call(folder, prefect_server, "approve", name, "check", "--item", "card")
+        assert first.stdout.splitlines()[1:] == ["still open: post"]
+        last = call(folder, prefect_server, "reject", name, "check", "--because", "too long", "--by", "Ann Lee")
+        assert last.stdout.splitlines()[1:] == ["the run goes on"], last.stderr
+        page = await browser.new_page(viewport={"width": 1400, "height": 1400})
+        await answer_by_clicks(page, prefect_server, runs[0])
+
         with serving(folder, prefect_server):
-            done = await in_state(client, run.id, "Completed", "Failed", "Crashed")
-        assert done.state_name == "Completed", done.state
-        assert done.run_count == 1, "it is the same try, which went on"
+            by_clicks, by_command = await ended(client, clicked), await ended(client, commanded)
+            waking = await until(lambda: wakes(client, timed), "the run that wakes another")
+            by_time = await ended(client, waking.id)
+        assert (by_clicks.state_name, by_clicks.run_count) == ("Completed", 1), "it is the same try, which went on"
+        assert await wakes(client, clicked) is None, "nothing wakes a run that was answered"
+        assert by_command.state_name == "Failed"
+        assert by_command.state is not None
+        assert "'post' was rejected by Ann Lee at " in (by_command.state.message or "")
+        assert by_time.state_name == "Completed", by_time.state
+        assert (await client.read_flow_run(timed)).state_name == "Cancelled"
+
     (made,) = folder.glob("outputs/asked/*/post.md")
     assert made.read_text() == "Edited\n\nby clicks."
-    explained = call(folder, prefect_server, "output", run.name, "check", "--explain").stdout
+    explained = call(folder, prefect_server, "output", by_clicks.name, "check", "--explain").stdout
     assert re.search(r"post: approved by Ann Lee at \S+, with an edited text: shorter is better", explained)
     assert re.search(r"card: approved by Ann Lee at \S+\n", explained)
-    assert call(folder, prefect_server, "approvals").stdout == "nothing waits\n"
-
-
-async def test_a_suspended_run_goes_on_once_commands_have_answered_everything(
-    prefect_server: str, folder: Path
-) -> None:
-    async with get_client() as client:
-        with serving(folder, prefect_server):
-            run = await suspended(client)
-            first = call(folder, prefect_server, "approve", run.name, "check", "--item", "card")
-            assert first.stdout.splitlines()[1:] == ["still open: post"]
-            last = call(folder, prefect_server, "reject", run.name, "check", "--because", "too long", "--by", "Ann Lee")
-            assert last.stdout.splitlines()[1:] == ["the run goes on"], last.stderr
-            done = await ended(client, run.id)
-        assert done.state_name == "Failed"
-        assert done.state is not None
-        assert "'post' was rejected by Ann Lee at " in (done.state.message or "")
-
-
-async def test_the_default_answer_wakes_a_suspended_run(prefect_server: str, folder: Path) -> None:
-    async with get_client() as client:
-
-        async def woken(run: UUID) -> FlowRun | None:
-            tags = FlowRunFilterTags(all_=[f"{DEFAULT_TAG}{run}"])
-            runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=tags))
-            return runs[0] if runs else None
-
-        with serving(folder, prefect_server):
-            answered = await suspended(client, plan=asking("soon", timeout_hours=1))
-            assert await woken(answered.id) is not None
-            assert call(folder, prefect_server, "approve", answered.name, "check").returncode == 0
-            assert (await ended(client, answered.id)).state_name == "Completed"
-            assert await woken(answered.id) is None, "nothing wakes a run that was answered"
-
-            run = await suspended(client, plan=asking("soon", timeout_hours=0.001, on_timeout="approve"))
-            waking = await until(lambda: woken(run.id), "the run that wakes it")
-            done = await ended(client, waking.id)
-            assert done.state_name == "Completed", done.state
-            old = await client.read_flow_run(run.id)
-            assert old.state_name == "Cancelled"
-    explained = call(folder, prefect_server, "output", done.name, "check", "--explain").stdout
-    assert "post: approved by timeout at " in explained
+    assert (
+        "post: approved by timeout at "
+        in call(folder, prefect_server, "output", by_time.name, "check", "--explain").stdout
+    )

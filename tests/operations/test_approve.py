@@ -18,7 +18,7 @@ from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.errors import RunInUseError, UsageError
-from vibe_prefect.operations import accept, approvals, approve, reject
+from vibe_prefect.operations import accept, approvals, approve, edit, reject
 from vibe_prefect.plan.selection import Choice
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.next_steps import next_steps
@@ -181,7 +181,21 @@ async def test_a_refresh_asks_again() -> None:
     assert statuses(result)["check"] == "pending"
     await approve(again, "check", text="Another text.", storage=STORAGE)
     _, result = await run(asking(), resume_from=again)
-    assert result.status is COMPLETED
+    assert (result.status, made()) == (COMPLETED, "Another text."), "the newest answer counts"
+
+
+async def test_an_approval_is_asked_again_when_what_was_approved_has_changed() -> None:
+    name, _ = await run(asking())
+    await approve(name, "check", storage=STORAGE)
+    done, _ = await run(asking(), resume_from=name)
+    await edit(done, "post", "An edited post.", storage=STORAGE)
+    again, result = await run(asking(), resume_from=done)
+    assert statuses(result)["check"] == "pending"
+    third, result = await run(asking(), resume_from=again)
+    assert statuses(result)["check"] == "pending", "the answer about the other text never counts"
+    await approve(third, "check", storage=STORAGE)
+    _, result = await run(asking(), resume_from=third)
+    assert (result.status, made()) == (COMPLETED, "An edited post.")
 
 
 async def test_what_asks_nothing_is_not_answered() -> None:

@@ -101,10 +101,6 @@ class CompiledPlan:
         """Edges between nodes, each with its kind."""
         return self.graph.edges
 
-    def recorded_dependencies(self, id: str) -> tuple[str, ...]:
-        """Return the dependencies of a node that keep records; any other is executed in each run, whatever it makes."""
-        return tuple(source for source in self.nodes[id].dependencies if self.nodes[source].policy.cache != "disable")
-
     def with_inputs(self, given: Mapping[str, Any]) -> CompiledPlan:
         """Return this plan with the inputs of a run; the keys of the nodes that name them follow.
 

@@ -16,7 +16,7 @@ from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import NodeHandler, output_of
-from vibe_prefect.run.made_from import content_hash, inputs_hash
+from vibe_prefect.run.made_from import decided_hash, is_decided
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
 from vibe_prefect.text.json_text import jsonable
@@ -44,8 +44,8 @@ class NodeRun:
     output: bytes = b""
     """Output for dependents, as `jsonable` writes it; empty until the node has completed."""
 
-    output_hash: str = ""
-    """Hash of that output; empty until the node has completed."""
+    decided: bool = False
+    """Whether a person has edited that output, or answered what the node asked."""
 
     whole: bool | None = None
     """Whether the node and all below it completed; `None` until that is asked for after their end."""
@@ -151,9 +151,10 @@ class RunState(Generic[Run]):
         """Return the output of each dependency of a node by its id, as `jsonable` writes it."""
         return {id: self.runs[id].output for id in run.node.dependencies}
 
-    def made_from(self, run: Run) -> str:
-        """Return the hash of the outputs that a node is made from; see `inputs_hash`."""
-        return inputs_hash(self.runs[id].output_hash for id in self._compiled.recorded_dependencies(run.node.id))
+    def made_from(self, run: Run) -> str | None:
+        """Return the hash of the outputs that a node is made from and people decided on; see `decided_hash`."""
+        sources = (self.runs[id] for id in run.node.dependencies)
+        return decided_hash(source.output for source in sources if source.decided)
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
@@ -184,7 +185,7 @@ class RunState(Generic[Run]):
             usage: The resources that it used.
         """
         run.output = jsonable(run.node.id, output_of(result.result))
-        run.output_hash = content_hash(run.output)
+        run.decided = is_decided(result.result, result.provenance)
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
         self._finish(run, result)
 

@@ -25,7 +25,6 @@ from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, r
 from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten
-from vibe_prefect.provenance import Edit, NodeProvenance
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.workspace import Workspace, replace_file
@@ -137,28 +136,10 @@ class NodeRecord(TypedDict):
     """Hash of what a gate judged whose refusal was accepted: the acceptance holds for that alone. Missing elsewhere."""
 
     made_from: NotRequired[str]
-    """Hash of the outputs that the result was made from, see `inputs_hash`; missing in older records."""
+    """Hash of the outputs that it was made from and people decided on, see `decided_hash`; missing without any."""
 
     original: NotRequired[Any]
     """The result as the node made it, where a person has edited it since. Missing elsewhere."""
-
-
-def edit_of(record: NodeRecord) -> Edit | None:
-    """Return a person's edit of the result in a record; `None` where it is as the node made it."""
-    provenance = NodeProvenance.from_dict(record.get("provenance"))
-    return provenance.edited if provenance is not None else None
-
-
-def outdated(record: NodeRecord, made_from: str, *, edited: bool) -> bool:
-    """Return whether a record was made from other outputs than its node would get now.
-
-    Args:
-        record: The record.
-        made_from: Hash of the present outputs; see `inputs_hash`.
-        edited: Whether one of them was edited, which an older record cannot be made from.
-    """
-    before = record.get("made_from")
-    return edited if before is None else before != made_from
 
 
 class RecordFolder(ResolvingFolder):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from vibe_prefect.engine.records.questions import read_question
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
-from vibe_prefect.engine.records.storage import NodeRecord, edit_of, outdated
+from vibe_prefect.engine.records.storage import NodeRecord
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.run.handlers import output_of
+from vibe_prefect.run.made_from import answers_in
 from vibe_prefect.text.json_text import jsonable
 
 logger = logging.getLogger(__name__)
@@ -25,7 +27,6 @@ class ReusableRecords:
         self._refused: dict[str, NodeRecord] = {}
         self._executed: set[str] = set()
         self._changed: set[str] = set()
-        self._edited: set[str] = set()
 
     def __contains__(self, id: str) -> bool:
         return id in self._reusable
@@ -40,8 +41,6 @@ class ReusableRecords:
         """
         nodes = [self._compiled.nodes[id] for group in self._compiled.groups for id in group if wanted(id)]
         async for recorded in self._records.of_nodes(nodes):
-            if edit_of(recorded.record) is not None:
-                self._edited.add(recorded.node_id)
             (self._reusable if recorded.problem is None else self._refused)[recorded.node_id] = recorded.record
 
     def pop(self, id: str) -> NodeRecord:
@@ -52,23 +51,24 @@ class ReusableRecords:
         """Return whether a node has a record that must not be reused."""
         return id in self._refused
 
-    async def refuse_outdated(self, id: str, made_from: str) -> None:
-        """Refuse a node's record that was made from other outputs than its dependencies have now.
+    async def refuse_outdated(self, id: str, made_from: str | None) -> None:
+        """Refuse a node's record when what it was made from has changed.
+
+        That is where a dependency was executed in this run and made something else than before, or where a person has
+        edited the output of a dependency since, or answered otherwise what it asks.
 
         Args:
             id: The node's id.
-            made_from: Hash of the present outputs; see `inputs_hash`.
+            made_from: Hash of the outputs that people decided on; see `decided_hash`.
         """
         record = self._reusable.get(id)
         if record is None:
             return
-        dependencies = self._compiled.nodes[id].dependencies
-        edited = [source for source in dependencies if source in self._edited]
-        if outdated(record, made_from, edited=bool(edited)):
-            because = f"{edited[0]!r} was edited" if edited else "what it depends on has changed"
-            logger.warning("Node %r runs again: %s", id, because)
+        if record.get("made_from") != made_from:
+            logger.warning("Node %r runs again: a person has changed what it was made from", id)
             self._refuse(id)
             return
+        dependencies = self._compiled.nodes[id].dependencies
         executed = [source for source in dependencies if source in self._executed]
         if not executed:
             return
@@ -91,6 +91,17 @@ class ReusableRecords:
             return
         logger.warning("Node %r runs again: it was accepted for another output than it would get now", id)
         self._refuse(id)
+
+    async def refuse_asked_again(self, id: str) -> None:
+        """Refuse the record of a node that has asked again since, or whose question was answered otherwise."""
+        record = self._reusable.get(id)
+        answers = answers_in(record["result"]) if record is not None else ()
+        question = await read_question(self._records, id) if answers else None
+        if question is None or question.key != self._compiled.nodes[id].key:
+            return
+        lines = [f"{item}: {answer.line}" for item, answer in question.answers.items() if item in question.items]
+        if question.open_items or sorted(lines) != sorted(answers):
+            self._refuse(id)
 
     def _refuse(self, id: str) -> None:
         self._refused[id] = self._reusable.pop(id)

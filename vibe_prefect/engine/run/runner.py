@@ -44,6 +44,7 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.handlers import NodeHandler
+from vibe_prefect.run.made_from import answers_in
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
@@ -201,6 +202,7 @@ class _PlanRun:
             await self._reusable.refuse_outdated(id, self._state.made_from(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
+            await self._reusable.refuse_asked_again(id)
         if id in self._reusable:
             self._show(job, Unexecuted.KEPT)
             self._complete(job, self._reusable.pop(id), reused=True)
@@ -296,7 +298,11 @@ class _PlanRun:
     async def _record(self, job: NodeJob, outcome: NodeOutcome) -> NodeRecord:
         files = await self._setup.records.files.made_by(job.node.id, outcome.result)
         record = record_of(outcome, files, job.provenance)
-        record["made_from"] = self._state.made_from(job)
+        made_from = self._state.made_from(job)
+        if made_from is not None:
+            record["made_from"] = made_from
+        if answers_in(outcome.result):
+            record["judged"] = judged_hash(self._state.outputs(job))
         return record
 
     async def _keep_failure(self, job: NodeJob) -> None:

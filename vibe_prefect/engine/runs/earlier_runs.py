@@ -13,13 +13,14 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.storage import NodeRecord, edit_of, open_store, outdated
+from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.handlers import output_of
-from vibe_prefect.run.made_from import content_hash, inputs_hash
+from vibe_prefect.run.made_from import decided_hash, is_decided
 from vibe_prefect.text.json_text import jsonable
 from vibe_prefect.tools.workspace import Workspace
 
@@ -78,7 +79,7 @@ class KeptNodes:
     """Reasons why the files of records forbid their reuse, by the node's id."""
 
     outdated: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Reasons why records must not be reused that were made from other outputs than there are now, by the node's id."""
+    """Reasons why records must not be reused since a person changed what they were made from, by the node's id."""
 
 
 async def kept_nodes(
@@ -103,18 +104,20 @@ async def kept_nodes(
 
 def _outdated(compiled: CompiledPlan, records: Mapping[str, NodeRecord]) -> dict[str, str]:
     """Return why records are outdated, by the ids of their nodes; where a dependency has none, nobody knows yet."""
-    hashes = {id: content_hash(jsonable(id, output_of(record["result"]))) for id, record in records.items()}
-    edits = {id: edit for id, record in records.items() if (edit := edit_of(record)) is not None}
+    decided = {id: jsonable(id, output_of(record["result"])) for id, record in records.items() if _is_decided(record)}
     reasons: dict[str, str] = {}
     for id, record in records.items():
-        sources = compiled.recorded_dependencies(id)
-        if any(source not in hashes for source in sources):
-            continue
-        edited = next((source for source in sources if source in edits), None)
-        if outdated(record, inputs_hash(hashes[source] for source in sources), edited=edited is not None):
-            changed = f"{edited} was edited by {edits[edited].by}" if edited else f"{', '.join(sources)} changed since"
-            reasons[id] = f"its record is outdated: {changed}"
+        dependencies = compiled.nodes[id].dependencies
+        sources = [source for source in dependencies if source in decided]
+        is_known = all(source in records for source in dependencies)
+        if is_known and record.get("made_from") != decided_hash(decided[source] for source in sources):
+            changed = ", ".join(sources) or "what it depends on"
+            reasons[id] = f"a person has changed {changed} since"
     return reasons
+
+
+def _is_decided(record: NodeRecord) -> bool:
+    return is_decided(record["result"], NodeProvenance.from_dict(record.get("provenance")))
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:
