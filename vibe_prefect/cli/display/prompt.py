@@ -1,4 +1,4 @@
-"""The prompt of a run on a terminal: shows what a node asks about, and reads a person's answer."""
+"""Prompt of a run on a terminal: shows what a node asks about, and reads a person's answer."""
 
 from __future__ import annotations
 
@@ -67,6 +67,8 @@ class TerminalPrompt:
                 return None
             if choice in ("e", "edit") and item.editable:
                 text = await self._edited(text or item.text or "")
+                for line in text_lines(text):
+                    self._screen.say(line)
             elif choice in ("a", "approve", "r", "reject"):
                 break
         approved = choice.startswith("a")
@@ -93,15 +95,20 @@ def question_lines(question: Question, id: str) -> Iterator[Text]:
     """
     item = question.items[id]
     yield Text.assemble((one_line(question.node_id), "bold"), f" asks about {one_line(id)}: {one_line(question.text)}")
-    lines = visible(item.text or "").splitlines()
-    yield from (Text(f"  {line}") for line in lines[:MAX_LINES])
-    if len(lines) > MAX_LINES:
-        yield Text(f"  ... {len(lines) - MAX_LINES:,} more lines", "dim")
+    yield from text_lines(item.text or "")
     for file in item.files:
         volume = f"  {size(file.bytes)}" if file.bytes is not None else ""
         yield Text.assemble("  file ", (one_line(file.path), "cyan"), volume)
     if question.until is not None:
         yield Text(f"  without an answer until {question.until}: {question.on_timeout}", "dim")
+
+
+def text_lines(text: str) -> Iterator[Text]:
+    """Yield the first lines of a text, indented."""
+    lines = visible(text).splitlines()
+    yield from (Text(f"  {line}") for line in lines[:MAX_LINES])
+    if len(lines) > MAX_LINES:
+        yield Text(f"  ... {len(lines) - MAX_LINES:,} more lines", "dim")
 
 
 def edited_text(text: str, ending: str) -> str:
