@@ -113,7 +113,9 @@ async def test_a_rejection_is_a_refused_gate_with_ways_on() -> None:
     assert (result.node_results["check"].error or "").endswith(": too cold")
     report = await load_report(second, STORAGE)
     assert report.by_id["check"].refused
-    assert "vibe-prefect accept" in next_steps(report)[-1].command
+    commands = [step.command for step in next_steps(report)]
+    assert commands[0] == f"vibe-prefect edit {second} post"
+    assert commands[-1].startswith(f"vibe-prefect accept {second} check")
     await accept(second, "check", "the client asked for it", storage=STORAGE)
     _, result = await run(asking(), resume_from=second)
     assert (result.status, made()) == (COMPLETED, POST)

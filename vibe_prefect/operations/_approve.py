@@ -214,7 +214,8 @@ async def _question(client: PrefectClient, run: PastRun, records: Records, node:
     if question is None:
         waiting = ", ".join(repr(one.node_id) for one in await _open_questions(client, run, records.store))
         remedy = f"; its nodes that do: {waiting}" if waiting else "; 'vibe-prefect approvals' lists what waits"
-        raise UsageError(f"the node {node!r} of the run {run.name!r} asks nothing{remedy}")
+        elsewhere = "; if its records lie elsewhere, answer in Prefect's UI" if run.suspended else ""
+        raise UsageError(f"the node {node!r} of the run {run.name!r} asks nothing{remedy}{elsewhere}")
     if question.run_id != str(run.id):
         raise UsageError(
             f"the newest question of {node!r} is not by the run {run.name!r}, but by {question.run_name!r}; answer it "

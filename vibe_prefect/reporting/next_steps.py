@@ -16,7 +16,7 @@ from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, ratio, when
 from vibe_prefect.results import ExecutionStatus, resume_command
-from vibe_prefect.tools.registry import LLM_TOOL
+from vibe_prefect.tools.registry import APPROVE_TOOL, LLM_TOOL
 
 GO_ON = "to go on with what is left"
 
@@ -85,6 +85,11 @@ def reject_command(run_name: str, node_id: str) -> str:
     return f'vibe-prefect reject {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
 
 
+def edit_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that edits what a node made."""
+    return f"vibe-prefect edit {shlex.quote(run_name)} {shlex.quote(node_id)}"
+
+
 def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     """Return the commands that help after a run, the best first; empty where nothing is left to do.
 
@@ -103,6 +108,7 @@ def next_steps(report: RunReport) -> tuple[NextStep, ...]:
         steps.append(NextStep("to go on with a larger budget", f"{report.resume_command} {_larger_budget(report)}"))
     gates = [node for node in report.nodes if node.refused]
     steps += _refreshes(report, gates)
+    steps += _edits(report, gates)
     if kinds & {FailureKind.REFUSED, FailureKind.INPUT} and not report.plan_changed:
         steps.append(NextStep("to resume after an edit of the plan", _edit(report)))
     return (*steps, *_acceptances(report, gates[:MAX_ACCEPTED]))
@@ -223,6 +229,13 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
         refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
         yield NextStep(purpose, f"{resume_command(report.run_name)} --refresh {refresh}")
+
+
+def _edits(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:
+    """Yield the commands that edit what people have rejected, and not what tools have refused."""
+    rejected = {node.id: node for gate in gates if gate.tool == APPROVE_TOOL for node in judged_nodes(gate, report)}
+    for id in [id for id, node in rejected.items() if node.preview is not None and not node.files][:MAX_ACCEPTED]:
+        yield NextStep(f"to edit {id!r} by hand; a resume then asks again", edit_command(report.run_name, id))
 
 
 def _answers(report: RunReport) -> list[NextStep]:

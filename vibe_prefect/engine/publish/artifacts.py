@@ -21,6 +21,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.publish.artifact_order import create_ordered
@@ -116,6 +117,10 @@ class ProgressBoard(RunObserver):
         self._note_end(node, result, spent=result.duration)
         if result.status is ExecutionStatus.FAILED:
             self._failed.append(node.id)
+
+    def node_waits(self, node: WorkflowNode, question: Question) -> None:
+        """Note that a node is not at work, but waits for a person's answer."""
+        self._started.pop(node.id, None)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note a reused node."""

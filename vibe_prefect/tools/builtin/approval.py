@@ -19,6 +19,7 @@ from vibe_prefect.tools.base import (
     ToolResult,
 )
 from vibe_prefect.tools.functions import ToolInputError, tool
+from vibe_prefect.tools.registry import APPROVE_TOOL
 
 SIMULATED_BY = "the simulation"
 """Name under which everything is approved where nobody can be asked."""
@@ -48,7 +49,7 @@ def _check(inputs: Mapping[str, Any], dependencies: Mapping[str, Dependency]) ->
     return list(_problems(inputs, dependencies))
 
 
-@tool(name="approve", category=ToolCategory.UTILITY, version="1", check_plan=_check)
+@tool(name=APPROVE_TOOL, category=ToolCategory.UTILITY, version="1", check_plan=_check)
 async def approve(
     context: ToolContext,
     question: AskedQuestion = QUESTION,
