@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from vibe_prefect.characters import visible
 
 if TYPE_CHECKING:
-    from vibe_prefect.core.approval import Question
     from vibe_prefect.results import ExecutionResult
 
 MAX_COMPARED = 100
@@ -282,22 +281,6 @@ class UserExitError(RunError):
 
     def __reduce__(self) -> tuple[type[UserExitError], tuple[str, str]]:
         return type(self), (self.kind, self.text)
-
-
-class AnswerAwaitedError(RunError):
-    """A node that cannot go on before a person has answered its question; this is no failure."""
-
-    def __init__(self, question: Question) -> None:
-        """Name the question.
-
-        Args:
-            question: The question, as it is kept for the person who answers.
-        """
-        self.question = question
-        super().__init__(f"waits for an answer about {', '.join(question.open_items)}: {question.text}")
-
-    def __reduce__(self) -> tuple[type[AnswerAwaitedError], tuple[Question]]:
-        return type(self), (self.question,)
 
 
 class ToolError(RunError, RuntimeError):

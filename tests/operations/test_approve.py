@@ -204,7 +204,7 @@ async def test_what_asks_nothing_is_not_answered() -> None:
     name, _ = await run(asking())
     for node, words in {
         "post": "the node 'post' of the run .* asks nothing; its nodes that do: 'check'",
-        "chek": "has no node 'chek'; did you mean 'check'",
+        "checks": "has no node 'checks'; did you mean 'check'",
     }.items():
         with pytest.raises(UsageError, match=words):
             await approve(name, node, storage=STORAGE)

@@ -566,12 +566,12 @@ root_nodes: []
         HEAD
         + FILL.format("t")
         + """\
-  - {id: b, type: validate, description: d, dependencies: [a], parameters: {tool: approve, tool_inputs: {timeout_hours: 0, on_timeout: accept, qestion: x}}}
+  - {id: b, type: validate, description: d, dependencies: [a], parameters: {tool: approve, tool_inputs: {timeout_hours: 0, on_timeout: accept, questions: x}}}
 """,
         [
             "plan.yaml:5:121: node 'b', parameters.tool_inputs.timeout_hours: expected more than 0.0, found 0 (tool 'approve')",
             "plan.yaml:5:136: node 'b', parameters.tool_inputs.on_timeout: input should be 'approve' or 'reject', found 'accept' (tool 'approve')",
-            "plan.yaml:5:153: node 'b', parameters.tool_inputs.qestion: unknown input; did you mean 'question'? (tool 'approve')",
+            "plan.yaml:5:155: node 'b', parameters.tool_inputs.questions: unknown input; did you mean 'question'? (tool 'approve')",
         ],
     ),
     "many problems at once": (

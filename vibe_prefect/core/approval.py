@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.edited_output import EditError, editable_text
 from vibe_prefect.core.outputs import OutputFile, output_files, preview_of
+from vibe_prefect.errors import RunError
 from vibe_prefect.provenance import RunLabel
 
 WAITING = "waiting"
@@ -186,6 +187,22 @@ class Question:
             for id, shown in self.open_items.items()
             if item in (None, id)
         }
+
+
+class AnswerAwaitedError(RunError):
+    """A node that cannot go on before a person has answered its question; this is no failure."""
+
+    def __init__(self, question: Question) -> None:
+        """Name the question.
+
+        Args:
+            question: The question, as it is kept for the person who answers.
+        """
+        self.question = question
+        super().__init__(f"waits for an answer about {', '.join(question.open_items)}: {question.text}")
+
+    def __reduce__(self) -> tuple[type[AnswerAwaitedError], tuple[Question]]:
+        return type(self), (self.question,)
 
 
 def question_in(feedback: Mapping[str, Any]) -> Question | None:

@@ -13,13 +13,13 @@ from functools import partial
 from pickle import PicklingError
 from typing import Any
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import Failure, FailureKind, ResourceUsage
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.core.outputs import bytes_of
 from vibe_prefect.core.user_code import call_in_thread, contained
 from vibe_prefect.errors import (
-    AnswerAwaitedError,
     BudgetExceededError,
     ResultTypeError,
     ToolError,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from vibe_prefect.core.approval import Answer, Question
+from vibe_prefect.core.approval import Answer, AnswerAwaitedError, Question
 from vibe_prefect.engine.records.questions import read_question, write_question
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.errors import AnswerAwaitedError
 from vibe_prefect.provenance import RunLabel
 from vibe_prefect.tools.waits import paused_clock
 

@@ -16,6 +16,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import MODEL_KEYS, Failure
 from vibe_prefect.core.models import WorkflowNodeType
@@ -39,7 +40,6 @@ from vibe_prefect.engine.run.tasks import (
     upstream_reference,
 )
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
-from vibe_prefect.errors import AnswerAwaitedError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso

@@ -23,13 +23,14 @@ from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.engine.node_states import CANCELLED, WAITS
 from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
-from vibe_prefect.errors import AnswerAwaitedError, ShownError, ToolError
+from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.node_work import failure_of, is_retryable
