@@ -456,3 +456,11 @@ class PlanRunError(RunError):
 
     def __reduce__(self) -> tuple[type[PlanRunError], tuple[ExecutionResult]]:
         return type(self), (self.result,)
+
+
+class RunWaitsError(PlanRunError):
+    """A run that has nothing left to do before a person has answered; no node failed."""
+
+    def _text(self) -> str:
+        waiting, total = len(self.result.ids("pending")), len(self.result.node_results)
+        return f"plan {self.result.plan_id!r}: {waiting} of {total} nodes wait for an answer"

@@ -21,6 +21,7 @@ from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
 from vibe_prefect.engine.records.imported_records import ImportedRecord, imported_records_of
+from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.clients import shared_clients
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
@@ -65,6 +66,7 @@ class WorkflowExecutor:
         max_tokens: int | None = None,
         artifacts: bool | None = None,
         without_model: bool = False,
+        prompt: Prompt | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -94,6 +96,8 @@ class WorkflowExecutor:
                 setting `artifacts` says.
             without_model: Whether to resume also without the language model that the earlier run had: with the one that
                 is configured now, or where there is none with templates, and unjudged.
+            prompt: Asks a person within the run about what the tool `approve` shows: an async function that takes the
+                question and returns the answers by item. `None` to end the run as waiting, for `approve` and `resume`.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -117,6 +121,7 @@ class WorkflowExecutor:
         self._storage = storage
         self._wait_recorded = wait_recorded
         self._artifacts = artifacts
+        self._prompt = prompt
         self._runs: tuple[LocalRun, ...] = ()
         run_options = {
             "simulate": self._simulate is Simulate.ALL,
@@ -290,6 +295,7 @@ class WorkflowExecutor:
             imported=imported,
             plan_file=None if plan_file is None else str(plan_file),
             artifacts=self._artifacts,
+            prompt=self._prompt,
         )
         end = RunEnd(run)
         self._note_run(run)

@@ -147,6 +147,20 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Edit:
+    """Edit of a node's output by a person. What the node had made itself is kept in its record."""
+
+    by: str
+    """Name of the person."""
+
+    at: str
+    """Time of the edit, ISO 8601."""
+
+    run: str
+    """Name of the run whose output was edited."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeProvenance:
     """Provenance of a node's result."""
 
@@ -161,6 +175,9 @@ class NodeProvenance:
 
     tool_calls_left_out: int = 0
     """Number of further tool calls, which are not kept."""
+
+    edited: Edit | None = None
+    """Edit of the output by a person, the last one; `None` where it is as the node made it."""
 
     @property
     def model_calls(self) -> tuple[ModelCall, ...]:

@@ -372,7 +372,7 @@ root_nodes: []
     "an unknown tool unlike any": (
         HEAD + "  - {id: a, type: generate, description: d, parameters: {tool: zzz}}\n",
         [
-            "plan.yaml:4:64: node 'a', parameters.tool: unknown tool 'zzz'; registered tools: check_audio, check_image, check_json, check_links, check_text, combine, image_card, judge_or_pass, llm_or_template, read_text, template_fill, write_file; a file with tools of your own is named by --tools or PREFECT_INTEGRATIONS_VIBE_PREFECT_TOOLS"
+            "plan.yaml:4:64: node 'a', parameters.tool: unknown tool 'zzz'; registered tools: approve, check_audio, check_image, check_json, check_links, check_text, combine, image_card, judge_or_pass, llm_or_template, read_text, template_fill, write_file; a file with tools of your own is named by --tools or PREFECT_INTEGRATIONS_VIBE_PREFECT_TOOLS"
         ],
     ),
     "a tool that is a list": (
@@ -543,6 +543,37 @@ root_nodes: []
     "a misspelt field for the inputs": (
         "input: {product: {type: string}}\n" + HEAD + FILL.format("{{ inputs.product }}"),
         ["plan.yaml:1:8: input: unknown field; did you mean 'inputs'?"],
+    ),
+    "an approval of nothing": (
+        HEAD
+        + """\
+  - {id: a, type: validate, description: d, parameters: {tool: approve}}
+""",
+        [
+            "plan.yaml:4:5: node 'a', dependencies: there is nothing to show; name the nodes whose outputs are to be approved (tool 'approve')",
+        ],
+    ),
+    "a default answer that never counts": (
+        HEAD
+        + FILL.format("t")
+        + """\
+  - {id: b, type: validate, description: d, dependencies: [a], parameters: {tool: approve, tool_inputs: {on_timeout: approve}}}
+""",
+        [
+            "plan.yaml:5:118: node 'b', parameters.tool_inputs.on_timeout: it never counts without `timeout_hours`; add `timeout_hours`, or leave `on_timeout` out (tool 'approve')",
+        ],
+    ),
+    "an approval with wrong inputs": (
+        HEAD
+        + FILL.format("t")
+        + """\
+  - {id: b, type: validate, description: d, dependencies: [a], parameters: {tool: approve, tool_inputs: {timeout_hours: 0, on_timeout: accept, questions: x}}}
+""",
+        [
+            "plan.yaml:5:121: node 'b', parameters.tool_inputs.timeout_hours: expected more than 0.0, found 0 (tool 'approve')",
+            "plan.yaml:5:136: node 'b', parameters.tool_inputs.on_timeout: input should be 'approve' or 'reject', found 'accept' (tool 'approve')",
+            "plan.yaml:5:155: node 'b', parameters.tool_inputs.questions: unknown input; did you mean 'question'? (tool 'approve')",
+        ],
     ),
     "many problems at once": (
         HEAD

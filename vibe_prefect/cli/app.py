@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
+from vibe_prefect.cli.answering.answer_app import add_answer_commands
 from vibe_prefect.cli.deploying.deploy_app import add_commands
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
@@ -32,6 +33,7 @@ Exit codes:
     1  nodes failed
     2  bad plan or usage
     3  internal failure, such as a Prefect server that does not start
+    4  waiting for a person's answer
   130  interrupted with Ctrl-C
 
 {DEBUG_VARIABLE}=1 shows tracebacks and Prefect's own log."""
@@ -463,3 +465,4 @@ def tools(
 
 add_commands(app)
 add_look_commands(app)
+add_answer_commands(app)

@@ -37,6 +37,9 @@ class ExitCode(IntEnum):
     INTERNAL = 3
     """Something went wrong that is not the plan's fault, such as a server that does not start."""
 
+    WAITING = 4
+    """No node failed, and at least one waits for a person's answer."""
+
     INTERRUPTED = 130
     """Ctrl-C."""
 

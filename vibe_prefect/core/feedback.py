@@ -10,6 +10,7 @@ from typing import Any, TypeGuard, cast
 
 from vibe_prefect.core.acceptance import ACCEPTED, acceptance_in
 from vibe_prefect.core.fallback import FALLBACK, fallback_in
+from vibe_prefect.provenance import Edit
 from vibe_prefect.results import NodeResult
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 
@@ -24,6 +25,12 @@ NOT_JUDGED = "not judged"
 FROM_TEMPLATE = "from a template, without a model"
 OVERRIDDEN = "refusal overridden"
 """Remarks on nodes that completed, each in the words that people read; see `remark_on`."""
+
+ANSWERS = "answers"
+"""Key of the answers of people in the metadata of a result, and in the feedback about the node: a line for each."""
+
+EDITED = "edited"
+"""Key of a person's edit in the feedback about a node, and the remark on the node."""
 
 MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
 """Keys of a call to a model, in a tool result's `metadata["usage"]`."""
@@ -136,7 +143,7 @@ def remark_on(result: Any) -> str | None:
     """
     facts = cast("dict[str, Any]", result) if isinstance(result, dict) else {}
     metadata = _metadata(facts)
-    if facts.get("simulated") is True:
+    if facts.get("simulated") is True or metadata.get("simulated") is True:
         return SIMULATED
     if fallback_in(metadata) is not None:
         return FALLBACK
@@ -149,8 +156,15 @@ def remark_on(result: Any) -> str | None:
 
 def judged_evidence(metadata: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the texts in `evidence` of a tool's metadata."""
-    listed = metadata.get("evidence")
-    return tuple(str(quote) for quote in cast("list[Any]", listed)) if isinstance(listed, list | tuple) else ()
+    return _texts(metadata.get("evidence"))
+
+
+def _texts(listed: Any) -> tuple[str, ...]:
+    return tuple(str(text) for text in cast("list[Any]", listed)) if isinstance(listed, list | tuple) else ()
+
+
+def _edit(result: NodeResult) -> Edit | None:
+    return result.provenance.edited if result.provenance is not None else None
 
 
 def usage_in(result: Any) -> Mapping[str, Any] | None:
@@ -197,6 +211,8 @@ def success_feedback(result: NodeResult, estimated: float | None, usage: Resourc
         **({"evidence": list(evidence)} if evidence else {}),
         **({ACCEPTED: acceptance.to_dict()} if acceptance else {}),
         **({FALLBACK: fallback.to_dict()} if fallback else {}),
+        **({EDITED: asdict(edited)} if (edited := _edit(result)) else {}),
+        **({ANSWERS: list(answers)} if (answers := _texts(_metadata(facts).get(ANSWERS))) else {}),
         "resource_usage": {**asdict(usage), "efficiency_ratio": ratio},
         "performance_metrics": {
             "duration": result.duration,

@@ -10,6 +10,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.core.user_code import isolated
@@ -100,6 +101,9 @@ class RunObserver:
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node has completed, failed or been skipped."""
 
+    def node_waits(self, node: WorkflowNode, question: Question) -> None:
+        """A node waits, beyond the end of the run, for a person's answer; it and its dependents stay pending."""
+
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """A node is reused: it completed in the run that this one resumes."""
 
@@ -184,7 +188,8 @@ class ProgressReporter(RunObserver):
     def run_finished(self, result: ExecutionResult) -> None:
         """Send `workflow_completed`."""
         self._finished = self._total
-        word = "failed" if result.status is ExecutionStatus.FAILED else "completed"
+        word = "waits" if result.status is ExecutionStatus.PENDING else "completed"
+        word = "failed" if result.status is ExecutionStatus.FAILED else word
         self._send(ProgressEventType.WORKFLOW_COMPLETED, message=f"Workflow {word}: {result.plan_id}")
 
     def _close_group(self, node: WorkflowNode) -> None:

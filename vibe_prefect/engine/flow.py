@@ -22,6 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
+from vibe_prefect.core.approval import questions_in
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver
@@ -34,6 +35,7 @@ from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE, DEFAULTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
+from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import PastRun, run_folder
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
@@ -41,17 +43,19 @@ from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
 from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
 from vibe_prefect.engine.run.runner import RunSetup, run_compiled
+from vibe_prefect.engine.run.suspension import suspend, suspensions, take_answers
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.runs.inherited import inherited_inputs, run_facts
 from vibe_prefect.engine.runs.model_change import check_models, model_tags
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, with_root
 from vibe_prefect.engine.server.ui_pages import ui_page
-from vibe_prefect.errors import PlanError, PlanRunError, UsageError
+from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
@@ -124,6 +128,9 @@ class LocalRun:
     artifacts: bool | None = None
     """Whether artifacts are put into Prefect; by default as the setting says."""
 
+    prompt: Prompt | None = None
+    """Asks the person at the terminal; `None` where nobody sits there."""
+
     handle: RunHandle | None = None
     """The run; `None` until the flow run has begun."""
 
@@ -186,10 +193,14 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     except UsageError as error:
         return _failed(error, str(error))
     result, steps = ended
-    if result.status is ExecutionStatus.FAILED:
-        failure = PlanRunError(result)
-        return _failed(failure, "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)]))
-    return result
+    if _flow_run().deployment_id is not None:
+        await suspend(questions_in(result.feedback_data))
+    if result.status is ExecutionStatus.COMPLETED:
+        return result
+    waits = result.status is ExecutionStatus.PENDING
+    failure = RunWaitsError(result) if waits else PlanRunError(result)
+    message = "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)])
+    return Failed(name=WAITS, message=message, data=failure) if waits else _failed(failure, message)
 
 
 def _failed(error: Exception, message: str) -> State[Any]:
@@ -271,20 +282,22 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     def note_plan(unfolded: CompiledPlan) -> None:
         handle.compiled = feedback.compiled = unfolded
 
+    is_first = flow_run.run_count <= 1 and not suspensions(flow_run)
     setup = RunSetup(
         tools=run.tools,
         workspace=workspace,
         records=records,
-        goes_on=namespace != str(flow_run.id) or flow_run.run_count > 1 or bool(run.imported),
+        goes_on=namespace != str(flow_run.id) or not is_first or bool(run.imported),
         selected=options.choice.selected(compiled, known),
         refreshed=options.choice.refreshed(compiled, known),
         decided=frozenset(known.nodes),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,
-        first_attempt=flow_run.run_count <= 1,
+        first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
         budget=await _budget(known, options, records, flow_run.name),
+        prompt=run.prompt,
         note_plan=note_plan,
     )
     if CHECK_VARIABLE in os.environ:
@@ -297,9 +310,11 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         run.handle = handle
         await _write_imported(records, run, compiled)
         await check_calls(compiled, setup)
+        if flow_run.deployment_id is not None:
+            await take_answers(client, flow_run, records)
         async with feedback.following():
             result, handle.task_runs = await run_compiled(compiled, setup)
-        if result.status is ExecutionStatus.COMPLETED or setup.last_attempt:
+        if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))

@@ -10,3 +10,7 @@ CANCELLED = "Cancelled"
 
 FALLBACK = "Fallback"
 """Name of the state in which Prefect shows a node that failed and has a fallback."""
+
+
+WAITS = "Waiting"
+"""Name of the state of a node that waits for a person's answer, and of a run that has nothing else left to do."""

@@ -211,6 +211,11 @@ class PastRun:
         return self.state_type in TERMINAL_STATES
 
     @property
+    def suspended(self) -> bool:
+        """Whether it waits for a person's answer, with no process that executes it."""
+        return self.state_type is StateType.PAUSED
+
+    @property
     def waits(self) -> bool:
         """Whether it has not begun."""
         return self.state_type in (None, StateType.SCHEDULED, StateType.PENDING)

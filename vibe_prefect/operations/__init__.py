@@ -19,9 +19,12 @@ from vibe_prefect.run.run_options import RunOptions
 
 if TYPE_CHECKING:
     from vibe_prefect.operations._accept import AcceptedNode, accept
+    from vibe_prefect.operations._approve import AnsweredNode, WaitingNode, approvals, approve, reject
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
+    from vibe_prefect.operations._edit import EditedNode, edit
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
+    from vibe_prefect.operations._people import person_name
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
@@ -29,24 +32,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AcceptedNode",
+    "AnsweredNode",
     "CheckedPlan",
     "ComparedPlan",
+    "EditedNode",
     "Lookup",
     "PlanComparison",
     "Pruned",
     "ResumedRun",
     "RunForecast",
     "RunOptions",
+    "WaitingNode",
     "accept",
+    "approvals",
+    "approve",
     "diff",
+    "edit",
     "explain",
     "forecast",
     "list_runs",
     "look_up",
     "names_file",
     "output",
+    "person_name",
     "plan_resume",
     "prune",
+    "reject",
     "report",
     "resume",
     "validate",
@@ -55,23 +66,31 @@ __all__ = [
 
 _MODULES = {
     "AcceptedNode": "_accept",
+    "AnsweredNode": "_approve",
     "CheckedPlan": "_plans",
     "ComparedPlan": "_diff",
+    "EditedNode": "_edit",
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
     "Pruned": "_prune",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
+    "WaitingNode": "_approve",
     "accept": "_accept",
+    "approvals": "_approve",
+    "approve": "_approve",
     "diff": "_diff",
+    "edit": "_edit",
     "explain": "_runs",
     "forecast": "_forecast",
     "list_runs": "_runs",
     "look_up": "_lookup",
     "names_file": "_diff",
     "output": "_runs",
+    "person_name": "_people",
     "plan_resume": "_resume",
     "prune": "_prune",
+    "reject": "_approve",
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",

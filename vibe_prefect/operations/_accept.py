@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,17 +18,11 @@ from vibe_prefect.engine.runs.load_report import load_run, report_of_run
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
+from vibe_prefect.operations._people import MAX_REASON, one_line, person_name
 from vibe_prefect.reporting.next_steps import FAILED_PREFIX, accept_command
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.results import ExecutionStatus, resume_command
 from vibe_prefect.settings.package import load_settings
-from vibe_prefect.tools.secrecy.known import scrubbed
-
-MAX_REASON = 2_000
-"""Longest reason, in characters."""
-
-MAX_NAME = 200
-"""Longest name of a person, in characters."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ async def accept(
         UsageError: The node is not a gate that refused in this run, or was accepted already; or there is no reason, or
             no name.
     """
-    reason, name = _text(because, "--because", MAX_REASON), _name(by)
+    reason, name = one_line(because, "--because", MAX_REASON), person_name(by)
     store = await open_store(storage)
     async with get_client() as client:
         refused_in = await load_run(client, run, store)
@@ -89,25 +82,6 @@ async def accept(
         if load_settings().events:
             announce_acceptance(refused_in, node, acceptance, refusal.error)
     return AcceptedNode(refused_in.name, node, refusal.error.removeprefix(FAILED_PREFIX), acceptance)
-
-
-def _name(by: str | None) -> str:
-    if by is not None:
-        return _text(by, "--by", MAX_NAME)
-    try:
-        return _text(getpass.getuser(), "the login name", MAX_NAME)
-    except (OSError, KeyError, ImportError):
-        raise UsageError("this process has no login name: say who accepts with --by NAME") from None
-
-
-def _text(value: str, option: str, most: int) -> str:
-    """Return a text on one line, without secrets."""
-    line = scrubbed(" ".join(value.split()))
-    if not line:
-        raise UsageError(f"{option} is empty: expected a text that says who accepts, or why")
-    if len(line) > most:
-        raise UsageError(f"{option} has {len(line):,} characters: expected {most:,} at most")
-    return line
 
 
 async def _refusal(client: PrefectClient, run: PastRun, records: Records, node: str) -> Refusal:

@@ -166,7 +166,7 @@ async def _nodes(plan: CheckedPlan, written: CompiledPlan, earlier: PastRun | No
     return forecast_nodes(
         compiled,
         reusable.ids if reusable else (),
-        lost=reusable.lost if reusable else None,
+        lost={**reusable.lost, **reusable.outdated} if reusable else None,
         earlier=as_today(earlier, plan) if earlier else None,
         run=earlier.name if earlier else None,
         selected=choice.selected(written, compiled),

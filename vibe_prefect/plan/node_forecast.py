@@ -128,7 +128,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     Args:
         compiled: The plan.
         kept: Ids of the nodes of which a record with the plan's own key exists.
-        lost: Why a record that exists cannot be reused, by the node's id.
+        lost: Why a record that exists cannot be reused, by the node's id: its files are lost, or it is outdated.
         earlier: The plan of the run to resume, where it is known; reasons name what changed since.
         run: The name of that run.
         selected: The nodes that may run; all of them by default. A node with a record is reused, selected or not.

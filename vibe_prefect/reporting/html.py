@@ -27,7 +27,14 @@ from vibe_prefect.plan.graph import graph_of_run
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.explanations.page_explanations import as_text, page_explanations
 from vibe_prefect.reporting.media import Embedder
-from vibe_prefect.reporting.next_steps import advice, next_steps, suggestion_sentences, to_plan_again, verdict
+from vibe_prefect.reporting.next_steps import (
+    advice,
+    decisions,
+    next_steps,
+    suggestion_sentences,
+    to_plan_again,
+    verdict,
+)
 from vibe_prefect.reporting.outputs.html_cards import html_cards
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
@@ -81,6 +88,8 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         failures=report.having(ExecutionStatus.FAILED),
         overrides=[node for node in report.nodes if node.acceptance is not None],
         fallbacks=[node for node in report.nodes if node.fallback is not None],
+        decided=[node for node in report.nodes if node.acceptance is None and decisions(node, report)],
+        decisions=partial(decisions, report=report),
         steps=next_steps(report),
         suggestions=to_plan_again(report),
         advice=partial(advice, report=report),

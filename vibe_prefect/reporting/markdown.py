@@ -9,6 +9,7 @@ from vibe_prefect.core.outputs import OutputFile
 from vibe_prefect.reporting.flowchart import flowchart
 from vibe_prefect.reporting.next_steps import (
     advice,
+    decisions,
     next_steps,
     same_failures,
     suggestion_sentences,
@@ -108,6 +109,11 @@ def _fallbacks(report: RunReport) -> str:
     return _listed("## Fallbacks", nodes, lambda node: _sentences(node.id, advice(node, report)))
 
 
+def _decided(report: RunReport) -> str:
+    decided = [node for node in report.nodes if node.acceptance is None and decisions(node, report)]
+    return _listed("## Approvals and edits", decided, lambda node: _sentences(node.id, decisions(node, report)))
+
+
 def _sentences(id: str, texts: Sequence[str]) -> str:
     return f"- **{markdown(id, 100)}**: {markdown(' '.join(texts), MAX_TEXT)}"
 
@@ -185,6 +191,7 @@ _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "what now": next_section,
     "refusals overridden": _overrides,
     "fallbacks": _fallbacks,
+    "approvals and edits": _decided,
     "plan": _drawing,
     "replan suggestions": _replan,
     "outputs": _outputs,

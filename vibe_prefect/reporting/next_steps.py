@@ -16,9 +16,12 @@ from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, ratio, when
 from vibe_prefect.results import ExecutionStatus, resume_command
-from vibe_prefect.tools.registry import LLM_TOOL
+from vibe_prefect.tools.registry import APPROVE_TOOL, LLM_TOOL
 
 GO_ON = "to go on with what is left"
+
+GO_ON_AFTER = "then, to go on with what is left"
+"""Purpose of a resume that needs an answer first."""
 
 MAX_ACCEPTED = 5
 """Number of refused gates for which the command that accepts is shown."""
@@ -72,6 +75,21 @@ def accept_command(run_name: str, node_id: str) -> str:
     return f'vibe-prefect accept {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
 
 
+def approve_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that approves what a node asks about."""
+    return f"vibe-prefect approve {shlex.quote(run_name)} {shlex.quote(node_id)}"
+
+
+def reject_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that rejects what a node asks about."""
+    return f'vibe-prefect reject {shlex.quote(run_name)} {shlex.quote(node_id)} --because "..."'
+
+
+def edit_command(run_name: str, node_id: str) -> str:
+    """Return the shell command that edits what a node made."""
+    return f"vibe-prefect edit {shlex.quote(run_name)} {shlex.quote(node_id)}"
+
+
 def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     """Return the commands that help after a run, the best first; empty where nothing is left to do.
 
@@ -80,16 +98,17 @@ def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     if report.resume_command is None:
         return tuple(_retries(report))
     kinds = {node.failure_kind for node in report.having(ExecutionStatus.FAILED)}
-    steps: list[NextStep] = []
+    steps = _answers(report)
     if report.plan_changed:
         purpose = f"{report.plan_file} has changed since the run began; to resume with the edit"
         steps.append(NextStep(purpose, _edit(report)))
     if None in kinds or not kinds or _unfinished(report):
-        steps.append(NextStep(GO_ON, report.resume_command))
+        steps.append(NextStep(GO_ON_AFTER if report.questions else GO_ON, report.resume_command))
     if FailureKind.BUDGET in kinds:
         steps.append(NextStep("to go on with a larger budget", f"{report.resume_command} {_larger_budget(report)}"))
     gates = [node for node in report.nodes if node.refused]
     steps += _refreshes(report, gates)
+    steps += _edits(report, gates)
     if kinds & {FailureKind.REFUSED, FailureKind.INPUT} and not report.plan_changed:
         steps.append(NextStep("to resume after an edit of the plan", _edit(report)))
     return (*steps, *_acceptances(report, gates[:MAX_ACCEPTED]))
@@ -114,6 +133,16 @@ def advice(node: NodeReport, report: RunReport) -> tuple[str, ...]:
     if node.failure_kind is FailureKind.INPUT:
         return (f"The plan gives {name} inputs that it cannot work with: edit the plan, and resume the run with it.",)
     return tuple(_meaning(node, node.suggestions))
+
+
+def decisions(node: NodeReport, report: RunReport) -> tuple[str, ...]:
+    """Return what people decided about a node that completed: an overridden refusal, answers, an edit."""
+    if node.status is not ExecutionStatus.COMPLETED:
+        return ()
+    edit = node.provenance.edited if node.provenance is not None else None
+    edited = (f"edited by {edit.by} on {when(edit.at)}",) if edit is not None else ()
+    overridden = advice(node, report) if node.acceptance is not None else ()
+    return (*overridden, *node.answers, *edited)
 
 
 def same_failures(report: RunReport) -> tuple[tuple[NodeReport, ...], ...]:
@@ -216,6 +245,23 @@ def _retries(report: RunReport) -> Iterator[NextStep]:
             f"to try {_listed(ids)} again, for which {'a fallback stands' if len(ids) == 1 else 'fallbacks stand'} in"
         )
         yield NextStep(purpose, resume_command(report.run_name))
+
+
+def _edits(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:
+    """Yield the commands that edit what people have rejected, and not what tools have refused."""
+    rejected = {node.id: node for gate in gates if gate.tool == APPROVE_TOOL for node in judged_nodes(gate, report)}
+    for id in [id for id, node in rejected.items() if node.preview is not None and not node.files][:MAX_ACCEPTED]:
+        yield NextStep(f"to edit {id!r} by hand; a resume then asks again", edit_command(report.run_name, id))
+
+
+def _answers(report: RunReport) -> list[NextStep]:
+    """Return the commands that answer the questions of a run."""
+    steps: list[NextStep] = []
+    for question in report.questions[:MAX_ACCEPTED]:
+        shown = _listed(list(question.open_items))
+        steps.append(NextStep(f"to approve {shown}", approve_command(report.run_name, question.node_id)))
+        steps.append(NextStep("or to reject it", reject_command(report.run_name, question.node_id)))
+    return steps
 
 
 def _acceptances(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:

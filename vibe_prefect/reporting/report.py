@@ -11,8 +11,9 @@ from typing import Any, cast
 from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.acceptance import Acceptance, acceptance_in
+from vibe_prefect.core.approval import Question, question_in
 from vibe_prefect.core.fallback import Fallback, fallback_of
-from vibe_prefect.core.feedback import FailureKind, remark_on
+from vibe_prefect.core.feedback import ANSWERS, EDITED, FailureKind, remark_on
 from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.core.variations import Variations, variations_of
@@ -191,6 +192,12 @@ class NodeReport:
     variations: Variations | None = None
     """The variations of which its output is the best; `None` where there is one alone."""
 
+    answers: tuple[str, ...] = ()
+    """The answers of people to what it asked, a line each; empty for a node that asks nothing."""
+
+    question: Question | None = None
+    """The question whose answer it waits for; `None` for any other node."""
+
     is_group: bool = False
     """Whether it is a composite without work of its own, which only holds its children together."""
 
@@ -358,6 +365,11 @@ class RunReport:
         """The nodes by their ids."""
         return {node.id: node for node in self.nodes}
 
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions whose answers its nodes wait for, in plan order."""
+        return tuple(node.question for node in self.nodes if node.question is not None)
+
     def having(self, status: ExecutionStatus) -> tuple[NodeReport, ...]:
         """Return the nodes that have a status, in plan order."""
         return tuple(node for node in self.nodes if node.status is status)
@@ -487,12 +499,14 @@ def _node(
         suggestions=_texts(changes),
         files=output_files(output),
         preview=preview,
-        remark=remark_on(result.result) if result.status is ExecutionStatus.COMPLETED else None,
+        remark=_remark(result),
         provenance=result.provenance,
         failure_kind=FailureKind(kind) if (kind := feedback.get("failure_kind")) else None,
         acceptance=acceptance_in(feedback),
         fallback=fallback_of(result.result),
         variations=_shown_variations(result.result),
+        answers=_texts(feedback.get(ANSWERS)),
+        question=question_in(feedback),
         is_group=_is_group(compiled, result),
         key=compiled.key or None,
         kept_as=compiled.kept_as or None,
@@ -506,6 +520,13 @@ def _shown_variations(result: object) -> Variations | None:
         return None
     shown = tuple(replace(one, output=preview_of(one.output, MAX_PREVIEW)) for one in variations.all)
     return replace(variations, all=shown)
+
+
+def _remark(result: NodeResult) -> str | None:
+    if result.status is not ExecutionStatus.COMPLETED:
+        return None
+    edited = result.provenance is not None and result.provenance.edited is not None
+    return EDITED if edited else remark_on(result.result)
 
 
 def _is_group(compiled: CompiledNode, result: NodeResult) -> bool:

@@ -18,7 +18,7 @@ from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
 from vibe_prefect.templates.language import template_values
-from vibe_prefect.tools.base import Tool, ToolContext, ToolResult, tool_version
+from vibe_prefect.tools.base import AskPerson, Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.workspace import Workspace
@@ -85,6 +85,9 @@ class NodeContext:
     note_call: Callable[[CallNotes], None] | None = None
     """Called at the end of each tool call; `None` where nobody notes them."""
 
+    ask: AskPerson | None = None
+    """Asks a person; `None` where nobody can be asked."""
+
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The run's inputs that the node's description or parameters name, by name; no others."""
 
@@ -140,6 +143,8 @@ class NodeContext:
             context["items"] = self.items
         if self.budget is not None:
             context["budget"] = self.budget
+        if self.ask is not None:
+            context["ask"] = self.ask
         if self.report_progress is not None:
             context["report_progress"] = self.report_progress
         return context
@@ -331,3 +336,9 @@ def output_of(result: Any) -> Any:
     facts = cast("dict[str, Any]", result)
     built_in = "result" in facts and facts.get("type") in (TOOL_RESULT, *RESULT_TYPES.values())
     return facts["result"] if built_in else facts
+
+
+def with_output(result: Any, output: Any) -> Any:
+    """Return a result with another output in place of its own; see `output_of`."""
+    own = output_of(result)
+    return {**cast("dict[str, Any]", result), "result": output} if own is not result else output

@@ -13,12 +13,19 @@ from functools import partial
 from pickle import PicklingError
 from typing import Any
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import Failure, FailureKind, ResourceUsage
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.core.outputs import bytes_of
 from vibe_prefect.core.user_code import call_in_thread, contained
-from vibe_prefect.errors import BudgetExceededError, ResultTypeError, ToolError, ToolInputError, UserExitError
+from vibe_prefect.errors import (
+    BudgetExceededError,
+    ResultTypeError,
+    ToolError,
+    ToolInputError,
+    UserExitError,
+)
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.unfold import ItemsError
 from vibe_prefect.run.best_of import best_of_handler
@@ -35,7 +42,7 @@ from vibe_prefect.run.measure import Meter
 from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.text.json_text import jsonable, plain
 from vibe_prefect.text.sendable import MAX_ERROR, sendable, text_of
-from vibe_prefect.tools.base import ToolResult
+from vibe_prefect.tools.base import AskPerson, ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.workspace import Workspace
@@ -121,6 +128,9 @@ class NodeServices:
     report_progress: Callable[[float | None, str], None] | None = None
     """Called as the node's work comes further; see `ToolContext`."""
 
+    ask: AskPerson | None = None
+    """Asks a person about what the node's dependencies made; `None` where nobody can be asked."""
+
     call_tool: CallTool = _call_directly
     """Makes the calls of tools by handlers."""
 
@@ -159,6 +169,8 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
             returned = await _handle(work, _context(work, services), meter)
             result = scrubbed_data(plain(jsonable(work.node.id, returned)))
             meter.charge_result(result)
+    except AnswerAwaitedError as awaited:
+        return NodeOutcome(meter, error=awaited)
     except Exception as error:  # noqa: BLE001 - whatever a handler raises is the outcome
         meter.note_failure(failure_of(error))
         return NodeOutcome(meter, error=error, refused=_refused_result(work, error))
@@ -245,6 +257,7 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         budget=services.budget,
         report_progress=services.report_progress,
         note_call=services.meter.note_call,
+        ask=services.ask,
         inputs=work.inputs,
         facts=work.facts,
         items=work.items,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from vibe_prefect.core.approval import WAITING, Question
 from vibe_prefect.core.fallback import FALLBACK, Fallback
 from vibe_prefect.core.feedback import (
     SIMULATED,
@@ -28,6 +29,7 @@ from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle, condition_values, is_met, unmet
+from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
 from vibe_prefect.run.items import item_values, items_of
 from vibe_prefect.run.measure import Meter
@@ -58,6 +60,9 @@ class NodeRun:
     output: bytes = b""
     """Output for dependents, as `jsonable` writes it; empty until the node has completed."""
 
+    decided: bool = False
+    """Whether a person has edited that output, or answered what the node asked."""
+
     whole: bool | None = None
     """Whether the node and all below it completed; `None` until that is asked for after their end."""
 
@@ -66,6 +71,9 @@ class NodeRun:
 
     condition_of: str | None = None
     """Id of the node whose condition skipped it; `None` where none did."""
+
+    question: Question | None = None
+    """The question whose answer it waits for; `None` for any other node."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -126,7 +134,8 @@ class RunState(Generic[Run]):
         result.node_results = {id: result.node_results[id] for id in compiled.nodes}
         result.execution_groups = [list(group) for group in compiled.groups]
         failed = any(self._counts_as_failed(id) for id in compiled.nodes)
-        result.status = ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED
+        waits = ExecutionStatus.PENDING if self.questions else ExecutionStatus.COMPLETED
+        result.status = ExecutionStatus.FAILED if failed else waits
         result.total_duration = time.perf_counter() - self._begun
         result.completed_at = now_iso()
         result.parallel_efficiency = result.calculate_parallel_efficiency()
@@ -144,7 +153,7 @@ class RunState(Generic[Run]):
         composite: Run,
         run_node: Callable[[str], Awaitable[None]],
         added: Callable[[Sequence[CompiledNode]], Awaitable[None]] | None = None,
-    ) -> NodeHandler:
+    ) -> NodeHandler | None:
         """Run the nodes of a composite's items to their end.
 
         Args:
@@ -153,7 +162,8 @@ class RunState(Generic[Run]):
             added: Called with the nodes of the items, before any of them runs.
 
         Returns:
-            The handler that makes the composite's result from theirs, or raises what is wrong with its list.
+            The handler that makes the composite's result from theirs, or raises what is wrong with its list; `None`
+            where some of them wait for a person's answer.
         """
         try:
             instances = await self._unfold(composite)
@@ -162,6 +172,8 @@ class RunState(Generic[Run]):
         if added is not None:
             await added([node for instance in instances for node in instance.nodes.values()])
         await run_instances(instances, composite.node.node.concurrency, run_node)
+        if any(self._status(id) is ExecutionStatus.PENDING for instance in instances for id in instance.nodes):
+            return None
         return partial(self._gathered, composite, instances)
 
     async def _unfold(self, composite: Run) -> tuple[Instance, ...]:
@@ -281,6 +293,10 @@ class RunState(Generic[Run]):
         """Return the ids as written of the optional dependencies of a node that a condition skipped."""
         return tuple(name for name, id in self.plan.outputs(run.node) if self.runs[id].condition_of is not None)
 
+    def is_decided(self, run: Run) -> bool:
+        """Return whether people decided on the output of a dependency of a node."""
+        return any(self.runs[id].decided for id in run.node.dependencies)
+
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
         if not run.meter.attempts:
@@ -310,6 +326,7 @@ class RunState(Generic[Run]):
             usage: The resources that it used.
         """
         run.output = jsonable(run.node.id, output_of(result.result))
+        run.decided = is_decided(result.result, result.provenance)
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
         self._finish(run, result)
 
@@ -349,6 +366,28 @@ class RunState(Generic[Run]):
         """Note a node that is skipped, with the reason."""
         run.condition_of = obstacle.condition_of
         self._finish(run, NodeResult(run.node.id, ExecutionStatus.SKIPPED, error=obstacle.reason))
+
+    def wait(self, run: Run, question: Question) -> None:
+        """Note a node that waits for a person's answer, beyond the end of this run."""
+        run.question = question
+        self.result.add_feedback(run.node.id, {WAITING: asdict(question)})
+        error = f"waits for an answer: {question.text}"
+        pending = ExecutionStatus.PENDING
+        self._finish(run, NodeResult(run.node.id, pending, error=error, started_at=None))
+        self.notify(lambda observer: observer.node_waits(run.node.node, question))
+
+    def hold_back(self, run: Run, reason: str) -> None:
+        """Note a node that may start once the questions of others are answered."""
+        self._finish(run, NodeResult(run.node.id, ExecutionStatus.PENDING, error=reason, started_at=None))
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The questions whose answers nodes wait for, in plan order."""
+        return tuple(run.question for run in self.runs.values() if run.question is not None)
+
+    def is_held_back(self, id: str) -> bool:
+        """Return whether nothing but nodes that wait for an answer keeps a node from starting."""
+        return {self._status(cause) for cause in self._unsatisfied(id)} == {ExecutionStatus.PENDING}
 
     async def obstacle(self, id: str) -> Obstacle | None:
         """Return the reason why a node is skipped though all that it waits for has ended; `None` where it may start.
@@ -430,6 +469,8 @@ class RunState(Generic[Run]):
     def _finish(self, run: Run, result: NodeResult) -> None:
         node = run.node.node
         self.result.add_node_result(result)
+        if result.status is ExecutionStatus.PENDING:
+            return
         self.notify(lambda observer: (observer.node_reused if result.reused else observer.node_finished)(node, result))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self, TypedDict, cast, runtime_checkable
 
 from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
@@ -24,6 +25,7 @@ from vibe_prefect.schemas.schema import SCHEMA_PROBLEM, mismatches
 from vibe_prefect.text.pydantic_errors import advised_finding
 
 if TYPE_CHECKING:
+    from vibe_prefect.core.approval import Answer, Question
     from vibe_prefect.core.budget import Budget, Spending
     from vibe_prefect.core.models import Vibe, WorkflowNodeType
     from vibe_prefect.provenance import ModelCall
@@ -106,6 +108,22 @@ class ToolResult:
     """Reason why it did not succeed."""
 
 
+class AskPerson(Protocol):
+    """Asks a person about what the dependencies of a node made."""
+
+    async def __call__(self, question: Question, hours: float | None) -> Mapping[str, Answer]:
+        """Return the answer about each item.
+
+        Args:
+            question: The question.
+            hours: Hours until the question's default answer counts; `None` to wait for as long as it takes.
+
+        Raises:
+            AnswerAwaitedError: Nobody has answered yet.
+        """
+        ...
+
+
 class ToolContext(TypedDict, total=False):
     """Context of a tool's call: the node that it works for. The first three keys are the contract's."""
 
@@ -162,6 +180,9 @@ class ToolContext(TypedDict, total=False):
     note_model_call: Callable[[ModelCall], None]
     """Notes a call to a model in the node's provenance, secrets and all: they are taken out when it is kept. Missing
     where nobody asks. `noted_call` calls it however the call ends."""
+
+    ask: AskPerson
+    """Asks a person, and returns the answers by item; missing where nobody can be asked, as in an offline run."""
 
     workspace: Workspace
     """The folders that this run may read from and write to."""
@@ -234,11 +255,14 @@ class Dependency:
     """Whether its children do the work, so that it makes nothing itself."""
 
 
+UNKNOWN_DEPENDENCIES: Mapping[str, Dependency] = MappingProxyType({})
+"""Stands for the dependencies of a node at the call of its tool, where a check need not know them."""
+
 PlanCheck = Callable[[Mapping[str, Any], Mapping[str, Dependency]], Sequence[InputProblem]]
 """Finds what is certain from a plan alone: why a tool cannot work with a node's inputs, or on what it depends on.
 
 It is given the inputs as far as the plan has them, templates not filled in, and the node's dependencies by id. At the
-call it is given the filled-in inputs of a call that did not fit, and no dependencies.
+call it is given the filled-in inputs of a call that did not fit, and `UNKNOWN_DEPENDENCIES`.
 """
 
 
@@ -342,8 +366,9 @@ def input_problems(
     """
     traits = ToolTraits.of(tool)
     model, check = traits.input_model, traits.check_plan
+    known = UNKNOWN_DEPENDENCIES if dependencies is None else dependencies
     problems = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
-    return [*problems, *(check(inputs, dependencies or {}) if check is not None else ())]
+    return [*problems, *(check(inputs, known) if check is not None else ())]
 
 
 def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:

@@ -14,6 +14,9 @@ from vibe_prefect.tools.secrecy.key_sources import KeySource
 LLM_TOOL = "llm_generate"
 """The tool that generate nodes use when they name none, it is registered, and no other tool runs them by default."""
 
+APPROVE_TOOL = "approve"
+"""The tool that asks a person."""
+
 MODEL_TOOLS = frozenset({LLM_TOOL, "judge"})
 """Tools that are there only where a model is configured."""
 

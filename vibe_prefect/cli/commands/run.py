@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from vibe_prefect.cli.display.ended_run import (
 from vibe_prefect.cli.display.lines import counted, inputs_line, one_line
 from vibe_prefect.cli.display.live import LiveView, live
 from vibe_prefect.cli.display.plain import PlainLines, RunLine
+from vibe_prefect.cli.display.prompt import TerminalPrompt
 from vibe_prefect.cli.display.summary import summary
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.process.environment import Server, ask, prefect_server, quieten, server_failures
@@ -120,8 +121,14 @@ def reported(perform: Callable[[Screen], EndedRun], *, as_json: bool) -> int:
         from vibe_prefect.cli.display.documents import print_document
 
         print_document(report.document())
-    failed = report.result.status is ExecutionStatus.FAILED
-    return ExitCode.FAILED if failed else ExitCode.COMPLETED
+    return exit_code(report.result.status)
+
+
+def exit_code(status: ExecutionStatus) -> ExitCode:
+    """Return the exit code of a run by its status."""
+    if status is ExecutionStatus.COMPLETED:
+        return ExitCode.COMPLETED
+    return ExitCode.WAITING if status is ExecutionStatus.PENDING else ExitCode.FAILED
 
 
 def check_folders(options: RunOptions) -> None:
@@ -240,7 +247,19 @@ class _Run:
             budget_usd=options.budget_usd,
             max_tokens=options.max_tokens,
             without_model=options.without_model,
+            prompt=self._prompt(),
         )
+
+    def _prompt(self) -> TerminalPrompt | None:
+        """Return what asks the person at the terminal; `None` where nobody sits there."""
+        if not (self._screen.is_terminal and sys.stdin.isatty()) or self._request.as_json:
+            return None
+        from vibe_prefect.operations import person_name
+
+        return TerminalPrompt(self._screen, person_name(None), self._stepped_aside)
+
+    def _stepped_aside(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._view is None else self._view.stepped_aside()
 
     def _observers(self) -> list[RunObserver]:
         first: list[RunObserver] = [self._board, RunLine(self._begun)]
@@ -360,4 +379,6 @@ class _Run:
 
 def ended_state(result: ExecutionResult) -> str:
     """Return Prefect's name of the state that a run has ended in."""
+    if result.status is ExecutionStatus.PENDING:
+        return "Waiting"
     return "Failed" if result.status is ExecutionStatus.FAILED else "Completed"

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from rich.text import Text
 
-from vibe_prefect.cli.commands.run import find_server, print_header
+from vibe_prefect.cli.commands.run import exit_code, find_server, print_header
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import one_line
@@ -52,7 +52,7 @@ SETTLE_POLLS = 5
 
 
 def watch(reference: str | None) -> int:
-    """Show the progress of a run until it ends; returns the run's exit code."""
+    """Show the progress of a run until it ends or is suspended; returns the run's exit code."""
     screen = out()
     server = find_server(err(), quiet=False)
     try:
@@ -63,7 +63,7 @@ def watch(reference: str | None) -> int:
     report = replace(report, run_url=server.flow_run_url(report.run_id))
     print_summary(screen, report)
     print_next_steps(screen, report)
-    return ExitCode.COMPLETED if report.status is ExecutionStatus.COMPLETED else ExitCode.FAILED
+    return exit_code(report.status)
 
 
 class _Watch:
@@ -120,8 +120,9 @@ class _Watch:
             while True:
                 snapshots = await observe_nodes(client, run.id)
                 feed.take(snapshots, await retries.new(snapshots))
-                settling += run.over
-                if run.over and (feed.settled or settling > SETTLE_POLLS):
+                rests = run.over or run.suspended
+                settling += rests
+                if rests and (feed.settled or settling > SETTLE_POLLS):
                     return
                 if view is not None:
                     view.note = "" if run.state == "Running" else f"it is {run.state}"

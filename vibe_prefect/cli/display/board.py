@@ -9,6 +9,7 @@ from threading import RLock
 
 from typing_extensions import override
 
+from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.core.retries import Retry
@@ -124,6 +125,12 @@ class Board(RunObserver):
             self._counts[result.status] += 1
             if result.status is ExecutionStatus.FAILED:
                 self.failed.append(result)
+
+    @override
+    def node_waits(self, node: WorkflowNode, question: Question) -> None:
+        """Record that a node is not at work, but waits for a person's answer."""
+        with self.lock:
+            self.running.pop(node.id, None)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Record a node that was reused from an earlier run."""

@@ -134,13 +134,16 @@ def _verdict(report: EndedRun) -> Text:
     result, totals = report.result, report.report.totals
     total, skipped = len(result.node_results), result.count(ExecutionStatus.SKIPPED)
     mark = "simulated run " if report.simulated else ""
-    failed = result.status is ExecutionStatus.FAILED
+    failed, waits = result.status is ExecutionStatus.FAILED, result.status is ExecutionStatus.PENDING
     counts = counted(total, "node")
     if failed:
         counts = f"{result.count(ExecutionStatus.FAILED)} of {counts} failed"
+    if waits and not failed:
+        counts = f"{result.count(ExecutionStatus.COMPLETED)} of {counts} completed"
     counts += f", {skipped} skipped" if skipped else ""
-    sign, colour = STATUS_STYLES[ExecutionStatus.FAILED if failed else ExecutionStatus.COMPLETED].terminal
-    headline = Text.assemble((f"{sign} {mark}{'failed' if failed else 'completed'}", f"bold {colour}"), f": {counts}")
+    word = "failed" if failed else "waits for an answer" if waits else "completed"
+    sign, colour = STATUS_STYLES[result.status].terminal
+    headline = Text.assemble((f"{sign} {mark}{word}", f"bold {colour}"), f": {counts}")
     headline.append(f" in {seconds(result.total_duration)}")
     for judged in judgements(totals.qualities, {} if report.simulated else totals.remarks):
         headline.append(f"; {judged}")

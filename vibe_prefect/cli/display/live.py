@@ -89,6 +89,20 @@ class LiveView:
         """Whether nothing is at work any more, although nodes have not ended."""
         self.note = ""
         """Activity of the run apart from its nodes."""
+        self.shown: Live | None = None
+        """The view on the terminal; `None` while it is not there."""
+
+    @contextmanager
+    def stepped_aside(self) -> Generator[None]:
+        """Keep the view off the terminal until the block ends."""
+        if self.shown is None:
+            yield
+            return
+        self.shown.stop()
+        try:
+            yield
+        finally:
+            self.shown.start(refresh=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the nodes and, below them, the progress."""
@@ -265,6 +279,7 @@ def live(screen: Screen, view: LiveView) -> Generator[None]:
     shown = Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)
     try:
         with shown:
+            view.shown = shown
             yield
     except BaseException:
         view.interrupted = True

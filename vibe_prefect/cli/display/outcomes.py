@@ -8,7 +8,7 @@ from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import counted, one_line, wrapped, wrapped_error
-from vibe_prefect.reporting.next_steps import advice, next_steps, same_failures, verdict
+from vibe_prefect.reporting.next_steps import advice, decisions, next_steps, same_failures, verdict
 from vibe_prefect.reporting.report import NodeReport, RunReport
 
 MAX_ERRORS = 20
@@ -32,10 +32,15 @@ def outcome_lines(report: RunReport, width: int | None) -> Iterator[Text]:
     omitted = sum(len(nodes) for nodes in failures[MAX_ERRORS:])
     if omitted:
         yield Text(f"  and {omitted:,} more", "dim")
+    for question in report.questions:
+        about = ", ".join(question.open_items)
+        text = f"  {one_line(question.node_id)} asks about {one_line(about)}: {one_line(question.text)}"
+        yield from wrapped(Text(text, "yellow"), width)
     for node in report.nodes:
-        if node.acceptance is not None or node.fallback is not None:
-            for text in advice(node, report):
-                yield from wrapped(Text(f"  {one_line(text)}", "yellow"), width)
+        texts = advice(node, report) if node.fallback is not None else decisions(node, report)
+        for text in texts:
+            label = "" if node.acceptance is not None or node.fallback is not None else f"{one_line(node.id)}: "
+            yield from wrapped(Text(f"  {label}{one_line(text)}", "yellow"), width)
 
 
 def print_next_steps(screen: Screen, report: RunReport) -> None:

@@ -10,6 +10,7 @@ from typing_extensions import override
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import brief, counted, seconds
 from vibe_prefect.cli.display.tree import work
+from vibe_prefect.core.approval import Question
 from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.progress import AddedNode, RunObserver
@@ -87,6 +88,11 @@ class PlainLines(RunObserver):
         self._print(
             _WORDS[result.status], node, _ending(result, error, f" at the {ordinal(attempt)} try" * (attempt > 1))
         )
+
+    @override
+    def node_waits(self, node: WorkflowNode, question: Question) -> None:
+        """Print what a node asks."""
+        self._print("waits", node, f": {brief(question.text)}")
 
     @override
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:

@@ -22,6 +22,7 @@ from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.logging import get_run_logger
 from typing_extensions import override
 
+from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.engine.publish.artifact_order import create_ordered
@@ -29,6 +30,7 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
+from vibe_prefect.reporting.outputs.approval_page import approval_page
 from vibe_prefect.reporting.outputs.artifact_page import output_page
 from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.report import RunReport
@@ -60,7 +62,7 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
     Args:
         plan_id: The plan's id.
-        kind: `outputs`, `summary`, `feedback` or `progress`.
+        kind: `outputs`, `approval`, `summary`, `feedback` or `progress`.
     """
     name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
     mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
@@ -119,6 +121,10 @@ class ProgressBoard(RunObserver):
         self._note_end(node, result, spent=result.duration)
         if result.status is ExecutionStatus.FAILED:
             self._failed.append(node.id)
+
+    def node_waits(self, node: WorkflowNode, question: Question) -> None:
+        """Note that a node is not at work, but waits for a person's answer."""
+        self._started.pop(node.id, None)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Note a reused node."""
@@ -203,7 +209,7 @@ def _pending(node: WorkflowNode) -> NodeTime:
 async def publish_artifacts(
     client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Lock
 ) -> None:
-    """Put the outputs, the summary and the feedback table of a run into Prefect; a failure is logged.
+    """Put the outputs, the questions, the summary and the feedback table of a run into Prefect; a failure is logged.
 
     Args:
         client: The server's client.
@@ -225,6 +231,8 @@ async def publish_artifacts(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
         tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
     )
+    asked = put("approval", "markdown", lambda: approval_page(report, local_files(report, folder)))
+    await tolerate("approval artifact", asked)
     # Last, so that it also comes first where the newest does.
     page = put("outputs", "markdown", lambda: output_page(report, local_files(report, folder)))
     await tolerate("outputs artifact", page)

@@ -35,7 +35,8 @@ MAX_AHEAD = 2_000
 ANSWER_SECONDS = 15.0
 """Seconds that the server has for an answer. Prefect's client would try again for minutes."""
 
-_FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED]
+_FINAL = [StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED, StateType.PAUSED]
+"""Types of the last states of task runs in a run; paused is that of a node that waits for a person's answer."""
 
 
 def uses_embedded_server() -> bool:

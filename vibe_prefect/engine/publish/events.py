@@ -6,7 +6,7 @@ Prefect itself adds to each event the run's flow, deployment, work pool and tags
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.events import emit_event
 
 from vibe_prefect.core.acceptance import Acceptance
+from vibe_prefect.core.approval import Answer, Question, questions_in
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.outputs import bounded, cut
 from vibe_prefect.core.progress import RunObserver
@@ -22,7 +23,7 @@ from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
-from vibe_prefect.reporting.next_steps import next_steps, suggestion_sentences
+from vibe_prefect.reporting.next_steps import approve_command, next_steps, reject_command, suggestion_sentences
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, resume_command
 from vibe_prefect.settings.package import load_settings
@@ -58,9 +59,7 @@ class RunEvents(RunObserver):
     def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
         """Send `vibe-prefect.node.completed`, `.failed` or `.skipped`."""
         resource = {
-            "prefect.resource.id": f"{PREFIX}.node.{self._flow_run.id}.{node.id}",
-            "prefect.resource.name": node.id,
-            f"{PREFIX}.node-id": node.id,
+            **_node_resource(self._flow_run, node.id),
             f"{PREFIX}.node-type": node.type.value,
         }
         facts = {
@@ -73,7 +72,14 @@ class RunEvents(RunObserver):
         self._send(f"node.{result.status.value}", resource, facts)
 
     def run_finished(self, result: ExecutionResult) -> None:
-        """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where it applies."""
+        """Send `vibe-prefect.run.completed` or `.failed`, and `vibe-prefect.replan.suggested` where it applies.
+
+        A run that waits sends `vibe-prefect.approval.waiting` for each of its questions.
+        """
+        for question in questions_in(result.feedback_data):
+            self._send_question(question)
+        if result.status is ExecutionStatus.PENDING:
+            return
         resource = _run_resource(self._flow_run)
         failed = result.ids(ExecutionStatus.FAILED)
         reason = str(PlanRunError(result)) if failed else None
@@ -93,6 +99,20 @@ class RunEvents(RunObserver):
             texts = [text for suggestion in suggestions for text in suggestion_sentences(suggestion, report)]
             facts = {"count": len(result.replan_suggestions), "suggestions": bounded(suggestions), "sentences": texts}
             self._send("replan.suggested", resource, facts)
+
+    def _send_question(self, question: Question) -> None:
+        id, run_name = question.node_id, self._flow_run.name
+        facts = {
+            "node_id": id,
+            "question": cut(question.text, MAX_TEXT),
+            "items": list(question.open_items)[:MAX_LISTED],
+            "until": question.until,
+            "on_timeout": question.on_timeout if question.until else None,
+            "run_url": None if uses_embedded_server() else run_page(self._flow_run.id),
+            "approve": approve_command(run_name, id),
+            "reject": reject_command(run_name, id),
+        }
+        self._send("approval.waiting", _node_resource(self._flow_run, id), facts)
 
     def _send(self, name: str, resource: dict[str, str], facts: dict[str, Any]) -> None:
         _send(name, self._flow_run, self._plan_id, resource, facts)
@@ -123,13 +143,26 @@ def announce_acceptance(run: PastRun, node_id: str, acceptance: Acceptance, verd
         acceptance: Who accepted, when, and why.
         verdict: The gate's verdict.
     """
-    resource = {
-        "prefect.resource.id": f"{PREFIX}.node.{run.id}.{node_id}",
-        "prefect.resource.name": node_id,
-        f"{PREFIX}.node-id": node_id,
-    }
+    resource = _node_resource(run, node_id)
     facts = {"node_id": node_id, **acceptance.to_dict(), "verdict": cut(verdict, MAX_TEXT)}
     _send("node.accepted", run, run.plan_id or "", resource, {**facts, "resume": resume_command(run.name)})
+
+
+def announce_answer(run: PastRun, question: Question, answers: Mapping[str, Answer]) -> None:
+    """Send `vibe-prefect.approval.answered` for answers that a person gave.
+
+    Args:
+        run: The run that had asked.
+        question: The question.
+        answers: The answers, by item.
+    """
+    facts = {
+        "node_id": question.node_id,
+        "approved": [id for id, answer in answers.items() if answer.approved],
+        "rejected": [id for id, answer in answers.items() if not answer.approved],
+        "answers": [cut(f"{id}: {answer.line}", MAX_TEXT) for id, answer in answers.items()],
+    }
+    _send("approval.answered", run, run.plan_id or "", _node_resource(run, question.node_id), facts)
 
 
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
@@ -146,6 +179,14 @@ async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any
 
 def _run_resource(run: FlowRun | PastRun) -> dict[str, str]:
     return {"prefect.resource.id": f"{PREFIX}.run.{run.id}", "prefect.resource.name": run.name}
+
+
+def _node_resource(run: FlowRun | PastRun, node_id: str) -> dict[str, str]:
+    return {
+        "prefect.resource.id": f"{PREFIX}.node.{run.id}.{node_id}",
+        "prefect.resource.name": node_id,
+        f"{PREFIX}.node-id": node_id,
+    }
 
 
 def _end_facts(run: FlowRun | PastRun, reason: str | None, resume: str | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.publish.artifacts import ProgressBoard, publish_artifacts, tolerate
 from vibe_prefect.engine.publish.assets import tell_assets
 from vibe_prefect.engine.publish.drain import uses_embedded_server
@@ -100,17 +101,18 @@ class RunFeedback:
         tell_assets(report, self._output_root)
 
     def _identity(self, result: ExecutionResult) -> RunIdentity:
+        ended = result.status is ExecutionStatus.COMPLETED
         failed = result.status is ExecutionStatus.FAILED
         name = self._flow_run.name
         return RunIdentity(
             run_id=str(self._flow_run.id),
             run_name=name,
-            state="Failed" if failed else "Completed",
-            resume_command=resume_command(name) if failed else None,
+            state="Failed" if failed else "Completed" if ended else WAITS,
+            resume_command=None if ended else resume_command(name),
             output_root=str(self._output_root),
             run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
             plan_file=self._plan_file,
-            plan_changed=failed and was_edited(self._plan_file, self.compiled.plan),
+            plan_changed=not ended and was_edited(self._plan_file, self.compiled.plan),
             simulated=all(node.backing is Backing.SIMULATION for node in self.compiled.nodes.values()),
         )
 

@@ -142,6 +142,9 @@ class NodeRecord(TypedDict):
     absent: NotRequired[Sequence[str]]
     """Ids of its optional dependencies that a condition had skipped; missing where there are none."""
 
+    original: NotRequired[Any]
+    """The result as the node made it, where a person has edited it since. Missing elsewhere."""
+
 
 class RecordFolder(ResolvingFolder):
     """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""

@@ -6,11 +6,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from vibe_prefect.core.fallback import fallback_of
+from vibe_prefect.engine.records.questions import read_question
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
 from vibe_prefect.errors import VibePrefectError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.run.decisions import answers_in
 from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.text.json_text import jsonable
 
@@ -93,32 +95,29 @@ class ReusableRecords:
         if output != jsonable(id, output_of(record["result"])):
             self._refuse(id)
 
-    def _refuse(self, id: str) -> None:
-        self._refused[id] = self._reusable.pop(id)
-        self._records.files.run_files.release(self._nodes[id].record_id)
-
     def refuse_fallback(self, id: str) -> None:
         """Refuse a node's record that a fallback stands in for: the node is tried again."""
         if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
             self._refused[id] = self._reusable.pop(id)
 
-    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes]) -> None:
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes], *, decided: bool) -> None:
         """Refuse a node's record where its dependencies give it something else than the record was made from.
 
-        So it is where a condition skips an optional dependency that it did not skip before, or no longer skips it, and
-        where an earlier run ended after it had executed a dependency again.
+        So it is where a person has edited the output of a dependency, where a condition skips an optional dependency
+        that it did not skip before, or no longer skips it, and where an earlier run ended after it had executed a
+        dependency again.
 
         Args:
             id: The node's id.
-            outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+            outputs: Output of each of its dependencies by id as written, as `jsonable` writes it.
+            decided: Whether people decided on one of them: a record that does not say what it was made from is older.
         """
         record = self._reusable.get(id)
         made_from = record.get("made_from") if record is not None else None
-        if made_from is None or made_from == judged_hash(outputs):
+        if record is None or made_from == judged_hash(outputs) or (made_from is None and not decided):
             return
         logger.warning("Node %r runs again: its dependencies give it something else than before", id)
-        self._refused[id] = self._reusable.pop(id)
-        self._records.files.run_files.release(id)
+        self._refuse(id)
 
     def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
@@ -133,6 +132,21 @@ class ReusableRecords:
             return
         logger.warning("Node %r runs again: it was accepted for another output than it would get now", id)
         self._refuse(id)
+
+    async def refuse_asked_again(self, id: str) -> None:
+        """Refuse the record of a node that has asked again since, or whose question was answered otherwise."""
+        record, node = self._reusable.get(id), self._nodes[id]
+        answers = answers_in(record["result"]) if record is not None else ()
+        question = await read_question(self._records, node.record_id) if answers else None
+        if question is None or question.key != node.key:
+            return
+        lines = [f"{item}: {answer.line}" for item, answer in question.answers.items() if item in question.items]
+        if question.open_items or sorted(lines) != sorted(answers):
+            self._refuse(id)
+
+    def _refuse(self, id: str) -> None:
+        self._refused[id] = self._reusable.pop(id)
+        self._records.files.run_files.release(self._nodes[id].record_id)
 
     def note_executed(self, id: str, output: bytes) -> None:
         """Note the output of a node that was executed.

@@ -17,6 +17,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import MODEL_KEYS, Failure
 from vibe_prefect.core.models import WorkflowNodeType
@@ -27,6 +28,7 @@ from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, OpaqueResult, usage_of_record
+from vibe_prefect.engine.run.asking import Asking, Prompt
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
@@ -44,6 +46,7 @@ from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle
+from vibe_prefect.run.decisions import answers_in
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
@@ -56,6 +59,8 @@ from vibe_prefect.tools.secrecy.redaction import PiecewiseText
 from vibe_prefect.tools.workspace import Workspace
 
 NOT_SELECTED = Obstacle("Not selected, and there is no record of it to keep")
+
+ITEMS_WAIT = "Some of its items wait for an answer"
 
 NOT_BEGUN = "The run was cancelled before this node began"
 
@@ -106,6 +111,9 @@ class RunSetup:
     note_plan: Callable[[CompiledPlan], None] = lambda _: None
     """Called at the end, before observers are notified of it, with the plan and the nodes of the items of lists."""
 
+    prompt: Prompt | None = None
+    """Asks the person at the terminal; `None` where nobody sits there."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -133,7 +141,7 @@ class _PlanRun:
         self._setup = setup
         self._tools = LocalTools(setup.tools)
         self._limits = RunLimits(setup.concurrency)
-        label = RunLabel(str(flow_run.id), flow_run.name)
+        label = self._label = RunLabel(str(flow_run.id), flow_run.name)
         upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
             upstream[edge.target].append(edge.source)
@@ -172,7 +180,7 @@ class _PlanRun:
             raise
         self._setup.note_plan(self.compiled)
         result = self._state.end()
-        if result.status is ExecutionStatus.COMPLETED or self._setup.last_attempt:
+        if result.status is not ExecutionStatus.FAILED or self._setup.last_attempt:
             self._state.notify(lambda observer: observer.run_finished(result))
         return result
 
@@ -213,6 +221,9 @@ class _PlanRun:
             job.attempt, job.refresh = partial(self._refuse, error), True
             await self._execute(job)
             return
+        if obstacle is not None and self._state.is_held_back(id):
+            self._state.hold_back(job, obstacle.reason)
+            return
         if obstacle is not None:
             self._skip(job, obstacle)
             return
@@ -221,10 +232,14 @@ class _PlanRun:
             await self._reusable.refuse_outdated(id)
         if job.node.node.for_each is not None:
             job.handler = await self._state.run_items(job, self._run, self._read_records)
+            if job.handler is None:
+                self._state.hold_back(job, ITEMS_WAIT)
+                return
             self._reusable.refuse_other(id, job.handler)
-        self._reusable.refuse_other_sources(id, self._state.outputs(job))
+        self._reusable.refuse_other_sources(id, self._state.outputs(job), decided=self._state.is_decided(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
+            await self._reusable.refuse_asked_again(id)
         if id in self._reusable:
             self._show(job, Unexecuted.KEPT)
             self._complete(job, self._reusable.pop(id), reused=True)
@@ -251,6 +266,8 @@ class _PlanRun:
         if state.is_completed():
             opaque = await state.aresult()
             self._complete(job, cast("NodeRecord", opaque.value), reused=not job.meter.attempts)
+        elif job.question is not None:
+            self._state.wait(job, job.question)
         else:
             await self._fail(job, _failure(job, state))
 
@@ -332,16 +349,23 @@ class _PlanRun:
         """Make one attempt at a node, and return its record."""
         self._state.start(job)
         setup = self._setup
-        services = NodeServices(job.meter, setup.budget, self._reporter(job), self._call_tool)
+        ask = Asking(setup.records, self._label, self._refreshes(job.node.id), setup.prompt)
+        services = NodeServices(job.meter, setup.budget, self._reporter(job), ask, self._call_tool)
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
         work = work if job.handler is None else replace(work, handler=job.handler)
         outcome = await execute_node(work, services)
+        if isinstance(outcome.error, AnswerAwaitedError):
+            job.question = outcome.error.question
+            raise outcome.error
         if outcome.error is not None:
             await self._keep_failure(job)
             if outcome.refused is not None:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
-        files = await setup.records.files.made_by(job.node.record_id, outcome.result)
+        return await self._record(job, outcome)
+
+    async def _record(self, job: NodeJob, outcome: NodeOutcome) -> NodeRecord:
+        files = await self._setup.records.files.made_by(job.node.record_id, outcome.result)
         return self._recorded(job, record_of(outcome, files, job.provenance))
 
     def _recorded(self, job: NodeJob, record: NodeRecord) -> NodeRecord:
@@ -350,6 +374,8 @@ class _PlanRun:
             record["made_from"] = judged_hash(self._state.outputs(job))
         if absent := self._state.absent(job):
             record["absent"] = absent
+        if answers_in(record["result"]):
+            record["judged"] = judged_hash(self._state.outputs(job))
         return record
 
     async def _keep_failure(self, job: NodeJob) -> None:
@@ -367,7 +393,7 @@ class _PlanRun:
         """Keep what a gate withheld, so that a person may accept it; a failure is logged and stops nothing."""
         id, records = job.node.id, self._setup.records
         made = replace(outcome, result=outcome.refused)
-        record = record_of(made, await records.files.made_by(job.node.record_id, made.result), job.provenance)
+        record = await self._record(job, made)
         record["judged"] = judged_hash(self._state.outputs(job))
         error = failure_of(cast("Exception", outcome.error)).message
         refusal = Refusal(

@@ -23,10 +23,11 @@ from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
+from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
-from vibe_prefect.engine.node_states import CANCELLED
+from vibe_prefect.engine.node_states import CANCELLED, WAITS
 from vibe_prefect.engine.prefect_seam import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
@@ -35,7 +36,7 @@ from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.node_work import failure_of, is_retryable
 from vibe_prefect.run.run_state import NodeRun
-from vibe_prefect.text.sendable import shown
+from vibe_prefect.text.sendable import MAX_STATE, sendable, shown
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
 
@@ -200,6 +201,8 @@ async def _attempt(job: NodeJob) -> OpaqueResult | State[Any]:
             job.note_failure(timeout_failure(job.node.policy))
             raise
         return State(type=StateType.CANCELLED, name=CANCELLED, message=STOPPED)
+    except AnswerAwaitedError as awaited:
+        return State(type=StateType.PAUSED, name=WAITS, message=sendable(str(awaited), MAX_STATE))
     except Exception as error:
         job.note_failure(failure_of(error))
         shown_error = shown(error)

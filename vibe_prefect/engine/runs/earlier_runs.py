@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,17 @@ from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.storage import open_store
+from vibe_prefect.engine.records.refusals import judged_hash
+from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.condition_checks import read_outputs
+from vibe_prefect.provenance import NodeProvenance
+from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import output_of
+from vibe_prefect.text.json_text import jsonable
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -87,6 +91,9 @@ class KeptNodes:
     absent: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
     """Optional dependencies that were skipped when a record was made, by the node's id, where that is known."""
 
+    outdated: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Reasons why records must not be reused since a person changed what they were made from, by the node's id."""
+
 
 async def kept_nodes(
     compiled: CompiledPlan, namespace: str, output_root: Path, storage: str | Path | None = None
@@ -104,20 +111,46 @@ async def kept_nodes(
     nodes = [compiled.nodes[id] for group in compiled.groups for id in group]
     conditions = [(node, node.node.when) for node in nodes if node.node.when is not None]
     read = {node.id_of(name) for node, condition in conditions for name in read_outputs(condition, node.written)}
-    absent: dict[str, Sequence[str]] = {}
-    fallbacks: dict[str, str] = {}
-    problems: dict[str, str | None] = {}
-    outputs: dict[str, Any] = {}
-    async for recorded in records.of_nodes(nodes):
-        problems[recorded.node_id] = recorded.problem
-        if (fallback := fallback_of(recorded.record["result"])) is not None:
-            fallbacks[recorded.node_id] = fallback.error
-        if "made_from" in recorded.record:
-            absent[recorded.node_id] = recorded.record.get("absent", ())
-        if recorded.node_id in read:
-            outputs[recorded.node_id] = output_of(recorded.record["result"])
-    lost = {id: problem for id, problem in problems.items() if problem is not None}
-    return KeptNodes(frozenset(problems.keys() - lost.keys()), lost, outputs, fallbacks, absent)
+    found = {recorded.node_id: recorded async for recorded in records.of_nodes(nodes)}
+    results = {id: recorded.record for id, recorded in found.items()}
+    fallbacks = {
+        id: fallback.error for id, record in results.items() if (fallback := fallback_of(record["result"])) is not None
+    }
+    absent = {id: record.get("absent", ()) for id, record in results.items() if "made_from" in record}
+    outputs = {id: output_of(record["result"]) for id, record in results.items() if id in read}
+    lost = {id: recorded.problem for id, recorded in found.items() if recorded.problem is not None}
+    changed = _outdated(compiled, {id: record for id, record in results.items() if id not in lost})
+    kept = frozenset(found.keys() - lost.keys() - changed.keys())
+    return KeptNodes(kept, lost, outputs, fallbacks, absent, changed)
+
+
+def _outdated(compiled: CompiledPlan, records: Mapping[str, NodeRecord]) -> dict[str, str]:
+    """Return why records are outdated, by the ids of their nodes; where a dependency has none, nobody knows yet."""
+    decided = {id for id, record in records.items() if _is_decided(record)}
+    reasons: dict[str, str] = {}
+    for id, record in records.items():
+        node, absent = compiled.nodes[id], set(record.get("absent", ()))
+        sources = {
+            name: source for name, source in zip(node.written, node.dependencies, strict=True) if name not in absent
+        }
+        if all(source in records for source in sources.values()) and _is_outdated(record, sources, records, decided):
+            changed = ", ".join(source for source in sources.values() if source in decided)
+            reasons[id] = f"a person has changed {changed} since" if changed else "what it depends on has changed"
+    return reasons
+
+
+def _is_outdated(
+    record: NodeRecord, sources: Mapping[str, str], records: Mapping[str, NodeRecord], decided: Collection[str]
+) -> bool:
+    made_from = record.get("made_from")
+    if made_from is None:  # it is of an older version
+        return any(source in decided for source in sources.values())
+    outputs = {name: jsonable(id, output_of(records[id]["result"])) for name, id in sources.items()}
+    return made_from != judged_hash(outputs)
+
+
+def _is_decided(record: NodeRecord) -> bool:
+    return is_decided(record["result"], NodeProvenance.from_dict(record.get("provenance")))
 
 
 async def lost_files(run: PastRun) -> Mapping[str, str]:

@@ -54,8 +54,11 @@ async def report_of_run(client: PrefectClient, run: PastRun, store: RecordStore)
 
 
 async def left_report(run: PastRun, store: RecordStore) -> RunReport | None:
-    """Return the report that a run left at its end; `None` when it has not ended, or left no readable report."""
-    if not run.over:
+    """Return the report that a run left at its end, or when it was suspended.
+
+    `None` when it has done neither, or left no readable report.
+    """
+    if not run.over and not run.suspended:
         return None
     try:
         report = await Records(store, run.record_namespace).report(str(run.id))

@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed
+from prefect.states import Cancelled, Crashed
 
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
@@ -190,7 +190,7 @@ async def refuse_claimed(client: PrefectClient, namespace: str, by: UUID | None 
 
 
 async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, sure: bool) -> None:
-    """Mark a run that is resumed as Crashed, when its process ended without reporting it.
+    """Mark a run that is resumed as Crashed, when its process ended without reporting it, a suspended one as Cancelled.
 
     Args:
         client: The server's client.
@@ -203,9 +203,11 @@ async def close_dead(client: PrefectClient, earlier: PastRun, by: FlowRun, *, su
     """
     if earlier.id == by.id or earlier.state_type is None or earlier.over:
         return
-    if not sure:
+    if not sure and not earlier.suspended:
         raise RunInUseError(_not_over(earlier))
     state = Crashed(message=f"The process of this run ended; the run {by.name!r} resumes it.")
+    if earlier.suspended:
+        state = Cancelled(message=f"The run {by.name!r} resumes this one.")
     await client.set_flow_run_state(earlier.id, state, force=True)
     if load_settings().events:
         announce_end(earlier, state)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.errors import UsageError, did_you_mean
-from vibe_prefect.provenance import Attempt, JudgedCriterion, Judgement, ModelCall, RunLabel, ToolCall
+from vibe_prefect.provenance import Attempt, Edit, JudgedCriterion, Judgement, ModelCall, RunLabel, ToolCall
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import ratio
 from vibe_prefect.results import ExecutionStatus
@@ -132,6 +132,9 @@ class NodeExplanation:
     parameters: Mapping[str, Any]
     """Its parameters as the plan has them, templates included."""
 
+    edited: Edit | None
+    """Edit of its output by a person; `None` where it is as the node made it."""
+
     provenance_known: bool
     """Whether the attempts and calls were kept; not so by versions before this one, or where the run was killed."""
 
@@ -212,8 +215,9 @@ class Explainer:
             gates=gates,
             tool_calls=provenance.tool_calls if provenance else (),
             tool_calls_left_out=provenance.tool_calls_left_out if provenance else 0,
+            edited=provenance.edited if provenance else None,
             parameters=kept_inputs(self._planned[node.id].parameters),
-            provenance_known=provenance is not None,
+            provenance_known=provenance is not None or node.question is not None,
         )
 
     def _judgements_on(self, node: NodeReport) -> tuple[GateJudgement, ...]:
@@ -238,6 +242,11 @@ class Explainer:
                 return Decision.SKIPPED, self._skipped(node)
             case ExecutionStatus.RUNNING:
                 return Decision.UNDECIDED, self._at_work(node)
+            case _ if node.question is not None:
+                asked = f"it waits for an answer since {node.question.asked_at}"
+                return Decision.UNDECIDED, f"{asked}: {line(node.question.text, MAX_REASON)}"
+            case _ if node.error:
+                return Decision.UNDECIDED, line(node.error, MAX_REASON)
             case _:
                 return Decision.UNDECIDED, "the run has not come to it" if self._goes_on else "the run ended before it"
 

@@ -30,6 +30,9 @@ def explanation_lines(explanation: NodeExplanation) -> Iterator[str]:
     yield from _fact("node", f"{explanation.node_id} ({_kind(explanation)}): {explanation.description}")
     yield from _fact("status", _status(explanation))
     yield from _fact("why", f"{explanation.decision}: {explanation.why}")
+    if explanation.edited is not None:
+        edit = explanation.edited
+        yield from _fact("edited", f"by {edit.by} on {when(edit.at)}, in the run {edit.run}")
     if explanation.judgement is not None:
         yield from _judged("judgement", explanation.judgement)
     for gate in explanation.gates:

@@ -17,6 +17,7 @@ _BUILTIN = "vibe_prefect.tools.builtin"
 _CHECKS = "vibe_prefect.tools.checks"
 
 PLACES: Mapping[str, tuple[str, str]] = {
+    "approve": (f"{_BUILTIN}.approval", "approve"),
     "check_audio": (f"{_CHECKS}.audio_check", "check_audio"),
     "check_image": (f"{_CHECKS}.image_check", "check_image"),
     "check_json": (f"{_CHECKS}.json_check", "check_json"),
