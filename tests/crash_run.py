@@ -9,7 +9,7 @@ import resource
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.plans import node, plan
 from vibe_prefect import (
@@ -48,7 +48,21 @@ def hierarchical() -> WorkflowPlan:
     return plan(*branches, node("end", needs=["p4", "p2-3"]))
 
 
-KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical, "heavy": heavy}
+def listed() -> WorkflowPlan:
+    """A list of items with two nodes each, one of which is skipped for every other item, and nodes around it."""
+    made = node("made")
+    checked = node("checked", needs=["made"], when="{{ item is odd }}")
+    items = {"for_each": "{{ range(8) | list }}", "key": "i{{ item }}", "children": [made, checked]}
+    return plan(node("first"), node("items", "composite", needs=["first"], **items), node("last", needs=["items"]))
+
+
+KINDS = {"chain": chain, "wide": wide, "hierarchical": hierarchical, "listed": listed, "heavy": heavy}
+
+
+def text_of(output: Any) -> str:
+    return (
+        str(cast("dict[str, Any]", output)["text"]) if isinstance(output, dict) else json.dumps(output, sort_keys=True)
+    )
 
 
 def kill_at(size: int) -> None:
@@ -80,7 +94,7 @@ def run(kind: str, folder: Path, begun: Connection, resume_from: str | None, fil
     async def work(node: WorkflowNode, context: Any) -> dict[str, Any]:
         await asyncio.sleep(0.02)
         os.write(log, f"{node.id}\n".encode())
-        inputs = ",".join(output["text"] for output in context.previous_outputs.values())
+        inputs = ",".join(map(text_of, context.previous_outputs.values()))
         return {"text": f"{node.id}({inputs})", "padding": "x" * node.parameters.get("padding", 0)}
 
     announcer = Announcer(begun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import random
 import signal
@@ -20,7 +21,8 @@ from prefect.client.orchestration import get_client
 
 from tests import crash_run
 from tests.crash_run import KINDS
-from vibe_prefect import WorkflowNodeType, compile_plan
+from vibe_prefect import CompiledNode, WorkflowNodeType, compile_plan
+from vibe_prefect.run.items import unfold_known
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -32,7 +34,7 @@ STORM = 100
 
 SIDE_BY_SIDE = 2
 
-SMALL = ("chain", "hierarchical", "wide")
+SMALL = ("chain", "hierarchical", "wide", "listed")
 """Plans whose records are small: a moment decides what was written."""
 
 BOUND = 240.0
@@ -124,9 +126,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def nodes_by_record(kind: str) -> dict[str, str]:
-    """The id of each node by the name of its record."""
+    """The id of each node that does work by the name of its record."""
     compiled = compile_plan(KINDS[kind](), handled_types=list(WorkflowNodeType))
-    return {f"{id}-{node.key}": id for id, node in compiled.nodes.items()}
+    nodes = asyncio.run(unfold_known(compiled, nothing)).compiled().nodes
+    return {f"{id}-{node.key}": id for id, node in nodes.items() if node.node.for_each is None}
+
+
+async def nothing(node: CompiledNode) -> None:
+    """No node has an output before a run."""
 
 
 def finished_nodes(kind: str, folder: Path, run: str) -> set[str]:
