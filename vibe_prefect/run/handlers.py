@@ -103,6 +103,9 @@ class NodeContext:
     absent: tuple[str, ...] = ()
     """Ids of the optional dependencies that a condition skipped; they are not in `previous_outputs`."""
 
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Names of the items of each dependency whose output is the list of a composite with `for_each`, by its id."""
+
     variation: int | None = None
     """Number of the variation that is made, from 1, of a node with `best_of`; `None` for any other."""
 
@@ -141,6 +144,8 @@ class NodeContext:
             context["run"] = self.facts
         if self.items:
             context["items"] = self.items
+        if self.lists:
+            context["lists"] = self.lists
         if self.budget is not None:
             context["budget"] = self.budget
         if self.ask is not None:

@@ -109,6 +109,9 @@ class NodeWork:
     absent: tuple[str, ...] = ()
     """Ids of the optional dependencies that a condition skipped; templates read their outputs as `none`."""
 
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Names of the items of each dependency whose output is the list of a composite with `for_each`, by its id."""
+
 
 async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) -> ToolResult:
     with contained():
@@ -263,5 +266,6 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         items=work.items,
         file_id=node.record_id,
         absent=work.absent,
+        lists=work.lists,
     )
     return context

@@ -218,7 +218,7 @@ class RunState(Generic[Run]):
             "type": RESULT_TYPES[WorkflowNodeType.COMPOSITE],
             "description": node.description,
             "result": outputs,
-            "items": [instance.item.name for instance in instances],
+            "items": [instance.item.name for instance in completed],
             **simulated,
         }
 
@@ -279,7 +279,14 @@ class RunState(Generic[Run]):
             facts,
             items,
             self.absent(run),
+            self._lists(run),
         )
+
+    def _lists(self, run: Run) -> dict[str, tuple[str, ...]]:
+        """Return the names of the items of each dependency of a node that is a list, by its id as written."""
+        results = {name: self.result.node_results[id].result for name, id in self.plan.outputs(run.node)}
+        lists = {name for name, id in self.plan.outputs(run.node) if self.runs[id].node.node.for_each is not None}
+        return {name: tuple(results[name]["items"]) for name in lists if results[name] is not None}
 
     def outputs(self, run: Run) -> dict[str, bytes]:
         """Return the output of each dependency of a node by its id as written, as `jsonable` writes it.

@@ -166,6 +166,10 @@ class ToolContext(TypedDict, total=False):
     run: Mapping[str, str]
     """The facts of the run that the node names, such as `date`; missing where it names none."""
 
+    lists: Mapping[str, tuple[str, ...]]
+    """Names of the items of each dependency whose output is the list of a composite with `for_each`, by its id; missing
+    where there is none."""
+
     items: Mapping[str, Any]
     """The items of lists that the node runs for and names, by the names that its plan gives them; missing where it
     names none."""

@@ -13,10 +13,12 @@ from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowPlan, tool
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.errors import ToolError
-from vibe_prefect.operations import forecast, validate
+from vibe_prefect.operations import approve, forecast, reject, validate
 from vibe_prefect.plan.node_forecast import Action
 from vibe_prefect.plan.selection import Choice
 from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.tools import Tool
+from vibe_prefect.tools.builtin.registered import builtin_tool
 
 pytestmark = pytest.mark.server
 
@@ -34,6 +36,7 @@ class Studio:
 
     def __init__(self, shots: list[Any], failing: str = "") -> None:
         self.shots, self.failing, self.calls = shots, failing, list[str]()
+        self.more: list[Tool] = []
 
     @property
     def registry(self) -> ToolRegistry:
@@ -51,7 +54,7 @@ class Studio:
                 raise ToolError(f"cannot say {text}")
             return {"text": text}
 
-        return ToolRegistry([outline, say])
+        return ToolRegistry([outline, say, *self.more])
 
 
 def say(id: str, text: str, **fields: Any) -> dict[str, Any]:
@@ -254,3 +257,47 @@ async def test_a_checkpoint_resumes_the_nodes_of_items(key: str | None, folder: 
     result = await resumed.execute_plan(story(key), resume_from_checkpoint=runner.last_checkpoint_id)
     assert result.status is COMPLETED
     assert again.calls == ["draw write moon", "2 shots"]
+
+
+async def test_each_item_of_a_list_is_approved_by_itself() -> None:
+    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
+    subject = story("{{ shot.id }}")
+    subject.root_nodes[2:] = [asks]
+    studio = Studio(shots("sun", "moon"))
+    studio.more = [builtin_tool("approve")]
+    first, result = await ran(studio, subject)
+    assert result.status is ExecutionStatus.PENDING
+    name = first.last_run.name
+    await approve(name, "ask", item="shots.s", by="Ann")
+    await reject(name, "ask", item="shots.m", because="too dark", by="Ann")
+    _, result = await ran(studio, subject, first)
+    assert result.status is FAILED
+    assert "'shots.m' was rejected by Ann" in (result.node_results["ask"].error or "")
+    assert "'shots.s'" not in (result.node_results["ask"].error or "")
+
+
+async def test_a_list_that_was_approved_is_passed_on_as_a_list() -> None:
+    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
+    subject = story("{{ shot.id }}")
+    subject.root_nodes[2:] = [asks]
+    studio = Studio(shots("sun", "moon"))
+    studio.more = [builtin_tool("approve")]
+    first, _ = await ran(studio, subject)
+    await approve(first.last_run.name, "ask", by="Ann")
+    _, result = await ran(studio, subject, first)
+    assert result.status is COMPLETED
+    assert [set(item) for item in result.node_results["ask"].result["result"]] == [{"write", "draw"}] * 2
+
+
+async def test_a_condition_skips_a_node_of_some_items() -> None:
+    subject = story("{{ shot.id }}")
+    draw = subject.root_nodes[1].children[1].model_copy(update={"when": "{{ shot.text != 'moon' }}"})
+    subject.root_nodes[1].children[1] = draw
+    studio = Studio(shots("sun", "moon"))
+    _, result = await ran(studio, subject)
+    assert result.status is COMPLETED
+    assert result.node_results["shots.m.draw"].status is SKIPPED
+    assert [item["draw"] for item in result.node_results["shots"].result["result"]] == [
+        {"text": "draw write sun"},
+        None,
+    ]

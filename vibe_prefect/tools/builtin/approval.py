@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -65,24 +65,38 @@ async def approve(
     outputs = context.get("previous_outputs", {})
     if not outputs:
         raise ToolInputError("approve: the node has no dependencies, so there is nothing to show; name one at least")
-    items = {id: ShownItem.of(output, jsonable(id, output)) for id, output in outputs.items()}
+    lists = context.get("lists", {})
+    parts = dict(_parts(outputs, lists))
+    items = {id: ShownItem.of(part, jsonable(id, part)) for id, part in parts.items()}
     node_id, key = context.get("node_id", "approve"), context.get("key", "")
     asked = Question(node_id, key, question, items, on_timeout=on_timeout)
     ask = context.get("ask")
     if ask is None:
-        return _result(outputs, asked.answered(approved=True, by=SIMULATED_BY), simulated=True)
-    return _result(outputs, await ask(asked, timeout_hours), simulated=False)
+        return _result(outputs, lists, asked.answered(approved=True, by=SIMULATED_BY), simulated=True)
+    return _result(outputs, lists, await ask(asked, timeout_hours), simulated=False)
 
 
-def _result(outputs: Mapping[str, Any], answers: Mapping[str, Answer], *, simulated: bool) -> ToolResult:
+def _parts(outputs: Mapping[str, Any], lists: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Any]]:
+    """Yield what is asked about one by one: each output, and of a list each item, by the item's id."""
+    for id, output in outputs.items():
+        if id in lists:
+            yield from zip((f"{id}.{name}" for name in lists[id]), output, strict=True)
+        else:
+            yield id, output
+
+
+def _result(
+    outputs: Mapping[str, Any], lists: Mapping[str, Sequence[str]], answers: Mapping[str, Answer], *, simulated: bool
+) -> ToolResult:
     """Return what was approved, or the failure of a gate where an item was rejected."""
-    approved = {id: _approved(id, outputs[id], answers[id]) for id in outputs}
-    rejected = [id for id in outputs if not answers[id].approved]
-    evidence = [f"{id}: {answers[id].line}" for id in outputs]
+    parts = {id: _approved(id, part, answers[id]) for id, part in _parts(outputs, lists)}
+    approved = {id: [parts[f"{id}.{name}"] for name in lists[id]] if id in lists else parts[id] for id in outputs}
+    rejected = [id for id in parts if not answers[id].approved]
+    evidence = [f"{id}: {answers[id].line}" for id in parts]
     criteria = [
-        {"name": id, "score": float(answers[id].approved), "reason": answers[id].line, "needed": 1.0} for id in outputs
+        {"name": id, "score": float(answers[id].approved), "reason": answers[id].line, "needed": 1.0} for id in parts
     ]
-    quality = round(1 - len(rejected) / len(outputs), 3)
+    quality = round(1 - len(rejected) / max(1, len(parts)), 3)
     judged = {"simulated": True} if simulated else {"quality": quality, "criteria": criteria}
     metadata = {**judged, "evidence": evidence, "answers": evidence, "retryable": False}
     output = next(iter(approved.values())) if len(approved) == 1 else approved
