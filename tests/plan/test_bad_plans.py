@@ -336,6 +336,21 @@ root_nodes: []
         HEAD + "  - {id: a, type: composite, description: d, policy: {retrys: 1}}\n",
         ["plan.yaml:4:63: node 'a', policy.retrys: unknown field; did you mean 'retries'?"],
     ),
+    "fresh content that nobody can say": (
+        HEAD
+        + """\
+  - {id: a, type: generate, description: d, parameters: {tool: template_fill, tool_inputs: {template: x}}, policy: {fresh: content}}
+  - {id: b, type: composite, description: d, policy: {fresh: content}}
+  - {id: c, type: analyze, description: d, dependencies: [a], parameters: {tool: read_text, tool_inputs: {path: "{{ outputs.a.text }}"}}, policy: {fresh: content}}
+  - {id: e, type: analyze, description: d, parameters: {tool: read_text, tool_inputs: {path: x}}, policy: {fresh: always}}
+""",
+        [
+            "plan.yaml:4:124: node 'a', policy.fresh: the tool 'template_fill' cannot say the content that it reads; leave 'fresh' out",
+            "plan.yaml:5:62: node 'b', policy.fresh: this node, which no tool runs, cannot say the content that it reads; leave 'fresh' out",
+            "plan.yaml:6:155: node 'c', policy.fresh: what it reads is only known during the run, since path names outputs.a; name inputs alone, or leave 'fresh' out",
+            "plan.yaml:7:115: node 'e', policy.fresh: input should be 'content', found 'always'",
+        ],
+    ),
     "too many retries": (
         HEAD + "  - {id: a, type: composite, description: d, policy: {retries: 51}}\n",
         ["plan.yaml:4:64: node 'a', policy.retries: expected at most 50, found 51"],

@@ -71,6 +71,11 @@ def test_a_template_of_a_part_yields_the_same_in_the_outer_plan(text: str, writt
     assert render(written, OUTER) == value
 
 
+def test_a_template_that_its_inputs_would_blow_up_is_refused() -> None:
+    with pytest.raises(InvalidTemplateError, match="with its inputs, the template has more than 10,000,000 characters"):
+        Rewriting({}, {"long": "x" * 1_000_000}).of("{{ inputs.long | upper }}" * 1_000)
+
+
 def test_all_inputs_at_once_are_a_mapping() -> None:
     written = Rewriting(IDS, {"a": "{{ inputs.brand }}", "b": 2}).of("{{ inputs.items() | list }}{{ inputs[x] }}")
     assert written == '{{ {"a": (inputs.brand), "b": 2 }.items() | list }}{{ {"a": (inputs.brand), "b": 2 }[x] }}'

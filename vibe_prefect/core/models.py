@@ -91,6 +91,10 @@ class NodePolicy(BaseModel):
     """`recompute` runs the node again in every run, and its dependents with it; `disable` keeps no record of it.
     Default: `default`, what finished is kept."""
 
+    fresh: Literal["content"] | None = None
+    """`content` puts a hash of what the tool reads from outside into the node's key: on resume, a changed file or page
+    runs the node again, and what depends on it. For tools that can say it: `read_text` and `http_fetch`."""
+
     variation: str | int | None = None
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""
 

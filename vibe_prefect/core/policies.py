@@ -36,6 +36,9 @@ class ExecutionPolicy:
     cache: Literal["default", "recompute", "disable"] = "default"
     """Whether a record is reused, the node runs again in every run, or no record is kept."""
 
+    fresh: Literal["content"] | None = None
+    """Whether the content of what the tool reads from outside decides about reuse, too."""
+
 
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
     """Merge the layers into one policy; a later layer overrides an earlier one."""
@@ -53,4 +56,5 @@ def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
         limits=tuple(merged.get("limits", ())),
         tags=tuple(merged.get("tags", ())),
         cache=merged.get("cache", "default"),
+        fresh=merged.get("fresh"),
     )

@@ -52,7 +52,7 @@ def known_zone(name: object) -> str | None:
 
 @dataclass(frozen=True)
 class RunValues:
-    """Values that the templates of a plan read from its run."""
+    """Values that a run brings to its plan."""
 
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Inputs that were given, by name, as they were given."""
@@ -62,6 +62,9 @@ class RunValues:
 
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """Facts of the run, by name; empty before the run has begun."""
+
+    contents: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Hash of what a node reads from outside, by the ids of the nodes that ask for it; empty before it is read."""
 
 
 @dataclass(frozen=True, slots=True)

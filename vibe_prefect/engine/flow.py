@@ -44,6 +44,7 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.asking import Prompt
+from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
@@ -271,6 +272,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
     workspace = _workspace(options, plan_id, root)
+    compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
     outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     field_validator,
 )
+from pydantic_core import from_json
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.run_values import DEFAULT_ZONE, RunFacts, known_zone
@@ -39,6 +41,9 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 ZONE_LABEL = "vibe-prefect.timezone"
 """Label of a flow run with the time zone of the schedule that started it."""
+
+CONTENTS_LABEL = "vibe-prefect.contents"
+"""Label of a flow run with the hashes of what its nodes read from outside, by node id, as JSON."""
 
 SHARED_FOLDER = "shared"
 """Name of the output folder of all runs of a plan that share their records."""
@@ -177,6 +182,9 @@ class PastRun:
     zone: str | None = None
     """Time zone of the schedule that started it; `None` without one."""
 
+    contents: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Hashes of what its nodes read from outside, by the ids of the nodes that ask for it."""
+
     root: PastRun | None = None
     """The first run of its resume chain; `None` where it resumes none, or where that run is unknown or not read."""
 
@@ -201,6 +209,7 @@ class PastRun:
             ended=flow_run.end_time,
             seconds=flow_run.total_run_time.total_seconds(),
             zone=known_zone(flow_run.labels.get(ZONE_LABEL)),
+            contents=_noted_contents(flow_run.labels.get(CONTENTS_LABEL)),
             bounded=flow_run.deployment_id is not None or flow_run.parent_task_run_id is not None,
             tags=frozenset(flow_run.tags),
         )
@@ -286,9 +295,10 @@ class PastRun:
             return _structure(self.plan)
 
     def valued(self, compiled: CompiledPlan) -> CompiledPlan:
-        """Return a plan with the inputs of this run, as far as they fit, and the facts of its resume chain."""
+        """Return a plan with this run's inputs, as far as they fit, its contents, and the facts of its resume chain."""
         compiled = compiled.with_known_inputs(self.parameters.inputs)
-        return compiled.for_run(self.facts) if compiled.names_facts else compiled
+        compiled = compiled.for_run(self.facts) if compiled.names_facts else compiled
+        return compiled.with_contents(self.contents) if compiled.fresh_nodes else compiled
 
     @property
     def facts(self) -> RunFacts:
@@ -396,6 +406,16 @@ def run_folder(output: str | Path, plan_id: str, first: PastRun | None) -> Path:
         first: The first run of its resume chain; `None` for the folder that the runs of the plan share.
     """
     return Path(output).resolve() / plan_id / (SHARED_FOLDER if first is None else first.output_name)
+
+
+def _noted_contents(label: object) -> dict[str, str]:
+    """Read the label with the hashes of contents, whatever somebody else may have written there."""
+    try:
+        noted: object = from_json(label) if isinstance(label, str) else {}
+    except ValueError:
+        return {}
+    items = cast("dict[str, object]", noted).items() if isinstance(noted, dict) else ()
+    return {id: content for id, content in items if isinstance(content, str)}
 
 
 def _node_ids(nodes: Any) -> frozenset[str] | None:

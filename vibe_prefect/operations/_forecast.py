@@ -17,6 +17,7 @@ from vibe_prefect.plan.node_forecast import forecast as forecast_nodes
 from vibe_prefect.plan.preflight import call_problems
 from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.run.conditions import known_conditions
+from vibe_prefect.run.contents import read_contents
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.secrecy.key_sources import KeySource
 from vibe_prefect.tools.workspace import Workspace
@@ -109,10 +110,10 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
     """
     options = options or RunOptions()
     earlier = await _earlier(options.resume_from)
-    plan = _with_values(plan, earlier, options.inputs)
+    plan, unread = await _with_contents(_with_values(plan, earlier, options.inputs), earlier, options)
     unfolded = await _unfolded(plan.compiled, earlier, options)
     written, plan = plan.compiled, replace(plan, compiled=unfolded.compiled(templates=True))
-    nodes = await _nodes(plan, written, earlier, options)
+    nodes = _with_unread(await _nodes(plan, written, earlier, options), unread)
     runs = nodes.ids(Action.RUN)
     keys = plan.tools.key_sources({tool.name for tool in nodes.tools})
     if earlier is None:
@@ -130,6 +131,24 @@ def _with_values(plan: CheckedPlan, earlier: PastRun | None, given: Mapping[str,
     compiled = plan.compiled.with_inputs({**before, **plan.compiled.values.given, **given})
     is_known = earlier is not None and compiled.names_facts
     return replace(plan, compiled=compiled.for_run(earlier.facts) if earlier and is_known else compiled)
+
+
+async def _with_contents(
+    plan: CheckedPlan, earlier: PastRun | None, options: RunOptions
+) -> tuple[CheckedPlan, Mapping[str, str]]:
+    """Return a plan with what its nodes read from outside, where records may be reused, and why some was not read."""
+    compiled = plan.compiled
+    if not compiled.fresh_nodes or (earlier is None and options.reuse != "plan"):
+        return plan, {}
+    contents = await read_contents(compiled, plan.tools, _workspace(options))
+    return replace(plan, compiled=compiled.with_contents(contents.hashes)), contents.unread
+
+
+def _with_unread(nodes: Forecast, unread: Mapping[str, str]) -> Forecast:
+    """Return a forecast with the reasons why contents could not be read."""
+    reasons = {id: f"what it reads could not be compared: {unread[id]}" for id in unread}
+    changed = {id: replace(nodes.nodes[id], reason=reason) for id, reason in reasons.items()}
+    return replace(nodes, nodes={**nodes.nodes, **changed}) if changed else nodes
 
 
 def _workspace(options: RunOptions) -> Workspace:

@@ -27,6 +27,7 @@ MAX_NAMED = 5
 _ABSENT: Any = object()
 _PLAN_FIELDS_SHOWN = ("id", "source_vibe", "inputs", "estimated_total_duration", "policy")
 _RUN_VALUES = ("inputs", "run")
+_CONTENT = "the content that it reads"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,8 @@ def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:
     fields["work"] = _work(compiled, id)
     named = compiled.key_parts[id].named if compiled.key_parts else NOTHING_NAMED
     fields |= dict(zip(_RUN_VALUES, named.of(compiled.values), strict=True))
+    if id in compiled.values.contents:
+        fields[_CONTENT] = compiled.values.contents[id]
     return fields
 
 
@@ -247,7 +250,7 @@ def _change(old: Any, new: Any, path: DataPath) -> FieldChange:
 def _is_in_key(path: DataPath) -> bool:
     if path[0] == "policy":
         return len(path) > 1 and path[1] in POLICY_FIELDS_IN_KEY
-    return path[0] == "work" or path[0] in _RUN_VALUES or path[0] in NODE_FIELDS_IN_KEY
+    return path[0] in ("work", _CONTENT, *_RUN_VALUES) or path[0] in NODE_FIELDS_IN_KEY
 
 
 def _shortened(old: str | None, new: str | None) -> tuple[str | None, str | None]:

@@ -19,7 +19,7 @@ from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input
 from vibe_prefect.plan.inputs.named import named_values
 from vibe_prefect.plan.keys import KeyParts, canonical_json, node_key
 from vibe_prefect.plan.reading.plan_file import PlanShapeError
-from vibe_prefect.plan.work_checks import CheckedNode, WorkChecks
+from vibe_prefect.plan.work_checks import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.templates.language import is_template
 from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import tool_version
@@ -155,12 +155,21 @@ class CompiledPlan:
 
     def with_known_inputs(self, given: Mapping[str, Any]) -> CompiledPlan:
         """Return this plan with those inputs that it declares and that fit; others may be missing."""
-        known = RunValues(fitting_inputs(self.plan, given), known_values(self.plan, given), self.values.facts)
-        return self._with_values(known)
+        inputs = known_values(self.plan, given)
+        return self._with_values(replace(self.values, given=fitting_inputs(self.plan, given), inputs=inputs))
 
     def for_run(self, facts: RunFacts) -> CompiledPlan:
         """Return this plan with the facts of a run; the keys of the nodes that name them follow."""
         return self._with_values(replace(self.values, facts=facts.values()))
+
+    def with_contents(self, contents: Mapping[str, str]) -> CompiledPlan:
+        """Return this plan with the hashes of what nodes read from outside, by id; keys follow. See `fresh_nodes`."""
+        return self._with_values(replace(self.values, contents=dict(contents)))
+
+    @property
+    def fresh_nodes(self) -> tuple[str, ...]:
+        """Ids of the nodes whose keys need a hash of what they read from outside, in plan order."""
+        return tuple(id for id, parts in self.key_parts.items() if parts.is_fresh)
 
     @property
     def names_facts(self) -> bool:
@@ -276,7 +285,9 @@ class _Compiler:
     def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
         own_variation = binding.node.policy.variation
         variation = self._plan.policy.variation if own_variation is None else own_variation
-        return KeyParts(self._work(binding, versions), variation, named_values(binding, self._plan.inputs, items))
+        is_fresh = binding.policy.fresh is not None and not unfit_to_be_fresh(binding)
+        named = named_values(binding, self._plan.inputs, items)
+        return KeyParts(self._work(binding, versions), variation, named, is_fresh)
 
     def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
         """Return what stands in the key for the doing of the node's work."""
@@ -304,7 +315,9 @@ def _keys(graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues) ->
     for id in (id for group in graph.groups for id in group):
         graph_node = graph.nodes[id]
         dependency_keys = [keys[source] for source in (*graph_node.dependencies, *parts_in_key(graph, id))]
-        keys[id] = node_key(graph_node.node, parts[id].work_with(values), parts[id].variation, dependency_keys)
+        content = values.contents.get(id) if parts[id].is_fresh else None
+        work = parts[id].work_with(values, content)
+        keys[id] = node_key(graph_node.node, work, parts[id].variation, dependency_keys)
     return keys
 
 

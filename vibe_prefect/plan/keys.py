@@ -45,8 +45,8 @@ NODE_FIELDS_NOT_IN_KEY = frozenset(
 )
 """Fields that only say where, how and whether a node runs."""
 
-POLICY_FIELDS_IN_KEY = frozenset({"cache", "variation"})
-"""`cache` enters as a salt, unless it is `default`."""
+POLICY_FIELDS_IN_KEY = frozenset({"cache", "fresh", "variation"})
+"""`cache` enters as a salt, unless it is `default`; `fresh` as the hash of what is read."""
 
 POLICY_FIELDS_NOT_IN_KEY = frozenset(
     {"retries", "retry_delay", "retry_backoff", "retry_jitter", "timeout", "limits", "tags"}
@@ -85,10 +85,19 @@ class KeyParts:
     named: NamedValues = NOTHING_NAMED
     """The inputs and facts that it names."""
 
-    def work_with(self, values: RunValues) -> str:
-        """Return what stands in the key for the doing of the work: with the values of the inputs and facts named."""
+    is_fresh: bool = False
+    """Whether the content of what it reads from outside is part of the key."""
+
+    def work_with(self, values: RunValues, content: str | None = None) -> str:
+        """Return what stands in the key for the doing of the work.
+
+        Args:
+            values: Values of the run; those of the inputs and facts that the node names count.
+            content: Hash of what it reads from outside; `None` where it does not count, or is not known yet.
+        """
         parts = zip(("inputs", "run"), self.named.of(values), strict=True)
-        return self.work + "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
+        work = self.work + "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
+        return work if content is None else f"{work} of content {content}"
 
 
 def canonical_json(value: Any) -> bytes:

@@ -225,7 +225,8 @@ class UnfoldedPlan:
         below = parts_in_key(self._written.graph, written.id)
         named = {name for id in (written.id, *below) for name in self._written.key_parts[id].named.items}
         values = {name: scope[name] for name in sorted(named) if name in scope}
-        work = parts.work_with(self._written.values)
+        content = self._written.values.contents.get(written.id) if parts.is_fresh else None
+        work = parts.work_with(self._written.values, content)
         if values:
             again = mark.partition("-")[2]
             work += f" with items {canonical_json(values).decode()}{f' again {again}' if again else ''}"

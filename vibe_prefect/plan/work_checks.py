@@ -21,6 +21,8 @@ from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import value_problems
 from vibe_prefect.plan.template_checks import StatedOutput, TemplateCheck
+from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError
+from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import (
     OUTPUT_FOLDER,
     OUTPUT_PATH,
@@ -35,6 +37,10 @@ from vibe_prefect.tools.run_files import RunFiles, leaves_folder, plain_path
 
 MAX_NAMED = 20
 """Number of nodes that a message names; of more it only gives the count."""
+
+
+MAX_FRESH = 500
+"""Nodes of a plan whose keys hold the hash of what they read: each run notes all of these hashes."""
 
 
 CheckedNode = GraphNode | TreeNode
@@ -79,10 +85,12 @@ class WorkChecks:
             self._check_condition(node)
             self._check_fallback(node)
             self._check_best_of(node, binding)
+            self._check_fresh(node, binding)
             if self._check_json(node) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
                 unbacked.append(node)
+        self._check_count_of_fresh(nodes)
         if unbacked:
             finding = _unbacked_finding([node.node.id for node in unbacked])
             position = self._position(unbacked[0].path)
@@ -131,6 +139,24 @@ class WorkChecks:
                 self._problem(node, (field,), f"JSON cannot hold this: {error}")
                 return False
         return True
+
+    def _check_fresh(self, node: CheckedNode, binding: NodeBinding) -> None:
+        """Refuse a node of its own that asks for what its tool cannot say; a plan asks those nodes that can."""
+        if node.node.policy.fresh is None or node.node.id in self._doubts.nodes or binding.backing is None:
+            return
+        if binding.backing is Backing.TOOL and binding.tool is None:  # unknown, which is told
+            return
+        if finding := unfit_to_be_fresh(binding):
+            self._problem(node, ("policy", "fresh"), finding.message, finding.hint)
+
+    def _check_count_of_fresh(self, nodes: Sequence[CheckedNode]) -> None:
+        """Refuse a plan whose runs would note too many hashes."""
+        bindings = (self._bindings.of(node.node) for node in nodes)
+        count = sum(binding.policy.fresh is not None and unfit_to_be_fresh(binding) is None for binding in bindings)
+        if count > MAX_FRESH:
+            text = f"{count:,} nodes are to have fresh content; a plan may have {MAX_FRESH:,}"
+            finding = Finding.advised(text, "read several files in one node, or leave policy.fresh out")
+            self._problems.append(Problem(finding.message, hint=finding.hint))
 
     def _check_tool(self, node: CheckedNode, binding: NodeBinding) -> None:
         tool_name: Any = node.node.parameters.get("tool")
@@ -283,6 +309,28 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
 def _field(path: DataPath, binding: NodeBinding) -> DataPath:
     """Return where the plan has what an input is made of: the description fills some of them."""
     return ("description",) if path and path[0] in binding.described else ("parameters", "tool_inputs", *path)
+
+
+def unfit_to_be_fresh(binding: NodeBinding) -> Finding | None:
+    """Return why nobody can say before the run what a node reads from outside; `None` where its tool can."""
+    if binding.backing is Backing.SIMULATION:
+        return None
+    if binding.traits.content_hash is None:
+        name = f"the tool {binding.named!r}" if binding.tool_name is not None else "this node, which no tool runs,"
+        return Finding.advised(f"{name} cannot say the content that it reads", "leave 'fresh' out")
+    for template in binding.templates:
+        try:
+            names = references(template.text)
+        except InvalidTemplateError:  # told where it stands
+            continue
+        if names.names - TEMPLATE_NAMES:
+            text = f"what it reads is only known once its list is, since {dotted(template.path)} names the item"
+            return Finding.advised(text, "leave 'fresh' out")
+        if names.outputs or names.any_output:
+            named = f"outputs.{names.outputs[0]}" if names.outputs else "outputs"
+            text = f"what it reads is only known during the run, since {dotted(template.path)} names {named}"
+            return Finding.advised(text, "name inputs alone, or leave 'fresh' out")
+    return None
 
 
 def _unbacked_finding(ids: list[str]) -> Finding:

@@ -14,6 +14,9 @@ from typing import Any, cast
 from vibe_prefect.templates.language import InvalidTemplateError, is_template, lex
 from vibe_prefect.templates.names import assigned_names
 
+MAX_LENGTH = 10_000_000
+"""The longest template that rewriting makes, in characters."""
+
 _ROOTS = frozenset({"outputs", "inputs"})
 _BLANK = "whitespace"
 _BEGINNINGS = ("{{", "{%", "{#")
@@ -46,8 +49,11 @@ class Rewriting:
 
     def _joined(self, tokens: Sequence[_Token]) -> str:
         written: list[str] = []
-        index = 0
+        index = length = 0
         while index < len(tokens):
+            length += len(written[-1]) if written else 0
+            if length > MAX_LENGTH:
+                raise InvalidTemplateError(f"with its inputs, the template has more than {MAX_LENGTH:,} characters")
             end, replaced = self._reference(tokens, index)
             if replaced is None:
                 written.append(tokens[index][1])

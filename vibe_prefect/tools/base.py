@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
@@ -270,6 +270,13 @@ call it is given the filled-in inputs of a call that did not fit, and `UNKNOWN_D
 """
 
 
+ContentHash = Callable[[Mapping[str, Any], ToolContext], Awaitable[str]]
+"""Reads what a call would read from outside, and returns its hash.
+
+It is given the inputs, templates filled in, and the context of the node. An exception says why nothing can be read.
+"""
+
+
 @dataclass(frozen=True)
 class ToolTraits:
     """Facts that a tool may state about itself besides its spec; each has a default."""
@@ -304,6 +311,9 @@ class ToolTraits:
 
     preflight: Preflight | None = None
     """Finds what takes a library or a server to find out, when a run begins: why calls that it will make must fail."""
+
+    content_hash: ContentHash | None = None
+    """Returns a hash of what a call would read from outside, for `policy.fresh`; `None` where the tool cannot say."""
 
     missing_extra: str | None = None
     """The command that installs what the tool lacks on this machine; `None` when it can run."""

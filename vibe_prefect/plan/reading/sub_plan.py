@@ -132,6 +132,7 @@ class SubPlan:
             "id": id,
             **{name: self._texts(value, id, path, (name,)) for name, value in texts.items()},
             "dependencies": self._dependencies(node, texts),
+            **self._other_ids(node),
             **({"policy": policy} if policy else {}),
             "children": [self._node(child, (*path, "children", index)) for index, child in enumerate(children)],
         }
@@ -142,6 +143,16 @@ class SubPlan:
         own = [self._ids.get(id, id) for id in stated]
         needed = [id for name in self._read_inputs(texts) for id in self._needs.get(name, ())]
         return list(dict.fromkeys([*own, *needed]))
+
+    def _other_ids(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the other fields of a node that name nodes, as far as it has them."""
+        fields: dict[str, Any] = {}
+        if "optional_dependencies" in node:
+            fields["optional_dependencies"] = [self._ids.get(id, id) for id in node["optional_dependencies"]]
+        if isinstance(fallback := node.get("on_error"), Mapping) and "use" in fallback:
+            use: Any = cast("Mapping[str, Any]", fallback)["use"]
+            fields["on_error"] = {**fallback, "use": self._ids.get(use, use)}
+        return fields
 
     def _read_inputs(self, texts: Mapping[str, Any]) -> Iterator[str]:
         for _, text in walk_templates(texts):

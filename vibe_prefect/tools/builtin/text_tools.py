@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -99,7 +100,21 @@ Part = Annotated[
 """Text, or a node's output that has `text`. `combine` itself checks it and names the one at fault."""
 
 
-@tool(name="read_text", category=ToolCategory.TEXT, version="1")
+async def _content_hash(inputs: Mapping[str, Any], context: ToolContext) -> str:
+    """Return a hash of the names and the bytes of the files that `read_text` would read."""
+    limit = inputs.get("max_bytes", DEFAULT_MAX_BYTES)
+    return await run_sync(_hash_of, workspace_of(context, "read_text"), str(inputs["path"]), int(limit))
+
+
+def _hash_of(workspace: Workspace, path: str, limit: int) -> str:
+    hashed = hashlib.sha256()
+    for name, content in _contents(workspace, _matching(workspace, path), limit):
+        hashed.update(f"{len(name.encode())} {name} {len(content)} ".encode())
+        hashed.update(content)
+    return hashed.hexdigest()
+
+
+@tool(name="read_text", category=ToolCategory.TEXT, version="1", content_hash=_content_hash)
 def read_text(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[
         str,
@@ -284,6 +299,12 @@ def _nothing_found(path: str, target: Path, root: Path) -> str:
 
 
 def _read_all(workspace: Workspace, names: Iterable[str], encoding: str | None, max_bytes: int) -> Iterator[FileText]:
+    for name, content in _contents(workspace, names, max_bytes):
+        yield FileText(path=name, text=_decoded(content, "read_text", name, encoding), bytes=len(content))
+
+
+def _contents(workspace: Workspace, names: Iterable[str], max_bytes: int) -> Iterator[tuple[str, bytes]]:
+    """Yield the names of files and their bytes."""
     remaining_bytes = max_bytes
     for name in names:
         content = _content(workspace, name, remaining_bytes)
@@ -293,7 +314,7 @@ def _read_all(workspace: Workspace, names: Iterable[str], encoding: str | None, 
                 "narrow the path or raise max_bytes"
             )
         remaining_bytes -= len(content)
-        yield FileText(path=name, text=_decoded(content, "read_text", name, encoding), bytes=len(content))
+        yield name, content
 
 
 def _content(workspace: Workspace, name: str, limit: int) -> bytes:

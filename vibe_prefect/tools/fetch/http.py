@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
@@ -99,7 +99,13 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
 
     missing = None if allowed.allow else f"no host may be fetched from; list those that may in {SETTING}"
 
-    @tool(name="http_fetch", category=ToolCategory.SEARCH, version=VERSION, missing_setting=missing)
+    async def content_hash(inputs: Mapping[str, Any], context: ToolContext) -> str:
+        fetched = await fetch(str(inputs["url"]), allowed, context=context)
+        return hashlib.sha256(fetched.content).hexdigest()
+
+    traits: dict[str, Any] = {"missing_setting": missing, "content_hash": content_hash}
+
+    @tool(name="http_fetch", category=ToolCategory.SEARCH, version=VERSION, **traits)
     async def http_fetch(
         url: Annotated[
             str, Field(min_length=1, description="An http or https URL of a host that the operator allows.")

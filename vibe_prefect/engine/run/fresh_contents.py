@@ -1,0 +1,35 @@
+"""What nodes read from outside: read when a run begins, and noted at the run for whoever looks up its records."""
+
+from __future__ import annotations
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.logging import get_run_logger
+from pydantic_core import to_json
+
+from vibe_prefect.engine.past_run import CONTENTS_LABEL
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.run.contents import read_contents
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.workspace import Workspace
+
+
+async def with_fresh_contents(
+    client: PrefectClient, flow_run: FlowRun, compiled: CompiledPlan, tools: ToolRegistry, workspace: Workspace
+) -> CompiledPlan:
+    """Return a plan with the hashes of what its nodes read from outside, as far as their policies ask for it.
+
+    Args:
+        client: The server's client.
+        flow_run: The run that begins.
+        compiled: Its plan, with the inputs and the facts of the run.
+        tools: Its tools.
+        workspace: Its folders.
+    """
+    if not compiled.fresh_nodes:
+        return compiled
+    contents = await read_contents(compiled, tools, workspace)
+    for id, reason in contents.unread.items():
+        get_run_logger().warning("Node %r runs, since what it reads could not be compared: %s", id, reason)
+    await client.update_flow_run_labels(flow_run.id, {CONTENTS_LABEL: to_json(contents.hashes).decode()})
+    return compiled.with_contents(contents.hashes)
