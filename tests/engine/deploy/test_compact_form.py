@@ -79,6 +79,6 @@ def test_a_group_that_is_no_mapping_is_refused_in_words() -> None:
 
 def test_deploying_again_keeps_the_options_that_were_chosen_in_the_deployments_own_form() -> None:
     edited = {"plan": {"id": "old"}, "options": {"budget_usd": 2.0, "plan": "another"}, "inputs": {"words": 7}}
-    earlier = DeploymentResponse(id=uuid4(), name="p", flow_id=uuid4(), work_pool_name="pool", parameters=edited)
+    earlier = DeploymentResponse(name="p", flow_id=uuid4(), work_pool_name="pool", parameters=edited, labels={})
     built = PlanDeployment("p", "A wish", {"id": "new"}, earlier=earlier, inputs={"words": 8}).build()
     assert built.parameters == {"plan": {"id": "new"}, "budget_usd": 2.0, "inputs": {"words": 8}}
