@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import jsonschema
 
+from tests.cli.prepared import run_prepared
 from tests.paths import DATA
 from vibe_prefect.cli.display.documents import outputs_schema
 
@@ -64,14 +65,9 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 
 def call(*arguments: str, cwd: Path, extra: Mapping[str, str] | None = None) -> Outcome:
-    done = subprocess.run(
-        [PROGRAM, *arguments],
-        cwd=cwd,
-        env=environment(cwd / "prefect-home", extra),
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
+    env = environment(cwd / "prefect-home", extra)
+    done = run_prepared(PROGRAM, arguments, cwd, env, TIMEOUT) or subprocess.run(
+        [PROGRAM, *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=TIMEOUT, check=False
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 

@@ -41,18 +41,25 @@ def read_until(process: subprocess.Popen[str], text: str) -> list[str]:
     raise AssertionError(f"no {text!r} in {lines}")
 
 
-def test_a_run_is_followed_to_its_end(tmp_path: Path, prefect_server: str) -> None:
-    with gated_run(tmp_path, prefect_server):
+def test_a_run_is_followed_to_its_end_and_goes_on_when_ctrl_c_ends_the_watching(
+    tmp_path: Path, prefect_server: str
+) -> None:
+    with gated_run(tmp_path, prefect_server) as run:
         name = newest_gated().name
-        process = watching(tmp_path, prefect_server, name)
-        first = read_until(process, "] start   n0")
+        staying, leaving = (watching(tmp_path, prefect_server, name) for _ in range(2))
+        read_until(leaving, "] start   n0")
+        os.kill(leaving.pid, signal.SIGINT)
+        _, errors = leaving.communicate(timeout=TIMEOUT)
+        assert (leaving.returncode, errors) == (130, "vibe-prefect: no longer watching; the run goes on\n")
+        first = read_until(staying, "] start   n0")
         open_gates(tmp_path, "n0", "n1", "n2")
-        rest, errors = process.communicate(timeout=TIMEOUT)
+        rest, errors = staying.communicate(timeout=TIMEOUT)
+        assert run.wait(TIMEOUT) == 0
     assert first[:2] == ["gated  a test", "3 nodes in 3 groups"]
     assert first[2].startswith(f"run      {name}  (")
     assert re.search(r"^\[100 %\] done    n2 \(generate\) in ", rest, re.MULTILINE)
     assert re.search(r"^✓ Completed in .* - 3 nodes$", rest, re.MULTILINE)
-    assert (process.returncode, errors) == (0, "")
+    assert (staying.returncode, errors) == (0, "")
 
 
 def test_a_failure_is_the_watchers_exit_code_too(tmp_path: Path, prefect_server: str) -> None:
@@ -70,17 +77,6 @@ def test_a_failure_is_the_watchers_exit_code_too(tmp_path: Path, prefect_server:
     again = call("watch", name, cwd=tmp_path, extra={"PREFECT_API_URL": prefect_server})
     assert (again.code, again.err) == (1, "")
     assert "  n1: n1 was told to fail" in again.lines
-
-
-def test_ctrl_c_ends_the_watching_and_not_the_run(tmp_path: Path, prefect_server: str) -> None:
-    with gated_run(tmp_path, prefect_server) as run:
-        process = watching(tmp_path, prefect_server, newest_gated().name)
-        read_until(process, "] start   n0")
-        os.kill(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=TIMEOUT)
-        assert (process.returncode, errors) == (130, "vibe-prefect: no longer watching; the run goes on\n")
-        open_gates(tmp_path, "n0", "n1", "n2")
-        assert run.wait(TIMEOUT) == 0
 
 
 def test_on_a_terminal_it_is_the_live_view(tmp_path: Path, prefect_server: str) -> None:

@@ -20,6 +20,8 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 
+from tests.cli.prepared import run_prepared
+
 BOUND = 180.0
 """Seconds that anything may take: far more than it needs, since other tests keep the machine busy."""
 
@@ -56,6 +58,16 @@ def process(folder: Path, api: str, *arguments: str, ready: str, **extra: str) -
         stop(started)
 
 
+@contextmanager
+def ignored_hang_ups() -> Generator[None]:
+    """Ignore a terminal that hangs up, as `nohup` does for the processes that it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def stop(started: subprocess.Popen[bytes]) -> None:
     if started.poll() is None:
         started.send_signal(signal.SIGINT)
@@ -68,14 +80,9 @@ def stop(started: subprocess.Popen[bytes]) -> None:
 
 
 def call(folder: Path, api: str, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *arguments],
-        cwd=folder,
-        env=environment(api, folder, **extra),
-        capture_output=True,
-        text=True,
-        timeout=BOUND,
-        check=False,
+    env = environment(api, folder, **extra)
+    return run_prepared(PROGRAM, arguments, folder, env, BOUND) or subprocess.run(
+        [PROGRAM, *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=BOUND, check=False
     )
 
 

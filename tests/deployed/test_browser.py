@@ -24,7 +24,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from tests.browsers import running_browser
 from tests.deployed.api import call, process, until_now
 from tests.deployed.gate import WIDTH, Gate, running_gate
-from tests.deployed.plans import incomplete, plan, written
+from tests.deployed.plans import incomplete, written
 from vibe_prefect import run_plan
 from vibe_prefect.engine.deploy.deployments import PlanDeployment
 from vibe_prefect.engine.prefect_seam import extend_form
@@ -97,9 +97,14 @@ def fill_node(page: Page, number: int, id: str, kind: str) -> None:
 
 
 def submit(page: Page) -> UUID:
-    page.get_by_role("button", name="Submit").click()
+    """Press the button, and again where a busy server has answered with an error."""
     link = page.locator("a[href*='/runs/flow-run/']").first
-    link.wait_for()
+    error = page.locator("[data-sonner-toast][data-type=error]").first
+    while not link.is_visible():
+        page.get_by_role("button", name="Submit").click()
+        link.or_(error).first.wait_for()
+        if not link.is_visible():
+            error.wait_for(state="detached")
     return UUID(re.findall(r"flow-run/([0-9a-f-]{36})", link.get_attribute("href") or "")[0])
 
 
@@ -244,11 +249,3 @@ def test_press_cancel_and_go_on_later(page: Page, folder: Path, ui: str, gate: G
         for index in range(WIDTH)
     )
     assert gate.times("stood") == {"first": WIDTH, "held": 2 * WIDTH, "last": WIDTH}
-
-
-def test_an_invalid_plan_says_what_is_wrong_with_it(page: Page, folder: Path, ui: str) -> None:
-    node = {"id": "a", "type": "generate", "description": "x", "parameters": {"tool": "template_fil"}}
-    run = start(plan=plan("wrong", node))
-    await_state(page, ui, run, "Failed")
-    page.get_by_role("tab", name="Details").click()
-    expect(page.get_by_text("did you mean 'template_fill'?").first).to_be_visible()

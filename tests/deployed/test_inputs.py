@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 
-from tests.deployed.api import call, ended, process, trigger, until
+from tests.deployed.api import call, ended, ignored_hang_ups, process, trigger, until
 from tests.deployed.plans import plan, tool
 from vibe_prefect.engine.deploy.deployments import deployment_of
 from vibe_prefect.engine.past_run import PastRun
@@ -37,11 +38,13 @@ def write(folder: Path, id: str) -> str:
     return path.name
 
 
-async def test_a_served_plan_shows_its_inputs_and_takes_those_of_a_run_before_the_deployments(
+async def test_a_served_plan_shows_its_inputs_takes_those_of_a_run_first_and_goes_on_after_a_hang_up(
     prefect_server: str, folder: Path
 ) -> None:
     name = write(folder, "with-inputs")
-    with process(folder, prefect_server, "serve", name, "--set", "words=7", ready="serving"):
+    serving = process(folder, prefect_server, "serve", name, "--set", "words=7", ready="serving;")
+    with ignored_hang_ups(), serving as served:
+        served.send_signal(signal.SIGHUP)
         async with get_client() as client:
             deployment = await deployment_of(client, "with-inputs")
             assert deployment is not None

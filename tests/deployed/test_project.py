@@ -19,12 +19,11 @@ from tests.deployed.api import (
     assert_runs_alone_by_the_clock,
     ended,
     environment,
-    node_states,
     process,
     task_runs,
     until,
 )
-from tests.deployed.plans import incomplete, plan
+from tests.deployed.plans import plan
 from tests.paths import ROOT
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -93,47 +92,22 @@ async def test_the_nightly_one_has_a_schedule_and_does_not_pile_up(project: Path
     assert_runs_alone_by_the_clock(nightly, "30 2 * * *")
 
 
-async def test_an_invalid_plan_fails_with_every_problem_in_the_message(project: Path) -> None:
+async def test_a_wrong_plan_fails_with_every_problem_in_the_message(project: Path) -> None:
     node = {"id": "a", "type": "generate", "description": "x", "parameters": {"tool": "template_fil"}}
     wrong = plan("wrong", {**node, "dependencies": ["nope"]}, {**node, "id": "b", "dependencies": ["b"]})
     misshapen: dict[str, Any] = {**plan("misshapen", {"id": "a", "type": "generat", "description": "x"}), "nodes": []}
-    expected = {
-        "wrong": ("plan 'wrong' has ", "'nope'", "did you mean 'template_fill'?", "b -> b"),
-        "misshapen": ("plan 'misshapen' has 2 problems", "did you mean 'generate'?", "nodes: "),
-    }
+    answers: list[tuple[Any, tuple[str, ...]]] = [
+        (wrong, ("plan 'wrong' has ", "'nope'", "did you mean 'template_fill'?", "b -> b")),
+        (misshapen, ("plan 'misshapen' has 2 problems", "did you mean 'generate'?", "nodes: ")),
+        ("flows/plans/none.yaml", ("cannot be read",)),
+    ]
     async with get_client() as client:
-        runs = [await start(client, "run-plan/run-plan", plan=given) for given in (wrong, misshapen)]
-        for run, parts in zip(runs, expected.values(), strict=True):
+        runs = [await start(client, "run-plan/run-plan", plan=given) for given, _ in answers]
+        for run, (_, parts) in zip(runs, answers, strict=True):
             found = await ended(client, run)
             assert found.state_name == "Failed"
             assert [part for part in parts if part not in message_of(found)] == []
             assert await task_runs(client, found.id) == [], "nothing was begun"
-
-
-UNKNOWN = {
-    "flows/plans/none.yaml": "cannot be read",
-    "never-stored": "no plan is stored as 'never-stored'",
-}
-
-
-async def test_a_plan_that_is_not_there_says_so(project: Path) -> None:
-    async with get_client() as client:
-        runs = {given: await start(client, "run-plan/run-plan", plan=given) for given in UNKNOWN}
-        for given, run in runs.items():
-            found = await ended(client, run)
-            assert found.state_name == "Failed"
-            assert UNKNOWN[given] in message_of(found)
-
-
-async def test_a_retry_executes_only_what_had_not_finished(project: Path) -> None:
-    async with get_client() as client:
-        run = await start(client, "run-plan/run-plan", plan=incomplete("again"))
-        assert (await ended(client, run)).state_name == "Failed"
-        (project / "late.txt").write_text("here at last")
-        found = await retried(client, run)
-        assert found.state_name == "Completed", message_of(found)
-        states = await node_states(client, run, 6)
-    assert states == {"Completed": 3, "Failed": 1, "Skipped": 1, "Cached": 1}
 
 
 async def test_the_demo_flow_goes_on_when_it_is_retried(project: Path) -> None:

@@ -30,6 +30,7 @@ from tests.deployed.api import (
     call,
     ended,
     environment,
+    ignored_hang_ups,
     process,
     stop,
     trigger,
@@ -88,16 +89,21 @@ async def test_a_served_plan_runs_as_its_file_and_its_file_of_tools_say_now(pref
 
 @pytest.fixture(scope="module")
 def clock(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[tuple[Path, Gate]]:
-    """The folder of a worker whose pool is `clock`, and what its plans fetch from."""
+    """The folder of a worker whose pool is `clock`, and what its plans fetch from. A hang-up does not end it."""
     folder = tmp_path_factory.mktemp("clock")
     plan_file = write(folder, "clock")
     deployed = call(folder, prefect_server, "deploy", plan_file, "--pool", "clock")
     assert deployed.returncode == 0, deployed.stderr
     with (
         running_gate() as gate,
-        process(folder, prefect_server, "worker", "start", "--pool", "clock", ready="started!", **gate.settings),
+        ignored_hang_ups(),
+        process(
+            folder, prefect_server, "worker", "start", "--pool", "clock", ready="started!", **gate.settings
+        ) as worker,
     ):
+        worker.send_signal(signal.SIGHUP)
         yield folder, gate
+        assert worker.poll() is None
 
 
 async def scheduled_runs(client: PrefectClient, deployment: UUID) -> list[FlowRun]:
@@ -172,26 +178,6 @@ def assert_one_after_the_other(runs: list[FlowRun]) -> None:
         assert earlier.end_time is not None
         assert later.start_time is not None
         assert earlier.end_time <= later.start_time
-
-
-async def test_serving_and_working_go_on_after_a_hang_up_that_is_ignored(prefect_server: str, folder: Path) -> None:
-    write(folder, "hung-up")
-    write(folder, "at-work")
-    assert call(folder, prefect_server, "deploy", "at-work.json", "--pool", "hang-up").returncode == 0
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the processes inherit, as from nohup
-    try:
-        with (
-            process(folder, prefect_server, "serve", "hung-up.json", ready="serving;") as served,
-            process(folder, prefect_server, "worker", "start", "--pool", "hang-up", ready="started!") as worker,
-        ):
-            served.send_signal(signal.SIGHUP)
-            worker.send_signal(signal.SIGHUP)
-            async with get_client() as client:
-                for run in [await trigger(client, name) for name in ("hung-up", "at-work")]:
-                    assert (await ended(client, run)).state_name == "Completed"
-            assert (served.poll(), worker.poll()) == (None, None)
-    finally:
-        signal.signal(signal.SIGHUP, before)
 
 
 async def test_deploy_by_the_clock(prefect_server: str, folder: Path) -> None:

@@ -114,28 +114,11 @@ def test_an_offline_run_imports_no_prefect(tmp_path: Path) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.slow
-def test_the_fixtures_serve_a_users_own_tests(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["vibe_prefect.testing.fixtures"]\n')
-    (tmp_path / "test_own.py").write_text(
-        textwrap.dedent("""
-            import pytest
-            from vibe_prefect import Vibe, WorkflowNode, WorkflowPlan
-
-            PLAN = WorkflowPlan(
-                id="own",
-                source_vibe=Vibe(description="x"),
-                root_nodes=[WorkflowNode(id="a", type="generate", description="Say it")],
-            )
-
-
-            @pytest.mark.parametrize("how", ["run_plan_offline", "run_plan_on_server"])
-            def test_own(how, request, scripted_model):
-                result = request.getfixturevalue(how)(PLAN, scripted_model.registry)
-                assert result.node_results["a"].result["result"] == {"text": "A text."}
-                assert result.get_summary()["completed"] == 1
-        """)
-    )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+@pytest.mark.parametrize("how", ["run_plan_offline", "run_plan_on_server"])
+def test_fixtures_run_a_plan_as_in_a_users_own_tests(
+    how: str, request: pytest.FixtureRequest, scripted_model: ScriptedModel
+) -> None:
+    """The suite takes the fixtures as users do, by naming them in its `conftest.py`."""
+    result = request.getfixturevalue(how)(plan(node("a")), scripted_model.registry)
+    assert result.node_results["a"].result["result"] == {"text": "A text."}
+    assert result.get_summary()["completed"] == 1

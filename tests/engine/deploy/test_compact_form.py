@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from vibe_prefect import run_plan
 from vibe_prefect.engine.deploy.compact_form import compact_form
+from vibe_prefect.engine.deploy.deployments import PlanDeployment
 from vibe_prefect.run.run_options import RunOptions
 
 DECLARED = {"product": {"type": "string"}, "words": {"type": "integer", "minimum": 1, "default": 50}}
@@ -72,3 +75,10 @@ def test_options_mean_the_same_in_the_group_and_beside_it_where_the_group_goes_b
 def test_a_group_that_is_no_mapping_is_refused_in_words() -> None:
     with pytest.raises(ParameterTypeError, match=r"Options \(options\): expected a mapping, found 'fast'"):
         run_plan.validate_parameters({"plan": "nightly", "options": "fast"})
+
+
+def test_deploying_again_keeps_the_options_that_were_chosen_in_the_deployments_own_form() -> None:
+    edited = {"plan": {"id": "old"}, "options": {"budget_usd": 2.0, "plan": "another"}, "inputs": {"words": 7}}
+    earlier = DeploymentResponse(name="p", flow_id=uuid4(), work_pool_name="pool", parameters=edited, labels={})
+    built = PlanDeployment("p", "A wish", {"id": "new"}, earlier=earlier, inputs={"words": 8}).build()
+    assert built.parameters == {"plan": {"id": "new"}, "budget_usd": 2.0, "inputs": {"words": 8}}
