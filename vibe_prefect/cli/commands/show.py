@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +161,18 @@ def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
         Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
-        Text(one_line(f"when {graph_node.node.when}" if graph_node.node.when else ""), "yellow"),
+        Text(one_line("; ".join(_choices(graph_node.node))), "yellow"),
     ]
+
+
+def _choices(node: WorkflowNode) -> Iterator[str]:
+    """Yield what decides whether a node runs, and which result counts."""
+    if node.when is not None:
+        yield f"when {node.when}"
+    if node.best_of is not None:
+        yield f"best of {node.best_of.n} by {node.best_of.scorer}"
+    if node.on_error is not None:
+        yield f"on error {node.on_error.use or 'a value'}"
 
 
 def _named_work(node: WorkflowNode) -> str:

@@ -31,7 +31,7 @@ class ReusableRecords:
         return id in self._reusable
 
     def __len__(self) -> int:
-        return len(self._reusable)
+        return sum(fallback_of(record["result"]) is None for record in self._reusable.values())
 
     async def read(self, wanted: Callable[[str], bool]) -> None:
         """Read the records of wanted nodes, and put their files in place.
