@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from vibe_prefect.core.fallback import FALLBACK, Fallback
+from vibe_prefect.core.fallback import FALLBACK, Fallback, fallback_of
 from vibe_prefect.core.feedback import Failure, ResourceUsage, failure_feedback, replan_suggestion, success_feedback
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver, notify
@@ -27,6 +28,22 @@ from vibe_prefect.tools.workspace import Workspace
 
 MAX_CAUSES = 10
 """Number of unsatisfied dependencies that a skipped node names before it only counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Dependencies of a node that do not give it an output of their own."""
+
+    absent: tuple[str, ...]
+    """Ids of those that a condition skipped."""
+
+    stand_ins: Mapping[str, str]
+    """Hash of the output of each for which a fallback stands in, by id."""
+
+
+def output_hash(output: bytes) -> str:
+    """Return the hash of an output, as `jsonable` writes it."""
+    return hashlib.sha256(output).hexdigest()
 
 
 @dataclass
@@ -53,6 +70,9 @@ class NodeRun:
 
     condition_of: str | None = None
     """Id of the node whose condition skipped it; `None` where none did."""
+
+    fell_back: bool = False
+    """Whether a fallback stands in for its output."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -164,6 +184,11 @@ class RunState(Generic[Run]):
         """Return the ids of the optional dependencies of a node that a condition skipped."""
         return tuple(id for id in run.node.dependencies if self.runs[id].condition_of is not None)
 
+    def sources(self, run: Run) -> Sources:
+        """Return the dependencies of a node that were skipped, and those for which fallbacks stand in."""
+        fallen = {id: self.runs[id].output for id in run.node.dependencies if self.runs[id].fell_back}
+        return Sources(self.absent(run), {id: output_hash(output) for id, output in fallen.items()})
+
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
         if not run.meter.attempts:
@@ -193,6 +218,7 @@ class RunState(Generic[Run]):
             usage: The resources that it used.
         """
         run.output = jsonable(run.node.id, output_of(result.result))
+        run.fell_back = fallback_of(result.result) is not None
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
         self._finish(run, result)
 

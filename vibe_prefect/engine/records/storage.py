@@ -51,8 +51,8 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "files": (list, NoneType),
     "provenance": (dict, NoneType),
     "judged": (str, NoneType),
-    "made_from": (str, NoneType),
     "absent": (list, NoneType),
+    "stand_ins": (dict, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -136,11 +136,11 @@ class NodeRecord(TypedDict):
     judged: NotRequired[str]
     """Hash of what a gate judged whose refusal was accepted: the acceptance holds for that alone. Missing elsewhere."""
 
-    made_from: NotRequired[str]
-    """Hash of the outputs of its dependencies; missing where it has none, and in older records."""
-
     absent: NotRequired[Sequence[str]]
     """Ids of its optional dependencies that a condition had skipped; missing where there are none."""
+
+    stand_ins: NotRequired[Mapping[str, str]]
+    """Hash of the output of each dependency for which a fallback stood in, by id; missing where there are none."""
 
 
 class RecordFolder(ResolvingFolder):

@@ -11,6 +11,7 @@ from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.run.handlers import output_of
+from vibe_prefect.run.run_state import Sources, output_hash
 from vibe_prefect.text.json_text import jsonable
 
 logger = logging.getLogger(__name__)
@@ -68,19 +69,21 @@ class ReusableRecords:
         if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
             self._refused[id] = self._reusable.pop(id)
 
-    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes]) -> None:
-        """Refuse a node's record where its dependencies give it something else than the record was made from.
-
-        So it is where a condition skips an optional dependency that it did not skip before, or no longer skips it, and
-        where an earlier run ended after it had executed a dependency again.
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes], sources: Sources) -> None:
+        """Refuse a node's record where other dependencies were skipped, or had fallbacks, when it was made.
 
         Args:
             id: The node's id.
             outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+            sources: The dependencies that are skipped or have fallbacks now.
         """
         record = self._reusable.get(id)
-        made_from = record.get("made_from") if record is not None else None
-        if made_from is None or made_from == judged_hash(outputs):
+        if record is None:
+            return
+        noted = record.get("stand_ins") or {}
+        names = {*noted, *sources.stand_ins} & outputs.keys()
+        is_same = all(noted.get(name) == output_hash(outputs[name]) for name in names)
+        if is_same and set(record.get("absent") or ()) == set(sources.absent):
             return
         logger.warning("Node %r runs again: its dependencies give it something else than before", id)
         self._refused[id] = self._reusable.pop(id)

@@ -202,7 +202,7 @@ class _PlanRun:
         if self._selected(id):
             self._reusable.refuse_fallback(id)
             await self._reusable.refuse_outdated(id)
-            self._reusable.refuse_other_sources(id, self._state.outputs(job))
+            self._reusable.refuse_other_sources(id, self._state.outputs(job), self._state.sources(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
         if id in self._reusable:
@@ -317,11 +317,12 @@ class _PlanRun:
         return self._recorded(job, record_of(outcome, files, job.provenance))
 
     def _recorded(self, job: NodeJob, record: NodeRecord) -> NodeRecord:
-        """Return a node's record with what it was made from."""
-        if job.node.dependencies:
-            record["made_from"] = judged_hash(self._state.outputs(job))
-        if absent := self._state.absent(job):
-            record["absent"] = absent
+        """Return a node's record with the dependencies that did not give it an output of their own."""
+        sources = self._state.sources(job)
+        if sources.absent:
+            record["absent"] = sources.absent
+        if sources.stand_ins:
+            record["stand_ins"] = sources.stand_ins
         return record
 
     async def _keep_failure(self, job: NodeJob) -> None:

@@ -111,8 +111,7 @@ async def kept_nodes(
         problems[recorded.node_id] = recorded.problem
         if (fallback := fallback_of(recorded.record["result"])) is not None:
             fallbacks[recorded.node_id] = fallback.error
-        if "made_from" in recorded.record:
-            absent[recorded.node_id] = recorded.record.get("absent", ())
+        absent[recorded.node_id] = recorded.record.get("absent") or ()
         if recorded.node_id in read:
             outputs[recorded.node_id] = output_of(recorded.record["result"])
     lost = {id: problem for id, problem in problems.items() if problem is not None}
