@@ -49,6 +49,21 @@ root_nodes:
     parameters: {tool: write_file, tool_inputs: {path: b.txt, content: "{{ outputs.read.text | upper }}"}}
     children:
       - {id: check, type: validate, description: Check, parameters: {tool: check_text, tool_inputs: {text: x, min_words: 1}}}
+  - id: card
+    type: generate
+    description: Draw it
+    dependencies: [read]
+    optional_dependencies: [write]
+    when: "{{ outputs.read.text | length > 3 and outputs.write is not none }}"
+    parameters: {tool: image_card, tool_inputs: {title: x}}
+    best_of: {n: 3, tool: check_image, tool_inputs: {path: "{{ output.path }}", min_width: 10}}
+    on_error: {use: read}
+  - id: last
+    type: transform
+    description: Fall back
+    optional_dependencies: [card]
+    parameters: {tool: template_fill, tool_inputs: {template: "{{ outputs.card is none }}"}}
+    on_error: {value: {text: [1, null]}}
 """  # noqa: E501
 ]
 
@@ -59,14 +74,15 @@ BITS = [
     *(".inf", "-.INF", ".nan", "1e999", "0x" + "f" * 40, "9" * 5_000, "-" + "9" * 30, "017", "1_000", "0o8", "0b2"),
     *("[" * 300, "{a: " * 300, "- " * 300, "x" * 100_000, "a: " * 200, '"\\ud83c"', '"\\u0000"', "\\", "\t", "@", "`"),
     *("{% for a in range(10**9) %}{% endfor %}", "{{ 9 ** 9 ** 9 }}", "{{ outputs.read.text", "{{ 'a' * 10**9 }}"),
-    *("{{", "{%", "}}"),
+    *("{{", "{%", "}}", "when: ", "on_error: ", "best_of: {n: 2}", "optional_dependencies: [a]", "{use: a, value: 1}"),
 ]
 
 VALUES: list[Any] = [
     *(None, True, False, 0, -1, 2**63, 2**64, -(2**63) - 1, 10**400, 1e308, float("nan"), float("inf")),
     *("", " ", "\0", "\ud83c", "x" * 100_000, "../../etc/passwd", "/proc/self/environ", "a\nb", "\x1b[2J"),
     *("{{ outputs.read }}", "{{ 1 / 0 }}", [], {}, [[]], [None], {"": ""}, {"a" * 10_000: 1}, ["a"] * 2_000),
-    *({"\0": 1}, {"$ref": "#"}, {"__prefect_kind": "json"}),
+    *({"\0": 1}, {"$ref": "#"}, {"__prefect_kind": "json"}, {"use": "read"}, {"value": float("nan")}, {"n": 3}),
+    *({"n": 2, "criteria": [[]]}, {"n": 20, "tool": "judge"}, "{{ outputs }}", "{{ range(10**9) }}", ["read", "read"]),
 ]
 
 

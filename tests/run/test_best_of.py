@@ -15,6 +15,8 @@ from vibe_prefect import ExecutionResult, ToolRegistry, compile_plan, default_re
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.plan.costs import cost_forecast
+from vibe_prefect.reporting.explanations.explain import explain
+from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline, verdict
 from vibe_prefect.tools.base import ToolContext
 
@@ -140,3 +142,14 @@ def test_the_key_follows_the_choice_and_the_forecast_counts_every_call() -> None
     assert whole is not None
     assert (single.calls, whole.calls, whole.tools) == (1, 6, ("judge", "llm_generate"))
     assert whole.most.tokens > 3 * single.most.tokens
+
+
+def test_the_report_says_which_variation_was_the_best() -> None:
+    tools = writer().registry
+    subject = plan(node("title", best_of={"n": 3, "criteria": ["clear"]}))
+    result = asyncio.run(run_offline(subject, tools))
+    run = RunIdentity("id", "run", "Completed", None, "outputs", None, simulated=False)
+    report = report_of(compile_plan(subject, tools=tools), result, run)
+    told = "it is the best of 3 by judge: #2 0.9; the others: #1 0.4, #3 0.5"
+    assert explain(report, "title").why == told
+    assert explain(RunReport.from_dict(report.to_dict()), "title").why == told

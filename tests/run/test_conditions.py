@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.plans import node, plan
 from tests.reference_model import COMPLETED, FAILED, SKIPPED, Model, choosing_plans
-from vibe_prefect import ExecutionResult, WorkflowNode, WorkflowPlan, default_registry
+from vibe_prefect import ExecutionResult, WorkflowNode, WorkflowPlan, compile_plan, default_registry
 from vibe_prefect.testing import RecordingTool, run_offline
 
 LOW = "{{ outputs.check.score < 0.8 }}"
@@ -131,3 +131,9 @@ def test_random_plans_with_conditions_end_as_the_model_says(data: st.DataObject)
 def _equip(subject: WorkflowPlan, failing: set[str]) -> None:
     for id, member in Model(subject).nodes.items():
         member.parameters = {"tool": "bad" if id in failing else "good"}
+
+
+def test_a_condition_reads_the_facts_of_the_run() -> None:
+    subject = plan(fill("daily", when="{{ run.name == 'offline' }}"), fill("never", when="{{ run.name == 'x' }}"))
+    assert statuses(asyncio.run(run_offline(subject, default_registry()))) == {"daily": "completed", "never": "skipped"}
+    assert compile_plan(subject, tools=default_registry()).names_facts

@@ -72,7 +72,7 @@ def variations_of(result: object) -> Variations | None:
 def _told(variation: Variation) -> str:
     if variation.score is None:
         return f"#{variation.number} failed ({variation.error})"
-    return f"#{variation.number} {variation.score:.4g}"
+    return f"#{variation.number} {variation.score:.6g}"
 
 
 @cache

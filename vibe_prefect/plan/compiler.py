@@ -173,8 +173,10 @@ class CompiledPlan:
 
     @property
     def names_facts(self) -> bool:
-        """Whether a node names a fact of its run, so that its key is known only when the run begins."""
-        return any(parts.named.facts for parts in self.key_parts.values())
+        """Whether a node names a fact of its run, so that its key or condition is known only when the run begins."""
+        conditions = (node.node.when for node in self.nodes.values() if node.node.when is not None)
+        is_named = any(parts.named.facts for parts in self.key_parts.values())
+        return is_named or any("run" in references(condition).names for condition in conditions)
 
     def _with_values(self, values: RunValues) -> CompiledPlan:
         if values == self.values:

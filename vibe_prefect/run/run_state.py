@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vibe_prefect.core.approval import WAITING, Question
-from vibe_prefect.core.fallback import FALLBACK, Fallback
+from vibe_prefect.core.fallback import FALLBACK, Fallback, fallback_of
 from vibe_prefect.core.feedback import (
     SIMULATED,
     Failure,
@@ -44,6 +45,22 @@ MAX_CAUSES = 10
 """Number of unsatisfied dependencies that a skipped node names before it only counts."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a node's dependencies give it beyond what the content keys speak of, by their ids as written."""
+
+    absent: tuple[str, ...]
+    """Ids of those that a condition skipped."""
+
+    made_from: Mapping[str, str]
+    """Hash of the output of each for which a fallback stands in, or whose output a person edited or approved."""
+
+
+def output_hash(output: bytes) -> str:
+    """Return the hash of an output, as `jsonable` writes it."""
+    return hashlib.sha256(output).hexdigest()
+
+
 @dataclass
 class NodeRun:
     """A node run: the node's work over all attempts."""
@@ -74,6 +91,9 @@ class NodeRun:
 
     question: Question | None = None
     """The question whose answer it waits for; `None` for any other node."""
+
+    fell_back: bool = False
+    """Whether a fallback stands in for its output."""
 
     @property
     def provenance(self) -> NodeProvenance:
@@ -300,9 +320,11 @@ class RunState(Generic[Run]):
         """Return the ids as written of the optional dependencies of a node that a condition skipped."""
         return tuple(name for name, id in self.plan.outputs(run.node) if self.runs[id].condition_of is not None)
 
-    def is_decided(self, run: Run) -> bool:
-        """Return whether people decided on the output of a dependency of a node."""
-        return any(self.runs[id].decided for id in run.node.dependencies)
+    def sources(self, run: Run) -> Sources:
+        """Return what a node's dependencies give it beyond what the content keys speak of."""
+        runs = {name: self.runs[id] for name, id in self.plan.outputs(run.node)}
+        noted = {name: source.output for name, source in runs.items() if source.fell_back or source.decided}
+        return Sources(self.absent(run), {name: output_hash(output) for name, output in noted.items()})
 
     def start(self, run: Run) -> None:
         """Notify that an attempt begins, where it is the node's first."""
@@ -334,6 +356,7 @@ class RunState(Generic[Run]):
         """
         run.output = jsonable(run.node.id, output_of(result.result))
         run.decided = is_decided(result.result, result.provenance)
+        run.fell_back = fallback_of(result.result) is not None
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
         self._finish(run, result)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +157,25 @@ def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
     waits = ", ".join(f"{id} (optional)" if id in graph_node.optional else id for id in named)
     unnamed = len(graph_node.dependencies) - MAX_NAMED
     node = graph_node.node
-    each = f"for each {node.item_name or DEFAULT_ITEM} in {one_line(node.for_each)}" if node.for_each else ""
     return [
         Text.assemble((guide, "dim"), (graph_node.node.id, "bold")),
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
         Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
-        Text(one_line("; ".join(filter(None, (each, f"when {node.when}" if node.when else "")))), "yellow"),
+        Text(one_line("; ".join(_choices(node))), "yellow"),
     ]
+
+
+def _choices(node: WorkflowNode) -> Iterator[str]:
+    """Yield what decides how often a node runs and whether, and which result counts."""
+    if node.for_each is not None:
+        yield f"for each {node.item_name or DEFAULT_ITEM} in {node.for_each}"
+    if node.when is not None:
+        yield f"when {node.when}"
+    if node.best_of is not None:
+        yield f"best of {node.best_of.n} by {node.best_of.scorer}"
+    if node.on_error is not None:
+        yield f"on error {node.on_error.use or 'a value'}"
 
 
 def _named_work(node: WorkflowNode) -> str:

@@ -51,8 +51,8 @@ _SHAPE: Mapping[str, tuple[type, ...]] = {
     "files": (list, NoneType),
     "provenance": (dict, NoneType),
     "judged": (str, NoneType),
-    "made_from": (str, NoneType),
     "absent": (list, NoneType),
+    "made_from": (dict, NoneType),
 }
 """Accepted types of the parts of a record."""
 
@@ -136,11 +136,12 @@ class NodeRecord(TypedDict):
     judged: NotRequired[str]
     """Hash of what a gate judged whose refusal was accepted: the acceptance holds for that alone. Missing elsewhere."""
 
-    made_from: NotRequired[str]
-    """Hash of the outputs of its dependencies; missing where it has none, and in older records."""
-
     absent: NotRequired[Sequence[str]]
     """Ids of its optional dependencies that a condition had skipped; missing where there are none."""
+
+    made_from: NotRequired[Mapping[str, str]]
+    """Hash of the output of each dependency that no content key speaks of, by id: one for which a fallback stood in, or
+    whose output a person edited or approved. Missing where there are none."""
 
     original: NotRequired[Any]
     """The result as the node made it, where a person has edited it since. Missing elsewhere."""

@@ -14,6 +14,7 @@ from vibe_prefect.errors import VibePrefectError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.run.decisions import answers_in
 from vibe_prefect.run.handlers import NodeHandler, output_of
+from vibe_prefect.run.run_state import Sources, output_hash
 from vibe_prefect.text.json_text import jsonable
 
 logger = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class ReusableRecords:
         return id in self._reusable
 
     def __len__(self) -> int:
-        return len(self._reusable)
+        return sum(fallback_of(record["result"]) is None for record in self._reusable.values())
 
     async def read(self, wanted: Callable[[str], bool]) -> None:
         """Read the records of wanted nodes, and put their files in place.
@@ -100,21 +101,24 @@ class ReusableRecords:
         if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
             self._refused[id] = self._reusable.pop(id)
 
-    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes], *, decided: bool) -> None:
-        """Refuse a node's record where its dependencies give it something else than the record was made from.
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes], sources: Sources) -> None:
+        """Refuse a node's record where its dependencies gave it something else that no content key speaks of.
 
-        So it is where a person has edited the output of a dependency, where a condition skips an optional dependency
-        that it did not skip before, or no longer skips it, and where an earlier run ended after it had executed a
-        dependency again.
+        So it is where other dependencies were skipped when it was made, where a fallback stood in for one or does so
+        now, and where a person has edited what one made since, or answered otherwise what it asks.
 
         Args:
             id: The node's id.
             outputs: Output of each of its dependencies by id as written, as `jsonable` writes it.
-            decided: Whether people decided on one of them: a record that does not say what it was made from is older.
+            sources: What is noted of its dependencies now.
         """
         record = self._reusable.get(id)
-        made_from = record.get("made_from") if record is not None else None
-        if record is None or made_from == judged_hash(outputs) or (made_from is None and not decided):
+        if record is None:
+            return
+        noted = record.get("made_from") or {}
+        names = {*noted, *sources.made_from} & outputs.keys()
+        is_same = all(noted.get(name) == output_hash(outputs[name]) for name in names)
+        if is_same and set(record.get("absent") or ()) == set(sources.absent):
             return
         logger.warning("Node %r runs again: its dependencies give it something else than before", id)
         self._refuse(id)

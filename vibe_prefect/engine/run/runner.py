@@ -230,13 +230,13 @@ class _PlanRun:
         if self._selected(id):
             self._reusable.refuse_fallback(id)
             await self._reusable.refuse_outdated(id)
+            self._reusable.refuse_other_sources(id, self._state.outputs(job), self._state.sources(job))
         if job.node.node.for_each is not None:
             job.handler = await self._state.run_items(job, self._run, self._read_records)
             if job.handler is None:
                 self._state.hold_back(job, ITEMS_WAIT)
                 return
             self._reusable.refuse_other(id, job.handler)
-        self._reusable.refuse_other_sources(id, self._state.outputs(job), decided=self._state.is_decided(job))
         if id in self._reusable:
             self._reusable.refuse_unjudged(id, self._state.outputs(job))
             await self._reusable.refuse_asked_again(id)
@@ -369,11 +369,12 @@ class _PlanRun:
         return self._recorded(job, record_of(outcome, files, job.provenance))
 
     def _recorded(self, job: NodeJob, record: NodeRecord) -> NodeRecord:
-        """Return a node's record with what it was made from."""
-        if job.node.dependencies:
-            record["made_from"] = judged_hash(self._state.outputs(job))
-        if absent := self._state.absent(job):
-            record["absent"] = absent
+        """Return a node's record with what it was made from, as far as no content key speaks of it."""
+        sources = self._state.sources(job)
+        if sources.absent:
+            record["absent"] = sources.absent
+        if sources.made_from:
+            record["made_from"] = sources.made_from
         if answers_in(record["result"]):
             record["judged"] = judged_hash(self._state.outputs(job))
         return record

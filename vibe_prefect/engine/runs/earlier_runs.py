@@ -15,7 +15,6 @@ from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.engine.records.refusals import judged_hash
 from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
@@ -25,6 +24,7 @@ from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import output_of
+from vibe_prefect.run.run_state import output_hash
 from vibe_prefect.text.json_text import jsonable
 from vibe_prefect.tools.workspace import Workspace
 
@@ -116,7 +116,7 @@ async def kept_nodes(
     fallbacks = {
         id: fallback.error for id, record in results.items() if (fallback := fallback_of(record["result"])) is not None
     }
-    absent = {id: record.get("absent", ()) for id, record in results.items() if "made_from" in record}
+    absent = {id: record.get("absent") or () for id, record in results.items()}
     outputs = {id: output_of(record["result"]) for id, record in results.items() if id in read}
     lost = {id: recorded.problem for id, recorded in found.items() if recorded.problem is not None}
     changed = _outdated(compiled, {id: record for id, record in results.items() if id not in lost})
@@ -129,24 +129,20 @@ def _outdated(compiled: CompiledPlan, records: Mapping[str, NodeRecord]) -> dict
     decided = {id for id, record in records.items() if _is_decided(record)}
     reasons: dict[str, str] = {}
     for id, record in records.items():
-        node, absent = compiled.nodes[id], set(record.get("absent", ()))
+        node, noted = compiled.nodes[id], record.get("made_from") or {}
         sources = {
-            name: source for name, source in zip(node.written, node.dependencies, strict=True) if name not in absent
+            name: source
+            for name, source in zip(node.written, node.dependencies, strict=True)
+            if source in records and (name in noted or source in decided)
         }
-        if all(source in records for source in sources.values()) and _is_outdated(record, sources, records, decided):
-            changed = ", ".join(source for source in sources.values() if source in decided)
-            reasons[id] = f"a person has changed {changed} since" if changed else "what it depends on has changed"
+        changed = [source for name, source in sources.items() if noted.get(name) != _hash_of(source, records[source])]
+        if changed:
+            reasons[id] = f"a person has changed {', '.join(changed)} since"
     return reasons
 
 
-def _is_outdated(
-    record: NodeRecord, sources: Mapping[str, str], records: Mapping[str, NodeRecord], decided: Collection[str]
-) -> bool:
-    made_from = record.get("made_from")
-    if made_from is None:  # it is of an older version
-        return any(source in decided for source in sources.values())
-    outputs = {name: jsonable(id, output_of(records[id]["result"])) for name, id in sources.items()}
-    return made_from != judged_hash(outputs)
+def _hash_of(id: str, record: NodeRecord) -> str:
+    return output_hash(jsonable(id, output_of(record["result"])))
 
 
 def _is_decided(record: NodeRecord) -> bool:

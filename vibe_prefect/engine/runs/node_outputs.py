@@ -147,7 +147,8 @@ def _reason(report: RunReport, node: NodeReport) -> str:
         return f"it is {node.status}; 'vibe-prefect watch {report.run_name}' follows the run"
     end = "failed" if node.status is ExecutionStatus.FAILED else "was skipped"
     error = f": {node.error}" if node.error else ""
-    return f"it {end}{error}; to go on: {resume_command(report.run_name)}"
+    to_go_on = f"; to go on: {report.resume_command}" if report.resume_command is not None else ""
+    return f"it {end}{error}{to_go_on}"
 
 
 class _Reader:
