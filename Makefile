@@ -82,6 +82,7 @@ bench: $(STAMP) ## Measure how soon commands begin, overhead a node, resume, fee
 	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
 	@$(BIN)/python -m benchmarks.templates
+	@$(BIN)/python -m benchmarks.lists
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
