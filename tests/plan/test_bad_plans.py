@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plan.bad_choices import CHOICES
+from tests.plan.checks.bad_choices import CHOICES
 from vibe_prefect import PlanError, compile_plan, default_registry, load_plan
 from vibe_prefect.plan.compiler import whole_error
 

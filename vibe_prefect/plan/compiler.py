@@ -14,12 +14,12 @@ from vibe_prefect.core.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve
 from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
+from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource, check_graph
 from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values
 from vibe_prefect.plan.inputs.named import named_values
 from vibe_prefect.plan.keys import KeyParts, canonical_json, node_key
 from vibe_prefect.plan.reading.plan_file import PlanShapeError
-from vibe_prefect.plan.work_checks import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.templates.language import is_template
 from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import tool_version

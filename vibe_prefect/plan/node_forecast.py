@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
+from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.comparison import reason_to_run
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
-from vibe_prefect.plan.condition_checks import read_outputs, shown_condition
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 
 

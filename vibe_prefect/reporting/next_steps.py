@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from vibe_prefect.core.feedback import FROM_TEMPLATE, SIMULATED, FailureKind
 from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, ratio, when
 from vibe_prefect.results import ExecutionStatus, resume_command
@@ -22,6 +23,9 @@ GO_ON = "to go on with what is left"
 
 GO_ON_AFTER = "then, to go on with what is left"
 """Purpose of a resume that needs an answer first."""
+
+MAX_SELECTED = 8
+"""Number of nodes that a command names one by one, where they run for the items of lists."""
 
 MAX_ACCEPTED = 5
 """Number of refused gates for which the command that accepts is shown."""
@@ -233,9 +237,27 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
     """Yield the command that writes again what gates refused, where writing it again may make something else."""
     ids = list(dict.fromkeys(writer.id for gate in gates for writer in writers(gate, report)))
     if ids:
-        refresh = shlex.quote(" ".join(f"{id}+" for id in ids))
+        refresh = shlex.quote(" ".join(f"{id}+" for id in _selectors(ids, report)))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
         yield NextStep(purpose, f"{_resume(report)} --refresh {refresh}")
+
+
+def _selectors(ids: Sequence[str], report: RunReport) -> Sequence[str]:
+    """Return selectors of nodes: where there are many, one for all nodes of a list."""
+    if len(ids) <= MAX_SELECTED:
+        return ids
+    lists = {item.node.id for item in tree_nodes(report.plan.root_nodes) if item.node.for_each is not None}
+    outermost = ((id, next((above for above in _ancestors(id, report) if above in lists), None)) for id in ids)
+    return list(dict.fromkeys(id if above is None else f"{above}.*" for id, above in outermost))
+
+
+def _ancestors(id: str, report: RunReport) -> Sequence[str]:
+    """Return the ids of the nodes above one, the outermost first."""
+    parents: list[str] = []
+    while (parent := report.by_id[id].parent) is not None:
+        parents.insert(0, parent)
+        id = parent
+    return parents
 
 
 def _retries(report: RunReport) -> Iterator[NextStep]:

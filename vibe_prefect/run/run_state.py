@@ -24,8 +24,8 @@ from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.errors import ToolError, UsageError
+from vibe_prefect.plan.checks.conditions import read_outputs
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
-from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso

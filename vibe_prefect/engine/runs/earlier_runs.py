@@ -19,8 +19,8 @@ from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
+from vibe_prefect.plan.checks.conditions import read_outputs
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.plan.condition_checks import read_outputs
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import output_of

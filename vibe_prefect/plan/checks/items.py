@@ -8,9 +8,9 @@ from dataclasses import replace
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
+from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.plan.graph import DEFAULT_ITEM
 from vibe_prefect.plan.inputs.declared import better_name
-from vibe_prefect.plan.template_checks import TemplateCheck
 from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError, is_expression
 from vibe_prefect.templates.names import references
 

@@ -8,9 +8,9 @@ from vibe_prefect.core.models import BestOf, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.plan.backing import Backing, NodeBinding
+from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.node_tools import scorer_inputs
-from vibe_prefect.plan.template_checks import TemplateCheck
 from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError, walk_templates
 from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import Tool, input_problems

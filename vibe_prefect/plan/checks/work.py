@@ -11,16 +11,16 @@ from vibe_prefect.core.models import NodePolicy, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
-from vibe_prefect.plan.best_of_checks import best_of_findings
-from vibe_prefect.plan.condition_checks import condition_findings
-from vibe_prefect.plan.fallback_checks import fallback_findings
+from vibe_prefect.plan.checks.best_of import best_of_findings
+from vibe_prefect.plan.checks.conditions import condition_findings
+from vibe_prefect.plan.checks.fallbacks import fallback_findings
+from vibe_prefect.plan.checks.items import item_findings
+from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck
 from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
-from vibe_prefect.plan.item_checks import item_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import value_problems
-from vibe_prefect.plan.template_checks import StatedOutput, TemplateCheck
 from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import (

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from jinja2 import nodes
 
 from vibe_prefect.errors import Finding, printable, shorten
-from vibe_prefect.plan.template_checks import TemplateCheck
+from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.templates.language import LITERAL_BRACES, InvalidTemplateError, is_template, parse
 from vibe_prefect.templates.names import references
 
