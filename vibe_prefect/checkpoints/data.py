@@ -41,8 +41,17 @@ class CheckpointFields(BaseModel):
     """Content key of each completed node, by its id, where it is known."""
 
 
+_BEYOND_THE_REFERENCE = [
+    name
+    for name in field_names(WorkflowNode)
+    if name
+    not in ("id", "type", "description", "parameters", "dependencies", "children", "estimated_duration", "policy")
+]
+"""Fields of a node that the reference does not have; each says nothing where it is left out."""
+
+
 def plan_data(plan: WorkflowPlan) -> dict[str, Any]:
-    """Return a plan as JSON data. A policy that says nothing is left out: the reference does not know the field.
+    """Return a plan as JSON data. What the reference does not know is left out where it says nothing.
 
     Raises:
         ResultTypeError: Its parameters or metadata hold something that JSON cannot.
@@ -51,11 +60,15 @@ def plan_data(plan: WorkflowPlan) -> dict[str, Any]:
         data = plan.model_dump(mode="json")
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(f"the plan {plan.id!r} holds something that cannot be JSON: {error}") from error
-    if not data["inputs"]:  # nor that one
+    if not data["inputs"]:
         del data["inputs"]
     for item in (data, *(node for _, node in data_nodes(data))):
         policy = {name: value for name, value in item.pop("policy").items() if value is not None}
         item.update({"policy": policy} if policy else {})
+    for _, node in data_nodes(data):
+        for name in _BEYOND_THE_REFERENCE:
+            if node[name] in (None, []):
+                del node[name]
     return data
 
 

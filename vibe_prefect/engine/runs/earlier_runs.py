@@ -116,7 +116,8 @@ async def kept_nodes(
     fallbacks = {
         id: fallback.error for id, record in results.items() if (fallback := fallback_of(record["result"])) is not None
     }
-    absent = {id: record.get("absent") or () for id, record in results.items()}
+    optional = {id: record for id, record in results.items() if compiled.nodes[id].node.optional_dependencies}
+    absent = {id: record.get("absent") or () for id, record in optional.items()}
     outputs = {id: output_of(record["result"]) for id, record in results.items() if id in read}
     lost = {id: recorded.problem for id, recorded in found.items() if recorded.problem is not None}
     changed = _outdated(compiled, {id: record for id, record in results.items() if id not in lost})
