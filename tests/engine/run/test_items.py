@@ -10,7 +10,7 @@ from prefect.client.orchestration import get_client
 
 from tests.executors import executor, run_id
 from tests.plans import node, plan
-from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowPlan, tool
+from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowPlan, load_plan, tool
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.errors import ToolError
 from vibe_prefect.operations import approve, forecast, reject, validate
@@ -301,3 +301,11 @@ async def test_a_condition_skips_a_node_of_some_items() -> None:
         {"text": "draw write sun"},
         None,
     ]
+
+
+async def test_a_plan_with_a_list_counts_as_edited_only_when_its_file_was(folder: Path) -> None:
+    (folder / "plan.json").write_text(story("{{ shot.id }}").model_dump_json())
+    runner = executor(tool_registry=Studio(shots("sun"), failing="draw").registry)
+    compiled = runner.compile(load_plan(folder / "plan.json").plan)
+    await runner.execute_compiled(compiled, plan_file=folder / "plan.json")
+    assert not (await load_report(run_id(runner))).plan_changed

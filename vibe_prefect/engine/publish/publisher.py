@@ -53,6 +53,7 @@ class RunFeedback:
         """Prepare the feedback of a run; nothing is sent yet."""
         self._client = client
         self._flow_run = flow_run
+        self._written = compiled.plan
         self.compiled = compiled
         """The plan; once the run has ended, with the nodes that ran for the items of lists."""
         self._output_root = output_root
@@ -112,7 +113,7 @@ class RunFeedback:
             output_root=str(self._output_root),
             run_url=None if uses_embedded_server() else run_page(self._flow_run.id),
             plan_file=self._plan_file,
-            plan_changed=not ended and was_edited(self._plan_file, self.compiled.plan),
+            plan_changed=not ended and was_edited(self._plan_file, self._written),
             simulated=all(node.backing is Backing.SIMULATION for node in self.compiled.nodes.values()),
         )
 
