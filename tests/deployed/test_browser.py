@@ -186,7 +186,7 @@ def test_fill_in_the_form_run_it_and_see_the_graph(page: Page, folder: Path, ui:
     add = page.get_by_role("button", name="Add item")
     add.nth(1).click()
     fill_node(page, 1, "parent", "composite")
-    add.nth(2).click()
+    add.nth(3).click()  # after its dependencies and its optional ones
     fill_node(page, 2, "child", "composite")
     run = submit(page)
     await_state(page, ui, run, "Completed")

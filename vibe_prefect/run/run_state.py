@@ -304,9 +304,10 @@ class RunState(Generic[Run]):
 
     def _lists(self, run: Run) -> dict[str, tuple[str, ...]]:
         """Return the names of the items of each dependency of a node that is a list, by its id as written."""
-        results = {name: self.result.node_results[id].result for name, id in self.plan.outputs(run.node)}
-        lists = {name for name, id in self.plan.outputs(run.node) if self.runs[id].node.node.for_each is not None}
-        return {name: tuple(results[name]["items"]) for name in lists if results[name] is not None}
+        runs = {name: self.runs[id] for name, id in self.plan.outputs(run.node)}
+        lists = {name: source.node.id for name, source in runs.items() if source.node.node.for_each is not None}
+        results = {name: self.result.node_results[id].result for name, id in lists.items()}
+        return {name: tuple(result["items"]) for name, result in results.items() if result is not None}
 
     def outputs(self, run: Run) -> dict[str, bytes]:
         """Return the output of each dependency of a node by its id as written, as `jsonable` writes it.
