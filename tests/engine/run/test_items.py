@@ -192,12 +192,12 @@ async def test_a_list_that_cannot_be_run_fails_the_composite(items: Any, fields:
 
 
 async def test_the_dry_run_of_a_resume_names_the_items_that_run() -> None:
-    items = shots(*(f"{letter}-shot" for letter in "abcdefgh"))
+    items = [{"id": f"s{index}", "text": f"shot {index}"} for index in range(50)]
     subject = story("{{ shot.id }}").model_copy(update={"inputs": {"shots": {"type": "array", "default": items}}})
     subject.root_nodes[1].for_each = "{{ inputs.shots }}"
     studio = Studio([])
     first, _ = await ran(studio, subject)
-    longer = [*items[:4], {"id": "new", "text": "new-shot"}, *items[4:]]
+    longer = [*items[:25], {"id": "new", "text": "new-shot"}, *items[25:]]
     checked = validate(subject, tools=studio.registry).with_inputs({"shots": longer})
     options = RunOptions(resume_from=run_id(first), output="outputs")
     dry = await forecast(checked, options)
@@ -205,7 +205,7 @@ async def test_the_dry_run_of_a_resume_names_the_items_that_run() -> None:
     again = Studio([])
     runner = executor(tool_registry=again.registry)
     await runner.execute_plan(subject, resume_from=run_id(first), inputs={"shots": longer})
-    assert again.calls == ["write new-shot", "draw write new-shot", "9 shots"]
+    assert again.calls == ["write new-shot", "draw write new-shot", "51 shots"]
 
 
 async def test_a_list_that_an_earlier_node_makes_is_told_as_unknown() -> None:
