@@ -154,7 +154,7 @@ def test_json_of_a_dry_run(tmp_path: Path) -> None:
         "costs": None,
         "tools": {"check_text": {"version": "1", "nodes": 2, "keys": [], "lack": None}},
         "not_looked_up": None,
-        "unknown_lists": [],
+        "unknown_lists": {},
     }
 
 

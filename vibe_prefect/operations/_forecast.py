@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vibe_prefect.operations._lookup import Lookup, as_today, look_up, look_up_blocks
+from vibe_prefect.operations._lookup import Lookup, as_today, last_list_sizes, look_up, look_up_blocks
 from vibe_prefect.operations._plans import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.costs import CostForecast, cost_forecast, paying_nodes
@@ -63,6 +63,17 @@ class RunForecast:
     """Ids of the composites whose lists are not known before the run: each of their nodes is counted once."""
 
     @property
+    def list_facts(self) -> tuple[str, ...]:
+        """What is known of the lists that are not known before the run, a line each."""
+        sizes = self.lookup.list_sizes
+        return tuple(
+            f"{id}: its list is not known before the run"
+            + (f" (the last time it had {sizes[id]:,})" if id in sizes else "")
+            + "; each of its nodes is counted once"
+            for id in self.unknown_lists
+        )
+
+    @property
     def verdict(self) -> str:
         """Numbers of nodes that would run, be reused and be skipped, in words."""
         runs, reused, skipped = (self.forecast.count(action) for action in (Action.RUN, Action.REUSE, Action.SKIP))
@@ -82,10 +93,7 @@ class RunForecast:
         width = max(map(len, self.forecast.nodes), default=0)
         lines = [f"{node.action.value:<6} {node.id:<{width}}  {node.reason}" for node in self.forecast.nodes.values()]
         lines.append(self.verdict)
-        lines += [
-            f"{id}: its list is not known before the run; each of its nodes is counted once"
-            for id in self.unknown_lists
-        ]
+        lines += self.list_facts
         if self.costs is not None:
             maximum = self.costs.most
             usd = "of unknown price" if maximum.usd is None else f"{maximum.usd:.4f} USD"
@@ -97,7 +105,8 @@ class RunForecast:
 async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look_up: LookUp = look_up) -> RunForecast:
     """Forecast a run of a plan, and execute nothing.
 
-    The Prefect server is asked only where something is paid for or a key is in a block, or to resume a run.
+    The Prefect server is asked only where something is paid for, a key is in a block or a list is not known yet, or to
+    resume a run.
 
     Args:
         plan: The plan, as `validate` returns it.
@@ -222,7 +231,8 @@ async def _look_up_run(plan: CheckedPlan, earlier: PastRun, blocks: Collection[s
     before = as_today(earlier, plan)
     records = Records(await open_store(None), earlier.record_namespace)
     paid = {} if before is None else await records.costs(before.nodes.values())
-    return Lookup(paid, (earlier.name,), await look_up_blocks(blocks) if blocks else {})
+    found = await look_up_blocks(blocks) if blocks else {}
+    return Lookup(paid, (earlier.name,), found, await last_list_sizes(plan, earlier))
 
 
 def _blocks(keys: Iterable[KeySource]) -> tuple[str, ...]:

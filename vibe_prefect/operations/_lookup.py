@@ -10,6 +10,7 @@ from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import PlanError
 from vibe_prefect.operations._plans import CheckedPlan, simulation
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
+from vibe_prefect.plan.unfold import open_lists
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.past_run import PastRun
@@ -28,6 +29,9 @@ class Lookup:
     blocks: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Whether the server has each Secret block that was asked for, by name."""
 
+    list_sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Numbers of items that lists of the plan had when they were last known, by the ids of their composites."""
+
     unanswered: str | None = None
     """Reason why nothing is known; `None` where the server answered, or needed not be asked."""
 
@@ -41,7 +45,34 @@ async def look_up(plan: CheckedPlan, paying: Collection[str], blocks: Collection
         blocks: Names of the Secret blocks that it needs.
     """
     paid, runs = await _paid(plan, paying) if paying else ({}, ())
-    return Lookup(paid, runs, await look_up_blocks(blocks) if blocks else {})
+    return Lookup(paid, runs, await look_up_blocks(blocks) if blocks else {}, await last_list_sizes(plan))
+
+
+async def last_list_sizes(plan: CheckedPlan, earlier: PastRun | None = None) -> dict[str, int]:
+    """Return the numbers of items that unknown lists had when they were last known, by the ids of their composites.
+
+    Args:
+        plan: The plan.
+        earlier: The run to ask; by default the newest ones of the plan.
+    """
+    lists = open_lists(plan.compiled)
+    if not lists:
+        return {}
+    from vibe_prefect.engine.records.records import Records
+    from vibe_prefect.engine.records.storage import open_store
+    from vibe_prefect.engine.runs.earlier_runs import earlier_runs
+    from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
+
+    store, sizes = await open_store(None), dict[str, int]()
+    for run in [earlier] if earlier is not None else await earlier_runs(plan.compiled.plan.id):
+        before = as_today(run, plan)
+        if before is None:
+            continue
+        instances = (await unfold_recorded(before, Records(store, run.record_namespace))).instances
+        sizes = {id: len(instances[id]) for id in lists & instances.keys()} | sizes
+        if sizes.keys() >= lists:
+            break
+    return sizes
 
 
 async def look_up_blocks(names: Collection[str]) -> dict[str, bool]:

@@ -281,6 +281,16 @@ class UnfoldedPlan:
         return replace(self._written, plan=plan, graph=grown_graph(places), nodes=nodes, key_parts=key_parts)
 
 
+def open_lists(compiled: CompiledPlan) -> frozenset[str]:
+    """Return the ids of the composites of a plan whose lists are not known, so that templates stand in for items."""
+    places = compiled.graph.nodes
+    return frozenset(
+        id
+        for id, place in places.items()
+        if place.gathers and any(not compiled.nodes[child].template for child in place.children)
+    )
+
+
 class ListedNodes:
     """Finds out by its id which node of an item a task run shows, where nothing else is known of a run's lists."""
 

@@ -209,10 +209,14 @@ async def test_the_dry_run_of_a_resume_names_the_items_that_run() -> None:
 
 
 async def test_a_list_that_an_earlier_node_makes_is_told_as_unknown() -> None:
-    dry = await forecast(validate(story(), tools=Studio([]).registry))
+    dry = await forecast(validate(story().model_copy(update={"id": "never-run"}), tools=Studio([]).registry))
     assert dry.unknown_lists == ("shots",)
     assert "shots: its list is not known before the run; each of its nodes is counted once" in str(dry)
     assert list(dry.forecast.nodes) == ["outline", "shots", "write", "draw", "bundle"]
+    studio = Studio(shots("sun", "moon"))
+    await ran(studio, story().model_copy(update={"id": "listed-before"}))
+    dry = await forecast(validate(story().model_copy(update={"id": "listed-before"}), tools=studio.registry))
+    assert "shots: its list is not known before the run (the last time it had 2); each of its nodes" in str(dry)
 
 
 @pytest.mark.parametrize(

@@ -125,10 +125,7 @@ def _facts(plan_forecast: Forecast) -> list[Text]:
 
 
 def _list_facts(dry_run: RunForecast) -> list[Text]:
-    if not dry_run.unknown_lists:
-        return []
-    named = ", ".join(map(one_line, dry_run.unknown_lists))
-    return [_fact("lists", f"not known before the run: {named}; each of their nodes is counted once")]
+    return [_fact("list", one_line(fact)) for fact in dry_run.list_facts]
 
 
 def _cost_facts(dry_run: RunForecast) -> list[Text]:
@@ -233,7 +230,7 @@ def _document(dry_run: RunForecast) -> DryRunDocument:
             nodes=list(path.ids), estimated_seconds=path.seconds, without_estimate=path.unestimated
         ),
         costs=_planned_costs(dry_run),
-        unknown_lists=list(dry_run.unknown_lists),
+        unknown_lists={id: dry_run.lookup.list_sizes.get(id) for id in dry_run.unknown_lists},
         tools={
             tool.name: PlannedTool(
                 version=tool.version,

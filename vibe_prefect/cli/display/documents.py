@@ -314,8 +314,9 @@ class DryRunDocument(_Document):
     costs: PlannedCosts | None
     tools: dict[str, PlannedTool]
     not_looked_up: str | None
-    unknown_lists: list[str] = []
-    """Composites whose lists are not known before the run: each of their nodes is counted once."""
+    unknown_lists: dict[str, int | None] = {}
+    """Composites whose lists are not known before the run, each with the number of items that it had the last time;
+    each of their nodes is counted once."""
 
 
 class ProblemFrame(_Part):

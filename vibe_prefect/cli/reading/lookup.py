@@ -9,6 +9,7 @@ from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.process.environment import API_VARIABLE, server_failures
 from vibe_prefect.cli.process.standing import standing_server
 from vibe_prefect.operations import CheckedPlan, Lookup, look_up
+from vibe_prefect.plan.unfold import open_lists
 
 SECONDS = 15.0
 """Seconds that the server may take to answer all of it."""
@@ -22,7 +23,7 @@ async def look_up_if_answered(plan: CheckedPlan, paying: Collection[str], blocks
         paying: Ids of the nodes that would pay for something.
         blocks: Names of the Secret blocks that it needs.
     """
-    if not paying and not blocks:
+    if not paying and not blocks and not open_lists(plan.compiled):
         return Lookup()
     try:
         server = standing_server()
