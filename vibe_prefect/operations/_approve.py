@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
@@ -18,6 +19,7 @@ from vibe_prefect.engine.records.questions import read_question, write_question
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import RecordStore, open_store
 from vibe_prefect.engine.runs.load_report import left_report, load_run
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed, with_root
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
 from vibe_prefect.operations._people import MAX_REASON, one_line, person_name
@@ -207,10 +209,10 @@ async def _question(client: PrefectClient, run: PastRun, records: Records, node:
     Raises:
         UsageError: There is none.
     """
-    known = run.compiled.nodes
+    known = (await unfold_recorded(run.compiled, records)).compiled().nodes
     if node not in known:
         raise UsageError(f"the run {run.name!r} has no node {shorten(node)}{did_you_mean(node, known)}")
-    question = await read_question(records, node)
+    question = await read_question(records, known[node].record_id)
     if question is None:
         waiting = ", ".join(repr(one.node_id) for one in await _open_questions(client, run, records.store))
         remedy = f"; its nodes that do: {waiting}" if waiting else "; 'vibe-prefect approvals' lists what waits"
@@ -242,8 +244,22 @@ async def _check_text(run: PastRun, records: Records, question: Question, given:
     shown = question.items[items[0]]
     if not shown.editable:
         raise UsageError(f"the output of {items[0]!r} cannot be edited here: only whole texts and data can be")
-    record = await records.read(items[0], run.compiled.nodes[items[0]].key)
+    output = await _shown_output(run, records, items[0])
     try:
-        with_text("" if record is None else output_of(record["result"]), given.text)
+        with_text("" if output is None else output, given.text)
     except EditError as error:
         raise UsageError(f"the output of {items[0]!r}: {error}") from None
+
+
+async def _shown_output(run: PastRun, records: Records, item: str) -> Any:
+    """Return the output that an item shows: of a node, or of an item of a list; none where it is not on record."""
+    nodes = (await unfold_recorded(run.compiled, records)).compiled().nodes
+    composite, _, name = item.rpartition(".")
+    node = nodes.get(item) or nodes.get(composite)
+    record = None if node is None else await records.read(node.record_id, node.key)
+    if record is None:
+        return None
+    if item in nodes:
+        return output_of(record["result"])
+    names: list[str] = record["result"]["items"]
+    return output_of(record["result"])[names.index(name)] if name in names else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +15,18 @@ from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
+from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
 from vibe_prefect.operations._people import person_name
-from vibe_prefect.plan.compiler import Backing
+from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.provenance import Edit, NodeProvenance
 from vibe_prefect.results import resume_command
 from vibe_prefect.run.handlers import output_of, with_output
 from vibe_prefect.tools.secrecy.known import scrubbed
+
+MAX_NAMED = 10
+"""Number of nodes that a message names in place of the composite above them."""
 
 T = TypeVar("T")
 
@@ -76,7 +80,8 @@ async def edit(
     async with get_client() as client:
         past_run = await load_run(client, run, store)
         records = Records(store, past_run.record_namespace)
-        before = await _record(past_run, records, node)
+        nodes = (await unfold_recorded(past_run.compiled, records)).compiled().nodes
+        before = await _record(past_run, nodes, records, node)
         present = _checked(node, lambda: editable_text(output_of(before["result"])))
         edited_text = scrubbed(text if isinstance(text, str) else text(present))
         output = _checked(node, lambda: with_text(output_of(before["result"]), edited_text))
@@ -86,10 +91,10 @@ async def edit(
         with records.hold() as alone:
             if not alone:
                 await refuse_claimed(client, records.namespace, by=past_run.id if past_run.suspended else None)
-            if await _record(past_run, records, node) != before:
+            if await _record(past_run, nodes, records, node) != before:
                 raise UsageError(f"the output of {node!r} has changed meanwhile; edit it again")
-            await records.write(node, past_run.compiled.nodes[node].key, _edited(before, output, made))
-    return EditedNode(past_run.name, node, made, _dependents(past_run, node))
+            await records.write(nodes[node].record_id, nodes[node].key, _edited(before, output, made))
+    return EditedNode(past_run.name, node, made, _dependents(nodes, node))
 
 
 def _checked(node: str, call: Callable[[], T]) -> T:
@@ -111,19 +116,19 @@ def _edited(record: NodeRecord, output: object, edit: Edit) -> NodeRecord:
     return cast("NodeRecord", edited)
 
 
-async def _record(run: PastRun, records: Records, node: str) -> NodeRecord:
+async def _record(run: PastRun, nodes: Mapping[str, CompiledNode], records: Records, node: str) -> NodeRecord:
     """Return the record of the node to edit.
 
     Raises:
         UsageError: There is none.
     """
-    compiled = run.compiled
-    if node not in compiled.nodes:
-        raise UsageError(f"the run {run.name!r} has no node {shorten(node)}{did_you_mean(node, compiled.nodes)}")
-    if compiled.nodes[node].backing is Backing.COMPOSITE:
-        children = ", ".join(child.id for child in compiled.nodes[node].node.children)
+    if node not in nodes:
+        raise UsageError(f"the run {run.name!r} has no node {shorten(node)}{did_you_mean(node, nodes)}")
+    if nodes[node].backing is Backing.COMPOSITE or nodes[node].node.for_each is not None:
+        of_items = [id for id in nodes if nodes[id].template and id.startswith(f"{node}.")]
+        children = ", ".join([*(child.id for child in nodes[node].node.children), *of_items][:MAX_NAMED])
         raise UsageError(f"node {node!r} makes nothing itself, its children do; edit one of {children or 'them'}")
-    record = await records.read(node, compiled.nodes[node].key)
+    record = await records.read(nodes[node].record_id, nodes[node].key)
     if record is None:
         raise UsageError(
             f"the node {node!r} of the run {run.name!r} has no record to edit: it has not completed, its records were "
@@ -132,5 +137,5 @@ async def _record(run: PastRun, records: Records, node: str) -> NodeRecord:
     return record
 
 
-def _dependents(run: PastRun, node: str) -> tuple[str, ...]:
-    return tuple(id for id, other in run.compiled.nodes.items() if node in other.dependencies)
+def _dependents(nodes: Mapping[str, CompiledNode], node: str) -> tuple[str, ...]:
+    return tuple(id for id, other in nodes.items() if node in other.dependencies)

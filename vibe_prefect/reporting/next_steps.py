@@ -272,7 +272,8 @@ def _retries(report: RunReport) -> Iterator[NextStep]:
 def _edits(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextStep]:
     """Yield the commands that edit what people have rejected, and not what tools have refused."""
     rejected = {node.id: node for gate in gates if gate.tool == APPROVE_TOOL for node in judged_nodes(gate, report)}
-    for id in [id for id, node in rejected.items() if node.preview is not None and not node.files][:MAX_ACCEPTED]:
+    texts = [id for id, node in rejected.items() if node.preview is not None and not node.files and not node.is_group]
+    for id in texts[:MAX_ACCEPTED]:
         yield NextStep(f"to edit {id!r} by hand; a resume then asks again", edit_command(report.run_name, id))
 
 

@@ -10,10 +10,18 @@ from prefect.client.orchestration import get_client
 
 from tests.executors import executor, run_id
 from tests.plans import node, plan
-from vibe_prefect import ExecutionStatus, ToolRegistry, WorkflowExecutor, WorkflowPlan, load_plan, tool
+from vibe_prefect import (
+    ExecutionStatus,
+    ToolRegistry,
+    WorkflowExecutor,
+    WorkflowPlan,
+    default_registry,
+    load_plan,
+    tool,
+)
 from vibe_prefect.engine.runs.load_report import load_report
-from vibe_prefect.errors import ToolError
-from vibe_prefect.operations import approve, forecast, reject, validate
+from vibe_prefect.errors import ToolError, UsageError
+from vibe_prefect.operations import approve, edit, forecast, reject, validate
 from vibe_prefect.plan.node_forecast import Action
 from vibe_prefect.plan.selection import Choice
 from vibe_prefect.run.run_options import RunOptions
@@ -313,3 +321,43 @@ async def test_a_plan_with_a_list_counts_as_edited_only_when_its_file_was(folder
     compiled = runner.compile(load_plan(folder / "plan.json").plan)
     await runner.execute_compiled(compiled, plan_file=folder / "plan.json")
     assert not (await load_report(run_id(runner))).plan_changed
+
+
+@pytest.mark.parametrize("key", [None, "{{ shot.id }}"])
+async def test_an_edited_node_of_an_item_runs_that_item_on(key: str | None) -> None:
+    def fill(id: str, template: str, **fields: Any) -> dict[str, Any]:
+        return node(
+            id, parameters={"tool": "template_fill", "tool_inputs": {"template": template}}, **fields
+        ).model_dump()
+
+    children = [fill("write", "{{ shot.text }}"), fill("draw", "{{ outputs.write.text }} in ink", needs=["write"])]
+    each: dict[str, Any] = {"for_each": "{{ inputs.shots }}", "as": "shot", "key": key, "children": children}
+    lists = {"shots": {"type": "array", "default": shots("sun", "moon")}}
+    subject = plan(node("shots", "composite", **each), inputs=lists)
+    runner = executor(tool_registry=default_registry())
+    await runner.execute_plan(subject)
+    name = "1" if key is None else "m"
+    edited = await edit(run_id(runner), f"shots.{name}.write", "a full moon", by="Ann")
+    assert edited.dependents == (f"shots.{name}.draw",)
+    result = await executor(tool_registry=default_registry()).execute_plan(subject, resume_from=run_id(runner))
+    assert {id for id, one in result.node_results.items() if not one.reused} == {f"shots.{name}.draw", "shots"}
+    drawn = [item["draw"]["text"] for item in result.node_results["shots"].result["result"]]
+    assert drawn == ["sun in ink", "a full moon in ink"]
+    with pytest.raises(UsageError, match="makes nothing itself, its children do; edit one of write, draw, shots"):
+        await edit(run_id(runner), "shots", "[]", by="Ann")
+
+
+async def test_an_item_of_a_list_is_edited_as_it_is_approved() -> None:
+    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
+    subject = story("{{ shot.id }}")
+    subject.root_nodes[2:] = [asks]
+    studio = Studio(shots("sun", "moon"))
+    studio.more = [builtin_tool("approve")]
+    first, _ = await ran(studio, subject)
+    await approve(first.last_run.name, "ask", item="shots.s", text='{"draw": {"text": "by hand"}}', by="Ann")
+    await approve(first.last_run.name, "ask", item="shots.m", by="Ann")
+    _, result = await ran(studio, subject, first)
+    assert [item["draw"]["text"] for item in result.node_results["ask"].result["result"]] == [
+        "by hand",
+        "draw write moon",
+    ]
