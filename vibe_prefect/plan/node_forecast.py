@@ -302,7 +302,12 @@ class _Forecaster:
             condition = self._compiled.nodes[gatherer].node.when
             if marked is self._skipped and condition is not None and self._is_met(gatherer, condition) is False:
                 return gatherer
-        awaited = (dep for dep in self._graph.awaited(id) if optional or dep not in graph_node.optional)
+        awaited = (
+            dep
+            for waiting in (id, *self._graph.gatherers(id))
+            for dep in self._graph.awaited(waiting)
+            if optional or dep not in self._graph.nodes[waiting].optional
+        )
         return next((marked.topmost[dep] for dep in awaited if dep in marked.topmost), None)
 
     def _node(self, id: str) -> NodeForecast:

@@ -221,6 +221,11 @@ async def test_a_list_that_an_earlier_node_makes_is_told_as_unknown() -> None:
     assert dry.unknown_lists == ("shots",)
     assert "shots: its list is not known before the run; each of its nodes is counted once" in str(dry)
     assert list(dry.forecast.nodes) == ["outline", "shots", "write", "draw", "bundle"]
+    skipped = await forecast(
+        validate(story().model_copy(update={"id": "never-run"}), tools=Studio([]).registry),
+        RunOptions(exclude="outline"),
+    )
+    assert skipped.forecast.ids(Action.RUN) == ()
     studio = Studio(shots("sun", "moon"))
     await ran(studio, story().model_copy(update={"id": "listed-before"}))
     dry = await forecast(validate(story().model_copy(update={"id": "listed-before"}), tools=studio.registry))
