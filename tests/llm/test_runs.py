@@ -214,7 +214,7 @@ async def test_what_kept_nodes_have_cost_is_in_the_budget(provider: OpenAIServer
     assert 0 < done < 40
     assert first.last_run is not None
     again = executor(provider, max_tokens=6_000, concurrency=1)
-    result = await again.execute_plan(wide(40), resume_from=first.last_run.name)
+    result = await again.execute_plan(wide(40), resume_from=str(first.last_run.flow_run_id))
     assert len(result.ids("completed")) == done == len(provider.calls)
 
 
@@ -357,7 +357,7 @@ async def test_what_failed_attempts_have_cost_is_in_the_feedback_and_in_the_budg
     assert usage["cost_usd"] == pytest.approx(2 * COST)
     assert first.last_run is not None
     more = quick(plan(one, node("b")))
-    tight = await executor(provider, max_tokens=4_300).execute_plan(more, resume_from=first.last_run.name)
+    tight = await executor(provider, max_tokens=4_300).execute_plan(more, resume_from=str(first.last_run.flow_run_id))
     assert "240 of 4,300 tokens are used" in str(tight.node_results["b"].error)
 
 
@@ -372,7 +372,7 @@ async def test_a_run_that_left_no_report_is_told_with_what_its_nodes_have_cost(
     assert first.last_run is not None
     (report,) = (folder / "records").rglob("report-*.json")
     report.unlink()
-    (told,) = (await load_report(first.last_run.name, "records")).nodes
+    (told,) = (await load_report(str(first.last_run.flow_run_id), "records")).nodes
     usage = result.feedback_data["a"]["resource_usage"]
     assert (told.input_tokens, told.output_tokens, told.attempts) == (200, 40, 2)
     assert told.cost_usd == pytest.approx(usage["cost_usd"]) == pytest.approx(2 * COST)

@@ -59,7 +59,7 @@ async def test_an_accepted_gate_counts_as_completed_and_is_marked() -> None:
     feedback = result.feedback_data["tone"]
     assert (feedback["measured_quality"], feedback["accepted"]["by"]) == (0.4, "Ann Lee")
     assert feedback["evidence"][0].endswith("the client asked for it")
-    report = await load_report(second.last_run.name, storage)
+    report = await load_report(str(second.last_run.flow_run_id), storage)
     tone = report.by_id["tone"]
     assert (tone.remark, tone.reused, tone.acceptance) == ("refusal overridden", True, accepted.acceptance)
     summary = markdown_summary(report)

@@ -380,10 +380,10 @@ async def test_lost_files_of_a_run_are_found_by_its_name(monkeypatch: pytest.Mon
     subject = plan(uses("w", "write_file", path="w.txt", content="x"))
     runner, _ = await ran(subject, Studio())
     assert runner.last_run is not None
-    assert await lost_files(await earlier_run(runner.last_run.name)) == {}
+    assert await lost_files(await earlier_run(str(runner.last_run.flow_run_id))) == {}
     shutil.rmtree(Path("records", run_id(runner), "files"))
     (output(runner) / "w.txt").unlink()
-    assert list(await lost_files(await earlier_run(runner.last_run.name))) == ["w"]
+    assert list(await lost_files(await earlier_run(str(runner.last_run.flow_run_id)))) == ["w"]
 
 
 async def test_kept_files_count_and_go_with_their_records() -> None:

@@ -273,9 +273,11 @@ async def test_retries_use_prefects_and_count_as_one_task_run() -> None:
     waits = [one.wait for one in provenance.attempts]
     assert all(wait is not None and wait >= 0.05 for wait in waits[:2])
     assert waits[2] is None
-    kept = await load_report(runner.last_run.name, "records")
+    kept = await load_report(str(runner.last_run.flow_run_id), "records")
     assert kept.by_id["a"].provenance == provenance
-    resumed = await executor(flaky).execute_plan(plan(node("a", policy=policy)), resume_from=runner.last_run.name)
+    resumed = await executor(flaky).execute_plan(
+        plan(node("a", policy=policy)), resume_from=str(runner.last_run.flow_run_id)
+    )
     reused = resumed.node_results["a"]
     assert (reused.reused, reused.provenance) == (True, provenance)
     assert [replace(notice, pause=None) for notice in notices] == [Retry(n, 4, None, "not yet") for n in (2, 3)]

@@ -284,7 +284,7 @@ async def test_each_item_of_a_list_is_approved_by_itself() -> None:
     studio.more = [builtin_tool("approve")]
     first, result = await ran(studio, subject)
     assert result.status is ExecutionStatus.PENDING
-    name = first.last_run.name
+    name = run_id(first)
     await approve(name, "ask", item="shots.s", by="Ann")
     await reject(name, "ask", item="shots.m", because="too dark", by="Ann")
     _, result = await ran(studio, subject, first)
@@ -300,7 +300,7 @@ async def test_a_list_that_was_approved_is_passed_on_as_a_list() -> None:
     studio = Studio(shots("sun", "moon"))
     studio.more = [builtin_tool("approve")]
     first, _ = await ran(studio, subject)
-    await approve(first.last_run.name, "ask", by="Ann")
+    await approve(run_id(first), "ask", by="Ann")
     _, result = await ran(studio, subject, first)
     assert result.status is COMPLETED
     assert [set(item) for item in result.node_results["ask"].result["result"]] == [{"write", "draw"}] * 2
@@ -359,8 +359,8 @@ async def test_an_item_of_a_list_is_edited_as_it_is_approved() -> None:
     studio = Studio(shots("sun", "moon"))
     studio.more = [builtin_tool("approve")]
     first, _ = await ran(studio, subject)
-    await approve(first.last_run.name, "ask", item="shots.s", text='{"draw": {"text": "by hand"}}', by="Ann")
-    await approve(first.last_run.name, "ask", item="shots.m", by="Ann")
+    await approve(run_id(first), "ask", item="shots.s", text='{"draw": {"text": "by hand"}}', by="Ann")
+    await approve(run_id(first), "ask", item="shots.m", by="Ann")
     _, result = await ran(studio, subject, first)
     assert [item["draw"]["text"] for item in result.node_results["ask"].result["result"]] == [
         "by hand",

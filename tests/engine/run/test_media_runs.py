@@ -177,7 +177,7 @@ async def test_what_recorded_pictures_have_cost_counts_when_a_run_is_resumed(pre
         assert first.last_run is not None
         for budget, made in ((0.6, ("p0", "p1")), (0.8, ("p0", "p1", "p2"))):
             again = WorkflowExecutor(tool_registry=tools, budget_usd=budget, storage="records")
-            result = await again.execute_plan(subject, resume_from=first.last_run.name)
+            result = await again.execute_plan(subject, resume_from=str(first.last_run.flow_run_id))
             assert result.ids("completed") == made
         assert server.calls == 3
 
@@ -265,7 +265,7 @@ async def test_a_resumed_run_asks_the_workflows_server_nothing_about_what_it_reu
         assert first.ids("failed") == ("gate",)
         assert executor.last_run is not None
         server.classes = {}  # the server has lost its nodes meanwhile
-        again = await executor.execute_plan(subject, resume_from=executor.last_run.name)
+        again = await executor.execute_plan(subject, resume_from=str(executor.last_run.flow_run_id))
         assert len(server.submitted) == 1
     assert again.ids("completed") == ("art",)
 

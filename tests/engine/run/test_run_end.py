@@ -94,7 +94,7 @@ async def test_nodes_go_on_when_the_server_vanishes_and_resuming_reuses_them(
     assert (await runner.execute_plan(nodes)).status is ExecutionStatus.COMPLETED
     assert runner.last_run is not None
     with temporary_settings({PREFECT_API_URL: prefect_server}):
-        resumed = await runner.execute_plan(nodes, resume_from=runner.last_run.name)
+        resumed = await runner.execute_plan(nodes, resume_from=str(runner.last_run.flow_run_id))
     assert resumed.status is ExecutionStatus.COMPLETED
     assert executed == ["a", "b", "c"]
 
