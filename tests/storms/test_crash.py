@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 KILLS = 8
 """How many runs the ordinary suite kills."""
 
-STORM = 100
+STORM = 60
 """How many runs the storm kills."""
 
 SIDE_BY_SIDE = 2
