@@ -216,3 +216,13 @@ def test_a_wrong_list_is_refused_in_words(case: str, folder: Path) -> None:
     with pytest.raises(PlanError) as caught:
         compile_file("plan.yaml")
     assert [str(problem).partition(": ")[2] for problem in caught.value.problems] == expected
+
+
+def test_a_node_below_one_of_its_own_id_is_refused_and_not_followed_for_ever(folder: Path) -> None:
+    (folder / "plan.yaml").write_text(
+        HEAD
+        + "  - {id: a, type: composite, description: d, children: ["
+        + "{id: a, type: composite, description: d, children: [{id: b, type: composite, description: d}]}]}\n"
+    )
+    with pytest.raises(PlanError, match="duplicate id"):
+        compile_file("plan.yaml")

@@ -224,7 +224,9 @@ class WorkChecks:
 
     def _items(self, node: CheckedNode) -> Iterator[str]:
         """Yield the names of the items that a node runs for, the innermost first."""
-        while node.parent is not None and node.parent in self._places:
+        seen: set[str] = set()  # where two nodes have one id, parents may go round
+        while node.parent is not None and node.parent in self._places and node.parent not in seen:
+            seen.add(node.parent)
             node = self._places[node.parent]
             if node.node.for_each is not None:
                 yield node.node.item_name or DEFAULT_ITEM
