@@ -292,7 +292,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         goes_on=namespace != str(flow_run.id) or not is_first or bool(run.imported),
         selected=options.choice.selected(compiled, known),
         refreshed=options.choice.refreshed(compiled, known),
-        decided=frozenset(known.nodes),
+        chosen_from=frozenset(known.nodes),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,

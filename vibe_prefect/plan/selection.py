@@ -87,18 +87,35 @@ class Intersection:
     """Its selectors; never empty."""
 
 
-def select(expression: str | Sequence[str], compiled: CompiledPlan) -> frozenset[str]:
+def select(expression: str | Sequence[str], *plans: CompiledPlan) -> frozenset[str]:
     """Return the ids of the nodes that an expression chooses.
 
     Args:
         expression: What to choose, or several expressions whose union is meant.
-        compiled: The plan to choose from.
+        plans: The plan to choose from: as written and, where lists of it are known, with the nodes of their items. A
+            node that the plan has for each item stands for those of all items.
 
     Raises:
-        SelectionError: A part of the expression is not written as the grammar wants it, or matches nothing.
+        SelectionError: A part of the expression is not written as the grammar wants it, or matches nothing in each of
+            them.
     """
-    chooser = _Chooser(compiled)
-    return frozenset[str]().union(*(chooser.intersection(word) for word in parse(expression)))
+    choosers = [_Chooser(compiled) for compiled in {id(compiled): compiled for compiled in plans}.values()]
+    chosen = frozenset[str]().union(*(_chosen(word, choosers) for word in parse(expression)))
+    of_items = (node for compiled in plans for node in compiled.nodes.values() if node.template)
+    return chosen.union(node.id for node in of_items if node.template in chosen)
+
+
+def _chosen(word: Intersection, choosers: Sequence[_Chooser]) -> set[str]:
+    chosen: set[str] = set()
+    errors: list[SelectionError] = []
+    for chooser in choosers:
+        try:
+            chosen |= chooser.intersection(word)
+        except SelectionError as error:
+            errors.append(error)
+    if len(errors) == len(choosers):
+        raise errors[-1]
+    return chosen
 
 
 MAX_EXPRESSION = 20_000
@@ -318,26 +335,6 @@ def _waits(graph: PlanGraph) -> Iterator[tuple[Vertex, Vertex]]:
         yield from (((id, False), (dependency, False)) for dependency in node.dependencies)
 
 
-def _select_in(expression: str, plans: Sequence[CompiledPlan]) -> frozenset[str]:
-    """Return the ids that an expression chooses from several forms of one plan.
-
-    Raises:
-        SelectionError: It does not parse, or a part of it matches nothing in each of them.
-    """
-    chosen: set[str] = set()
-    for word in parse(expression):
-        errors: list[SelectionError] = []
-        for compiled in plans:
-            try:
-                chosen |= _Chooser(compiled).intersection(word)
-            except SelectionError as error:
-                errors.append(error)
-        if len(errors) == len(plans):
-            raise errors[-1]
-    of_items = (node for compiled in plans for node in compiled.nodes.values() if node.template)
-    return frozenset(chosen.union(node.id for node in of_items if node.template in chosen))
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Selection of the nodes that may run, and of those that run again although they have a record."""
@@ -363,8 +360,8 @@ class Choice:
         if self.select is None and self.exclude is None:
             return None
         everything = frozenset[str]().union(*(compiled.nodes for compiled in plans))
-        chosen = everything if self.select is None else _select_in(self.select, plans)
-        return chosen if self.exclude is None else chosen - _select_in(self.exclude, plans)
+        chosen = everything if self.select is None else select(self.select, *plans)
+        return chosen if self.exclude is None else chosen - select(self.exclude, *plans)
 
     def refreshed(self, *plans: CompiledPlan) -> frozenset[str]:
         """Return the nodes that are executed even where there is a record.
@@ -375,7 +372,7 @@ class Choice:
         Raises:
             SelectionError: A selector does not parse, or matches nothing.
         """
-        return frozenset() if self.refresh is None else _select_in(self.refresh, plans)
+        return frozenset() if self.refresh is None else select(self.refresh, *plans)
 
     def check(self, compiled: CompiledPlan) -> None:
         """Raise `SelectionError` when a selector does not parse, or matches nothing that the plan could have."""
@@ -383,7 +380,7 @@ class Choice:
         for expression in filter(None, (self.select, self.exclude, self.refresh)):
             for word in parse(expression):
                 if not any(selector.value.startswith(lists) for selector in word.selectors):  # the run knows its items
-                    _select_in(word.text, (compiled,))
+                    select(word.text, compiled)
 
 
 EVERYTHING = Choice()

@@ -94,6 +94,7 @@ class UnfoldedPlan:
         self._places = places
         self.instances: dict[str, tuple[Instance, ...]] = {}
         """The instances of each composite that was unfolded, by its id."""
+        self._made: dict[tuple[int, bool], CompiledPlan] = {}
 
     @property
     def written(self) -> CompiledPlan:
@@ -266,6 +267,12 @@ class UnfoldedPlan:
         """
         if not self._inside:
             return self._written
+        state = len(self.instances), templates
+        if state not in self._made:
+            self._made = {state: self._compiled(templates=templates)}
+        return self._made[state]
+
+    def _compiled(self, *, templates: bool) -> CompiledPlan:
         nodes, places = self.nodes, self._places
         if templates:
             written = self._written.graph.nodes

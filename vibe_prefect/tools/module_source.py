@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
 
 
 class ModuleSource:
@@ -18,6 +17,7 @@ class ModuleSource:
         """
         self._lines = text.splitlines(keepends=True)
         self._statements = ast.parse(text).body
+        self._spans = [_span(statement) for statement in self._statements]
         self._binding: dict[str, list[int]] = {}
         for index, statement in enumerate(self._statements):
             for name in _bound(statement):
@@ -29,7 +29,7 @@ class ModuleSource:
         Args:
             line: A line within the statement, from 1. Where it is in none, the whole module counts.
         """
-        first = next((index for index, (start, end) in enumerate(self._spans()) if start <= line <= end), None)
+        first = next((index for index, (start, end) in enumerate(self._spans) if start <= line <= end), None)
         used = range(len(self._statements)) if first is None else self._used_by(first)
         source = "".join(self._source(index) for index in sorted(used))
         return f"source-{hashlib.sha256(source.encode()).hexdigest()[:16]}"
@@ -43,14 +43,15 @@ class ModuleSource:
                 waiting += new
         return used
 
-    def _spans(self) -> Iterator[tuple[int, int]]:
-        for statement in self._statements:
-            decorators = [decorator.lineno for decorator in getattr(statement, "decorator_list", ())]
-            yield min([statement.lineno, *decorators]), statement.end_lineno or statement.lineno
-
     def _source(self, index: int) -> str:
-        start, end = list(self._spans())[index]
+        start, end = self._spans[index]
         return "".join(self._lines[start - 1 : end])
+
+
+def _span(statement: ast.stmt) -> tuple[int, int]:
+    """Return the first and the last line of a statement, its decorators included."""
+    decorators: list[int] = [decorator.lineno for decorator in getattr(statement, "decorator_list", ())]
+    return min([statement.lineno, *decorators]), statement.end_lineno or statement.lineno
 
 
 def _bound(statement: ast.stmt) -> set[str]:

@@ -108,13 +108,11 @@ class ReusableRecords:
         now, and where a person has edited what one made since, or answered otherwise what it asks.
 
         Args:
-            id: The node's id.
+            id: The id of a node that has a record.
             outputs: Output of each of its dependencies by id as written, as `jsonable` writes it.
             sources: What is noted of its dependencies now.
         """
-        record = self._reusable.get(id)
-        if record is None:
-            return
+        record = self._reusable[id]
         noted = record.get("made_from") or {}
         names = {*noted, *sources.made_from} & outputs.keys()
         is_same = all(noted.get(name) == output_hash(outputs[name]) for name in names)

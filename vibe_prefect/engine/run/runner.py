@@ -87,7 +87,7 @@ class RunSetup:
     refreshed: frozenset[str] = frozenset()
     """The nodes that are executed even where there is a record."""
 
-    decided: frozenset[str] = frozenset()
+    chosen_from: frozenset[str] = frozenset()
     """The nodes that these two were chosen from. Any other runs for an item, and they name it as the plan has it."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
@@ -198,7 +198,7 @@ class _PlanRun:
 
     def _named(self, id: str) -> set[str]:
         """Return the ids by which a selection may have named a node."""
-        return {id} if id in self._setup.decided else {id, self._state.plan.template(self._state.runs[id].node)}
+        return {id} if id in self._setup.chosen_from else {id, self._state.plan.template(self._state.runs[id].node)}
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; an error around its work fails this node and no other."""
@@ -228,9 +228,7 @@ class _PlanRun:
             self._skip(job, obstacle)
             return
         if self._selected(id):
-            self._reusable.refuse_fallback(id)
-            await self._reusable.refuse_outdated(id)
-            self._reusable.refuse_other_sources(id, self._state.outputs(job), self._state.sources(job))
+            await self._refuse_changed(job)
         if job.node.node.for_each is not None:
             job.handler = await self._state.run_items(job, self._run, self._read_records)
             if job.handler is None:
@@ -249,6 +247,14 @@ class _PlanRun:
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
         await self._execute(job)
+
+    async def _refuse_changed(self, job: NodeJob) -> None:
+        """Refuse a node's record where what it was made from has changed."""
+        id = job.node.id
+        self._reusable.refuse_fallback(id)
+        await self._reusable.refuse_outdated(id)
+        if id in self._reusable:
+            self._reusable.refuse_other_sources(id, self._state.outputs(job), self._state.sources(job))
 
     async def _execute(self, job: NodeJob) -> None:
         """Call a node's task, and note how it ended."""
