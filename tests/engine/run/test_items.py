@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.executors import executor, run_id
 from tests.plans import node, plan
 from vibe_prefect import (
     ExecutionStatus,
+    ProgressEvent,
     ToolRegistry,
     WorkflowExecutor,
     WorkflowPlan,
@@ -75,7 +77,7 @@ def story(key: str | None = None, **fields: Any) -> WorkflowPlan:
         say("write", "write {{ shot.text }}"),
         say("draw", "draw {{ outputs.write.text }}", needs=["write"]),
     ]
-    each = {"for_each": "{{ outputs.outline.shots }}", "as": "shot", "key": key, "children": children, **fields}
+    each = {"for_each": "{{ outputs.outline.shots }}", "as": "shot", "key": key, "children": children} | fields
     return plan(
         node("outline", "analyze", parameters={"tool": "outline"}),
         node("shots", "composite", needs=["outline"], **each),
@@ -276,12 +278,17 @@ async def test_a_checkpoint_resumes_the_nodes_of_items(key: str | None, folder: 
     assert again.calls == ["draw write moon", "2 shots"]
 
 
-async def test_each_item_of_a_list_is_approved_by_itself() -> None:
-    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
+def asking() -> tuple[Studio, WorkflowPlan]:
+    """Two shots, and a node that asks about them."""
     subject = story("{{ shot.id }}")
-    subject.root_nodes[2:] = [asks]
+    subject.root_nodes[2:] = [node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})]
     studio = Studio(shots("sun", "moon"))
     studio.more = [builtin_tool("approve")]
+    return studio, subject
+
+
+async def test_each_item_of_a_list_is_approved_by_itself() -> None:
+    studio, subject = asking()
     first, result = await ran(studio, subject)
     assert result.status is ExecutionStatus.PENDING
     name = run_id(first)
@@ -294,11 +301,7 @@ async def test_each_item_of_a_list_is_approved_by_itself() -> None:
 
 
 async def test_a_list_that_was_approved_is_passed_on_as_a_list() -> None:
-    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
-    subject = story("{{ shot.id }}")
-    subject.root_nodes[2:] = [asks]
-    studio = Studio(shots("sun", "moon"))
-    studio.more = [builtin_tool("approve")]
+    studio, subject = asking()
     first, _ = await ran(studio, subject)
     await approve(run_id(first), "ask", by="Ann")
     _, result = await ran(studio, subject, first)
@@ -353,11 +356,7 @@ async def test_an_edited_node_of_an_item_runs_that_item_on(key: str | None) -> N
 
 
 async def test_an_item_of_a_list_is_edited_as_it_is_approved() -> None:
-    asks = node("ask", "validate", needs=["shots"], parameters={"tool": "approve"})
-    subject = story("{{ shot.id }}")
-    subject.root_nodes[2:] = [asks]
-    studio = Studio(shots("sun", "moon"))
-    studio.more = [builtin_tool("approve")]
+    studio, subject = asking()
     first, _ = await ran(studio, subject)
     await approve(run_id(first), "ask", item="shots.s", text='{"draw": {"text": "by hand"}}', by="Ann")
     await approve(run_id(first), "ask", item="shots.m", by="Ann")
@@ -366,3 +365,55 @@ async def test_an_item_of_a_list_is_edited_as_it_is_approved() -> None:
         "by hand",
         "draw write moon",
     ]
+
+
+async def test_a_list_in_a_list_names_both_items_and_goes_on_where_it_failed() -> None:
+    take = say("take", "{{ shot.text }} {{ cut }}")
+    cuts = node("cuts", "composite", children=[take], **{"for_each": "{{ shot.cuts }}", "as": "cut"}).model_dump()
+    each: dict[str, Any] = {
+        "for_each": "{{ outputs.outline.shots }}",
+        "as": "shot",
+        "key": "{{ shot.id }}",
+        "children": [cuts],
+    }
+    subject = plan(
+        node("outline", "analyze", parameters={"tool": "outline"}),
+        node("shots", "composite", needs=["outline"], **each),
+    )
+    made = [{"id": "a", "text": "sun", "cuts": ["wide", "near"]}, {"id": "b", "text": "moon", "cuts": []}]
+    first, result = await ran(Studio(made, failing="near"), subject)
+    assert result.node_results["shots.a.cuts.1.take"].status is FAILED
+    assert result.node_results["shots"].error == "1 of 2 items completed; not completed: a"
+    again = Studio(made)
+    _, result = await ran(again, subject, first)
+    assert again.calls == ["sun near"]
+    assert result.node_results["shots"].result["result"] == [
+        {"cuts": [{"take": {"text": "sun wide"}}, {"take": {"text": "sun near"}}]},
+        {"cuts": []},
+    ]
+
+
+async def test_as_many_items_run_at_once_as_the_list_says_and_progress_never_goes_back() -> None:
+    at_work, most = 0, 0
+
+    @tool(name="say", version="1")
+    async def counted(text: str) -> dict[str, str]:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.02)
+        at_work -= 1
+        return {"text": text}
+
+    events: list[ProgressEvent] = []
+    studio = Studio(shots(*"abcdefgh"))
+    outline = studio.registry.get("outline")
+    assert outline is not None
+    runner = executor(tool_registry=ToolRegistry([outline, counted]), progress_callback=events.append)
+    result = await runner.execute_plan(story(concurrency=2))
+    assert result.status is COMPLETED
+    assert most == 2
+    percents = [event.progress_percent for event in events]
+    assert percents == sorted(percents)
+    assert percents[-1] == 100.0
+    assert sum(event.event_type == "node_completed" for event in events) == len(result.node_results) == 19
