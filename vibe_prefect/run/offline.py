@@ -15,6 +15,7 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.handlers import NodeHandler
+from vibe_prefect.run.list_run import ListRun
 from vibe_prefect.run.node_work import (
     LocalTools,
     NodeOutcome,
@@ -85,7 +86,7 @@ class OfflineRun:
             return
         gathered = None
         if run.node.node.for_each is not None:
-            gathered = await self._state.run_items(run, lambda item_node: self._run(item_node, slots))
+            gathered = await ListRun(self._state, run).execute(lambda item_node: self._run(item_node, slots))
         async with slots:
             outcome = await self._tried(run, gathered)
         if outcome.error is not None:

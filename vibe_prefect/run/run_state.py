@@ -4,38 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from vibe_prefect.core.approval import WAITING, Question
 from vibe_prefect.core.fallback import FALLBACK, Fallback, fallback_of
 from vibe_prefect.core.feedback import (
-    SIMULATED,
     Failure,
     ResourceUsage,
     failure_feedback,
-    remark_on,
     replan_suggestion,
     success_feedback,
 )
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
-from vibe_prefect.errors import ToolError, UsageError
 from vibe_prefect.plan.checks.conditions import read_outputs
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
-from vibe_prefect.plan.unfold import Instance, UnfoldedPlan
+from vibe_prefect.plan.unfold import Instance, Item, UnfoldedPlan
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle, condition_values, is_met, unmet
 from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
-from vibe_prefect.run.items import item_values, items_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
-from vibe_prefect.run.scheduler import run_instances
 from vibe_prefect.text.json_text import jsonable, plain
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
@@ -168,95 +162,29 @@ class RunState(Generic[Run]):
             self._status(gatherer) is ExecutionStatus.COMPLETED for gatherer in above
         )
 
-    async def run_items(
-        self,
-        composite: Run,
-        run_node: Callable[[str], Awaitable[None]],
-        added: Callable[[Sequence[CompiledNode]], Awaitable[None]] | None = None,
-    ) -> NodeHandler | None:
-        """Run the nodes of a composite's items to their end.
+    @property
+    def written(self) -> CompiledPlan:
+        """The plan as written, with the values of the run."""
+        return self._compiled
 
-        Args:
-            composite: The composite with `for_each`; its dependencies have completed.
-            run_node: Runs one node by its id; does not raise for a failing node.
-            added: Called with the nodes of the items, before any of them runs.
-
-        Returns:
-            The handler that makes the composite's result from theirs, or raises what is wrong with its list; `None`
-            where some of them wait for a person's answer.
-        """
-        try:
-            instances = await self._unfold(composite)
-        except UsageError as error:
-            return partial(_raise, error)
-        if added is not None:
-            await added([node for instance in instances for node in instance.nodes.values()])
-        await run_instances(instances, composite.node.node.concurrency, run_node)
-        if any(self._status(id) is ExecutionStatus.PENDING for instance in instances for id in instance.nodes):
-            return None
-        return partial(self._gathered, composite, instances)
-
-    async def _unfold(self, composite: Run) -> tuple[Instance, ...]:
-        """Add the nodes of a composite's items to the run.
-
-        Raises:
-            InvalidTemplateError: A template of it cannot be filled in.
-            ItemsError: There is no list, or not one that can be run.
-        """
-        node = composite.node
-        simulated = any(remark_on(self.result.node_results[id].result) == SIMULATED for id in node.dependencies)
-        outputs = {id: plain(output) for id, output in self.outputs(composite).items()}
-        values = item_values(self._compiled, node, outputs)
-        instances = self.plan.unfold(node, await items_of(node, values, simulated=simulated))
+    def unfold(self, composite: CompiledNode, items: Sequence[Item]) -> tuple[Instance, ...]:
+        """Add the nodes of a composite's items to the run; see `UnfoldedPlan.unfold`."""
+        instances = self.plan.unfold(composite, items)
         added: list[AddedNode] = []
-        for instance in instances:
-            self.runs |= {id: self._new_run(new_node) for id, new_node in instance.nodes.items()}
-            for id, new_node in instance.nodes.items():
-                parent = self._graph.nodes[id].parent
-                added.append(AddedNode(new_node.node, parent or node.id, new_node.template, new_node.key))
-        self.notify(lambda observer: observer.nodes_added(node.node, added))
+        for node in (node for instance in instances for node in instance.nodes.values()):
+            self.runs[node.id] = self._new_run(node)
+            parent = self._graph.nodes[node.id].parent or composite.id
+            added.append(AddedNode(node.node, parent, node.template, node.key))
+        self.notify(lambda observer: observer.nodes_added(composite.node, added))
         return instances
 
-    def _gathered(self, composite: Run, instances: Sequence[Instance], _node: object) -> dict[str, Any]:
-        """Return the result of a composite from what its items made; each of their nodes has ended.
-
-        Raises:
-            ToolError: Too few items completed; trying again cannot help.
-        """
-        node = composite.node.node
-        completed = [instance for instance in instances if all(map(self._is_done, instance.nodes))]
-        least = len(instances) if node.min_completed is None else node.min_completed
-        if len(completed) < least:
-            raise ToolError(self._too_few(instances, completed, least), retryable=False)
-        outputs = [
-            {self.plan.template(instance.nodes[id]): self._output(id) for id in instance.roots}
-            for instance in completed
-        ]
-        made = (self.result.node_results[id].result for instance in completed for id in instance.nodes)
-        simulated = {"simulated": True} if any(remark_on(result) == SIMULATED for result in made) else {}
-        return {
-            "type": RESULT_TYPES[WorkflowNodeType.COMPOSITE],
-            "description": node.description,
-            "result": outputs,
-            "items": [instance.item.name for instance in completed],
-            **simulated,
-        }
-
-    def _too_few(self, instances: Sequence[Instance], completed: Sequence[Instance], least: int) -> str:
-        failed = [instance.item.name for instance in instances if instance not in completed]
-        named = ", ".join(failed[:MAX_CAUSES]) + (
-            f" and {len(failed) - MAX_CAUSES} more" if failed[MAX_CAUSES:] else ""
-        )
-        bound = "" if least == len(instances) else f"; min_completed is {least:,}"
-        return f"{len(completed):,} of {len(instances):,} items completed{bound}; not completed: {named}"
-
-    def _is_done(self, id: str) -> bool:
+    def is_done(self, id: str) -> bool:
         """Return whether a node completed, or was skipped by a condition."""
         return self._status(id) is ExecutionStatus.COMPLETED or self.runs[id].condition_of is not None
 
-    def _output(self, id: str) -> Any:
-        """Return the output of a node; none where a condition skipped it."""
-        return plain(self.runs[id].output) if self.runs[id].condition_of is None else None
+    def waits(self, id: str) -> bool:
+        """Return whether a node waits for a person's answer, or is held back by one that does."""
+        return self._status(id) is ExecutionStatus.PENDING
 
     def notify(self, call: Callable[[RunObserver], object]) -> None:
         """Call the observers; their time is not that of the node that may be at work."""
@@ -503,7 +431,3 @@ class RunState(Generic[Run]):
         if result.status is ExecutionStatus.PENDING:
             return
         self.notify(lambda observer: (observer.node_reused if result.reused else observer.node_finished)(node, result))
-
-
-def _raise(error: Exception, _node: object) -> Any:
-    raise error

@@ -369,7 +369,8 @@ async def test_an_item_of_a_list_is_edited_as_it_is_approved() -> None:
 
 async def test_a_list_in_a_list_names_both_items_and_goes_on_where_it_failed() -> None:
     take = say("take", "{{ shot.text }} {{ cut }}")
-    cuts = node("cuts", "composite", children=[take], **{"for_each": "{{ shot.cuts }}", "as": "cut"}).model_dump()
+    each: dict[str, Any] = {"for_each": "{{ shot.cuts }}", "as": "cut", "children": [take]}
+    cuts = node("cuts", "composite", **each).model_dump()
     each: dict[str, Any] = {
         "for_each": "{{ outputs.outline.shots }}",
         "as": "shot",
@@ -380,7 +381,7 @@ async def test_a_list_in_a_list_names_both_items_and_goes_on_where_it_failed() -
         node("outline", "analyze", parameters={"tool": "outline"}),
         node("shots", "composite", needs=["outline"], **each),
     )
-    made = [{"id": "a", "text": "sun", "cuts": ["wide", "near"]}, {"id": "b", "text": "moon", "cuts": []}]
+    made: list[Any] = [{"id": "a", "text": "sun", "cuts": ["wide", "near"]}, {"id": "b", "text": "moon", "cuts": []}]
     first, result = await ran(Studio(made, failing="near"), subject)
     assert result.node_results["shots.a.cuts.1.take"].status is FAILED
     assert result.node_results["shots"].error == "1 of 2 items completed; not completed: a"

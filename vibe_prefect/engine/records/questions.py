@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import TypeAdapter, ValidationError
 
 from vibe_prefect.core.approval import Question
-from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.errors import UsageError
 
@@ -21,7 +20,7 @@ async def write_question(records: Records, question: Question) -> None:
     Raises:
         Exception: The storage refuses it; each kind of storage has its own error.
     """
-    await write_block(records.store.result_storage, _path(records, question.node_id), _QUESTIONS.dump_json(question))
+    await records.write_beside(question.node_id, ENDING, _QUESTIONS.dump_json(question))
 
 
 async def read_question(records: Records, node_id: str) -> Question | None:
@@ -31,17 +30,13 @@ async def read_question(records: Records, node_id: str) -> Question | None:
         UsageError: The file does not hold a question.
         RecordStorageError: The storage does not answer.
     """
-    path = _path(records, node_id)
-    content = await records.store.content(path)
+    content = await records.read_beside(node_id, ENDING)
     if content is None:
         return None
     try:
         return _QUESTIONS.validate_json(content)
     except ValidationError as error:
+        path = records.path_beside(node_id, ENDING)
         raise UsageError(
             f"the question {path} is damaged ({error.error_count()} problems): delete it, and the next run asks again"
         ) from None
-
-
-def _path(records: Records, node_id: str) -> str:
-    return f"{records.namespace}/{node_id}{ENDING}"

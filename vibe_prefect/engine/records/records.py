@@ -129,6 +129,27 @@ class Records:
         costs = (await self.costs(nodes)).values()
         return sum((Spending(cost.tokens, cost.usd or 0.0) for cost in costs), Spending())
 
+    async def write_beside(self, node_id: str, ending: str, content: bytes) -> None:
+        """Write a file beside the records of a node, in place of an earlier one.
+
+        Args:
+            node_id: Id under which the node's record is kept.
+            ending: End of the file's name.
+            content: Its content.
+
+        Raises:
+            Exception: The storage refuses it; each kind of storage has its own error.
+        """
+        await write_block(self.store.result_storage, self.path_beside(node_id, ending), content)
+
+    async def read_beside(self, node_id: str, ending: str) -> bytes | None:
+        """Return the content of a file beside the records of a node; `None` where there is none."""
+        return await self.store.content(self.path_beside(node_id, ending))
+
+    def path_beside(self, node_id: str, ending: str) -> str:
+        """Return the path of a file beside the records of a node in the store."""
+        return f"{self.namespace}/{node_id}{ending}"
+
     def report_path(self, run_id: str) -> str:
         """Return the path of a run's report in the store; each run of a resume chain has its own.
 

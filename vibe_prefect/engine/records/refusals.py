@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from vibe_prefect.core.acceptance import ACCEPTED, Acceptance, acceptance_in
-from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResultSerializer
 from vibe_prefect.errors import UsageError
@@ -83,7 +82,7 @@ async def write_refusal(records: Records, refusal: Refusal) -> None:
     Raises:
         Exception: The storage refuses it; each kind of storage has its own error.
     """
-    await write_block(records.store.result_storage, _path(records, refusal.node_id), _REFUSALS.dump_json(refusal))
+    await records.write_beside(refusal.node_id, ENDING, _REFUSALS.dump_json(refusal))
 
 
 async def read_refusal(records: Records, node_id: str) -> Refusal | None:
@@ -93,8 +92,7 @@ async def read_refusal(records: Records, node_id: str) -> Refusal | None:
         UsageError: The file does not hold a refusal.
         RecordStorageError: The storage does not answer.
     """
-    path = _path(records, node_id)
-    content = await records.store.content(path)
+    content = await records.read_beside(node_id, ENDING)
     if content is None:
         return None
     try:
@@ -102,6 +100,7 @@ async def read_refusal(records: Records, node_id: str) -> Refusal | None:
         OpaqueResultSerializer().loads(to_json(refusal.record))
         assert isinstance(refusal.metadata, Mapping)
     except (ValidationError, ValueError, KeyError, TypeError, AssertionError) as error:
+        path = records.path_beside(node_id, ENDING)
         raise UsageError(
             f"the refusal {path} is damaged ({type(error).__name__}): resume the run to judge again"
         ) from None
@@ -112,7 +111,3 @@ async def write_accepted(records: Records, refusal: Refusal) -> None:
     """Write the record of a refusal that was accepted: a run that resumes reuses it."""
     await records.write(refusal.node_id, refusal.key, cast("NodeRecord", refusal.record))
     await write_refusal(records, refusal)
-
-
-def _path(records: Records, node_id: str) -> str:
-    return f"{records.namespace}/{node_id}{ENDING}"

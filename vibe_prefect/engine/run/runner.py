@@ -48,6 +48,7 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, n
 from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.decisions import answers_in
 from vibe_prefect.run.handlers import NodeHandler
+from vibe_prefect.run.list_run import ListRun
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
@@ -230,7 +231,7 @@ class _PlanRun:
         if self._selected(id):
             await self._refuse_changed(job)
         if job.node.node.for_each is not None:
-            job.handler = await self._state.run_items(job, self._run, self._read_records)
+            job.handler = await ListRun(self._state, job).execute(self._run, self._read_records)
             if job.handler is None:
                 self._state.hold_back(job, ITEMS_WAIT)
                 return
