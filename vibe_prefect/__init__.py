@@ -58,7 +58,8 @@ if TYPE_CHECKING:
     )
     from vibe_prefect.executor import WorkflowExecutor
     from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, ExecutionPolicy, Simulate, compile_plan
-    from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits, build_graph
+    from vibe_prefect.plan.graph import Edge, EdgeKind, PlanGraph, PlanLimits
+    from vibe_prefect.plan.graph_checks import build_graph
     from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
     from vibe_prefect.plan.selection import Choice
     from vibe_prefect.provenance import ModelCall
@@ -262,7 +263,7 @@ _MODULES = {
     "WorkflowPlanBlock": "vibe_prefect.engine.inputs.plan_block",
     "WorkflowVisualizer": "vibe_prefect.drawing.diagram",
     "Workspace": "vibe_prefect.tools",
-    "build_graph": "vibe_prefect.plan.graph",
+    "build_graph": "vibe_prefect.plan.graph_checks",
     "compile_plan": "vibe_prefect.plan.compiler",
     "default_registry": "vibe_prefect.tools",
     "earlier_try": "vibe_prefect.engine.runs.resume_target",

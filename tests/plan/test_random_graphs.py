@@ -4,7 +4,7 @@ from hypothesis import given, settings
 
 from tests.reference_model import Model, choosing_plans, loose_plans
 from vibe_prefect import WorkflowPlan, build_graph
-from vibe_prefect.plan.graph import check_graph
+from vibe_prefect.plan.graph_checks import check_graph
 
 
 @settings(max_examples=1000, deadline=None)

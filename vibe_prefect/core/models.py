@@ -1,7 +1,7 @@
 """Plans: the vibe, the nodes and their execution policy.
 
 The classes take the output of the reference's own `WorkflowPlan.model_dump_json()`. They hold values and check the
-shape of single fields; whether the nodes fit together is checked in one place, `vibe_prefect.plan.graph`.
+shape of single fields; whether the nodes fit together is checked in one place, `vibe_prefect.plan.graph_checks`.
 """
 
 from __future__ import annotations

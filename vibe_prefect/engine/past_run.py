@@ -32,7 +32,8 @@ from vibe_prefect.engine.records.storage import RecordStore
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanError, PlanRunError, UnknownRunError, UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
-from vibe_prefect.plan.graph import ID_FORM, build_graph
+from vibe_prefect.plan.graph import ID_FORM
+from vibe_prefect.plan.graph_checks import build_graph
 from vibe_prefect.plan.node_tools import tool_of
 from vibe_prefect.reporting.report import RunIdentity
 from vibe_prefect.results import ExecutionStatus, resume_command

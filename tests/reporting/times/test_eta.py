@@ -4,7 +4,7 @@ import pytest
 
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, WorkflowNodeType
-from vibe_prefect.plan.graph import build_graph
+from vibe_prefect.plan.graph_checks import build_graph
 from vibe_prefect.reporting.times.eta import NodeTime, seconds_left
 
 GENERATE, VALIDATE = WorkflowNodeType.GENERATE, WorkflowNodeType.VALIDATE

@@ -27,7 +27,8 @@ from vibe_prefect.core.models import (
 )
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.plan.graph import PlanLimits, check_graph, too_deep
+from vibe_prefect.plan.graph import PlanLimits
+from vibe_prefect.plan.graph_checks import check_graph, too_deep
 from vibe_prefect.plan.reading.parts import with_parts, without_parts
 from vibe_prefect.plan.reading.plan_text import PlanFile, file_error, is_regular, read_source, read_text
 from vibe_prefect.plan.reading.repair import Repaired, owner_of, repair
