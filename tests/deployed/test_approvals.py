@@ -80,6 +80,11 @@ async def answer_by_clicks(page: Page, server: str, run: FlowRun) -> None:
     await expect(dialog).to_have_count(0)
 
 
+async def states_are(client: PrefectClient, run: UUID, expected: dict[str, str]) -> bool | None:
+    """Whether the server, which records task runs a while after they end, shows these states of nodes."""
+    return {task["name"]: task["state_name"] for task in await task_runs(client, run)} == expected or None
+
+
 async def wakes(client: PrefectClient, run: UUID) -> FlowRun | None:
     """The run that is scheduled for when the default answer to another one counts."""
     tags = FlowRunFilterTags(all_=[f"{DEFAULT_TAG}{run}"])
@@ -101,8 +106,8 @@ async def test_suspended_runs_are_answered_while_nothing_serves_them(prefect_ser
             runs = [await in_state(client, run, "Suspended", "Failed") for run in (clicked, commanded)]
             assert [run.state_name for run in runs] == ["Suspended"] * 2
             await in_state(client, timed, "Suspended", "Cancelled")  # its time may be over already
-        states = {task["name"]: task["state_name"] for task in await task_runs(client, clicked)}
-        assert states == {"post": "Completed", "card": "Completed", "check": "Waiting"}
+        expected = {"post": "Completed", "card": "Completed", "check": "Waiting"}
+        await until(lambda: states_are(client, clicked, expected), "the states of the nodes of the suspended run")
         assert await wakes(client, clicked) is not None
 
         records = str(folder / "home" / "storage" / "vibe-prefect")
