@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
 
-from vibe_prefect.cli.answering.answer_app import add_answer_commands
-from vibe_prefect.cli.deploying.deploy_app import add_commands
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
-from vibe_prefect.cli.look_app import add_look_commands
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
-from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
+from vibe_prefect.core.run_values import Reuse
+
+Command = TypeVar("Command", bound=Callable[..., int])
 
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
@@ -39,6 +40,13 @@ Exit codes:
 {DEBUG_VARIABLE}=1 shows tracebacks and Prefect's own log."""
 
 
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "vibe_prefect.cli.answering.answer_app": ("approvals", "approve", "edit", "reject"),
+    "vibe_prefect.cli.deploying.deploy_app": ("blocks", "config", "deploy", "serve", "server", "worker"),
+    "vibe_prefect.cli.look_app": ("output", "report", "runs", "watch"),
+}
+"""Modules that add further commands, each with the names of its commands."""
+
 _BOUNDS = {"gt": "gt", "ge": "gte", "le": "lte"}
 """Cyclopts' names of the bounds in a type."""
 
@@ -51,6 +59,8 @@ def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
         more: Meaning of leaving it out.
         **parameter: More arguments of the `Parameter`.
     """
+    from vibe_prefect.run.run_options import RunOptions, help_of
+
     bounds = RunOptions.model_fields[name].metadata
     checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in bounds]
     return Parameter(help=help_of(name, more), validator=checks or None, **parameter)
@@ -67,7 +77,6 @@ _RECORD = "Record a simulation in Prefect, as any other run; without this it nee
 _EARLIER = "The run's name or id; by default the newest one, unless it has completed."
 _EDITED = "Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again."
 _AS_BEFORE = "by default as much as the earlier run had"
-_USUAL_CONCURRENCY = f"{RunOptions().concurrency} unless the settings differ, which 'config' shows"
 _REPORT = (
     "Write a page about the run at its end, whatever its end: to this .html file, or without one to '<run name>.html'."
 )
@@ -75,6 +84,12 @@ _QUIET = "Print no progress, only what came of the run."
 
 _Quiet = Annotated[bool, Parameter(alias="-q", negative="", show_default=False, help=_QUIET)]
 _Report = Annotated[Path | None, Parameter(help=_REPORT)]
+
+
+def _usual_concurrency() -> str:
+    from vibe_prefect.run.run_options import RunOptions
+
+    return f"{RunOptions().concurrency} unless the settings differ, which 'config' shows"
 
 
 def _version() -> str:
@@ -97,8 +112,30 @@ app = App(
 
 app["--help"].group = app["--version"].group = OPTIONS
 
+_COMMANDS: dict[str, Callable[[], object]] = {}
+"""Functions that add the commands of this module to the command line, by name: to read a command's options takes time,
+so only commands that are wanted are added.
+"""
 
-@app.command(name="help", show=False)
+_ADDED: set[str] = set()
+"""Names of those commands, and of the modules with further ones, that were added."""
+
+
+def _command(**options: Any) -> Callable[[Command], Command]:
+    """Make a function a command of the command line.
+
+    Args:
+        **options: Arguments of `App.command`.
+    """
+
+    def declare(function: Command) -> Command:
+        _COMMANDS[options.get("name", function.__name__)] = partial(app.command, function, **options)
+        return function
+
+    return declare
+
+
+@_command(name="help", show=False)
 def print_help(*command: str) -> int:
     """Show the help of a command, or of all.
 
@@ -114,6 +151,7 @@ def call(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    add_commands_of(arguments)
     if not arguments:
         app.help_print([], console=_help_console(sys.stderr))
         return ExitCode.USAGE
@@ -129,6 +167,22 @@ def call(arguments: Sequence[str]) -> int:
         complain(f"{_usage_message(error)}\n  '{_help_command(error)}' lists what there is")
         return ExitCode.USAGE
     return code if isinstance(code, int) else ExitCode.COMPLETED
+
+
+def add_commands_of(arguments: Sequence[str]) -> None:
+    """Add the command that the arguments name; all commands where they name none, as for the help."""
+    name = arguments[0] if arguments else ""
+    named = [module for module, commands in _MODULES.items() if name in commands]
+    if name in _COMMANDS:
+        named = [name]
+    for wanted in named or [*_COMMANDS, *_MODULES]:
+        if wanted in _ADDED:
+            continue
+        _ADDED.add(wanted)
+        if wanted in _COMMANDS:
+            _COMMANDS[wanted]()
+        else:
+            import_module(wanted).add_commands(app)
 
 
 def with_report(arguments: Sequence[str]) -> list[str]:
@@ -161,7 +215,7 @@ def _help_command(error: CycloptsError) -> str:
     return f"{PROGRAM} {names} --help" if names else f"{PROGRAM} --help"
 
 
-@app.command(
+@_command(
     group=RUN,
     help_epilogue=examples(
         "run flows/plans/release_digest.yaml",
@@ -186,7 +240,7 @@ def run(  # noqa: PLR0913 - a command's options
     exclude: Annotated[str | None, _option("exclude")] = None,
     refresh: Annotated[str | None, _option("refresh")] = None,
     reuse: Annotated[Reuse, _option("reuse")] = "run",
-    concurrency: Annotated[int | None, _option("concurrency", _USUAL_CONCURRENCY)] = None,
+    concurrency: Annotated[int | None, _option("concurrency", _usual_concurrency())] = None,
     input_root: Annotated[
         Path | None, _option("input_root", "by default the current one, or as the settings say")
     ] = None,
@@ -246,7 +300,7 @@ def run(  # noqa: PLR0913 - a command's options
     return run_plan_file(request)
 
 
-@app.command(
+@_command(
     group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
 )
 def resume(  # noqa: PLR0913 - a command's options
@@ -293,7 +347,7 @@ def resume(  # noqa: PLR0913 - a command's options
     return resume_run(request)
 
 
-@app.command(
+@_command(
     group=RUN,
     help_epilogue=examples(
         'accept release-digest-calm-otter tone --because "the client asked for it"',
@@ -316,7 +370,7 @@ def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> in
     return command(run, node, because, by)
 
 
-@app.command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
+@_command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
 def prune(
     *,
     older_than: str,
@@ -339,7 +393,7 @@ def prune(
     return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
 
-@app.command(
+@_command(
     group=WRITE,
     help_epilogue=examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
 )
@@ -371,7 +425,7 @@ def validate(  # noqa: PLR0913 - a command's options
     return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)
 
 
-@app.command(
+@_command(
     group=WRITE,
     help_epilogue=examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"),
 )
@@ -399,7 +453,7 @@ def show(
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
 
-@app.command(
+@_command(
     group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
 )
 def diff(  # noqa: PLR0913 - a command's options
@@ -430,7 +484,7 @@ def diff(  # noqa: PLR0913 - a command's options
     return command(a, b, InputArguments(set_, set_file, inputs), as_json=json)
 
 
-@app.command(group=WRITE, help_epilogue=examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+@_command(group=WRITE, help_epilogue=examples("schema > plan.schema.json", "schema --output > output.schema.json"))
 def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
     """Print the JSON Schema of plan files, for editors.
 
@@ -442,7 +496,7 @@ def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)
     return command(of_outputs=output)
 
 
-@app.command(group=WRITE, help_epilogue=examples("tools", "tools image_card", "tools --json"))
+@_command(group=WRITE, help_epilogue=examples("tools", "tools image_card", "tools --json"))
 def tools(
     name: str | None = None,
     /,
@@ -461,8 +515,3 @@ def tools(
 
     use_tool_files(files)
     return command(name, as_json=json)
-
-
-add_commands(app)
-add_look_commands(app)
-add_answer_commands(app)

@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.help_groups import LOOK, examples
 
 
-def add_look_commands(app: App) -> None:
+def add_commands(app: App) -> None:
     """Add the commands to the command line."""
     app.command(
         report,

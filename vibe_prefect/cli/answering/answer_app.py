@@ -9,7 +9,7 @@ from cyclopts import App
 from vibe_prefect.cli.help_groups import RUN, examples
 
 
-def add_answer_commands(app: App) -> None:
+def add_commands(app: App) -> None:
     """Add the commands to the command line."""
     app.command(approvals, group=RUN, help_epilogue=examples("approvals"))
     app.command(
