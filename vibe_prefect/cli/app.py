@@ -13,8 +13,10 @@ from typing import IO, Annotated, Any, TypeVar
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
+from rich.text import Text
 
-from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.console import Screen, err, out
+from vibe_prefect.cli.display.lines import fact_line, one_line
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
@@ -64,6 +66,11 @@ def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
     bounds = RunOptions.model_fields[name].metadata
     checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in bounds]
     return Parameter(help=help_of(name, more), validator=checks or None, **parameter)
+
+
+def _say_at_once(line: Text, *, as_json: bool) -> None:
+    """Print the first line of a run, which needs little more than Python: the user sees that it has begun."""
+    (err() if as_json else out()).say(line)
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
@@ -261,6 +268,8 @@ def run(  # noqa: PLR0913 - a command's options
     Without PREFECT_API_URL (or a Prefect profile that sets it), the Prefect server of this machine is used. Where there
     is none, one is started; it goes on for 10 minutes after its last use, unless the setting `server_minutes` differs.
     """
+    if not (quiet or dry_run):
+        _say_at_once(fact_line("plan", one_line(plan)), as_json=json)
     from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
     from vibe_prefect.cli.defaults import run_defaults
 
@@ -300,9 +309,7 @@ def run(  # noqa: PLR0913 - a command's options
     return run_plan_file(request)
 
 
-@_command(
-    group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
-)
+@_command(group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
 def resume(  # noqa: PLR0913 - a command's options
     run: Annotated[str | None, Parameter(help=_EARLIER)] = None,
     /,
@@ -453,9 +460,7 @@ def show(
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
 
-@_command(
-    group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
-)
+@_command(group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml"))
 def diff(  # noqa: PLR0913 - a command's options
     a: str,
     b: str,

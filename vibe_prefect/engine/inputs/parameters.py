@@ -11,9 +11,9 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from vibe_prefect.core import run_values
 from vibe_prefect.engine.inputs.plan_parameter import PlanInput
 from vibe_prefect.errors import SettingsError
-from vibe_prefect.core import run_values
 from vibe_prefect.run import run_options
 from vibe_prefect.run.run_options import RunOptions, help_of
 from vibe_prefect.settings.package import load_settings
