@@ -46,7 +46,8 @@ def failing_plan(folder: Path) -> str:
 def test_simulated_run_prints_plain_lines(tmp_path: Path, prefect_server: str) -> None:
     outcome = run(TRAILER, "--simulate", "--record", cwd=tmp_path, server=prefect_server)
     assert (outcome.code, outcome.err) == (0, "")
-    lines = outcome.lines
+    assert outcome.lines[0] == f"plan     {TRAILER}"
+    lines = outcome.lines[1:]
     assert lines[0] == "sci-fi-trailer  A cinematic science fiction trailer"
     assert lines[1] == "17 nodes in 9 groups; simulated: no tool is called, nothing is spent or written"
     assert lines[2] == f"server   {prefect_server.removesuffix('/api')}  (as the settings say)"

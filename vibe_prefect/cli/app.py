@@ -361,7 +361,9 @@ def resume(  # noqa: PLR0913 - a command's options
         'accept release-digest-calm-otter tone --because "checked by hand" --by "Ann Lee"',
     ),
 )
-def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> int:
+def accept(  # noqa: PLR0913 - a command's options
+    run: str, node: str, /, *, because: str, by: str | None = None, json: JsonOption = False, tools: ToolsOption = ()
+) -> int:
     """Accept what a gate refused: the next 'resume' takes the node as completed.
 
     Who accepted it, when and why stays in the gate's record, and shows in every report from then on.
@@ -371,10 +373,13 @@ def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> in
         node: The gate's id.
         because: The reason.
         by: Who accepts it; by default the login name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.accept import accept as command
 
-    return command(run, node, because, by)
+    use_tool_files(tools)
+    return command(run, node, because, by, as_json=json)
 
 
 @_command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
