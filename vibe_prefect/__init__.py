@@ -18,8 +18,9 @@ What needs more than Python is imported at its first use, so that a command begi
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPersistenceManager
@@ -279,15 +280,15 @@ _MODULES = {
 }
 """Module of each name, imported at its first use."""
 
+_lazy_name = lazy_names(__name__, _MODULES)
+
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("vibe-prefect")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _lazy_name(name)
 
 
 def __dir__() -> list[str]:

@@ -12,10 +12,9 @@ Prefect are imported at their first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.operations._accept import AcceptedNode, accept
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import explain, list_runs, output, report
+    from vibe_prefect.run.run_options import RunOptions
 
 __all__ = [
     "AcceptedNode",
@@ -97,8 +97,8 @@ _MODULES = {
     "with_earlier_inputs": "_resume",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {name: f"{__name__}.{module}" for name, module in _MODULES.items()}
+    | {"RunOptions": "vibe_prefect.run.run_options"},
+)

@@ -23,8 +23,9 @@ A name is imported at its first use: parts of this package are used by commands 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.base import (
@@ -83,10 +84,7 @@ _MODULES = {
 """Module of each name."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
