@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vibe_prefect.tools.base import (
         BaseTool,
+        InputPath,
         OutputFolder,
         OutputPath,
         TemplateText,
@@ -47,6 +48,7 @@ __all__ = [
     "BaseTool",
     "FileRef",
     "FunctionTool",
+    "InputPath",
     "OutputFolder",
     "OutputPath",
     "TemplateText",
@@ -66,6 +68,7 @@ _MODULES = {
     "BaseTool": "vibe_prefect.tools.base",
     "FileRef": "vibe_prefect.tools.workspace",
     "FunctionTool": "vibe_prefect.tools.functions",
+    "InputPath": "vibe_prefect.tools.base",
     "OutputFolder": "vibe_prefect.tools.base",
     "OutputPath": "vibe_prefect.tools.base",
     "TemplateText": "vibe_prefect.tools.base",
