@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.llm.provider.model_client import Question
@@ -66,6 +67,25 @@ def planned_with(**fields: Any) -> str:
 
 def is_for_plan(question: Question) -> bool:
     return "You plan how content is made" in question.system
+
+
+@dataclass
+class Script:
+    """Answers of a model whose tools are made once, since making them takes longer than a plan."""
+
+    answers: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.model = ScriptedModel(self._reply, models=(MODEL, "scripted:judge*"))
+        self.registry = self.model.registry
+
+    def begin(self, *answers: str) -> None:
+        """Give other answers from now on, the last of them again and again."""
+        self.answers = answers
+        self.model.questions.clear()
+
+    def _reply(self, _: Question) -> str:
+        return self.answers[min(len(self.model.questions), len(self.answers)) - 1]
 
 
 def planner_of(*answers: str, **config: Any) -> ScriptedModel:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.planning.answers import (
     TEXT,
+    Script,
     answer,
     draft_with,
     is_for_plan,
@@ -148,6 +149,11 @@ def test_the_table_has_fifty_vibes_and_more() -> None:
     assert len(set(vibes)) == len(vibes) >= 50
 
 
+@pytest.fixture(scope="module")
+def script() -> Script:
+    return Script()
+
+
 def nodes_of(plan: WorkflowPlan) -> list[dict[str, Any]]:
     return [node.model_dump(mode="json", exclude_defaults=True) for node in plan.root_nodes]
 
@@ -157,9 +163,11 @@ def expected_nodes() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("vibe", "first", "told"), WRONG, ids=[vibe for vibe, *_ in WRONG])
-async def test_planning_mends_a_wrong_answer_or_ends_with_its_problems(vibe: str, first: str, told: str) -> None:
-    model = planner_of(first, first, GOOD)
-    planner = MetaPlanner(tool_registry=model.registry, max_answers=1)
+async def test_planning_mends_a_wrong_answer_or_ends_with_its_problems(
+    script: Script, vibe: str, first: str, told: str
+) -> None:
+    script.begin(first, first, GOOD)
+    planner = MetaPlanner(tool_registry=script.registry, max_answers=1)
     with pytest.raises(PlanningError, match="wrote no valid plan in 1 answer; the last one has") as caught:
         await planner.plan_and_execute(Vibe(description=vibe))
     assert any(told in problem for problem in caught.value.problems)
@@ -168,10 +176,10 @@ async def test_planning_mends_a_wrong_answer_or_ends_with_its_problems(vibe: str
     assert planner.executor.last_run is None
     assert planner.last_planned is None
 
-    planner = MetaPlanner(tool_registry=planner.tool_registry, max_answers=2)
+    planner = MetaPlanner(tool_registry=script.registry, max_answers=2)
     plan = await planner.plan(Vibe(description=vibe))
-    assert all(map(is_for_plan, model.questions))  # nothing of a plan was run
-    question = model.questions[2].prompt
+    assert all(map(is_for_plan, script.model.questions))  # nothing of a plan was run
+    question = script.model.questions[2].prompt
     assert told in question
     assert first.strip() in question
     assert "Task: answer with the whole plan again" in question
@@ -182,10 +190,10 @@ async def test_planning_mends_a_wrong_answer_or_ends_with_its_problems(vibe: str
 
 
 @pytest.mark.parametrize(("vibe", "first"), RIGHT, ids=[vibe for vibe, _ in RIGHT])
-async def test_planning_takes_what_models_put_around_a_plan(vibe: str, first: str) -> None:
-    model = planner_of(first)
-    plan = await MetaPlanner(tool_registry=model.registry).plan(Vibe(description=vibe))
-    assert len(model.questions) == 1
+async def test_planning_takes_what_models_put_around_a_plan(script: Script, vibe: str, first: str) -> None:
+    script.begin(first)
+    plan = await MetaPlanner(tool_registry=script.registry).plan(Vibe(description=vibe))
+    assert len(script.model.questions) == 1
     assert plan.source_vibe == Vibe(description=vibe)
     assert plan.created_at is not None
     assert not plan.created_at.startswith("1999")

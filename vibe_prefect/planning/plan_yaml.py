@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, cast
 
 from ruamel.yaml import YAML
@@ -22,6 +25,7 @@ INDENT = 2
 """Columns by which children stand further right than their parent's field."""
 
 _LAST_FIELDS = ("root_nodes", "children")
+_NODE_START = re.compile(r"""\s*- id:\s+["']?([\w.-]+)["']?\s*""")
 
 
 def plan_yaml(plan: WorkflowPlan, reasons: Mapping[str, str], heading: str = "") -> str:
@@ -40,6 +44,38 @@ def plan_yaml(plan: WorkflowPlan, reasons: Mapping[str, str], heading: str = "")
         lines += [""] if index else []
         lines += _node_lines(node, reasons, INDENT)
     return "\n".join([*lines, ""])
+
+
+@dataclass(frozen=True)
+class PlanComments:
+    """Comments of a plan file."""
+
+    heading: str = ""
+    """Comment at its top."""
+
+    of_nodes: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Comments right above nodes that begin with their ids, by these."""
+
+
+def read_comments(text: str) -> PlanComments:
+    """Return the comments of a YAML plan that stand at its top or right above a node; others are passed over."""
+    lines = text.splitlines()
+    heading = _comment_text(takewhile(_is_comment, lines))
+    of_nodes: dict[str, str] = {}
+    block: list[str] = []
+    for line in lines:
+        if (match := _NODE_START.fullmatch(line)) and block:
+            of_nodes[match[1]] = _comment_text(block).replace("\n", " ")
+        block = [*block, line] if _is_comment(line) else []
+    return PlanComments(heading, of_nodes)
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _comment_text(lines: Iterable[str]) -> str:
+    return "\n".join(line.lstrip().removeprefix("#").removeprefix(" ").rstrip() for line in lines)
 
 
 def _node_lines(node: Mapping[str, Any], reasons: Mapping[str, str], indent: int) -> Iterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
+from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanningError, UsageError
 from vibe_prefect.operations import (
     CheckedPlan,
@@ -39,7 +40,7 @@ from vibe_prefect.operations import (
 from vibe_prefect.plan.reading.plan_file import load_plan
 from vibe_prefect.plan.reading.size import slim_data
 from vibe_prefect.planning.drafting import planning_models
-from vibe_prefect.planning.plan_yaml import plan_yaml
+from vibe_prefect.planning.plan_yaml import plan_yaml, read_comments
 from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.planning.sources import is_below
 from vibe_prefect.run.run_options import RunOptions
@@ -100,7 +101,12 @@ def refine_file(plan: str, change: str, order: PlanOrder) -> int:
         return ExitCode.INTERNAL
     print_comparison(screen, refined.comparison)
     if not refined.comparison.difference.is_empty or path != Path(plan):
-        _write(path, refined.planned)
+        comments = read_comments(load_plan(plan).source.text)
+        heading = "\n".join(
+            [*filter(None, [comments.heading]), f"Edited by {refined.planned.model}: {one_line(change)}"]
+        )
+        reasons = {**comments.of_nodes, **refined.planned.draft.reasons}
+        _write(path, refined.planned.draft.plan, reasons, heading)
         _show(screen, path, refined.planned, registry)
         _say_next(screen, path)
     return ExitCode.COMPLETED
@@ -165,7 +171,7 @@ def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, Planned
     draft_beside = order.output or Path("plan.yaml")
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
     path = order.output or _free_path(planned.draft.plan.id)
-    _write(path, planned)
+    _write(path, planned.draft.plan, planned.draft.reasons, _heading(planned))
     _show(screen, path, planned, registry)
     return path, planned
 
@@ -277,12 +283,14 @@ def _free_path(id: str) -> Path:
     return path
 
 
-def _write(path: Path, planned: PlannedDraft) -> None:
-    plan = planned.draft.plan
-    heading = f"{one_line(plan.source_vibe.description)}\n\nPlanned by {planned.model}."
-    if planned.knowledge:
-        heading += f" Knowledge: {', '.join(planned.knowledge)}."
-    text = plan_yaml(plan, planned.draft.reasons, heading)
+def _heading(planned: PlannedDraft) -> str:
+    knowledge = f" Knowledge: {', '.join(planned.knowledge)}." if planned.knowledge else ""
+    wish = one_line(planned.draft.plan.source_vibe.description)
+    return f"{wish}\n\nPlanned by {planned.model}.{knowledge}"
+
+
+def _write(path: Path, plan: WorkflowPlan, reasons: Mapping[str, str], heading: str) -> None:
+    text = plan_yaml(plan, reasons, heading)
     if path.suffix == ".json":
         text = json.dumps(slim_data(plan), indent=2, ensure_ascii=False) + "\n"
     try:
