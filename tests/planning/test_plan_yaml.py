@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.paths import ROOT
@@ -66,11 +66,13 @@ def test_comments_hold_nothing_that_ends_them() -> None:
     assert "\x1b" not in text
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
+@example("\x85", 0)
+@example("\u2028 x\t", 1)
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40), st.integers(0, 3))
 def test_any_text_reads_back_as_it_was(text: str, lines: int) -> None:
     value = "\n".join([text, *["more"] * lines])
-    subject = plan(node("a", description=value, parameters={"x": [value, 1.5, True, None, {"y": value}]}))
+    subject = plan(node("a", description=value, parameters={value: "x", "x": [value, 1.5, True, None, {"y": value}]}))
     assert read_plan("plan.yaml", plan_yaml(subject, {"a": value})).plan == subject
 
 

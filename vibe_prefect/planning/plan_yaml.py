@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,10 +13,12 @@ from typing import Any, cast
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
-from ruamel.yaml.scalarstring import LiteralScalarString
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from vibe_prefect.characters import visible
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.errors import PlanError
+from vibe_prefect.plan.reading.plan_file import read_plan
 from vibe_prefect.plan.reading.size import slim_data
 
 WIDTH = 110
@@ -29,7 +32,7 @@ _NODE_START = re.compile(r"""\s*- id:\s+["']?([\w.-]+)["']?\s*""")
 
 
 def plan_yaml(plan: WorkflowPlan, reasons: Mapping[str, str], heading: str = "") -> str:
-    """Return a plan as YAML.
+    """Return a plan as YAML; one with a text that YAML would not give back as it is, as JSON, which YAML readers take.
 
     Args:
         plan: The plan.
@@ -43,7 +46,20 @@ def plan_yaml(plan: WorkflowPlan, reasons: Mapping[str, str], heading: str = "")
     for index, node in enumerate(data.get("root_nodes", [])):
         lines += [""] if index else []
         lines += _node_lines(node, reasons, INDENT)
-    return "\n".join([*lines, ""])
+    text = "\n".join([*lines, ""])
+    return text if _reads_back(text, plan) else plan_json(plan)
+
+
+def plan_json(plan: WorkflowPlan) -> str:
+    """Return a plan as JSON."""
+    return json.dumps(slim_data(plan), indent=2, ensure_ascii=False) + "\n"
+
+
+def _reads_back(text: str, plan: WorkflowPlan) -> bool:
+    try:
+        return read_plan(plan.id, text).plan == plan
+    except PlanError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -116,11 +132,15 @@ def _styled(value: Any) -> Any:
         if all(isinstance(item, str | int | float) and len(str(item)) < 40 for item in items):
             cast("Any", styled).fa.set_flow_style()
         return styled
-    return LiteralScalarString(value) if isinstance(value, str) and _fits_a_block(value) else value
+    if not isinstance(value, str):
+        return value
+    if visible(value) != value:  # unseen characters must be escapes, which only this style has
+        return DoubleQuotedScalarString(value)
+    return LiteralScalarString(value) if _fits_a_block(value) else value
 
 
 def _fits_a_block(text: str) -> bool:
     """Tell whether a text reads the same as a block of lines: none begins or ends with white space, or is unseen."""
     lines = text.split("\n")
-    is_plain = visible(text) == text and "\t" not in text and not lines[0].startswith(" ")
+    is_plain = "\t" not in text and not lines[0].startswith(" ")
     return len(lines) > 1 and bool(lines[0]) and is_plain and all(line == line.rstrip() for line in lines)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 import sys
 from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -38,9 +37,8 @@ from vibe_prefect.operations import (
     refine_plan,
 )
 from vibe_prefect.plan.reading.plan_file import load_plan
-from vibe_prefect.plan.reading.size import slim_data
 from vibe_prefect.planning.drafting import planning_models
-from vibe_prefect.planning.plan_yaml import plan_yaml, read_comments
+from vibe_prefect.planning.plan_yaml import plan_json, plan_yaml, read_comments
 from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.planning.sources import is_below
 from vibe_prefect.run.run_options import RunOptions
@@ -290,9 +288,7 @@ def _heading(planned: PlannedDraft) -> str:
 
 
 def _write(path: Path, plan: WorkflowPlan, reasons: Mapping[str, str], heading: str) -> None:
-    text = plan_yaml(plan, reasons, heading)
-    if path.suffix == ".json":
-        text = json.dumps(slim_data(plan), indent=2, ensure_ascii=False) + "\n"
+    text = plan_json(plan) if path.suffix == ".json" else plan_yaml(plan, reasons, heading)
     try:
         replace_file(path, text.encode())
     except OSError as error:
