@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.planning.answers import TEXT, answer, is_for_plan, planner_of, saved_by
+from tests.planning.answers import TEXT, answer, draft_with, is_for_plan, planner_of, saved_by
 from vibe_prefect import (
     ExecutionResult,
     ExecutionStatus,
@@ -126,6 +127,17 @@ async def test_plan_tells_the_model_what_it_may_use() -> None:
     assert question.schema is not None
     assert "why" in question.schema["$defs"]["WorkflowNode"]["properties"]
     assert VIBE.description not in question.system
+
+
+async def test_plan_names_placements_that_the_operator_has_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    placements = {"renderers": {"kind": "process", "workers": 2}}
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS", json.dumps(placements))
+    placed = [draft_with(policy={"run_on": name}) for name in ("gpu-farm", "renderers")]
+    model = planner_of(*placed)
+    plan = await planner(model).plan(VIBE)
+    assert plan.root_nodes[0].policy.run_on == "renderers"
+    assert "renderers (process)" in model.questions[0].prompt
+    assert "unknown placement 'gpu-farm'" in model.questions[1].prompt
 
 
 async def test_plan_keeps_reasons_cost_and_estimates() -> None:

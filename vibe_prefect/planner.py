@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.core.progress import ProgressCallback, ProgressEvent
 from vibe_prefect.drawing.diagram import VisualizationFormat, WorkflowVisualizer
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.errors import DamagedCheckpointError, UnknownCheckpointError
 from vibe_prefect.executor import WorkflowExecutor
 from vibe_prefect.llm.provider.calls import Models
@@ -262,9 +263,21 @@ class MetaPlanner:
 
     def _kit(self, vibe: Vibe) -> PlanningKit:
         tools = self.tool_registry
-        rules = DraftRules(tools, self._sources, self.executor.handled_types, self.executor.simulate)
-        options = DraftOptions(self._model, self._max_answers, self._budget)
-        return PlanningKit(rules, (*self.notes, *self._foreign_notes(vibe)), self._models(tools), options)
+        placements = load_settings().placements
+        rules = DraftRules(
+            tools,
+            self._sources,
+            self.executor.handled_types,
+            self.executor.simulate,
+            further_check=partial(check_placements, placements=placements),
+        )
+        return PlanningKit(
+            rules,
+            (*self.notes, *self._foreign_notes(vibe)),
+            self._models(tools),
+            {name: placement.kind.value for name, placement in placements.items()},
+            DraftOptions(self._model, self._max_answers, self._budget),
+        )
 
     def _models(self, tools: ToolRegistry) -> Models | None:
         """Return the models that write plans; `None` for those behind the registry's tools for texts."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import Vibe, WorkflowPlan
+from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.operations._diff import ComparedPlan, PlanComparison
 from vibe_prefect.operations._plans import configured_tools
 from vibe_prefect.plan.comparison import diff_plans
@@ -18,6 +20,7 @@ from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import read_notes
 from vibe_prefect.planning.plans import PlanningKit, edited_plan, new_plan
 from vibe_prefect.planning.prompts import RefusedDraft
+from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -118,5 +121,11 @@ def _kit(options: PlanningOptions, tools: ToolRegistry | None) -> PlanningKit:
     if options.budget_usd is not None or options.max_tokens is not None:
         budget = Budget(usd=options.budget_usd, tokens=options.max_tokens)
     drafting = DraftOptions(options.model, options.max_answers, budget, options.on_refused, options.on_text)
-    rules = DraftRules(configured_tools() if tools is None else tools, options.sources)
-    return PlanningKit(rules, read_notes(options.knowledge), options=drafting)
+    placements = load_settings().placements
+    rules = DraftRules(
+        configured_tools() if tools is None else tools,
+        options.sources,
+        further_check=partial(check_placements, placements=placements),
+    )
+    kinds = {name: placement.kind.value for name, placement in placements.items()}
+    return PlanningKit(rules, read_notes(options.knowledge), placements=kinds, options=drafting)

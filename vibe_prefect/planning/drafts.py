@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -48,6 +48,9 @@ class DraftRules:
     id: str | None = None
     """The plan's id; `None` where the model names it."""
 
+    further_check: Callable[[CompiledPlan], None] | None = None
+    """Raises a `PlanError` for what the settings refuse besides, such as an unknown placement."""
+
     required_inputs: frozenset[str] = frozenset()
     """Names of the inputs that may have no default, since a person has declared them so."""
 
@@ -88,6 +91,8 @@ def read_draft(answer: str, vibe: Vibe, rules: DraftRules) -> Draft:
         data.pop(name, None)
     data = {"id": _id_of(vibe), **data} if rules.id is None else {**data, "id": rules.id}
     compiled = _compiled(data | {"source_vibe": vibe, "created_at": datetime.now(UTC).isoformat()}, rules)
+    if rules.further_check is not None:
+        rules.further_check(compiled)
     if problems := list(_planning_problems(compiled, rules)):
         raise PlanError(problems, compiled.plan.id)
     _set_estimate(compiled.plan)

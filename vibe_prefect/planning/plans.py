@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -36,6 +36,9 @@ class PlanningKit:
     models: Models | None = None
     """The models that write plans; `None` for those behind the registry's own tools for texts."""
 
+    placements: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Kinds of the placements that nodes may name, by their names."""
+
     options: DraftOptions = field(default_factory=DraftOptions)
     """Options of the way to a plan."""
 
@@ -63,7 +66,7 @@ async def new_plan(vibe: Vibe, kit: PlanningKit) -> PlannedDraft:
         raise UsageError("the vibe is empty: say in a few words what is to be made")
     rules = replace(kit.rules, sources=checked_sources(kit.rules.sources))
     notes = fitting_notes(kit.notes, vibe)
-    request = PlanRequest(_with_knowledge(vibe, notes), rules.tools, notes, rules.sources)
+    request = PlanRequest(_with_knowledge(vibe, notes), rules.tools, notes, rules.sources, kit.placements)
     return await draft_plan(request, kit.writers(), rules, kit.options)
 
 
@@ -95,7 +98,7 @@ async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: s
     )
     notes = fitting_notes(kit.notes, plan.source_vibe.model_copy(update={"style": change}))
     vibe = _with_knowledge(plan.source_vibe, notes)
-    request = PlanRequest(vibe, rules.tools, notes, rules.sources, text or _data_text(plan), change)
+    request = PlanRequest(vibe, rules.tools, notes, rules.sources, kit.placements, text or _data_text(plan), change)
     return await draft_plan(request, kit.writers(), rules, kit.options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.core.models import Vibe
@@ -105,6 +105,9 @@ class PlanRequest:
     sources: tuple[str, ...] = ()
     """Files, folders and globs below the input folder that nodes may read."""
 
+    placements: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Kinds of the placements that nodes may name besides `local`, by their names."""
+
     plan: str | None = None
     """An existing plan's text, to be edited; `None` for a new plan."""
 
@@ -168,7 +171,7 @@ def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused
 
 def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedDraft | None) -> Iterator[str]:
     yield describe_models(config)
-    # Places on which nodes may run are listed here, once an operator can name them.
+    yield _places(request.placements)
     yield _files(request.sources)
     yield f"Fields of your answer:\n{describe_fields()}"
     yield f"An example of an answer:\n{json.dumps(_EXAMPLE, ensure_ascii=False)}"
@@ -180,6 +183,13 @@ def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedDraft | No
         yield marked("refused", refused.text, "your answer that was")
         yield marked("in it", "\n".join(_listed(refused.problems)), "the faults")
     yield _order(request, refused)
+
+
+def _places(placements: Mapping[str, str]) -> str:
+    if not placements:
+        return "Leave `policy.run_on` out: there are no placements."
+    named = ", ".join(f"{name} ({kind})" for name, kind in placements.items())
+    return f"`policy.run_on` may name these placements, and no others: {named}. Nodes that need none leave it out."
 
 
 def _files(sources: Sequence[str]) -> str:
