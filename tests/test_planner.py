@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.llm.models import registry
 from tests.planning.answers import TEXT, answer, draft_with, is_for_plan, planner_of, saved_by
+from tests.providers.openai_server import openai_server
 from vibe_prefect import (
     ExecutionResult,
     ExecutionStatus,
@@ -191,6 +193,20 @@ async def test_plan_uses_the_models_settings_with_a_registry_of_the_callers_own(
     monkeypatch.setenv("VIBE_PREFECT_MODEL", "nosuch:model")
     with pytest.raises(PlanningError, match="pydantic-ai knows no provider 'nosuch'"):
         await MetaPlanner(tool_registry=ToolRegistry()).plan(VIBE)
+
+
+async def test_plan_is_asked_for_by_a_schema_that_leaves_parameters_open() -> None:
+    """Providers close objects of which a schema says nothing; a model could then name no tool."""
+    with openai_server() as provider:
+        provider.reply = lambda _: GOOD
+        plan = await MetaPlanner(tool_registry=registry(provider)).plan(VIBE)
+        asked = provider.calls[0].body["response_format"]["json_schema"]
+    assert plan.id == "post"
+    assert asked["strict"] is False
+    node = asked["schema"]["$defs"]["WorkflowNode"]["properties"]
+    assert node["parameters"]["additionalProperties"] is True
+    assert node["children"]["items"] == {"$ref": "#/$defs/WorkflowNode"}
+    assert asked["schema"]["properties"]["inputs"]["additionalProperties"]["additionalProperties"] is True
 
 
 async def test_plan_asks_another_model_only_where_it_is_allowed() -> None:

@@ -109,6 +109,7 @@ def draft_schema() -> dict[str, Any]:
     """Return the JSON Schema of an answer: a plan without the fields that no model writes, with reasons."""
     schema = _shape(WorkflowPlan.model_json_schema())
     plan_fields = {name: part for name, part in schema["properties"].items() if name not in OWN_FIELDS}
+    plan_fields["inputs"] = {"type": "object", "additionalProperties": {"type": "object", "additionalProperties": True}}
     kinds = {name: part for name, part in schema["$defs"].items() if name != "Vibe"}
     node = kinds["WorkflowNode"]
     return {
