@@ -146,6 +146,16 @@ class WorkflowExecutor:
         return next((run.handle for run in reversed(self._runs) if run.handle is not None), None)
 
     @property
+    def handled_types(self) -> frozenset[WorkflowNodeType]:
+        """Node types that a handler of the caller's own runs."""
+        return frozenset(self._own_handlers())
+
+    @property
+    def simulate(self) -> Simulate:
+        """Nodes that the simulation stands in for."""
+        return self._simulate
+
+    @property
     def checkpoint_interval(self) -> int | None:
         """Number of completed nodes between two checkpoints; `None` for no checkpoints."""
         return self._checkpoint_interval

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
@@ -21,7 +21,11 @@ from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
+from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VIBE, VibeArguments
 from vibe_prefect.core.run_values import Reuse
+
+if TYPE_CHECKING:
+    from vibe_prefect.cli.commands.run import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., int])
 
@@ -46,6 +50,7 @@ _MODULES: Mapping[str, tuple[str, ...]] = {
     "vibe_prefect.cli.answering.answer_app": ("approvals", "approve", "edit", "reject"),
     "vibe_prefect.cli.deploying.deploy_app": ("blocks", "config", "deploy", "serve", "server", "worker"),
     "vibe_prefect.cli.look_app": ("output", "report", "runs", "watch"),
+    "vibe_prefect.cli.plan_app": ("plan",),
 }
 """Modules that add further commands, each with the names of its commands."""
 
@@ -79,6 +84,8 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
 
 
 _PLAN = "The plan file: .json, or JSON or YAML under any other name."
+_VIBE = "Plan this wish with the configured language model, show the plan, ask, and run it, in place of a plan file."
+_YES = "Run a planned plan without asking."
 _DRY_RUN = "Run nothing: say which nodes would run, which would be reused, and why."
 _RECORD = "Record a simulation in Prefect, as any other run; without this it needs no server, unless it resumes a run."
 _EARLIER = "The run's name or id; by default the newest one, unless it has completed."
@@ -230,15 +237,19 @@ def _help_command(error: CycloptsError) -> str:
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
         "run plan.yaml --tools tools.py",
         "run plan.yaml --json | jq .summary",
+        'run --vibe "A launch week for our tea shop" --budget-usd 0.50',
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
     + "\n\n"
     + _EXITS,
 )
 def run(  # noqa: PLR0913 - a command's options
-    plan: Annotated[str, Parameter(help=_PLAN)],
+    plan: Annotated[str | None, Parameter(help=_PLAN)] = None,
     /,
     *,
+    vibe: Annotated[str | None, Parameter(group=VIBE, help=_VIBE)] = None,
+    about: VibeArguments = NO_ARGUMENTS,
+    yes: Annotated[bool, Parameter(alias="-y", negative="", show_default=False, group=VIBE, help=_YES)] = False,
     simulate: Annotated[bool, _option("simulate", negative="", show_default=False)] = False,
     record: Annotated[bool, Parameter(negative="", show_default=False, help=_RECORD)] = False,
     dry_run: Annotated[bool, Parameter(negative="", show_default=False, help=_DRY_RUN)] = False,
@@ -269,9 +280,9 @@ def run(  # noqa: PLR0913 - a command's options
     Without PREFECT_API_URL (or a Prefect profile that sets it), the Prefect server of this machine is used. Where there
     is none, one is started; it goes on for 10 minutes after its last use, unless the setting `server_minutes` differs.
     """
-    if not (quiet or dry_run):
+    if plan is not None and not (quiet or dry_run):
         _say_at_once(fact_line("plan", one_line(plan)), as_json=json)
-    from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
+    from vibe_prefect.cli.commands.run import RunRequest
     from vibe_prefect.cli.defaults import run_defaults
 
     use_tool_files(tools)
@@ -291,16 +302,29 @@ def run(  # noqa: PLR0913 - a command's options
         "run_on": run_on,
     }
     request = RunRequest(
-        plan,
+        plan or "",
         run_defaults().replaced(_stated(options)),
         as_json=json,
         quiet=quiet,
         report=report,
-        plan_file=str(Path(plan).resolve()),
+        plan_file=str(Path(plan or "").resolve()),
         inputs=InputArguments(set_, set_file, inputs),
         tools=tools,
     )
-    if simulate and not (record or dry_run or resume or reuse == "plan"):
+    if vibe is not None or plan is None:
+        from vibe_prefect.cli.commands.plan import planned_request
+
+        planned = planned_request(request, vibe, about, yes=yes, only_forecast=dry_run)
+        if planned is None:
+            return ExitCode.INTERNAL
+        request = planned
+    return _perform(request, record=record, dry_run=dry_run)
+
+
+def _perform(request: RunRequest, *, record: bool, dry_run: bool) -> int:
+    """Simulate, forecast or run a plan."""
+    options = request.options
+    if options.simulate and not (record or dry_run or options.resume_from or options.reuse == "plan"):
         from vibe_prefect.cli.commands.simulate import simulate_plan
 
         return simulate_plan(request)
@@ -308,6 +332,8 @@ def run(  # noqa: PLR0913 - a command's options
         from vibe_prefect.cli.commands.dry_run import forecast_run
 
         return forecast_run(request)
+    from vibe_prefect.cli.commands.run import run_plan_file
+
     return run_plan_file(request)
 
 

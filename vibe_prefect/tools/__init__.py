@@ -30,6 +30,7 @@ from vibe_prefect.lazy_names import lazy_names
 if TYPE_CHECKING:
     from vibe_prefect.tools.base import (
         BaseTool,
+        InputPath,
         OutputFolder,
         OutputPath,
         TemplateText,
@@ -48,6 +49,7 @@ __all__ = [
     "BaseTool",
     "FileRef",
     "FunctionTool",
+    "InputPath",
     "OutputFolder",
     "OutputPath",
     "TemplateText",
@@ -67,6 +69,7 @@ _MODULES = {
     "BaseTool": "vibe_prefect.tools.base",
     "FileRef": "vibe_prefect.tools.workspace",
     "FunctionTool": "vibe_prefect.tools.functions",
+    "InputPath": "vibe_prefect.tools.base",
     "OutputFolder": "vibe_prefect.tools.base",
     "OutputPath": "vibe_prefect.tools.base",
     "TemplateText": "vibe_prefect.tools.base",
