@@ -29,12 +29,12 @@ pytestmark = pytest.mark.slow
 BOUND = 120.0
 
 
-def work(tool: str, folder: Path, **inputs: Any) -> bytes:
+def work(tool: str, root: Path, /, **inputs: Any) -> bytes:
     """Return the packed work of a node that calls a tool."""
     tools = cluster_tools()
     compiled = compile_plan(plan(node("a", parameters={"tool": tool, "tool_inputs": inputs})), tools=tools)
     state = RunState(compiled, NodeRun)
-    sent = state.work(state.runs["a"], cluster_tools, Workspace(folder, folder / "out"), {})
+    sent = state.work(state.runs["a"], cluster_tools, Workspace(root, root / "out"), {})
     return packed(SentWork(sent), "cluster")
 
 
