@@ -7,14 +7,12 @@ PREFECT ?=
 VENV := .venv$(addprefix -prefect-,$(PREFECT))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-COMMA := ,
 CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_engine.py engine/publish/test_events.py \
     engine/run/test_resume.py engine/run/test_retry.py engine/run/test_flow_retries.py \
     engine/deploy/test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
-# The clusters are tested with the pinned Prefect alone: Ray is large.
-EXTRAS := images,llm,media,dev$(if $(PREFECT),,$(COMMA)dask$(COMMA)ray)
+EXTRAS := dask,images,llm,media,ray,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=

@@ -1,4 +1,4 @@
-"""Workers of Dask and Ray clusters killed at random moments of runs: nothing is lost, and nothing finished runs twice."""
+"""Workers of Dask and Ray clusters killed at random moments: nothing is lost, and nothing finished runs twice."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ async def run_once(kind: str, draw: random.Random, folder: Path, kills: list[int
         if result.status is ExecutionStatus.COMPLETED:
             assert calls(folder) == finished, "what had finished ran again"
             return result, attempts
-    raise AssertionError(f"the run is not complete after {TRIES} tries: {result.node_results}")
+    raise AssertionError(f"the run is not complete after {TRIES} tries")
 
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])

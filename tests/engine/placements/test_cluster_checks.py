@@ -19,6 +19,15 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.settings.placements import PlacementSettings
 
 
+def absent(_: str) -> None:
+    """No module is installed."""
+
+
+def present(name: str) -> object:
+    """Each module is installed."""
+    return name
+
+
 @pytest.fixture
 def free_address() -> str:
     """An address of this machine at which nobody listens."""
@@ -37,7 +46,7 @@ async def check(settings: dict[str, Any], folder: Path, run_on: str | None = "fa
 async def test_cluster_whose_library_is_missing_is_refused_with_the_command_that_installs_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_checks, "find_spec", lambda _: None)
+    monkeypatch.setattr(cluster_checks, "find_spec", absent)
     with pytest.raises(UsageError, match=r"nothing was run: .*'farm' needs prefect_ray.*'vibe-prefect\[ray\]'"):
         await check({"kind": "ray"}, folder)
     await check({"kind": "ray"}, folder, run_on=None)  # no node asks for it
@@ -48,7 +57,7 @@ async def test_cluster_whose_library_is_missing_is_refused_with_the_command_that
 async def test_cluster_that_does_not_answer_is_refused_with_its_address(
     kind: str, folder: Path, free_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_checks, "find_spec", lambda _: object())
+    monkeypatch.setattr(cluster_checks, "find_spec", present)
     with pytest.raises(UsageError, match=f"cannot be reached at {free_address}.*set its `address`"):
         await check({"kind": kind, "address": free_address, "shares_files": True}, folder)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -60,6 +69,6 @@ async def test_cluster_that_does_not_answer_is_refused_with_its_address(
 async def test_cluster_that_does_not_see_the_folders_of_the_run_is_refused(
     folder: Path, free_address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_checks, "find_spec", lambda _: object())
-    with pytest.raises(UsageError, match="the records are in the folder .*records.*set its `shares_files` to true"):
+    monkeypatch.setattr(cluster_checks, "find_spec", present)
+    with pytest.raises(UsageError, match=r"the records are in the folder .*records.*set its `shares_files` to true"):
         await check({"kind": "dask", "address": free_address}, folder)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import uuid4
 
+from anyio import CancelScope, move_on_after
 from anyio.to_thread import run_sync
 from distributed import Client
 from distributed.client import FutureCancelledError
@@ -24,6 +25,9 @@ from vibe_prefect.settings.placements import PlacementSettings
 
 CONNECT_SECONDS = 15
 """Seconds in which the scheduler of a cluster has to answer."""
+
+STOP_SECONDS = 5.0
+"""Seconds in which the scheduler has to take the order to stop a work."""
 
 _LOST = frozenset({"cancelled", "lost"})
 """States of a Dask future whose scheduler is gone."""
@@ -73,14 +77,15 @@ class DaskCarrier:
             return await self._outcome(future)
         finally:
             del self._listeners[attempt]
-            with suppress(OSError):
+            with suppress(OSError), move_on_after(STOP_SECONDS, shield=True):
                 await self._client.scheduler.event_clear(name=attempt)
 
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
-        await self._client.close()
-        if self._own is not None:
-            await run_sync(self._own.close)
+        with CancelScope(shield=True):
+            await self._client.close()
+            if self._own is not None:
+                await run_sync(self._own.close)
 
     async def _outcome(self, future: Any) -> bytes:
         try:
@@ -90,7 +95,8 @@ class DaskCarrier:
         except (asyncio.CancelledError, FutureCancelledError):
             if future.status in _LOST:
                 raise WorkerLostError("the Dask scheduler was lost in the middle of the work") from None
-            await self._client.cancel([future], force=True)
+            with move_on_after(STOP_SECONDS, shield=True):
+                await self._client.cancel([future], force=True)
             raise
         if isinstance(outcome, str):
             raise WorkerLostError(outcome)

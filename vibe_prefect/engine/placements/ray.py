@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from queue import SimpleQueue
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import ray
+from anyio import CancelScope, move_on_after
 from anyio.to_thread import run_sync
 from ray import exceptions
 from ray._private.ray_logging import global_worker_stdstream_dispatcher
@@ -26,6 +27,9 @@ _Runner: Any = import_module("prefect_ray").RayTaskRunner  # the package states 
 
 _ray: Any = ray  # nor does this one, for most of its functions
 
+STOP_SECONDS = 5.0
+"""Seconds in which the cluster has to take the order to stop a work."""
+
 _LOST = (
     exceptions.WorkerCrashedError,
     exceptions.NodeDiedError,
@@ -36,21 +40,63 @@ _LOST = (
 """Errors of Ray about a worker that is gone."""
 
 
+class _Connection:
+    """The connection of this process to a Ray cluster, which its runs share: a process can have one at a time."""
+
+    _lock = threading.Lock()
+    _current: ClassVar[_Connection | None] = None
+
+    def __init__(self, address: str | None, options: Mapping[str, Any]) -> None:
+        self.address = address
+        self._runs = 0
+        self._runner = _Runner(address=address, init_kwargs=options)
+        # The processes of the cluster end with the thread that started them: Ray asks Linux for that.
+        self._thread = ThreadPoolExecutor(1, "vibe-prefect-ray")
+        self._thread.submit(self._runner.__enter__).result()
+
+    @classmethod
+    def join(cls, address: str | None, options: Mapping[str, Any]) -> _Connection:
+        """Return the connection, made by the first run that needs it.
+
+        Raises:
+            PlacementError: There is one to another cluster.
+        """
+        with cls._lock:
+            connection = cls._current
+            if connection is None:
+                connection = cls._current = cls(address, options)
+            elif connection.address != address:
+                current = connection.address or "the one that it has started"
+                raise PlacementError(
+                    f"this process is connected to another Ray cluster, {current}, and can use one at a time: run what "
+                    f"needs {address or 'a cluster of its own'} in another run"
+                )
+            connection._runs += 1
+            return connection
+
+    def leave(self) -> None:
+        """End the connection with the last run that uses it, and the cluster where it was started for them."""
+        with self._lock:
+            self._runs -= 1
+            if self._runs == 0:
+                _Connection._current = None
+                self._thread.submit(self._runner.__exit__, None, None, None).result()
+                self._thread.shutdown(wait=False)
+
+
 class RayCarrier:
     """A connection to a Ray cluster, and the cluster where the run has started it."""
 
-    def __init__(self, runner: Any, thread: ThreadPoolExecutor, resources: Mapping[str, float] | None) -> None:
+    def __init__(self, connection: _Connection, resources: Mapping[str, float] | None) -> None:
         """Make the carrier; see `open_ray`.
 
         Args:
-            runner: Prefect's task runner, connected to the cluster.
-            thread: The thread that has connected it.
+            connection: The connection.
             resources: Resources of a cluster that the run has started; `None` for one with an address.
         """
-        self._runner = runner
-        self._thread = thread
+        self._connection = connection
         self._resources = resources
-        self._streams = not str(runner.address).startswith("ray://")
+        self._streams = not str(connection.address).startswith("ray://")
         # Whether an attempt is made again is the run's decision, and not Ray's.
         if self._streams:
             self._function = _ray.remote(max_retries=0, num_returns="streaming")(execute_streaming)
@@ -72,13 +118,14 @@ class RayCarrier:
         except exceptions.RayError as error:
             raise PlacementError(f"Ray did not do the work: {type(error).__name__}: {error}") from None
         except asyncio.CancelledError:
-            await run_sync(lambda: _ray.cancel(reference, force=True))
+            with move_on_after(STOP_SECONDS, shield=True):
+                await run_sync(lambda: _ray.cancel(reference, force=True), abandon_on_cancel=True)
             raise
 
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._runner.__exit__, None, None, None)
-        self._thread.shutdown(wait=False)
+        with CancelScope(shield=True):
+            await run_sync(self._connection.leave)
 
     async def _outcome(self, reference: Any, tell: Tell) -> bytes:
         if not self._streams:
@@ -148,18 +195,17 @@ async def open_ray(settings: PlacementSettings) -> RayCarrier:
     """
     own = settings.address is None
     options = (_local_options(settings.workers) if own else _QUIET) | settings.options
-    runner = _Runner(address=settings.address, init_kwargs=options)
-    # The processes of the cluster end with the thread that started them: Ray asks Linux for that.
-    thread = ThreadPoolExecutor(1, "vibe-prefect-ray")
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        await asyncio.get_running_loop().run_in_executor(thread, runner.__enter__)
+        connection = await run_sync(_Connection.join, settings.address, options)
+    except PlacementError:
+        raise
     except Exception as error:
         where = "a Ray cluster on this machine" if own else f"the Ray cluster at {settings.address}"
         raise PlacementError(f"{where} does not answer: {type(error).__name__}: {error}") from error
     # Ray prints about each lost worker on standard output, where a command may write its JSON.
     global_worker_stdstream_dispatcher.remove_handler("ray_print_logs")
-    return RayCarrier(runner, thread, _ray.cluster_resources() if own else None)
+    return RayCarrier(connection, _ray.cluster_resources() if own else None)
 
 
 _QUIET = {"log_to_driver": False, "configure_logging": False}
