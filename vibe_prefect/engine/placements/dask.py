@@ -134,14 +134,18 @@ async def open_dask(settings: PlacementSettings) -> DaskCarrier:
         PlacementError: It does not answer, or cannot be started.
     """
     own = None if settings.address else ExitStack()
+    where = f"the Dask scheduler at {settings.address}" if own is None else "a Dask cluster on this machine"
     try:
         address = settings.address if own is None else await run_sync(_start, own, settings)
         client: Any = await Client(address, asynchronous=True, set_as_default=False, timeout=CONNECT_SECONDS)
+        carrier = DaskCarrier(client, own)
+        await carrier.begin()
     except Exception as error:  # each class of clusters has its own
-        where = f"the Dask scheduler at {settings.address}" if own is None else "a Dask cluster on this machine"
+        if own is not None:
+            await run_sync(own.close)
+        if isinstance(error, PlacementError):
+            raise
         raise PlacementError(f"{where} does not answer: {type(error).__name__}: {error}") from error
-    carrier = DaskCarrier(client, own)
-    await carrier.begin()
     return carrier
 
 
