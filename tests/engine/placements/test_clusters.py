@@ -1,4 +1,4 @@
-"""Dask and Ray as placements, each on a cluster of this machine, beside this process and other processes."""
+"""Dask and Ray as placements, each on a cluster of this machine, beside the process of the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, Workfl
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-PLACEMENTS = {kind: {"kind": kind, "workers": 2} for kind in ("process", "dask", "ray")}
+PLACEMENTS = {kind: {"kind": kind, "workers": 2} for kind in ("dask", "ray")}
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ async def execute(run_on: str, resume_from: str | None = None) -> tuple[str, Fac
     return run_id(executor), await facts_of(executor, result, events)
 
 
-@pytest.mark.parametrize("kind", ["process", "dask", "ray"])
+@pytest.mark.parametrize("kind", ["dask", "ray"])
 async def test_run_is_the_same_at_each_placement_and_resumes_from_another_one(kind: str) -> None:
     needs(kind)
     here, local = await execute("local")
