@@ -37,6 +37,7 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.placements.cluster_checks import check_clusters
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
@@ -274,6 +275,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         compiled = compiled.for_run(await run_facts(client, root))
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
+    await check_clusters(run.compiled, run.settings.placements, options.run_on, records)
     workspace = _workspace(options, plan_id, root)
     compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
