@@ -286,6 +286,23 @@ class UserExitError(RunError):
         return type(self), (self.kind, self.text)
 
 
+class UnsendableError(RunError):
+    """An error that a node raised at its placement and that cannot be sent back as it is; its kind and text can."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Name the error.
+
+        Args:
+            kind: The class of the error.
+            text: Its text.
+        """
+        self.kind = kind
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type[UnsendableError], tuple[str, str]]:
+        return type(self), (self.kind, str(self))
+
+
 class ToolError(RunError, RuntimeError):
     """A tool's own failure."""
 
@@ -351,6 +368,26 @@ class ShownError(ToolError):
 
     def __reduce__(self) -> tuple[type[ShownError], tuple[str]]:
         return type(self), (str(self),)
+
+
+class PlacementError(ToolError):
+    """A placement could not do a node's work."""
+
+
+class NotSentError(PlacementError):
+    """Work that cannot be sent to a placement, or that it cannot read: what the node needs cannot be imported there."""
+
+    def __init__(self, message: str) -> None:
+        """Describe the error.
+
+        Args:
+            message: What could not be sent or read, where, and what to do next.
+        """
+        super().__init__(message, retryable=False)
+
+
+class WorkerLostError(PlacementError):
+    """A worker that ended in the middle of a node's work."""
 
 
 class BudgetExceededError(ToolError):

@@ -67,6 +67,7 @@ class WorkflowExecutor:
         artifacts: bool | None = None,
         without_model: bool = False,
         prompt: Prompt | None = None,
+        run_on: str | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -98,6 +99,7 @@ class WorkflowExecutor:
                 is configured now, or where there is none with templates, and unjudged.
             prompt: Asks a person within the run about what the tool `approve` shows: an async function that takes the
                 question and returns the answers by item. `None` to end the run as waiting, for `approve` and `resume`.
+            run_on: Name of the placement where all nodes run; by default as the plan says.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -129,6 +131,7 @@ class WorkflowExecutor:
             "budget_usd": budget_usd,
             "max_tokens": max_tokens,
             "without_model": without_model,
+            "run_on": run_on,
             **({} if concurrency == "settings" else {"concurrency": concurrency}),
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),

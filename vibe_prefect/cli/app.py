@@ -196,6 +196,7 @@ def run(  # noqa: PLR0913 - a command's options
     budget_usd: Annotated[float | None, _option("budget_usd")] = None,
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
+    run_on: Annotated[str | None, _option("run_on")] = None,
     report: _Report = None,
     set_: SetOption = (),
     set_file: SetFileOption = (),
@@ -224,6 +225,7 @@ def run(  # noqa: PLR0913 - a command's options
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
         "without_model": without_model,
+        "run_on": run_on,
     }
     request = RunRequest(
         plan,
@@ -262,6 +264,7 @@ def resume(  # noqa: PLR0913 - a command's options
     budget_usd: Annotated[float | None, _option("budget_usd", _AS_BEFORE)] = None,
     max_tokens: Annotated[int | None, _option("max_tokens", _AS_BEFORE)] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
+    run_on: Annotated[str | None, _option("run_on")] = None,
     report: _Report = None,
     set_: SetOption = (),
     set_file: SetFileOption = (),
@@ -279,6 +282,7 @@ def resume(  # noqa: PLR0913 - a command's options
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
         "without_model": without_model,
+        "run_on": run_on,
     }
     request = ResumeRequest(
         run,

@@ -37,6 +37,7 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
@@ -169,6 +170,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     refresh: parameters.Refresh = DEFAULTS.refresh,
     reuse: parameters.Reuse = DEFAULTS.reuse,
     concurrency: parameters.Concurrency = DEFAULTS.concurrency,
+    run_on: parameters.RunOn = DEFAULTS.run_on,
     simulate: parameters.Simulated = DEFAULTS.simulate,
     input_root: parameters.InputRoot = DEFAULTS.input_root,
     output: parameters.Output = DEFAULTS.output,
@@ -261,6 +263,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
+    check_placements(run.compiled, run.settings.placements, options.run_on)
     await check_ready(client, run.compiled, run.tools)
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
     if not options.without_model:
@@ -301,6 +304,9 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         budget=await _budget(known, options, records, flow_run.name),
         prompt=run.prompt,
         note_plan=note_plan,
+        placements=settings.placements,
+        run_on=options.run_on,
+        limits=settings.limits,
     )
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)

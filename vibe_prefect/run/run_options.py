@@ -46,6 +46,9 @@ class RunOptions(BaseModel):
     concurrency: Concurrency = 32
     """Largest number of nodes at once."""
 
+    run_on: str | None = None
+    """Placement where all nodes run, whatever the plan says; `local` for the process of the run itself."""
+
     simulate: bool = False
     """Run every node as a simulation: nothing is called, spent or written."""
 

@@ -43,6 +43,7 @@ def command_registry() -> ToolRegistry:
             from vibe_prefect.tools.tool_files import add_tool_files
 
             add_tool_files(registry, files)
+        registry.note_configured()
         return registry
     from vibe_prefect.engine.inputs.configured_tools import configured_registry
 

@@ -50,6 +50,7 @@ Exclude = Annotated[str | None, _form("Not these nodes", help_of("exclude"), "pu
 Refresh = Annotated[str | None, _form("Refresh nodes", help_of("refresh"), "blog+")]
 Reuse = Annotated[run_options.Reuse, _form("Reuse records of", help_of("reuse"))]
 Concurrency = Annotated[run_options.Concurrency, _form("Concurrency", help_of("concurrency", _UNLIMITED), 8)]
+RunOn = Annotated[str | None, _form("Run on", help_of("run_on"), "local")]
 Simulated = Annotated[bool, _form("Simulate", help_of("simulate"))]
 Options = Annotated[SkipJsonSchema[dict[str, Any] | None], Field(json_schema_extra={"title": "Options"})]
 """The parameters after the plan as a group, for the form of a deployed plan; other forms show each by itself."""

@@ -1,0 +1,29 @@
+"""Opens a placement by its kind."""
+
+from __future__ import annotations
+
+import os
+
+from vibe_prefect.engine.placements.placement import Carrier
+from vibe_prefect.engine.placements.process import ProcessCarrier
+from vibe_prefect.errors import PlacementError
+from vibe_prefect.settings.placements import PlacementKind, PlacementSettings
+
+
+async def open_carrier(name: str, settings: PlacementSettings) -> Carrier:
+    """Open a placement.
+
+    Args:
+        name: Its name.
+        settings: Its settings.
+
+    Raises:
+        PlacementError: It cannot be opened.
+    """
+    match settings.kind:
+        case PlacementKind.PROCESS:
+            return ProcessCarrier(settings.workers or os.cpu_count() or 1)
+        case _:
+            raise PlacementError(
+                f"the placement {name!r} is of the kind {settings.kind}, which carries no single nodes"
+            )
