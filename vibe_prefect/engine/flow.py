@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,14 +37,17 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.placements.child_run import is_child
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
 from vibe_prefect.engine.records.imported_records import ImportedRecord
+from vibe_prefect.engine.records.record_lock import Hold
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.asking import Prompt
+from vibe_prefect.engine.run.children import child_run, child_setup
 from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
@@ -263,10 +266,12 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
-    check_placements(run.compiled, run.settings.placements, options.run_on)
-    await check_ready(client, run.compiled, run.tools)
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
-    if not options.without_model:
+    as_child = await is_child(client, flow_run, earlier)
+    if not as_child:  # the parent has checked them, and names placements of its own
+        check_placements(run.compiled, run.settings.placements, options.run_on)
+    await check_ready(client, run.compiled, run.tools)
+    if not options.without_model and not as_child:
         check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
@@ -275,10 +280,14 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
     workspace = _workspace(options, plan_id, root)
-    compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
+    if as_child and compiled.fresh_nodes:
+        compiled = compiled.with_contents(earlier.contents)
+    else:
+        compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
-    outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
+    artifacts = settings.artifacts if run.artifacts is None else run.artifacts
+    outlets = FeedbackSettings(artifacts, settings.events and not as_child)
     feedback = RunFeedback(
         client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
@@ -301,26 +310,31 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         concurrency=options.concurrency,
         first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(known, options, records, flow_run.name),
+        budget=await _budget(known, options, records, (earlier if as_child else flow_run).name),
         prompt=run.prompt,
         note_plan=note_plan,
         placements=settings.placements,
         run_on=options.run_on,
         limits=settings.limits,
+        children=child_setup(client, flow_run.id, options, compiled, records, run.storage, settings),
+        shows_all=not as_child,
     )
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)
         return None
-    with records.hold() as alone:
+    with records.hold(Hold.AS_CHILD if as_child else Hold.WITH_CHILDREN if setup.children else Hold.ALONE) as alone:
         if not alone:
-            await claim(client, flow_run, namespace)
-        await close_dead(client, earlier, flow_run, sure=alone)
+            await claim(client, flow_run, namespace, earlier.id if as_child else None)
+        if not as_child:
+            await close_dead(client, earlier, flow_run, sure=alone)
         run.handle = handle
         await _write_imported(records, run, compiled)
         await check_calls(compiled, setup)
         if flow_run.deployment_id is not None:
             await take_answers(client, flow_run, records)
-        async with feedback.following():
+        async with feedback.following(), AsyncExitStack() as as_child_run:
+            if as_child:
+                await as_child_run.enter_async_context(child_run(compiled, setup, flow_run, earlier))
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             run.end(result)

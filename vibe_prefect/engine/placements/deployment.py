@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -27,6 +27,7 @@ from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.placements.child_run import child_tag
 from vibe_prefect.errors import WorkerLostError, did_you_mean
 from vibe_prefect.settings.package import variable
+from vibe_prefect.settings.placements import PlacementSettings
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds between two looks at a child run: at first, and in the end."""
@@ -107,12 +108,16 @@ class ChildRun:
         if not await self._count("flow_runs"):
             await self._client.set_flow_run_state(self.id, Cancelling(message="The run that started it was cancelled"))
 
-    async def _count(self, kind: str) -> int:
+    async def _count(self, kind: Literal["flow_runs", "task_runs"]) -> int:
         """Count the run itself, or its task runs, where they have ended: the run's own data may be large."""
         flow_runs: dict[str, Any] = {"id": {"any_": [str(self.id)]}}
         final = {"state": {"type": {"any_": _FINAL}}}
-        filters = {"flow_runs": flow_runs | final} if kind == "flow_runs" else {"flow_runs": flow_runs, kind: final}
-        return int((await self._client.request("POST", f"/{kind}/count", json=filters)).json())
+        if kind == "flow_runs":
+            answer = await self._client.request("POST", "/flow_runs/count", json={"flow_runs": flow_runs | final})
+        else:
+            both = {"flow_runs": flow_runs, "task_runs": final}
+            answer = await self._client.request("POST", "/task_runs/count", json=both)
+        return int(answer.json())
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,9 @@ class DeploymentPlacement:
 
     deployment: str
     """Name of the deployment, `run-plan/<name>`."""
+
+    settings: PlacementSettings
+    """Its settings."""
 
     async def start(self, client: PrefectClient, order: ChildOrder) -> ChildRun:
         """Start a child run of the current flow run.
@@ -140,7 +148,7 @@ class DeploymentPlacement:
             flow_run = await arun_deployment(
                 deployment.id,
                 client=client,
-                parameters=dict(order.parameters),
+                parameters=self._parameters(order),
                 flow_run_name=order.name,
                 tags=[child_tag(order.parent)],
                 timeout=0,
@@ -148,6 +156,10 @@ class DeploymentPlacement:
                 job_variables={"env": {**given, variable("storage"): order.storage}},
             )
         return ChildRun(client, flow_run)
+
+    def _parameters(self, order: ChildOrder) -> dict[str, Any]:
+        own = {} if self.settings.concurrency is None else {"concurrency": self.settings.concurrency}
+        return {**order.parameters, **own}
 
     async def problem(self, client: PrefectClient) -> str | None:
         """Return the reason why nothing can be started there; `None` where it can."""
