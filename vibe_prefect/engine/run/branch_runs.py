@@ -15,6 +15,7 @@ from prefect.logging import get_run_logger
 
 from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.core.feedback import Failure
+from vibe_prefect.core.outputs import cut
 from vibe_prefect.engine.inputs.plan_store import plan_parameter
 from vibe_prefect.engine.placements.deployment import ChildOrder, ChildRun, DeploymentPlacement
 from vibe_prefect.engine.records.child_files import read_spending, write_keys
@@ -24,10 +25,9 @@ from vibe_prefect.engine.run.reuse import ReusableRecords
 from vibe_prefect.engine.run.taken import TakenFailure, TakenRecord, failure_in
 from vibe_prefect.engine.run.tasks import NodeJob
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
-from vibe_prefect.errors import PlanRunError, UsageError, WorkerLostError, shorten
+from vibe_prefect.errors import PlanRunError, UsageError, WorkerLostError
 from vibe_prefect.plan.branches import Branch, branch_root, branch_waits, branches
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
-from vibe_prefect.plan.costs import cost_forecast
 from vibe_prefect.plan.graph import Vertex
 from vibe_prefect.plan.selection import MAX_EXPRESSION
 from vibe_prefect.provenance import Attempt, NodeProvenance
@@ -35,8 +35,8 @@ from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import now_iso
 from vibe_prefect.run.node_work import failure_of
 from vibe_prefect.run.run_state import RunState
+from vibe_prefect.text.sendable import MAX_ERROR
 from vibe_prefect.text.units import counted
-from vibe_prefect.tools.registry import ToolRegistry
 
 CANCEL_SECONDS = 10.0
 """Seconds for the server to take in that child runs are cancelled."""
@@ -83,9 +83,6 @@ class Parent:
 
     reusable: ReusableRecords
     """Records that it found when it began."""
-
-    tools: ToolRegistry
-    """Its tools."""
 
     budget: Budget | None
     """Its budget; `None` for no limit."""
@@ -273,8 +270,7 @@ class BranchRun:
         if budget is None:
             yield {}
             return
-        pays = cost_forecast(self._parent.state.written, self._as_written, self._parent.tools) is not None
-        reservation = await budget.reserve_rest() if pays else await budget.reserve(Spending())
+        reservation = await budget.reserve_rest()
         rest, used, before = reservation.most, reservation.most, set(self.executed_by)
         try:
             recorded = await records.spent((await self._known()).nodes.values())
@@ -362,12 +358,6 @@ class BranchRun:
         """Return the plan with the nodes of those lists that are known by now, and the templates of the others."""
         return (await unfold_recorded(self._parent.state.written, self._setup.records)).compiled(templates=True)
 
-    @property
-    def _as_written(self) -> list[str]:
-        """Ids of the branch's nodes as the plan has them."""
-        plan = self._parent.state.plan
-        return [plan.template(plan.nodes[id]) if id in plan.nodes else id for id in self._branch.members]
-
     def _note_nodes(self, ended: int) -> None:
         root, child = self._root.node.node, self.child
         message = f"{child.name if child else ''}: {counted(ended, 'node')} ended at {self._branch.placement}"
@@ -375,4 +365,4 @@ class BranchRun:
 
 
 def _reason(state: State[Any]) -> str:
-    return shorten((state.message or state.name or "it says nothing").strip(), 1_000)
+    return cut((state.message or state.name or "it says nothing").strip(), MAX_ERROR)

@@ -191,7 +191,6 @@ class _PlanRun:
                 self._state,
                 setup.records,
                 self._reusable,
-                setup.tools,
                 setup.budget,
                 self._selected,
                 self._refreshes,
@@ -326,14 +325,12 @@ class _PlanRun:
         """Note how a child run has brought a node to its end, once that run has ended."""
         await branch.ended()
         taken = await branch.taken(job.node)
-        if isinstance(taken, TakenRecord) and taken.reused:
-            self._show(job, Unexecuted.KEPT)
-            self._complete(job, taken.record, reused=True)
-            return
-        branch.begin(job)
-        self._show(job, *taken.shown)
+        if not (isinstance(taken, TakenRecord) and taken.reused):
+            branch.begin(job)
+        for why, message, span in taken.shown:
+            self._show(job, why, message, span)
         if isinstance(taken, TakenRecord):
-            self._complete(job, taken.record, reused=False)
+            self._complete(job, taken.record, reused=taken.reused)
             return
         job.meter = taken.meter or job.meter
         await self._fail(job, taken.failure)
@@ -387,7 +384,8 @@ class _PlanRun:
         """Show a node in Prefect that is not executed in this process."""
         if not self._setup.shows_all and not self._selected(job.node.id):
             return
-        upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
+        ended = (*self._upstream(job), *(() if job.ended is None else (job.ended,)))
+        upstream = [task_run_id for task_run_id, _ in ended]
         self._note(job, *show_unexecuted(job.node, why, upstream, message, span))
 
     def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:

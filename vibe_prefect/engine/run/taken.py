@@ -15,6 +15,10 @@ from vibe_prefect.run.measure import Meter
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 
 
+Shown = tuple[Unexecuted, str | None, Span | None]
+"""A state in which Prefect shows a node, its message, and the time of the work."""
+
+
 @dataclass(frozen=True, slots=True)
 class TakenRecord:
     """Record of a node that completed in a child run."""
@@ -26,14 +30,17 @@ class TakenRecord:
     """Whether the child run reused it."""
 
     @property
-    def shown(self) -> tuple[Unexecuted, str | None, Span | None]:
-        """How Prefect shows the node: the state, its message, and the time of the work."""
+    def shown(self) -> tuple[Shown, ...]:
+        """How Prefect shows the node; one that has a fallback first as failed."""
         fallback = fallback_of(self.record["result"])
         begin = moment(self.record["started_at"])
         span = None if begin is None else Span(begin, begin + self.record["duration"])
+        if self.reused:
+            return ((Unexecuted.KEPT, None, None),)
         if fallback is None:
-            return Unexecuted.DONE, None, span
-        return Unexecuted.FELL_BACK, f"{fallback.error_type}: {fallback.error}", span
+            return ((Unexecuted.DONE, None, span),)
+        message = f"{fallback.error_type}: {fallback.error}"
+        return (Unexecuted.FAILED, message, span), (Unexecuted.FELL_BACK, message, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +54,12 @@ class TakenFailure:
     """Its attempts there; `None` where nothing is known of them."""
 
     @property
-    def shown(self) -> tuple[Unexecuted, str | None, Span | None]:
-        """How Prefect shows the node: the state, its message, and the time of the work."""
+    def shown(self) -> tuple[Shown, ...]:
+        """How Prefect shows the node."""
         begin = moment(self.meter.started_at) if self.meter is not None else None
         span = Span(begin, begin + self.meter.duration) if self.meter is not None and begin is not None else None
-        return Unexecuted.FAILED, sendable(f"{self.failure.error_type}: {self.failure.message}", MAX_STATE), span
+        message = sendable(f"{self.failure.error_type}: {self.failure.message}", MAX_STATE)
+        return ((Unexecuted.FAILED, message, span),)
 
 
 def failure_in(report: NodeReport) -> TakenFailure | None:
