@@ -99,9 +99,7 @@ class Farm:
 
     async def runs(self, client: PrefectClient, id: str) -> list[FlowRun]:
         """The runs of a plan, without child runs."""
-        found = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[f"plan:{id}"]))
-        )
+        found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[f"plan:{id}"])))
         return [run for run in found if run.parent_task_run_id is None]
 
     def process_of(self, run: FlowRun) -> psutil.Process:
@@ -135,7 +133,7 @@ def s3() -> Generator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    with urlopen(Request(f"http://{host}:{port}/records", method="PUT")):  # noqa: S310 - an http address
+    with urlopen(Request(f"http://{host}:{port}/records", method="PUT")):
         pass
     yield f"http://{host}:{port}"
     server.stop()
@@ -214,7 +212,13 @@ async def test_a_composite_runs_on_the_other_machine_and_goes_on_there_after_a_k
     assert report.totals.cost_usd == 5.0
     assert {one.id for one in report.nodes} >= {"scene", "sun", "shots.moon.shot", "shots.rain.shot", "end"}
     (outputs,) = farm.here.glob("outputs/killed/*")
-    assert sorted(path.name for path in outputs.iterdir()) == ["end.txt", "moon.txt", "rain.txt", "sun.txt", "title.txt"]
+    assert sorted(path.name for path in outputs.iterdir()) == [
+        "end.txt",
+        "moon.txt",
+        "rain.txt",
+        "sun.txt",
+        "title.txt",
+    ]
     assert (outputs / "moon.txt").read_text() == "a picture of moon"
     again = farm.call("resume", parent.name)
     assert again.returncode == 0, again.stderr

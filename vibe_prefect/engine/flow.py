@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -62,7 +62,7 @@ from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, 
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.plan.worker_needs import default_models
+from vibe_prefect.plan.worker_needs import Role, default_models
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
@@ -268,11 +268,10 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
     as_child = await is_child(client, flow_run, earlier)
-    if not as_child:  # the parent has checked them, and names placements of its own
-        check_placements(run.compiled, run.settings.placements, options.run_on)
     await check_ready(client, run.compiled, run.tools)
-    if not options.without_model and not as_child:
-        check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
+    if not as_child:  # its parent has made these checks, and names placements of its own
+        check_placements(run.compiled, run.settings.placements, options.run_on)
+        _check_models(earlier_try if flow_run.run_count > 1 else earlier, models, options)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
@@ -280,10 +279,9 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
     workspace = _workspace(options, plan_id, root)
-    if as_child and compiled.fresh_nodes:
-        compiled = compiled.with_contents(earlier.contents)
-    else:
-        compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
+    compiled = await with_fresh_contents(
+        client, flow_run, compiled, run.tools, workspace, earlier.contents if as_child else None
+    )
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
     artifacts = settings.artifacts if run.artifacts is None else run.artifacts
@@ -322,24 +320,47 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)
         return None
-    with records.hold(Hold.AS_CHILD if as_child else Hold.WITH_CHILDREN if setup.children else Hold.ALONE) as alone:
-        if not alone:
-            await claim(client, flow_run, namespace, earlier.id if as_child else None)
-        if not as_child:
-            await close_dead(client, earlier, flow_run, sure=alone)
+    parent = earlier if as_child else None
+    async with _held(client, flow_run, setup, earlier, parent):
         run.handle = handle
         await _write_imported(records, run, compiled)
         await check_calls(compiled, setup)
         if flow_run.deployment_id is not None:
             await take_answers(client, flow_run, records)
-        async with feedback.following(), AsyncExitStack() as as_child_run:
-            if as_child:
-                await as_child_run.enter_async_context(child_run(compiled, setup, flow_run, earlier))
+        async with feedback.following(), child_run(compiled, setup, flow_run, parent):
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
+
+
+def _check_models(earlier: PastRun, models: Mapping[Role, Collection[str]], options: RunOptions) -> None:
+    if not options.without_model:
+        check_models(earlier, models)
+
+
+@asynccontextmanager
+async def _held(
+    client: PrefectClient, flow_run: FlowRun, setup: RunSetup, earlier: PastRun, parent: PastRun | None
+) -> AsyncGenerator[None]:
+    """Hold the records of a run in the block, and refuse the run where another one may write them.
+
+    Args:
+        client: The server's client.
+        flow_run: The run.
+        setup: Its setup.
+        earlier: The run that it resumes.
+        parent: The run that it is a child run of; `None` for any other run.
+    """
+    records = setup.records
+    hold = Hold.AS_CHILD if parent else Hold.WITH_CHILDREN if setup.children else Hold.ALONE
+    with records.hold(hold) as alone:
+        if not alone:
+            await claim(client, flow_run, records.namespace, parent.id if parent else None)
+        if parent is None:
+            await close_dead(client, earlier, flow_run, sure=alone)
+        yield
 
 
 def _retries_left(flow_run: FlowRun) -> bool:

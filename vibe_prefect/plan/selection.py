@@ -2,8 +2,9 @@
 
 An expression is a union of words with spaces between them; a word is one selector, or several with commas, which
 choose the nodes that all of them choose. A selector is an id (`intro`), a glob on ids (`shot_*`), or a method with a
-value or glob: `type:generate`, `tag:draft`, `tool:file_write`, `below:scene`. `+` before a selector adds everything upstream, `+`
-behind it everything downstream; a number at the `+` says how many steps: `2+intro`, `intro+3`, `+intro+`, `2+intro+1`.
+value or glob: `type:generate`, `tag:draft`, `tool:file_write`, `below:scene`. `+` before a selector adds everything
+upstream, `+` behind it everything downstream; a number at the `+` says how many steps: `2+intro`, `intro+3`, `+intro+`,
+`2+intro+1`.
 
 Upstream of a node is what must have finished before it starts, downstream what waits for it, as in dbt: `+cut` names
 all that `cut` needs. So the three kinds of edges count. One step upstream are the parent and each dependency with

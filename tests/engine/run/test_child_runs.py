@@ -1,4 +1,4 @@
-"""Composites at placements of the kind `deployment`. The worker here is a task of this process; see `tests/deployed`."""
+"""Composites at placements of the kind `deployment`. The worker here is a task of this process."""
 
 from __future__ import annotations
 
@@ -296,7 +296,10 @@ async def test_a_child_run_spends_what_is_left_of_the_budget(farm: Station) -> N
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"shares_files": False}, "which the placement 'farm' may not see: set PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE"),
+        (
+            {"shares_files": False},
+            "which the placement 'farm' may not see: set PREFECT_INTEGRATIONS_VIBE_PREFECT_STORAGE",
+        ),
         ({"deployment": "run-plan/nowhere"}, "the placement 'farm': this Prefect server has no deployment"),
     ],
 )
@@ -343,11 +346,11 @@ def test_a_branch_begins_when_all_is_there_that_its_nodes_wait_for() -> None:
     [
         (
             [at_the_farm("scene", node("ok", parameters={"tool": "approve"}, needs=["a"])), node("a", "composite")],
-            "node 'ok': a person cannot be asked at the placement 'farm', where it would run; move the node out of 'scene'",
+            "node 'ok': a person cannot be asked at the placement 'farm', where it would run; move the node out",
         ),
         (
             [at_the_farm("scene", node("a", "composite", policy={"run_on": "local"}))],
-            "node 'a', policy.run_on: 'local' is not possible here: 'scene' and all below it run at the placement 'farm'",
+            "node 'a', policy.run_on: 'local' is not possible here: 'scene' and all below it run at the placement",
         ),
         (
             [at_the_farm("scene", node("a", "composite", policy={"cache": "disable"}))],

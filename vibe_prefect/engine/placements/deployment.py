@@ -188,7 +188,9 @@ class DeploymentPlacement:
             return f"the work pool {pool!r} is paused: `prefect work-pool resume {pool}`"
         if found.is_push_pool or found.is_managed_pool or found.status is WorkPoolStatus.READY:
             return None
-        return f"no worker of the pool {pool!r} is online: start one there with `vibe-prefect worker start --pool {pool}`"
+        return (
+            f"no worker of the pool {pool!r} is online: start one there with `vibe-prefect worker start --pool {pool}`"
+        )
 
 
 def _is_served(deployment: DeploymentResponse) -> bool:

@@ -32,7 +32,7 @@ MAX_NAMED = 5
 """Nodes that a message names before it only counts."""
 
 
-def child_setup(
+def child_setup(  # noqa: PLR0913 - the parts of one run
     client: PrefectClient,
     run_id: UUID,
     options: RunOptions,
@@ -120,10 +120,14 @@ async def check_keys(records: Records, parent: UUID, compiled: CompiledPlan, sel
     """
     expected: Mapping[str, str] = await read_keys(records, str(parent))
     differing = [
-        id for id in sorted(_needed(compiled, selected)) if expected.get(id, compiled.nodes[id].key) != compiled.nodes[id].key
+        id
+        for id in sorted(_needed(compiled, selected))
+        if expected.get(id, compiled.nodes[id].key) != compiled.nodes[id].key
     ]
     if differing:
-        named = ", ".join(differing[:MAX_NAMED]) + (f" and {len(differing) - MAX_NAMED} more" if differing[MAX_NAMED:] else "")
+        named = ", ".join(differing[:MAX_NAMED]) + (
+            f" and {len(differing) - MAX_NAMED} more" if differing[MAX_NAMED:] else ""
+        )
         raise UsageError(
             f"nothing was run: the tools of this machine are not those of the machine that started the run, so that "
             f"results would not be found there: {named}; install the same version of the package and of the tools, and "
@@ -140,18 +144,23 @@ def _needed(compiled: CompiledPlan, selected: Collection[str]) -> set[str]:
 
 
 @asynccontextmanager
-async def child_run(compiled: CompiledPlan, setup: RunSetup, flow_run: FlowRun, parent: PastRun) -> AsyncGenerator[None]:
-    """Do in the block what a run does as a child run: its keys are checked before, and its spending is noted.
+async def child_run(
+    compiled: CompiledPlan, setup: RunSetup, flow_run: FlowRun, parent: PastRun | None
+) -> AsyncGenerator[None]:
+    """Do around the block what a child run does: its keys are checked before, and its spending is noted.
 
     Args:
         compiled: The plan, as this process compiles it.
         setup: The run.
         flow_run: The flow run.
-        parent: The run that has started it.
+        parent: The run that has started it; `None` for a run that is no child run, where nothing is done.
 
     Raises:
         UsageError: Keys differ; see `check_keys`.
     """
+    if parent is None:
+        yield
+        return
     await check_keys(setup.records, parent.id, compiled, setup.selected or compiled.nodes)
     if setup.budget is None:
         yield
@@ -159,7 +168,10 @@ async def child_run(compiled: CompiledPlan, setup: RunSetup, flow_run: FlowRun, 
     notes = _SpendingNotes(setup.records, str(flow_run.id), setup.budget)
     setup.budget.before_call = notes.write
     yield
-    await notes.write()
+    try:
+        await notes.write()
+    except Exception as error:  # noqa: BLE001 - each kind of storage has its own; the note before counts with no less
+        get_run_logger().warning("What the run has spent could not be noted: %s", error)
 
 
 class _SpendingNotes:

@@ -54,7 +54,9 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
     runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
     if setup.children is not None:
         names = setup.children.placements
-        elsewhere = {id: branch.placement for branch in branches(compiled, names, setup.run_on) for id in branch.members}
+        elsewhere = {
+            id: branch.placement for branch in branches(compiled, names, setup.run_on) for id in branch.members
+        }
         await check_children(setup.children, {elsewhere[id] for id in runs if id in elsewhere})
         runs = [id for id in runs if id not in elsewhere]
     problems = await call_problems(compiled, runs, setup.tools, setup.workspace)

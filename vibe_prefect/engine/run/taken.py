@@ -14,7 +14,6 @@ from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 
-
 Shown = tuple[Unexecuted, str | None, Span | None]
 """A state in which Prefect shows a node, its message, and the time of the work."""
 
