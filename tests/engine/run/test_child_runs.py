@@ -381,3 +381,22 @@ async def test_the_rest_of_a_budget_is_reserved_once_no_call_is_under_way() -> N
     assert (await rest).most == Spending(85, 1.75)
     (await rest).settle(Spending(1, 0.5))
     assert budget.spent == Spending(16, 1.75)
+
+
+@pytest.mark.server
+async def test_a_list_that_nobody_knew_before_and_a_selection_of_it_run_at_a_deployment(farm: Station) -> None:
+    shot = node("shot", parameters={"tool": "draw", "tool_inputs": {"text": "{{ shot }}"}})
+    items = {"for_each": "{{ outputs.title.text.split(' ') }}", "as": "shot", "key": "{{ shot }}"}
+    shots = node(
+        "shots", "composite", needs=["title"], children=[shot], policy={"run_on": "farm", "cache": "default"}, **items
+    )
+    title = node("title", parameters={"tool": "say", "tool_inputs": {"text": "sun moon"}})
+    subject = plan(title, shots, of("end", "say", "title"))
+    first = executor(select="title shots shot")
+    result = await first.execute_plan(subject)
+    assert result.ids(COMPLETED) == ("title", "shots", "shots.sun.shot", "shots.moon.shot")
+    assert first.last_run is not None
+    again = executor(refresh="shots.moon.shot")
+    result = await again.execute_plan(subject, resume_from=first.last_run.name)
+    assert result.status is COMPLETED
+    assert calls() == Counter({"sun moon": 1, "sun": 1, "moon": 2, "endsun moon": 1})

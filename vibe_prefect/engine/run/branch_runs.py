@@ -87,14 +87,28 @@ class Parent:
     budget: Budget | None
     """Its budget; `None` for no limit."""
 
-    selected: Callable[[str], bool]
-    """Returns whether a node may be executed."""
+    selected: frozenset[str] | None
+    """The nodes that may be executed; `None` for all."""
 
-    refreshes: Callable[[str], bool]
-    """Returns whether a node is executed even where there is a record."""
+    refreshed: frozenset[str]
+    """The nodes that are executed even where there is a record."""
+
+    chosen_from: frozenset[str]
+    """The nodes that these two were chosen from; see `RunSetup`."""
 
     note_retry: Callable[[NodeJob, float | None], object]
     """Called when a child run was lost and another one follows."""
+
+    def may_run(self, node: CompiledNode) -> bool:
+        """Return whether a node may be executed; one that this run does not know yet, too."""
+        return self.selected is None or not self._named(node).isdisjoint(self.selected)
+
+    def refreshes(self, node: CompiledNode) -> bool:
+        """Return whether a node is executed even where there is a record."""
+        return self.may_run(node) and not self._named(node).isdisjoint(self.refreshed)
+
+    def _named(self, node: CompiledNode) -> set[str]:
+        return {node.id} if node.id in self.chosen_from else {node.id, node.template or node.id}
 
 
 class BranchRuns:
@@ -162,6 +176,7 @@ class BranchRun:
         self._task: asyncio.Task[None] | None = None
         self._placement = setup.placements[branch.placement]
         self._done: set[str] = set()
+        self._refresh: set[str] = set()
         self._begun = False
         self.child: ChildRun | None = None
         """The child run that is under way; `None` before and after."""
@@ -201,8 +216,8 @@ class BranchRun:
             if found.problem is not None:
                 reason = f"what it made at {self._branch.placement!r} cannot be used: {found.problem}"
                 return TakenFailure(Failure("RuntimeError", reason))
-            executed, id = self.executed(found.record), node.id
-            if executed or not (self._parent.refreshes(id) or self._parent.reusable.is_refused(id)):
+            executed = self.executed(found.record)
+            if executed or node.id not in self._refresh:
                 return TakenRecord(found.record, reused=not executed)
         why = f": {report.error}" if report is not None and report.error else ""
         unmade = Failure("RuntimeError", f"no run at {self._branch.placement!r} has brought it to an end{why}")
@@ -307,18 +322,20 @@ class BranchRun:
                 **setup.parameters,
                 **limits,
                 "plan": await plan_parameter(plan.plan, setup.records.store, setup.client),
-                "select": self._selection(),
+                "select": self._selection(known),
                 "refresh": await self._refreshed(known),
             },
             setup.storage,
         )
 
-    def _selection(self) -> str:
+    def _selection(self, known: CompiledPlan) -> str:
         """Return the selection of the branch's nodes that may be executed."""
-        selected = [id for id in self._branch.members if self._parent.selected(id)]
-        if len(selected) == len(self._branch.members):
-            return f"below:{self._branch.root}"
-        return self._listed(selected, "selected")
+        members = self._members(known)
+        selected = [node.id for node in members if self._parent.may_run(node)]
+        return f"below:{self._branch.root}" if len(selected) == len(members) else self._listed(selected, "selected")
+
+    def _members(self, known: CompiledPlan) -> list[CompiledNode]:
+        return [known.nodes[id] for id in (self._branch.root, *known.graph.below(self._branch.root))]
 
     async def _refreshed(self, known: CompiledPlan) -> str | None:
         """Return the selection of the nodes that are executed even where there is a record; `None` for none.
@@ -327,11 +344,12 @@ class BranchRun:
         child run, all that was recorded before it looks the same.
         """
         reusable = self._parent.reusable
-        members = [id for id in (self._branch.root, *known.graph.below(self._branch.root)) if id not in self._done]
-        for id in members:
-            if id in reusable:
-                await reusable.refuse_outdated(id)
-        refreshed = [id for id in members if self._parent.refreshes(id) or reusable.is_refused(id)]
+        members = [node for node in self._members(known) if node.id not in self._done]
+        for node in members:
+            if node.id in reusable:
+                await reusable.refuse_outdated(node.id)
+        refreshed = [node.id for node in members if self._parent.refreshes(node) or reusable.is_refused(node.id)]
+        self._refresh.update(refreshed)
         return self._listed(refreshed, "to be refreshed") if refreshed else None
 
     def _listed(self, ids: list[str], what: str) -> str:
@@ -345,8 +363,7 @@ class BranchRun:
 
     async def _recorded_by_children(self, known: CompiledPlan) -> set[str]:
         """Return the ids of the nodes that earlier child runs of the branch have executed."""
-        nodes = [known.nodes[id] for id in (self._branch.root, *known.graph.below(self._branch.root))]
-        found = [found async for found in self._setup.records.of_nodes(nodes)]
+        found = [found async for found in self._setup.records.of_nodes(self._members(known))]
         return {one.node_id for one in found if self.executed(one.record)}
 
     def executed(self, record: NodeRecord) -> bool:
