@@ -302,7 +302,7 @@ class AttemptClock:
     def pause(self) -> None:
         """Let it stand still; as often as it is paused, it has to be resumed."""
         if not self._pauses:
-            self._left = self._scope.deadline - anyio.current_time()
+            self._left = self._scope.deadline - asyncio.get_running_loop().time()
             self._scope.deadline = math.inf
         self._pauses += 1
 
@@ -310,7 +310,7 @@ class AttemptClock:
         """Resume it with the time that was left."""
         self._pauses -= 1
         if not self._pauses:
-            self._scope.deadline = anyio.current_time() + self._left
+            self._scope.deadline = asyncio.get_running_loop().time() + self._left
 
 
 _clock: ContextVar[Clock | None] = ContextVar("vibe_prefect_attempt_clock", default=None)
