@@ -49,7 +49,9 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
         UsageError: A call cannot succeed.
     """
     ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
-    runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
+    checked = {tool for tool in compiled.tools if setup.tools.traits(tool).preflight is not None}
+    asked = [compiled.nodes[id] for id in ids if compiled.nodes[id].tool in checked]
+    runs = [node.id for node in asked if not await _reused(node, setup)]
     problems = await call_problems(compiled, runs, setup.tools, setup.workspace)
     _refuse([f"{_tools(names)} more: {problem}" for problem, names in problems.items()])
 
