@@ -300,6 +300,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         last_attempt=not _retries_left(flow_run),
         budget=await _budget(known, options, records, flow_run.name),
         prompt=run.prompt,
+        replan_below=run.settings.replan_below,
         note_plan=note_plan,
     )
     if CHECK_VARIABLE in os.environ:

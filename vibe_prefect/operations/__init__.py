@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._people import person_name
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
+    from vibe_prefect.operations._replan import ReplannedRun, replan
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import explain, list_runs, output, report
 
@@ -39,6 +40,7 @@ __all__ = [
     "Lookup",
     "PlanComparison",
     "Pruned",
+    "ReplannedRun",
     "ResumedRun",
     "RunForecast",
     "RunOptions",
@@ -58,6 +60,7 @@ __all__ = [
     "plan_resume",
     "prune",
     "reject",
+    "replan",
     "report",
     "resume",
     "validate",
@@ -73,6 +76,7 @@ _MODULES = {
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
     "Pruned": "_prune",
+    "ReplannedRun": "_replan",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
     "WaitingNode": "_approve",
@@ -91,6 +95,7 @@ _MODULES = {
     "plan_resume": "_resume",
     "prune": "_prune",
     "reject": "_approve",
+    "replan": "_replan",
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",

@@ -19,7 +19,7 @@ from prefect.states import Completed
 
 from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget
-from vibe_prefect.core.feedback import MODEL_KEYS, Failure
+from vibe_prefect.core.feedback import MODEL_KEYS, REPLAN_BELOW, Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.node_states import FALLBACK
@@ -115,6 +115,9 @@ class RunSetup:
     prompt: Prompt | None = None
     """Asks the person at the terminal; `None` where nobody sits there."""
 
+    replan_below: float = REPLAN_BELOW
+    """Quality, 0 to 1, below which another plan is suggested for a node."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -158,6 +161,7 @@ class _PlanRun:
                 note_retry=self._note_retry,
             ),
             setup.observers,
+            setup.replan_below,
         )
         self._reusable = ReusableRecords(compiled, self._state.plan.nodes, setup.records)
         self._task: asyncio.Task[Any] | None = None
