@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from tests.replanning.runs import CHANGED, EXECUTED, REUSED, answer, poor_plan, tools_of
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, load_plan
 from vibe_prefect.operations import replan
 from vibe_prefect.plan.node_forecast import Action
-from vibe_prefect.replanning.replan import ReplanBy
 from vibe_prefect.results import ExecutionResult
+from vibe_prefect.run.run_options import ReplanBy
 from vibe_prefect.testing import ScriptedModel
 from vibe_prefect.tools.registry import ToolRegistry
 

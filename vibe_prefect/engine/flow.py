@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -23,8 +23,8 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 
 from vibe_prefect.core.approval import questions_in
-from vibe_prefect.core.budget import Budget
-from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.budget import Budget, Spending
+from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
 from vibe_prefect.engine.inputs import parameters
@@ -36,7 +36,7 @@ from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
-from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.past_run import HISTORY_LABEL, PastRun, run_folder
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
@@ -59,7 +59,10 @@ from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.worker_needs import default_models
+from vibe_prefect.replanning.adaptation import AttemptSetup, NextAttempt, adaptation_after
+from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
+from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.run_options import RunOptions
@@ -93,6 +96,12 @@ class RunHandle:
 
     compiled: CompiledPlan | None = None
     """The plan with the nodes that ran for the items of lists; `None` until the run has ended."""
+
+    report: RunReport | None = None
+    """Its report; `None` until every node has ended."""
+
+    next: NextAttempt | None = None
+    """The attempt that follows in an adaptive run; `None` where none does."""
 
     reported: bool = True
     """Whether Prefect received the end of the run."""
@@ -132,6 +141,12 @@ class LocalRun:
     prompt: Prompt | None = None
     """Asks the person at the terminal; `None` where nobody sits there."""
 
+    compiled_as: Callable[[WorkflowPlan], CompiledPlan] | None = None
+    """Compiles an edited plan as this one was, for a further attempt; `None` where nothing makes one."""
+
+    history: RunHistory = field(default_factory=RunHistory)
+    """The attempts before this run in an adaptive run."""
+
     handle: RunHandle | None = None
     """The run; `None` until the flow run has begun."""
 
@@ -140,6 +155,11 @@ class LocalRun:
 
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Event that is set at that time."""
+
+    def compiled_again(self, plan: WorkflowPlan) -> CompiledPlan:
+        """Compile an edited plan as this run's was."""
+        assert self.compiled_as is not None
+        return self.compiled_as(plan).with_inputs(self.compiled.values.given)
 
     def end(self, result: ExecutionResult) -> None:
         """Note that every node has ended, and that Prefect will not try the whole run again."""
@@ -175,6 +195,8 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     budget_usd: parameters.BudgetUsd = DEFAULTS.budget_usd,
     max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
     without_model: parameters.WithoutModel = DEFAULTS.without_model,
+    adapt: parameters.Adapt = DEFAULTS.adapt,
+    replan_by: parameters.ReplanBy = DEFAULTS.replan_by,
     inputs: parameters.Inputs = DEFAULTS.inputs,
     options: parameters.Options = None,
 ) -> ExecutionResult | State[Any]:
@@ -298,7 +320,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         concurrency=options.concurrency,
         first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(known, options, records, flow_run.name),
+        budget=await _budget(known, options, records, flow_run.name, run.history),
         prompt=run.prompt,
         replan_below=run.settings.replan_below,
         note_plan=note_plan,
@@ -318,9 +340,20 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         async with feedback.following():
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
+            if options.adapt:
+                attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)
+                handle.next = await _adapted(attempt, result, feedback)
             run.end(result)
+        handle.report = feedback.report(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
+
+
+async def _adapted(attempt: AttemptSetup, result: ExecutionResult, feedback: RunFeedback) -> NextAttempt | None:
+    """Return the attempt that follows, and note this one in the run's report."""
+    adaptation = await adaptation_after(feedback.report(result), result.should_replan(), attempt)
+    feedback.note_attempts(result, adaptation.attempts)
+    return adaptation.next
 
 
 def _retries_left(flow_run: FlowRun) -> bool:
@@ -362,10 +395,14 @@ def _key_now(record: ImportedRecord, run: LocalRun, compiled: CompiledPlan) -> s
     return compiled.nodes[record.node_id].key if node is not None and node.key == record.key else record.key
 
 
-async def _budget(compiled: CompiledPlan, options: RunOptions, records: Records, name: str) -> Budget | None:
-    """Return the run's budget, less the cost of reused nodes."""
+async def _budget(
+    compiled: CompiledPlan, options: RunOptions, records: Records, name: str, history: RunHistory
+) -> Budget | None:
+    """Return the run's budget, less the cost of reused nodes, or of all earlier attempts."""
     if not options.is_limited:
         return None
+    if history.attempts:
+        return options.budget(Spending(history.spent_tokens, history.spent_usd), name)
     return options.budget(await records.spent(compiled.nodes.values()), name)
 
 
@@ -412,4 +449,7 @@ async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOpti
         flow_run.parameters = in_full
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(plan_input.plan, tools=tools, simulate=simulate, source=plan_input.source)
-    return LocalRun(compiled.with_inputs(inputs), tools, settings), options
+    run = LocalRun(compiled.with_inputs(inputs), tools, settings)
+    run.compiled_as = partial(compile_plan, tools=tools, simulate=simulate)
+    run.history = RunHistory.from_json(flow_run.labels.get(HISTORY_LABEL)) or RunHistory()
+    return run, options

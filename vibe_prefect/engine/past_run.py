@@ -46,6 +46,9 @@ ZONE_LABEL = "vibe-prefect.timezone"
 CONTENTS_LABEL = "vibe-prefect.contents"
 """Label of a flow run with the hashes of what its nodes read from outside, by node id, as JSON."""
 
+HISTORY_LABEL = "vibe-prefect.history"
+"""Label of a flow run with the attempts before it in an adaptive run, as JSON."""
+
 SHARED_FOLDER = "shared"
 """Name of the output folder of all runs of a plan that share their records."""
 

@@ -20,9 +20,9 @@ from vibe_prefect.operations._resume import plan_resume
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.plan_text import plan_text
-from vibe_prefect.replanning.replan import ReplanBy, replan_after
+from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.run.run_options import ReplanBy, RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
 
 

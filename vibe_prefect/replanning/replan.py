@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import WorkflowPlan
@@ -12,10 +11,8 @@ from vibe_prefect.replanning.by_model import model_for_replans, replan_by_model
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.rules import replan_by_rule
 from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.run.run_options import ReplanBy
 from vibe_prefect.tools.registry import ToolRegistry
-
-ReplanBy = Literal["rule", "model"]
-"""Who edits the plan: rules, or the default model."""
 
 Compile = Callable[[WorkflowPlan], CompiledPlan]
 """Compiles a plan as a run of it would be."""
