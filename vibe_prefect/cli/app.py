@@ -20,7 +20,7 @@ from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, 
 from vibe_prefect.cli.look_app import add_look_commands
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
-from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
+from vibe_prefect.run.run_options import ReplanBy, Reuse, RunOptions, help_of
 
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
@@ -168,6 +168,7 @@ def _help_command(error: CycloptsError) -> str:
         "run plan.yaml --simulate",
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
         "run plan.yaml --tools tools.py",
+        "run plan.yaml --adapt 3 --budget-usd 0.5",
         "run plan.yaml --json | jq .summary",
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
@@ -196,6 +197,8 @@ def run(  # noqa: PLR0913 - a command's options
     budget_usd: Annotated[float | None, _option("budget_usd")] = None,
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
+    adapt: Annotated[int, _option("adapt")] = 0,
+    replan_by: Annotated[ReplanBy, _option("replan_by")] = "rule",
     report: _Report = None,
     set_: SetOption = (),
     set_file: SetFileOption = (),
@@ -224,6 +227,8 @@ def run(  # noqa: PLR0913 - a command's options
         "budget_usd": budget_usd,
         "max_tokens": max_tokens,
         "without_model": without_model,
+        "adapt": adapt,
+        "replan_by": replan_by,
     }
     request = RunRequest(
         plan,

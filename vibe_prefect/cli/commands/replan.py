@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from rich.text import Text
 from vibe_prefect.cli.commands.diff import diff_document, difference_lines
 from vibe_prefect.cli.commands.dry_run import forecast_document, print_forecast
 from vibe_prefect.cli.commands.run import find_server
+from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
 from vibe_prefect.cli.display.lines import one_line
@@ -21,7 +22,6 @@ from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.errors import UsageError
 from vibe_prefect.operations import ReplannedRun
-from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.results import resume_command
 from vibe_prefect.run.run_options import ReplanBy
 
@@ -71,15 +71,6 @@ def _print(screen: Screen, replanned: ReplannedRun, output: Path | None) -> None
     if output is None:
         screen.say(f"  vibe-prefect replan {shlex.quote(name)}{' --by model' if edited.model else ''} -o FILE")
     screen.say(f"  {resume_command(name)} --plan {file}")
-
-
-def edit_lines(edited: Replan) -> Iterator[Text]:
-    """Yield a line for the reason of each edit, and for each suggestion that is left."""
-    for id, reasons in edited.reasons.items():
-        yield Text.assemble(("edit  ", "green"), (id, "bold"), f"  {one_line('; '.join(reasons))}")
-    for left in edited.open:
-        about = f"  {one_line(left.change)}: {one_line(left.reason)}"
-        yield Text.assemble(("left  ", "yellow"), (one_line(left.node_id), "bold"), about)
 
 
 def _document(replanned: ReplannedRun, output: Path | None) -> ReplanDocument:
