@@ -157,9 +157,10 @@ def replan(  # noqa: PLR0913 - a command's options
         max_tokens: Likewise for tokens, input and output together.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
+    from vibe_prefect.cli.commands.replan import ReplanRequest
     from vibe_prefect.cli.commands.replan import replan as command
 
     use_tool_files(tools)
     limits = {"budget_usd": budget_usd, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
-    return command(run, by, given, output, as_json=json)
+    return command(ReplanRequest(run, by, given, output, json, tools))

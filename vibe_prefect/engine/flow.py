@@ -45,6 +45,7 @@ from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
+from vibe_prefect.engine.run.next_attempts import follow, start_next_by_hook
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
@@ -209,6 +210,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         run_options = RunOptions().replaced(arguments)
         run = _current.get()
         if run is None:
+            _check_adapts(run_options)
             run, run_options = await _bounded(plan, run_options)
         ended = await _run(run, run_options)
         if ended is None:
@@ -224,6 +226,19 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     failure = RunWaitsError(result) if waits else PlanRunError(result)
     message = "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)])
     return Failed(name=WAITS, message=message, data=failure) if waits else _failed(failure, message)
+
+
+def _check_adapts(options: RunOptions) -> None:
+    """Refuse to adapt where nothing would make the further attempts.
+
+    Raises:
+        UsageError: The flow was called by itself, neither by an executor nor by a deployment.
+    """
+    if options.adapt and _flow_run().deployment_id is None:
+        raise UsageError(
+            "adapt: a call of the flow makes one attempt; use WorkflowExecutor.execute_with_adaptation, "
+            "'vibe-prefect run --adapt', or a deployment"
+        )
 
 
 def _failed(error: Exception, message: str) -> State[Any]:
@@ -259,7 +274,8 @@ run_plan = PlanFlow(
     name=FLOW_NAME,
     persist_result=False,
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", BoundedTaskRunner()),
-    on_failure=[announce_end_by_hook],
+    on_completion=[start_next_by_hook],
+    on_failure=[announce_end_by_hook, start_next_by_hook],
     on_crashed=[announce_end_by_hook],
     on_cancellation=[announce_end_by_hook],
 )
@@ -340,9 +356,8 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         async with feedback.following():
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
-            if options.adapt:
-                attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)
-                handle.next = await _adapted(attempt, result, feedback)
+            attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)
+            handle.next = await _adapted(attempt, result, feedback)
             run.end(result)
         handle.report = feedback.report(result)
         await feedback.publish(result, records)
@@ -350,9 +365,13 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
 
 
 async def _adapted(attempt: AttemptSetup, result: ExecutionResult, feedback: RunFeedback) -> NextAttempt | None:
-    """Return the attempt that follows, and note this one in the run's report."""
+    """Return the attempt that follows, if any, and note this one in the run's report."""
+    if not attempt.options.adapt:
+        return None
     adaptation = await adaptation_after(feedback.report(result), result.should_replan(), attempt)
     feedback.note_attempts(result, adaptation.attempts)
+    if adaptation.next is not None and _flow_run().deployment_id is not None:
+        follow(_flow_run(), adaptation.next)
     return adaptation.next
 
 

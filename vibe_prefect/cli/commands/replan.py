@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,44 @@ from vibe_prefect.results import resume_command
 from vibe_prefect.run.run_options import ReplanBy
 
 
-def replan(run: str | None, by: ReplanBy, given: Mapping[str, Any], output: Path | None, *, as_json: bool) -> int:
+@dataclass(frozen=True)
+class ReplanRequest:
+    """Arguments of the command."""
+
+    run: str | None
+    """Name or id; the newest run when left out."""
+
+    by: ReplanBy
+    """Who edits the plan."""
+
+    given: Mapping[str, Any]
+    """Limits of the budget, by name."""
+
+    output: Path | None
+    """File for the edited plan; `None` to write none."""
+
+    as_json: bool
+
+    tools: tuple[Path, ...] = ()
+    """Files of tools that the command line names; a resume has to name them again."""
+
+
+def replan(request: ReplanRequest) -> int:
     """Replan a run, print and write the edited plan; returns the exit code."""
+    output = request.output
     if output is not None and not output.resolve().parent.is_dir():
         raise UsageError(f"--output: there is no folder {str(output.parent)!r}")
-    server = find_server(err(), quiet=as_json)
+    server = find_server(err(), quiet=request.as_json)
     from vibe_prefect.operations import replan as replanned_by
 
-    replanned = ask(server, replanned_by(run, by=by, tools=command_registry(), given=given))
+    question = replanned_by(request.run, by=request.by, tools=command_registry(), given=request.given)
+    replanned = ask(server, question)
     if output is not None:
         _write(output, replanned)
-    if as_json:
+    if request.as_json:
         print_document(_document(replanned, output))
     else:
-        _print(out(), replanned, output)
+        _print(out(), replanned, request)
     return ExitCode.COMPLETED
 
 
@@ -50,7 +75,7 @@ def _write(path: Path, replanned: ReplannedRun) -> None:
         raise UsageError(f"--output: {str(path)!r} cannot be written: {error.strerror or error}") from None
 
 
-def _print(screen: Screen, replanned: ReplannedRun, output: Path | None) -> None:
+def _print(screen: Screen, replanned: ReplannedRun, request: ReplanRequest) -> None:
     edited, name = replanned.replan, replanned.run.name
     by = f"by the model {edited.model}" if edited.model is not None else "by rule"
     screen.say(Text.assemble("replan of ", (one_line(name), "bold"), f" {one_line(by)}"))
@@ -66,11 +91,20 @@ def _print(screen: Screen, replanned: ReplannedRun, output: Path | None) -> None
     if edited.model is not None:
         cost = "of unknown price" if edited.cost_usd is None else f"{edited.cost_usd:.4f} USD"
         screen.say(f"replanning took {edited.tokens:,} tokens, {cost}", "dim")
-    file = "FILE" if output is None else shlex.quote(str(output))
-    screen.say("to resume with the edited plan:" if output else "to write the edited plan, and to resume with it:")
-    if output is None:
-        screen.say(f"  vibe-prefect replan {shlex.quote(name)}{' --by model' if edited.model else ''} -o FILE")
-    screen.say(f"  {resume_command(name)} --plan {file}")
+    _print_next(screen, name, request)
+
+
+def _print_next(screen: Screen, name: str, request: ReplanRequest) -> None:
+    """Print the command that resumes with the edited plan, after the one that writes it where it is not written."""
+    tools = "".join(f" --tools {shlex.quote(str(file))}" for file in request.tools)
+    file = "better.yaml" if request.output is None else shlex.quote(str(request.output))
+    if request.output is None:
+        by = "" if request.by == "rule" else f" --by {request.by}"
+        screen.say("to write the edited plan, and to resume with it:")
+        screen.say(f"  vibe-prefect replan {shlex.quote(name)}{by}{tools} -o {file}")
+    else:
+        screen.say("to resume with the edited plan:")
+    screen.say(f"  {resume_command(name)} --plan {file}{tools}")
 
 
 def _document(replanned: ReplannedRun, output: Path | None) -> ReplanDocument:

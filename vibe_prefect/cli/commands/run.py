@@ -390,7 +390,8 @@ class _Run:
             plan_file=plan_file,
             plan_changed=not completed and was_edited(self._request.plan_file, self._compiled.plan),
         )
-        return report_of(handle.compiled or self._compiled, result, identity)
+        attempts = handle.report.attempts if handle.report is not None else ()
+        return replace(report_of(handle.compiled or self._compiled, result, identity), attempts=attempts)
 
     def _write_page(self, result: ExecutionResult, state: str) -> None:
         if self._request.report is not None:
