@@ -223,8 +223,8 @@ class _Rules:
             return
         for id in prompted:
             names = ", ".join(repr(miss.name) for miss in misses)
-            reasons = dict.fromkeys(misses, f"{gate.id} found {names} missed, so its prompt says what and quotes it")
-            self._misses.setdefault(id, {}).update(reasons)
+            reason = f"{gate.id} found {names} missed, so its prompt says what and quotes it"
+            self._misses[id] = dict.fromkeys(misses, reason) | self._misses.get(id, {})
 
     def _note(self, node: CompiledNode, misses: Mapping[Miss, str]) -> NodeEdit:
         reason = "; ".join(dict.fromkeys(misses.values()))

@@ -109,9 +109,15 @@ async def test_a_good_run_is_one_attempt() -> None:
     assert await outcomes(subject) == [GOOD]
 
 
+async def test_setting_says_which_quality_is_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_REPLAN_BELOW", "0.95")
+    result = await executor(scored(0.9).registry).execute_plan(gated(0.5))
+    assert (result.status, [one["node_id"] for one in result.replan_suggestions]) == (COMPLETED, ["gate"])
+
+
 async def test_executor_replans_its_last_run() -> None:
     subject = executor(tools_of(ScriptedModel(answer), Sluggish()))
     result = await subject.execute_plan(poor_plan())
     edited = await subject.replan(result)
     assert {edit.node_id for edit in edited.edits} == {"post", "draft", "slow"}
-    assert poor_plan() == poor_plan().model_copy(), "the plan itself stays as it was"
+    assert edited.plan.root_nodes[0] == poor_plan().root_nodes[0]
