@@ -17,11 +17,11 @@ from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
 from vibe_prefect.cli.display.lines import one_line
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
-from vibe_prefect.errors import UsageError
+from vibe_prefect.errors import BudgetExceededError, ReplanError, ToolError, UsageError
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.results import resume_command
 from vibe_prefect.run.run_options import ReplanBy
@@ -58,7 +58,11 @@ def replan(request: ReplanRequest) -> int:
     from vibe_prefect.operations import replan as replanned_by
 
     question = replanned_by(request.run, by=request.by, tools=command_registry(), given=request.given)
-    replanned = ask(server, question)
+    try:
+        replanned = ask(server, question)
+    except (BudgetExceededError, ReplanError, ToolError) as error:
+        complain(str(error))
+        return ExitCode.FAILED
     if output is not None:
         _write(output, replanned)
     if request.as_json:
