@@ -21,6 +21,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 
 REPLANNED = "replanned"
 GOOD = "nothing is left to improve"
+NOT_SUGGESTED = "nothing that failed suggests another plan"
 WAITS = "it waits for a person's answer"
 USED_UP = "the attempts are used up"
 NO_BETTER = "it was no better than the attempt before"
@@ -153,7 +154,7 @@ def _reason_to_stop(report: RunReport, attempt: RunAttempt, suggested: bool, set
     if report.status is ExecutionStatus.PENDING:
         return WAITS
     if not suggested:
-        return GOOD
+        return GOOD if report.status is ExecutionStatus.COMPLETED else NOT_SUGGESTED
     if any(node.failure_kind is FailureKind.BUDGET for node in report.nodes):
         return NO_BUDGET
     if earlier and attempt.quality <= earlier[-1].quality:

@@ -103,6 +103,9 @@ class Replan:
         return tuple(f"{id}: {'; '.join(texts)}" for id, texts in self.reasons.items())
 
 
+_Edits = Mapping[str, Sequence[NodeEdit]]
+
+
 def edited_plan(plan: WorkflowPlan, edits: Sequence[NodeEdit], added: Sequence[AddedNode] = ()) -> WorkflowPlan:
     """Return a plan with edits made; the given plan is not changed.
 
@@ -116,18 +119,21 @@ def edited_plan(plan: WorkflowPlan, edits: Sequence[NodeEdit], added: Sequence[A
     """
     if not (edits or added):
         return plan
-    return plan.model_copy(update={"root_nodes": _edited(plan.root_nodes, None, edits, added)})
+    by_node: dict[str, list[NodeEdit]] = {}
+    for edit in edits:
+        by_node.setdefault(edit.node_id, []).append(edit)
+    return plan.model_copy(update={"root_nodes": _edited(plan.root_nodes, None, by_node, added)})
 
 
 def _edited(
-    nodes: Iterable[WorkflowNode], parent: str | None, edits: Sequence[NodeEdit], added: Sequence[AddedNode]
+    nodes: Iterable[WorkflowNode], parent: str | None, edits: _Edits, added: Sequence[AddedNode]
 ) -> list[WorkflowNode]:
     new = [item.node for item in added if item.parent == parent]
     return [*(_edited_node(node, edits, added) for node in nodes), *new]
 
 
-def _edited_node(node: WorkflowNode, edits: Sequence[NodeEdit], added: Sequence[AddedNode]) -> WorkflowNode:
-    own = [edit for edit in edits if edit.node_id == node.id]
+def _edited_node(node: WorkflowNode, edits: _Edits, added: Sequence[AddedNode]) -> WorkflowNode:
+    own = edits.get(node.id)
     children = _edited(node.children, node.id, edits, added)
     if not own:
         return node if children == node.children else node.model_copy(update={"children": children})

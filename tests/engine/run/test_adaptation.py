@@ -9,10 +9,10 @@ import pytest
 
 from tests.plans import node, plan
 from tests.replanning.runs import EXECUTED, REUSED, STRONG, WEAK, Sluggish, answer, poor_plan, tools_of
-from vibe_prefect import ExecutionStatus, WorkflowExecutor
+from vibe_prefect import ExecutionStatus, WorkflowExecutor, WorkflowNodeType
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.llm.provider.model_client import Question
-from vibe_prefect.replanning.adaptation import GOOD, NO_BETTER, NO_BUDGET, NO_EDIT, REPLANNED, USED_UP
+from vibe_prefect.replanning.adaptation import GOOD, NO_BETTER, NO_BUDGET, NO_EDIT, NOT_SUGGESTED, REPLANNED, USED_UP
 from vibe_prefect.testing import RecordingTool, ScriptedModel, verdict
 
 pytestmark = pytest.mark.server
@@ -89,6 +89,16 @@ async def test_adaptation_ends_where_nothing_can_be_changed() -> None:
     subject = executor(tools, adapt=2)
     await subject.execute_plan(plan(node("a", parameters={"tool": "broken"})))
     assert await outcomes(subject) == [NO_EDIT]
+
+
+async def test_adaptation_ends_where_no_failure_suggests_another_plan() -> None:
+    def broken(node: Any) -> None:
+        raise ValueError("a fault of the handler")
+
+    subject = executor(ScriptedModel().registry, adapt=2)
+    subject.node_handlers[WorkflowNodeType.GENERATE] = broken
+    await subject.execute_plan(plan(node("a")))
+    assert await outcomes(subject) == [NOT_SUGGESTED]
 
 
 async def test_budget_holds_over_all_attempts_together() -> None:
