@@ -61,6 +61,7 @@ PUBLIC = [
     "ProgressEvent",
     "ProgressEventType",
     "RecordStorageError",
+    "ReplanError",
     "ResultTypeError",
     "RunError",
     "RunFacts",

@@ -1,3 +1,3 @@
 """Replanning: from the report of a run to an edited plan, by rule or by a model."""
 
-from __future__ import annotations
+__all__: list[str] = []
