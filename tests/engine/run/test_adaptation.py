@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 
 from tests.plans import node, plan
 from tests.replanning.runs import EXECUTED, REUSED, STRONG, WEAK, Sluggish, answer, poor_plan, tools_of
@@ -36,6 +39,15 @@ async def outcomes(subject: WorkflowExecutor) -> list[str]:
     return [attempt.outcome for attempt in report.attempts]
 
 
+async def artifact(key: str) -> str:
+    """The newest artifact of a key."""
+    async with get_client() as client:
+        found = await client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])), sort=ArtifactSort.CREATED_DESC, limit=1
+        )
+    return str(found[0].data)
+
+
 @pytest.mark.parametrize("by", ["rule", "model"])
 async def test_adaptation_resumes_with_an_edited_plan_until_it_is_good(by: str) -> None:
     subject = executor(tools_of(ScriptedModel(answer)), replan_by=by)
@@ -45,6 +57,11 @@ async def test_adaptation_resumes_with_an_edited_plan_until_it_is_good(by: str) 
     assert await outcomes(subject) == [REPLANNED, GOOD]
     assert subject.last_run is not None
     assert subject.last_run.report is not None
+    page = await artifact("poor-attempts")
+    assert (
+        f"| 2 | {subject.last_run.name} | ✓ completed | 1.00 | {len(EXECUTED)} | {len(REUSED)} | 0 |"
+        in page.replace("\\", "")
+    )
     first, second = subject.last_run.report.attempts
     assert (first.failed, second.executed, second.reused) == (2, len(EXECUTED), len(REUSED))
     assert first.quality < second.quality == 1.0
@@ -120,8 +137,8 @@ async def test_a_good_run_is_one_attempt() -> None:
 
 
 async def test_setting_says_which_quality_is_low(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_REPLAN_BELOW", "0.95")
-    result = await executor(scored(0.9).registry).execute_plan(gated(0.5))
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_REPLAN_BELOW", "0.75")
+    result = await executor(scored(0.72).registry).execute_plan(gated(0.5))
     assert (result.status, [one["node_id"] for one in result.replan_suggestions]) == (COMPLETED, ["gate"])
 
 
