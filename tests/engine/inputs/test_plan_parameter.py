@@ -32,6 +32,8 @@ ORDER = [
     "budget_usd",
     "max_tokens",
     "without_model",
+    "adapt",
+    "replan_by",
     "inputs",
 ]
 TEXT = """\
