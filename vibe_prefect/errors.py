@@ -286,6 +286,27 @@ class PlanningError(RunError, RuntimeError):
         return partial(type(self), self.vibe, self.reason, **about), ()
 
 
+class ReplanError(RunError):
+    """A model whose answers were no plan that can run."""
+
+    def __init__(self, tries: int, problems: str, draft: str) -> None:
+        """Name the last problems.
+
+        Args:
+            tries: How many answers it gave.
+            problems: What was wrong with the last one, a line each.
+            draft: That answer.
+        """
+        self.tries = tries
+        self.problems = problems
+        self.draft = draft
+        lines = "\n".join(f"  {printable(line, MAX_PROBLEM)}" for line in problems.splitlines()[:MAX_PROBLEMS])
+        super().__init__(f"none of {tries} answers of the model was an edit that the plan can take; the last:\n{lines}")
+
+    def __reduce__(self) -> tuple[type[ReplanError], tuple[int, str, str]]:
+        return type(self), (self.tries, self.problems, self.draft)
+
+
 class CheckpointFileError(RunError, RuntimeError):
     """A checkpoint that cannot be written or deleted."""
 

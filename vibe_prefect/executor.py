@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
-from prefect.settings import get_current_settings
-from prefect.utilities.annotations import quote
 
-from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, load_checkpoint
+from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint
 from vibe_prefect.checkpoints.writer import CheckpointWriter
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import ProgressCallback, ProgressReporter, RunObserver
-from vibe_prefect.core.run_values import Reuse
+from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.core.sync_door import run_to_end
-from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
+from vibe_prefect.engine.flow import LocalRun, RunHandle
+from vibe_prefect.engine.from_checkpoint import finished_in
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.local_flow import call_flow
 from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
-from vibe_prefect.engine.records.imported_records import ImportedRecord, imported_records_of
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.clients import shared_clients
-from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run_end import RunEnd
 from vibe_prefect.engine.runs.model_change import check_models
 from vibe_prefect.engine.runs.resume_target import check_resumable
-from vibe_prefect.errors import PlanError, UsageError
+from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.selection import Choice
-from vibe_prefect.plan.unfold import ListedNodes
 from vibe_prefect.plan.worker_needs import default_models
-from vibe_prefect.results import ExecutionResult, ExecutionStatus
+from vibe_prefect.replanning.edits import Replan
+from vibe_prefect.replanning.replan import replan_after
+from vibe_prefect.reporting.attempts import RunHistory
+from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
+
+DEFAULT_ADAPT = 3
+"""Number of further attempts of `execute_with_adaptation`."""
 
 
 class WorkflowExecutor:
@@ -70,6 +71,8 @@ class WorkflowExecutor:
         without_model: bool = False,
         prompt: Prompt | None = None,
         run_on: str | None = None,
+        adapt: int = 0,
+        replan_by: ReplanBy = "rule",
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -102,6 +105,9 @@ class WorkflowExecutor:
             prompt: Asks a person within the run about what the tool `approve` shows: an async function that takes the
                 question and returns the answers by item. `None` to end the run as waiting, for `approve` and `resume`.
             run_on: Name of the placement where all nodes run; by default as the plan says.
+            adapt: Number of further attempts at a run that is not good enough, each with the plan edited by what
+                came of the last one; the budget is for all attempts together. See `execute_with_adaptation`.
+            replan_by: Who edits the plan between attempts: `rule`, or `model` for the default model.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -134,6 +140,8 @@ class WorkflowExecutor:
             "max_tokens": max_tokens,
             "without_model": without_model,
             "run_on": run_on,
+            "adapt": adapt,
+            "replan_by": replan_by,
             **({} if concurrency == "settings" else {"concurrency": concurrency}),
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),
@@ -253,6 +261,66 @@ class WorkflowExecutor:
             choice=choice,
         )
 
+    async def execute_with_adaptation(  # noqa: PLR0913 - options by keyword
+        self,
+        plan: WorkflowPlan,
+        resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
+        *,
+        adapt: int = DEFAULT_ADAPT,
+        resume_from: str | None = None,
+        choice: Choice | None = None,
+        inputs: Mapping[str, Any] | None = None,
+    ) -> ExecutionResult:
+        """Run a plan, and as long as the result asks for another plan: edit it, and resume with what is reused.
+
+        It ends when nothing is left to improve, or the attempts or the budget are used up, or an attempt was no better
+        than the one before. Each attempt is a run of its own; the report of each, `last_run.report`, has the attempts
+        up to it.
+
+        Args:
+            plan: The plan.
+            resume_from_checkpoint: See `execute_plan`.
+            adapt: Number of further attempts.
+            resume_from: See `execute_plan`.
+            choice: See `execute_plan`.
+            inputs: See `execute_plan`.
+
+        Returns:
+            The result of the last attempt.
+        """
+        return await self.execute_compiled(
+            self.compile(plan, inputs=inputs),
+            resume_from_checkpoint=resume_from_checkpoint,
+            resume_from=resume_from,
+            choice=choice,
+            adapt=adapt,
+        )
+
+    async def replan(self, result: ExecutionResult, plan: WorkflowPlan | None = None) -> Replan:
+        """Edit the plan of this executor's last run by what came of it, and run nothing.
+
+        Args:
+            result: The result of that run.
+            plan: The plan, where it is another one than that of the run.
+
+        Raises:
+            UsageError: The result is not that of the last run, or a model is wanted and none is configured.
+            PlanError: The plan cannot run any more.
+            ReplanError: No answer of the model was an edit that the plan can take.
+        """
+        run = next((run for run in reversed(self._runs) if run.handle and run.handle.result is result), None)
+        if run is None or run.handle is None or run.handle.report is None:
+            raise UsageError("replan: this is not the result of the last run; operations.replan takes a run")
+        options = RunOptions().replaced(self._given)
+        return await replan_after(
+            run.handle.report,
+            plan or run.compiled.plan,
+            self._registry(),
+            self._compile,
+            options.replan_by,
+            options.budget(),
+        )
+
     def execute_plan_sync(
         self,
         plan: WorkflowPlan,
@@ -272,7 +340,7 @@ class WorkflowExecutor:
             )
         )
 
-    async def execute_compiled(
+    async def execute_compiled(  # noqa: PLR0913 - options by keyword
         self,
         compiled: CompiledPlan,
         *,
@@ -280,8 +348,9 @@ class WorkflowExecutor:
         resume_from: str | None = None,
         choice: Choice | None = None,
         plan_file: str | Path | None = None,
+        adapt: int | None = None,
     ) -> ExecutionResult:
-        """Run a plan that `compile` returned; see `execute_plan`.
+        """Run a plan that `compile` returned, and the attempts that follow where the executor adapts.
 
         Args:
             compiled: The plan, compiled.
@@ -289,6 +358,61 @@ class WorkflowExecutor:
             resume_from: See `execute_plan`.
             choice: See `execute_plan`.
             plan_file: The file that the plan came from, for the report of the run.
+            adapt: Number of further attempts; by default as the executor has it.
+        """
+        result = await self.execute_attempt(
+            compiled,
+            resume_from_checkpoint=resume_from_checkpoint,
+            resume_from=resume_from,
+            choice=choice,
+            plan_file=plan_file,
+            adapt=adapt,
+        )
+        while (run := self.last_run) is not None and run.result is result and run.next is not None:
+            result = await self.execute_next(run, choice, adapt)
+        return result
+
+    async def execute_next(
+        self, run: RunHandle, choice: Choice | None = None, adapt: int | None = None
+    ) -> ExecutionResult:
+        """Make the attempt that follows a run in which the executor adapts; `run.next` has its plan.
+
+        Args:
+            run: The run.
+            choice: The nodes that it was restricted to; what it refreshed is not refreshed again.
+            adapt: Number of further attempts after the first; by default as the executor has it.
+        """
+        assert run.next is not None
+        restricted = Choice(choice.select, choice.exclude) if choice is not None else None
+        return await self.execute_attempt(
+            run.next.compiled,
+            resume_from=str(run.flow_run_id),
+            choice=restricted,
+            adapt=adapt,
+            history=run.next.history,
+        )
+
+    async def execute_attempt(  # noqa: PLR0913 - options by keyword
+        self,
+        compiled: CompiledPlan,
+        *,
+        resume_from_checkpoint: WorkflowCheckpoint | str | None = None,
+        resume_from: str | None = None,
+        choice: Choice | None = None,
+        plan_file: str | Path | None = None,
+        adapt: int | None = None,
+        history: RunHistory | None = None,
+    ) -> ExecutionResult:
+        """Make one attempt at a plan that `compile` returned; `last_run.next` has the one that follows, if any.
+
+        Args:
+            compiled: The plan, compiled.
+            resume_from_checkpoint: See `execute_plan`.
+            resume_from: See `execute_plan`.
+            choice: See `execute_plan`.
+            plan_file: The file that the plan came from, for the report of the run.
+            adapt: Number of further attempts after the first; by default as the executor has it.
+            history: The attempts before it; `None` for the first.
         """
         if resume_from_checkpoint is not None and resume_from is not None:
             raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
@@ -297,8 +421,9 @@ class WorkflowExecutor:
         compiled = compiled.with_inputs(compiled.values.given)
         selected = {"select": choice.select, "exclude": choice.exclude, "refresh": choice.refresh}
         of_run = {"resume_from": resume_from, "inputs": compiled.values.given}
+        of_run |= {} if adapt is None else {"adapt": adapt}
         options = self._settings.run_options.replaced({**self._given, **selected, **of_run})
-        imported, earlier = self._finished_in(resume_from_checkpoint, compiled)
+        imported, earlier = finished_in(resume_from_checkpoint, self.checkpoint_dir, compiled, self._compile)
         writers = self._checkpoint_writers(compiled, earlier)
         run = LocalRun(
             compiled,
@@ -311,6 +436,8 @@ class WorkflowExecutor:
             plan_file=None if plan_file is None else str(plan_file),
             artifacts=self._artifacts,
             prompt=self._prompt,
+            compiled_as=self._compile,
+            history=history or RunHistory(),
         )
         end = RunEnd(run)
         self._note_run(run)
@@ -322,7 +449,7 @@ class WorkflowExecutor:
                     if not options.without_model:
                         check_models(earlier, default_models(compiled, run.tools))
                 with run.current():
-                    result = await end.outcome(_call_flow(compiled.plan, options))
+                    result = await end.outcome(call_flow(compiled.plan, options))
             finally:
                 for writer in writers:
                     writer.close()
@@ -351,38 +478,6 @@ class WorkflowExecutor:
     def _note_checkpoint(self, checkpoint_id: str) -> None:
         self.last_checkpoint_id = checkpoint_id
 
-    def _finished_in(
-        self, reference: WorkflowCheckpoint | str | None, compiled: CompiledPlan
-    ) -> tuple[tuple[ImportedRecord, ...], ExecutionResult | None]:
-        """Return the completed nodes of a checkpoint, and the part of its result that a run of the plan reuses."""
-        if reference is None:
-            return (), None
-        checkpoint = load_checkpoint(self.checkpoint_dir, reference) if isinstance(reference, str) else reference
-        result = checkpoint.execution_result
-        imported = imported_records_of(result, self._keys_of(checkpoint, compiled.values.given))
-        keys = {id: node.key for id, node in compiled.nodes.items()}
-        lists = ListedNodes(compiled)
-        reused = {
-            record.node_id
-            for record in imported
-            if keys.get(record.node_id) == record.key or lists.added(record.node_id) is not None
-        }
-        nodes = {id: replace(result.node_results[id], reused=True) for id in result.node_results if id in reused}
-        feedback = {id: node_feedback for id, node_feedback in result.feedback_data.items() if id in reused}
-        return imported, replace(result, node_results=nodes, feedback_data=feedback)
-
-    def _keys_of(self, checkpoint: WorkflowCheckpoint, given: Mapping[str, Any]) -> dict[str, str]:
-        """Return the content keys of a checkpoint's nodes; where it has none, those that its plan would have here."""
-        keys = checkpoint.node_keys
-        if keys.keys() >= set(checkpoint.execution_result.ids(ExecutionStatus.COMPLETED)):
-            return keys
-        try:
-            compiled_nodes = self._compile(checkpoint.plan).with_known_inputs(given).nodes
-        except PlanError as error:
-            name = f"{checkpoint.plan.id} of the checkpoint {checkpoint.checkpoint_id}"
-            raise PlanError(error.problems, name) from error
-        return {id: node.key for id, node in compiled_nodes.items()} | keys
-
     def _note_run(self, run: LocalRun) -> None:
         """Remember a run that is about to begin, and forget those that ended before the newest that has begun."""
         newest = next((earlier for earlier in reversed(self._runs) if earlier.handle is not None), None)
@@ -409,28 +504,6 @@ class WorkflowExecutor:
     def _all_observers(self) -> tuple[RunObserver, ...]:
         reporters = (ProgressReporter(self.progress_callback),) if self.progress_callback is not None else ()
         return (*reporters, *self._observers)
-
-
-async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:
-    # Quoted, since Prefect would look for futures in each value of the plan.
-    called: Any = _local_flow()(quote(plan), **options.model_dump(), return_state=True)
-    return cast("State[Any]", await called)
-
-
-def _local_flow() -> PlanFlow:
-    """Return the flow for a run in this process.
-
-    To persist an error of its own, Prefect asks the server in each run; an embedded server is on this machine.
-    """
-    results = get_current_settings().results
-    if not uses_embedded_server() or results.default_storage_block is not None:
-        return run_plan
-    return _storing_flow(results.local_storage_path)
-
-
-@lru_cache(maxsize=4)
-def _storing_flow(folder: Path) -> PlanFlow:
-    return run_plan.with_options(result_storage=cast("Any", folder))
 
 
 def _checked_interval(interval: Any) -> int | None:

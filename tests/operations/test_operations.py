@@ -17,8 +17,8 @@ NO_TOOLS = ToolRegistry()
 
 def test_every_name_is_there() -> None:
     assert all(callable(getattr(operations, name)) for name in operations.__all__)
-    with pytest.raises(AttributeError, match="has no attribute 'replan'"):
-        operations.__getattr__("replan")
+    with pytest.raises(AttributeError, match="has no attribute 'guess'"):
+        operations.__getattr__("guess")
 
 
 def test_validating_a_plan_needs_no_prefect(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ PUBLIC = [
     "ProgressEvent",
     "ProgressEventType",
     "RecordStorageError",
+    "ReplanError",
     "ResultTypeError",
     "RunError",
     "RunFacts",

@@ -22,7 +22,7 @@ from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, 
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VIBE, VibeArguments
-from vibe_prefect.core.run_values import Reuse
+from vibe_prefect.core.run_values import ReplanBy, Reuse
 
 if TYPE_CHECKING:
     from vibe_prefect.cli.commands.run import RunRequest
@@ -49,7 +49,7 @@ Exit codes:
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "vibe_prefect.cli.answering.answer_app": ("approvals", "approve", "edit", "reject"),
     "vibe_prefect.cli.deploying.deploy_app": ("blocks", "config", "deploy", "serve", "server", "worker"),
-    "vibe_prefect.cli.look_app": ("output", "report", "runs", "watch"),
+    "vibe_prefect.cli.look_app": ("output", "replan", "report", "runs", "watch"),
     "vibe_prefect.cli.plan_app": ("plan",),
 }
 """Modules that add further commands, each with the names of its commands."""
@@ -236,6 +236,7 @@ def _help_command(error: CycloptsError) -> str:
         "run plan.yaml --simulate",
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
         "run plan.yaml --tools tools.py",
+        "run plan.yaml --adapt 3 --budget-usd 0.5",
         "run plan.yaml --json | jq .summary",
         'run --vibe "A launch week for our tea shop" --budget-usd 0.50',
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
@@ -269,6 +270,8 @@ def run(  # noqa: PLR0913 - a command's options
     max_tokens: Annotated[int | None, _option("max_tokens")] = None,
     without_model: Annotated[bool, _option("without_model", negative="", show_default=False)] = False,
     run_on: Annotated[str | None, _option("run_on")] = None,
+    adapt: Annotated[int, _option("adapt")] = 0,
+    replan_by: Annotated[ReplanBy, _option("replan_by")] = "rule",
     report: _Report = None,
     set_: SetOption = (),
     set_file: SetFileOption = (),
@@ -300,6 +303,8 @@ def run(  # noqa: PLR0913 - a command's options
         "max_tokens": max_tokens,
         "without_model": without_model,
         "run_on": run_on,
+        "adapt": adapt,
+        "replan_by": replan_by,
     }
     request = RunRequest(
         plan or "",

@@ -8,8 +8,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from vibe_prefect.cli.help_groups import LOOK, examples
+from vibe_prefect.cli.help_groups import LOOK, WRITE, examples
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
+from vibe_prefect.core.run_values import ReplanBy
 
 
 def add_commands(app: App) -> None:
@@ -39,6 +40,15 @@ def add_commands(app: App) -> None:
     )
     app.command(
         runs, group=LOOK, help_epilogue=examples("runs", "runs --limit 100", "runs --json | jq -r '.runs[].run_name'")
+    )
+    app.command(
+        replan,
+        group=WRITE,
+        help_epilogue=examples(
+            "replan release-digest-calm-otter -o better.yaml",
+            "replan --by model --budget-usd 0.1 -o better.yaml",
+            "replan --json | jq .forecast.costs",
+        ),
     )
 
 
@@ -129,3 +139,36 @@ def runs(
     from vibe_prefect.cli.commands.runs import runs as command
 
     return command(limit, as_json=json)
+
+
+def replan(  # noqa: PLR0913 - a command's options
+    run: str | None = None,
+    /,
+    *,
+    by: ReplanBy = "rule",
+    output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    tools: ToolsOption = (),
+) -> int:
+    """Edit the plan of a run by what came of the run, and show what resuming it with the edit would do and cost.
+
+    Nothing is run. 'resume RUN --plan FILE' then runs what changed, and what depends on it.
+
+    Args:
+        run: The run's name or id; by default the newest one. It has ended.
+        by: Who edits the plan: 'rule', or 'model' for the model that is configured.
+        output: Write the edited plan to this file: .json, or YAML with the reasons under any other name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        budget_usd: US dollars that the model may cost that replans, and the budget of the forecast.
+        max_tokens: Likewise for tokens, input and output together.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
+    """
+    from vibe_prefect.cli.commands.replan import ReplanRequest
+    from vibe_prefect.cli.commands.replan import replan as command
+
+    use_tool_files(tools)
+    limits = {"budget_usd": budget_usd, "max_tokens": max_tokens}
+    given = {name: value for name, value in limits.items() if value is not None}
+    return command(ReplanRequest(run, by, given, output, json, tools))

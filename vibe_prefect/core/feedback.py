@@ -17,6 +17,8 @@ from vibe_prefect.text.sendable import MAX_STATE, sendable
 REPLANNABLE_TYPES = frozenset({"TimeoutError", "ConnectionError", "HTTPError", "MemoryError", "RuntimeError"})
 LOW_QUALITY = 0.3
 REPLAN_BELOW = 0.7
+"""Quality below which another plan is suggested, unless the setting `replan_below` says otherwise."""
+
 SLOW_WITHOUT_ESTIMATE = 0.1
 SLOW_FACTOR = 1.5
 
@@ -252,11 +254,17 @@ def _measured(score: float | None) -> dict[str, float]:
     return {} if score is None else {"measured_quality": score}
 
 
-def replan_suggestion(node_id: str, feedback: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the suggestion for a planner that follows from a node's feedback, if any."""
+def replan_suggestion(node_id: str, feedback: dict[str, Any], below: float = REPLAN_BELOW) -> dict[str, Any] | None:
+    """Return the suggestion for a planner that follows from a node's feedback, if any.
+
+    Args:
+        node_id: The node's id.
+        feedback: The feedback about it.
+        below: Quality, 0 to 1, below which another plan is suggested.
+    """
     if "error_type" in feedback:
         return _failure_suggestion(node_id, feedback)
-    if feedback["execution_quality"] >= REPLAN_BELOW and len(feedback["replan_indicators"]) < 2:
+    if feedback["execution_quality"] >= below and len(feedback["replan_indicators"]) < 2:
         return None
     changes = feedback["optimization_suggestions"]
     return {"node_id": node_id, "reason": "low_quality_output", "suggested_changes": changes}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
 from vibe_prefect.core.approval import questions_in
-from vibe_prefect.core.budget import Budget
-from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.budget import Budget, Spending
+from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
 from vibe_prefect.engine.inputs import parameters
@@ -37,7 +37,7 @@ from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
-from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.past_run import HISTORY_LABEL, PastRun, run_folder
 from vibe_prefect.engine.placements.child_run import is_child
 from vibe_prefect.engine.placements.cluster_checks import check_clusters
 from vibe_prefect.engine.placements.placement_checks import check_placements
@@ -51,6 +51,7 @@ from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.children import child_run, child_setup
 from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
+from vibe_prefect.engine.run.next_attempts import follow, start_next_by_hook
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
@@ -65,7 +66,10 @@ from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.worker_needs import Role, default_models
+from vibe_prefect.replanning.adaptation import AttemptSetup, NextAttempt, adaptation_after
+from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
+from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.run_options import RunOptions
@@ -99,6 +103,12 @@ class RunHandle:
 
     compiled: CompiledPlan | None = None
     """The plan with the nodes that ran for the items of lists; `None` until the run has ended."""
+
+    report: RunReport | None = None
+    """Its report; `None` until every node has ended."""
+
+    next: NextAttempt | None = None
+    """The attempt that follows in an adaptive run; `None` where none does."""
 
     reported: bool = True
     """Whether Prefect received the end of the run."""
@@ -138,6 +148,12 @@ class LocalRun:
     prompt: Prompt | None = None
     """Asks the person at the terminal; `None` where nobody sits there."""
 
+    compiled_as: Callable[[WorkflowPlan], CompiledPlan] | None = None
+    """Compiles an edited plan as this one was, for a further attempt; `None` where nothing makes one."""
+
+    history: RunHistory = field(default_factory=RunHistory)
+    """The attempts before this run in an adaptive run."""
+
     handle: RunHandle | None = None
     """The run; `None` until the flow run has begun."""
 
@@ -146,6 +162,11 @@ class LocalRun:
 
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Event that is set at that time."""
+
+    def compiled_again(self, plan: WorkflowPlan) -> CompiledPlan:
+        """Compile an edited plan as this run's was."""
+        assert self.compiled_as is not None
+        return self.compiled_as(plan).with_inputs(self.compiled.values.given)
 
     def end(self, result: ExecutionResult) -> None:
         """Note that every node has ended, and that Prefect will not try the whole run again."""
@@ -182,6 +203,8 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     budget_usd: parameters.BudgetUsd = DEFAULTS.budget_usd,
     max_tokens: parameters.MaxTokens = DEFAULTS.max_tokens,
     without_model: parameters.WithoutModel = DEFAULTS.without_model,
+    adapt: parameters.Adapt = DEFAULTS.adapt,
+    replan_by: parameters.ReplanBy = DEFAULTS.replan_by,
     inputs: parameters.Inputs = DEFAULTS.inputs,
     options: parameters.Options = None,
 ) -> ExecutionResult | quote[ExecutionResult] | State[Any]:
@@ -194,6 +217,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         run_options = RunOptions().replaced(arguments)
         run = _current.get()
         if run is None:
+            _check_adapts(run_options)
             run, run_options = await _bounded(plan, run_options)
         ended = await _run(run, run_options)
         if ended is None:
@@ -210,6 +234,19 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     failure = RunWaitsError(result) if waits else PlanRunError(result)
     message = "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)])
     return Failed(name=WAITS, message=message, data=failure) if waits else _failed(failure, message)
+
+
+def _check_adapts(options: RunOptions) -> None:
+    """Refuse to adapt where nothing would make the further attempts.
+
+    Raises:
+        UsageError: The flow was called by itself, neither by an executor nor by a deployment.
+    """
+    if options.adapt and _flow_run().deployment_id is None:
+        raise UsageError(
+            "adapt: a call of the flow makes one attempt; use WorkflowExecutor.execute_with_adaptation, "
+            "'vibe-prefect run --adapt', or a deployment"
+        )
 
 
 def _failed(error: Exception, message: str) -> State[Any]:
@@ -245,7 +282,8 @@ run_plan = PlanFlow(
     name=FLOW_NAME,
     persist_result=False,
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", BoundedTaskRunner()),
-    on_failure=[announce_end_by_hook],
+    on_completion=[start_next_by_hook],
+    on_failure=[announce_end_by_hook, start_next_by_hook],
     on_crashed=[announce_end_by_hook],
     on_cancellation=[announce_end_by_hook],
 )
@@ -312,8 +350,9 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         concurrency=options.concurrency,
         first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(known, options, records, (earlier if as_child else flow_run).name),
+        budget=await _budget(known, options, records, (earlier if as_child else flow_run).name, run.history),
         prompt=run.prompt,
+        replan_below=run.settings.replan_below,
         note_plan=note_plan,
         placements=settings.placements,
         run_on=options.run_on,
@@ -334,7 +373,10 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         async with feedback.following(), child_run(compiled, setup, flow_run, parent):
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
+            attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)
+            handle.next = await _adapted(attempt, result, feedback)
             run.end(result)
+        handle.report = feedback.report(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
 
@@ -365,6 +407,17 @@ async def _held(
         if parent is None:
             await close_dead(client, earlier, flow_run, sure=alone)
         yield
+
+
+async def _adapted(attempt: AttemptSetup, result: ExecutionResult, feedback: RunFeedback) -> NextAttempt | None:
+    """Return the attempt that follows, if any, and note this one in the run's report."""
+    if not attempt.options.adapt:
+        return None
+    adaptation = await adaptation_after(feedback.report(result), result.should_replan(), attempt)
+    feedback.note_attempts(result, adaptation.attempts)
+    if adaptation.next is not None and _flow_run().deployment_id is not None:
+        follow(_flow_run(), adaptation.next)
+    return adaptation.next
 
 
 def _retries_left(flow_run: FlowRun) -> bool:
@@ -406,10 +459,14 @@ def _key_now(record: ImportedRecord, run: LocalRun, compiled: CompiledPlan) -> s
     return compiled.nodes[record.node_id].key if node is not None and node.key == record.key else record.key
 
 
-async def _budget(compiled: CompiledPlan, options: RunOptions, records: Records, name: str) -> Budget | None:
-    """Return the run's budget, less the cost of reused nodes."""
+async def _budget(
+    compiled: CompiledPlan, options: RunOptions, records: Records, name: str, history: RunHistory
+) -> Budget | None:
+    """Return the run's budget, less the cost of reused nodes, or of all earlier attempts."""
     if not options.is_limited:
         return None
+    if history.attempts:
+        return options.budget(Spending(history.spent_tokens, history.spent_usd), name)
     return options.budget(await records.spent(compiled.nodes.values()), name)
 
 
@@ -456,4 +513,7 @@ async def _bounded(plan: object, options: RunOptions) -> tuple[LocalRun, RunOpti
         flow_run.parameters = in_full
         await client.update_flow_run(flow_run.id, parameters=flow_run.parameters)
     compiled = compile_plan(plan_input.plan, tools=tools, simulate=simulate, source=plan_input.source)
-    return LocalRun(compiled.with_inputs(inputs), tools, settings), options
+    run = LocalRun(compiled.with_inputs(inputs), tools, settings)
+    run.compiled_as = partial(compile_plan, tools=tools, simulate=simulate)
+    run.history = RunHistory.from_json(flow_run.labels.get(HISTORY_LABEL)) or RunHistory()
+    return run, options

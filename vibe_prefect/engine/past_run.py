@@ -49,6 +49,9 @@ CONTENTS_LABEL = "vibe-prefect.contents"
 CHILD_PREFIX = "vibe-prefect-child-of:"
 """Prefix of the tag of a run that executes a branch of a plan for another run, before the id of that run."""
 
+HISTORY_LABEL = "vibe-prefect.history"
+"""Label of a flow run with the attempts before it in an adaptive run, as JSON."""
+
 SHARED_FOLDER = "shared"
 """Name of the output folder of all runs of a plan that share their records."""
 

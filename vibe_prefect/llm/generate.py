@@ -55,6 +55,7 @@ Schema = Annotated[
     AfterValidator(_object_schema),
     Field(description="JSON Schema of an object: the answer is data that fits it, in `data`, and as JSON in `text`."),
 ]
+ContextTokens = Annotated[int | None, Field(ge=1, description="Input tokens, at most; as the operator set it.")]
 Dependencies = Annotated[bool, Field(description="Whether the model is given the outputs of the dependencies.")]
 System = Annotated[str | None, Field(max_length=MAX_PROMPT, description="More on how to work.")]
 
@@ -87,6 +88,7 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
         temperature: Temperature = None,
         max_tokens: MaxTokens = None,
         dependencies: Dependencies = True,
+        context_tokens: ContextTokens = None,
     ) -> Generated | ToolResult:
         """Write a text, or data by a JSON Schema, with the language model that the operator chose.
 
@@ -106,7 +108,9 @@ def generate_tool(models: Models, version: str) -> FunctionTool:
             config.temperature if temperature is None else temperature,
         )
         texts, unseen = _material_texts(context) if dependencies else ({}, ())
-        question, material = with_material(bare, texts, config.context_tokens)
+        question, material = with_material(
+            bare, texts, min(context_tokens or config.context_tokens, config.context_tokens)
+        )
         answer, usage = await models.ask(question, context)
         metadata = {"usage": usage, "model": answer.model, **cut_told(material, context)}
         metadata |= {"unseen": list(unseen)} if unseen else {}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._plan import PlannedDraft, PlanningOptions, RefinedPlan, plan_vibe, refine_plan
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
+    from vibe_prefect.operations._replan import ReplannedRun, replan
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import explain, list_runs, output, report
     from vibe_prefect.run.run_options import RunOptions
@@ -43,6 +44,7 @@ __all__ = [
     "PlanningOptions",
     "Pruned",
     "RefinedPlan",
+    "ReplannedRun",
     "ResumedRun",
     "RunForecast",
     "RunOptions",
@@ -64,6 +66,7 @@ __all__ = [
     "prune",
     "refine_plan",
     "reject",
+    "replan",
     "report",
     "resume",
     "validate",
@@ -82,6 +85,7 @@ _MODULES = {
     "PlanningOptions": "_plan",
     "Pruned": "_prune",
     "RefinedPlan": "_plan",
+    "ReplannedRun": "_replan",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
     "WaitingNode": "_approve",
@@ -102,6 +106,7 @@ _MODULES = {
     "prune": "_prune",
     "refine_plan": "_plan",
     "reject": "_approve",
+    "replan": "_replan",
     "report": "_runs",
     "resume": "_resume",
     "validate": "_plans",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from vibe_prefect.core.outputs import OutputFile
+from vibe_prefect.reporting.attempts_page import attempts_page
 from vibe_prefect.reporting.flowchart import flowchart
 from vibe_prefect.reporting.next_steps import (
     advice,
@@ -192,6 +193,7 @@ _SECTIONS: Mapping[str, Callable[[RunReport], str]] = {
     "refusals overridden": _overrides,
     "fallbacks": _fallbacks,
     "approvals and edits": _decided,
+    "attempts": lambda report: attempts_page(report, level=2) or "",
     "plan": _drawing,
     "replan suggestions": _replan,
     "outputs": _outputs,

@@ -21,6 +21,7 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.provenance import NodeProvenance
+from vibe_prefect.reporting.attempts import RunAttempt
 from vibe_prefect.reporting.times.critical import measured_path
 from vibe_prefect.reporting.times.spans import Span, attempt_spans, moment, side_by_side
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult
@@ -346,6 +347,9 @@ class RunReport:
 
     plan_changed: bool = False
     """Whether that file has changed since the run began."""
+
+    attempts: tuple[RunAttempt, ...] = ()
+    """The attempts of an adaptive run up to this one; empty for any other run."""
 
     @cached_property
     def totals(self) -> Totals:

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
-from vibe_prefect.core.run_values import Reuse
+from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.errors import UsageError
 from vibe_prefect.text.pydantic_errors import finding
 
 if TYPE_CHECKING:
     from vibe_prefect.plan.selection import Choice
 
+MAX_ADAPT = 20
+"""Largest number of further attempts."""
+
+Adapt = Annotated[int, Field(ge=0, le=MAX_ADAPT)]
 Concurrency = Annotated[int | None, Field(ge=1, le=MAX_CONCURRENCY)]
 BudgetUsd = Annotated[float | None, Field(gt=0, le=MAX_USD)]
 MaxTokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]
@@ -69,6 +73,14 @@ class RunOptions(BaseModel):
     without_model: bool = False
     """Resume without the language model that the earlier run had: with the one that is configured now, or where there
     is none with templates, and unjudged."""
+
+    adapt: Adapt = 0
+    """Number of further attempts at a run that is not good enough: each edits the plan by what came of the last one,
+    and reuses what did not change. Ends early where an attempt is no better than the one before; the budget is for all
+    attempts together."""
+
+    replan_by: ReplanBy = "rule"
+    """Editor of the plan between attempts: `rule`, or `model` for the model that is configured."""
 
     inputs: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Values of the inputs that the plan declares, by name; those left out have the plan's defaults."""

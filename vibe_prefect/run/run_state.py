@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from vibe_prefect.core.approval import WAITING, Question
 from vibe_prefect.core.fallback import FALLBACK, Fallback, fallback_of
 from vibe_prefect.core.feedback import (
+    REPLAN_BELOW,
     Failure,
     ResourceUsage,
     failure_feedback,
@@ -107,7 +108,11 @@ class RunState(Generic[Run]):
     """All nodes of a run and its result, kept up to date as nodes end. Observers are notified of each step."""
 
     def __init__(
-        self, compiled: CompiledPlan, new_run: Callable[[CompiledNode], Run], observers: Sequence[RunObserver] = ()
+        self,
+        compiled: CompiledPlan,
+        new_run: Callable[[CompiledNode], Run],
+        observers: Sequence[RunObserver] = (),
+        replan_below: float = REPLAN_BELOW,
     ) -> None:
         """Make the state of a run that has not begun.
 
@@ -115,6 +120,7 @@ class RunState(Generic[Run]):
             compiled: The plan.
             new_run: Makes the state of one node.
             observers: Receivers of the steps, in order.
+            replan_below: Quality, 0 to 1, below which another plan is suggested for a node.
         """
         self.plan = UnfoldedPlan(compiled)
         """The plan as far as it is known."""
@@ -129,6 +135,7 @@ class RunState(Generic[Run]):
         self._graph = self.plan.graph
         self._new_run = new_run
         self._observers = observers
+        self._replan_below = replan_below
         self._begun = time.perf_counter()
 
     def begin(self, reused: int | None = 0) -> None:
@@ -419,7 +426,7 @@ class RunState(Generic[Run]):
     def _learn(self, run: Run, feedback: dict[str, Any]) -> None:
         id = run.node.id
         self.result.add_feedback(id, feedback)
-        suggestion = replan_suggestion(id, feedback)
+        suggestion = replan_suggestion(id, feedback, self._replan_below)
         if suggestion is not None:
             self.result.suggest_replan(suggestion)
         added = self.result.replan_suggestions[-1] if suggestion is not None else None

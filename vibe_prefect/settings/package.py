@@ -16,6 +16,7 @@ from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY
+from vibe_prefect.core.feedback import REPLAN_BELOW
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
 from vibe_prefect.settings.path_list import listed_paths
@@ -89,6 +90,16 @@ class VibePrefectSettings(PrefectBaseSettings):
     concurrency: Annotated[Concurrency, Field(description=help_of("concurrency", "empty for no limit"))] = (
         _OPTIONS.concurrency
     )
+
+    replan_below: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="The quality, 0 to 1, below which the feedback about a node suggests another plan; "
+            "'replan' and 'run --adapt' follow that.",
+        ),
+    ] = REPLAN_BELOW
 
     artifacts: Annotated[
         bool, Field(description="Whether each run puts its feedback, summary, progress and pictures into Prefect.")

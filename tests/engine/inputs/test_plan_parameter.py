@@ -33,6 +33,8 @@ ORDER = [
     "budget_usd",
     "max_tokens",
     "without_model",
+    "adapt",
+    "replan_by",
     "inputs",
 ]
 TEXT = """\

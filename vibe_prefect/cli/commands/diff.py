@@ -33,7 +33,7 @@ def diff(a: str, b: str, inputs: InputArguments, *, as_json: bool) -> int:
     is_local = names_file(a) and names_file(b)
     compared = asyncio.run(question) if is_local else ask(find_server(err(), quiet=False), question)
     if as_json:
-        print_document(_document(compared))
+        print_document(diff_document(compared))
     else:
         print_comparison(out(), compared)
     return ExitCode.COMPLETED
@@ -46,13 +46,13 @@ def print_comparison(screen: Screen, compared: PlanComparison) -> None:
     if difference.is_empty:
         screen.say("no differences")
         return
-    for line in _differences(difference, old.compiled, new.compiled):
+    for line in difference_lines(difference, old.compiled, new.compiled):
         screen.say(line)
     for line in _executions(difference, screen.limit):
         screen.say(line)
 
 
-def _differences(difference: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
+def difference_lines(difference: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
     """Yield a line for each difference: `~` changed, `+` added, `-` removed, `>` moved."""
     if difference.plan:
         yield _head("~", "the plan itself", "yellow")
@@ -101,7 +101,8 @@ def _executions(difference: PlanDiff, width: int | None) -> Iterator[Text]:
     yield from columns(rows, width)
 
 
-def _document(compared: PlanComparison) -> DiffDocument:
+def diff_document(compared: PlanComparison) -> DiffDocument:
+    """Return the comparison of two plans as a JSON document."""
     old, new, difference = compared.a, compared.b, compared.difference
     return DiffDocument(
         a=PlanSide(name=old.label, plan_id=old.compiled.plan.id),

@@ -60,15 +60,16 @@ def forecast_run(request: RunRequest) -> int:
     question = forecast(plan, request.options, look_up=look_up_if_answered)
     dry_run = asyncio.run(question) if server is None else ask(server, question)
     if request.as_json:
-        print_document(_document(dry_run))
+        print_document(forecast_document(dry_run))
         return ExitCode.COMPLETED
     if not request.quiet:
         print_header(screen, dry_run.compiled, simulated=dry_run.options.simulate)
-    _print(screen, dry_run)
+    print_forecast(screen, dry_run)
     return ExitCode.COMPLETED
 
 
-def _print(screen: Screen, dry_run: RunForecast) -> None:
+def print_forecast(screen: Screen, dry_run: RunForecast) -> None:
+    """Print the forecast of a run: its nodes, their cost, and what it needs."""
     if dry_run.earlier is not None:
         screen.say(f"resumes {one_line(dry_run.earlier.name)}")
     for line in _table(dry_run, screen.limit):
@@ -214,7 +215,8 @@ def _steps(plan_forecast: Forecast) -> str:
     return " > ".join([*steps, f"{unnamed:,} more"] if unnamed > 0 else steps)
 
 
-def _document(dry_run: RunForecast) -> DryRunDocument:
+def forecast_document(dry_run: RunForecast) -> DryRunDocument:
+    """Return the forecast of a run as a JSON document."""
     plan_forecast, earlier = dry_run.forecast, dry_run.earlier
     path = plan_forecast.critical_path
     return DryRunDocument(

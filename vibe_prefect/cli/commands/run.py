@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from vibe_prefect.cli.commands.page import check_page, say_page, write_page
+from vibe_prefect.cli.display.attempts import print_next_attempt
 from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen, err, flush, out
 from vibe_prefect.cli.display.ended_run import (
@@ -154,9 +155,14 @@ def _run(request: RunRequest, plan: CheckedPlan, screen: Screen) -> EndedRun:
 
 
 def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server) -> EndedRun:
-    """Run a plan on a server, show its progress, and print its result."""
+    """Run a plan on a server, show its progress, and print its result; then the attempts that follow it, if any."""
     lively = screen.lively and not request.quiet
-    return _Run(request, plan, screen, server, lively=lively).execute()
+    ended = _Run(request, plan, screen, server, lively=lively).execute()
+    while ended.handle is not None and ended.handle.next is not None:
+        print_next_attempt(screen, ended.handle.next, request.options.adapt)
+        attempt = replace(plan, compiled=ended.handle.next.compiled)
+        ended = _Run(request, attempt, screen, server, lively=lively, before=ended.handle).execute()
+    return ended
 
 
 def print_header(screen: Screen, compiled: CompiledPlan, *, simulated: bool) -> None:
@@ -196,7 +202,17 @@ def find_server(screen: Screen, *, quiet: bool) -> Server:
 class _Run:
     """One run on its server, from the first node to the report."""
 
-    def __init__(self, request: RunRequest, plan: CheckedPlan, screen: Screen, server: Server, *, lively: bool) -> None:
+    def __init__(  # noqa: PLR0913 - the parts of one run
+        self,
+        request: RunRequest,
+        plan: CheckedPlan,
+        screen: Screen,
+        server: Server,
+        *,
+        lively: bool,
+        before: RunHandle | None = None,
+    ) -> None:
+        self._before = before
         self._request = request
         self._compiled = plan.compiled
         self._screen = screen
@@ -248,6 +264,8 @@ class _Run:
             max_tokens=options.max_tokens,
             without_model=options.without_model,
             prompt=self._prompt(),
+            adapt=options.adapt,
+            replan_by=options.replan_by,
         )
 
     def _prompt(self) -> TerminalPrompt | None:
@@ -294,7 +312,9 @@ class _Run:
 
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options
-        return await self._executor.execute_compiled(
+        if self._before is not None:
+            return await self._executor.execute_next(self._before, options.choice)
+        return await self._executor.execute_attempt(
             self._compiled,
             resume_from=options.resume_from,
             choice=options.choice,
@@ -370,7 +390,8 @@ class _Run:
             plan_file=plan_file,
             plan_changed=not completed and was_edited(self._request.plan_file, self._compiled.plan),
         )
-        return report_of(handle.compiled or self._compiled, result, identity)
+        attempts = handle.report.attempts if handle.report is not None else ()
+        return replace(report_of(handle.compiled or self._compiled, result, identity), attempts=attempts)
 
     def _write_page(self, result: ExecutionResult, state: str) -> None:
         if self._request.report is not None:

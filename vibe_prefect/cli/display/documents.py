@@ -317,6 +317,43 @@ class DryRunDocument(Document):
     each of their nodes is counted once."""
 
 
+class PlanEdit(Part):
+    """Edit of a node, or a node that was added."""
+
+    node_id: str
+    field: str | None
+    """Path of the field, such as `policy.timeout`; null for an added node."""
+
+    value: Any
+    """New value of the field; the data of an added node."""
+
+    reason: str
+
+
+class OpenChange(Part):
+    """Suggested change that was not made."""
+
+    node_id: str
+    change: str
+    reason: str
+
+
+class ReplanDocument(Document):
+    """`replan`: the edits of a run's plan, the differences, and the forecast of resuming the run with it."""
+
+    kind: Literal["replan"] = "replan"
+    run: RunReference
+    model: str | None
+    """The model that replanned; null for a replan by rule."""
+
+    edits: list[PlanEdit]
+    open: list[OpenChange]
+    diff: DiffDocument
+    forecast: DryRunDocument
+    plan_file: str | None
+    """The file that the edited plan was written to."""
+
+
 class ProblemFrame(Part):
     """The line of a problem, made harmless for a terminal."""
 
@@ -358,6 +395,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     PruneDocument,
     DiffDocument,
     DryRunDocument,
+    ReplanDocument,
     ProblemsDocument,
     ApprovalsDocument,
     AnswerDocument,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from vibe_prefect.cli.display.attempts import attempt_lines
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import LABEL, columns, counted, fact_line, one_line, seconds, size
 from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
@@ -111,6 +112,8 @@ def print_report(screen: Screen, report: EndedRun) -> None:
     """Print the result of a run."""
     screen.say(_verdict(report))
     for line in outcome_lines(report.report, screen.limit):
+        screen.say(line)
+    for line in attempt_lines(report.report):
         screen.say(line)
     for line in _outputs(report, screen.limit):
         screen.say(line)

@@ -56,6 +56,8 @@ Simulated = Annotated[bool, _form("Simulate", help_of("simulate"))]
 Options = Annotated[SkipJsonSchema[dict[str, Any] | None], Field(json_schema_extra={"title": "Options"})]
 """The parameters after the plan as a group, for the form of a deployed plan; other forms show each by itself."""
 
+Adapt = Annotated[run_options.Adapt, _form("Further attempts", help_of("adapt"), 3)]
+ReplanBy = Annotated[run_values.ReplanBy, _form("Replan by", help_of("replan_by"))]
 Inputs = Annotated[dict[str, Any], _form("Inputs", help_of("inputs"), {"product": "Tea"})]
 InputRoot = Annotated[str, _form("Input folder", help_of("input_root", _DEPLOYED), ".", "/srv/content")]
 Output = Annotated[str, _form("Output folder", help_of("output", _DEPLOYED), "outputs", "/srv/outputs")]

@@ -28,6 +28,7 @@ from vibe_prefect.core.progress import AddedNode, RunObserver
 from vibe_prefect.engine.publish.artifact_order import create_ordered
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.unfold import UnfoldedPlan
+from vibe_prefect.reporting.attempts_page import attempts_page
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.outputs.approval_page import approval_page
@@ -62,7 +63,7 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
     Args:
         plan_id: The plan's id.
-        kind: `outputs`, `approval`, `summary`, `feedback` or `progress`.
+        kind: `outputs`, `approval`, `attempts`, `summary`, `feedback` or `progress`.
     """
     name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
     mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
@@ -209,7 +210,7 @@ def _pending(node: WorkflowNode) -> NodeTime:
 async def publish_artifacts(
     client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Lock
 ) -> None:
-    """Put the outputs, the questions, the summary and the feedback table of a run into Prefect; a failure is logged.
+    """Put a run's outputs, questions, attempts, summary and feedback table into Prefect; a failure is logged.
 
     Args:
         client: The server's client.
@@ -229,6 +230,7 @@ async def publish_artifacts(
 
     await asyncio.gather(
         tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
+        tolerate("attempts artifact", put("attempts", "markdown", lambda: attempts_page(report))),
         tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
     )
     asked = put("approval", "markdown", lambda: approval_page(report, local_files(report, folder)))

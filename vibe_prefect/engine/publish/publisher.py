@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
 from vibe_prefect.plan.reading.edits import was_edited
+from vibe_prefect.reporting.attempts import RunAttempt
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
@@ -84,6 +85,10 @@ class RunFeedback:
         if self._reported is None or self._reported[0] is not result:
             self._reported = result, report_of(self.compiled, result, self._identity(result))
         return self._reported[1]
+
+    def note_attempts(self, result: ExecutionResult, attempts: tuple[RunAttempt, ...]) -> None:
+        """Note the attempts of an adaptive run, this run the last, for the report of its end."""
+        self._reported = result, replace(self.report(result), attempts=attempts)
 
     async def publish(self, result: ExecutionResult, records: Records) -> None:
         """Write the run's report, and publish its feedback to Prefect; a failure is logged and stops nothing."""

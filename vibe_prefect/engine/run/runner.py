@@ -19,7 +19,7 @@ from prefect.states import Completed
 
 from vibe_prefect.core.approval import AnswerAwaitedError
 from vibe_prefect.core.budget import Budget, Spending
-from vibe_prefect.core.feedback import MODEL_KEYS, Failure
+from vibe_prefect.core.feedback import MODEL_KEYS, REPLAN_BELOW, Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.core.progress import RunObserver
@@ -138,6 +138,9 @@ class RunSetup:
     shows_all: bool = True
     """Whether Prefect shows nodes that are not selected, too; a child run leaves them to its parent."""
 
+    replan_below: float = REPLAN_BELOW
+    """Quality, 0 to 1, below which another plan is suggested for a node."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -182,6 +185,7 @@ class _PlanRun:
                 note_retry=self._note_retry,
             ),
             setup.observers,
+            setup.replan_below,
         )
         self._reusable = ReusableRecords(compiled, self._state.plan.nodes, setup.records)
         self._branches = BranchRuns(

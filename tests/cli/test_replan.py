@@ -1,0 +1,89 @@
+"""`replan` and `run --adapt` as users call them, on a real server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import node, on, write_plan
+
+pytestmark = pytest.mark.server
+
+TOOLS = """
+import asyncio
+from pathlib import Path
+from vibe_prefect import tool
+
+@tool(version="1")
+async def sluggish() -> dict[str, str]:
+    '''Hangs at first.'''
+    seen = Path("seen")
+    if not seen.exists():
+        seen.touch()
+        await asyncio.Event().wait()
+    return {"text": "slow and steady"}
+"""
+
+
+@pytest.fixture
+def slow_plan(folder: Path) -> str:
+    """A plan whose first node runs out of time, the first time."""
+    (folder / "tools.py").write_text(TOOLS)
+    slow = node("slow", parameters={"tool": "sluggish"}, policy={"timeout": 1})
+    fixed = {"tool": "template_fill", "tool_inputs": {"template": "x"}}
+    late = node("late", "transform", dependencies=["slow"], parameters=fixed)
+    return write_plan(folder, [slow, late, node("aside", parameters=fixed)], "tardy")
+
+
+def test_replan_shows_edits_and_forecast_and_the_command_that_resumes(
+    slow_plan: str, folder: Path, prefect_server: str
+) -> None:
+    tools = ("--tools", "tools.py")
+    assert on(prefect_server, "run", slow_plan, *tools, "-q", cwd=folder).code == 1
+    document = on(prefect_server, "replan", *tools, "--json", cwd=folder).json
+    assert [(edit["node_id"], edit["field"], edit["value"]) for edit in document["edits"]] == [
+        ("slow", "policy.timeout", 2.0)
+    ]
+    assert {id: one["action"] for id, one in document["forecast"]["nodes"].items()} == {
+        "slow": "run",
+        "late": "run",
+        "aside": "reuse",
+    }
+    shown = on(prefect_server, "replan", *tools, "-o", "better.yaml", cwd=folder)
+    assert shown.code == 0
+    assert "edit  slow  slow ran out of time, so its timeout goes from 1 s to 2 s" in shown.lines
+    command = shown.lines[-1].strip()
+    assert command == f"vibe-prefect resume {document['run']['run_name']} --plan better.yaml --tools tools.py"
+    assert "# slow ran out of time" in (folder / "better.yaml").read_text()
+    resumed = on(prefect_server, *command.split()[1:], "--json", cwd=folder)
+    assert resumed.code == 0
+    assert {id: one["reused"] for id, one in resumed.json["nodes"].items()} == {
+        "slow": False,
+        "late": False,
+        "aside": True,
+    }
+
+
+def test_run_adapts_and_shows_its_attempts(slow_plan: str, folder: Path, prefect_server: str) -> None:
+    ran = on(prefect_server, "run", slow_plan, "--tools", "tools.py", "--adapt", "2", "--report", "a.html", cwd=folder)
+    assert ran.code == 0
+    assert "attempt 2 of at most 3; quality of the last one 0.33" in ran.lines
+    assert "attempt 1  quality 0.33, 2 executed, 0 reused, 1 failed; replanned" in ran.lines
+    assert "attempt 2  quality 1.00, 2 executed, 1 reused; nothing is left to improve" in ran.lines
+    assert '<h2 id="attempts-head">Attempts</h2>' in (folder / "a.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("-o", "nowhere/better.yaml"), "there is no folder 'nowhere'"),
+        (("--by", "guess"), "guess"),
+    ],
+)
+def test_replan_refuses_what_it_cannot_do(
+    arguments: tuple[str, ...], problem: str, folder: Path, prefect_server: str
+) -> None:
+    refused = on(prefect_server, "replan", *arguments, cwd=folder)
+    assert refused.code == 2
+    assert problem in refused.err

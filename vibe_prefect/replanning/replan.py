@@ -1,0 +1,51 @@
+"""Replanning after a run, by rule or by a model, under the checks that any plan is under."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vibe_prefect.core.budget import Budget
+from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.core.run_values import ReplanBy
+from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.replanning.by_model import model_for_replans, replan_by_model
+from vibe_prefect.replanning.edits import Replan
+from vibe_prefect.replanning.rules import replan_by_rule
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.tools.registry import ToolRegistry
+
+Compile = Callable[[WorkflowPlan], CompiledPlan]
+"""Compiles a plan as a run of it would be."""
+
+
+async def replan_after(  # noqa: PLR0913 - the parts of a replan
+    report: RunReport,
+    plan: WorkflowPlan,
+    tools: ToolRegistry,
+    compiled_as: Compile,
+    by: ReplanBy = "rule",
+    budget: Budget | None = None,
+) -> Replan:
+    """Edit the plan of a run by what came of the run. The edited plan compiles.
+
+    Args:
+        report: Report of the run.
+        plan: The plan of the run as written, without the nodes of lists.
+        tools: The tools that the plan may name.
+        compiled_as: Compiles a plan, and raises a `PlanError` for one that cannot run.
+        by: Who edits the plan.
+        budget: Budget that the model's calls belong to; `None` for no limit.
+
+    Raises:
+        PlanError: The plan of the run cannot run any more, with the tools of today.
+        UsageError: A model is wanted, and none is configured.
+        ReplanError: No answer of the model was a plan that can run.
+        ToolError: The model's provider refused or failed.
+        BudgetExceededError: The budget does not allow a call to the model.
+    """
+    compiled = compiled_as(plan)
+    if by == "model":
+        return await replan_by_model(report, compiled, model_for_replans(tools), compiled_as, budget)
+    replan = replan_by_rule(report, compiled, tools)
+    compiled_as(replan.plan)
+    return replan
