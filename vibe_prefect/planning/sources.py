@@ -9,7 +9,7 @@ from typing import Any
 from vibe_prefect.errors import Finding, Problem, UsageError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.templates.language import is_template
-from vibe_prefect.tools.base import INPUT_PATH, inputs_of_format
+from vibe_prefect.tools.base import InputNames
 from vibe_prefect.tools.registry import ToolRegistry
 
 _PATTERN_SIGNS = "*?["
@@ -68,8 +68,7 @@ def _calls(node: CompiledNode) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
 
 
 def _read_paths(tools: ToolRegistry, name: str, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    tool = tools.get(name)
-    for field in sorted(inputs_of_format(tool, INPUT_PATH)) if tool is not None else ():
+    for field in sorted(InputNames.of(tools.get(name)).sources):
         if inputs.get(field) is not None:
             yield field, inputs[field]
 

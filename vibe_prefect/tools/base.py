@@ -412,6 +412,9 @@ class InputNames:
     defaults: Mapping[str, str] = field(default_factory=dict[str, str])
     """Defaults of these paths and folders as written, by input."""
 
+    sources: frozenset[str] = frozenset()
+    """Paths of files that it reads."""
+
     @property
     def outputs(self) -> frozenset[str]:
         """The paths and the folders."""
@@ -423,12 +426,13 @@ class InputNames:
         if tool is None:
             return cls()
         properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
-        raw, paths, folders = (
+        raw, paths, folders, sources = (
             frozenset(name for name, schema in properties.items() if _has_format(schema, form))
-            for form in ("jinja", OUTPUT_PATH, OUTPUT_FOLDER)
+            for form in ("jinja", OUTPUT_PATH, OUTPUT_FOLDER, INPUT_PATH)
         )
         defaults = {name: properties[name].get("default") for name in properties if name in paths | folders}
-        return cls(raw, paths, folders, {name: path for name, path in defaults.items() if isinstance(path, str)})
+        written = {name: path for name, path in defaults.items() if isinstance(path, str)}
+        return cls(raw, paths, folders, written, sources)
 
     def default_outputs(self, node_id: str) -> dict[str, str]:
         """Return where the tool writes when its node does not say: the defaults of its output paths, by input."""
