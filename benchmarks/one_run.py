@@ -48,10 +48,11 @@ def compile_large(count: int) -> dict[str, float]:
 async def measured(way: str, arguments: tuple[str, ...], folder: Path) -> dict[str, float]:
     make, call = WAYS[way]
     await call(make("wide", "2"), folder, lambda: None)
-    begun: list[float] = []
+    begun = (0.0, 0.0)
 
     def begin() -> None:
-        begun[:] = time.perf_counter(), time.process_time()
+        nonlocal begun
+        begun = time.perf_counter(), time.process_time()
 
     subject = make(*arguments)
     await call(subject, folder, begin)
