@@ -75,12 +75,10 @@ test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for ano
 crash-test: $(STAMP) ## Kill 60 runs at random moments and resume each (make test kills 8)
 	@$(BIN)/python -m pytest tests/storms/test_crash.py -m storm $(ARGS)
 
-bench: $(STAMP) ## Measure how soon commands begin, overhead a node, resume, feedback, and the start of a deployed run
+bench: $(STAMP) ## Measure each figure that has a target, how soon commands begin, and the start of a deployed run
 	@$(BIN)/python -m benchmarks.startup
-	@$(BIN)/python -m benchmarks.overhead $(ARGS)
+	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(BIN)/python -m benchmarks.embedded
-	@$(BIN)/python -m benchmarks.resume
-	@$(BIN)/python -m benchmarks.feedback
 	@$(BIN)/python -m benchmarks.trigger
 	@$(BIN)/python -m benchmarks.templates
 	@$(BIN)/python -m benchmarks.lists

@@ -1,18 +1,23 @@
-"""What a careful engineer writes without us: an async Prefect flow, direct awaits, its own ready queue and keys."""
+"""Flows that an engineer writes without us, both with results that are persisted under a key of their own.
+
+`direct` is the careful one: an async flow, direct awaits, its own ready queue. `submitted` is the one of the tutorials:
+each async task is submitted to the flow's task runner with the futures that it waits for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, task
 from prefect.cache_policies import CachePolicy
+from prefect.futures import wait
 from prefect.runtime import flow_run
 from typing_extensions import override
 
-from vibe_prefect import WorkflowPlan
+from benchmarks.shapes import Needs
 
 
 @dataclass
@@ -34,7 +39,7 @@ async def do_node(node_id: str, seconds: float) -> dict[str, Any]:
 
 
 @flow(name="by-hand", persist_result=False)
-async def by_hand(needs: dict[str, list[str]], seconds: dict[str, float]) -> None:
+async def direct(needs: Needs, seconds: float) -> None:
     sorter = TopologicalSorter(needs)
     sorter.prepare()
     states: dict[str, Any] = {}
@@ -42,7 +47,7 @@ async def by_hand(needs: dict[str, list[str]], seconds: dict[str, float]) -> Non
 
         async def step(node_id: str) -> None:
             waits = [states[need] for need in needs[node_id]]
-            call: Any = do_node(node_id, seconds[node_id], wait_for=waits, return_state=True)
+            call: Any = do_node(node_id, seconds, wait_for=waits, return_state=True)
             states[node_id] = await call
             sorter.done(node_id)
             release()
@@ -54,8 +59,10 @@ async def by_hand(needs: dict[str, list[str]], seconds: dict[str, float]) -> Non
         release()
 
 
-def flat(plan: WorkflowPlan) -> tuple[dict[str, list[str]], dict[str, float]]:
-    """Return a flat plan as the dictionaries that a flow written by hand would use."""
-    needs = {node.id: list(node.dependencies) for node in plan.root_nodes}
-    seconds = {node.id: float(node.parameters["seconds"]) for node in plan.root_nodes}
-    return needs, seconds
+@flow(name="submitted", persist_result=False)
+async def submitted(needs: Needs, seconds: float) -> None:
+    futures: dict[str, Any] = {}
+    submit: Any = cast("Any", do_node).submit  # its stub takes no `wait_for` beside a task's own arguments
+    for node_id, before in needs.items():
+        futures[node_id] = submit(node_id, seconds, wait_for=[futures[need] for need in before])
+    wait(list(futures.values()))

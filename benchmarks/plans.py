@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from vibe_prefect import Vibe, WorkflowNode, WorkflowPlan
+from benchmarks.shapes import Needs
+from vibe_prefect import Vibe, WorkflowNode, WorkflowPlan, build_graph
 
 VIBE = Vibe(description="A benchmark")
 
@@ -24,13 +26,9 @@ def plan(id: str, nodes: list[WorkflowNode]) -> WorkflowPlan:
     return WorkflowPlan(id=id, source_vibe=VIBE, root_nodes=nodes)
 
 
-def wide(count: int) -> WorkflowPlan:
-    return plan(f"wide-{count}", [node(f"n{index}") for index in range(count)])
-
-
-def chain(count: int) -> WorkflowPlan:
-    nodes = [node(f"n{index}", needs=[f"n{index - 1}"] if index else []) for index in range(count)]
-    return plan(f"chain-{count}", nodes)
+def of_needs(needs: Needs, seconds: float) -> WorkflowPlan:
+    """Return the plan of a shape, each node of which takes so long."""
+    return plan(f"shape-{len(needs)}", [node(id, seconds, before) for id, before in needs.items()])
 
 
 def straggler() -> WorkflowPlan:
@@ -73,7 +71,7 @@ def large(count: int) -> WorkflowPlan:
     branches: list[WorkflowNode] = []
     for branch in range(count // 100):
         before = [f"b{branch - 1}"] if branch else []
-        text = f"{{{{ outputs.b{branch - 1}.result }}}}" if branch else "the first"
+        text = f"{{{{ outputs.b{branch - 1} }}}}" if branch else "the first"
         inputs = {"tool": "combine", "tool_inputs": {"parts": [text]}}
         leaves = [
             WorkflowNode.model_validate(
@@ -84,3 +82,19 @@ def large(count: int) -> WorkflowPlan:
         ]
         branches.append(node(f"b{branch}", needs=before, children=leaves, kind="composite"))
     return plan(f"large-{count}", branches)
+
+
+BY_NAME: Mapping[str, Callable[[], WorkflowPlan]] = {"straggler": straggler, "realistic": realistic}
+
+
+def critical_path(plan: WorkflowPlan) -> float:
+    """Return the longest sum of work, in seconds, along the edges of a plan."""
+    graph = build_graph(plan)
+    ends: dict[str, float] = {}
+    incoming: dict[str, list[str]] = {id: [] for id in graph.nodes}
+    for edge in graph.edges:
+        incoming[edge.target].append(edge.source)
+    for id in (id for group in graph.groups for id in group):
+        before = max((ends[source] for source in incoming[id]), default=0.0)
+        ends[id] = before + float(graph.nodes[id].node.parameters["seconds"])
+    return max(ends.values(), default=0.0)

@@ -178,8 +178,8 @@ class RecordFolder(ResolvingFolder):
             OSError: It is no regular file of this folder, or larger than `MAX_RECORD_BYTES`.
         """
         target = self.resolve(path)
+        refuse_links(self.root, target)
         content = read_regular(target, MAX_RECORD_BYTES)
-        refuse_links(self.root, target)  # now: most records that are looked for are not there
         if len(content) > MAX_RECORD_BYTES:
             raise OSError(errno.EFBIG, f"it has more than {MAX_RECORD_BYTES:,} bytes", str(target))
         return content
