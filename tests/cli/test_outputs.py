@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -10,7 +11,11 @@ from tests.cli.command import Outcome, output_schema
 from tests.reporting.reports import hostile_report, release_report
 from vibe_prefect import PlanError
 from vibe_prefect.cli.app import call
-from vibe_prefect.cli.display.documents import DOCUMENTS, outputs_schema
+from vibe_prefect.cli.display.answer_documents import AcceptanceDocument, AnswerDocument
+from vibe_prefect.cli.display.documents import DOCUMENTS, outputs_schema, print_document
+from vibe_prefect.core.acceptance import Acceptance
+from vibe_prefect.core.approval import Question, ShownItem
+from vibe_prefect.operations import AcceptedNode, AnsweredNode
 from vibe_prefect.reporting.report import RunReport
 
 GOOD = """\
@@ -34,7 +39,8 @@ def test_schema_of_outputs_is_printed_and_names_every_document(capsys: pytest.Ca
     printed = json.loads(capsys.readouterr().out)
     assert printed == outputs_schema()
     kinds = [printed["$defs"][model.__name__]["properties"]["kind"]["const"] for model in DOCUMENTS]
-    assert kinds == ["run", "explanation", "runs", "prune", "diff", "dry-run", "problems"]
+    answers = ["approvals", "answer", "acceptance", "edit"]
+    assert kinds == ["run", "explanation", "runs", "prune", "diff", "dry-run", "problems", *answers]
 
 
 @pytest.mark.parametrize(
@@ -103,5 +109,22 @@ def test_documents_of_other_shapes_do_not_fit() -> None:
 
 def test_a_run_is_called_the_same_in_every_document() -> None:
     definitions = outputs_schema()["$defs"]
-    for name in ("RunDocument", "ListedRun", "RunReference", "RunReport", "ApprovalsDocument", "AnswerDocument"):
+    for name in ("RunDocument", "ListedRun", "RunReference", "RunReport", "OpenQuestion", "AnswerDocument"):
         assert {"run_id", "run_name"} <= definitions[name]["properties"].keys()
+
+
+def test_answers_print_documents_of_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    question = Question("gate", "key", "May it go out?", {"post": ShownItem("5a", "Tea")}, run_id="id", run_name="calm")
+    answers = question.answered(approved=True, by="Ann Lee", because="fine")
+    whole = AnsweredNode("calm", question.with_answers(answers), answers, goes_on=False)
+    print_document(AnswerDocument.of(whole))
+    said = json.loads(capsys.readouterr().out)
+    output_schema().validate(said)
+    assert (said["answers"]["post"]["approved"], said["open_items"]) == (True, [])
+    assert said["resume_command"] == "vibe-prefect resume calm"
+    assert AnswerDocument.of(replace(whole, goes_on=True)).resume_command is None
+    accepted = AcceptedNode("calm", "gate", "too short", Acceptance("Ann Lee", "short is fine", "now", "calm"))
+    print_document(AcceptanceDocument.of(accepted))
+    said = json.loads(capsys.readouterr().out)
+    output_schema().validate(said)
+    assert (said["acceptance"]["because"], said["resume_command"]) == ("short is fine", "vibe-prefect resume calm")
