@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -277,6 +278,35 @@ class ReplanError(RunError):
         return type(self), (self.tries, self.problems, self.draft)
 
 
+class PlanningError(RunError, RuntimeError):
+    """A vibe from which no valid plan was made, with the last answer of the model and what is wrong with it."""
+
+    def __init__(
+        self, vibe: str, reason: str, *, problems: Sequence[str] = (), draft: str | None = None, answers: int = 0
+    ) -> None:
+        """Describe why there is no plan.
+
+        Args:
+            vibe: Description of the vibe.
+            reason: Text: what the model did, and what to do next.
+            problems: Faults of the last answer, a sentence each.
+            draft: The last answer, as the model wrote it; `None` where there is none.
+            answers: Number of the answers that the model gave.
+        """
+        self.vibe = vibe
+        self.reason = reason
+        self.problems: tuple[str, ...] = tuple(problems)
+        self.draft = draft
+        self.answers = answers
+        lines = [f"  {printable(problem, MAX_PROBLEM)}" for problem in self.problems[:MAX_PROBLEMS]]
+        lines += [f"  and {len(self.problems) - MAX_PROBLEMS:,} more"] if len(self.problems) > MAX_PROBLEMS else []
+        super().__init__("\n".join([f"Failed to generate workflow plan for vibe {shorten(vibe)}: {reason}", *lines]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        about = {"problems": self.problems, "draft": self.draft, "answers": self.answers}
+        return partial(type(self), self.vibe, self.reason, **about), ()
+
+
 class CheckpointFileError(RunError, RuntimeError):
     """A checkpoint that cannot be written or deleted."""
 
@@ -305,6 +335,23 @@ class UserExitError(RunError):
 
     def __reduce__(self) -> tuple[type[UserExitError], tuple[str, str]]:
         return type(self), (self.kind, self.text)
+
+
+class UnsendableError(RunError):
+    """An error that a node raised at its placement and that cannot be sent back as it is; its kind and text can."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        """Name the error.
+
+        Args:
+            kind: The class of the error.
+            text: Its text.
+        """
+        self.kind = kind
+        super().__init__(text)
+
+    def __reduce__(self) -> tuple[type[UnsendableError], tuple[str, str]]:
+        return type(self), (self.kind, str(self))
 
 
 class ToolError(RunError, RuntimeError):
@@ -372,6 +419,26 @@ class ShownError(ToolError):
 
     def __reduce__(self) -> tuple[type[ShownError], tuple[str]]:
         return type(self), (str(self),)
+
+
+class PlacementError(ToolError):
+    """A placement could not do a node's work."""
+
+
+class NotSentError(PlacementError):
+    """Work that cannot be sent to a placement, or that it cannot read: what the node needs cannot be imported there."""
+
+    def __init__(self, message: str) -> None:
+        """Describe the error.
+
+        Args:
+            message: What could not be sent or read, where, and what to do next.
+        """
+        super().__init__(message, retryable=False)
+
+
+class WorkerLostError(PlacementError):
+    """A worker that ended in the middle of a node's work."""
 
 
 class BudgetExceededError(ToolError):

@@ -13,6 +13,7 @@ from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint
 from vibe_prefect.checkpoints.writer import CheckpointWriter
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import ProgressCallback, ProgressReporter, RunObserver
+from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.core.sync_door import run_to_end
 from vibe_prefect.engine.flow import LocalRun, RunHandle
 from vibe_prefect.engine.from_checkpoint import finished_in
@@ -34,7 +35,7 @@ from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
-from vibe_prefect.run.run_options import ReplanBy, Reuse, RunOptions
+from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
@@ -71,6 +72,7 @@ class WorkflowExecutor:
         prompt: Prompt | None = None,
         adapt: int = 0,
         replan_by: ReplanBy = "rule",
+        run_on: str | None = None,
     ) -> None:
         """Make an executor; nothing runs yet.
 
@@ -105,6 +107,7 @@ class WorkflowExecutor:
             adapt: Number of further attempts at a run that is not good enough, each with the plan edited by what
                 came of the last one; the budget is for all attempts together. See `execute_with_adaptation`.
             replan_by: Who edits the plan between attempts: `rule`, or `model` for the default model.
+            run_on: Name of the placement where all nodes run; by default as the plan says.
 
         Raises:
             UsageError: An option cannot be what it is.
@@ -138,6 +141,7 @@ class WorkflowExecutor:
             "without_model": without_model,
             "adapt": adapt,
             "replan_by": replan_by,
+            "run_on": run_on,
             **({} if concurrency == "settings" else {"concurrency": concurrency}),
             **({} if input_root is None else {"input_root": str(input_root)}),
             **({} if output is None else {"output": str(output)}),
@@ -149,6 +153,16 @@ class WorkflowExecutor:
     def last_run(self) -> RunHandle | None:
         """The newest run that has begun; `None` before the first."""
         return next((run.handle for run in reversed(self._runs) if run.handle is not None), None)
+
+    @property
+    def handled_types(self) -> frozenset[WorkflowNodeType]:
+        """Node types that a handler of the caller's own runs."""
+        return frozenset(self._own_handlers())
+
+    @property
+    def simulate(self) -> Simulate:
+        """Nodes that the simulation stands in for."""
+        return self._simulate
 
     @property
     def checkpoint_interval(self) -> int | None:

@@ -31,6 +31,9 @@ MAX_USD = 10**9
 MAX_CONCURRENCY = 20_000
 """The largest number of nodes at once: as many as a plan may have."""
 
+CALLS_IN_SHARE = 3
+"""Number of times that each call of a node can be paid for from its share of a budget."""
+
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes that count as a token. English has about 4, so that the count is rather too high than too low."""
 
@@ -103,6 +106,22 @@ class Budget:
     def spent(self) -> Spending:
         """Spending so far, without the calls under way."""
         return self._spent
+
+    def share(self, most: Spending | None) -> Spending:
+        """Return what to reserve for work whose calls are made in another process, as one reservation.
+
+        Args:
+            most: The most that one call of each kind can cost, which is reserved several times while there is room, as
+                a call may be made again; `None` where that is not known: then all that is left.
+        """
+        under_way = sum(self._open, self._spent)
+        usd_left = math.inf if self.usd is None or under_way.usd is None else max(0.0, self.usd - under_way.usd)
+        tokens_left = MAX_TOKENS if self.tokens is None else max(0, self.tokens - under_way.tokens)
+        if most is None:
+            return Spending(tokens_left if self.tokens is not None else 0, usd_left if self.usd is not None else 0.0)
+        tokens = max(most.tokens, min(CALLS_IN_SHARE * most.tokens, tokens_left))
+        usd = None if most.usd is None else max(most.usd, min(CALLS_IN_SHARE * most.usd, usd_left))
+        return Spending(tokens, usd)
 
     async def reserve(self, most: Spending, *, kind: str | None = None, price_it: str = PRICE_IT) -> Reservation:
         """Reserve the most that a call can cost; wait for calls under way where that is needed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds."""
@@ -61,6 +61,21 @@ class WorkflowNodeType(StrEnum):
     COMPOSITE = "composite"
 
 
+class NodeResources(BaseModel):
+    """What a node needs of the machine that it runs on. Placements on Dask and Ray choose a worker by it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    cpu: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Number of processor cores."""
+
+    gpu: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """Number of GPUs; a part of one where the placement can share it."""
+
+    memory: Annotated[ByteSize, Field(gt=0)] | None = None
+    """Bytes of memory, such as `8GB` or `500MiB`."""
+
+
 class NodePolicy(BaseModel):
     """Execution policy of a node. A field left out is inherited: from the plan, then from the node type's defaults."""
 
@@ -94,6 +109,13 @@ class NodePolicy(BaseModel):
     fresh: Literal["content"] | None = None
     """`content` puts a hash of what the tool reads from outside into the node's key: on resume, a changed file or page
     runs the node again, and what depends on it. For tools that can say it: `read_text` and `http_fetch`."""
+
+    run_on: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """Placement where the node runs, one that the operator has named, or `local`. Inherited from the parent node, too.
+    Default: `local`, in the run's own process."""
+
+    resources: NodeResources | None = None
+    """What the node needs of the machine that it runs on. Inherited from the parent node, too."""
 
     variation: str | int | None = None
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""

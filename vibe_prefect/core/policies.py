@@ -5,7 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vibe_prefect.core.models import NodePolicy
+from vibe_prefect.core.models import NodePolicy, NodeResources
+
+LOCAL = "local"
+"""The placement that is always there: the process of the run itself."""
+
+ANY_MACHINE = NodeResources()
+"""No need of a machine."""
+
+PLACE_FIELDS = ("run_on", "resources")
+"""Fields that a node inherits from its parent, too: they say where it runs."""
 
 MAX_RETRY_DELAY = 600.0
 """Longest delay before a retry, in seconds."""
@@ -39,6 +48,12 @@ class ExecutionPolicy:
     fresh: Literal["content"] | None = None
     """Whether the content of what the tool reads from outside decides about reuse, too."""
 
+    run_on: str = LOCAL
+    """Name of the placement where the node runs."""
+
+    resources: NodeResources = ANY_MACHINE
+    """What it needs of the machine there."""
+
 
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
     """Merge the layers into one policy; a later layer overrides an earlier one."""
@@ -57,4 +72,6 @@ def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
         tags=tuple(merged.get("tags", ())),
         cache=merged.get("cache", "default"),
         fresh=merged.get("fresh"),
+        run_on=merged.get("run_on", LOCAL),
+        resources=merged.get("resources", ANY_MACHINE),
     )

@@ -37,6 +37,8 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import HISTORY_LABEL, PastRun, run_folder
+from vibe_prefect.engine.placements.cluster_checks import check_clusters
+from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
@@ -190,6 +192,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     refresh: parameters.Refresh = DEFAULTS.refresh,
     reuse: parameters.Reuse = DEFAULTS.reuse,
     concurrency: parameters.Concurrency = DEFAULTS.concurrency,
+    run_on: parameters.RunOn = DEFAULTS.run_on,
     simulate: parameters.Simulated = DEFAULTS.simulate,
     input_root: parameters.InputRoot = DEFAULTS.input_root,
     output: parameters.Output = DEFAULTS.output,
@@ -299,6 +302,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
+    check_placements(run.compiled, run.settings.placements, options.run_on)
     await check_ready(client, run.compiled, run.tools)
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
     if not options.without_model:
@@ -309,6 +313,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         compiled = compiled.for_run(await run_facts(client, root))
     namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
+    await check_clusters(run.compiled, run.settings.placements, options.run_on, records)
     workspace = _workspace(options, plan_id, root)
     compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
@@ -340,6 +345,9 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         prompt=run.prompt,
         replan_below=run.settings.replan_below,
         note_plan=note_plan,
+        placements=settings.placements,
+        run_on=options.run_on,
+        limits=settings.limits,
     )
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)

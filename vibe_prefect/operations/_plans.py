@@ -10,6 +10,7 @@ from typing import Any
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
+from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.reading.plan_file import load_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -55,13 +56,25 @@ def validate(
     mode = simulation(simulate=simulate)
     if isinstance(plan, WorkflowPlan):
         checked = CheckedPlan(compile_plan(plan, tools=tools, simulate=mode), tools)
+        _check_placements(checked.compiled)
         return checked if inputs is None else checked.with_inputs(inputs)
     try:
         loaded = load_plan(plan)
     except PlanError as error:
         raise whole_error(error, tools=tools, simulate=mode) from None
     checked = CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
+    _check_placements(checked.compiled, loaded.source)
     return checked if inputs is None else checked.with_inputs(inputs)
+
+
+def _check_placements(compiled: CompiledPlan, source: PlanSource | None = None) -> None:
+    """Check the placements that a plan asks for against the settings; a plan that asks for none needs no settings."""
+    policies = (compiled.plan.policy, *(node.node.policy for node in compiled.nodes.values()))
+    if any(policy.run_on is not None for policy in policies):
+        from vibe_prefect.engine.placements.placement_checks import check_placements
+        from vibe_prefect.settings.package import load_settings
+
+        check_placements(compiled, load_settings().placements, source=source)
 
 
 def given_inputs(inputs: GivenInputs | None, plan: WorkflowPlan) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.runs.load_report import load_run, report_of_run
@@ -22,7 +23,7 @@ from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.plan_text import plan_text
 from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.run.run_options import ReplanBy, RunOptions
+from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
 
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.plan_tree import tree_nodes
-from vibe_prefect.core.policies import MAX_RETRY_DELAY, ExecutionPolicy, resolve_policy
+from vibe_prefect.core.policies import MAX_RETRY_DELAY, PLACE_FIELDS, ExecutionPolicy, resolve_policy
 from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
@@ -282,7 +282,10 @@ class _Compiler:
         parts = {id: self._key_parts(binding, versions, graph.item_names(id)) for id, binding in bindings.items()}
         values = RunValues(inputs=known_values(self._plan, {}))
         keys = _keys(graph, parts, values)
-        nodes = {id: _compiled(bindings[id], keys[id], graph_node) for id, graph_node in graph.nodes.items()}
+        policies = _policies(graph, bindings)
+        nodes = {
+            id: _compiled(bindings[id], keys[id], policies[id], graph_node) for id, graph_node in graph.nodes.items()
+        }
         return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
 
     def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
@@ -329,14 +332,27 @@ def parts_in_key(graph: PlanGraph, id: str) -> tuple[str, ...]:
     return tuple(graph.below(id)) if graph.nodes[id].gathers else ()
 
 
-def _compiled(binding: NodeBinding, key: str, graph_node: GraphNode) -> CompiledNode:
+def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str, ExecutionPolicy]:
+    """Return the execution policy of each node, by id; where it runs is inherited from its parent, too."""
+    stated: dict[str | None, dict[str, Any]] = {None: {}}
+    policies: dict[str, ExecutionPolicy] = {}
+    for id, graph_node in graph.nodes.items():
+        own = graph_node.node.policy
+        places = {name: value for name in PLACE_FIELDS if (value := getattr(own, name)) is not None}
+        stated[id] = stated[graph_node.parent] | places
+        policy = bindings[id].policy
+        policies[id] = replace(policy, **stated[id]) if stated[id] else policy
+    return policies
+
+
+def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_node: GraphNode) -> CompiledNode:
     assert binding.backing is not None
     return CompiledNode(
         graph_node.node,
         key,
         binding.backing,
         binding.tool_name,
-        binding.policy,
+        policy,
         graph_node.dependencies,
         binding.inputs,
         scorer=binding.scorer,

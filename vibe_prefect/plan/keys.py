@@ -49,7 +49,7 @@ POLICY_FIELDS_IN_KEY = frozenset({"cache", "fresh", "variation"})
 """`cache` enters as a salt, unless it is `default`; `fresh` as the hash of what is read."""
 
 POLICY_FIELDS_NOT_IN_KEY = frozenset(
-    {"retries", "retry_delay", "retry_backoff", "retry_jitter", "timeout", "limits", "tags"}
+    {"retries", "retry_delay", "retry_backoff", "retry_jitter", "timeout", "limits", "tags", "run_on", "resources"}
 )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import WorkflowPlan
+from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.replanning.by_model import model_for_replans, replan_by_model
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.rules import replan_by_rule
 from vibe_prefect.reporting.report import RunReport
-from vibe_prefect.run.run_options import ReplanBy
 from vibe_prefect.tools.registry import ToolRegistry
 
 Compile = Callable[[WorkflowPlan], CompiledPlan]

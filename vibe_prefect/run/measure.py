@@ -81,6 +81,21 @@ class Meter:
         if isinstance(error, ToolError):
             self.charge(error.usage)
 
+    def add(self, other: Meter) -> None:
+        """Add the attempts that another process has measured, as the last ones of this node."""
+        for attempt in other.tries:
+            wait = max(0.0, time.perf_counter() - self._ended - attempt.duration) if self.tries else None
+            if wait is not None:
+                self.tries[-1] = replace(self.tries[-1], wait=wait)
+            self.tries.append(attempt)
+        self._ended = time.perf_counter()
+        self.cpu_time += other.cpu_time
+        self.thread = other.thread
+        self._note_memory(other.memory_usage)
+        self.tool_calls, self.tool_calls_left_out = other.tool_calls, other.tool_calls_left_out
+        self._calls_before = len(self.calls)
+        self.calls += other.calls
+
     def note_call(self, notes: CallNotes) -> None:
         """Keep a tool call that has ended, up to `MAX_TOOL_CALLS` in an attempt."""
         if len(self.tool_calls) < MAX_TOOL_CALLS:

@@ -24,6 +24,7 @@ from vibe_prefect.errors import (
     ResultTypeError,
     ToolError,
     ToolInputError,
+    UnsendableError,
     UserExitError,
 )
 from vibe_prefect.plan.compiler import Backing, CompiledNode
@@ -220,7 +221,7 @@ def is_retryable(error: object) -> bool:
 
 def _type_of(error: Exception) -> str:
     """Return the type of an error in feedback; the contract calls a tool's failure a `RuntimeError`."""
-    if isinstance(error, UserExitError):
+    if isinstance(error, UserExitError | UnsendableError):
         return error.kind
     return RuntimeError.__name__ if isinstance(error, ToolError) else type(error).__name__
 

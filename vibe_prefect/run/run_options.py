@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
+from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.errors import UsageError
 from vibe_prefect.text.pydantic_errors import finding
 
 if TYPE_CHECKING:
     from vibe_prefect.plan.selection import Choice
-
-Reuse = Literal["run", "plan"]
-ReplanBy = Literal["rule", "model"]
-"""Editor of a plan after a run: rules, or the default model."""
 
 MAX_ADAPT = 20
 """Largest number of further attempts."""
@@ -52,6 +49,9 @@ class RunOptions(BaseModel):
 
     concurrency: Concurrency = 32
     """Largest number of nodes at once."""
+
+    run_on: str | None = None
+    """Placement where all nodes run, whatever the plan says; `local` for the process of the run itself."""
 
     simulate: bool = False
     """Run every node as a simulation: nothing is called, spent or written."""

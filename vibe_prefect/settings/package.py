@@ -15,10 +15,12 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import NoDecode
 from pydantic_settings import SettingsError as UnreadableError
 
+from vibe_prefect.core.budget import MAX_CONCURRENCY
 from vibe_prefect.core.feedback import REPLAN_BELOW
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
 from vibe_prefect.settings.path_list import listed_paths
+from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
 from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, MediaSettings
 from vibe_prefect.text.pydantic_errors import finding
@@ -116,6 +118,22 @@ class VibePrefectSettings(PrefectBaseSettings):
             "none was there; 0 ends it with the command.",
         ),
     ] = DEFAULT_SERVER_MINUTES
+
+    placements: Annotated[
+        dict[str, PlacementSettings],
+        Field(
+            description="Where nodes may run besides the process of the run, by the names that plans ask for in "
+            '`policy.run_on`; as JSON, such as `{"renderers": {"kind": "process", "workers": 4}}`.'
+        ),
+    ] = Field(default_factory=dict[str, PlacementSettings])
+
+    limits: Annotated[
+        dict[Annotated[str, Field(pattern=r"^(tool|tag):.")], Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]],
+        Field(
+            description="Largest number of a run's nodes at once by tool and by tag, as JSON: "
+            '`{"tool:image_generate": 2, "tag:gpu": 1}`.'
+        ),
+    ] = Field(default_factory=dict[str, int])
 
     fetch: FetchSettings = Field(default_factory=FetchSettings, description="What may be fetched.")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from pickle import PicklingError
 from types import UnionType
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints, overload
 
@@ -91,6 +94,20 @@ class FunctionTool(BaseTool):
         """Call the function itself, as if it had not been decorated."""
         return self._function(*args, **kwargs)
 
+    def __reduce__(self) -> tuple[Callable[[str, str], Any], tuple[str, str]]:
+        """Return the place of the tool in its module, where another process finds it.
+
+        Raises:
+            PicklingError: No name at the top of the module is the tool's.
+        """
+        module = sys.modules.get(self._function.__module__)
+        for name, value in vars(module).items() if module is not None else ():
+            if value is self:
+                return import_value, (self._function.__module__, name)
+        raise PicklingError(
+            f"the tool {self.__name__!r} has no name at the top of the module {self._function.__module__}"
+        )
+
     def _arguments(self, inputs: dict[str, Any]) -> dict[str, Any]:
         try:
             values = self._inputs.model_validate(inputs)
@@ -145,6 +162,16 @@ def tool(
         return FunctionTool(inner, name=name or inner.__name__, category=category, version=version, **traits)
 
     return wrap(function) if function is not None else wrap
+
+
+def import_value(module: str, name: str) -> Any:
+    """Import a module, and return what has a name at its top.
+
+    Raises:
+        ImportError: There is no such module.
+        AttributeError: The module has no such name.
+    """
+    return getattr(importlib.import_module(module), name)
 
 
 def _place(path: tuple[str | int, ...]) -> str:

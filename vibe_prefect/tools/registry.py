@@ -41,6 +41,7 @@ class ToolRegistry:
         self._defaults: dict[str, str] = {}
         self._later: dict[str, Callable[[], Tool]] = {}
         self._files: dict[str, Path] = {}
+        self._own: dict[str, Tool] = {}
         for tool in tools:
             self.register(tool)
 
@@ -59,17 +60,30 @@ class ToolRegistry:
         if not isinstance(name, str) or not name or not callable(getattr(tool, "execute", None)):
             raise ToolDefinitionError(f"{tool!r} is not a tool: it needs a `spec` with a name, and `execute`")
         _refuse_misspelt_traits(tool, name)
+        self._add(name, tool)
+        self._own[name] = tool
+        self._files |= {name: file} if file is not None else {}
+
+    def _add(self, name: str, tool: Tool) -> None:
         self._tools[name] = tool
         self._later.pop(name, None)
         self._files = {other: path for other, path in self._files.items() if other != name}
-        self._files |= {name: file} if file is not None else {}
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._defaults |= {_word(kind): name for kind in ToolTraits.of(tool).default_for}
+
+    @property
+    def own_tools(self) -> Mapping[str, Tool]:
+        """The tools that were registered one by one, by name; the settings need not make them on another machine."""
+        return self._own
+
+    def note_configured(self) -> None:
+        """Note that the settings make all tools of this registry, and so on every machine with the same settings."""
+        self._own = {}
 
     def get(self, name: str) -> Tool | None:
         """Return the tool of that name, if there is one."""
         if load := self._later.get(name):
-            self.register(load())
+            self._add(name, load())
         return self._tools.get(name)
 
     def register_later(self, name: str, load: Callable[[], Tool]) -> None:
@@ -82,6 +96,11 @@ class ToolRegistry:
         self._tools.pop(name, None)
         self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._later[name] = load
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the operator's that define tools."""
+        return tuple(dict.fromkeys(self._files.values()))
 
     def file_of(self, name: str) -> Path | None:
         """Return the file of the operator's that defines a tool; `None` for any other tool."""

@@ -34,6 +34,20 @@ class _Claim:
 _Signature = tuple[int, int, int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """What a node owns and has written, for the process of the run where another process has done the node's work."""
+
+    files: tuple[str, ...] = ()
+    """Paths that it owns as files."""
+
+    folders: tuple[str, ...] = ()
+    """Paths that it fills as folders."""
+
+    written: tuple[tuple[str, Path, str], ...] = ()
+    """What its newest attempt has written: the path, where that is, and the hash of the content."""
+
+
 class RunFiles:
     """Owners and hashes of the files in one output folder; may be used from several threads.
 
@@ -114,6 +128,33 @@ class RunFiles:
     def written_by(self, node: str) -> tuple[str, ...]:
         """Return the paths that a node's newest attempt has written, in that order."""
         return tuple(self._written.get(node, ()))
+
+    def of_node(self, node: str, output_root: Path) -> NodeFiles:
+        """Return what a node owns and has written.
+
+        Args:
+            node: The node's id.
+            output_root: The output folder.
+        """
+        with self._lock:
+            files = tuple(claim.path for claim in self._files.values() if claim.node == node)
+            folders = tuple(claim.path for claim in self._folders.values() if claim.node == node)
+            targets = ((path, output_root.resolve() / path) for path in self._written.get(node, ()))
+            written = tuple((path, target, self._hashes[target][1]) for path, target in targets)
+            return NodeFiles(files, folders, written)
+
+    def take(self, node: str, taken: NodeFiles) -> Clash | None:
+        """Note what another process has claimed and written for a node.
+
+        Returns:
+            Why it may not have some of it, since another node has got it in the meantime; `None` where it may.
+        """
+        claims = [(path, False) for path in taken.files] + [(path, True) for path in taken.folders]
+        clashes = [self.claim(path, node, folder=folder) for path, folder in claims]
+        for path, target, sha256 in taken.written:
+            if target.is_file():
+                self.note_written(node, path, target, sha256)
+        return next((clash for clash in clashes if clash is not None), None)
 
     def sha256(self, target: Path) -> str:
         """Return the hash of a file's content, hexadecimal; a file that has not changed is read once.

@@ -279,6 +279,18 @@ class _Gate:
 _gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Gate]] = WeakKeyDictionary()
 
 
+class Clock(Protocol):
+    """The time of an attempt, which can stand still."""
+
+    def pause(self) -> None:
+        """Let it stand still; as often as it is paused, it has to be resumed."""
+        ...
+
+    def resume(self) -> None:
+        """Resume it with the time that was left."""
+        ...
+
+
 class AttemptClock:
     """The time that an attempt at a node may take; it stands still while an endpoint makes the attempt wait."""
 
@@ -290,7 +302,7 @@ class AttemptClock:
     def pause(self) -> None:
         """Let it stand still; as often as it is paused, it has to be resumed."""
         if not self._pauses:
-            self._left = self._scope.deadline - anyio.current_time()
+            self._left = self._scope.deadline - asyncio.get_running_loop().time()
             self._scope.deadline = math.inf
         self._pauses += 1
 
@@ -298,10 +310,25 @@ class AttemptClock:
         """Resume it with the time that was left."""
         self._pauses -= 1
         if not self._pauses:
-            self._scope.deadline = anyio.current_time() + self._left
+            self._scope.deadline = asyncio.get_running_loop().time() + self._left
 
 
-_clock: ContextVar[AttemptClock | None] = ContextVar("vibe_prefect_attempt_clock", default=None)
+_clock: ContextVar[Clock | None] = ContextVar("vibe_prefect_attempt_clock", default=None)
+
+
+def current_clock() -> Clock | None:
+    """Return the clock of the attempt that is made here; `None` outside of attempts, and where they have no limit."""
+    return _clock.get()
+
+
+@contextmanager
+def kept_by(clock: Clock) -> Generator[None]:
+    """Have the time of the attempt in the block kept by a clock, such as that of the process of the run."""
+    token = _clock.set(clock)
+    try:
+        yield
+    finally:
+        _clock.reset(token)
 
 
 @contextmanager

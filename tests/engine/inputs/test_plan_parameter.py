@@ -26,6 +26,7 @@ ORDER = [
     "refresh",
     "reuse",
     "concurrency",
+    "run_on",
     "simulate",
     "input_root",
     "output",

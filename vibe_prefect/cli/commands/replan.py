@@ -21,10 +21,10 @@ from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
+from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.errors import BudgetExceededError, ReplanError, ToolError, UsageError
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.results import resume_command
-from vibe_prefect.run.run_options import ReplanBy
 
 
 @dataclass(frozen=True)

@@ -23,4 +23,5 @@ def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegi
     fetching = settings.fetch.config()
     registry = equipped_registry(fetching, settings.media.config(fetching), settings.llm.config())
     add_tool_files(registry, settings.tools)
+    registry.note_configured()
     return registry

@@ -18,11 +18,14 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from vibe_prefect.core.approval import AnswerAwaitedError
-from vibe_prefect.core.budget import Budget
+from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.core.feedback import MODEL_KEYS, REPLAN_BELOW, Failure
 from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.node_states import FALLBACK
+from vibe_prefect.engine.placements.placed import Placements, limits_of
+from vibe_prefect.engine.placements.placement_checks import placement_of
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.records import Records
@@ -42,7 +45,8 @@ from vibe_prefect.engine.run.tasks import (
     upstream_reference,
 )
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
-from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
+from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
+from vibe_prefect.plan.costs import cost_forecast
 from vibe_prefect.provenance import NodeProvenance, RunLabel
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle
@@ -52,6 +56,7 @@ from vibe_prefect.run.list_run import ListRun
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
+from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.base import ToolResult
@@ -118,6 +123,15 @@ class RunSetup:
     replan_below: float = REPLAN_BELOW
     """Quality, 0 to 1, below which another plan is suggested for a node."""
 
+    placements: Mapping[str, PlacementSettings] = field(default_factory=dict[str, PlacementSettings])
+    """Where nodes may run besides this process, by name."""
+
+    run_on: str | None = None
+    """The placement of all nodes; `None` where the plan decides."""
+
+    limits: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Largest number of nodes at once, by tool and tag."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -144,7 +158,8 @@ class _PlanRun:
         self._compiled = compiled
         self._setup = setup
         self._tools = LocalTools(setup.tools)
-        self._limits = RunLimits(setup.concurrency)
+        self._limits = RunLimits(setup.concurrency, {**setup.limits, **limits_of(setup.placements)})
+        self._placements = Placements(setup.placements, setup.tools)
         label = self._label = RunLabel(str(flow_run.id), flow_run.name)
         upstream: dict[str, list[str]] = {id: [] for id in compiled.nodes}
         for edge in compiled.edges:
@@ -178,7 +193,8 @@ class _PlanRun:
             await self._pace.begin()
         try:
             with watched_loop(self._compiled.nodes):
-                await run_in_order(self._state.plan.waits, self._run)
+                async with self._placements:
+                    await run_in_order(self._state.plan.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
             self._setup.note_plan(self.compiled)
@@ -264,7 +280,9 @@ class _PlanRun:
     async def _execute(self, job: NodeJob) -> None:
         """Call a node's task, and note how it ended."""
         node = job.node
-        async with self._limits.slot(), AsyncExitStack() as slots:
+        placement = placement_of(node, self._setup.run_on)
+        names = {f"placement:{placement}", f"tool:{node.tool}", *(f"tag:{tag}" for tag in node.policy.tags)}
+        async with self._limits.slot(names), AsyncExitStack() as slots:
             try:
                 await slots.enter_async_context(global_slots(node.policy.limits))
             except ConcurrencySlotAcquisitionError as error:
@@ -364,7 +382,11 @@ class _PlanRun:
         services = NodeServices(job.meter, setup.budget, self._reporter(job), ask, self._call_tool)
         work = self._state.work(job, self._tools, setup.workspace, setup.handlers)
         work = work if job.handler is None else replace(work, handler=job.handler)
-        outcome = await execute_node(work, services)
+        placement = placement_of(job.node, setup.run_on)
+        if placement == LOCAL or job.handler is not None:
+            outcome = await execute_node(work, services)
+        else:
+            outcome = await self._placements.execute(placement, work, services, self._most(job.node))
         if isinstance(outcome.error, AnswerAwaitedError):
             job.question = outcome.error.question
             raise outcome.error
@@ -374,6 +396,13 @@ class _PlanRun:
                 await self._keep_refusal(job, outcome)
             raise outcome.error
         return await self._record(job, outcome)
+
+    def _most(self, node: CompiledNode) -> Spending | None:
+        """Return the most that a node's calls can cost; `None` where that is not known, as of own handlers."""
+        if node.backing is Backing.HANDLER:
+            return None
+        costs = cost_forecast(self.compiled, [node.id], self._setup.tools)
+        return costs.most if costs is not None else Spending()
 
     async def _record(self, job: NodeJob, outcome: NodeOutcome) -> NodeRecord:
         files = await self._setup.records.files.made_by(job.node.record_id, outcome.result)

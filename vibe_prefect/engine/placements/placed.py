@@ -1,0 +1,165 @@
+"""Executes the work of nodes at the placements of one run, each opened when the first node needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from prefect.logging import get_run_logger
+
+from vibe_prefect.core.budget import Spending, paid_call
+from vibe_prefect.engine.placements.carriers import open_carrier
+from vibe_prefect.engine.placements.placement import Carrier
+from vibe_prefect.engine.placements.portable_tools import portable_tools
+from vibe_prefect.errors import PathTakenError, WorkerLostError
+from vibe_prefect.run.node_work import NodeOutcome, NodeServices, NodeWork, failure_of
+from vibe_prefect.run.sending import (
+    BEGUN,
+    PAUSED,
+    PROGRESS,
+    RESUMED,
+    Message,
+    SentOutcome,
+    SentWork,
+    packed,
+    unpacked,
+)
+from vibe_prefect.settings.placements import PlacementSettings
+from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.waits import current_clock, paused_clock
+
+
+@dataclass
+class Placements:
+    """The placements of one run."""
+
+    settings: Mapping[str, PlacementSettings]
+    """The placements that the operator has named."""
+
+    tools: ToolRegistry
+    """The tools of the run."""
+
+    def __post_init__(self) -> None:
+        self._carriers: dict[str, asyncio.Future[Carrier]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for name, opened in self._carriers.items():
+            await asyncio.wait([opened])  # one that is still being opened may have started a cluster
+            if opened.cancelled() or opened.exception() is not None:
+                continue  # each node that needed it has said so
+            try:
+                await opened.result().close()
+            except Exception as problem:  # noqa: BLE001 - each library has its own; the run has its results
+                get_run_logger().warning("The placement %r could not be closed: %s", name, problem)
+
+    async def execute(
+        self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None
+    ) -> NodeOutcome:
+        """Make one attempt at a node at a placement; see `execute_node`.
+
+        Args:
+            placement: Name of the placement.
+            work: The attempt, with tools of this process.
+            services: Services of this process; its meter gets what was measured there.
+            most: The most that the calls of the node can cost; `None` where that is not known.
+        """
+        try:
+            sent = await self._send(placement, work, services, most)
+        except Exception as error:  # noqa: BLE001 - whatever happens to the work is the outcome of the attempt
+            with services.meter:
+                pass
+            services.meter.note_failure(failure_of(error))
+            return NodeOutcome(services.meter, error=error)
+        services.meter.add(sent.outcome.meter)
+        outcome = replace(sent.outcome, meter=services.meter)
+        clash = work.workspace.files.take(work.node.record_id, sent.files)
+        if clash is None or outcome.error is not None:
+            return outcome
+        taken = PathTakenError(sent.files.files[0], clash.owner, clash.reason)
+        services.meter.note_failure(failure_of(taken))
+        return NodeOutcome(services.meter, error=taken)
+
+    async def _send(self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None) -> SentOutcome:
+        budget = services.budget
+        share = budget.share(most) if budget is not None else Spending()
+        portable = replace(work, tools=portable_tools(self.tools, work.node))
+        sent = SentWork(
+            portable,
+            usd=share.usd if budget is not None and budget.usd is not None else None,
+            tokens=share.tokens if budget is not None and budget.tokens is not None else None,
+        )
+        payload = packed(sent, placement)
+        with paused_clock():
+            carrier = await self._opened(placement)
+        async with paid_call(budget, share) as charge:
+            with _Hearing(services) as hearing:
+                try:
+                    done = unpacked(await carrier.carry(payload, work.node.policy.resources, hearing.hear))
+                except WorkerLostError:
+                    charge.used = share  # nobody knows what it has spent
+                    raise
+            charge.used = done.spent
+        return done
+
+    async def _opened(self, placement: str) -> Carrier:
+        """Return a placement, opened by the first node that needs it; where that failed, the next one tries again."""
+        opened = self._carriers.get(placement)
+        if opened is None or (opened.done() and (opened.cancelled() or opened.exception() is not None)):
+            opened = asyncio.ensure_future(open_carrier(placement, self.settings[placement]))
+            self._carriers[placement] = opened
+        return await asyncio.shield(opened)
+
+
+def limits_of(placements: Mapping[str, PlacementSettings]) -> dict[str, int]:
+    """Return the limits of a run's nodes at once that placements have, by the names that `RunLimits` takes."""
+    return {
+        f"placement:{name}": settings.concurrency
+        for name, settings in placements.items()
+        if settings.concurrency is not None
+    }
+
+
+class _Hearing:
+    """Hears the messages about one work. The time of the attempt stands still until the work has begun."""
+
+    def __init__(self, services: NodeServices) -> None:
+        self._report = services.report_progress
+        self._clock = current_clock()
+        self._pauses = 0
+
+    def __enter__(self) -> Self:
+        self._pause()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._pauses:
+            self._resume()
+        self._clock = self._report = None  # a message that comes late is about nothing any more
+
+    def hear(self, message: Message) -> None:
+        """Do what a message asks for."""
+        kind, fraction, text = message
+        if kind == PROGRESS and self._report is not None:
+            self._report(fraction, text)
+        elif kind == PAUSED:
+            self._pause()
+        elif kind in (BEGUN, RESUMED) and self._pauses:
+            self._resume()
+
+    def _pause(self) -> None:
+        if self._clock is not None:
+            self._clock.pause()
+            self._pauses += 1
+
+    def _resume(self) -> None:
+        assert self._clock is not None
+        self._pauses -= 1
+        self._clock.resume()
