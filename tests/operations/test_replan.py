@@ -9,10 +9,10 @@ import pytest
 
 from tests.replanning.runs import CHANGED, EXECUTED, REUSED, answer, poor_plan, tools_of
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, load_plan
+from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.operations import replan
 from vibe_prefect.plan.node_forecast import Action
 from vibe_prefect.results import ExecutionResult
-from vibe_prefect.run.run_options import ReplanBy
 from vibe_prefect.testing import ScriptedModel
 from vibe_prefect.tools.registry import ToolRegistry
 

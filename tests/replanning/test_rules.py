@@ -143,8 +143,10 @@ def test_missed_criteria_go_into_the_prompt_with_quotes_whose_braces_stay_text()
 
 def test_one_note_gathers_what_all_gates_and_items_missed() -> None:
     children = [node("post"), node("gate", "validate", needs=["post"], parameters=JUDGE)]
-    each = {"for_each": "{{ ['tea', 'jam'] }}", "children": children}
-    edited = replanned(plan(node("posts", "composite", **each)), ScriptedModel(judging).registry)
+    edited = replanned(
+        plan(node("posts", "composite", for_each="{{ ['tea', 'jam'] }}", children=children)),
+        ScriptedModel(judging).registry,
+    )
     (edit,) = edited.edits
     assert edit.node_id == "post"
     assert str(edit.value).count("- lively") == 1
