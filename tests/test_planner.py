@@ -178,6 +178,10 @@ async def test_refine_keeps_id_vibe_and_what_the_plan_reads() -> None:
     assert '"CHANGELOG.md"' in prompt
     with pytest.raises(UsageError, match="the wish for the edit is empty"):
         await subject.refine(plan, " ")
+    plan.root_nodes[0].parameters["tool_inputs"] = {"path": "{{ run.name }}.md"}
+    with pytest.raises(UsageError, match=r"by hand: node 'draft', parameters.tool_inputs.path: which file it reads"):
+        await subject.refine(plan, "shorter")
+    assert len(model.questions) == 2
 
 
 async def test_plan_without_a_model_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:

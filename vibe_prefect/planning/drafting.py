@@ -14,6 +14,7 @@ from vibe_prefect.llm.prompts import Cut
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.model_client import Answer
 from vibe_prefect.planning.drafts import Draft, DraftRules, read_draft
+from vibe_prefect.planning.plan_yaml import plan_yaml
 from vibe_prefect.planning.prompts import PlanRequest, RefusedDraft, plan_question
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.registry import HOW_TO_CONFIGURE, LLM_TOOL, ToolRegistry
@@ -71,6 +72,17 @@ class PlannedDraft:
 
     cuts: Mapping[str, Cut] = field(default_factory=dict[str, Cut])
     """Notes that did not fit whole, by their names."""
+
+    @property
+    def heading(self) -> str:
+        """Comment at the top of its file: the wish, the model, and the knowledge that it was given."""
+        knowledge = f" Knowledge: {', '.join(self.knowledge)}." if self.knowledge else ""
+        wish = " ".join(self.draft.plan.source_vibe.description.split())
+        return f"{wish}\n\nPlanned by {self.model}.{knowledge}"
+
+    def text(self) -> str:
+        """Return the plan as the text of a plan file: YAML with a comment why each node is there."""
+        return plan_yaml(self.draft.plan, self.draft.reasons, self.heading)
 
 
 def planning_models(tools: ToolRegistry) -> Models:

@@ -17,7 +17,7 @@ from vibe_prefect.planning.drafting import DraftOptions, PlannedDraft, draft_pla
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import Note, fitting_notes
 from vibe_prefect.planning.prompts import PlanRequest
-from vibe_prefect.planning.sources import checked_sources, is_below, read_files
+from vibe_prefect.planning.sources import checked_sources, is_below, read_files, source_problems
 
 KNOWLEDGE = "knowledge"
 """Name under which the metadata of a plan's vibe list the notes that its model was given."""
@@ -80,7 +80,7 @@ async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: s
         text: The plan as its author wrote it, comments included; by default its data.
 
     Raises:
-        UsageError: There is no model, or the wish is empty.
+        UsageError: There is no model, the wish is empty, or it is known only during a run which files the plan reads.
         PlanError: The plan as it is cannot run.
         PlanningError: The model wrote no valid plan.
     """
@@ -90,9 +90,14 @@ async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: s
         plan, tools=kit.rules.tools, handled_types=kit.rules.handled_types, simulate=kit.rules.simulate
     )
     reads = [path for path in read_files(compiled, kit.rules.tools) if is_below(path)]
+    sources = checked_sources([*kit.rules.sources, *reads])
+    if problem := next(source_problems(compiled, kit.rules.tools, sources), None):
+        raise UsageError(
+            f"a model may not edit this plan, do it by hand: {replace(problem, message=problem.without_hint)}"
+        )
     rules = replace(
         kit.rules,
-        sources=checked_sources([*kit.rules.sources, *reads]),
+        sources=sources,
         id=plan.id,
         required_inputs=frozenset(name for name, schema in plan.inputs.items() if "default" not in schema),
     )

@@ -169,7 +169,7 @@ def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, Planned
     draft_beside = order.output or Path("plan.yaml")
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
     path = order.output or _free_path(planned.draft.plan.id)
-    _write(path, planned.draft.plan, planned.draft.reasons, _heading(planned))
+    _write(path, planned.draft.plan, planned.draft.reasons, planned.heading)
     _show(screen, path, planned, registry)
     return path, planned
 
@@ -279,12 +279,6 @@ def _free_path(id: str) -> Path:
     while path.exists():
         path = Path(f"{id}-{next(numbers)}.yaml")
     return path
-
-
-def _heading(planned: PlannedDraft) -> str:
-    knowledge = f" Knowledge: {', '.join(planned.knowledge)}." if planned.knowledge else ""
-    wish = one_line(planned.draft.plan.source_vibe.description)
-    return f"{wish}\n\nPlanned by {planned.model}.{knowledge}"
 
 
 def _write(path: Path, plan: WorkflowPlan, reasons: Mapping[str, str], heading: str) -> None:
