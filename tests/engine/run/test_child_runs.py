@@ -43,6 +43,7 @@ from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.engine.runs.resume_target import newest_run
 from vibe_prefect.plan.branches import branch_problems, branch_waits, branches, outside
+from vibe_prefect.plan.selection import Choice
 from vibe_prefect.settings.package import variable
 
 POOL = "elsewhere"
@@ -392,11 +393,12 @@ async def test_a_list_that_nobody_knew_before_and_a_selection_of_it_run_at_a_dep
     )
     title = node("title", parameters={"tool": "say", "tool_inputs": {"text": "sun moon"}})
     subject = plan(title, shots, of("end", "say", "title"))
-    first = executor(select="title shots shot")
-    result = await first.execute_plan(subject)
+    first = executor()
+    result = await first.execute_plan(subject, choice=Choice(select="title shots shot"))
     assert result.ids(COMPLETED) == ("title", "shots", "shots.sun.shot", "shots.moon.shot")
     assert first.last_run is not None
-    again = executor(refresh="shots.moon.shot")
-    result = await again.execute_plan(subject, resume_from=first.last_run.name)
+    again = executor()
+    choice = Choice(refresh="shots.moon.shot")
+    result = await again.execute_plan(subject, resume_from=first.last_run.name, choice=choice)
     assert result.status is COMPLETED
     assert calls() == Counter({"sun moon": 1, "sun": 1, "moon": 2, "endsun moon": 1})
