@@ -190,7 +190,7 @@ def shape(value: Any) -> Any:
 
 def everything(place: str | None) -> WorkflowPlan:
     """A plan with each kind of end that a node can have, below a composite at a placement."""
-    items = {"for_each": "{{ ['sun', 'moon'] }}", "as": "shot", "key": "{{ shot }}"}
+    items: dict[str, Any] = {"for_each": "{{ ['sun', 'moon'] }}", "as": "shot", "key": "{{ shot }}"}
     shot = node("shot", parameters={"tool": "draw", "tool_inputs": {"text": "{{ shot }}"}})
     scene = node(
         "scene",
@@ -262,7 +262,7 @@ async def test_a_lost_child_run_is_a_failed_attempt_of_the_composite(
     assert error.endswith("-scene' at 'farm' crashed: the machine is gone")
     assert f"What runs at the placement 'farm' will wait: no worker of the pool '{POOL}' is online" in caplog.text
     farm.crashes = 1
-    policy = {"retries": 1, "retry_delay": 0}
+    policy: dict[str, Any] = {"retries": 1, "retry_delay": 0}
     subject = plan(at_the_farm("scene", of("a", "say"), of("b", "say", "a"), **policy), of("c", "say"))
     assert lost.last_run is not None
     again = executor()
