@@ -12,6 +12,7 @@ CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_eng
     engine/deploy/test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
+EXTRAS := dask,images,llm,media,ray,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -29,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(call need_ensurepip)
 	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
-	@$(PIP) install --quiet --editable '.[images,llm,media,dev]' --constraint constraints.txt
+	@$(PIP) install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
 	@$(if $(PREFECT),$(PIP) install --quiet 'prefect==$(PREFECT).*')
 	@touch $@
 
@@ -83,6 +84,7 @@ bench: $(STAMP) ## Measure how soon commands begin, overhead a node, resume, fee
 	@$(BIN)/python -m benchmarks.trigger
 	@$(BIN)/python -m benchmarks.templates
 	@$(BIN)/python -m benchmarks.lists
+	@$(BIN)/python -m benchmarks.clusters $(ARGS)
 
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	@rm -rf dist
@@ -95,7 +97,7 @@ constraints: ## Resolve the dependencies again and write constraints.txt (needs 
 	  echo "constraints.txt is made with the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	$(PYTHON) -m venv "$$dir/venv" && \
-	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[images,llm,media,dev]' $(NEWER_PYTHONS) && \
+	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[$(EXTRAS)]' $(NEWER_PYTHONS) && \
 	{ echo "# Exact versions of all dependencies, for 'pip install --constraint'. Made by 'make constraints'."; \
 	  "$$dir/venv/bin/python" -m pip --disable-pip-version-check list --format=freeze \
 	    --exclude vibe-prefect --exclude pip --exclude setuptools; } > "$$dir/constraints.txt" && \

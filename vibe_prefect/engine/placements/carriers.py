@@ -23,6 +23,15 @@ async def open_carrier(name: str, settings: PlacementSettings) -> Carrier:
     match settings.kind:
         case PlacementKind.PROCESS:
             return ProcessCarrier(settings.workers or os.cpu_count() or 1)
+        case PlacementKind.DASK:
+            # Their libraries take their time, and are extras: the preflight has looked for them.
+            from vibe_prefect.engine.placements.dask import open_dask
+
+            return await open_dask(settings)
+        case PlacementKind.RAY:
+            from vibe_prefect.engine.placements.ray import open_ray
+
+            return await open_ray(settings)
         case _:
             raise PlacementError(
                 f"the placement {name!r} is of the kind {settings.kind}, which carries no single nodes"

@@ -52,13 +52,13 @@ class Placements:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         for name, opened in self._carriers.items():
-            if not opened.done():
-                opened.cancel()
-            elif not opened.cancelled() and opened.exception() is None:
-                try:
-                    await opened.result().close()
-                except Exception as problem:  # noqa: BLE001 - each library has its own; the run has its results
-                    get_run_logger().warning("The placement %r could not be closed: %s", name, problem)
+            await asyncio.wait([opened])  # one that is still being opened may have started a cluster
+            if opened.cancelled() or opened.exception() is not None:
+                continue  # each node that needed it has said so
+            try:
+                await opened.result().close()
+            except Exception as problem:  # noqa: BLE001 - each library has its own; the run has its results
+                get_run_logger().warning("The placement %r could not be closed: %s", name, problem)
 
     async def execute(
         self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None

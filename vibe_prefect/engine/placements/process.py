@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import signal
+import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -53,8 +55,13 @@ class ProcessCarrier:
             self._idle.append(worker)
             return outcome
 
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in (*self._busy, *self._idle):
+            worker.kill()
+
     async def close(self) -> None:
-        """End all workers."""
+        """End all workers; one without work has time to end by itself."""
         for worker in self._busy:
             worker.kill()
         idle, self._idle = self._idle, []
@@ -115,6 +122,7 @@ class _Worker:
 def _serve(connection: Connection) -> None:
     """Execute one work after the other, until the other end is closed. Ctrl-C is the run's matter, not the worker's."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="end with parent", daemon=True).start()
 
     def tell(message: Message) -> None:
         connection.send((TOLD, message))
@@ -122,3 +130,11 @@ def _serve(connection: Connection) -> None:
     with suppress(EOFError, OSError):
         while True:
             connection.send((DONE, execute_payload(connection.recv_bytes(), tell)))
+
+
+def _end_with_parent() -> None:
+    """End this process in the middle of its work when the one that started it is killed: nobody takes the outcome."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

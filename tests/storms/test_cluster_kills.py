@@ -1,0 +1,142 @@
+"""Workers of Dask and Ray clusters killed at random moments: nothing is lost, and nothing finished runs twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.engine.placements.cluster_tools import cluster_tools
+from tests.engine.placements.clusters import needs
+from tests.executors import run_id
+from tests.plans import node, plan
+from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, WorkflowExecutor, WorkflowPlan
+
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
+
+RUNS = 20
+PAUSE = 0.3
+"""Seconds at most between two kills: about what a node takes."""
+
+TRIES = 10
+"""Number of times that a run is resumed; each attempt that is killed uses up a retry."""
+
+
+@contextmanager
+def dask_cluster() -> Generator[str | None]:
+    make: Any = import_module("distributed").LocalCluster
+    with make(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=100) as cluster:
+        yield cluster.scheduler_address
+
+
+@contextmanager
+def ray_cluster() -> Generator[str | None]:
+    ray: Any = import_module("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield None  # a run uses the cluster that its process is connected to
+    ray.shutdown()
+
+
+CLUSTERS = {"dask": dask_cluster, "ray": ray_cluster}
+
+
+def layered(folder: Path) -> WorkflowPlan:
+    """Two layers of two nodes, each of which notes its calls."""
+    nodes = [
+        node(
+            f"{layer}{index}",
+            needs=[f"a{other}" for other in range(2)] if layer == "b" else [],
+            parameters={
+                "tool": "note",
+                "tool_inputs": {"folder": str(folder), "name": f"{layer}{index}", "seconds": 0.1},
+            },
+            policy={"retries": 3, "retry_delay": 0.0},
+        )
+        for layer in "ab"
+        for index in range(2)
+    ]
+    return plan(*nodes)
+
+
+def calls(folder: Path) -> Counter[str]:
+    """Return how often each node has begun."""
+    return Counter(path.name.partition("-")[0] for path in folder.iterdir())
+
+
+def workers(kind: str) -> list[psutil.Process]:
+    """Return the processes of the cluster that work for runs, those that Dask's workers have started included."""
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "spawn_main" in command if kind == "dask" else command.startswith("ray::"):
+                found.append(process)
+    return [process for process in found if "Agent" not in process.name()]
+
+
+async def kill(kind: str, draw: random.Random, kills: list[int]) -> None:
+    while True:
+        await asyncio.sleep(draw.uniform(0, PAUSE))
+        victims = workers(kind)
+        if victims:
+            victim = draw.choice(victims)
+            with suppress(psutil.Error):
+                victim.kill()
+                kills.append(victim.pid)
+            return
+
+
+async def run_once(kind: str, draw: random.Random, folder: Path, kills: list[int]) -> tuple[ExecutionResult, int]:
+    """Run a plan whose workers are killed, resume it until it is complete, and return the result and the attempts."""
+    finished: dict[str, int] = {}
+
+    def note_finish(event: ProgressEvent) -> None:
+        if event.event_type == "node_completed" and event.node_id is not None:
+            finished.setdefault(event.node_id, calls(folder)[event.node_id])
+
+    earlier: str | None = None
+    attempts = 0
+    for _ in range(TRIES):
+        executor = WorkflowExecutor(note_finish, tool_registry=cluster_tools(), storage="records", run_on=kind)
+        killing = asyncio.ensure_future(kill(kind, draw, kills))
+        result = await executor.execute_plan(layered(folder), resume_from=earlier)
+        killing.cancel()
+        earlier = run_id(executor)
+        attempts += sum(
+            len(found.provenance.attempts)
+            for found in result.node_results.values()
+            if found.provenance is not None and not found.reused
+        )
+        if result.status is ExecutionStatus.COMPLETED:
+            assert calls(folder) == finished, "what had finished ran again"
+            return result, attempts
+    raise AssertionError(f"the run is not complete after {TRIES} tries")
+
+
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+async def test_killed_workers_lose_nothing_and_repeat_nothing_that_has_finished(
+    kind: str, prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs(kind)
+    draw, kills = random.Random(15), list[int]()
+    with CLUSTERS[kind]() as address:
+        settings = {kind: {"kind": kind, "address": address, "shares_files": True}}
+        monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS", json.dumps(settings))
+        for index in range(RUNS):
+            noted = folder / f"calls-{index}"
+            noted.mkdir()
+            result, attempts = await run_once(kind, draw, noted, kills)
+            assert {id: found.result["result"]["text"] for id, found in result.node_results.items()} == {
+                id: id for id in result.node_results
+            }
+            assert sum(calls(noted).values()) <= attempts, "the cluster has made an attempt by itself"
+    assert len(kills) >= RUNS // 2
