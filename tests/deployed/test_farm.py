@@ -31,7 +31,10 @@ from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.engine.runs.resume_target import find_run
 from vibe_prefect.settings.package import variable
 
-pytestmark = [pytest.mark.server, pytest.mark.storm]
+leaves_sockets_open = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""For s3fs."""
+
+pytestmark = [pytest.mark.server, pytest.mark.storm, leaves_sockets_open]
 
 POOL = "farm"
 BLOCK = "remote-file-system/farm"

@@ -47,8 +47,8 @@ class PlacementSettings(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Further options of the cluster that the run starts, as its own library names them."""
 
-    deployment: str | None = None
-    """Name of the deployment, `<flow>/<deployment>`, for `deployment`."""
+    deployment: Annotated[str, Field(pattern="^[^/]+/[^/]+$")] | None = None
+    """Name of the deployment, `run-plan/<deployment>`, for `deployment`."""
 
     shares_files: bool = False
     """Whether it sees the folders of the run under the same paths, for clusters with an address and for `deployment`.

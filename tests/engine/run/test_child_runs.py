@@ -43,6 +43,7 @@ from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.engine.runs.resume_target import newest_run
 from vibe_prefect.plan.branches import branch_problems, branch_waits, branches, outside
+from vibe_prefect.plan.selection import Choice
 from vibe_prefect.settings.package import variable
 
 POOL = "elsewhere"
@@ -189,7 +190,7 @@ def shape(value: Any) -> Any:
 
 def everything(place: str | None) -> WorkflowPlan:
     """A plan with each kind of end that a node can have, below a composite at a placement."""
-    items = {"for_each": "{{ ['sun', 'moon'] }}", "as": "shot", "key": "{{ shot }}"}
+    items: dict[str, Any] = {"for_each": "{{ ['sun', 'moon'] }}", "as": "shot", "key": "{{ shot }}"}
     shot = node("shot", parameters={"tool": "draw", "tool_inputs": {"text": "{{ shot }}"}})
     scene = node(
         "scene",
@@ -261,7 +262,7 @@ async def test_a_lost_child_run_is_a_failed_attempt_of_the_composite(
     assert error.endswith("-scene' at 'farm' crashed: the machine is gone")
     assert f"What runs at the placement 'farm' will wait: no worker of the pool '{POOL}' is online" in caplog.text
     farm.crashes = 1
-    policy = {"retries": 1, "retry_delay": 0}
+    policy: dict[str, Any] = {"retries": 1, "retry_delay": 0}
     subject = plan(at_the_farm("scene", of("a", "say"), of("b", "say", "a"), **policy), of("c", "say"))
     assert lost.last_run is not None
     again = executor()
@@ -392,11 +393,12 @@ async def test_a_list_that_nobody_knew_before_and_a_selection_of_it_run_at_a_dep
     )
     title = node("title", parameters={"tool": "say", "tool_inputs": {"text": "sun moon"}})
     subject = plan(title, shots, of("end", "say", "title"))
-    first = executor(select="title shots shot")
-    result = await first.execute_plan(subject)
+    first = executor()
+    result = await first.execute_plan(subject, choice=Choice(select="title shots shot"))
     assert result.ids(COMPLETED) == ("title", "shots", "shots.sun.shot", "shots.moon.shot")
     assert first.last_run is not None
-    again = executor(refresh="shots.moon.shot")
-    result = await again.execute_plan(subject, resume_from=first.last_run.name)
+    again = executor()
+    choice = Choice(refresh="shots.moon.shot")
+    result = await again.execute_plan(subject, resume_from=first.last_run.name, choice=choice)
     assert result.status is COMPLETED
     assert calls() == Counter({"sun moon": 1, "sun": 1, "moon": 2, "endsun moon": 1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, variable
 from vibe_prefect.settings.placements import PlacementKind
+
+logger = logging.getLogger(__name__)
 
 MAX_NAMED = 5
 """Nodes that a message names before it only counts."""
@@ -91,7 +94,8 @@ async def check_children(setup: ChildSetup, used: Collection[str]) -> None:
         if problem is not None:
             problems.append(f"the placement {placement.name!r}: {problem}")
         elif warning := await placement.warning(setup.client):
-            get_run_logger().warning("What runs at the placement %r will wait: %s", placement.name, warning)
+            for log in (logger, get_run_logger()):
+                log.warning("What runs at the placement %r will wait: %s", placement.name, warning)
     if problems:
         raise UsageError(f"nothing was run: {'; '.join(problems)}")
 
