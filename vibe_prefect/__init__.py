@@ -18,8 +18,9 @@ What needs more than Python is imported at its first use, so that a command begi
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, WorkflowPersistenceManager
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         OutsideRootError,
         PathTakenError,
         PlanError,
+        PlanningError,
         PlanRunError,
         Position,
         Problem,
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from vibe_prefect.plan.graph_checks import build_graph
     from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
     from vibe_prefect.plan.selection import Choice
+    from vibe_prefect.planner import MetaPlanner
     from vibe_prefect.provenance import ModelCall
     from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
     from vibe_prefect.run.handlers import NodeContext, NodeHandler
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
     from vibe_prefect.tools import (
         BaseTool,
         FileRef,
+        InputPath,
         OutputFolder,
         OutputPath,
         TemplateText,
@@ -114,10 +118,12 @@ __all__ = [
     "ExecutionStatus",
     "FetchConfig",
     "FileRef",
+    "InputPath",
     "InputsError",
     "InvalidTemplateError",
     "LoadedPlan",
     "MediaConfig",
+    "MetaPlanner",
     "ModelCall",
     "NodeContext",
     "NodeHandler",
@@ -132,6 +138,7 @@ __all__ = [
     "PlanGraph",
     "PlanLimits",
     "PlanRunError",
+    "PlanningError",
     "Position",
     "Problem",
     "ProgressCallback",
@@ -206,10 +213,12 @@ _MODULES = {
     "ExecutionStatus": "vibe_prefect.results",
     "FetchConfig": "vibe_prefect.tools.fetch.guard",
     "FileRef": "vibe_prefect.tools",
+    "InputPath": "vibe_prefect.tools",
     "InputsError": "vibe_prefect.errors",
     "InvalidTemplateError": "vibe_prefect.templates.language",
     "LoadedPlan": "vibe_prefect.plan.reading.plan_file",
     "MediaConfig": "vibe_prefect.tools.builtin.media_tools",
+    "MetaPlanner": "vibe_prefect.planner",
     "ModelCall": "vibe_prefect.provenance",
     "NodeContext": "vibe_prefect.run.handlers",
     "NodeHandler": "vibe_prefect.run.handlers",
@@ -224,6 +233,7 @@ _MODULES = {
     "PlanGraph": "vibe_prefect.plan.graph",
     "PlanLimits": "vibe_prefect.plan.graph",
     "PlanRunError": "vibe_prefect.errors",
+    "PlanningError": "vibe_prefect.errors",
     "Position": "vibe_prefect.errors",
     "Problem": "vibe_prefect.errors",
     "ProgressCallback": "vibe_prefect.core.progress",
@@ -279,15 +289,15 @@ _MODULES = {
 }
 """Module of each name, imported at its first use."""
 
+_lazy_name = lazy_names(__name__, _MODULES)
+
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
         from importlib.metadata import version
 
         return version("vibe-prefect")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _lazy_name(name)
 
 
 def __dir__() -> list[str]:

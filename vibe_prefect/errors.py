@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -254,6 +255,35 @@ class CheckpointSchemaError(DamagedCheckpointError, ValueError):
 
 class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
+
+
+class PlanningError(RunError, RuntimeError):
+    """A vibe from which no valid plan was made, with the last answer of the model and what is wrong with it."""
+
+    def __init__(
+        self, vibe: str, reason: str, *, problems: Sequence[str] = (), draft: str | None = None, answers: int = 0
+    ) -> None:
+        """Describe why there is no plan.
+
+        Args:
+            vibe: Description of the vibe.
+            reason: Text: what the model did, and what to do next.
+            problems: Faults of the last answer, a sentence each.
+            draft: The last answer, as the model wrote it; `None` where there is none.
+            answers: Number of the answers that the model gave.
+        """
+        self.vibe = vibe
+        self.reason = reason
+        self.problems: tuple[str, ...] = tuple(problems)
+        self.draft = draft
+        self.answers = answers
+        lines = [f"  {printable(problem, MAX_PROBLEM)}" for problem in self.problems[:MAX_PROBLEMS]]
+        lines += [f"  and {len(self.problems) - MAX_PROBLEMS:,} more"] if len(self.problems) > MAX_PROBLEMS else []
+        super().__init__("\n".join([f"Failed to generate workflow plan for vibe {shorten(vibe)}: {reason}", *lines]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        about = {"problems": self.problems, "draft": self.draft, "answers": self.answers}
+        return partial(type(self), self.vibe, self.reason, **about), ()
 
 
 class CheckpointFileError(RunError, RuntimeError):

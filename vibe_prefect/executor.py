@@ -16,6 +16,7 @@ from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, load_checkpo
 from vibe_prefect.checkpoints.writer import CheckpointWriter
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.progress import ProgressCallback, ProgressReporter, RunObserver
+from vibe_prefect.core.run_values import Reuse
 from vibe_prefect.core.sync_door import run_to_end
 from vibe_prefect.engine.flow import LocalRun, RunHandle, run_plan
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
@@ -35,7 +36,7 @@ from vibe_prefect.plan.unfold import ListedNodes
 from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler, builtin_handler
-from vibe_prefect.run.run_options import Reuse, RunOptions
+from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
@@ -143,6 +144,16 @@ class WorkflowExecutor:
     def last_run(self) -> RunHandle | None:
         """The newest run that has begun; `None` before the first."""
         return next((run.handle for run in reversed(self._runs) if run.handle is not None), None)
+
+    @property
+    def handled_types(self) -> frozenset[WorkflowNodeType]:
+        """Node types that a handler of the caller's own runs."""
+        return frozenset(self._own_handlers())
+
+    @property
+    def simulate(self) -> Simulate:
+        """Nodes that the simulation stands in for."""
+        return self._simulate
 
     @property
     def checkpoint_interval(self) -> int | None:

@@ -21,6 +21,9 @@ def test_a_refused_gate_is_accepted_and_the_run_resumed(tmp_path: Path, prefect_
     assert (accepted.code, accepted.err) == (0, "")
     assert accepted.lines[0] == f"accepted bad of {name}"
     assert accepted.lines[-1] == f"  vibe-prefect resume {name}"
+    data = on(prefect_server, "accept", name, "bad", "--because", "it is fine", "--json", cwd=tmp_path).json
+    assert (data["kind"], data["run_name"], data["node_id"]) == ("acceptance", name, "bad")
+    assert data["acceptance"]["because"] == "it is fine"
     resumed = on(prefect_server, "resume", name, "--quiet", cwd=tmp_path)
     assert (resumed.code, resumed.err) == (0, "")
     assert "1 refusal overridden" in resumed.out

@@ -39,6 +39,7 @@ def test_a_terminal_asks_and_takes_an_edit(tmp_path: Path, prefect_server: str) 
         terminal.child.sendline("cooler")
         shown = terminal.until("completed: 5 nodes in")
         assert terminal.end() == 0
+        assert "a comment, or nothing:" in shown, "the view did not come back over the prompt"
         assert ", with an edited text: cooler" in terminal.text.replace("\n", " ").replace("  ", " ")
     assert made(tmp_path) == POST.replace("warm", "cool")
 
@@ -53,6 +54,10 @@ def test_without_a_terminal_commands_answer_and_edit(tmp_path: Path, prefect_ser
     reject = f'vibe-prefect reject {name} check --because "..."'
     assert offered == [f"vibe-prefect approve {name} check", reject, f"vibe-prefect resume {name}"]
 
+    waiting = on(prefect_server, "approvals", "--json", cwd=tmp_path).json["approvals"]
+    (asks,) = [question for question in waiting if question["run_name"] == name]
+    assert (asks["node_id"], asks["question"], asks["suspended"]) == ("check", "Is this fine?", False)
+    assert (asks["items"]["post"]["text"], asks["approve_command"]) == (POST, offered[0])
     answered = on(prefect_server, "approve", name, "check", "--comment", "fine", "--by", "Ann Lee", cwd=tmp_path)
     assert (answered.code, answered.err) == (0, "")
     assert answered.lines[0].startswith(f"post of {name}: approved by Ann Lee at ")
@@ -67,6 +72,8 @@ def test_without_a_terminal_commands_answer_and_edit(tmp_path: Path, prefect_ser
     edited = on(prefect_server, "edit", name, "check", "--file", "better.md", "--by", "Ann Lee", cwd=tmp_path)
     assert (edited.code, edited.err) == (0, "")
     assert edited.lines[-2:] == ["to run what depends on it (publish):", f"  vibe-prefect resume {name}"]
+    data = on(prefect_server, "edit", name, "check", "--file", "better.md", "--json", cwd=tmp_path).json
+    assert (data["kind"], data["edit"], data["resume_command"]) == ("edit", None, f"vibe-prefect resume {name}")
     again = on(prefect_server, "resume", name, "--quiet", cwd=tmp_path)
     assert (again.code, made(tmp_path)) == (0, "A better post.")
     assert "  check: edited by Ann Lee on " in again.out

@@ -39,8 +39,8 @@ def test_embedded_server_inherits_nothing_from_environment_profile_or_file_and_i
     (tmp_path / "prefect.toml").write_text('[server.api]\nbase_path = "/prefect/api"\n')
     outcome = call("run", MIXED, "--simulate", "--record", cwd=tmp_path, extra=extra)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.lines[2].startswith("starting a Prefect server")
-    assert re.fullmatch(r"server   http://127.0.0.1:\d+  \(ends with this command\)", outcome.lines[3])
+    assert outcome.lines[3].startswith("starting a Prefect server")
+    assert re.fullmatch(r"server   http://127.0.0.1:\d+  \(ends with this command\)", outcome.lines[4])
     assert "run `vibe-prefect server start`, then open" in outcome.lines[-2]
     assert outcome.lines[-1].startswith("  http://127.0.0.1:4200/v2/runs/flow-run/")
     assert not CONTROL.search(outcome.out)

@@ -15,13 +15,18 @@ SLOW = ("prefect", "pydantic_ai", "PIL", "jsonschema", "httpx", "uvicorn", "fast
 """Libraries that take from 30 ms to seconds to import."""
 
 UNUSED = (
+    "vibe_prefect.cli.answering.answer_app",
+    "vibe_prefect.cli.deploying.deploy_app",
     "vibe_prefect.cli.display.documents",
     "vibe_prefect.llm.toolset",
     "vibe_prefect.tools.checks.audio_check",
     "vibe_prefect.tools.fetch.http",
     "vibe_prefect.tools.media.openai_media",
 )
-"""Modules of the package that a command needs for plans that name their tools, or for JSON."""
+"""Modules of the package that a command needs for plans that name their tools, for JSON, or for another command."""
+
+OF_PLANS = ("jinja2", "ruamel.yaml", "vibe_prefect.core.models", "vibe_prefect.tools.base", "vibe_prefect.plan")
+"""Modules that a plan needs, and its first line does without."""
 
 PLAN = str(ROOT / "flows" / "plans" / "release_digest.yaml")
 PROGRAM = """
@@ -32,6 +37,18 @@ try:
 except SystemExit as exit:
     imported = sorted({name.split(".")[0] for name in sys.modules} & set(SLOW)) + sorted(set(sys.modules) & set(UNUSED))
     print(exit.code, *imported, file=sys.stderr)
+"""
+FIRST_LINE = """
+import sys
+from vibe_prefect.cli import main
+class Output:
+    def write(self, text):
+        print(text, *sorted(set(sys.modules) & set(SLOW)), file=sys.stderr)
+        sys.exit(0)
+    def flush(self): pass
+    def isatty(self): return False
+sys.stdout = Output()
+main()
 """
 QUICK = [
     ("--help",),
@@ -46,10 +63,23 @@ QUICK = [
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_quick_commands_import_nothing_slow(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    unused = () if arguments[0] in ("tools", "schema") else UNUSED
+    unused = () if arguments[0] in ("tools", "schema", "--help") else UNUSED
+    if arguments[0] in ("validate", "show"):
+        unused += ("vibe_prefect.run.run_options",)
     done = python(PROGRAM.replace("SLOW", repr(SLOW)).replace("UNUSED", repr(unused)), *arguments, folder=tmp_path)
     assert done.stderr.split() == ["0"]
     assert done.stdout
+
+
+def test_a_run_names_its_plan_before_it_reads_it(tmp_path: Path) -> None:
+    done = python(FIRST_LINE.replace("SLOW", repr((*SLOW, *OF_PLANS))), "run", PLAN, folder=tmp_path)
+    assert done.stderr.split() == ["plan", PLAN]
+
+
+def test_importing_the_package_imports_nothing_but_python(tmp_path: Path) -> None:
+    done = python("import sys, vibe_prefect; print(*sys.modules)", folder=tmp_path)
+    imported = {name.split(".")[0] for name in done.stdout.split()}
+    assert imported.isdisjoint({*SLOW, *OF_PLANS, "pydantic", "rich", "cyclopts", "asyncio"})
 
 
 def test_a_run_imports_nothing_of_prefect_for_deployments(tmp_path: Path) -> None:

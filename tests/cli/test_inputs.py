@@ -112,13 +112,13 @@ def test_commands_take_inputs_and_refuse_wrong_ones_before_anything_runs(tmp_pat
         ],
     )
     missing = call("run", plan, cwd=tmp_path)
-    assert (missing.code, missing.out) == (2, "")
+    assert (missing.code, missing.lines) == (2, [f"plan     {plan}"])
     assert "product: missing" in missing.err
     simulated = call("run", plan, "--simulate", "--set", "product=Tea", cwd=tmp_path)
     assert (simulated.code, simulated.err) == (0, "")
     assert 'inputs   product="Tea", words=5' in simulated.lines
     missing = call("run", plan, "--simulate", cwd=tmp_path)
-    assert (missing.code, missing.out) == (2, "")
+    assert (missing.code, missing.lines) == (2, [f"plan     {plan}"])
     told = call("run", plan, "--dry-run", "--set", "product=Tea", cwd=tmp_path)
     assert 'inputs   product="Tea", words=5' in told.lines
     difference = call("diff", plan, plan, "--set", "product=Tea", cwd=tmp_path)

@@ -103,5 +103,5 @@ def test_documents_of_other_shapes_do_not_fit() -> None:
 
 def test_a_run_is_called_the_same_in_every_document() -> None:
     definitions = outputs_schema()["$defs"]
-    for name in ("RunDocument", "ListedRun", "RunReference", "RunReport"):
+    for name in ("RunDocument", "ListedRun", "RunReference", "RunReport", "ApprovalsDocument", "AnswerDocument"):
         assert {"run_id", "run_name"} <= definitions[name]["properties"].keys()

@@ -46,7 +46,8 @@ def failing_plan(folder: Path) -> str:
 def test_simulated_run_prints_plain_lines(tmp_path: Path, prefect_server: str) -> None:
     outcome = run(TRAILER, "--simulate", "--record", cwd=tmp_path, server=prefect_server)
     assert (outcome.code, outcome.err) == (0, "")
-    lines = outcome.lines
+    assert outcome.lines[0] == f"plan     {TRAILER}"
+    lines = outcome.lines[1:]
     assert lines[0] == "sci-fi-trailer  A cinematic science fiction trailer"
     assert lines[1] == "17 nodes in 9 groups; simulated: no tool is called, nothing is spent or written"
     assert lines[2] == f"server   {prefect_server.removesuffix('/api')}  (as the settings say)"
@@ -87,7 +88,7 @@ def test_failed_nodes_are_named_and_the_exit_code_says_so(tmp_path: Path, prefec
     plan = failing_plan(tmp_path)
     outcome = run(plan, cwd=tmp_path, server=prefect_server)
     assert (outcome.code, outcome.err) == (1, "")
-    assert outcome.lines[0] == "broken  [bold]wish[/bold]"
+    assert outcome.lines[1] == "broken  [bold]wish[/bold]"
     assert any("] FAILED  bad (validate, check_text) after " in line for line in outcome.lines)
     assert sum("] skipped " in line for line in outcome.lines) == 2
     assert any(line.startswith("✗ failed: 1 of 4 nodes failed, 2 skipped in ") for line in outcome.lines)
@@ -215,7 +216,7 @@ def test_simulation_needs_no_server_and_records_nothing(tmp_path: Path) -> None:
     unreachable = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
     outcome = call("run", FEATURE, "--simulate", "--report", "page.html", cwd=tmp_path, extra=unreachable)
     assert (outcome.code, outcome.err) == (0, "")
-    assert outcome.lines[2] == "nothing is recorded in Prefect; --record does that"
+    assert outcome.lines[3] == "nothing is recorded in Prefect; --record does that"
     assert outcome.lines[-2].startswith("✓ simulated run completed: 6 nodes in ")
     assert not (tmp_path / "prefect-home").exists()
     assert "simulated" in (tmp_path / "page.html").read_text()

@@ -86,7 +86,7 @@ def test_bad_file_is_told_without_a_traceback(tmp_path: Path, name: str) -> None
     commands = [["validate"], ["show"], ["run", "--simulate"]]
     for command in commands if name == "syntax.yaml" else commands[:1]:
         outcome = call(*command, name, cwd=tmp_path)
-        assert (outcome.code, outcome.out) == (2, "")
+        assert (outcome.code, outcome.lines) == (2, [f"plan     {name}"] if "run" in command else [])
         assert message in outcome.err
         assert name in outcome.err
         assert_clean(outcome)
@@ -125,7 +125,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_usage_errors_exit_with_2(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "file").touch()
     outcome = call(*arguments, cwd=tmp_path)
-    assert (outcome.code, outcome.out) == (2, "")
+    assert (outcome.code, outcome.lines) == (2, ["plan     x.yaml"] if "folder" in message else [])
     assert message in outcome.err
     assert_clean(outcome)
 

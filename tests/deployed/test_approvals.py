@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import signal
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.client.schemas.objects import FlowRun
 
 from tests.browsers import running_async_browser
-from tests.deployed.api import ended, in_state, process, task_runs, trigger, until
+from tests.deployed.api import BOUND, ended, in_state, process, task_runs, trigger, until
 from tests.deployed.plans import plan, tool
 from vibe_prefect.engine.run.suspension import DEFAULT_TAG
 from vibe_prefect.engine.runs.load_report import load_report
@@ -90,6 +92,37 @@ async def wakes(client: PrefectClient, run: UUID) -> FlowRun | None:
     tags = FlowRunFilterTags(all_=[f"{DEFAULT_TAG}{run}"])
     runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=tags))
     return runs[0] if runs else None
+
+
+LINGER = """
+import atexit, os, time
+def linger():
+    while os.path.exists("linger"):
+        time.sleep(0.05)
+if "PREFECT__FLOW_RUN_ID" in os.environ:
+    atexit.register(linger)
+"""
+
+
+async def test_stopping_serve_leaves_a_run_suspended_whose_process_ends(prefect_server: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LINGER)
+    (tmp_path / "linger").touch()
+    (tmp_path / "asked.json").write_text(json.dumps(asking("lingers")))
+    async with get_client() as client:
+        serve = process(tmp_path, prefect_server, "serve", "asked.json", ready="serving", PYTHONPATH=str(tmp_path))
+        with serve as started:
+            run = await trigger(client, "lingers")
+            await in_state(client, run, "Suspended", "Failed")
+            started.send_signal(signal.SIGINT)
+            await until(lambda: said(tmp_path, "stopping"), "the word that it stops")
+            (tmp_path / "linger").unlink()
+            await asyncio.to_thread(started.wait, BOUND)
+        assert (await client.read_flow_run(run)).state_name == "Suspended"
+        await client.delete_flow_run(run)
+
+
+async def said(folder: Path, text: str) -> bool | None:
+    return text in (folder / "serve.log").read_text() or None
 
 
 async def test_suspended_runs_are_answered_while_nothing_serves_them(prefect_server: str, folder: Path) -> None:

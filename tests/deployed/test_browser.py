@@ -36,6 +36,8 @@ PATIENCE = 120_000.0
 
 POOL = "browser"
 SCREEN_HEIGHT = 900
+FOLDED = {f"extra_{name}": {"type": "string", "default": name} for name in "abcd"}
+"""Inputs of a deployed plan for which a screen has no room."""
 SUBMITS = 5
 """How often a form is sent to a server that is too busy."""
 DECLARED = {
@@ -65,7 +67,7 @@ def gate() -> Generator[Gate]:
 def folder(prefect_server: str, gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
     """The folder of a worker, a deployed plan, and a deployment without a plan of its own."""
     folder = tmp_path_factory.mktemp("browser")
-    (folder / "letter.json").write_text(json.dumps({**written("letter"), "inputs": DECLARED}))
+    (folder / "letter.json").write_text(json.dumps({**written("letter"), "inputs": DECLARED | FOLDED}))
     deployed = call(folder, prefect_server, "deploy", "letter.json", "--pool", POOL, "--overlap", "allow")
     assert deployed.returncode == 0, deployed.stderr
     any_plan = PlanDeployment("any", "Any plan", None).build_for(POOL, folder)
@@ -168,8 +170,10 @@ def test_form_of_a_deployed_plan_fits_the_screen_and_a_wrong_plan_in_it_is_answe
     product, options, button = (top["y"] + top["height"] for top in tops if top is not None)
     assert product < options < button < SCREEN_HEIGHT
     expect(page.get_by_label("Another plan")).not_to_be_visible()
+    expect(page.get_by_text("More inputs: Extra a, Extra b, Extra c, Extra d.")).to_be_visible()
     page.get_by_label("Product").fill("Tea")
     page.get_by_role("tab", name="Choose").click()
+    expect(page.get_by_label("Extra d")).to_have_value("d")
     page.get_by_label("Resume run").fill("none-such")
     page.get_by_label("Another plan").fill("id: other\nsource_vibe: {}\nroot_nodes: []")
     run = submit(page)

@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 DEPLOYMENTS = {
     "run-plan/run-plan",
+    "run-plan/farm",
     "run-plan/nightly-digest",
     "release-digest/release-digest",
 }
@@ -46,6 +47,7 @@ def project(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ge
     prefect = str(Path(sys.executable).with_name("prefect"))
     for command in (
         ["work-pool", "create", "--type", "process", "--overwrite", "vibe-prefect-pool"],
+        ["work-pool", "create", "--type", "process", "--overwrite", "vibe-prefect-farm"],
         ["deploy", "--all", "--no-prompt"],
     ):
         ran = subprocess.run([prefect, *command], cwd=folder, env=env, capture_output=True, text=True, check=False)

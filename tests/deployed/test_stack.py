@@ -20,6 +20,7 @@ from tests.paths import ROOT
 from tests.programs import report_missing
 from vibe_prefect.cli.deploying.start_worker import RUN_GRACE, WORKER_GRACE
 from vibe_prefect.engine.server.settings import SERVER_SETTINGS
+from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.testing import free_port, running_server
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -40,6 +41,17 @@ def test_the_server_has_the_settings_that_keep_it_healthy(stack: dict[str, Any])
 def test_the_worker_has_time_to_end_its_runs(stack: dict[str, Any]) -> None:
     assert int(stack["services"]["worker"]["stop_grace_period"].removesuffix("s")) > RUN_GRACE + WORKER_GRACE
     assert stack["services"]["worker"]["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
+
+
+def test_the_second_worker_is_a_placement_of_the_first(stack: dict[str, Any]) -> None:
+    worker, farm = (stack["services"][name] for name in ("worker", "farm"))
+    (placement,) = json.loads(worker["environment"]["PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS"]).values()
+    settings = PlacementSettings.model_validate(placement)
+    project: Any = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text())
+    pools = {f"run-plan/{one['name']}": one["work_pool"]["name"] for one in project["deployments"]}
+    assert farm["command"][-2:] == ["--pool", pools[settings.deployment or ""]]
+    assert settings.shares_files
+    assert farm["volumes"] == worker["volumes"]
 
 
 def test_every_service_waits_for_a_healthy_one(stack: dict[str, Any]) -> None:

@@ -91,6 +91,8 @@ TRAILER = ["beats", "brief", "cut", "plot", "poster", "story"]
         ("tag:team:cut", ["cut"]),
         ("tool:draw", ["poster"]),
         ("tool:d*", ["poster"]),
+        ("below:story", ["beats", "plot", "story"]),
+        ("below:story,type:generate", ["beats", "plot"]),
         # upstream: all that must have finished before
         ("+brief", ["brief"]),
         ("+story", ["brief", "story"]),
@@ -229,8 +231,8 @@ GRAMMAR_ERRORS: list[tuple[str | list[str], str]] = [
     ("brief,@tag:final", f"selection '@tag:final': {AT}"),
     ("2+@cut", f"selection '2+@cut': {AT}"),
     ("cut +tga:final", "selection '+tga:final': unknown method 'tga'; did you mean 'tag'?"),
-    ("config:x", "selection 'config:x': unknown method 'config'; methods: id, type, tag, tool"),
-    (":x", "selection ':x': unknown method ''; methods: id, type, tag, tool"),
+    ("config:x", "selection 'config:x': unknown method 'config'; methods: id, type, tag, tool, below"),
+    (":x", "selection ':x': unknown method ''; methods: id, type, tag, tool, below"),
     ("cut,tag:", "selection 'tag:': expected a value behind 'tag:'"),
     ("tool:+1", "selection 'tool:+1': expected a value behind 'tool:'"),
     (

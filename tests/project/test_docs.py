@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from prefect.client.schemas.objects import FlowRun
 from tests.deployed.api import stop
 from tests.paths import ROOT
 from vibe_prefect import compile_plan, load_plan
+from vibe_prefect.settings.package import VibePrefectSettings
 from vibe_prefect.testing import ScriptedModel, free_port
 from vibe_prefect.testing.server import used_server
 
@@ -86,7 +88,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_every_block_is_of_a_kind_that_is_run() -> None:
     kinds = {block.language for block in blocks()}
-    assert kinds == {"sh", "yaml", "python"}
+    assert kinds == {"sh", "yaml", "python", "toml"}
 
 
 def test_every_link_to_a_file_leads_somewhere() -> None:
@@ -102,6 +104,12 @@ def test_a_yaml_block_is_a_plan_that_compiles(block: Block, folder: Path) -> Non
     path.write_text(block.text)
     loaded = load_plan(path)
     assert compile_plan(loaded.plan, source=loaded.source, tools=ScriptedModel().registry).nodes
+
+
+@pytest.mark.parametrize("block", of("toml"))
+def test_a_toml_block_holds_settings(block: Block) -> None:
+    settings = tomllib.loads(block.text)["integrations"]["vibe_prefect"]
+    assert VibePrefectSettings(**settings).model_dump(include=set(settings), exclude_unset=True)
 
 
 NAMED_IN_CODE = re.compile(r"`(vibe_prefect/[\w/]+\.py)::(\w+)`")

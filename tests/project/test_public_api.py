@@ -37,10 +37,12 @@ PUBLIC = [
     "ExecutionStatus",
     "FetchConfig",
     "FileRef",
+    "InputPath",
     "InputsError",
     "InvalidTemplateError",
     "LoadedPlan",
     "MediaConfig",
+    "MetaPlanner",
     "ModelCall",
     "NodeContext",
     "NodeHandler",
@@ -55,6 +57,7 @@ PUBLIC = [
     "PlanGraph",
     "PlanLimits",
     "PlanRunError",
+    "PlanningError",
     "Position",
     "Problem",
     "ProgressCallback",
@@ -117,6 +120,7 @@ CONTRACT = {
     "section 5": ["BaseTool", "ToolCategory", "ToolRegistry", "ToolResult", "ToolSpec"],
     "section 7": ["ProgressEvent", "ProgressEventType"],
     "section 8": ["WorkflowCheckpoint", "WorkflowPersistenceManager"],
+    "planner": ["MetaPlanner"],
     "drawings": ["VisualizationFormat", "WorkflowVisualizer"],
 }
 

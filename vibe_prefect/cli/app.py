@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 from rich.console import Console
+from rich.text import Text
 
-from vibe_prefect.cli.answering.answer_app import add_answer_commands
-from vibe_prefect.cli.deploying.deploy_app import add_commands
-from vibe_prefect.cli.display.console import Screen
+from vibe_prefect.cli.display.console import Screen, err, out
+from vibe_prefect.cli.display.lines import fact_line, one_line
 from vibe_prefect.cli.exits import DEBUG_VARIABLE, PROGRAM, ExitCode, complain
 from vibe_prefect.cli.help_groups import KEEP, OPTIONS, RUN, WRITE, JsonOption, examples
-from vibe_prefect.cli.look_app import add_look_commands
 from vibe_prefect.cli.reading.inputs import InputArguments, InputsOption, SetFileOption, SetOption
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
-from vibe_prefect.run.run_options import Reuse, RunOptions, help_of
+from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VIBE, VibeArguments
+from vibe_prefect.core.run_values import Reuse
+
+if TYPE_CHECKING:
+    from vibe_prefect.cli.commands.run import RunRequest
+
+Command = TypeVar("Command", bound=Callable[..., int])
 
 HELP_WIDTH = 96
 PAGE_ENDINGS = (".html", ".htm")
@@ -39,6 +46,14 @@ Exit codes:
 {DEBUG_VARIABLE}=1 shows tracebacks and Prefect's own log."""
 
 
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    "vibe_prefect.cli.answering.answer_app": ("approvals", "approve", "edit", "reject"),
+    "vibe_prefect.cli.deploying.deploy_app": ("blocks", "config", "deploy", "serve", "server", "worker"),
+    "vibe_prefect.cli.look_app": ("output", "report", "runs", "watch"),
+    "vibe_prefect.cli.plan_app": ("plan",),
+}
+"""Modules that add further commands, each with the names of its commands."""
+
 _BOUNDS = {"gt": "gt", "ge": "gte", "le": "lte"}
 """Cyclopts' names of the bounds in a type."""
 
@@ -51,9 +66,16 @@ def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
         more: Meaning of leaving it out.
         **parameter: More arguments of the `Parameter`.
     """
+    from vibe_prefect.run.run_options import RunOptions, help_of
+
     bounds = RunOptions.model_fields[name].metadata
     checks = [Number(**{_BOUNDS[key]: value for key, value in asdict(bound).items()}) for bound in bounds]
     return Parameter(help=help_of(name, more), validator=checks or None, **parameter)
+
+
+def _say_at_once(line: Text, *, as_json: bool) -> None:
+    """Print the first line of a run, which needs little more than Python: the user sees that it has begun."""
+    (err() if as_json else out()).say(line)
 
 
 def _stated(options: dict[str, Any]) -> dict[str, Any]:
@@ -62,12 +84,13 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
 
 
 _PLAN = "The plan file: .json, or JSON or YAML under any other name."
+_VIBE = "Plan this wish with the configured language model, show the plan, ask, and run it, in place of a plan file."
+_YES = "Run a planned plan without asking."
 _DRY_RUN = "Run nothing: say which nodes would run, which would be reused, and why."
 _RECORD = "Record a simulation in Prefect, as any other run; without this it needs no server, unless it resumes a run."
 _EARLIER = "The run's name or id; by default the newest one, unless it has completed."
 _EDITED = "Resume with this plan file, edited since: only changed nodes, and those that depend on them, run again."
 _AS_BEFORE = "by default as much as the earlier run had"
-_USUAL_CONCURRENCY = f"{RunOptions().concurrency} unless the settings differ, which 'config' shows"
 _REPORT = (
     "Write a page about the run at its end, whatever its end: to this .html file, or without one to '<run name>.html'."
 )
@@ -75,6 +98,12 @@ _QUIET = "Print no progress, only what came of the run."
 
 _Quiet = Annotated[bool, Parameter(alias="-q", negative="", show_default=False, help=_QUIET)]
 _Report = Annotated[Path | None, Parameter(help=_REPORT)]
+
+
+def _usual_concurrency() -> str:
+    from vibe_prefect.run.run_options import RunOptions
+
+    return f"{RunOptions().concurrency} unless the settings differ, which 'config' shows"
 
 
 def _version() -> str:
@@ -97,8 +126,30 @@ app = App(
 
 app["--help"].group = app["--version"].group = OPTIONS
 
+_COMMANDS: dict[str, Callable[[], object]] = {}
+"""Functions that add the commands of this module to the command line, by name: to read a command's options takes time,
+so only commands that are wanted are added.
+"""
 
-@app.command(name="help", show=False)
+_ADDED: set[str] = set()
+"""Names of those commands, and of the modules with further ones, that were added."""
+
+
+def _command(**options: Any) -> Callable[[Command], Command]:
+    """Make a function a command of the command line.
+
+    Args:
+        **options: Arguments of `App.command`.
+    """
+
+    def declare(function: Command) -> Command:
+        _COMMANDS[options.get("name", function.__name__)] = partial(app.command, function, **options)
+        return function
+
+    return declare
+
+
+@_command(name="help", show=False)
 def print_help(*command: str) -> int:
     """Show the help of a command, or of all.
 
@@ -114,6 +165,7 @@ def call(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    add_commands_of(arguments)
     if not arguments:
         app.help_print([], console=_help_console(sys.stderr))
         return ExitCode.USAGE
@@ -129,6 +181,22 @@ def call(arguments: Sequence[str]) -> int:
         complain(f"{_usage_message(error)}\n  '{_help_command(error)}' lists what there is")
         return ExitCode.USAGE
     return code if isinstance(code, int) else ExitCode.COMPLETED
+
+
+def add_commands_of(arguments: Sequence[str]) -> None:
+    """Add the command that the arguments name; all commands where they name none, as for the help."""
+    name = arguments[0] if arguments else ""
+    named = [module for module, commands in _MODULES.items() if name in commands]
+    if name in _COMMANDS:
+        named = [name]
+    for wanted in named or [*_COMMANDS, *_MODULES]:
+        if wanted in _ADDED:
+            continue
+        _ADDED.add(wanted)
+        if wanted in _COMMANDS:
+            _COMMANDS[wanted]()
+        else:
+            import_module(wanted).add_commands(app)
 
 
 def with_report(arguments: Sequence[str]) -> list[str]:
@@ -161,7 +229,7 @@ def _help_command(error: CycloptsError) -> str:
     return f"{PROGRAM} {names} --help" if names else f"{PROGRAM} --help"
 
 
-@app.command(
+@_command(
     group=RUN,
     help_epilogue=examples(
         "run flows/plans/release_digest.yaml",
@@ -169,15 +237,19 @@ def _help_command(error: CycloptsError) -> str:
         "run plan.yaml --set product=Tea --set-file brief=brief.md",
         "run plan.yaml --tools tools.py",
         "run plan.yaml --json | jq .summary",
+        'run --vibe "A launch week for our tea shop" --budget-usd 0.50',
         "run plan.yaml --dry-run --resume release-digest-calm-otter",
     )
     + "\n\n"
     + _EXITS,
 )
 def run(  # noqa: PLR0913 - a command's options
-    plan: Annotated[str, Parameter(help=_PLAN)],
+    plan: Annotated[str | None, Parameter(help=_PLAN)] = None,
     /,
     *,
+    vibe: Annotated[str | None, Parameter(group=VIBE, help=_VIBE)] = None,
+    about: VibeArguments = NO_ARGUMENTS,
+    yes: Annotated[bool, Parameter(alias="-y", negative="", show_default=False, group=VIBE, help=_YES)] = False,
     simulate: Annotated[bool, _option("simulate", negative="", show_default=False)] = False,
     record: Annotated[bool, Parameter(negative="", show_default=False, help=_RECORD)] = False,
     dry_run: Annotated[bool, Parameter(negative="", show_default=False, help=_DRY_RUN)] = False,
@@ -186,7 +258,7 @@ def run(  # noqa: PLR0913 - a command's options
     exclude: Annotated[str | None, _option("exclude")] = None,
     refresh: Annotated[str | None, _option("refresh")] = None,
     reuse: Annotated[Reuse, _option("reuse")] = "run",
-    concurrency: Annotated[int | None, _option("concurrency", _USUAL_CONCURRENCY)] = None,
+    concurrency: Annotated[int | None, _option("concurrency", _usual_concurrency())] = None,
     input_root: Annotated[
         Path | None, _option("input_root", "by default the current one, or as the settings say")
     ] = None,
@@ -208,7 +280,9 @@ def run(  # noqa: PLR0913 - a command's options
     Without PREFECT_API_URL (or a Prefect profile that sets it), the Prefect server of this machine is used. Where there
     is none, one is started; it goes on for 10 minutes after its last use, unless the setting `server_minutes` differs.
     """
-    from vibe_prefect.cli.commands.run import RunRequest, run_plan_file
+    if plan is not None and not (quiet or dry_run):
+        _say_at_once(fact_line("plan", one_line(plan)), as_json=json)
+    from vibe_prefect.cli.commands.run import RunRequest
     from vibe_prefect.cli.defaults import run_defaults
 
     use_tool_files(tools)
@@ -228,16 +302,29 @@ def run(  # noqa: PLR0913 - a command's options
         "run_on": run_on,
     }
     request = RunRequest(
-        plan,
+        plan or "",
         run_defaults().replaced(_stated(options)),
         as_json=json,
         quiet=quiet,
         report=report,
-        plan_file=str(Path(plan).resolve()),
+        plan_file=str(Path(plan or "").resolve()),
         inputs=InputArguments(set_, set_file, inputs),
         tools=tools,
     )
-    if simulate and not (record or dry_run or resume or reuse == "plan"):
+    if vibe is not None or plan is None:
+        from vibe_prefect.cli.commands.plan import planned_request
+
+        planned = planned_request(request, vibe, about, yes=yes, only_forecast=dry_run)
+        if planned is None:
+            return ExitCode.INTERNAL
+        request = planned
+    return _perform(request, record=record, dry_run=dry_run)
+
+
+def _perform(request: RunRequest, *, record: bool, dry_run: bool) -> int:
+    """Simulate, forecast or run a plan."""
+    options = request.options
+    if options.simulate and not (record or dry_run or options.resume_from or options.reuse == "plan"):
         from vibe_prefect.cli.commands.simulate import simulate_plan
 
         return simulate_plan(request)
@@ -245,12 +332,12 @@ def run(  # noqa: PLR0913 - a command's options
         from vibe_prefect.cli.commands.dry_run import forecast_run
 
         return forecast_run(request)
+    from vibe_prefect.cli.commands.run import run_plan_file
+
     return run_plan_file(request)
 
 
-@app.command(
-    group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml")
-)
+@_command(group=RUN, help_epilogue=examples("resume", "resume release-digest-calm-otter", "resume --plan edited.yaml"))
 def resume(  # noqa: PLR0913 - a command's options
     run: Annotated[str | None, Parameter(help=_EARLIER)] = None,
     /,
@@ -297,14 +384,16 @@ def resume(  # noqa: PLR0913 - a command's options
     return resume_run(request)
 
 
-@app.command(
+@_command(
     group=RUN,
     help_epilogue=examples(
         'accept release-digest-calm-otter tone --because "the client asked for it"',
         'accept release-digest-calm-otter tone --because "checked by hand" --by "Ann Lee"',
     ),
 )
-def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> int:
+def accept(  # noqa: PLR0913 - a command's options
+    run: str, node: str, /, *, because: str, by: str | None = None, json: JsonOption = False, tools: ToolsOption = ()
+) -> int:
     """Accept what a gate refused: the next 'resume' takes the node as completed.
 
     Who accepted it, when and why stays in the gate's record, and shows in every report from then on.
@@ -314,13 +403,16 @@ def accept(run: str, node: str, /, *, because: str, by: str | None = None) -> in
         node: The gate's id.
         because: The reason.
         by: Who accepts it; by default the login name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.accept import accept as command
 
-    return command(run, node, because, by)
+    use_tool_files(tools)
+    return command(run, node, because, by, as_json=json)
 
 
-@app.command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
+@_command(group=KEEP, help_epilogue=examples("prune --older-than 30d --dry-run", "prune --older-than 2w --outputs"))
 def prune(
     *,
     older_than: str,
@@ -343,7 +435,7 @@ def prune(
     return command(older_than, outputs=outputs, dry_run=dry_run, as_json=json)
 
 
-@app.command(
+@_command(
     group=WRITE,
     help_epilogue=examples("validate plan.yaml", "validate plan.json --simulate", "validate plan.yaml --json"),
 )
@@ -375,7 +467,7 @@ def validate(  # noqa: PLR0913 - a command's options
     return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)
 
 
-@app.command(
+@_command(
     group=WRITE,
     help_epilogue=examples("show plan.yaml", "show plan.yaml --mermaid", "show plan.yaml --svg -o plan.svg"),
 )
@@ -403,9 +495,7 @@ def show(
     return command(plan, as_mermaid=mermaid, as_svg=svg, output=output)
 
 
-@app.command(
-    group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml")
-)
+@_command(group=WRITE, help_epilogue=examples("diff plan.yaml edited.yaml", "diff release-digest-calm-otter plan.yaml"))
 def diff(  # noqa: PLR0913 - a command's options
     a: str,
     b: str,
@@ -434,7 +524,7 @@ def diff(  # noqa: PLR0913 - a command's options
     return command(a, b, InputArguments(set_, set_file, inputs), as_json=json)
 
 
-@app.command(group=WRITE, help_epilogue=examples("schema > plan.schema.json", "schema --output > output.schema.json"))
+@_command(group=WRITE, help_epilogue=examples("schema > plan.schema.json", "schema --output > output.schema.json"))
 def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)] = False) -> int:
     """Print the JSON Schema of plan files, for editors.
 
@@ -446,7 +536,7 @@ def schema(*, output: Annotated[bool, Parameter(negative="", show_default=False)
     return command(of_outputs=output)
 
 
-@app.command(group=WRITE, help_epilogue=examples("tools", "tools image_card", "tools --json"))
+@_command(group=WRITE, help_epilogue=examples("tools", "tools image_card", "tools --json"))
 def tools(
     name: str | None = None,
     /,
@@ -465,8 +555,3 @@ def tools(
 
     use_tool_files(files)
     return command(name, as_json=json)
-
-
-add_commands(app)
-add_look_commands(app)
-add_answer_commands(app)

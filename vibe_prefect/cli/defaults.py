@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from vibe_prefect.run.run_options import RunOptions
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vibe_prefect.run.run_options import RunOptions
 
 
 def run_defaults() -> RunOptions:
@@ -14,6 +17,7 @@ def run_defaults() -> RunOptions:
         SettingsError: A setting has a value that it cannot have.
     """
     from vibe_prefect.cli.process.settings_files import may_set_ours
+    from vibe_prefect.run.run_options import RunOptions
 
     if not may_set_ours():
         return RunOptions()

@@ -9,9 +9,10 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from vibe_prefect.cli.help_groups import LOOK, examples
+from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 
 
-def add_look_commands(app: App) -> None:
+def add_commands(app: App) -> None:
     """Add the commands to the command line."""
     app.command(
         report,
@@ -46,6 +47,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    tools: ToolsOption = (),
 ) -> int:
     """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
 
@@ -54,13 +56,15 @@ def report(
     Args:
         run: The run's name or id; by default the newest one.
         output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.write_report import report as command
 
+    use_tool_files(tools)
     return command(run, output)
 
 
-def output(
+def output(  # noqa: PLR0913 - a command's options
     run: str | None = None,
     node: str | None = None,
     /,
@@ -68,6 +72,7 @@ def output(
     to: Path | None = None,
     explain: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    tools: ToolsOption = (),
 ) -> int:
     """Print what a node of a run made, copy it, or explain it; without a node, list the results of the run.
 
@@ -77,6 +82,7 @@ def output(
         to: Copy files and texts to this folder; what is there under their names is replaced.
         explain: Say who made it and why it was accepted or refused: run, model, prompt, inputs, attempts, evidence.
         json: With --explain, print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.errors import UsageError
 
@@ -84,6 +90,7 @@ def output(
         raise UsageError("--to copies what was made, and --explain explains it; give one of them")
     if json and not explain:
         raise UsageError("--json needs --explain; the data that a node made is printed as JSON without it")
+    use_tool_files(tools)
     if explain:
         from vibe_prefect.cli.commands.explain import explain_run
 
@@ -93,16 +100,18 @@ def output(
     return command(run, node, to)
 
 
-def watch(run: str | None = None, /) -> int:
+def watch(run: str | None = None, /, *, tools: ToolsOption = ()) -> int:
     """Follow a run in another process, such as on a worker, until it ends; the exit code is the run's.
 
     Ctrl-C ends the watching and not the run.
 
     Args:
         run: The run's name or id; by default the newest one.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.watch import watch as command
 
+    use_tool_files(tools)
     return command(run)
 
 

@@ -11,7 +11,7 @@ Any tool that pays for something does the same with `paid_call`.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -101,11 +101,26 @@ class Budget:
         self._learned: dict[str, int] = {}
         self._closed: str | None = None
         self._changed = _new_event()
+        self.before_call: Callable[[], Awaitable[object]] | None = None
+        """Called each time that a reservation was made, before the call that it is for."""
 
     @property
     def spent(self) -> Spending:
         """Spending so far, without the calls under way."""
         return self._spent
+
+    @property
+    def committed(self) -> Spending:
+        """Spending so far, and the most that the calls under way can cost."""
+        return sum(self._open, self._spent)
+
+    async def reserve_rest(self) -> Reservation:
+        """Reserve all that is left, once no call is under way; nothing where a call was refused before."""
+        while self._open and self._closed is None:
+            await self._changed.wait()
+        rest = self.share(None) if self._closed is None else Spending()
+        self._open.append(rest)
+        return Reservation(self, rest)
 
     def share(self, most: Spending | None) -> Spending:
         """Return what to reserve for work whose calls are made in another process, as one reservation.
@@ -114,7 +129,7 @@ class Budget:
             most: The most that one call of each kind can cost, which is reserved several times while there is room, as
                 a call may be made again; `None` where that is not known: then all that is left.
         """
-        under_way = sum(self._open, self._spent)
+        under_way = self.committed
         usd_left = math.inf if self.usd is None or under_way.usd is None else max(0.0, self.usd - under_way.usd)
         tokens_left = MAX_TOKENS if self.tokens is None else max(0, self.tokens - under_way.tokens)
         if most is None:
@@ -143,7 +158,9 @@ class Budget:
                 if self._fits(reserved):
                     self._open.append(reserved)
                     self._first |= {kind} if alone and kind else set()
-                    return Reservation(self, reserved, kind)
+                    reservation = Reservation(self, reserved, kind)
+                    await self._announce(reservation)
+                    return reservation
                 if not self._open or self._unpriced(reserved):
                     self._closed = self._refusal(reserved, price_it)
                     self._notify()
@@ -168,6 +185,16 @@ class Budget:
             if used is not None:
                 self._learned[kind] = max(self._learned.get(kind, 0), used.tokens)
         self._notify()
+
+    async def _announce(self, reservation: Reservation) -> None:
+        """Call `before_call`; where that fails, the reservation is given back."""
+        if self.before_call is None:
+            return
+        try:
+            await self.before_call()
+        except BaseException:
+            reservation.settle(None)
+            raise
 
     def _whole(self, most: Spending, kind: str | None) -> Spending:
         return Spending(max(most.tokens, self._learned.get(kind, 0) if kind else 0), most.usd)

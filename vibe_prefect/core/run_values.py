@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+Reuse = Literal["run", "plan"]
+"""Runs whose records a run may reuse: itself and the one that it resumes, or every run of the plan with this value."""
 
 DEFAULT_ZONE = "UTC"
 """Time zone of a run that no schedule with a zone of its own started."""

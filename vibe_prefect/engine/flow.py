@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Collection, Generator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,15 +37,18 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import PastRun, run_folder
+from vibe_prefect.engine.placements.child_run import is_child
 from vibe_prefect.engine.placements.cluster_checks import check_clusters
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
 from vibe_prefect.engine.records.imported_records import ImportedRecord
+from vibe_prefect.engine.records.record_lock import Hold
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.run.asking import Prompt
+from vibe_prefect.engine.run.children import child_run, child_setup
 from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
@@ -60,7 +63,7 @@ from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, 
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.plan.worker_needs import default_models
+from vibe_prefect.plan.worker_needs import Role, default_models
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
 from vibe_prefect.run.handlers import NodeHandler
@@ -264,11 +267,12 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, plan_id, model_tags(models))
-    check_placements(run.compiled, run.settings.placements, options.run_on)
-    await check_ready(client, run.compiled, run.tools)
     earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
-    if not options.without_model:
-        check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
+    as_child = await is_child(client, flow_run, earlier)
+    await check_ready(client, run.compiled, run.tools)
+    if not as_child:  # its parent has made these checks, and names placements of its own
+        check_placements(run.compiled, run.settings.placements, options.run_on)
+        _check_models(earlier_try if flow_run.run_count > 1 else earlier, models, options)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
@@ -277,10 +281,13 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     records = Records(await open_store(run.storage, run.settings), namespace)
     await check_clusters(run.compiled, run.settings.placements, options.run_on, records)
     workspace = _workspace(options, plan_id, root)
-    compiled = await with_fresh_contents(client, flow_run, compiled, run.tools, workspace)
+    compiled = await with_fresh_contents(
+        client, flow_run, compiled, run.tools, workspace, earlier.contents if as_child else None
+    )
     handle = RunHandle(flow_run.id, flow_run.name, workspace.output_root)
     settings = run.settings
-    outlets = FeedbackSettings(settings.artifacts if run.artifacts is None else run.artifacts, settings.events)
+    artifacts = settings.artifacts if run.artifacts is None else run.artifacts
+    outlets = FeedbackSettings(artifacts, settings.events and not as_child)
     feedback = RunFeedback(
         client, flow_run, compiled, workspace.output_root, outlets, options.concurrency, run.plan_file
     )
@@ -303,31 +310,59 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         concurrency=options.concurrency,
         first_attempt=is_first,
         last_attempt=not _retries_left(flow_run),
-        budget=await _budget(known, options, records, flow_run.name),
+        budget=await _budget(known, options, records, (earlier if as_child else flow_run).name),
         prompt=run.prompt,
         note_plan=note_plan,
         placements=settings.placements,
         run_on=options.run_on,
         limits=settings.limits,
+        children=child_setup(client, flow_run.id, options, compiled, records, run.storage, settings),
+        shows_all=not as_child,
     )
     if CHECK_VARIABLE in os.environ:
         await check_calls(compiled, setup)
         return None
-    with records.hold() as alone:
-        if not alone:
-            await claim(client, flow_run, namespace)
-        await close_dead(client, earlier, flow_run, sure=alone)
+    parent = earlier if as_child else None
+    async with _held(client, flow_run, setup, earlier, parent):
         run.handle = handle
         await _write_imported(records, run, compiled)
         await check_calls(compiled, setup)
         if flow_run.deployment_id is not None:
             await take_answers(client, flow_run, records)
-        async with feedback.following():
+        async with feedback.following(), child_run(compiled, setup, flow_run, parent):
             result, handle.task_runs = await run_compiled(compiled, setup)
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             run.end(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
+
+
+def _check_models(earlier: PastRun, models: Mapping[Role, Collection[str]], options: RunOptions) -> None:
+    if not options.without_model:
+        check_models(earlier, models)
+
+
+@asynccontextmanager
+async def _held(
+    client: PrefectClient, flow_run: FlowRun, setup: RunSetup, earlier: PastRun, parent: PastRun | None
+) -> AsyncGenerator[None]:
+    """Hold the records of a run in the block, and refuse the run where another one may write them.
+
+    Args:
+        client: The server's client.
+        flow_run: The run.
+        setup: Its setup.
+        earlier: The run that it resumes.
+        parent: The run that it is a child run of; `None` for any other run.
+    """
+    records = setup.records
+    hold = Hold.AS_CHILD if parent else Hold.WITH_CHILDREN if setup.children else Hold.ALONE
+    with records.hold(hold) as alone:
+        if not alone:
+            await claim(client, flow_run, records.namespace, parent.id if parent else None)
+        if parent is None:
+            await close_dead(client, earlier, flow_run, sure=alone)
+        yield
 
 
 def _retries_left(flow_run: FlowRun) -> bool:

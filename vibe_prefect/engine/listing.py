@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -48,7 +49,7 @@ async def paged(
 
 
 async def plan_runs(
-    client: PrefectClient, which: FlowRunFilter | None = None, *, limit: int | None = None
+    client: PrefectClient, which: FlowRunFilter | None = None, *, limit: int | None = None, children: bool = False
 ) -> AsyncGenerator[PastRun]:
     """Yield runs of plans, newest first, without their roots.
 
@@ -56,7 +57,9 @@ async def plan_runs(
         client: The server's client.
         which: Filter for them; all by default.
         limit: Largest number of runs; `None` for all.
+        children: Whether runs that execute a branch of a plan for another run are among them.
     """
+    left = math.inf if limit is None else limit
     pages = paged(
         lambda size, offset: client.read_flow_runs(
             flow_filter=OUR_FLOW,
@@ -65,8 +68,11 @@ async def plan_runs(
             limit=size,
             offset=offset,
         ),
-        page=RUNS_PAGE,
-        limit=limit,
+        page=RUNS_PAGE if limit is None else min(RUNS_PAGE, limit + 1),
     )
-    async for flow_run in pages:
-        yield PastRun.of(flow_run)
+    async for run in (PastRun.of(flow_run) async for flow_run in pages):
+        if left <= 0:
+            return
+        if children or not run.is_child:
+            yield run
+            left -= 1

@@ -46,6 +46,9 @@ ZONE_LABEL = "vibe-prefect.timezone"
 CONTENTS_LABEL = "vibe-prefect.contents"
 """Label of a flow run with the hashes of what its nodes read from outside, by node id, as JSON."""
 
+CHILD_PREFIX = "vibe-prefect-child-of:"
+"""Prefix of the tag of a run that executes a branch of a plan for another run, before the id of that run."""
+
 SHARED_FOLDER = "shared"
 """Name of the output folder of all runs of a plan that share their records."""
 
@@ -219,6 +222,11 @@ class PastRun:
     def over(self) -> bool:
         """Whether its state is final."""
         return self.state_type in TERMINAL_STATES
+
+    @property
+    def is_child(self) -> bool:
+        """Whether it executes a branch of a plan for another run, which reports all of it."""
+        return any(tag.startswith(CHILD_PREFIX) for tag in self.tags)
 
     @property
     def suspended(self) -> bool:

@@ -19,6 +19,9 @@ PROMPTS_VERSION = "2"
 """Raised whenever other words are sent for the same node, so that records of the old words are not taken."""
 
 TAG_LENGTH = 12
+NODE_OUTPUT = "output of"
+"""Words before a node's id in the marks around its output."""
+
 NOTE_TOKENS = 80
 """Tokens reserved for the lines around a text, and for the note of what is left out."""
 
@@ -88,12 +91,13 @@ def task_prompt(prompt: str, material: Material) -> str:
     return f"{material.text}\n\nTask: {prompt}" if material.text else f"Task: {prompt}"
 
 
-def material_of(texts: Mapping[str, str], tokens: int) -> Material:
+def material_of(texts: Mapping[str, str], tokens: int, kind: str = NODE_OUTPUT) -> Material:
     """Return texts between marks, cut so that they count as no more than some tokens.
 
     Args:
         texts: The texts by their names.
         tokens: How many tokens there is room for, by the rule of `estimate_tokens`.
+        kind: Words before each name in the marks.
     """
     shown_names = list(texts)[: max(0, tokens) // NOTE_TOKENS]
     needs = {name: estimate_tokens(texts[name]) for name in shown_names}
@@ -106,14 +110,14 @@ def material_of(texts: Mapping[str, str], tokens: int) -> Material:
         if estimate_tokens(text) > shares[name]:
             excerpt, kept_chars = _cut(text, shares[name])
             cuts[name] = Cut(len(text), kept_chars)
-        blocks.append(marked(name, excerpt))
+        blocks.append(marked(name, excerpt, kind))
     return Material("\n\n".join(blocks), cuts)
 
 
-def marked(name: str, text: str) -> str:
+def marked(name: str, text: str, kind: str = NODE_OUTPUT) -> str:
     """Return a text between its marks. The tag is a hash of the text, so no text can hold the mark of its own end."""
     tag = hashlib.sha256(f"{name}\n{text}".encode(errors="replace")).hexdigest()[:TAG_LENGTH]
-    return f"[begin output of {name} {tag}]\n{text}\n[end {tag}]"
+    return f"[begin {kind} {name} {tag}]\n{text}\n[end {tag}]"
 
 
 def _shares(needs: Mapping[str, int], room: int) -> dict[str, int]:

@@ -12,10 +12,9 @@ Prefect are imported at their first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vibe_prefect.run.run_options import RunOptions
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.operations._accept import AcceptedNode, accept
@@ -25,10 +24,12 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._people import person_name
+    from vibe_prefect.operations._plan import PlannedDraft, PlanningOptions, RefinedPlan, plan_vibe, refine_plan
     from vibe_prefect.operations._plans import CheckedPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
     from vibe_prefect.operations._runs import explain, list_runs, output, report
+    from vibe_prefect.run.run_options import RunOptions
 
 __all__ = [
     "AcceptedNode",
@@ -38,7 +39,10 @@ __all__ = [
     "EditedNode",
     "Lookup",
     "PlanComparison",
+    "PlannedDraft",
+    "PlanningOptions",
     "Pruned",
+    "RefinedPlan",
     "ResumedRun",
     "RunForecast",
     "RunOptions",
@@ -56,7 +60,9 @@ __all__ = [
     "output",
     "person_name",
     "plan_resume",
+    "plan_vibe",
     "prune",
+    "refine_plan",
     "reject",
     "report",
     "resume",
@@ -72,7 +78,10 @@ _MODULES = {
     "EditedNode": "_edit",
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
+    "PlannedDraft": "_plan",
+    "PlanningOptions": "_plan",
     "Pruned": "_prune",
+    "RefinedPlan": "_plan",
     "ResumedRun": "_resume",
     "RunForecast": "_forecast",
     "WaitingNode": "_approve",
@@ -89,7 +98,9 @@ _MODULES = {
     "output": "_runs",
     "person_name": "_people",
     "plan_resume": "_resume",
+    "plan_vibe": "_plan",
     "prune": "_prune",
+    "refine_plan": "_plan",
     "reject": "_approve",
     "report": "_runs",
     "resume": "_resume",
@@ -97,8 +108,8 @@ _MODULES = {
     "with_earlier_inputs": "_resume",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {name: f"{__name__}.{module}" for name, module in _MODULES.items()}
+    | {"RunOptions": "vibe_prefect.run.run_options"},
+)

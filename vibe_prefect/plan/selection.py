@@ -2,8 +2,9 @@
 
 An expression is a union of words with spaces between them; a word is one selector, or several with commas, which
 choose the nodes that all of them choose. A selector is an id (`intro`), a glob on ids (`shot_*`), or a method with a
-value or glob: `type:generate`, `tag:draft`, `tool:file_write`. `+` before a selector adds everything upstream, `+`
-behind it everything downstream; a number at the `+` says how many steps: `2+intro`, `intro+3`, `+intro+`, `2+intro+1`.
+value or glob: `type:generate`, `tag:draft`, `tool:file_write`, `below:scene`. `+` before a selector adds everything
+upstream, `+` behind it everything downstream; a number at the `+` says how many steps: `2+intro`, `intro+3`, `+intro+`,
+`2+intro+1`.
 
 Upstream of a node is what must have finished before it starts, downstream what waits for it, as in dbt: `+cut` names
 all that `cut` needs. So the three kinds of edges count. One step upstream are the parent and each dependency with
@@ -45,6 +46,9 @@ class Method(StrEnum):
 
     TOOL = "tool"
     """The tool that runs it, or that it names when something else runs it, such as a simulation."""
+
+    BELOW = "below"
+    """The ids of the node and of all that it is below: `below:scene` is the scene with its whole subtree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,11 +215,12 @@ def _tools(node: CompiledNode) -> tuple[str, ...]:
     return (tool_name,) if isinstance(tool_name, str) else ()
 
 
-_VALUES: Mapping[Method, Callable[[CompiledNode], tuple[str, ...]]] = {
-    Method.ID: lambda node: (node.id,),
-    Method.TYPE: lambda node: (node.node.type.value,),
-    Method.TAG: lambda node: node.policy.tags,
-    Method.TOOL: _tools,
+_VALUES: Mapping[Method, Callable[[CompiledPlan, CompiledNode], tuple[str, ...]]] = {
+    Method.ID: lambda _, node: (node.id,),
+    Method.TYPE: lambda _, node: (node.node.type.value,),
+    Method.TAG: lambda _, node: node.policy.tags,
+    Method.TOOL: lambda _, node: _tools(node),
+    Method.BELOW: lambda compiled, node: (node.id, *compiled.graph.ancestors(node.id)),
 }
 
 
@@ -235,7 +240,7 @@ class _Chooser:
     def _selected(self, selector: Selector) -> set[str]:
         values = _VALUES[selector.method]
         nodes = self._compiled.nodes.items()
-        matching = [id for id, node in nodes if any(map(selector.matches, values(node)))]
+        matching = [id for id, node in nodes if any(map(selector.matches, values(self._compiled, node)))]
         if selector.method is Method.ID and selector.is_glob:
             places = self._compiled.graph.nodes
             matching += [id for id in places if id not in matching and selector.matches(self._of_any_item(id))]
@@ -269,7 +274,8 @@ class _Chooser:
         return f"; did you mean {f'{matching_method}:{selector.value}'!r}?" if matching_method else ""
 
     def _known(self, method: Method) -> dict[str, None]:
-        return dict.fromkeys(value for node in self._compiled.nodes.values() for value in _VALUES[method](node))
+        compiled, values = self._compiled, _VALUES[method]
+        return dict.fromkeys(value for node in compiled.nodes.values() for value in values(compiled, node))
 
     @cached_property
     def _lineage(self) -> _Ancestry:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
+from vibe_prefect.core.run_values import Reuse
 from vibe_prefect.errors import UsageError
 from vibe_prefect.text.pydantic_errors import finding
 
 if TYPE_CHECKING:
     from vibe_prefect.plan.selection import Choice
 
-Reuse = Literal["run", "plan"]
 Concurrency = Annotated[int | None, Field(ge=1, le=MAX_CONCURRENCY)]
 BudgetUsd = Annotated[float | None, Field(gt=0, le=MAX_USD)]
 MaxTokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]

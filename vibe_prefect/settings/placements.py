@@ -10,9 +10,9 @@ For example in `prefect.toml`:
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY
 
@@ -53,3 +53,12 @@ class PlacementSettings(BaseModel):
     shares_files: bool = False
     """Whether it sees the folders of the run under the same paths, for clusters with an address and for `deployment`.
     Processes and clusters of this machine always do."""
+
+    @model_validator(mode="after")
+    def _names_its_deployment(self) -> Self:
+        if (self.kind is PlacementKind.DEPLOYMENT) != (self.deployment is not None):
+            raise ValueError(
+                "`deployment` names the deployment of a placement of the kind `deployment`, such as `run-plan/farm`; "
+                "other kinds have none"
+            )
+        return self

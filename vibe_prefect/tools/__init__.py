@@ -23,12 +23,14 @@ A name is imported at its first use: parts of this package are used by commands 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vibe_prefect.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from vibe_prefect.tools.base import (
         BaseTool,
+        InputPath,
         OutputFolder,
         OutputPath,
         TemplateText,
@@ -47,6 +49,7 @@ __all__ = [
     "BaseTool",
     "FileRef",
     "FunctionTool",
+    "InputPath",
     "OutputFolder",
     "OutputPath",
     "TemplateText",
@@ -66,6 +69,7 @@ _MODULES = {
     "BaseTool": "vibe_prefect.tools.base",
     "FileRef": "vibe_prefect.tools.workspace",
     "FunctionTool": "vibe_prefect.tools.functions",
+    "InputPath": "vibe_prefect.tools.base",
     "OutputFolder": "vibe_prefect.tools.base",
     "OutputPath": "vibe_prefect.tools.base",
     "TemplateText": "vibe_prefect.tools.base",
@@ -83,10 +87,7 @@ _MODULES = {
 """Module of each name."""
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

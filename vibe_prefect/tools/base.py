@@ -36,10 +36,17 @@ if TYPE_CHECKING:
 TemplateText = Annotated[str, WithJsonSchema({"type": "string", "format": "jinja"})]
 """An input that is itself a template: it reaches the tool as written instead of being rendered before the call."""
 
+INPUT_PATH = "input-path"
 OUTPUT_PATH = "output-path"
 OUTPUT_FOLDER = "output-folder"
 NODE_ID = "{{ node_id }}"
 """Stands for the node's id in the default of an output path."""
+
+InputPath = Annotated[str, Field(json_schema_extra={"format": INPUT_PATH})]
+"""An input that names files which the tool reads, below the run's input folder.
+
+A plan that a model writes may name none but those that the person who asks for it has allowed.
+"""
 
 OutputPath = Annotated[str, Field(json_schema_extra={"format": OUTPUT_PATH})]
 """An input that names the file which the tool writes, below the run's output folder.

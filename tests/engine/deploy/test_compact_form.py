@@ -82,3 +82,57 @@ def test_deploying_again_keeps_the_options_that_were_chosen_in_the_deployments_o
     earlier = DeploymentResponse(name="p", flow_id=uuid4(), work_pool_name="pool", parameters=edited, labels={})
     built = PlanDeployment("p", "A wish", {"id": "new"}, earlier=earlier, inputs={"words": 8}).build()
     assert built.parameters == {"plan": {"id": "new"}, "budget_usd": 2.0, "inputs": {"words": 8}}
+
+
+CAMPAIGN: dict[str, dict[str, Any]] = {
+    "product": {"type": "string"},
+    "audience": {"type": "string", "default": "all"},
+    "words": {"type": "integer", "minimum": 1, "default": 50},
+    "channels": {"type": "array", "items": {"type": "string"}, "default": ["blog"]},
+}
+
+SHOWN: list[tuple[dict[str, dict[str, Any]], dict[str, Any], list[str]]] = [
+    (CAMPAIGN, {}, ["product", "audience"]),
+    (CAMPAIGN, {"product": "Tea"}, ["product", "audience"]),
+    ({name: CAMPAIGN[name] for name in ("audience", "words", "channels")}, {}, ["audience", "words"]),
+    ({name: CAMPAIGN[name] for name in ("channels", "words")}, {}, ["channels"]),
+    ({name: {"type": "string"} for name in "abc"}, {}, ["a", "b", "c"]),
+    ({**{name: {"type": "string"} for name in "abc"}, "d": CAMPAIGN["words"]}, {}, ["a", "b", "c"]),
+]
+
+
+@pytest.mark.parametrize(("declared", "stated", "shown"), SHOWN)
+def test_inputs_that_need_not_be_given_and_do_not_fit_the_screen_are_folded(
+    declared: dict[str, dict[str, Any]], stated: dict[str, Any], shown: list[str]
+) -> None:
+    properties = compact_form(parameter_schema(run_plan), declared, stated).model_dump()["properties"]
+    assert list(properties["inputs"]["properties"]) == shown
+    folded = [name for name in declared if name not in shown]
+    (_, chosen) = properties["options"]["anyOf"]
+    assert list(chosen["properties"].get("inputs", {}).get("properties", [])) == folded
+    assert all(name.capitalize() in properties["options"]["description"] for name in folded)
+
+
+FOLDED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"inputs": {"product": "Tea", "words": 9}}, []),
+    ({"inputs": {"product": "Tea"}, "options": {"inputs": {"words": 9}}}, []),
+    ({"inputs": {"product": "Tea", "words": 0}}, ["0 is less than the minimum of 1"]),
+    ({"inputs": {"product": "Tea"}, "options": {"inputs": {"words": 0}}}, ["0 is less than the minimum of 1"]),
+    (
+        {"inputs": {"product": "Tea"}, "options": {"inputs": {"wrods": 9}}},
+        ["Additional properties are not allowed ('wrods' was unexpected)"],
+    ),
+    ({"options": {"inputs": {"words": 9}}}, ["'inputs' is a required property"]),
+]
+
+
+@pytest.mark.parametrize(("given", "messages"), FOLDED)
+def test_the_server_checks_folded_inputs_in_either_place(given: dict[str, Any], messages: list[str]) -> None:
+    campaign = compact_form(parameter_schema(run_plan), CAMPAIGN, {}).model_dump()
+    assert [error.message for error in validate(given, campaign)] == messages
+
+
+def test_folded_inputs_go_before_those_that_the_deployment_gives() -> None:
+    given = {"inputs": {"product": "Tea", "words": 80}, "options": {"inputs": {"words": 9}}}
+    checked = run_plan.validate_parameters({"plan": {"id": "p"}, **given})
+    assert checked["inputs"] == {"product": "Tea", "words": 9}

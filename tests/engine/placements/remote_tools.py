@@ -26,7 +26,9 @@ def where() -> dict[str, int]:
 @tool(version="1")
 def note_file(name: str, context: ToolContext) -> dict[str, Any]:
     """Write a file."""
-    return {"file": context["workspace"].write(f"{name}.txt", name.encode(), "text/plain")}
+    workspace = context.get("workspace")
+    assert workspace is not None
+    return {"file": workspace.write(f"{name}.txt", name.encode(), "text/plain")}
 
 
 @tool(version="1")
@@ -63,7 +65,9 @@ def hold(folder: str, context: ToolContext) -> None:
     """Note the process, say so, and stay until the process is ended."""
     mark = Path(folder) / "held"
     mark.write_text(str(os.getpid()))
-    context["report_progress"](0.5, "held")
+    report = context.get("report_progress")
+    assert report is not None
+    report(0.5, "held")
     while True:
         time.sleep(0.05)
 

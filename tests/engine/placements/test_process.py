@@ -52,7 +52,8 @@ def toolset() -> ToolRegistry:
 
 
 def run_on_side(**options: Any) -> WorkflowExecutor:
-    return executor(tool_registry=toolset(), **{"run_on": "side", **options})
+    given: dict[str, Any] = {"run_on": "side", "tool_registry": toolset(), **options}
+    return executor(None, **given)
 
 
 def calls(id: str, tool_name: str, inputs: dict[str, Any] | None = None, **fields: Any) -> WorkflowNode:

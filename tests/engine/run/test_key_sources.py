@@ -97,7 +97,7 @@ def test_a_key_that_is_not_there_is_told_before_the_run(
 
 def test_without_a_model_the_command_says_what_to_set_and_asks_nobody(folder: Path) -> None:
     seen = call("run", FEATURE, cwd=folder, extra={"PREFECT_API_URL": NOWHERE})
-    assert (seen.code, seen.out) == (2, "")
+    assert (seen.code, seen.lines) == (2, [f"plan     {FEATURE}"])
     assert f"configure a model (set VIBE_PREFECT_MODEL or {PREFIX}LLM_MODELS, such as openai:gpt-5-mini" in seen.err
     assert list(folder.iterdir()) == []
 
@@ -161,7 +161,7 @@ def test_a_key_in_place_of_its_place_is_refused_and_not_shown(
     folder: Path, command: list[str], names: list[str]
 ) -> None:
     seen = call(*command, cwd=folder, extra={f"{PREFIX}{name}": "sk-canary-11cc22dd33" for name in names})
-    assert (seen.code, seen.out) == (2, "")
+    assert (seen.code, seen.lines) == (2, [f"plan     {FEATURE}"] if "run" in command else [])
     for name in names:
         assert f"{PREFIX}{name}: expected where the key is, env:NAME or secret:block, and never the" in seen.err
     assert "canary" not in seen.err
@@ -229,5 +229,5 @@ def test_without_the_extra_a_plan_is_refused_with_the_command_that_installs_it(
     named = {f"{PREFIX}{name}": value for name, value in settings.items()}
     for dry in ([], ["--dry-run"]):
         seen = call("run", path, *dry, cwd=folder, extra={**named, "PYTHONPATH": paths, "PREFECT_API_URL": NOWHERE})
-        assert (seen.code, seen.out) == (2, "")
+        assert (seen.code, seen.lines) == (2, [] if dry else [f"plan     {path}"])
         assert f"needs more than is installed: {said}" in seen.err

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tests.plans import node, plan
 from vibe_prefect import PlanError, WorkflowPlan, compile_plan
-from vibe_prefect.cli.app import app
+from vibe_prefect.cli.app import add_commands_of, app
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS
 from vibe_prefect.plan.reading.plan_file import load_plan, plan_of_data, read_plan
 from vibe_prefect.plan.reading.values import MAX_DEPTH
@@ -164,6 +164,7 @@ def test_value_that_holds_itself_is_refused() -> None:
 
 @pytest.mark.parametrize(("option", "most"), [("--max-tokens", MAX_TOKENS), ("--concurrency", MAX_CONCURRENCY)])
 def test_numbers_among_the_options_are_bounded(option: str, most: int, capsys: pytest.CaptureFixture[str]) -> None:
+    add_commands_of(["run"])
     with pytest.raises(SystemExit):
         app.parse_args(["run", "plan.yaml", option, str(most + 1)])
     assert str(most) in "".join(capsys.readouterr().err.split())

@@ -6,12 +6,17 @@ from pathlib import Path
 
 from cyclopts import App
 
-from vibe_prefect.cli.help_groups import RUN, examples
+from vibe_prefect.cli.help_groups import RUN, JsonOption, examples
+from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 
 
-def add_answer_commands(app: App) -> None:
+def add_commands(app: App) -> None:
     """Add the commands to the command line."""
-    app.command(approvals, group=RUN, help_epilogue=examples("approvals"))
+    app.command(
+        approvals,
+        group=RUN,
+        help_epilogue=examples("approvals", "approvals --json | jq -r '.approvals[].approve_command'"),
+    )
     app.command(
         approve,
         group=RUN,
@@ -33,7 +38,16 @@ def add_answer_commands(app: App) -> None:
     )
 
 
-def edit(run: str, node: str, /, *, file: Path | None = None, by: str | None = None) -> int:
+def edit(  # noqa: PLR0913 - a command's options
+    run: str,
+    node: str,
+    /,
+    *,
+    file: Path | None = None,
+    by: str | None = None,
+    json: JsonOption = False,
+    tools: ToolsOption = (),
+) -> int:
     """Edit what a node made; 'resume' then runs what depends on it, and nothing else.
 
     The text opens in the editor that VISUAL or EDITOR names; data is JSON. What the node had made is kept beside it.
@@ -43,17 +57,24 @@ def edit(run: str, node: str, /, *, file: Path | None = None, by: str | None = N
         node: Id of the node.
         file: A file with the edited text, in place of an editor.
         by: Who edits; by default the login name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.answering.edit import edit as command
 
-    return command(run, node, file=file, by=by)
+    use_tool_files(tools)
+    return command(run, node, file=file, by=by, as_json=json)
 
 
-def approvals() -> int:
-    """List what waits for a person's answer: each question, what it is about, and the commands that answer it."""
+def approvals(*, json: JsonOption = False) -> int:
+    """List what waits for a person's answer: each question, what it is about, and the commands that answer it.
+
+    Args:
+        json: Print nothing but one JSON document; messages go to standard error.
+    """
     from vibe_prefect.cli.answering.approve import approvals as command
 
-    return command()
+    return command(as_json=json)
 
 
 def approve(  # noqa: PLR0913 - a command's options
@@ -66,6 +87,8 @@ def approve(  # noqa: PLR0913 - a command's options
     file: Path | None = None,
     item: str | None = None,
     by: str | None = None,
+    json: JsonOption = False,
+    tools: ToolsOption = (),
 ) -> int:
     """Approve what a node asks about. A suspended run goes on at once, any other with 'resume'.
 
@@ -79,13 +102,26 @@ def approve(  # noqa: PLR0913 - a command's options
         file: A file with the edited text.
         item: The dependency that is meant, where the node asks about several; by default all of them.
         by: Who approves; by default the login name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.answering.approve import approve as command
 
-    return command(run, node, item=item, comment=comment, text=text, file=file, by=by)
+    use_tool_files(tools)
+    return command(run, node, item=item, comment=comment, text=text, file=file, by=by, as_json=json)
 
 
-def reject(run: str, node: str, /, *, because: str, item: str | None = None, by: str | None = None) -> int:
+def reject(  # noqa: PLR0913 - a command's options
+    run: str,
+    node: str,
+    /,
+    *,
+    because: str,
+    item: str | None = None,
+    by: str | None = None,
+    json: JsonOption = False,
+    tools: ToolsOption = (),
+) -> int:
     """Reject what a node asks about: it fails as any gate that refuses, and what depends on it is skipped.
 
     Args:
@@ -94,7 +130,10 @@ def reject(run: str, node: str, /, *, because: str, item: str | None = None, by:
         because: The reason.
         item: The dependency that is meant, where the node asks about several; by default all of them.
         by: Who rejects; by default the login name.
+        json: Print nothing but one JSON document; messages go to standard error.
+        tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.answering.approve import reject as command
 
-    return command(run, node, because, item=item, by=by)
+    use_tool_files(tools)
+    return command(run, node, because, item=item, by=by, as_json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -13,16 +14,27 @@ from vibe_prefect.cli.display.prompt import question_lines
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.errors import UsageError
-from vibe_prefect.operations import AnsweredNode
+from vibe_prefect.operations import AnsweredNode, WaitingNode
 from vibe_prefect.reporting.next_steps import approve_command, reject_command
 
 
-def approvals() -> int:
+def approvals(*, as_json: bool) -> int:
     """List what waits for an answer, with the commands that answer."""
     server = find_server(err(), quiet=False)
     from vibe_prefect.operations import approvals as waiting_nodes
 
     waiting = ask(server, waiting_nodes())
+    if as_json:
+        from vibe_prefect.cli.display.answer_documents import ApprovalsDocument, OpenQuestion
+        from vibe_prefect.cli.display.documents import print_document
+
+        print_document(ApprovalsDocument(approvals=[OpenQuestion.of(node) for node in waiting]))
+    else:
+        _print_waiting(waiting)
+    return ExitCode.COMPLETED
+
+
+def _print_waiting(waiting: Sequence[WaitingNode]) -> None:
     screen = out()
     for node in waiting:
         question = node.question
@@ -33,11 +45,18 @@ def approvals() -> int:
         screen.say(f"  {one_line(approve_command(node.run_name, question.node_id))}")
         screen.say(f"  {one_line(reject_command(node.run_name, question.node_id))}")
     screen.say(f"{counted(len(waiting), 'question')} waiting for an answer" if waiting else "nothing waits", "dim")
-    return ExitCode.COMPLETED
 
 
 def approve(  # noqa: PLR0913 - a command's options
-    run: str, node: str, *, item: str | None, comment: str, text: str | None, file: Path | None, by: str | None
+    run: str,
+    node: str,
+    *,
+    item: str | None,
+    comment: str,
+    text: str | None,
+    file: Path | None,
+    by: str | None,
+    as_json: bool,
 ) -> int:
     """Approve what a node asks about."""
     if text is not None and file is not None:
@@ -46,15 +65,17 @@ def approve(  # noqa: PLR0913 - a command's options
     server = find_server(err(), quiet=False)
     from vibe_prefect.operations import approve as approve_node
 
-    return _print(ask(server, approve_node(run, node, item=item, comment=comment, text=edited, by=by)))
+    return _print(ask(server, approve_node(run, node, item=item, comment=comment, text=edited, by=by)), as_json=as_json)
 
 
-def reject(run: str, node: str, because: str, *, item: str | None, by: str | None) -> int:
+def reject(  # noqa: PLR0913 - a command's options
+    run: str, node: str, because: str, *, item: str | None, by: str | None, as_json: bool
+) -> int:
     """Reject what a node asks about."""
     server = find_server(err(), quiet=False)
     from vibe_prefect.operations import reject as reject_node
 
-    return _print(ask(server, reject_node(run, node, because, item=item, by=by)))
+    return _print(ask(server, reject_node(run, node, because, item=item, by=by)), as_json=as_json)
 
 
 def read_edit(file: Path) -> str:
@@ -69,7 +90,13 @@ def read_edit(file: Path) -> str:
         raise UsageError(f"--file {str(file)!r} cannot be read: {error}") from None
 
 
-def _print(answered: AnsweredNode) -> int:
+def _print(answered: AnsweredNode, *, as_json: bool) -> int:
+    if as_json:
+        from vibe_prefect.cli.display.answer_documents import AnswerDocument
+        from vibe_prefect.cli.display.documents import print_document
+
+        print_document(AnswerDocument.of(answered))
+        return ExitCode.COMPLETED
     screen = out()
     question = answered.question
     for id, answer in answered.answers.items():

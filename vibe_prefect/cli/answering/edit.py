@@ -17,7 +17,7 @@ from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.errors import UsageError
 
 
-def edit(run: str, node: str, *, file: Path | None, by: str | None) -> int:
+def edit(run: str, node: str, *, file: Path | None, by: str | None, as_json: bool) -> int:
     """Edit what a node made, and print the command that runs what depends on it."""
     if file is None and not sys.stdin.isatty():
         raise UsageError("there is no terminal for an editor: give the edited text with --file")
@@ -26,6 +26,12 @@ def edit(run: str, node: str, *, file: Path | None, by: str | None) -> int:
     from vibe_prefect.operations import edit as edit_node
 
     edited = ask(server, edit_node(run, node, _in_editor if given is None else given, by=by))
+    if as_json:
+        from vibe_prefect.cli.display.answer_documents import EditDocument
+        from vibe_prefect.cli.display.documents import print_document
+
+        print_document(EditDocument.of(edited))
+        return ExitCode.COMPLETED
     screen = out()
     if edited.edit is None:
         screen.say(f"{one_line(node)} is as it was; nothing was changed", "dim")

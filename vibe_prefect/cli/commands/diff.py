@@ -35,11 +35,12 @@ def diff(a: str, b: str, inputs: InputArguments, *, as_json: bool) -> int:
     if as_json:
         print_document(_document(compared))
     else:
-        _print(out(), compared)
+        print_comparison(out(), compared)
     return ExitCode.COMPLETED
 
 
-def _print(screen: Screen, compared: PlanComparison) -> None:
+def print_comparison(screen: Screen, compared: PlanComparison) -> None:
+    """Print the differences of two plans, and what a resume would execute."""
     old, new, difference = compared.a, compared.b, compared.difference
     screen.say(Text.assemble("from ", (one_line(old.label), "bold"), " to ", (one_line(new.label), "bold")))
     if difference.is_empty:

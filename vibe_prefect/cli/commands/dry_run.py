@@ -74,6 +74,11 @@ def _print(screen: Screen, dry_run: RunForecast) -> None:
     for line in _table(dry_run, screen.limit):
         screen.say(line)
     screen.say(Text.assemble(("dry run", "bold"), f": {dry_run.verdict}; nothing was executed"))
+    print_facts(screen, dry_run)
+
+
+def print_facts(screen: Screen, dry_run: RunForecast) -> None:
+    """Print what is known of a run before it begins: lists, durations, tools, keys, obstacles and costs."""
     for line in [*_list_facts(dry_run), *_facts(dry_run.forecast), *_key_facts(dry_run), *_cost_facts(dry_run)]:
         screen.print(line, soft_wrap=not screen.is_terminal)
 

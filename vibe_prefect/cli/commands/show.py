@@ -93,7 +93,7 @@ def show(path: str, *, as_mermaid: bool, as_svg: bool, output: Path | None) -> i
 
         _deliver(mermaid(compiled.graph) if as_mermaid else svg(compiled.graph, title=compiled.plan.id), output)
     else:
-        _print_tree(out(), compiled)
+        print_tree(out(), compiled)
     return ExitCode.COMPLETED
 
 
@@ -122,7 +122,8 @@ def _facts(compiled: CompiledPlan) -> str:
     )
 
 
-def _print_tree(screen: Screen, compiled: CompiledPlan) -> None:
+def print_tree(screen: Screen, compiled: CompiledPlan) -> None:
+    """Print a plan as a tree, with what each node waits for."""
     vibe = one_line(compiled.plan.source_vibe.description)
     screen.say(Text.assemble((compiled.plan.id, "bold"), f"  {vibe}"))
     _print_inputs(screen, compiled.plan.inputs)

@@ -19,6 +19,7 @@ from vibe_prefect.cli.display.lines import one_line
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, tell, warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.interrupt import Ending, SignalWatch
+from vibe_prefect.cli.process.run_processes import let_suspended_end
 from vibe_prefect.cli.process.standing import standing_or_started
 from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
@@ -176,6 +177,7 @@ async def _until_signalled(runner: Runner) -> None:
     await asyncio.wait([running, signalled], return_when=asyncio.FIRST_COMPLETED)
     if stopped.is_set():
         tell("stopping ...")
+        await let_suspended_end(os.getpid())
         await runner.astop()
     signalled.cancel()
     await running

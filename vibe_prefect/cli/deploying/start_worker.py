@@ -7,6 +7,7 @@ worker.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -21,12 +22,10 @@ from vibe_prefect.cli.display.lines import counted
 from vibe_prefect.cli.exits import ExitCode, tell, warn
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.process.interrupt import SIGNALS
+from vibe_prefect.cli.process.run_processes import let_suspended_end, run_processes
 from vibe_prefect.cli.process.standing import standing_server
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.engine.server.settings import CLIENT_SETTINGS
-
-ENGINE = "prefect.engine"
-"""The module that the process of a run executes."""
 
 RUN_GRACE = 40.0
 """Seconds for the runs to end before they are killed."""
@@ -81,28 +80,13 @@ class _Stopper:
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         again, self.called = self.called, True
         if again:
-            _kill([*_runs(self._worker.pid), psutil.Process(self._worker.pid)])
+            _kill([*run_processes(self._worker.pid), psutil.Process(self._worker.pid)])
             return
-        if runs := _runs(self._worker.pid):
+        asyncio.run(let_suspended_end(self._worker.pid))
+        if runs := run_processes(self._worker.pid):
             tell(f"stopping {counted(len(runs), 'run')} ...")
             _end(runs, RUN_GRACE)
         _end([psutil.Process(self._worker.pid)], WORKER_GRACE)
-
-
-def _runs(worker: int) -> list[psutil.Process]:
-    """Return the processes of the worker's runs."""
-    try:
-        below = psutil.Process(worker).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
-    return [process for process in below if _is_run(process)]
-
-
-def _is_run(process: psutil.Process) -> bool:
-    try:
-        return ENGINE in process.cmdline()
-    except psutil.Error:
-        return False
 
 
 def _end(processes: Sequence[psutil.Process], grace: float) -> None:

@@ -31,6 +31,8 @@ class Board(RunObserver):
         """Latest progress message of each running node."""
         self.retries: dict[str, tuple[Retry, float]] = {}
         """Latest retry of each running node, and its begin in seconds of the monotonic clock."""
+        self.waiting: set[str] = set()
+        """Ids of the nodes that wait for a person's answer."""
         self.reused: set[str] = set()
         """Ids of the nodes that were reused from an earlier run."""
         self.added: dict[str, list[AddedNode]] = {}
@@ -90,6 +92,7 @@ class Board(RunObserver):
         """Record a running node."""
         with self.lock:
             self.running[node.id] = time.monotonic()
+            self.waiting.discard(node.id)
 
     def node_progressed(self, node: WorkflowNode, fraction: float | None, message: str) -> None:
         """Record the progress that a running node reports."""
@@ -131,6 +134,7 @@ class Board(RunObserver):
         """Record that a node is not at work, but waits for a person's answer."""
         with self.lock:
             self.running.pop(node.id, None)
+            self.waiting.add(node.id)
 
     def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
         """Record a node that was reused from an earlier run."""

@@ -12,9 +12,16 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from vibe_prefect.cli.display.answer_documents import (
+    AcceptanceDocument,
+    AnswerDocument,
+    ApprovalsDocument,
+    EditDocument,
+)
 from vibe_prefect.cli.display.console import write
+from vibe_prefect.cli.display.document import Document, Part
 from vibe_prefect.cli.display.frames import Frames
 from vibe_prefect.errors import PlanError, Problem
 from vibe_prefect.provenance import NodeProvenance
@@ -24,37 +31,28 @@ from vibe_prefect.reporting.report import SCHEMA_VERSION, RunReport
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Document(_Part):
-    schema_version: int = SCHEMA_VERSION
-    """Version of the documents; it goes up when one changes so that an older reader could misread it."""
-
-
-class RunReference(_Part):
+class RunReference(Part):
     """A flow run of Prefect's."""
 
     run_name: str
     run_id: str
 
 
-class FileSize(_Part):
+class FileSize(Part):
     """A file or a folder."""
 
     path: str
     bytes: int
 
 
-class Counts(_Part):
+class Counts(Part):
     """Numbers of nodes by their status in a run."""
 
     done: int | None
     total: int | None
 
 
-class RunSummary(_Part):
+class RunSummary(Part):
     """A run in numbers."""
 
     plan_id: str
@@ -72,7 +70,7 @@ class RunSummary(_Part):
     execution_groups: int
 
 
-class RunNode(_Part):
+class RunNode(Part):
     """Result of a node."""
 
     type: str
@@ -91,7 +89,7 @@ class RunNode(_Part):
     """Run, attempts, calls and judgement behind the result; `null` where it was not executed, or they are not known."""
 
 
-class TaskRuns(_Part):
+class TaskRuns(Part):
     """Task runs of a run."""
 
     expected: int
@@ -99,7 +97,7 @@ class TaskRuns(_Part):
     """Number of task runs that the server had recorded at last; `null` where it could not be asked."""
 
 
-class RunDocument(_Document):
+class RunDocument(Document):
     """`run` and `resume`: result of a run."""
 
     kind: Literal["run"] = "run"
@@ -120,7 +118,7 @@ class RunDocument(_Document):
     task_runs: TaskRuns | None
 
 
-class ExplanationDocument(_Document):
+class ExplanationDocument(Document):
     """`output --explain`: who made the results of nodes, and why they were accepted or refused."""
 
     kind: Literal["explanation"] = "explanation"
@@ -148,7 +146,7 @@ class ListedRun(RunReference):
     output_bytes: int
 
 
-class RunsDocument(_Document):
+class RunsDocument(Document):
     """`runs`: the newest runs, newest first."""
 
     kind: Literal["runs"] = "runs"
@@ -157,7 +155,7 @@ class RunsDocument(_Document):
     output_bytes: int
 
 
-class PrunedRecords(_Part):
+class PrunedRecords(Part):
     """Records and outputs of the runs of one namespace."""
 
     record_namespace: str
@@ -167,7 +165,7 @@ class PrunedRecords(_Part):
     outputs: list[FileSize]
 
 
-class KeptRecords(_Part):
+class KeptRecords(Part):
     """Records that stay although they are old enough."""
 
     record_namespace: str
@@ -175,7 +173,7 @@ class KeptRecords(_Part):
     reason: str
 
 
-class PruneDocument(_Document):
+class PruneDocument(Document):
     """`prune`: deleted records, or those that would be deleted."""
 
     kind: Literal["prune"] = "prune"
@@ -190,14 +188,14 @@ class PruneDocument(_Document):
     bytes: int
 
 
-class PlanSide(_Part):
+class PlanSide(Part):
     """A plan of a comparison."""
 
     name: str
     plan_id: str
 
 
-class ChangedField(_Part):
+class ChangedField(Part):
     """A field that differs."""
 
     path: str
@@ -207,14 +205,14 @@ class ChangedField(_Part):
     """Whether the node runs again because of it."""
 
 
-class MovedNode(_Part):
+class MovedNode(Part):
     """A node with another parent; `null` is the top of the plan."""
 
     old: str | None
     new: str | None
 
 
-class DiffDocument(_Document):
+class DiffDocument(Document):
     """`diff`: differences of two plans, and the nodes that resuming the first with the second would run."""
 
     kind: Literal["diff"] = "diff"
@@ -232,7 +230,7 @@ class DiffDocument(_Document):
     total_nodes: int
 
 
-class PlannedNode(_Part):
+class PlannedNode(Part):
     """Forecast of a node."""
 
     type: str
@@ -244,7 +242,7 @@ class PlannedNode(_Part):
     """Content key of the node, hexadecimal."""
 
 
-class PlannedSummary(_Part):
+class PlannedSummary(Part):
     """A dry run in numbers."""
 
     total_nodes: int
@@ -255,7 +253,7 @@ class PlannedSummary(_Part):
     without_estimate: int
 
 
-class PlannedPath(_Part):
+class PlannedPath(Part):
     """The longest chain of nodes that would run."""
 
     nodes: list[str]
@@ -263,7 +261,7 @@ class PlannedPath(_Part):
     without_estimate: int
 
 
-class EarlierCosts(_Part):
+class EarlierCosts(Part):
     """Cost of the same calls in earlier runs."""
 
     calls: int
@@ -272,7 +270,7 @@ class EarlierCosts(_Part):
     run_names: list[str]
 
 
-class PlannedCosts(_Part):
+class PlannedCosts(Part):
     """Possible cost of the calls of models and paid tools."""
 
     calls: int
@@ -282,7 +280,7 @@ class PlannedCosts(_Part):
     earlier_runs: EarlierCosts | None
 
 
-class KeyPlace(_Part):
+class KeyPlace(Part):
     """Place of a tool's key."""
 
     place: str
@@ -290,7 +288,7 @@ class KeyPlace(_Part):
     needed: bool
 
 
-class PlannedTool(_Part):
+class PlannedTool(Part):
     """A tool of the nodes that would run."""
 
     version: str
@@ -300,7 +298,7 @@ class PlannedTool(_Part):
     """Reason why the run would stop before its first node."""
 
 
-class DryRunDocument(_Document):
+class DryRunDocument(Document):
     """`run --dry-run`: forecast of a run."""
 
     kind: Literal["dry-run"] = "dry-run"
@@ -314,12 +312,12 @@ class DryRunDocument(_Document):
     costs: PlannedCosts | None
     tools: dict[str, PlannedTool]
     not_looked_up: str | None
-    unknown_lists: dict[str, int | None] = {}
+    unknown_lists: dict[str, int | None] = Field(default_factory=dict[str, int | None])
     """Composites whose lists are not known before the run, each with the number of items that it had the last time;
     each of their nodes is counted once."""
 
 
-class ProblemFrame(_Part):
+class ProblemFrame(Part):
     """The line of a problem, made harmless for a terminal."""
 
     text: str
@@ -327,7 +325,7 @@ class ProblemFrame(_Part):
     """Columns before the place."""
 
 
-class PlanProblem(_Part):
+class PlanProblem(Part):
     """Fault of a plan."""
 
     message: str
@@ -342,7 +340,7 @@ class PlanProblem(_Part):
     frame: ProblemFrame | None
 
 
-class ProblemsDocument(_Document):
+class ProblemsDocument(Document):
     """`validate`, and every other command whose plan cannot run: the faults of the plan."""
 
     kind: Literal["problems"] = "problems"
@@ -353,7 +351,7 @@ class ProblemsDocument(_Document):
     """None for a valid plan."""
 
 
-DOCUMENTS: tuple[type[_Document], ...] = (
+DOCUMENTS: tuple[type[Document], ...] = (
     RunDocument,
     ExplanationDocument,
     RunsDocument,
@@ -361,10 +359,14 @@ DOCUMENTS: tuple[type[_Document], ...] = (
     DiffDocument,
     DryRunDocument,
     ProblemsDocument,
+    ApprovalsDocument,
+    AnswerDocument,
+    AcceptanceDocument,
+    EditDocument,
 )
 
 
-def print_document(document: _Document) -> None:
+def print_document(document: Document) -> None:
     """Print a document on standard output."""
     write(json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen
-from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, size
+from vibe_prefect.cli.display.lines import LABEL, columns, counted, fact_line, one_line, seconds, size
 from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from vibe_prefect.reporting.report import RunReport
 
 MAX_FILES = 20
-LABEL = 9
-"""Columns of the labels before the values."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,12 @@ class EndedRun:
 
 def run_line(handle: RunHandle) -> Text:
     """Return a line with Prefect's name and id of a run."""
-    return _fact("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
+    return fact_line("run", f"{one_line(handle.name)}  ({handle.flow_run_id})")
 
 
 def server_line(server: str) -> Text:
     """Return a line with the server of a run, and where it comes from."""
-    return _fact("server", server)
+    return fact_line("server", server)
 
 
 def print_report(screen: Screen, report: EndedRun) -> None:
@@ -158,7 +156,7 @@ def _outputs(report: EndedRun, width: int | None) -> Iterator[Text]:
         return
     files = report.files()
     total = sum(file.bytes for file in files)
-    yield _fact("outputs", f"{short_path(folder)}  ({counted(len(files), 'file')}, {size(total)})")
+    yield fact_line("outputs", f"{short_path(folder)}  ({counted(len(files), 'file')}, {size(total)})")
     rows = [
         [Text(" " * LABEL + one_line(file.path)), Text(size(file.bytes), "dim", justify="right")]
         for file in files[:MAX_FILES]
@@ -172,10 +170,6 @@ def short_path(folder: Path) -> str:
     """Return a path as the user would type it."""
     current_folder = Path.cwd()
     return one_line(str(folder.relative_to(current_folder) if folder.is_relative_to(current_folder) else folder))
-
-
-def _fact(label: str, text: str) -> Text:
-    return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 
 
 def _look(report: EndedRun, handle: RunHandle) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from vibe_prefect.text.units import clock, counted, rough, seconds, size
 from vibe_prefect.tools.secrecy.known import scrubbed
 
 __all__ = [
+    "LABEL",
     "MIN_COLUMN",
     "SEPARATOR",
     "brief",
@@ -22,6 +23,7 @@ __all__ = [
     "columns",
     "counted",
     "error_lines",
+    "fact_line",
     "inputs_line",
     "one_line",
     "rough",
@@ -46,6 +48,9 @@ MIN_COLUMN = 4
 LAST_COLUMN = 30
 """Columns of a terminal that the last text of a row keeps as long as others can be cut."""
 
+LABEL = 9
+"""Columns of the labels before facts about a run."""
+
 SEPARATOR = "  "
 
 
@@ -55,6 +60,11 @@ _WORD = re.compile(r"\s*\S+\s*")
 def one_line(text: str) -> str:
     """Return text on one line, harmless for a terminal."""
     return visible(" ".join(text.split()))
+
+
+def fact_line(label: str, text: str) -> Text:
+    """Return a line with a fact about a run after its label."""
+    return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 
 
 def brief(text: str) -> str:

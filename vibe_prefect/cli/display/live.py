@@ -22,6 +22,7 @@ from vibe_prefect.cli.display.board import Board
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import SEPARATOR, brief, clock, columns, counted, one_line, rough, seconds
 from vibe_prefect.cli.display.tree import guides, guides_of, work
+from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.report import RAN
@@ -89,20 +90,36 @@ class LiveView:
         """Whether nothing is at work any more, although nodes have not ended."""
         self.note = ""
         """Activity of the run apart from its nodes."""
-        self.shown: Live | None = None
-        """The view on the terminal; `None` while it is not there."""
+        self._shown: Live | None = None
+
+    def show(self, console: Console) -> None:
+        """Put the view on the terminal, below what stands there."""
+        self._shown = Live(
+            self, console=console, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True
+        )
+        self._shown.start(refresh=True)
+
+    def hide(self) -> None:
+        """Take the view off the terminal."""
+        if self._shown is not None:
+            self._shown.stop()
+        self._shown = None
 
     @contextmanager
     def stepped_aside(self) -> Generator[None]:
-        """Keep the view off the terminal until the block ends."""
-        if self.shown is None:
+        """Keep the view off the terminal until the block ends.
+
+        Another `Live` comes afterwards: the same one would begin where its last view did, over what was printed since.
+        """
+        if self._shown is None:
             yield
             return
-        self.shown.stop()
+        console = self._shown.console
+        self.hide()
         try:
             yield
         finally:
-            self.shown.start(refresh=True)
+            self.show(console)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the nodes and, below them, the progress."""
@@ -198,13 +215,19 @@ class LiveView:
         if result is None:
             return self._activity(id)
         if result.status is ExecutionStatus.COMPLETED:
-            return Text()
+            fallback = fallback_of(result.result)
+            return Text("" if fallback is None else f"failed; {one_line(fallback.origin)} stands in", "yellow")
         if result.status is ExecutionStatus.SKIPPED:
             return Text("skipped", "yellow")
         return Text(brief(result.error or "failed"), "red")
 
     def _activity(self, id: str) -> Text:
-        """Return what is known about a running node: its retry, and its latest progress message."""
+        """Return what is known about a node that has not ended: its question, its items, its retry, its progress."""
+        if id in self._board.waiting:
+            return Text("waits for an answer", "yellow")
+        if below := self._board.added.get(id):
+            done = sum(item.node.id in self._board.finished for item in below)
+            return Text(f"{done:,} of {counted(len(below), 'node')}", "dim")
         progress = one_line(self._board.told.get(id, ""))
         if id not in self._board.retries:
             return Text(progress, "dim")
@@ -276,11 +299,12 @@ def _laid_out(rows: list[list[Text]], width: int, room: int) -> list[Text]:
 @contextmanager
 def live(screen: Screen, view: LiveView) -> Generator[None]:
     """Show the view until the block ends. Nothing of it stays, unless the block is interrupted: then the nodes do."""
-    shown = Live(view, console=screen, refresh_per_second=REFRESH_PER_SECOND, transient=True, redirect_stderr=True)
     try:
-        with shown:
-            view.shown = shown
+        view.show(screen)
+        try:
             yield
+        finally:
+            view.hide()
     except BaseException:
         view.interrupted = True
         for line in view.lines(screen.width, screen.height) if view.begun else ():

@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError, UsageError, shorten
+
+if TYPE_CHECKING:
+    from vibe_prefect.core.models import WorkflowPlan
 
 _SET = "Value of an input that the plan declares, as NAME=VALUE, read by its type; may be given several times."
 _SET_FILE = "Value of an input that stands in a file, as NAME=PATH; may be given several times."

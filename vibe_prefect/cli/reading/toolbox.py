@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from vibe_prefect.cli.process.settings_files import may_set_ours
-from vibe_prefect.errors import SettingsError
-from vibe_prefect.llm.all_tools import equipped_registry
-from vibe_prefect.settings.path_list import listed_paths
-from vibe_prefect.tools.registry import TOOLS_VARIABLE, ToolRegistry
+if TYPE_CHECKING:
+    from vibe_prefect.tools.registry import ToolRegistry
 
 TOOLS_HELP = "A Python file with tools of your own, each a function with @tool; may be given several times."
 ToolsOption = Annotated[tuple[Path, ...], Parameter(name="--tools", negative="", show_default=False, help=TOOLS_HELP)]
@@ -26,6 +23,8 @@ def use_tool_files(files: tuple[Path, ...]) -> None:
         files: The files; none leaves the settings as they are.
     """
     if files:
+        from vibe_prefect.tools.registry import TOOLS_VARIABLE
+
         os.environ[TOOLS_VARIABLE] = json.dumps([str(file.resolve()) for file in files])
 
 
@@ -37,7 +36,11 @@ def command_registry() -> ToolRegistry:
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool; or a file of tools does
             not load, or gives a tool a name that is taken.
     """
+    from vibe_prefect.cli.process.settings_files import may_set_ours
+
     if not may_set_ours():
+        from vibe_prefect.llm.all_tools import equipped_registry
+
         registry = equipped_registry()
         if files := _stated_files():
             from vibe_prefect.tools.tool_files import add_tool_files
@@ -51,6 +54,10 @@ def command_registry() -> ToolRegistry:
 
 
 def _stated_files() -> tuple[str, ...]:
+    from vibe_prefect.errors import SettingsError
+    from vibe_prefect.settings.path_list import listed_paths
+    from vibe_prefect.tools.registry import TOOLS_VARIABLE
+
     try:
         return listed_paths(os.environ.get(TOOLS_VARIABLE, ""))
     except ValueError as error:

@@ -1,23 +1,28 @@
 """The form of a deployed plan in the Prefect UI: a field for each of its inputs, and all else folded into one field.
 
 The UI draws a union as tabs and shows the first until another is chosen; a tab of a mapping without properties is
-empty. So a union of such a mapping with the options is a folded group. A default in it would be sent as soon as the
-group is opened, before what the deployment and the worker's settings say, so its fields have none.
+empty. So a union of such a mapping with the options is a folded group. A default of an option in it would be sent as
+soon as the group is opened, before what the deployment and the worker's settings say, so options have none.
+
+Prefect's own parts and the folded field leave room for two fields on a screen of 900 pixels. Further inputs that need
+not be given are in the folded group. The server checks each input in either place, which the UI does not draw twice: it
+looks neither at `patternProperties` nor at what stands beside a union.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect.utilities.callables import ParameterSchema
 
-from vibe_prefect.engine.inputs.option_group import OPTIONS
+from vibe_prefect.engine.inputs.option_group import INPUTS, OPTIONS
 from vibe_prefect.engine.inputs.plan_store import PLAN
 from vibe_prefect.plan.inputs.given import required_inputs
 
-INPUTS = "inputs"
-"""Name of the flow's parameter with the inputs."""
+SHOWN_LINES = 2
+"""Fields of one line that fit the screen outside the folded group."""
 
 
 def compact_form(
@@ -34,45 +39,80 @@ def compact_form(
     """
     options = {name: field for name, field in form.properties.items() if name != INPUTS}
     required = [name for name in required_inputs(declared) if name not in stated]
-    inputs = {INPUTS: _inputs(declared, stated, required)} if declared else {}
+    shown = shown_inputs(declared, required)
+    fields = {
+        name: {"title": _title(name), **schema, "position": position, **_default(name, stated)}
+        for position, (name, schema) in enumerate(declared.items())
+    }
+    folded = {name: field for name, field in fields.items() if name not in shown}
+    inputs = {INPUTS: _inputs({name: fields[name] for name in shown}, folded, required)} if declared else {}
     return form.model_copy(
         update={
-            "properties": {**inputs, OPTIONS: _folded(options)},
+            "properties": {**inputs, OPTIONS: _folded(options, folded)},
             "required": [INPUTS] if required else [],
             "definitions": {},
         }
     )
 
 
-def _inputs(
-    declared: Mapping[str, Mapping[str, Any]], stated: Mapping[str, Any], required: list[str]
-) -> dict[str, Any]:
-    fields = {
-        name: {"title": _title(name), **schema, "position": position, **_default(name, stated)}
-        for position, (name, schema) in enumerate(declared.items())
-    }
+def shown_inputs(declared: Mapping[str, Mapping[str, Any]], required: Sequence[str]) -> list[str]:
+    """Return the inputs with a field outside the folded group: those that must be given, and others that fit.
+
+    Args:
+        declared: The inputs that the plan declares, each with its JSON Schema, the most important first.
+        required: Those that must be given.
+    """
+    lines = sum(_lines(declared[name]) for name in required)
+    shown = set(required)
+    for name in declared:
+        if name in shown:
+            continue
+        lines += _lines(declared[name])
+        if lines > SHOWN_LINES:
+            break
+        shown.add(name)
+    return [name for name in declared if name in shown]
+
+
+def _lines(schema: Mapping[str, Any]) -> int:
+    """Return the height of an input's field, in fields of one line."""
+    return 2 if schema.get("type") in ("array", "object") else 1
+
+
+def _inputs(shown: Mapping[str, Any], folded: Mapping[str, Any], required: Sequence[str]) -> dict[str, Any]:
+    """Return the group of the inputs. Those in the folded group may be given here too, as by a program."""
+    elsewhere = {f"^{re.escape(name)}$": field for name, field in folded.items()}
     return {
         "title": "Inputs",
         "position": 0,
         "type": "object",
-        "properties": fields,
+        "properties": dict(shown),
+        **({"patternProperties": elsewhere} if folded else {}),
         "additionalProperties": False,
-        **({"required": required} if required else {"default": {}}),
+        **({"required": list(required)} if required else {"default": {}}),
     }
 
 
-def _folded(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one field for the options, closed until its second tab is chosen."""
+def _folded(options: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one field for the options and further inputs, closed until its second tab is chosen."""
     fields = {name: _unset(field) for name, field in options.items()}
     fields[PLAN] = {**fields[PLAN], "title": "Another plan", "position": len(fields)}
+    contents = "Resume, choice of nodes, budget, folders, another plan."
+    more: dict[str, Any] = {}
+    if inputs:
+        contents = f"More inputs: {', '.join(field['title'] for field in inputs.values())}. {contents}"
+        group = {"type": "object", "properties": dict(inputs), "additionalProperties": False}
+        more = {"properties": {INPUTS: group}}
+        fields = {INPUTS: {**group, "title": "More inputs", "position": -1}, **fields}
     return {
         "title": "Options",
-        "description": "Resume, choice of nodes, budget, folders, another plan.",
+        "description": contents,
         "position": 1,
         "anyOf": [
             {"title": "As deployed", "type": "object"},
             {"title": "Choose", "type": "object", "properties": fields},
         ],
+        **more,
     }
 
 

@@ -19,10 +19,10 @@ from prefect.runner.storage import LocalStorage
 from prefect.schedules import Schedule
 from prefect.types.entrypoint import EntrypointType
 
-from vibe_prefect.engine.deploy.compact_form import INPUTS, compact_form
+from vibe_prefect.engine.deploy.compact_form import compact_form
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
-from vibe_prefect.engine.inputs.option_group import ungrouped
+from vibe_prefect.engine.inputs.option_group import INPUTS, ungrouped
 from vibe_prefect.engine.prefect_seam import extend_form
 
 Overlap = Literal["wait", "skip", "allow"]

@@ -10,7 +10,6 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 
-from vibe_prefect.engine.deploy.compact_form import INPUTS
 from vibe_prefect.engine.deploy.deployments import (
     PlanDeployment,
     is_for_serving,
@@ -18,7 +17,7 @@ from vibe_prefect.engine.deploy.deployments import (
     still_served,
     working_folder,
 )
-from vibe_prefect.engine.inputs.option_group import ungrouped
+from vibe_prefect.engine.inputs.option_group import INPUTS, ungrouped
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, kept_plan
 from vibe_prefect.errors import UsageError, VibePrefectError

@@ -8,6 +8,9 @@ from typing import Any, cast
 OPTIONS = "options"
 """Name of the group."""
 
+INPUTS = "inputs"
+"""Name of the parameter with the values of the plan's inputs, some of which the group may hold."""
+
 
 def ungrouped(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's parameters with those of the group in their own places, before values that stand there already.
@@ -19,4 +22,8 @@ def ungrouped(parameters: Mapping[str, Any]) -> dict[str, Any]:
     if group is not None and not isinstance(group, Mapping):
         return dict(parameters)
     single = {name: value for name, value in parameters.items() if name != OPTIONS}
-    return single | dict(cast("Mapping[str, Any]", group or {}))
+    chosen = dict(cast("Mapping[str, Any]", group or {}))
+    outside, inside = single.get(INPUTS), chosen.get(INPUTS)
+    if isinstance(outside, Mapping) and isinstance(inside, Mapping):
+        chosen[INPUTS] = {**cast("Mapping[str, Any]", outside), **cast("Mapping[str, Any]", inside)}
+    return single | chosen

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
+from vibe_prefect.core import run_values
 from vibe_prefect.engine.inputs.plan_parameter import PlanInput
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run import run_options
@@ -48,7 +49,7 @@ ResumeFrom = Annotated[str | None, _form("Resume run", help_of("resume_from"), "
 Select = Annotated[str | None, _form("Only these nodes", help_of("select"), *_SELECTORS)]
 Exclude = Annotated[str | None, _form("Not these nodes", help_of("exclude"), "publish+", "tool:write_file")]
 Refresh = Annotated[str | None, _form("Refresh nodes", help_of("refresh"), "blog+")]
-Reuse = Annotated[run_options.Reuse, _form("Reuse records of", help_of("reuse"))]
+Reuse = Annotated[run_values.Reuse, _form("Reuse records of", help_of("reuse"))]
 Concurrency = Annotated[run_options.Concurrency, _form("Concurrency", help_of("concurrency", _UNLIMITED), 8)]
 RunOn = Annotated[str | None, _form("Run on", help_of("run_on"), "local")]
 Simulated = Annotated[bool, _form("Simulate", help_of("simulate"))]

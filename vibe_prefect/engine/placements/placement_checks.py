@@ -8,10 +8,11 @@ from vibe_prefect.core.models import NodePolicy
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.errors import Finding, PlanError, Problem, UsageError, did_you_mean
+from vibe_prefect.plan.branches import branch_problems, branches
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.settings.package import variable
-from vibe_prefect.settings.placements import PlacementSettings
+from vibe_prefect.settings.placements import PlacementKind, PlacementSettings
 from vibe_prefect.tools.registry import APPROVE_TOOL
 
 
@@ -44,11 +45,14 @@ def check_placements(
 
     Raises:
         UsageError: The option names an unknown placement.
-        PlanError: Nodes ask for unknown placements.
+        PlanError: Nodes ask for unknown placements, or cannot run at one of them together with all below them.
     """
     if run_on is not None and run_on != LOCAL and run_on not in placements:
         raise UsageError(f"run_on: {_unknown(run_on, placements).message}")
-    if problems := list(_problems(compiled, placements, source)):
+    problems = list(_problems(compiled, placements, source))
+    names = [name for name, one in placements.items() if one.kind is PlacementKind.DEPLOYMENT]
+    problems += branch_problems(compiled, tuple(branches(compiled, names, run_on)))
+    if problems:
         raise PlanError(problems, source.name if source else compiled.plan.id)
 
 

@@ -168,13 +168,15 @@ def announce_answer(run: PastRun, question: Question, answers: Mapping[str, Answ
 async def announce_end_by_hook(flow: object, flow_run: FlowRun, state: State[Any]) -> None:
     """Send the event of a run's end; Prefect calls this in the run's process or in that of its worker.
 
-    A run whose nodes have all ended has sent the event itself, and a worker's check is no run.
+    A run whose nodes have all ended has sent the event itself, a worker's check is no run, and what became of a child
+    run its parent says.
     """
     outcome = await state.aresult(raise_on_failure=False) if state.is_failed() else None
     if isinstance(outcome, PlanRunError) or CHECK_VARIABLE in os.environ:
         return
-    if load_settings().events:
-        announce_end(PastRun.of(flow_run), state)
+    run = PastRun.of(flow_run)
+    if load_settings().events and not run.is_child:
+        announce_end(run, state)
 
 
 def _run_resource(run: FlowRun | PastRun) -> dict[str, str]:

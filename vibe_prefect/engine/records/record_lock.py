@@ -1,6 +1,7 @@
 """The lock of a namespace of records: only one process at a time executes runs that write there.
 
-It is the operating system's, so it ends with the process, however that ends. It covers records in a folder.
+It is the operating system's, so it ends with the process, however that ends. It covers records in a folder. A run with
+child runs, which write there too, shares it with them: no other run gets it before all of them have ended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 
 from prefect.context import FlowRunContext
@@ -35,12 +37,26 @@ _UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPER
 """Error numbers of the operating system for a folder that exists but cannot be written."""
 
 
-def lock_or_warn(root: Path, namespace: str) -> int | None:
+class Hold(Enum):
+    """Ways to hold a namespace of records."""
+
+    ALONE = "alone"
+    """No other process may hold it."""
+
+    WITH_CHILDREN = "with children"
+    """No other process may hold it at first; from then on child runs may, too."""
+
+    AS_CHILD = "as child"
+    """A run that has child runs may hold it, and other child runs."""
+
+
+def lock_or_warn(root: Path, namespace: str, hold: Hold = Hold.ALONE) -> int | None:
     """Lock a namespace of records for this process, and write the owner into the lock.
 
     Args:
         root: The folder of all records.
         namespace: The namespace.
+        hold: Who else may hold it.
 
     Returns:
         The open file that holds the lock until it is closed; `None`, with a warning, where the folder cannot be
@@ -53,7 +69,7 @@ def lock_or_warn(root: Path, namespace: str) -> int | None:
     path = root / namespace / LOCK_FILE
     try:
         refuse_links(root, path.parent)
-        return _locked(path, namespace)
+        return _locked(path, namespace, hold)
     except OSError as error:
         problem = f"the folder of records {str(root)!r} cannot be written ({error.strerror or error})"
         if error.errno not in _UNWRITABLE:
@@ -65,7 +81,7 @@ def lock_or_warn(root: Path, namespace: str) -> int | None:
     return None
 
 
-def _locked(path: Path, namespace: str) -> int:
+def _locked(path: Path, namespace: str, hold: Hold) -> int:
     """Open and lock a lock's file; tries again where the file was removed between the two."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +93,7 @@ def _locked(path: Path, namespace: str) -> int:
         except OSError:
             lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # of an earlier run, where nothing can be written now
         try:
-            _take(lock, path, namespace)
+            _take(lock, namespace, hold)
             if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
                 return lock
         except BaseException:
@@ -104,14 +120,19 @@ def _remove_foreign(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _take(lock: int, path: Path, namespace: str) -> None:
+def _take(lock: int, namespace: str, hold: Hold) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if hold is not Hold.AS_CHILD:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if hold is not Hold.ALONE:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         content = os.pread(lock, MAX_HOLDER, 0).decode(errors="replace").strip()
         holder = printable(content, MAX_HOLDER) or "another process"
         message = f"the run {namespace} is being executed by {holder}; wait for it to end, or cancel it"
         raise RunInUseError(message) from None
+    if hold is Hold.AS_CHILD:
+        return
     with suppress(OSError):  # whose lock it is only helps the reader of a message
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

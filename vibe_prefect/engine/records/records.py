@@ -16,7 +16,7 @@ from vibe_prefect.core.budget import Spending
 from vibe_prefect.core.feedback import usage_in
 from vibe_prefect.engine.prefect_seam import write_block
 from vibe_prefect.engine.records.record_files import RecordFiles
-from vibe_prefect.engine.records.record_lock import lock_or_warn
+from vibe_prefect.engine.records.record_lock import Hold, lock_or_warn
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, RecordFolder, RecordStore, record_path
 from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.plan.compiler import CompiledNode
@@ -218,8 +218,11 @@ class Records:
         return NodeProvenance.from_dict(cast("dict[str, Any]", data) if isinstance(data, dict) else None)
 
     @contextmanager
-    def hold(self) -> Generator[bool]:
+    def hold(self, hold: Hold = Hold.ALONE) -> Generator[bool]:
         """Hold the records, so that no other process may execute a run that writes them.
+
+        Args:
+            hold: Who else may hold them.
 
         Yields:
             Whether it is sure that nobody else executes a run with these records; not so for records in a storage
@@ -233,7 +236,7 @@ class Records:
         if not isinstance(storage, RecordFolder):
             yield False
             return
-        lock = lock_or_warn(storage.root, self.namespace)
+        lock = lock_or_warn(storage.root, self.namespace, hold)
         try:
             yield lock is not None
         finally:

@@ -381,22 +381,30 @@ async def open_store(storage: str | Path | None, settings: VibePrefectSettings |
         settings: The settings; by default those of this moment.
     """
     settings = settings or load_settings()
-    storage = storage or settings.storage
-    block = _block_of(storage)
-    files = await aresolve_result_storage(block) if block else RecordFolder(basepath=_folder_of(storage))
+    block = storage_block(storage, settings)
+    folder = str(storage_folder(storage, settings))
+    files = await aresolve_result_storage(block) if block else RecordFolder(basepath=folder)
     return RecordStore(result_storage=files, serializer=OpaqueResultSerializer()).with_settings(settings)
 
 
-def _block_of(storage: str | Path | None) -> str | None:
+def storage_block(storage: str | Path | None, settings: VibePrefectSettings) -> str | None:
+    """Return the block of a storage for records, as `<block type>/<name>`; `None` where it is a folder.
+
+    Args:
+        storage: See `open_store`.
+        settings: The settings.
+    """
+    storage = storage or settings.storage
     if storage is None:
         return get_current_settings().results.default_storage_block
     is_slug = isinstance(storage, str) and storage.count("/") == 1 and not storage.startswith((".", "/", "~"))
     return str(storage) if is_slug else None
 
 
-def _folder_of(storage: str | Path | None) -> str:
-    folder = storage or get_current_settings().results.local_storage_path / "vibe-prefect"
-    return str(folder)
+def storage_folder(storage: str | Path | None, settings: VibePrefectSettings) -> Path:
+    """Return the folder of a storage for records that is no block; see `storage_block`."""
+    own = storage or settings.storage
+    return Path(own).expanduser() if own else get_current_settings().results.local_storage_path / "vibe-prefect"
 
 
 def record_path(namespace: str, node_id: str, key: str) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
+from vibe_prefect.engine.run.children import check_children
 from vibe_prefect.engine.run.runner import RunSetup
 from vibe_prefect.errors import UsageError
+from vibe_prefect.plan.branches import branches
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.preflight import call_problems
 from vibe_prefect.tools.registry import ToolRegistry
@@ -50,6 +52,13 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
     """
     ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
     runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
+    if setup.children is not None:
+        names = setup.children.placements
+        elsewhere = {
+            id: branch.placement for branch in branches(compiled, names, setup.run_on) for id in branch.members
+        }
+        await check_children(setup.children, {elsewhere[id] for id in runs if id in elsewhere})
+        runs = [id for id in runs if id not in elsewhere]
     problems = await call_problems(compiled, runs, setup.tools, setup.workspace)
     _refuse([f"{_tools(names)} more: {problem}" for problem, names in problems.items()])
 

@@ -32,9 +32,11 @@ from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, OpaqueResult, usage_of_record
 from vibe_prefect.engine.run.asking import Asking, Prompt
+from vibe_prefect.engine.run.branch_runs import BranchRun, BranchRuns, ChildSetup, Parent
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
+from vibe_prefect.engine.run.taken import TakenRecord
 from vibe_prefect.engine.run.tasks import (
     NodeJob,
     ToolJob,
@@ -48,6 +50,7 @@ from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.costs import cost_forecast
 from vibe_prefect.provenance import NodeProvenance, RunLabel
+from vibe_prefect.reporting.times.spans import Span
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.decisions import answers_in
@@ -129,6 +132,12 @@ class RunSetup:
     limits: Mapping[str, int] = field(default_factory=dict[str, int])
     """Largest number of nodes at once, by tool and tag."""
 
+    children: ChildSetup | None = None
+    """Setup of child runs; `None` where no placement is a deployment."""
+
+    shows_all: bool = True
+    """Whether Prefect shows nodes that are not selected, too; a child run leaves them to its parent."""
+
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
     """Run a plan within the current Prefect flow run.
@@ -175,6 +184,21 @@ class _PlanRun:
             setup.observers,
         )
         self._reusable = ReusableRecords(compiled, self._state.plan.nodes, setup.records)
+        self._branches = BranchRuns(
+            setup.children,
+            Parent(
+                flow_run,
+                self._state,
+                setup.records,
+                self._reusable,
+                setup.budget,
+                setup.selected,
+                setup.refreshed,
+                setup.chosen_from,
+                self._note_retry,
+            ),
+            setup.run_on,
+        )
         self._task: asyncio.Task[Any] | None = None
         self._cancelled_before = 0
 
@@ -190,9 +214,10 @@ class _PlanRun:
         try:
             with watched_loop(self._compiled.nodes):
                 async with self._placements:
-                    await run_in_order(self._state.plan.waits, self._run)
+                    await run_in_order(self._branches.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
+            await self._branches.cancel()
             self._setup.note_plan(self.compiled)
             raise
         self._setup.note_plan(self.compiled)
@@ -263,7 +288,8 @@ class _PlanRun:
             self._skip(job, NOT_SELECTED)
             return
         job.refresh = self._refreshes(id) or self._reusable.is_refused(id)
-        await self._execute(job)
+        branch = self._branches.of(id)
+        await (self._execute(job) if branch is None else self._take(job, branch))
 
     async def _refuse_changed(self, job: NodeJob) -> None:
         """Refuse a node's record where what it was made from has changed."""
@@ -295,6 +321,20 @@ class _PlanRun:
             self._state.wait(job, job.question)
         else:
             await self._fail(job, _failure(job, state))
+
+    async def _take(self, job: NodeJob, branch: BranchRun) -> None:
+        """Note how a child run has brought a node to its end, once that run has ended."""
+        await branch.ended()
+        taken = await branch.taken(job.node)
+        if not (isinstance(taken, TakenRecord) and taken.reused):
+            branch.begin(job)
+        for why, message, span in taken.shown:
+            self._show(job, why, message, span)
+        if isinstance(taken, TakenRecord):
+            self._complete(job, taken.record, reused=taken.reused)
+            return
+        job.meter = taken.meter or job.meter
+        await self._fail(job, taken.failure)
 
     async def _fail(self, job: NodeJob, failure: Failure) -> None:
         """Note a node that failed, or have a task run of its own complete it with its fallback."""
@@ -341,10 +381,13 @@ class _PlanRun:
         self.task_runs += 1
         job.ended = task_run_id, reference
 
-    def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None) -> None:
-        """Show a node in Prefect that is not executed."""
-        upstream = [task_run_id for task_run_id, _ in self._upstream(job)]
-        self._note(job, *show_unexecuted(job.node, why, upstream, message))
+    def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None, span: Span | None = None) -> None:
+        """Show a node in Prefect that is not executed in this process."""
+        if not self._setup.shows_all and not self._selected(job.node.id):
+            return
+        ended = (*self._upstream(job), *(() if job.ended is None else (job.ended,)))
+        upstream = [task_run_id for task_run_id, _ in ended]
+        self._note(job, *show_unexecuted(job.node, why, upstream, message, span))
 
     def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:
         self._show(job, Unexecuted.SKIPPED, obstacle.reason)

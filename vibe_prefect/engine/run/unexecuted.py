@@ -1,4 +1,4 @@
-"""Nodes that a run does not execute, shown in Prefect without a trip through its task engine.
+"""Nodes that a run does not execute itself, shown in Prefect without a trip through its task engine.
 
 The engine takes 8 ms to show such a node in three states. A resumed run may reuse thousands of nodes, and a stopped run
 has seconds to show those that it did not get to.
@@ -7,6 +7,7 @@ has seconds to show those that it did not get to.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -14,11 +15,12 @@ from uuid import UUID, uuid4
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
 from prefect.context import FlowRunContext
 
-from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
+from vibe_prefect.engine.node_states import CANCELLED, FALLBACK, SKIPPED
 from vibe_prefect.engine.prefect_seam import CACHED, announce
 from vibe_prefect.engine.records.storage import OpaqueResult
 from vibe_prefect.engine.run.tasks import node_task, tags_of
 from vibe_prefect.plan.compiler import CompiledNode
+from vibe_prefect.reporting.times.spans import Span
 
 
 class Unexecuted(Enum):
@@ -33,9 +35,22 @@ class Unexecuted(Enum):
     CANCELLED = (StateType.CANCELLED, CANCELLED)
     """The run was stopped before it."""
 
+    DONE = (StateType.COMPLETED, "Completed")
+    """A child run executed it."""
+
+    FELL_BACK = (StateType.COMPLETED, FALLBACK)
+    """It failed in a child run, and has a fallback."""
+
+    FAILED = (StateType.FAILED, "Failed")
+    """It failed in a child run."""
+
 
 def show_unexecuted(
-    node: CompiledNode, why: Unexecuted, upstream: Iterable[UUID], message: str | None = None
+    node: CompiledNode,
+    why: Unexecuted,
+    upstream: Iterable[UUID],
+    message: str | None = None,
+    span: Span | None = None,
 ) -> tuple[UUID, OpaqueResult]:
     """Show a node in Prefect that is not executed, in its only state.
 
@@ -44,6 +59,7 @@ def show_unexecuted(
         why: The state.
         upstream: Ids of the task runs that it would have waited for.
         message: Message of the state.
+        span: Time of its work elsewhere; `None` for no time.
 
     Returns:
         The id of its task run, and the upstream reference to it.
@@ -56,7 +72,7 @@ def show_unexecuted(
     kind, name = why.value
     state: State[None] = State(type=kind, name=name, message=message, state_details=details)
     assert details.task_run_id is not None
-    moment = cast("Any", state.timestamp)
+    begin, end = (cast("Any", moment) for moment in _moments(span) or (state.timestamp, state.timestamp))
     task_run = TaskRun(
         id=details.task_run_id,
         name=node.id,
@@ -67,11 +83,15 @@ def show_unexecuted(
         dynamic_key=str(details.task_run_id),
         tags=tags_of(node, task.tags),
         task_inputs={"job": [], "wait_for": [TaskRunResult(id=id) for id in upstream]},
-        expected_start_time=moment,
-        start_time=moment,
-        end_time=moment,
+        expected_start_time=begin,
+        start_time=begin,
+        end_time=end,
         state=state,
     )
     reference = OpaqueResult(None)
     announce(task_run, state, reference)
     return task_run.id, reference
+
+
+def _moments(span: Span | None) -> tuple[datetime, datetime] | None:
+    return None if span is None else (datetime.fromtimestamp(span.begin, UTC), datetime.fromtimestamp(span.end, UTC))

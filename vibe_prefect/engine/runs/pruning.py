@@ -224,7 +224,7 @@ def _is_held(lock: Path) -> bool:
     """Return whether a process holds a namespace, leaving no trace."""
     try:
         with lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except FileNotFoundError:

@@ -106,7 +106,7 @@ async def _referred(client: PrefectClient, references: Sequence[str]) -> list[Pa
             runs += map(PastRun.of, await client.read_flow_runs(flow_run_filter=by_id, limit=PAGE))
         if names:
             by_name = FlowRunFilter(name=FlowRunFilterName(any_=names))
-            runs += [run async for run in plan_runs(client, by_name, limit=PAGE)]
+            runs += [run async for run in plan_runs(client, by_name, limit=PAGE, children=True)]
     return [run.outlined() for run in runs]
 
 

@@ -26,6 +26,7 @@ from prefect.states import Cancelled, Crashed
 
 from vibe_prefect.engine.listing import plan_runs
 from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.placements.child_run import child_tag
 from vibe_prefect.engine.publish.events import announce_end
 from vibe_prefect.errors import RunInUseError, UnknownRunError, did_you_mean
 from vibe_prefect.settings.package import load_settings
@@ -58,7 +59,7 @@ async def find_run(client: PrefectClient, reference: str) -> PastRun:
         raise UnknownRunError(f"this Prefect server has no flow run with the id {reference}") from None
     except ValueError:  # not an id
         named = FlowRunFilter(name=FlowRunFilterName(any_=[reference]))
-        runs = [run async for run in plan_runs(client, named, limit=MAX_NAMESAKES)]
+        runs = [run async for run in plan_runs(client, named, limit=MAX_NAMESAKES, children=True)]
     if len(runs) == 1:
         return runs[0]
     if not runs:
@@ -156,27 +157,36 @@ async def with_root(client: PrefectClient, run: PastRun) -> PastRun:
     raise UnknownRunError(f"more than {MAX_CHAIN:,} runs resume one another; do they form a circle?")
 
 
-async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str) -> None:
+async def claim(client: PrefectClient, flow_run: FlowRun, namespace: str, parent: UUID | None = None) -> None:
     """Refuse a run whose records another run may write, where they are in a storage block, which nothing locks.
 
     A run names the namespace of its records in a tag, and then looks for others that name the same: of two that begin
     at once, one or both see the other.
+
+    Args:
+        client: The server's client.
+        flow_run: The run.
+        namespace: Namespace of its records.
+        parent: Id of the run that it is a child run of; that one, and its other child runs, write other records.
 
     Raises:
         RunInUseError: Another run that is not over says so too.
     """
     tag = f"{CLAIM_PREFIX}{namespace}"
     await client.update_flow_run(flow_run.id, tags=sorted({*flow_run.tags, tag}))
-    await refuse_claimed(client, namespace, by=flow_run.id)
+    await refuse_claimed(client, namespace, flow_run.id, parent)
 
 
-async def refuse_claimed(client: PrefectClient, namespace: str, by: UUID | None = None) -> None:
+async def refuse_claimed(
+    client: PrefectClient, namespace: str, by: UUID | None = None, parent: UUID | None = None
+) -> None:
     """Refuse to touch records in a storage block that a run may write.
 
     Args:
         client: The server's client.
         namespace: Namespace of the records.
         by: Id of a run that may.
+        parent: Id of a run that may, too, with its child runs; `None` for no such run.
 
     Raises:
         RunInUseError: A run that is not over has claimed them.
@@ -184,7 +194,8 @@ async def refuse_claimed(client: PrefectClient, namespace: str, by: UUID | None 
     tag = f"{CLAIM_PREFIX}{namespace}"
     claims = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]), state=FlowRunFilterState(type=_ACTIVE))
     runs = map(PastRun.of, await client.read_flow_runs(flow_run_filter=claims))
-    claimants = [run for run in runs if run.id != by]
+    may = {by, parent}
+    claimants = [run for run in runs if run.id not in may and (parent is None or child_tag(parent) not in run.tags)]
     if claimants:
         raise RunInUseError(_not_over(claimants[0]))
 

@@ -19,7 +19,7 @@ from vibe_prefect.templates.filling import fill_in
 from vibe_prefect.templates.language import template_values
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.regular_files import read_regular
-from vibe_prefect.tools.base import TemplateText, ToolCategory, ToolContext
+from vibe_prefect.tools.base import InputPath, TemplateText, ToolCategory, ToolContext
 from vibe_prefect.tools.files import workspace_of
 from vibe_prefect.tools.functions import ToolInputError, tool
 from vibe_prefect.tools.workspace import Workspace
@@ -117,7 +117,7 @@ def _hash_of(workspace: Workspace, path: str, limit: int) -> str:
 @tool(name="read_text", category=ToolCategory.TEXT, version="1", content_hash=_content_hash)
 def read_text(  # noqa: PLR0913 - the tool's inputs
     path: Annotated[
-        str,
+        InputPath,
         Field(
             min_length=1,
             max_length=1_000,

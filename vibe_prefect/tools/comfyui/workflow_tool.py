@@ -16,7 +16,15 @@ from vibe_prefect.templates.language import is_template
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.json_text import read_json
 from vibe_prefect.text.regular_files import read_regular
-from vibe_prefect.tools.base import Dependency, InputProblem, OutputFolder, ToolCategory, ToolContext, ToolResult
+from vibe_prefect.tools.base import (
+    Dependency,
+    InputPath,
+    InputProblem,
+    OutputFolder,
+    ToolCategory,
+    ToolContext,
+    ToolResult,
+)
 from vibe_prefect.tools.comfyui.endpoint import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.comfyui.workflow import filled, workflow_problems
 from vibe_prefect.tools.files import workspace_of
@@ -74,7 +82,7 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             dict[str, Any] | None, Field(description="The workflow as ComfyUI exports it for its API.")
         ] = None,
         workflow_file: Annotated[
-            str | None,
+            InputPath | None,
             Field(min_length=1, max_length=1_000, description="Instead: a JSON file with it, below the input folder."),
         ] = None,
         inputs: Annotated[

@@ -1,0 +1,115 @@
+"""New plans from vibes, and edits of existing ones, with the knowledge and the files that they may use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from vibe_prefect.core.models import Vibe, WorkflowPlan
+from vibe_prefect.errors import UsageError
+from vibe_prefect.llm.provider.calls import Models
+from vibe_prefect.plan.compiler import compile_plan
+from vibe_prefect.plan.reading.size import slim_data
+from vibe_prefect.planning.catalog import OWN_FIELDS
+from vibe_prefect.planning.drafting import DraftOptions, PlannedDraft, draft_plan, planning_models
+from vibe_prefect.planning.drafts import DraftRules
+from vibe_prefect.planning.knowledge import Note, fitting_notes
+from vibe_prefect.planning.prompts import PlanRequest
+from vibe_prefect.planning.sources import checked_sources, is_below, read_files
+
+KNOWLEDGE = "knowledge"
+"""Name under which the metadata of a plan's vibe list the notes that its model was given."""
+
+
+@dataclass(frozen=True)
+class PlanningKit:
+    """Everything that plans are made with."""
+
+    rules: DraftRules
+    """What plans may be made of."""
+
+    notes: tuple[Note, ...] = ()
+    """Knowledge to choose from."""
+
+    models: Models | None = None
+    """The models that write plans; `None` for those behind the registry's own tools for texts."""
+
+    placements: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Kinds of the placements that nodes may name, by their names."""
+
+    options: DraftOptions = field(default_factory=DraftOptions)
+    """Options of the way to a plan."""
+
+    def writers(self) -> Models:
+        """Return the models that write plans.
+
+        Raises:
+            UsageError: There is none, or it lacks a library or a key.
+        """
+        return planning_models(self.rules.tools) if self.models is None else self.models
+
+
+async def new_plan(vibe: Vibe, kit: PlanningKit) -> PlannedDraft:
+    """Plan a vibe.
+
+    Args:
+        vibe: The wish.
+        kit: What the plan is made with.
+
+    Raises:
+        UsageError: There is no model, or a source is no path below the input folder.
+        PlanningError: The model wrote no valid plan.
+    """
+    if not vibe.description.strip():
+        raise UsageError("the vibe is empty: say in a few words what is to be made")
+    rules = replace(kit.rules, sources=checked_sources(kit.rules.sources))
+    notes = fitting_notes(kit.notes, vibe)
+    request = PlanRequest(_with_knowledge(vibe, notes), rules.tools, notes, rules.sources, kit.placements)
+    return await draft_plan(request, kit.writers(), rules, kit.options)
+
+
+async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: str | None = None) -> PlannedDraft:
+    """Edit a plan as somebody wishes. The plan keeps its id and its vibe, and the files that it reads.
+
+    Args:
+        plan: The plan.
+        change: The wish for the edit.
+        kit: What the plan is made with.
+        text: The plan as its author wrote it, comments included; by default its data.
+
+    Raises:
+        UsageError: There is no model, or the wish is empty.
+        PlanError: The plan as it is cannot run.
+        PlanningError: The model wrote no valid plan.
+    """
+    if not change.strip():
+        raise UsageError("the wish for the edit is empty: say in a few words what is to change")
+    compiled = compile_plan(
+        plan, tools=kit.rules.tools, handled_types=kit.rules.handled_types, simulate=kit.rules.simulate
+    )
+    reads = [path for path in read_files(compiled, kit.rules.tools) if is_below(path)]
+    rules = replace(
+        kit.rules,
+        sources=checked_sources([*kit.rules.sources, *reads]),
+        id=plan.id,
+        required_inputs=frozenset(name for name, schema in plan.inputs.items() if "default" not in schema),
+    )
+    notes = fitting_notes(kit.notes, plan.source_vibe.model_copy(update={"style": change}))
+    vibe = _with_knowledge(plan.source_vibe, notes)
+    request = PlanRequest(vibe, rules.tools, notes, rules.sources, kit.placements, text or _data_text(plan), change)
+    return await draft_plan(request, kit.writers(), rules, kit.options)
+
+
+def _with_knowledge(vibe: Vibe, notes: Sequence[Note]) -> Vibe:
+    """Return a vibe whose metadata list the notes; it is the vibe itself where there are none that it lacks."""
+    stated: object = vibe.metadata.get(KNOWLEDGE)
+    before = cast("list[str]", stated) if isinstance(stated, list) else []
+    names = list(dict.fromkeys([*before, *(note.name for note in notes)]))
+    return vibe if names == before else vibe.model_copy(update={"metadata": {**vibe.metadata, KNOWLEDGE: names}})
+
+
+def _data_text(plan: WorkflowPlan) -> str:
+    data = {name: value for name, value in slim_data(plan).items() if name not in OWN_FIELDS}
+    return json.dumps(data, ensure_ascii=False, indent=1)
