@@ -248,6 +248,7 @@ class _Run:
             max_tokens=options.max_tokens,
             without_model=options.without_model,
             prompt=self._prompt(),
+            run_on=options.run_on,
         )
 
     def _prompt(self) -> TerminalPrompt | None:
