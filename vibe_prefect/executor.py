@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
+from prefect.utilities.annotations import quote
 
 from vibe_prefect.checkpoints.checkpoint import WorkflowCheckpoint, load_checkpoint
 from vibe_prefect.checkpoints.writer import CheckpointWriter
@@ -411,7 +412,8 @@ class WorkflowExecutor:
 
 
 async def _call_flow(plan: WorkflowPlan, options: RunOptions) -> State[Any]:
-    called: Any = _local_flow()(plan, **options.model_dump(), return_state=True)
+    # Quoted, since Prefect would look for futures in each value of the plan.
+    called: Any = _local_flow()(quote(plan), **options.model_dump(), return_state=True)
     return cast("State[Any]", await called)
 
 

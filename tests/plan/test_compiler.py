@@ -17,13 +17,18 @@ from tests.paths import DATA, ROOT
 from tests.plans import node, plan
 from vibe_prefect import (
     Backing,
+    BaseTool,
     CompiledPlan,
     ExecutionPolicy,
     NodePolicy,
     PlanError,
     PlanLimits,
     Simulate,
+    ToolCategory,
+    ToolContext,
     ToolRegistry,
+    ToolResult,
+    ToolSpec,
     Vibe,
     WorkflowNode,
     WorkflowNodeType,
@@ -505,3 +510,25 @@ def test_places_in_a_plan_file_are_only_looked_up_for_problems() -> None:
     with pytest.raises(PlanError, match="is taken: node 'a' writes"):
         compile_plan(plan(node("a", parameters=write), node("b", parameters=write)), tools=tools, source=source)
     assert source.asked == 2
+
+
+async def test_a_tool_is_read_once_however_many_nodes_it_runs() -> None:
+    class Counting(BaseTool):
+        reads = 0
+
+        @property
+        def spec(self) -> ToolSpec:
+            Counting.reads += 1
+            return ToolSpec("count", "Counts", ToolCategory.UTILITY, {}, {})
+
+        async def execute(self, inputs: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
+            raise NotImplementedError
+
+    def reads_of(nodes: int) -> int:
+        Counting.reads = 0
+        subject = plan(*(node(f"n{index}", parameters={"tool": "count"}) for index in range(nodes)))
+        compile_plan(subject, tools=ToolRegistry([Counting()]))
+        return Counting.reads
+
+    few, many = reads_of(2), reads_of(50)
+    assert many - few == 48, "one for each node: the check of its inputs"

@@ -25,10 +25,11 @@ from vibe_prefect import (
     compile_plan,
     tool,
 )
-from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.handlers import builtin_handler, fill_inputs, invoke, is_async, output_of, simulate, takes_context
 from vibe_prefect.templates.language import InvalidTemplateError, template_values
 from vibe_prefect.tools import TemplateText
+from vibe_prefect.tools.base import InputNames
 
 
 @tool
@@ -329,7 +330,7 @@ async def test_a_template_without_its_output_fails_the_node() -> None:
 
 
 async def test_an_input_that_is_a_template_itself_reaches_the_tool_as_written() -> None:
-    assert raw_inputs(fill) == {"template"}
+    assert InputNames.of(fill).raw == {"template"}
     context = context_for(node("a"))
     inputs = {"template": "{{ title }}", "title": "{{ description }}"}
     assert await fill_inputs(fill, inputs, template_values(context.tool_context)) == {

@@ -34,7 +34,7 @@ class TreeNode:
     @property
     def dependencies(self) -> tuple[str, ...]:
         """Ids of the nodes that it depends on, as written, the optional ones last."""
-        return tuple(id for _, _, id in declared_dependencies(self.node))
+        return (*self.node.dependencies, *self.node.optional_dependencies)
 
 
 def declared_dependencies(node: WorkflowNode) -> Iterator[tuple[str, int, str]]:

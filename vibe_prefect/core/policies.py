@@ -55,11 +55,16 @@ class ExecutionPolicy:
     """What it needs of the machine there."""
 
 
+_DEFAULTS = ExecutionPolicy(retry_jitter=0.3)
+
+
 def resolve_policy(*layers: NodePolicy) -> ExecutionPolicy:
     """Merge the layers into one policy; a later layer overrides an earlier one."""
     merged: dict[str, Any] = {}
     for layer in layers:
-        merged |= {name: value for name, value in layer if value is not None}
+        merged |= {name: value for name in layer.model_fields_set if (value := getattr(layer, name)) is not None}
+    if not merged:
+        return _DEFAULTS
     retries: int = merged.get("retries", 0)
     delay: float = merged.get("retry_delay", 1.0)
     factor: float = merged.get("retry_backoff", 2.0)

@@ -21,6 +21,7 @@ from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
+from prefect.utilities.annotations import quote
 
 from vibe_prefect.core.approval import questions_in
 from vibe_prefect.core.budget import Budget
@@ -183,7 +184,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     without_model: parameters.WithoutModel = DEFAULTS.without_model,
     inputs: parameters.Inputs = DEFAULTS.inputs,
     options: parameters.Options = None,
-) -> ExecutionResult | State[Any]:
+) -> ExecutionResult | quote[ExecutionResult] | State[Any]:
     """Run a plan: each node is a task, and its result is recorded before the next one starts.
 
     When a node failed, the flow run ends Failed, and its exception, `PlanRunError`, carries the result.
@@ -203,7 +204,8 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     if _flow_run().deployment_id is not None:
         await suspend(questions_in(result.feedback_data))
     if result.status is ExecutionStatus.COMPLETED:
-        return result
+        # In a call by `WorkflowExecutor` quoted, since Prefect would look for futures in each value of the result.
+        return result if _current.get() is None else quote(result)
     waits = result.status is ExecutionStatus.PENDING
     failure = RunWaitsError(result) if waits else PlanRunError(result)
     message = "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)])

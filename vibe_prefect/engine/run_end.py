@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from prefect.client.schemas.objects import State
 from prefect.context import AsyncClientContext
 from prefect.settings import get_current_settings
+from prefect.utilities.annotations import quote
 
 from vibe_prefect.engine.flow import LocalRun, RunHandle
 from vibe_prefect.engine.prefect_seam import cut_off
@@ -72,7 +73,7 @@ class RunEnd:
             _warn(handle, error)
             handle.reported = False
             return handle.result
-        return outcome
+        return cast("quote[ExecutionResult]", outcome).unquote()
 
     async def _bounded(self, call: Coroutine[Any, Any, State[Any]]) -> State[Any]:
         calling = asyncio.create_task(call)

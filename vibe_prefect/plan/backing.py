@@ -11,9 +11,9 @@ from typing import Any, cast
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
-from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.templates.language import walk_templates
-from vibe_prefect.tools.base import Tool, ToolTraits
+from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 
 
@@ -75,6 +75,9 @@ class NodeBinding:
     traits: ToolTraits
     """The traits of that tool."""
 
+    input_names: InputNames
+    """Names of that tool's inputs by their kinds."""
+
     layers: tuple[NodePolicy, ...]
     """Policies that make up its own, a later one before an earlier one."""
 
@@ -97,7 +100,7 @@ class NodeBinding:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
-        return tool_inputs(self.node, self.tool_name, self.tool) if self.tool_name is not None else {}
+        return tool_inputs(self.node, self.tool_name, self.tool, self.traits) if self.tool_name is not None else {}
 
     @cached_property
     def described(self) -> frozenset[str]:
@@ -109,8 +112,8 @@ class NodeBinding:
     @cached_property
     def templates(self) -> tuple[InputTemplate, ...]:
         """The templates within its inputs."""
-        raw = raw_inputs(self.tool) if self.tool is not None else ()
-        own = frozenset(name for value in self.inputs.values() for name in _keys(value))
+        raw = self.input_names.raw
+        own = frozenset(name for value in self.inputs.values() for name in _keys(value)) if raw else frozenset[str]()
         return tuple(
             InputTemplate(path, text, path[0] in raw, own if path[0] in raw else frozenset())
             for path, text in walk_templates(self.inputs)
@@ -143,6 +146,11 @@ class Bindings:
     _known: dict[int, NodeBinding] = field(default_factory=dict[int, NodeBinding], init=False, repr=False)
     """By the node's identity: two nodes of a plan that is checked may have the same id."""
 
+    _read: dict[str | None, tuple[Tool | None, ToolTraits, InputNames]] = field(
+        default_factory=dict[str | None, tuple[Tool | None, ToolTraits, InputNames]], init=False, repr=False
+    )
+    """Each tool that runs nodes, with what was read from it, by its name; `None` for nodes without a tool."""
+
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
         if id(node) not in self._known:
@@ -152,12 +160,21 @@ class Bindings:
     def _bind(self, node: WorkflowNode) -> NodeBinding:
         tool_name = tool_of(node, self.tools)
         backing = self._backing(node, tool_name)
-        tool = self.tools.get(tool_name) if tool_name is not None and backing is Backing.TOOL else None
-        traits = ToolTraits.of(tool)
+        tool, traits, input_names = self._tool(tool_name if backing is Backing.TOOL else None)
         layers = (traits.default_policy, self.type_policies.get(node.type), self.plan_policy, node.policy)
         return NodeBinding(
-            node, backing, tool_name, tool, traits, tuple(layer for layer in layers if layer is not None)
+            node, backing, tool_name, tool, traits, input_names, tuple(layer for layer in layers if layer is not None)
         )
+
+    def traits(self, name: str | None) -> ToolTraits:
+        """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
+        return self._tool(name)[1]
+
+    def _tool(self, name: str | None) -> tuple[Tool | None, ToolTraits, InputNames]:
+        if name not in self._read:
+            tool = self.tools.get(name) if name is not None else None
+            self._read[name] = tool, ToolTraits.of(tool), InputNames.of(tool)
+        return self._read[name]
 
     def _backing(self, node: WorkflowNode, tool_name: str | None) -> Backing | None:
         if self.simulate is Simulate.ALL:

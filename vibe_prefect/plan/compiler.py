@@ -306,7 +306,7 @@ class _Compiler:
         if binding.scorer is not None and choice is not None:
             chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
             work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
-        scorer_traits = self._bindings.tools.traits(binding.scorer)
+        scorer_traits = self._bindings.traits(binding.scorer)
         if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
             work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
         if _reads_otherwise(binding):

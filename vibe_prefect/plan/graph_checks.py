@@ -80,7 +80,8 @@ class _Checker:
         if not self._flatten():
             return None
         for node in self._nodes.values():
-            self._check_dependencies(node)
+            if node.dependencies:
+                self._check_dependencies(node)
         waits = plan_waits(self._nodes, self._refused)
         order = self._order(waits)
         if self.problems or self._refused:
@@ -120,7 +121,7 @@ class _Checker:
             self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
             return
         dependencies = tuple(dict.fromkeys(tree_node.dependencies))
-        children = tuple(dict.fromkeys(child.id for child in node.children))
+        children = tuple(dict.fromkeys(child.id for child in node.children)) if node.children else ()
         optional = frozenset(node.optional_dependencies)
         index = len(self._nodes)
         self._nodes[node.id] = GraphNode(
@@ -154,6 +155,8 @@ class _Checker:
         if dependency not in self._nodes:
             hint = did_you_mean(dependency, self._nodes) if len(self._refused) < MAX_HINTS else ""
             return Finding.advised(f"unknown node {dependency!r}", hint)
+        if self._nodes[dependency].parent == node.parent:
+            return None
         chain = [dependency, *self._ancestors(dependency)]
         if id in chain:
             path = " -> ".join([id, *chain[: chain.index(id) + 1]])

@@ -65,11 +65,8 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
     Raises:
         TypeError: The parameters hold something that JSON cannot.
     """
-    return hashlib.sha256(
-        canonical_json(
-            [KEY_SCHEMA, node.type.value, node.description, node.parameters, work, variation, list(dependency_keys)]
-        )
-    ).hexdigest()
+    parts = (KEY_SCHEMA, node.type.value, node.description, node.parameters, work, variation, list(dependency_keys))
+    return hashlib.sha256(canonical_json(parts, nulls=int(variation is None))).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +97,12 @@ class KeyParts:
         return work if content is None else f"{work} of content {content}"
 
 
-def canonical_json(value: Any) -> bytes:
+def canonical_json(value: Any, *, nulls: int = 0) -> bytes:
     """Return the one JSON text for a value: keys sorted, no spaces.
+
+    Args:
+        value: The value.
+        nulls: Number of `None` that are known to be in it; where its text has no more, none of them is another number.
 
     Raises:
         TypeError: The value holds something that JSON cannot.
@@ -110,7 +111,7 @@ def canonical_json(value: Any) -> bytes:
         text = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # large ints, other keys than text, models, sets: slower, but what JSON can say it says
         return _slow_canonical_json(value)
-    if b"null" in text:  # orjson writes NaN and infinity as null
+    if text.count(b"null") > nulls:  # orjson writes NaN and infinity as null
         _check_finite(value)
     return text
 

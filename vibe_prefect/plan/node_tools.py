@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vibe_prefect.core.models import BestOf, WorkflowNode
-from vibe_prefect.tools.base import Tool, ToolTraits, inputs_of_format
+from vibe_prefect.tools.base import Tool, ToolTraits
 from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
 
 
@@ -15,16 +15,19 @@ def tool_of(node: WorkflowNode, tools: ToolRegistry) -> str | None:
     return tools.default_for(node.type) if tool_name is None else str(tool_name)
 
 
-def tool_inputs(node: WorkflowNode, name: str, tool: Tool | None = None) -> dict[str, Any]:
+def tool_inputs(
+    node: WorkflowNode, name: str, tool: Tool | None = None, traits: ToolTraits | None = None
+) -> dict[str, Any]:
     """Return a node's inputs for its tool as written, and those that its description fills.
 
     Args:
         node: The node.
         name: The tool's name. A model's prompt defaults to the description.
         tool: The tool, which may have more inputs that default to it.
+        traits: The tool's traits, where they are known already.
     """
     inputs: dict[str, Any] = dict(node.parameters.get("tool_inputs") or {})
-    defaults = ToolTraits.of(tool).default_inputs
+    defaults = (traits or ToolTraits.of(tool)).default_inputs
     if name == LLM_TOOL:
         inputs.setdefault("prompt", node.description)
     return inputs if defaults is None else defaults(node.description, inputs) | inputs
@@ -42,8 +45,3 @@ def scorer_inputs(choice: BestOf) -> dict[str, Any]:
         **choice.tool_inputs,
         **({} if choice.criteria is None else {"criteria": choice.criteria}),
     }
-
-
-def raw_inputs(tool: Tool) -> frozenset[str]:
-    """Return the names of the inputs that are templates for the tool itself and are not filled in before the call."""
-    return inputs_of_format(tool, "jinja")

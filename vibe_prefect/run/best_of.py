@@ -19,7 +19,7 @@ from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.run.handlers import NodeContext, call_tool, fill_inputs, tool_result
 from vibe_prefect.templates.language import template_values
 from vibe_prefect.text.sendable import MAX_STATE, sendable, text_of
-from vibe_prefect.tools.base import OUTPUT_FOLDER, OUTPUT_PATH, Tool, ToolResult, default_outputs, inputs_of_format
+from vibe_prefect.tools.base import InputNames, Tool, ToolResult
 
 MAX_REASONS = 20
 """Reasons of one score that are kept."""
@@ -206,8 +206,9 @@ def _apart(number: int, node_id: str, tool: Tool | None, inputs: Mapping[str, An
     """Return the inputs of a variation, which writes its files beside those of the others."""
     if tool is None:
         return dict(inputs)
-    paths = inputs_of_format(tool, OUTPUT_PATH) | inputs_of_format(tool, OUTPUT_FOLDER)
-    named = {name: value for name, value in {**default_outputs(tool, node_id), **inputs}.items() if name in paths}
+    names = InputNames.of(tool)
+    paths = {**names.default_outputs(node_id), **inputs}
+    named = {name: path for name, path in paths.items() if name in names.outputs}
     return {**inputs, **{name: _numbered(path, number) for name, path in named.items() if isinstance(path, str)}}
 
 

@@ -14,11 +14,11 @@ from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import judged_evidence, judged_quality
 from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.errors import ToolError
-from vibe_prefect.plan.node_tools import raw_inputs, tool_inputs, tool_of
+from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
 from vibe_prefect.templates.language import template_values
-from vibe_prefect.tools.base import AskPerson, Tool, ToolContext, ToolResult, tool_version
+from vibe_prefect.tools.base import AskPerson, InputNames, Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
 from vibe_prefect.tools.workspace import Workspace
@@ -252,7 +252,7 @@ async def fill_inputs(tool: Tool, inputs: Mapping[str, Any], values: Mapping[str
     Raises:
         InvalidTemplateError: A template cannot be filled in; the message names the input.
     """
-    raw = raw_inputs(tool)
+    raw = InputNames.of(tool).raw
     return {
         name: value if name in raw else await fill_in_all(value, values, ("tool_inputs", name))
         for name, value in inputs.items()

@@ -261,11 +261,17 @@ def template_errors(text: str) -> Generator[None]:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in {excerpt(text)}") from error
 
 
+_WITHOUT_TEMPLATES = frozenset({int, float, bool, type(None)})
+"""Types that most values have which are not text. Asking whether they are mappings costs more than all else."""
+
+
 def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Yield each template within nested dicts and lists, with its path of keys and indices."""
     if isinstance(value, str):
         if is_template(value):
             yield path, value
+    elif type(value) in _WITHOUT_TEMPLATES:
+        return
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[Any, Any]", value).items():
             yield from walk_templates(item, (*path, key))

@@ -376,7 +376,10 @@ def refuse_trait(name: str, tool: str) -> None:
 
 
 def input_problems(
-    tool: Tool, inputs: dict[str, Any], dependencies: Mapping[str, Dependency] | None = None
+    tool: Tool,
+    inputs: dict[str, Any],
+    dependencies: Mapping[str, Dependency] | None = None,
+    traits: ToolTraits | None = None,
 ) -> list[InputProblem]:
     """Return how inputs do not fit a tool, in the order of the inputs; empty when they fit.
 
@@ -384,18 +387,52 @@ def input_problems(
         tool: The tool; it may have a check of its own, see `PlanCheck`.
         inputs: The inputs.
         dependencies: What the node depends on, by id, where the check is made before a run.
+        traits: The tool's traits, where they are known already.
     """
-    traits = ToolTraits.of(tool)
+    traits = traits or ToolTraits.of(tool)
     model, check = traits.input_model, traits.check_plan
     known = UNKNOWN_DEPENDENCIES if dependencies is None else dependencies
     problems = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
     return [*problems, *(check(inputs, known) if check is not None else ())]
 
 
-def inputs_of_format(tool: Tool, name: str) -> frozenset[str]:
-    """Return the names of the inputs whose schema has a `format`, also where they may be something else instead."""
-    properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
-    return frozenset(key for key, schema in properties.items() if _has_format(schema, name))
+@dataclass(frozen=True, slots=True)
+class InputNames:
+    """Names of a tool's inputs by what its schema says of them, to be read once for all nodes that it runs."""
+
+    raw: frozenset[str] = frozenset()
+    """Inputs that are templates for the tool itself and are not filled in before the call."""
+
+    paths: frozenset[str] = frozenset()
+    """Paths of files that it writes."""
+
+    folders: frozenset[str] = frozenset()
+    """Paths of folders that it writes."""
+
+    defaults: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Defaults of these paths and folders as written, by input."""
+
+    @property
+    def outputs(self) -> frozenset[str]:
+        """The paths and the folders."""
+        return self.paths | self.folders
+
+    @classmethod
+    def of(cls, tool: Tool | None) -> Self:
+        """Read the schema of a tool's inputs; an input counts also where it may be something else than a path."""
+        if tool is None:
+            return cls()
+        properties = cast("dict[str, Any]", tool.spec.input_schema.get("properties", {}))
+        raw, paths, folders = (
+            frozenset(name for name, schema in properties.items() if _has_format(schema, form))
+            for form in ("jinja", OUTPUT_PATH, OUTPUT_FOLDER)
+        )
+        defaults = {name: properties[name].get("default") for name in properties if name in paths | folders}
+        return cls(raw, paths, folders, {name: path for name, path in defaults.items() if isinstance(path, str)})
+
+    def default_outputs(self, node_id: str) -> dict[str, str]:
+        """Return where the tool writes when its node does not say: the defaults of its output paths, by input."""
+        return {name: path.replace(NODE_ID, node_id) for name, path in self.defaults.items()}
 
 
 def _has_format(schema: Any, name: str) -> bool:
@@ -405,14 +442,6 @@ def _has_format(schema: Any, name: str) -> bool:
     return schema_fields.get("format") == name or any(
         _has_format(option, name) for option in schema_fields.get("anyOf", ())
     )
-
-
-def default_outputs(tool: Tool, node_id: str) -> dict[str, str]:
-    """Return where a tool writes when its node does not say: the defaults of its output paths, by input."""
-    properties = cast("dict[str, dict[str, Any]]", tool.spec.input_schema.get("properties", {}))
-    outputs = inputs_of_format(tool, OUTPUT_PATH) | inputs_of_format(tool, OUTPUT_FOLDER)
-    defaults = {name: properties[name].get("default") for name in properties if name in outputs}
-    return {name: path.replace(NODE_ID, node_id) for name, path in defaults.items() if isinstance(path, str)}
 
 
 def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[InputProblem]:

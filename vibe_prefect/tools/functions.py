@@ -23,11 +23,11 @@ from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
     TRAITS,
     BaseTool,
+    InputNames,
     ToolCategory,
     ToolContext,
     ToolResult,
     ToolSpec,
-    default_outputs,
     input_problems,
     refuse_trait,
 )
@@ -84,7 +84,8 @@ class FunctionTool(BaseTool):
             Exception: Whatever the function raises.
         """
         context = context or ToolContext()
-        arguments = self._arguments({**default_outputs(self, context.get("node_id", self._spec.name)), **inputs})
+        paths = InputNames.of(self).default_outputs(context.get("node_id", self._spec.name))
+        arguments = self._arguments({**paths, **inputs})
         if self._wants_context:
             arguments[CONTEXT] = context
         output = await self._call(arguments)

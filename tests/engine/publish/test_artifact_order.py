@@ -8,6 +8,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import ObjectNotFound
 
@@ -36,7 +37,25 @@ async def test_a_refused_delete_is_asked_again_at_once(monkeypatch: pytest.Monke
                 await client.delete_artifact(UUID(path.rpartition("/")[2]))
 
 
-async def test_outputs_come_first_of_the_artifacts_of_a_run() -> None:
+async def test_an_artifact_stays_where_it_is_while_the_server_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_order, "SLOW_SECONDS", 0.0)
+    created: list[UUID] = []
+    async with get_client() as client:
+        create = client.create_artifact
+
+        async def counted(artifact: ArtifactCreate) -> Artifact:
+            made = await create(artifact)
+            created.append(made.id)
+            return made
+
+        monkeypatch.setattr(client, "create_artifact", counted)
+        artifact = ArtifactCreate(key="slow", type="markdown", data="x")
+        kept = [await create_ordered(client, artifact, first=True) for _ in range(8)]
+    assert created == kept
+
+
+async def test_outputs_come_first_of_the_artifacts_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifact_order, "SLOW_SECONDS", 60.0)
     keys = [f"order-{name}" for name in "abcdefgh"]
     async with get_client() as client:
         for key in keys:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from tests.plans import node, plan
@@ -16,7 +18,7 @@ from vibe_prefect import PlanError, WorkflowPlan, compile_plan
 from vibe_prefect.cli.app import add_commands_of, app
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS
 from vibe_prefect.plan.reading.plan_file import load_plan, plan_of_data, read_plan
-from vibe_prefect.plan.reading.values import MAX_DEPTH
+from vibe_prefect.plan.reading.values import MAX_DEPTH, is_plain, value_problems
 from vibe_prefect.plan.selection import MAX_EXPRESSION, SelectionError, parse
 
 HERE = "here"
@@ -151,6 +153,27 @@ def test_depth_that_readers_of_json_do_not_take_is_refused(levels: int) -> None:
         return
     (problem,) = problems_of(subject)
     assert problem == f"node 'a', parameters.x{'[0]' * 8}: nested more than {MAX_DEPTH} levels deep; flatten it"
+
+
+KEYS = st.text(max_size=2) | st.integers()
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats() | st.text(max_size=3) | st.just("a\0"),
+    lambda held: st.lists(held, max_size=3) | st.dictionaries(KEYS, held, max_size=3),
+)
+
+
+@given(PLAIN)
+def test_quick_check_agrees_with_the_one_that_names_places(value: Any) -> None:
+    has_problems = any(value_problems(value))
+    assert not (is_plain(value) and has_problems)
+    assert is_plain(value) or has_problems or any(isinstance(key, int) for key in _keys(value))
+
+
+def _keys(value: Any) -> Iterator[object]:
+    held: list[Any] = list(cast("dict[Any, Any]", value).values()) if isinstance(value, dict) else []
+    yield from cast("dict[Any, Any]", value) if isinstance(value, dict) else ()
+    for item in cast("list[Any]", value) if isinstance(value, list) else held:
+        yield from _keys(item)
 
 
 def test_value_that_holds_itself_is_refused() -> None:

@@ -86,9 +86,9 @@ class Records:
         """The files of the records; only after `for_workspace`."""
         return self.store.files
 
-    def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> Records:
+    def for_workspace(self, workspace: Workspace, *, restores: bool = True, is_new: bool = False) -> Records:
         """Return these records with the files of a run; see `RecordStore.for_workspace`."""
-        return replace(self, store=self.store.for_workspace(workspace, restores=restores))
+        return replace(self, store=self.store.for_workspace(workspace, restores=restores, is_new=is_new))
 
     async def read(self, node_id: str, key: str) -> NodeRecord | None:
         """Return a node's record; `None` when there is none, or, with a warning, a damaged one."""

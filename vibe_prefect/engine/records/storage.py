@@ -178,8 +178,8 @@ class RecordFolder(ResolvingFolder):
             OSError: It is no regular file of this folder, or larger than `MAX_RECORD_BYTES`.
         """
         target = self.resolve(path)
-        refuse_links(self.root, target)
         content = read_regular(target, MAX_RECORD_BYTES)
+        refuse_links(self.root, target)  # now: most records that are looked for are not there
         if len(content) > MAX_RECORD_BYTES:
             raise OSError(errno.EFBIG, f"it has more than {MAX_RECORD_BYTES:,} bytes", str(target))
         return content
@@ -201,6 +201,7 @@ class RecordStore(OpenResultStore):
 
     _told: set[str] = PrivateAttr(default_factory=set[str])
     _files: RecordFiles | None = PrivateAttr(default=None)
+    _is_new: bool = PrivateAttr(default=False)
     _settings: VibePrefectSettings | None = PrivateAttr(default=None)
 
     @property
@@ -219,17 +220,19 @@ class RecordStore(OpenResultStore):
         store._settings = settings  # noqa: SLF001 - a copy of its own
         return store
 
-    def for_workspace(self, workspace: Workspace, *, restores: bool = True) -> RecordStore:
+    def for_workspace(self, workspace: Workspace, *, restores: bool = True, is_new: bool = False) -> RecordStore:
         """Return this store for a run: it keeps the files of its records, and reuses no record without them.
 
         Args:
             workspace: The run's folders.
             restores: Whether files that are missing or were changed are put back, and not only checked.
+            is_new: Whether the namespace is that of a run which begins, so that no record is there to be looked for.
         """
         storage = self.result_storage
         files = file_store(storage, storage.root if isinstance(storage, RecordFolder) else None)
         store = self.model_copy()
         settings = self._settings or load_settings()
+        store._is_new = is_new  # noqa: SLF001 - a copy of its own
         store._files = RecordFiles(files, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
@@ -263,7 +266,7 @@ class RecordStore(OpenResultStore):
 
         The records that a run may reuse are read when it begins; later a storage that does not answer stops nothing.
         """
-        if _OUTAGE in self._told:
+        if self._is_new or _OUTAGE in self._told:
             return False
         try:
             record = await self.read_record(key)

@@ -11,6 +11,7 @@ from typing import Any, cast, get_type_hints
 from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
+from prefect.utilities.annotations import quote
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.names import generate_slug
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -62,6 +63,7 @@ class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
         """Return the parameters for the server, with the plan's data, or the reference to a large plan."""
         parameters = ungrouped(parameters)
         plan = parameters.get(PLAN)
+        plan = cast("quote[Any]", plan).unquote() if isinstance(plan, quote) else plan
         if not isinstance(plan, WorkflowPlan):
             return super().serialize_parameters(parameters)
         plan_value: Any = slim_data(plan)

@@ -51,14 +51,16 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
         UsageError: A call cannot succeed.
     """
     ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
-    runs = [id for id in ids if not await _reused(compiled.nodes[id], setup)]
-    if setup.children is not None:
-        names = setup.children.placements
-        elsewhere = {
-            id: branch.placement for branch in branches(compiled, names, setup.run_on) for id in branch.members
-        }
-        await check_children(setup.children, {elsewhere[id] for id in runs if id in elsewhere})
-        runs = [id for id in runs if id not in elsewhere]
+    children, elsewhere = setup.children, dict[str, str]()
+    if children is not None:
+        there = branches(compiled, children.placements, setup.run_on)
+        elsewhere = {id: branch.placement for branch in there for id in branch.members}
+    checked = {tool for tool in compiled.tools if setup.tools.traits(tool).preflight is not None}
+    asked = [id for id in ids if id in elsewhere or compiled.nodes[id].tool in checked]
+    runs = [id for id in asked if not await _reused(compiled.nodes[id], setup)]
+    if children is not None:
+        await check_children(children, {elsewhere[id] for id in runs if id in elsewhere})
+    runs = [id for id in runs if id not in elsewhere]
     problems = await call_problems(compiled, runs, setup.tools, setup.workspace)
     _refuse([f"{_tools(names)} more: {problem}" for problem, names in problems.items()])
 

@@ -148,7 +148,7 @@ async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[Executi
     context = FlowRunContext.get()
     assert context is not None, "run_compiled needs a Prefect flow run around it"
     assert context.flow_run is not None
-    setup = replace(setup, records=setup.records.for_workspace(setup.workspace))
+    setup = replace(setup, records=setup.records.for_workspace(setup.workspace, is_new=not setup.goes_on))
     with context.model_copy(update={"result_store": setup.records.store}):
         run = _PlanRun(compiled, setup, context.flow_run)
         return await run.execute(), run.task_runs

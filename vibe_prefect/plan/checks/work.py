@@ -20,17 +20,13 @@ from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, 
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
-from vibe_prefect.plan.reading.values import value_problems
+from vibe_prefect.plan.reading.values import is_plain, value_problems
 from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.templates.names import references
 from vibe_prefect.tools.base import (
-    OUTPUT_FOLDER,
-    OUTPUT_PATH,
     Dependency,
     Tool,
-    default_outputs,
     input_problems,
-    inputs_of_format,
 )
 from vibe_prefect.tools.registry import HOW_TO_RUN
 from vibe_prefect.tools.run_files import RunFiles, leaves_folder, plain_path
@@ -70,24 +66,27 @@ class WorkChecks:
         self._problems: list[Problem] = []
         self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
+        self._is_plain = is_plain(plan)
 
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
         self._places = {node.node.id: node for node in nodes}
         unbacked: list[CheckedNode] = []
-        self._check_values()
-        self._check_plan_json()
+        if not self._is_plain:
+            self._check_values()
+            self._check_plan_json()
         self._check_inputs_declared()
         for node in nodes:
             binding = self._bindings.of(node.node)
-            for path, finding in item_findings(node.node, self._template_check(node)):
+            check = self._template_check(node)
+            for path, finding in item_findings(node.node, check):
                 self._problem(node, path, finding.message, finding.hint)
-            self._check_condition(node)
+            self._check_condition(node, check)
             self._check_fallback(node)
-            self._check_best_of(node, binding)
+            self._check_best_of(node, binding, check)
             self._check_fresh(node, binding)
-            if self._check_json(node) and binding.backing is Backing.TOOL:
-                self._check_tool(node, binding)
+            if (self._is_plain or self._check_json(node)) and binding.backing is Backing.TOOL:
+                self._check_tool(node, binding, check)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
                 unbacked.append(node)
         self._check_count_of_fresh(nodes)
@@ -158,7 +157,7 @@ class WorkChecks:
             finding = Finding.advised(text, "read several files in one node, or leave policy.fresh out")
             self._problems.append(Problem(finding.message, hint=finding.hint))
 
-    def _check_tool(self, node: CheckedNode, binding: NodeBinding) -> None:
+    def _check_tool(self, node: CheckedNode, binding: NodeBinding, check: TemplateCheck) -> None:
         tool_name: Any = node.node.parameters.get("tool")
         if tool_name is not None and not isinstance(tool_name, str):
             self._problem(node, ("parameters", "tool"), f"expected a tool's name, found {shorten(tool_name)}")
@@ -169,13 +168,13 @@ class WorkChecks:
             return
         for lack in binding.traits.lacks:
             self._problem(node, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
-        self._check_inputs(node, binding, binding.tool)
+        self._check_inputs(node, binding, binding.tool, check)
 
-    def _check_condition(self, node: CheckedNode) -> None:
+    def _check_condition(self, node: CheckedNode, check: TemplateCheck) -> None:
         condition = node.node.when
         if condition is None or (node.node.id, "when") in self._unkept:
             return
-        for finding in condition_findings(condition, self._template_check(node)):
+        for finding in condition_findings(condition, check):
             self._problem(node, ("when",), finding.message, finding.hint)
 
     def _check_fallback(self, node: CheckedNode) -> None:
@@ -186,32 +185,34 @@ class WorkChecks:
         for path, finding in fallback_findings(node.node.id, fallback, dependencies):
             self._problem(node, ("on_error", *path), finding.message, finding.hint)
 
-    def _check_best_of(self, node: CheckedNode, binding: NodeBinding) -> None:
+    def _check_best_of(self, node: CheckedNode, binding: NodeBinding, check: TemplateCheck) -> None:
         choice = node.node.best_of
         if choice is None or (node.node.id, "best_of") in self._unkept or node.node.id in self._doubts.nodes:
             return
-        for path, finding in best_of_findings(choice, binding, self._bindings.tools, self._template_check(node)):
+        for path, finding in best_of_findings(choice, binding, self._bindings.tools, check):
             self._problem(node, ("best_of", *path), finding.message, finding.hint)
 
-    def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
+    def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool, check: TemplateCheck) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")
         if stated_inputs is not None and not isinstance(stated_inputs, Mapping):
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        check = self._template_check(node)
         for template in binding.templates:
             for finding in check.findings(template.text, raw=template.raw, own=template.own):
                 place = _field(template.path, binding)
                 self._problem(node, place, finding.message, finding.hint, finding.at)
         templated = [template.path for template in binding.templates if not template.raw]
-        for problem in input_problems(tool, binding.inputs, self._dependencies(node)):
+        dependencies = self._dependencies(node) if binding.traits.check_plan is not None else {}
+        for problem in input_problems(tool, binding.inputs, dependencies, binding.traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
             elif not any(problem.path[: len(path)] == path for path in templated):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        defaults = default_outputs(tool, node.node.id)
+        if not binding.input_names.outputs:
+            return
+        defaults = binding.input_names.default_outputs(node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(node, binding, literal, defaults)
 
@@ -235,9 +236,8 @@ class WorkChecks:
         self, node: CheckedNode, binding: NodeBinding, literal: Mapping[str, Any], defaults: Mapping[str, str]
     ) -> None:
         """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
-        tool = cast("Tool", binding.tool)
-        id, folders = node.node.id, inputs_of_format(tool, OUTPUT_FOLDER)
-        for name in sorted(inputs_of_format(tool, OUTPUT_PATH) | folders):
+        id, folders = node.node.id, binding.input_names.folders
+        for name in sorted(binding.input_names.outputs):
             path = literal.get(name)
             if isinstance(path, str) and leaves_folder(path):
                 finding = Finding.advised(f"{path!r} lies outside the run's output folder", "use a path below it")

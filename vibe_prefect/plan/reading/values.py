@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import isfinite
 from typing import cast
 
@@ -65,6 +66,54 @@ def half_finding(text: str) -> Finding:
     half = HALF.search(text)
     escape = f"\\u{ord(half.group()):04x}" if half else ""
     return Finding.advised(f"{escape} is half a character", "write the character itself, or both halves")
+
+
+def is_plain(root: object) -> bool:
+    """Return whether all values are plain data that JSON, the server and its databases hold as they stand.
+
+    This is the quick answer for nearly all plans: it keeps no paths. Where it is `False`, `value_problems` says what
+    is wrong, if anything is.
+
+    Args:
+        root: A plan, or its data.
+    """
+    level = [root]
+    count = 0
+    for _ in range(MAX_DEPTH + 1):
+        texts: list[object] = []
+        held: list[object] = []
+        for value in level:
+            kind = type(value)
+            if kind is str:
+                texts.append(value)
+            elif kind is dict:
+                texts += cast("dict[object, object]", value)
+                held += cast("dict[object, object]", value).values()
+            elif kind is list or kind is tuple:
+                held += cast("Iterable[object]", value)
+            elif isinstance(value, BaseModel):
+                held += value.__dict__.values()
+            elif not _is_plain_scalar(value):
+                return False
+        count += len(level)
+        if count > MAX_VALUES or not all(map(_is_plain_text, texts)):
+            return False
+        if not held:
+            return True
+        level = [value for value in held if value is not None]
+    return False
+
+
+def _is_plain_text(text: object) -> bool:
+    return type(text) is str and "\0" not in text and (text.isascii() or not HALF.search(text))
+
+
+def _is_plain_scalar(value: object) -> bool:
+    if type(value) is int:
+        return SMALLEST <= value <= LARGEST
+    if type(value) is float:
+        return isfinite(value)
+    return value is None or isinstance(value, bool | StrEnum)
 
 
 def value_problems(root: object) -> Iterator[ValueProblem]:

@@ -78,9 +78,15 @@ def known_secrets() -> frozenset[str]:
 
 def environment_secrets() -> frozenset[str]:
     """Return the values of environment variables that are named like secrets, and the passwords in addresses."""
-    values = (value for name, value in os.environ.items() if _NAMED_LIKE_A_SECRET.search(name))
+    return _secrets_among(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)
+def _secrets_among(variables: tuple[tuple[str, str], ...]) -> frozenset[str]:
+    """Return the secrets among environment variables; asked for at each node, while they hardly ever change."""
+    values = (value for name, value in variables if _NAMED_LIKE_A_SECRET.search(name))
     secrets = {value.strip() for value in values if len(value.strip()) >= MIN_LENGTH}
-    return frozenset(secrets.union(*(secrets_in_address(value) for value in os.environ.values() if "://" in value)))
+    return frozenset(secrets.union(*(secrets_in_address(value) for _, value in variables if "://" in value)))
 
 
 def secrets_in_address(text: str) -> set[str]:
