@@ -69,16 +69,19 @@ class DaskCarrier:
         needed = dask_resources(resources)
         if needed:
             await self._check(needed)
+        await self._client.scheduler.event_set(name=attempt)  # the first worker that begins the work clears it
         self._listeners[attempt] = tell
         try:
             future = self._client.submit(
                 execute_here, payload, attempt, self._topic, key=attempt, resources=needed, retries=0, pure=False
             )
             return await self._outcome(future)
-        finally:
-            del self._listeners[attempt]
+        except BaseException:
             with suppress(OSError), move_on_after(STOP_SECONDS, shield=True):
                 await self._client.scheduler.event_clear(name=attempt)
+            raise
+        finally:
+            del self._listeners[attempt]
 
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
@@ -95,7 +98,7 @@ class DaskCarrier:
         except (asyncio.CancelledError, FutureCancelledError):
             if future.status in _LOST:
                 raise WorkerLostError("the Dask scheduler was lost in the middle of the work") from None
-            with move_on_after(STOP_SECONDS, shield=True):
+            with suppress(OSError), move_on_after(STOP_SECONDS, shield=True):
                 await self._client.cancel([future], force=True)
             raise
         if isinstance(outcome, str):
