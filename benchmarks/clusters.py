@@ -50,7 +50,9 @@ def main() -> None:
 def dask_cluster() -> Generator[tuple[str | None, Callable[[], TaskRunner[Any]]]]:
     make_cluster: Any = import_module("distributed").LocalCluster
     runner = import_module("prefect_dask").DaskTaskRunner
-    with make_cluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    with make_cluster(
+        n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster:
         address = cluster.scheduler_address
         yield address, lambda: runner(address=address)
 

@@ -36,7 +36,7 @@ TRIES = 10
 @contextmanager
 def dask_cluster() -> Generator[str | None]:
     make: Any = import_module("distributed").LocalCluster
-    with make(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=100) as cluster:
+    with make(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=100) as cluster:
         yield cluster.scheduler_address
 
 

@@ -163,12 +163,12 @@ def _start(own: ExitStack, settings: PlacementSettings) -> str:
 
 
 def _local_options(workers: int) -> dict[str, Any]:
-    """Return the options of a cluster on this machine: without a dashboard, and for nobody else."""
+    """Return the options of a cluster on this machine that no other machine reaches."""
     return {
         "n_workers": workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",  # for `None` it would be port 8787 of all interfaces
         "silence_logs": logging.CRITICAL,
         "resources": {"CPU": max(1.0, (os.cpu_count() or 1) / workers)},
     }
