@@ -41,7 +41,7 @@ def main() -> None:
     with standing_server() as (home, _):
         for kind, cluster in (("dask", dask_cluster), ("ray", ray_cluster)):
             with cluster() as (address, runner):
-                os.environ[SETTING] = json.dumps({"cluster": {"kind": kind, "address": address}})
+                os.environ[SETTING] = json.dumps({"cluster": {"kind": kind, "address": address, "shares_files": True}})
                 for shape in (plans.wide, plans.chain):
                     asyncio.run(compare(kind, runner(), shape(size), rounds, home))
 
