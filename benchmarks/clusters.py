@@ -41,7 +41,7 @@ def main() -> None:
     with standing_server() as (home, _):
         for kind, cluster in (("dask", dask_cluster), ("ray", ray_cluster)):
             with cluster() as (address, runner):
-                os.environ[SETTING] = json.dumps({"cluster": {"kind": kind, "address": address}})
+                os.environ[SETTING] = json.dumps({"cluster": {"kind": kind, "address": address, "shares_files": True}})
                 for shape in (plans.wide, plans.chain):
                     asyncio.run(compare(kind, runner(), shape(size), rounds, home))
 
@@ -50,7 +50,9 @@ def main() -> None:
 def dask_cluster() -> Generator[tuple[str | None, Callable[[], TaskRunner[Any]]]]:
     make_cluster: Any = import_module("distributed").LocalCluster
     runner = import_module("prefect_dask").DaskTaskRunner
-    with make_cluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+    with make_cluster(
+        n_workers=WORKERS, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster:
         address = cluster.scheduler_address
         yield address, lambda: runner(address=address)
 

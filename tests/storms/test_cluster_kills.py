@@ -24,8 +24,10 @@ from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, Workfl
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
 
 RUNS = 20
-PAUSE = 0.3
-"""Seconds at most between two kills: about what a node takes."""
+SIDE_BY_SIDE = 4
+"""Number of runs at once: the start of a worker takes longer than the work."""
+
+WORK_SECONDS = 0.1
 
 TRIES = 10
 """Number of times that a run is resumed; each attempt that is killed uses up a retry."""
@@ -34,7 +36,7 @@ TRIES = 10
 @contextmanager
 def dask_cluster() -> Generator[str | None]:
     make: Any = import_module("distributed").LocalCluster
-    with make(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=100) as cluster:
+    with make(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=100) as cluster:
         yield cluster.scheduler_address
 
 
@@ -57,7 +59,7 @@ def layered(folder: Path) -> WorkflowPlan:
             needs=[f"a{other}" for other in range(2)] if layer == "b" else [],
             parameters={
                 "tool": "note",
-                "tool_inputs": {"folder": str(folder), "name": f"{layer}{index}", "seconds": 0.1},
+                "tool_inputs": {"folder": str(folder), "name": f"{layer}{index}", "seconds": WORK_SECONDS},
             },
             policy={"retries": 3, "retry_delay": 0.0},
         )
@@ -83,19 +85,22 @@ def workers(kind: str) -> list[psutil.Process]:
     return [process for process in found if "Agent" not in process.name()]
 
 
-async def kill(kind: str, draw: random.Random, kills: list[int]) -> None:
+async def kill_workers(kind: str, root: Path, draw: random.Random, kills: list[int]) -> None:
+    """Kill a worker at a random moment after each few calls that have begun."""
     while True:
-        await asyncio.sleep(draw.uniform(0, PAUSE))
-        victims = workers(kind)
-        if victims:
+        enough = len(list(root.glob("calls-*/*"))) + draw.randint(2, 6)
+        while True:
+            await asyncio.sleep(draw.uniform(0, WORK_SECONDS))
+            if len(list(root.glob("calls-*/*"))) >= enough:
+                break
+        if victims := workers(kind):
             victim = draw.choice(victims)
             with suppress(psutil.Error):
                 victim.kill()
                 kills.append(victim.pid)
-            return
 
 
-async def run_once(kind: str, draw: random.Random, folder: Path, kills: list[int]) -> tuple[ExecutionResult, int]:
+async def run_to_end(kind: str, folder: Path) -> tuple[ExecutionResult, int]:
     """Run a plan whose workers are killed, resume it until it is complete, and return the result and the attempts."""
     finished: dict[str, int] = {}
 
@@ -107,9 +112,7 @@ async def run_once(kind: str, draw: random.Random, folder: Path, kills: list[int
     attempts = 0
     for _ in range(TRIES):
         executor = WorkflowExecutor(note_finish, tool_registry=cluster_tools(), storage="records", run_on=kind)
-        killing = asyncio.ensure_future(kill(kind, draw, kills))
         result = await executor.execute_plan(layered(folder), resume_from=earlier)
-        killing.cancel()
         earlier = run_id(executor)
         attempts += sum(
             len(found.provenance.attempts)
@@ -127,16 +130,22 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing_that_has_finished(
     kind: str, prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs(kind)
-    draw, kills = random.Random(15), list[int]()
+    kills: list[int] = []
+    turns = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def run(index: int) -> None:
+        noted = folder / f"calls-{index}"
+        noted.mkdir()
+        async with turns:
+            result, attempts = await run_to_end(kind, noted)
+        texts = {id: found.result["result"]["text"] for id, found in result.node_results.items()}
+        assert texts == {id: id for id in result.node_results}
+        assert sum(calls(noted).values()) <= attempts, "the cluster has made an attempt by itself"
+
     with CLUSTERS[kind]() as address:
         settings = {kind: {"kind": kind, "address": address, "shares_files": True}}
         monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS", json.dumps(settings))
-        for index in range(RUNS):
-            noted = folder / f"calls-{index}"
-            noted.mkdir()
-            result, attempts = await run_once(kind, draw, noted, kills)
-            assert {id: found.result["result"]["text"] for id, found in result.node_results.items()} == {
-                id: id for id in result.node_results
-            }
-            assert sum(calls(noted).values()) <= attempts, "the cluster has made an attempt by itself"
+        killing = asyncio.ensure_future(kill_workers(kind, folder, random.Random(15), kills))
+        await asyncio.gather(*(run(index) for index in range(RUNS)))
+        killing.cancel()
     assert len(kills) >= RUNS // 2

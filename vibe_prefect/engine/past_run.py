@@ -126,6 +126,9 @@ class RunParameters(BaseModel):
     inputs: dict[str, Any] = {}
     """Values of the plan's inputs, as they were given."""
 
+    run_on: str | None = None
+    """Placement of all its nodes; `None` where the plan decided."""
+
     budget_usd: float | None = None
     """US dollars that it may spend; `None` for no limit."""
 

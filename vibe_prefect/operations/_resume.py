@@ -35,7 +35,7 @@ from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
-KEPT = ("simulate", "reuse", "input_root", "output", "budget_usd", "max_tokens")
+KEPT = ("simulate", "reuse", "input_root", "output", "run_on", "budget_usd", "max_tokens")
 """Options of the earlier run that a resume takes over, unless it is given others; which nodes run is chosen again."""
 
 
@@ -126,6 +126,7 @@ async def resume(
         budget_usd=options.budget_usd,
         max_tokens=options.max_tokens,
         without_model=options.without_model,
+        run_on=options.run_on,
     )
     return await executor.execute_compiled(
         resumed.plan.compiled,

@@ -266,6 +266,7 @@ class _Run:
             prompt=self._prompt(),
             adapt=options.adapt,
             replan_by=options.replan_by,
+            run_on=options.run_on,
         )
 
     def _prompt(self) -> TerminalPrompt | None:

@@ -69,16 +69,19 @@ class DaskCarrier:
         needed = dask_resources(resources)
         if needed:
             await self._check(needed)
+        await self._client.scheduler.event_set(name=attempt)  # the first worker that begins the work clears it
         self._listeners[attempt] = tell
         try:
             future = self._client.submit(
                 execute_here, payload, attempt, self._topic, key=attempt, resources=needed, retries=0, pure=False
             )
             return await self._outcome(future)
-        finally:
-            del self._listeners[attempt]
+        except BaseException:
             with suppress(OSError), move_on_after(STOP_SECONDS, shield=True):
                 await self._client.scheduler.event_clear(name=attempt)
+            raise
+        finally:
+            del self._listeners[attempt]
 
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
@@ -95,7 +98,7 @@ class DaskCarrier:
         except (asyncio.CancelledError, FutureCancelledError):
             if future.status in _LOST:
                 raise WorkerLostError("the Dask scheduler was lost in the middle of the work") from None
-            with move_on_after(STOP_SECONDS, shield=True):
+            with suppress(OSError), move_on_after(STOP_SECONDS, shield=True):
                 await self._client.cancel([future], force=True)
             raise
         if isinstance(outcome, str):
@@ -160,12 +163,12 @@ def _start(own: ExitStack, settings: PlacementSettings) -> str:
 
 
 def _local_options(workers: int) -> dict[str, Any]:
-    """Return the options of a cluster on this machine: without a dashboard, and for nobody else."""
+    """Return the options of a cluster on this machine that no other machine reaches."""
     return {
         "n_workers": workers,
         "threads_per_worker": 1,
         "host": "127.0.0.1",
-        "dashboard_address": None,
+        "dashboard_address": "127.0.0.1:0",  # for `None` it would be port 8787 of all interfaces
         "silence_logs": logging.CRITICAL,
         "resources": {"CPU": max(1.0, (os.cpu_count() or 1) / workers)},
     }

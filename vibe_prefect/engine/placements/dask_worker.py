@@ -1,8 +1,9 @@
 """Executes the work of nodes on a worker of a Dask cluster.
 
 A worker cannot stop a thread, so the work is done in processes of the worker's own, which can be killed. And Dask gives
-the work of a worker that died to another one. Here the first worker that begins a work claims it, and any other one
-refuses it: whether an attempt is made again is the run's decision.
+the work of a worker that died to another one, even one whose outcome has arrived. Here the run sets an event of the
+cluster for each attempt, the first worker that begins the work clears it, and no other one does the work: whether an
+attempt is made again is the run's decision.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ class NodeWorkerPlugin(WorkerPlugin):
 
     async def execute(self, payload: bytes, attempt: str, topic: str) -> bytes | str:
         """Execute work; see `execute_here`."""
-        if await self._worker.scheduler.event_is_set(name=attempt):
+        if not await self._worker.scheduler.event_is_set(name=attempt):
             return "the Dask worker ended in the middle of the work"
-        await self._worker.scheduler.event_set(name=attempt)
+        await self._worker.scheduler.event_clear(name=attempt)
 
         def tell(message: Message) -> None:
             self._worker.log_event(topic, (attempt, message))
@@ -73,11 +74,11 @@ async def execute_here(payload: bytes, attempt: str, topic: str) -> bytes | str:
 
     Args:
         payload: The work.
-        attempt: Key of the Dask task, which is claimed under this name.
+        attempt: Key of the Dask task, and name of the event that allows one worker to begin it.
         topic: Topic of the messages about the work, each with the key before it.
 
     Returns:
-        The packed outcome; a text that says why there is none: the worker that claimed the work before is lost, or the
+        The packed outcome; a text that says why there is none: the worker that began the work before is lost, or the
         process that did it has ended. An exception would stand in the worker's log as an error of the program.
     """
     plugin = cast("NodeWorkerPlugin", get_worker().plugins[PLUGIN])
