@@ -14,7 +14,8 @@ import asyncio
 import json
 import os
 import statistics
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -23,8 +24,8 @@ from typing import Any, cast
 from prefect import flow, task
 from prefect.task_runners import TaskRunner
 
-from benchmarks import plans
-from benchmarks.overhead import timed, work
+from benchmarks import plans, shapes
+from benchmarks.one_run import work
 from benchmarks.server import standing_server
 from vibe_prefect import ExecutionStatus, WorkflowExecutor, WorkflowNodeType
 
@@ -42,8 +43,9 @@ def main() -> None:
         for kind, cluster in (("dask", dask_cluster), ("ray", ray_cluster)):
             with cluster() as (address, runner):
                 os.environ[SETTING] = json.dumps({"cluster": {"kind": kind, "address": address, "shares_files": True}})
-                for shape in (plans.wide, plans.chain):
-                    asyncio.run(compare(kind, runner(), shape(size), rounds, home))
+                for shape in (shapes.wide, shapes.chain):
+                    plan = plans.of_needs(shape(size), 0)
+                    asyncio.run(compare(kind, runner(), plan, rounds, home))
 
 
 @contextmanager
@@ -79,6 +81,12 @@ async def compare(kind: str, runner: TaskRunner[Any], plan: Any, rounds: int, ho
     line = {"benchmark": "clusters", "kind": kind, "plan": plan.id, "bare_ms_a_node": round(hand, 2)}
     line |= {"ours_ms_a_node": round(own, 2), "ratio": round(own / hand, 2), "target": TARGET}
     print(json.dumps(line | {"holds": own / hand <= TARGET}), flush=True)
+
+
+async def timed(call: Callable[[], Awaitable[object]]) -> float:
+    begun = time.perf_counter()
+    await call()
+    return time.perf_counter() - begun
 
 
 @task(task_run_name="{node_id}", persist_result=True, result_serializer="json")

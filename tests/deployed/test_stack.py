@@ -47,7 +47,8 @@ def test_the_second_worker_is_a_placement_of_the_first(stack: dict[str, Any]) ->
     worker, farm = (stack["services"][name] for name in ("worker", "farm"))
     (placement,) = json.loads(worker["environment"]["PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS"]).values()
     settings = PlacementSettings.model_validate(placement)
-    project: Any = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text())
+    yaml: Any = YAML(typ="safe")
+    project = yaml.load((ROOT / "prefect.yaml").read_text())
     pools = {f"run-plan/{one['name']}": one["work_pool"]["name"] for one in project["deployments"]}
     assert farm["command"][-2:] == ["--pool", pools[settings.deployment or ""]]
     assert settings.shares_files
