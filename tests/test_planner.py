@@ -12,6 +12,7 @@ import pytest
 from tests.llm.models import registry
 from tests.planning.answers import TEXT, answer, draft_with, is_for_plan, planner_of, saved_by
 from tests.providers.openai_server import openai_server
+from tests.replanning.runs import answer as judged_answer
 from vibe_prefect import (
     ExecutionResult,
     ExecutionStatus,
@@ -98,6 +99,42 @@ async def test_planner_runs_what_it_plans_through_the_references_calls() -> None
         subject.get_checkpoint(made)
     with pytest.raises(RuntimeError, match=f"Checkpoint not found: {made}"):
         await subject.execute_with_resume(VIBE, made)
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("served")
+async def test_planner_adapts_its_plan_to_what_a_gate_missed() -> None:
+    gated = {
+        "id": "post",
+        "root_nodes": [
+            {
+                "id": "draft",
+                "type": "generate",
+                "description": "Write it.",
+                "parameters": {"tool": "llm_generate", "tool_inputs": {"prompt": "Write a post"}},
+            },
+            {
+                "id": "gate",
+                "type": "validate",
+                "description": "Judge it.",
+                "dependencies": ["draft"],
+                "parameters": {"tool": "judge", "tool_inputs": {"criteria": ["lively"], "threshold": 0.7}},
+            },
+        ],
+    }
+    model = ScriptedModel(lambda question: json.dumps(gated) if is_for_plan(question) else judged_answer(question))
+    subject = planner(model)
+    done = await subject.execute_with_adaptation(VIBE)
+    info = done["adaptation_info"]
+    assert done["status"] == "completed", done
+    assert info["total_attempts"] == 2
+    assert [(one["attempt"], one["status"], one["failed"]) for one in info["adaptation_history"]] == [
+        (1, "failed", 1),
+        (2, "completed", 0),
+    ]
+    assert info["replan_history"] == subject.replan_history
+    assert "lively" in str(subject.replan_history[0]["changes"])
+    assert info["final_feedback"].keys() == {"draft", "gate"}
 
 
 @pytest.mark.server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -35,6 +36,10 @@ class ForeignKnowledge(Protocol):
     def to_prompt_context(self, query: str) -> str:
         """Return what it knows about a vibe's description, as text."""
         ...
+
+
+MAX_REPLAN_ATTEMPTS = 3
+"""Attempts of an adaptive run, unless set otherwise."""
 
 
 class MetaPlanner:
@@ -100,6 +105,10 @@ class MetaPlanner:
         """Notes to choose from for each vibe."""
         self.last_planned: PlannedDraft | None = None
         """The newest plan with the reasons for its nodes, its model and its cost; `None` before the first."""
+        self.max_replan_attempts = MAX_REPLAN_ATTEMPTS
+        """Largest number of attempts of `execute_with_adaptation`, the first included."""
+        self.replan_history: list[dict[str, Any]] = []
+        """Edits of all adaptive runs of this planner: the attempt before which each was made, and why."""
         self._sources = tuple(sources)
         self._model = model
         self._max_answers = max_answers
@@ -156,6 +165,32 @@ class MetaPlanner:
         """Plan a vibe and run the plan; see `plan` for errors."""
         plan = await self.plan(vibe)
         return plan, await self.executor.execute_plan(plan)
+
+    async def execute_with_adaptation(self, vibe: Vibe) -> dict[str, Any]:
+        """Plan a vibe and run the plan; while the result asks for another plan, edit it and resume with what is reused.
+
+        There are at most `max_replan_attempts` attempts; see `WorkflowExecutor.execute_with_adaptation`. Unlike the
+        reference, a last attempt that failed raises nothing: its data say so. See `plan` for errors.
+
+        Returns:
+            What `execute` returns, with `adaptation_info`: `total_attempts`, `adaptation_history` with the data of each
+            attempt, `replan_history` with the edits before each further one, `final_feedback` and `final_suggestions`.
+        """
+        plan = await self.plan(vibe)
+        result = await self.executor.execute_with_adaptation(plan, adapt=self.max_replan_attempts - 1)
+        run = self.executor.last_run
+        attempts = run.report.attempts if run is not None and run.report is not None else ()
+        history = [{"attempt": number, **asdict(attempt)} for number, attempt in enumerate(attempts, 1)]
+        replans = [{"attempt": number, "changes": one.changes} for number, one in enumerate(attempts, 1) if one.changes]
+        self.replan_history += replans
+        adaptation = {
+            "total_attempts": len(attempts) or 1,
+            "adaptation_history": history,
+            "replan_history": replans,
+            "final_feedback": result.feedback_data,
+            "final_suggestions": result.replan_suggestions,
+        }
+        return {**_data_of(plan, result), "adaptation_info": adaptation}
 
     async def execute_with_visualization(
         self,

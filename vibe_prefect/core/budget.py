@@ -118,25 +118,32 @@ class Budget:
         """Reserve all that is left, once no call is under way; nothing where a call was refused before."""
         while self._open and self._closed is None:
             await self._changed.wait()
-        rest = self.share(None) if self._closed is None else Spending()
+        rest = self._left() if self._closed is None else Spending()
         self._open.append(rest)
         return Reservation(self, rest)
 
-    def share(self, most: Spending | None) -> Spending:
-        """Return what to reserve for work whose calls are made in another process, as one reservation.
+    async def reserve_share(self, most: Spending | None) -> Reservation:
+        """Reserve for work whose calls are made in another process, which has the share as its budget.
 
         Args:
-            most: The most that one call of each kind can cost, which is reserved several times while there is room, as
-                a call may be made again; `None` where that is not known: then all that is left.
+            most: The most that one call of each kind can cost. It is reserved several times while there is room, as a
+                call may be made again. `None` where that is not known: then it is the rest; see `reserve_rest`.
+
+        Raises:
+            BudgetExceededError: A call does not fit, or an earlier one did not.
         """
-        under_way = self.committed
-        usd_left = math.inf if self.usd is None or under_way.usd is None else max(0.0, self.usd - under_way.usd)
-        tokens_left = MAX_TOKENS if self.tokens is None else max(0, self.tokens - under_way.tokens)
         if most is None:
-            return Spending(tokens_left if self.tokens is not None else 0, usd_left if self.usd is not None else 0.0)
-        tokens = max(most.tokens, min(CALLS_IN_SHARE * most.tokens, tokens_left))
-        usd = None if most.usd is None else max(most.usd, min(CALLS_IN_SHARE * most.usd, usd_left))
-        return Spending(tokens, usd)
+            return await self.reserve_rest()
+        left = self._left()
+        tokens = max(most.tokens, min(CALLS_IN_SHARE * most.tokens, left.tokens))
+        usd = None if most.usd is None else max(most.usd, min(CALLS_IN_SHARE * most.usd, left.usd or 0.0))
+        return await self.reserve(Spending(tokens, usd))
+
+    def _left(self) -> Spending:
+        """Return what is neither spent nor reserved; 0 of what has no limit, which needs no reservation."""
+        taken = sum(self._open, self._spent)
+        usd = 0.0 if self.usd is None else max(0.0, self.usd - (taken.usd or 0.0))
+        return Spending(0 if self.tokens is None else max(0, self.tokens - taken.tokens), usd)
 
     async def reserve(self, most: Spending, *, kind: str | None = None, price_it: str = PRICE_IT) -> Reservation:
         """Reserve the most that a call can cost; wait for calls under way where that is needed.

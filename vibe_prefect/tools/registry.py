@@ -106,6 +106,12 @@ class ToolRegistry:
         """Return the file of the operator's that defines a tool; `None` for any other tool."""
         return self._files.get(name)
 
+    def is_packaged(self, name: str) -> bool:
+        """Return whether this package brings the tool of that name."""
+        tool = self.get(name)
+        source = ToolTraits.of(tool).source_object or type(tool)
+        return str(getattr(source, "__module__", "")).startswith(f"{__name__.partition('.')[0]}.tools.")
+
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
         return ToolTraits.of(self.get(name) if name else None)

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vibe_prefect import NodeContext, ToolContext, ToolError, WorkflowNode, tool
+from vibe_prefect import NodeContext, Spending, ToolContext, ToolError, WorkflowNode, paid_call, tool
 
 
 @tool(version="1")
@@ -58,6 +58,25 @@ def die_once(folder: str) -> dict[str, str]:
         mark.write_text("yes")
         os.kill(os.getpid(), signal.SIGKILL)
     return {"text": "alive"}
+
+
+@tool(version="1")
+async def pay(usd: float, context: ToolContext) -> dict[str, float]:
+    """Pay for something, without having stated what it costs at most."""
+    async with paid_call(context.get("budget"), Spending(usd=usd)) as charge:
+        charge.used = Spending(usd=usd)
+    return {"paid": usd}
+
+
+def half_a_dollar(_: dict[str, Any]) -> Spending:
+    """Say what a call costs at most."""
+    return Spending(usd=0.5)
+
+
+@tool(version="1", most_cost=half_a_dollar)
+def pay_and_die(folder: str) -> dict[str, str]:
+    """End the process on the first call, after it may have paid."""
+    return die_once(folder)
 
 
 @tool(version="1")

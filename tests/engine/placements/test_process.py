@@ -118,6 +118,22 @@ async def test_a_worker_that_dies_is_a_failed_attempt_of_its_node_alone(folder: 
     assert "SIGKILL" in str(result.node_results["dies"].provenance)
 
 
+async def test_a_budget_holds_for_tools_that_state_no_cost() -> None:
+    nodes = [calls(f"n{index}", "pay", {"usd": 0.4}) for index in range(3)]
+    result = await run_on_side(budget_usd=1.0).execute_plan(plan(*nodes))
+    statuses = [one.status for one in result.node_results.values()]
+    assert sorted(statuses, key=str) == [ExecutionStatus.COMPLETED] * 2 + [ExecutionStatus.FAILED]
+    assert "budget: stopped before the next paid call" in str([one.error for one in result.node_results.values()])
+
+
+async def test_a_lost_worker_costs_what_was_reserved_for_it(folder: Path) -> None:
+    dies = calls("dies", "pay_and_die", {"folder": str(folder)}, policy={"retries": 1, "retry_delay": 0})
+    after = calls("after", "pay", {"usd": 0.6}, needs=["dies"])
+    result = await run_on_side(budget_usd=2.0).execute_plan(plan(dies, after))
+    assert result.node_results["dies"].status is ExecutionStatus.COMPLETED
+    assert "budget: stopped before the next paid call" in str(result.node_results["after"].error)
+
+
 async def test_an_error_that_cannot_be_sent_keeps_its_kind_and_text() -> None:
     result = await run_on_side().execute_plan(plan(calls("odd", "fail_oddly")))
     feedback = result.feedback_data["odd"]

@@ -10,7 +10,7 @@ from typing import Self
 
 from prefect.logging import get_run_logger
 
-from vibe_prefect.core.budget import Spending, paid_call
+from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.engine.placements.carriers import open_carrier
 from vibe_prefect.engine.placements.placement import Carrier
 from vibe_prefect.engine.placements.portable_tools import portable_tools
@@ -88,26 +88,32 @@ class Placements:
         return NodeOutcome(services.meter, error=taken)
 
     async def _send(self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None) -> SentOutcome:
-        budget = services.budget
-        share = budget.share(most) if budget is not None else Spending()
-        portable = replace(work, tools=portable_tools(self.tools, work.node))
-        sent = SentWork(
-            portable,
+        with paused_clock():
+            carrier = await self._opened(placement)
+            reservation = None if services.budget is None else await services.budget.reserve_share(most)
+        used = share = reservation.most if reservation is not None else Spending()
+        try:
+            payload = packed(self._sent(work, services.budget, share), placement)
+            with _Hearing(services) as hearing:
+                done = unpacked(await carrier.carry(payload, work.node.policy.resources, hearing.hear))
+            used = done.spent
+        except WorkerLostError:  # nobody knows what it has spent
+            raise
+        except Exception:
+            used = Spending()
+            raise
+        finally:
+            if reservation is not None:
+                reservation.settle(used)
+        return done
+
+    def _sent(self, work: NodeWork, budget: Budget | None, share: Spending) -> SentWork:
+        """Return the work with tools that can be sent, and its share of the budget."""
+        return SentWork(
+            replace(work, tools=portable_tools(self.tools, work.node)),
             usd=share.usd if budget is not None and budget.usd is not None else None,
             tokens=share.tokens if budget is not None and budget.tokens is not None else None,
         )
-        payload = packed(sent, placement)
-        with paused_clock():
-            carrier = await self._opened(placement)
-        async with paid_call(budget, share) as charge:
-            with _Hearing(services) as hearing:
-                try:
-                    done = unpacked(await carrier.carry(payload, work.node.policy.resources, hearing.hear))
-                except WorkerLostError:
-                    charge.used = share  # nobody knows what it has spent
-                    raise
-            charge.used = done.spent
-        return done
 
     async def _opened(self, placement: str) -> Carrier:
         """Return a placement, opened by the first node that needs it; where that failed, the next one tries again."""

@@ -441,11 +441,16 @@ class _PlanRun:
         return await self._record(job, outcome)
 
     def _most(self, node: CompiledNode) -> Spending | None:
-        """Return the most that a node's calls can cost; `None` where that is not known, as of own handlers."""
-        if node.backing is Backing.HANDLER:
-            return None
+        """Return the most that a node's calls can cost; `None` where that is not known.
+
+        It is known of tools that state it, and nothing of the other tools that this package brings. A handler, or a
+        tool of somebody else, may pay for something without having said so.
+        """
         costs = cost_forecast(self.compiled, [node.id], self._setup.tools)
-        return costs.most if costs is not None else Spending()
+        if costs is not None:
+            return costs.most
+        is_ours = node.tool is not None and self._setup.tools.is_packaged(node.tool)
+        return Spending() if is_ours and node.backing is not Backing.HANDLER else None
 
     async def _record(self, job: NodeJob, outcome: NodeOutcome) -> NodeRecord:
         files = await self._setup.records.files.made_by(job.node.record_id, outcome.result)
