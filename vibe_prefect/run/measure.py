@@ -21,6 +21,9 @@ from vibe_prefect.text.sendable import MAX_STATE, sendable
 MAX_TOOL_CALLS = 5
 """Tool calls of one attempt that are kept."""
 
+SAMPLE_SECONDS = 0.02
+"""Seconds for which a sample of the memory counts: to read it takes longer than a node without work."""
+
 _PROCESS = psutil.Process()
 
 
@@ -63,7 +66,7 @@ class Meter:
         self.tries.append(Attempt(now_iso()))
         self.tool_calls, self.tool_calls_left_out = [], 0
         self._calls_before = len(self.calls)
-        self._note_memory(_PROCESS.memory_info().rss)
+        self._note_memory(_resident())
         self._peak_before = _peak()
         self._begun = (time.perf_counter(), time.process_time())
         return self
@@ -74,7 +77,7 @@ class Meter:
         self.tries[-1] = replace(self.tries[-1], duration=self._ended - wall)
         if not self.thread:
             self.cpu_time += time.process_time() - cpu
-        self._note_memory(_PROCESS.memory_info().rss)
+        self._note_memory(_resident())
         peak = _peak()
         if peak > self._peak_before:
             self._note_memory(peak)
@@ -156,6 +159,19 @@ class Meter:
         """Usage for the feedback."""
         scope = "thread" if self.thread else "process"
         return ResourceUsage(self.cpu_time, self.memory_usage, scope, self.attempts).with_calls(self.calls)
+
+
+_sample: tuple[float, int] = (-SAMPLE_SECONDS, 0)
+"""When the memory was read last, and the bytes."""
+
+
+def _resident() -> int:
+    """Return the resident memory of the process, in bytes, as of at most `SAMPLE_SECONDS` ago."""
+    global _sample  # noqa: PLW0603 - all attempts of the process share it
+    now = time.perf_counter()
+    if now - _sample[0] >= SAMPLE_SECONDS:
+        _sample = now, _PROCESS.memory_info().rss
+    return _sample[1]
 
 
 def _peak() -> int:
