@@ -44,6 +44,9 @@ class Attempt:
     wait: float | None = None
     """Seconds between its end and the start of the next attempt; `None` for the last one."""
 
+    place: str | None = None
+    """Placement where it was made, with the name of the machine; `None` for the process of the run."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:

@@ -111,7 +111,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["bogus"], 'unknown command "bogus"'),
-        (["run"], "PLAN requires an argument"),
+        (["run"], "name a plan file, or say with --vibe what is to be made"),
         (["run", "x.yaml", "--bogus"], "--bogus"),
         (["run", "x.yaml", "--concurrency", "0"], "Must be >= 1"),
         (["run", "x.yaml", "--concurrency", "many"], 'unable to convert "many" into int'),

@@ -99,6 +99,10 @@ class Meter:
         self._calls_before = len(self.calls)
         self.calls += other.calls
 
+    def note_place(self, place: str) -> None:
+        """Note where the last attempt was made."""
+        self.tries[-1] = replace(self.tries[-1], place=place)
+
     def note_call(self, notes: CallNotes) -> None:
         """Keep a tool call that has ended, up to `MAX_TOOL_CALLS` in an attempt."""
         if len(self.tool_calls) < MAX_TOOL_CALLS:

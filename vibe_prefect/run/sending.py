@@ -54,6 +54,9 @@ class SentOutcome:
     spent: Spending
     """Cost of its paid calls; all 0 where the run has no budget."""
 
+    host: str
+    """Name of the machine that did the work."""
+
     files: NodeFiles = field(default_factory=NodeFiles)
     """What it owns and has written in the output folder."""
 
@@ -110,7 +113,7 @@ def execute_payload(payload: bytes, tell: Tell) -> bytes:
     except (ImportError, AttributeError) as error:
         problem = f"what the node needs cannot be imported at its placement, on {socket.gethostname()}: {error}"
         refusal = NotSentError(f"{problem}; install it there, or leave policy.run_on out")
-        return _packed_outcome(SentOutcome(_refused(refusal), Spending()))
+        return _packed_outcome(SentOutcome(_refused(refusal), Spending(), socket.gethostname()))
 
 
 async def _execute(sent: SentWork, tell: Tell) -> SentOutcome:
@@ -123,7 +126,7 @@ async def _execute(sent: SentWork, tell: Tell) -> SentOutcome:
         outcome = await execute_node(sent.work, services)
     workspace, record_id = sent.work.workspace, sent.work.node.record_id
     files = workspace.files.of_node(record_id, workspace.output_root)
-    return SentOutcome(outcome, budget.spent if budget is not None else Spending(), files)
+    return SentOutcome(outcome, budget.spent if budget is not None else Spending(), socket.gethostname(), files)
 
 
 def _budget(sent: SentWork) -> Budget | None:

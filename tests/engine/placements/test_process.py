@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,11 @@ async def test_a_worker_that_dies_is_a_failed_attempt_of_its_node_alone(folder: 
     assert result.status is ExecutionStatus.COMPLETED
     assert result.feedback_data["dies"]["resource_usage"]["attempts"] == 2
     assert [result.feedback_data[other.id]["resource_usage"]["attempts"] for other in others] == [1] * 4
-    assert "SIGKILL" in str(result.node_results["dies"].provenance)
+    provenance = result.node_results["dies"].provenance
+    assert provenance is not None
+    lost, ended = provenance.attempts
+    assert "SIGKILL" in str(lost.error)
+    assert (lost.place, ended.place) == ("side", f"side ({socket.gethostname()})")
 
 
 async def test_a_budget_holds_for_tools_that_state_no_cost() -> None:

@@ -76,9 +76,11 @@ class Placements:
         except Exception as error:  # noqa: BLE001 - whatever happens to the work is the outcome of the attempt
             with services.meter:
                 pass
+            services.meter.note_place(placement)
             services.meter.note_failure(failure_of(error))
             return NodeOutcome(services.meter, error=error)
         services.meter.add(sent.outcome.meter)
+        services.meter.note_place(f"{placement} ({sent.host})")
         outcome = replace(sent.outcome, meter=services.meter)
         clash = work.workspace.files.take(work.node.record_id, sent.files)
         if clash is None or outcome.error is not None:

@@ -109,7 +109,8 @@ def _attempts(attempts: tuple[Attempt, ...]) -> Iterator[str]:
     for position, attempt in enumerate(attempts, 1):
         ended = f"{attempt.error_type}: {attempt.error}" if attempt.error is not None else "succeeded"
         wait = f"; next after {seconds(attempt.wait)}" if attempt.wait is not None else ""
-        began = f"{when(attempt.started_at)}, {seconds(attempt.duration)}"
+        place = f", on {attempt.place}" if attempt.place is not None else ""
+        began = f"{when(attempt.started_at)}, {seconds(attempt.duration)}{place}"
         yield from _fact(f"attempt {position}", f"{began}: {line(ended, MAX_LINE)}{wait}")
 
 
