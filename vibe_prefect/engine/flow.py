@@ -55,7 +55,8 @@ from vibe_prefect.engine.run.next_attempts import follow, start_next_by_hook
 from vibe_prefect.engine.run.node_logs import name_nodes_in_logs
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 from vibe_prefect.engine.run.run_preflight import check_calls, check_ready
-from vibe_prefect.engine.run.runner import RunSetup, run_compiled
+from vibe_prefect.engine.run.run_setup import RunSetup
+from vibe_prefect.engine.run.runner import run_compiled
 from vibe_prefect.engine.run.suspension import suspend, suspensions, take_answers
 from vibe_prefect.engine.run.task_runner import BoundedTaskRunner
 from vibe_prefect.engine.runs.inherited import inherited_inputs, run_facts

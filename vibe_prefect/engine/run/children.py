@@ -21,7 +21,7 @@ from vibe_prefect.engine.records.child_files import read_keys, write_spending
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import storage_block, storage_folder
 from vibe_prefect.engine.run.branch_runs import ChildSetup
-from vibe_prefect.engine.run.runner import RunSetup
+from vibe_prefect.engine.run.run_setup import RunSetup
 from vibe_prefect.errors import UsageError, shorten
 from vibe_prefect.plan.branches import branches
 from vibe_prefect.plan.compiler import CompiledPlan

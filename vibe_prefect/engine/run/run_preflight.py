@@ -8,7 +8,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import ObjectNotFound
 
 from vibe_prefect.engine.run.children import check_children
-from vibe_prefect.engine.run.runner import RunSetup
+from vibe_prefect.engine.run.run_setup import RunSetup
 from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.branches import branches
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -18,24 +18,22 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from vibe_prefect.core.approval import AnswerAwaitedError
-from vibe_prefect.core.budget import Budget, Spending
-from vibe_prefect.core.feedback import MODEL_KEYS, REPLAN_BELOW, Failure
-from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.budget import Spending
+from vibe_prefect.core.feedback import MODEL_KEYS, Failure
 from vibe_prefect.core.policies import LOCAL
-from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.node_states import FALLBACK
 from vibe_prefect.engine.placements.placed import Placements, limits_of
 from vibe_prefect.engine.placements.placement_checks import placement_of
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
-from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord, OpaqueResult, usage_of_record
-from vibe_prefect.engine.run.asking import Asking, Prompt
-from vibe_prefect.engine.run.branch_runs import BranchRun, BranchRuns, ChildSetup, Parent
+from vibe_prefect.engine.run.asking import Asking
+from vibe_prefect.engine.run.branch_runs import BranchRun, BranchRuns, Parent
 from vibe_prefect.engine.run.limits import RunLimits, global_slots
 from vibe_prefect.engine.run.loop_watch import watched_loop
 from vibe_prefect.engine.run.reuse import ReusableRecords
+from vibe_prefect.engine.run.run_setup import RunSetup
 from vibe_prefect.engine.run.taken import TakenRecord
 from vibe_prefect.engine.run.tasks import (
     NodeJob,
@@ -54,92 +52,20 @@ from vibe_prefect.reporting.times.spans import Span
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 from vibe_prefect.run.conditions import Obstacle
 from vibe_prefect.run.decisions import answers_in
-from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.list_run import ListRun
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
-from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.base import ToolResult
-from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import PiecewiseText
-from vibe_prefect.tools.workspace import Workspace
 
 NOT_SELECTED = Obstacle("Not selected, and there is no record of it to keep")
 
 ITEMS_WAIT = "Some of its items wait for an answer"
 
 NOT_BEGUN = "The run was cancelled before this node began"
-
-
-@dataclass(frozen=True)
-class RunSetup:
-    """Setup of a run besides its plan."""
-
-    tools: ToolRegistry
-    """The tools of this run."""
-
-    workspace: Workspace
-    """The folders that it may touch."""
-
-    records: Records
-    """Records of the run."""
-
-    goes_on: bool = False
-    """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
-
-    selected: frozenset[str] | None = None
-    """The nodes that may be executed; each other one is reused where it has a record, else skipped. `None` for all."""
-
-    refreshed: frozenset[str] = frozenset()
-    """The nodes that are executed even where there is a record."""
-
-    chosen_from: frozenset[str] = frozenset()
-    """The nodes that these two were chosen from. Any other runs for an item, and they name it as the plan has it."""
-
-    handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
-    """The caller's own handlers; the built-in one runs the other types."""
-
-    observers: Sequence[RunObserver] = ()
-    """Receivers of each step."""
-
-    concurrency: int | None = None
-    """Largest number of nodes at once; `None` for no limit."""
-
-    first_attempt: bool = True
-    """Whether Prefect runs the flow for the first time; observers are notified of the run's begin only then."""
-
-    last_attempt: bool = True
-    """Whether Prefect will not run the flow again when nodes fail; only then are observers notified of a failed end."""
-
-    budget: Budget | None = None
-    """Budget of the run; `None` for no limit."""
-
-    note_plan: Callable[[CompiledPlan], None] = lambda _: None
-    """Called at the end, before observers are notified of it, with the plan and the nodes of the items of lists."""
-
-    prompt: Prompt | None = None
-    """Asks the person at the terminal; `None` where nobody sits there."""
-
-    placements: Mapping[str, PlacementSettings] = field(default_factory=dict[str, PlacementSettings])
-    """Where nodes may run besides this process, by name."""
-
-    run_on: str | None = None
-    """The placement of all nodes; `None` where the plan decides."""
-
-    limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Largest number of nodes at once, by tool and tag."""
-
-    children: ChildSetup | None = None
-    """Setup of child runs; `None` where no placement is a deployment."""
-
-    shows_all: bool = True
-    """Whether Prefect shows nodes that are not selected, too; a child run leaves them to its parent."""
-
-    replan_below: float = REPLAN_BELOW
-    """Quality, 0 to 1, below which another plan is suggested for a node."""
 
 
 async def run_compiled(compiled: CompiledPlan, setup: RunSetup) -> tuple[ExecutionResult, int]:
