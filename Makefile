@@ -12,9 +12,9 @@ CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_eng
     engine/deploy/test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
-comma := ,
-# The clusters are tried on one version of Prefect only: their packages take longer to install than the core tests to run.
-EXTRAS := $(if $(PREFECT),,dask$(comma)ray$(comma))images,llm,media,dev
+EXTRAS := images,llm,media,dev
+# Dask and Ray take as long to install as all the rest, so the demo does without, and so do other versions of Prefect.
+CLUSTERS := $(if $(PREFECT),,$(VENV)/.clusters)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
@@ -36,6 +36,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(if $(PREFECT),$(PIP) install --quiet 'prefect==$(PREFECT).*')
 	@touch $@
 
+$(VENV)/.clusters: $(STAMP)
+	@echo "Installing Dask and Ray into $(VENV) ..."
+	@$(PIP) install --quiet --editable '.[dask,ray]' --constraint constraints.txt
+	@touch $@
+
 browser: ## Install Chromium, with which the tests look at pages, where there is none (Debian, as root)
 	@$(call need_chromium)
 
@@ -46,11 +51,11 @@ services: ## Install PostgreSQL and Redis, on which the tests try the stack, whe
 demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
 	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 
-test: $(STAMP) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+test: $(STAMP) $(CLUSTERS) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
 	@$(if $(CI)$(REQUIRE_PROGRAMS),$(call need_chromium))
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 
-test-slow: $(STAMP) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
+test-slow: $(STAMP) $(CLUSTERS) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m storm $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
@@ -63,7 +68,7 @@ format: $(STAMP) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff check --quiet --fix-only
 	@$(BIN)/ruff format --quiet
 
-types: $(STAMP) ## Check the types (pyright, strict)
+types: $(STAMP) $(CLUSTERS) ## Check the types (pyright, strict)
 	@$(BIN)/pyright --warnings
 
 layers: $(STAMP) ## Check that modules import only from the layers below them
@@ -77,7 +82,7 @@ test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for ano
 crash-test: $(STAMP) ## Kill 60 runs at random moments and resume each (make test kills 8)
 	@$(BIN)/python -m pytest tests/storms/test_crash.py -m storm $(ARGS)
 
-bench: $(STAMP) ## Measure each figure that has a target, how soon commands begin, and the start of a deployed run
+bench: $(STAMP) $(CLUSTERS) ## Measure each figure that has a target, how soon commands begin, and the start of a deployed run
 	@$(BIN)/python -m benchmarks.startup
 	@$(BIN)/python -m benchmarks $(ARGS)
 	@$(BIN)/python -m benchmarks.embedded
@@ -97,7 +102,7 @@ constraints: ## Resolve the dependencies again and write constraints.txt (needs 
 	  echo "constraints.txt is made with the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	$(PYTHON) -m venv "$$dir/venv" && \
-	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[$(EXTRAS)]' $(NEWER_PYTHONS) && \
+	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[$(EXTRAS),dask,ray]' $(NEWER_PYTHONS) && \
 	{ echo "# Exact versions of all dependencies, for 'pip install --constraint'. Made by 'make constraints'."; \
 	  "$$dir/venv/bin/python" -m pip --disable-pip-version-check list --format=freeze \
 	    --exclude vibe-prefect --exclude pip --exclude setuptools; } > "$$dir/constraints.txt" && \
