@@ -50,3 +50,10 @@ def test_a_drawing_that_cannot_be_written(tmp_path: Path) -> None:
     outcome = call("show", TRAILER, "--svg", "-o", "no/such/folder.svg", cwd=tmp_path)
     assert outcome.code == 2
     assert "cannot write no/such/folder.svg: No such file or directory" in outcome.err
+
+
+def test_show_says_where_nodes_run_whether_or_not_that_is_known_here(tmp_path: Path) -> None:
+    plan = write_plan(tmp_path, [node("a", policy={"run_on": "farm"}), node("b")])
+    outcome = call("show", plan, cwd=tmp_path)
+    assert outcome.code == 0
+    assert [line.endswith("on farm") for line in outcome.lines[2:4]] == [True, False]

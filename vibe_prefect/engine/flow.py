@@ -312,7 +312,8 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     as_child = await is_child(client, flow_run, earlier)
     await check_ready(client, run.compiled, run.tools)
     if not as_child:  # its parent has made these checks, and names placements of its own
-        check_placements(run.compiled, run.settings.placements, options.run_on)
+        if not options.simulate:
+            check_placements(run.compiled, run.settings.placements, options.run_on)
         _check_models(earlier_try if flow_run.run_count > 1 else earlier, models, options)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.operations._lookup import Lookup, as_today, last_list_sizes, look_up, look_up_blocks
-from vibe_prefect.operations._plans import CheckedPlan
+from vibe_prefect.operations._plans import CheckedPlan, check_placements_of
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.costs import CostForecast, cost_forecast, paying_nodes
 from vibe_prefect.plan.inputs.given import fitting_inputs
@@ -118,6 +118,8 @@ async def forecast(plan: CheckedPlan, options: RunOptions | None = None, *, look
         SelectionError: A selector does not parse, or matches nothing.
     """
     options = options or RunOptions()
+    if options.run_on is not None:
+        check_placements_of(plan.compiled, run_on=options.run_on)
     earlier = await _earlier(options.resume_from)
     plan, unread = await _with_contents(_with_values(plan, earlier, options.inputs), earlier, options)
     unfolded = await _unfolded(plan.compiled, earlier, options)

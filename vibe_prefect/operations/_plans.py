@@ -44,7 +44,7 @@ def validate(
 
     Args:
         plan: The plan, or the path of its file.
-        simulate: Whether to check it as for a simulated run: a node need have no tool behind it.
+        simulate: Whether to check it as for a simulated run: a node need have no tool behind it, nor a placement.
         tools: The tools that it may name; by default those that the settings configure.
         inputs: The inputs of a run, to be checked too; by default the plan alone is checked, whatever it requires.
 
@@ -56,25 +56,37 @@ def validate(
     mode = simulation(simulate=simulate)
     if isinstance(plan, WorkflowPlan):
         checked = CheckedPlan(compile_plan(plan, tools=tools, simulate=mode), tools)
-        _check_placements(checked.compiled)
+        if not simulate:
+            check_placements_of(checked.compiled)
         return checked if inputs is None else checked.with_inputs(inputs)
     try:
         loaded = load_plan(plan)
     except PlanError as error:
         raise whole_error(error, tools=tools, simulate=mode) from None
     checked = CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
-    _check_placements(checked.compiled, loaded.source)
+    if not simulate:
+        check_placements_of(checked.compiled, loaded.source)
     return checked if inputs is None else checked.with_inputs(inputs)
 
 
-def _check_placements(compiled: CompiledPlan, source: PlanSource | None = None) -> None:
-    """Check the placements that a plan asks for against the settings; a plan that asks for none needs no settings."""
+def check_placements_of(compiled: CompiledPlan, source: PlanSource | None = None, run_on: str | None = None) -> None:
+    """Check the placements that a plan or its run asks for; one that asks for none needs no settings.
+
+    Args:
+        compiled: The plan.
+        source: Where the plan's data stand in a file, for the places in messages.
+        run_on: The placement of all nodes of the run; `None` where the plan decides.
+
+    Raises:
+        PlanError: Nodes ask for placements that the settings do not name.
+        UsageError: The run asks for one.
+    """
     policies = (compiled.plan.policy, *(node.node.policy for node in compiled.nodes.values()))
-    if any(policy.run_on is not None for policy in policies):
+    if run_on is not None or any(policy.run_on is not None for policy in policies):
         from vibe_prefect.engine.placements.placement_checks import check_placements
         from vibe_prefect.settings.package import load_settings
 
-        check_placements(compiled, load_settings().placements, source=source)
+        check_placements(compiled, load_settings().placements, run_on, source)
 
 
 def given_inputs(inputs: GivenInputs | None, plan: WorkflowPlan) -> Mapping[str, Any]:

@@ -17,8 +17,9 @@ from vibe_prefect.cli.exits import ExitCode, StartError
 from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowNode
+from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.errors import UsageError
-from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import DEFAULT_ITEM, EdgeKind, GraphNode
 from vibe_prefect.plan.inputs.declared import type_words
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
@@ -129,7 +130,7 @@ def print_tree(screen: Screen, compiled: CompiledPlan) -> None:
     _print_inputs(screen, compiled.plan.inputs)
     graph = compiled.graph
     group_of = {id: index for index, group in enumerate(graph.groups, 1) for id in group}
-    rows = [_row(graph.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
+    rows = [_row(graph.nodes[id], compiled.nodes[id], guide, group_of[id]) for id, guide in guides(graph)]
     heading = [Text(word, "dim") for word in ("node", "type, tool", "group", "waits for", "")]
     heading[2].justify = "right"
     for line in columns([heading, *rows], screen.limit) if rows else ():
@@ -153,7 +154,7 @@ def _print_inputs(screen: Screen, inputs: Mapping[str, Mapping[str, Any]]) -> No
         screen.say(line)
 
 
-def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
+def _row(graph_node: GraphNode, compiled: CompiledNode, guide: str, group: int) -> list[Text]:
     named = graph_node.dependencies[:MAX_NAMED]
     waits = ", ".join(f"{id} (optional)" if id in graph_node.optional else id for id in named)
     unnamed = len(graph_node.dependencies) - MAX_NAMED
@@ -163,12 +164,14 @@ def _row(graph_node: GraphNode, guide: str, group: int) -> list[Text]:
         Text(_named_work(graph_node.node), "cyan"),
         Text(str(group), justify="right"),
         Text(waits + (f" and {unnamed} more" if unnamed > 0 else ""), "dim"),
-        Text(one_line("; ".join(_choices(node))), "yellow"),
+        Text(one_line("; ".join(_choices(node, compiled.policy.run_on))), "yellow"),
     ]
 
 
-def _choices(node: WorkflowNode) -> Iterator[str]:
-    """Yield what decides how often a node runs and whether, and which result counts."""
+def _choices(node: WorkflowNode, run_on: str) -> Iterator[str]:
+    """Yield what decides where a node runs, how often and whether, and which result counts."""
+    if run_on != LOCAL:
+        yield f"on {run_on}"
     if node.for_each is not None:
         yield f"for each {node.item_name or DEFAULT_ITEM} in {node.for_each}"
     if node.when is not None:

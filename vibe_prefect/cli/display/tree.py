@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.graph import PlanGraph
 
@@ -35,7 +36,8 @@ def guides_of(graph: PlanGraph, children_of: Callable[[str], Sequence[str]]) -> 
 
 
 def work(node: CompiledNode) -> str:
-    """Describe the work of a node in a few words: its type, and the tool or the simulation behind it."""
+    """Describe the work of a node in a few words: its type, the tool or the simulation behind it, and its placement."""
     if node.backing is Backing.SIMULATION:
         return f"{node.node.type}, simulated"
-    return f"{node.node.type}, {node.tool}" if node.tool else node.node.type.value
+    place = f" on {node.policy.run_on}" if node.policy.run_on != LOCAL else ""
+    return (f"{node.node.type}, {node.tool}" if node.tool else node.node.type.value) + place
