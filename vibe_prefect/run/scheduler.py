@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from graphlib import TopologicalSorter
+from weakref import WeakKeyDictionary
 
 from vibe_prefect.plan.graph import Vertex
 from vibe_prefect.plan.unfold import Instance
+
+SLICE_SECONDS = 0.1
+"""Seconds after which nodes that never wait, such as reused ones, let the rest of the event loop have its turn."""
+
+
+class _Slices:
+    """Divides the time of an event loop in slices: in each of its rounds, nodes begin for that long."""
+
+    def __init__(self) -> None:
+        self._began = -math.inf
+        self._ends = False
+
+    async def turn(self) -> None:
+        """Wait for a slice in which there is time left."""
+        loop = asyncio.get_running_loop()
+        while loop.time() - self._began > SLICE_SECONDS:
+            if not self._ends:
+                self._ends = True
+                loop.call_soon(self._begin, loop)  # before the nodes that wait
+            await asyncio.sleep(0)
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._began, self._ends = loop.time(), False
+
+
+_slices: WeakKeyDictionary[asyncio.AbstractEventLoop, _Slices] = WeakKeyDictionary()
 
 
 async def run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable[[str], Awaitable[None]]) -> None:
@@ -49,9 +77,11 @@ async def run_instances(
 async def _run_in_order(waits: Mapping[Vertex, tuple[Vertex, ...]], run: Callable[[str], Awaitable[None]]) -> None:
     sorter = TopologicalSorter(waits)
     sorter.prepare()
+    slices = _slices.setdefault(asyncio.get_running_loop(), _Slices())
     async with asyncio.TaskGroup() as group:
 
         async def step(vertex: Vertex) -> None:
+            await slices.turn()
             await run(vertex[0])
             sorter.done(vertex)
             release()
