@@ -10,7 +10,7 @@ import pytest
 from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, ProgressEvent, UsageError, WorkflowNode, run_plan
-from vibe_prefect import executor as executor_module
+from vibe_prefect.engine import local_flow
 from vibe_prefect.plan.selection import Choice
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server", "folder")]
@@ -21,7 +21,7 @@ COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 @pytest.fixture(autouse=True)
 def retrying_flow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Executors call the flow as `PREFECT_FLOWS_DEFAULT_RETRIES=2` makes it."""
-    monkeypatch.setattr(executor_module, "run_plan", run_plan.with_options(retries=2))
+    monkeypatch.setattr(local_flow, "run_plan", run_plan.with_options(retries=2))
 
 
 class Flaky:
