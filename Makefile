@@ -14,7 +14,7 @@ CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_eng
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 comma := ,
 # The clusters are tried on one version of Prefect only: their packages take longer to install than the core tests to run.
-EXTRAS := $(if $(PREFECT),,dask$(comma)ray$(comma))images,llm,media,dev
+EXTRAS := $(if $(PREFECT),,dask$(comma)ray$(comma))images,llm,mcp,media,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
