@@ -132,4 +132,6 @@ def _mime(stated: str) -> str:
 
 
 def _suffix(mime: str) -> str:
-    return mimetypes.guess_extension(mime) or ".bin"
+    """Return the ending of a file's name; some types are listed with `x-` alone, such as `audio/x-wav`."""
+    types = (mime, mime.replace("/", "/x-", 1))
+    return next(filter(None, (mimetypes.guess_extension(name, strict=False) for name in types)), ".bin")

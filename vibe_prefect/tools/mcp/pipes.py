@@ -90,15 +90,14 @@ class ServerProcess:
         line = bytearray()
         with deliver, suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
             async for chunk in output:
-                head, *others = chunk.split(b"\n")
-                line += head
-                for other in others:
-                    if line.strip():
-                        await deliver.send(_message(bytes(line)))
-                    line = bytearray(other)
-                if len(line) > MAX_MESSAGE:
+                line += chunk
+                *complete, rest = line.split(b"\n") if b"\n" in chunk else [line]
+                if max(map(len, (*complete, rest))) > MAX_MESSAGE:
                     self.fault = f"it sent a message of more than {MAX_MESSAGE:,} bytes"
                     return
+                for message in filter(bytes.strip, map(bytes, complete)):
+                    await deliver.send(_message(message))
+                line = rest
             self._silent = True
 
     async def _send(

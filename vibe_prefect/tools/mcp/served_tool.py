@@ -116,7 +116,7 @@ def load_tool(server: McpServer, name: str) -> BaseTool:
     if MISSING or any(source.lack for source in server.key_sources):
         return UnusableTool(server, name, None)
     try:
-        served = _catalog(server)
+        served = catalog(server)
     except ToolError as error:
         return UnusableTool(server, name, f"{SETTING}: {error}")
     if name not in served:
@@ -130,7 +130,7 @@ def load_tool(server: McpServer, name: str) -> BaseTool:
 
 
 @lru_cache(maxsize=64)
-def _catalog(server: McpServer) -> Mapping[str, ServedTool]:
+def catalog(server: McpServer) -> Mapping[str, ServedTool]:
     """Return the tools of a server, asked on another thread: plans are also checked within a running event loop."""
     from vibe_prefect.tools.mcp.client import served_tools
 
