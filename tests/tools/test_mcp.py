@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import os
 import re
 import socket
@@ -24,9 +25,10 @@ from tests.providers import mcp_server
 from tests.providers.loopback import until
 from tests.providers.media_server import picture, sound
 from vibe_prefect import NodeResult, PlanError, ToolRegistry, WorkflowNode, compile_plan
-from vibe_prefect.errors import ToolError
+from vibe_prefect.errors import SettingsError, ToolError
 from vibe_prefect.llm.all_tools import equipped_registry
 from vibe_prefect.settings.mcp_servers import McpServerSettings
+from vibe_prefect.settings.package import load_settings
 from vibe_prefect.testing import free_port, run_offline
 from vibe_prefect.tools.base import InputNames, tool_version
 from vibe_prefect.tools.mcp import client, pipes, served_tool
@@ -283,6 +285,24 @@ def test_server_starts_only_when_a_plan_names_one_of_its_tools() -> None:
     assert compile_plan(
         plan(node("one", parameters={"tool": "write_file", "tool_inputs": {"path": "a", "content": "b"}})), tools=tools
     )
+
+
+def test_tool_of_a_server_may_cost_something() -> None:
+    assert not registry(shop()).is_packaged("shop.stock")
+
+
+def test_tool_that_cannot_be_used_says_why_in_its_description() -> None:
+    spec = load_tool(shop(command="no-such-program-here").server("shop"), "stock").spec
+    assert "cannot be used" in spec.description
+    assert "no-such-program-here" in spec.description
+
+
+def test_value_of_a_secret_in_the_setting_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = {"shop": {"command": "shop", "tools": ["stock"], "secrets": {"TOKEN": "sk-tea-0123456789abcdef"}}}
+    monkeypatch.setenv(SETTING, json.dumps(servers))
+    with pytest.raises(SettingsError, match="expected where the key is, env:NAME or secret:block") as refusal:
+        load_settings()
+    assert "sk-tea" not in str(refusal.value)
 
 
 def test_schema_of_a_server_claims_no_meaning_of_this_package() -> None:

@@ -88,6 +88,8 @@ class UnusableTool(BaseTool):
 
     def __init__(self, server: McpServer, name: str, reason: str | None) -> None:
         self._spec = _spec(server, name, None)
+        if reason:
+            self._spec.description += f" It cannot be used: {reason}"
         self.missing_extra = MISSING
         self.key_sources = server.key_sources
         self.missing_setting = reason
