@@ -12,7 +12,7 @@ from typing import Any
 
 import anyio
 import uvicorn
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.types import (
     AudioContent,
     BlobResourceContents,
@@ -108,6 +108,14 @@ async def wait(mark: str) -> str:
 def flood(size: int) -> str:
     """Return a long text."""
     return "x" * size
+
+
+@server.tool(structured_output=False)
+async def brew(context: Context) -> str:
+    """Report progress."""
+    await context.report_progress(1, 4, "heats water")
+    await context.report_progress(9, 4, "pours " + "x" * 1_000)
+    return "tea"
 
 
 @server.tool()

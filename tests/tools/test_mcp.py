@@ -30,7 +30,7 @@ from vibe_prefect.llm.all_tools import equipped_registry
 from vibe_prefect.settings.mcp_servers import McpServerSettings
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.testing import free_port, run_offline
-from vibe_prefect.tools.base import InputNames, tool_version
+from vibe_prefect.tools.base import InputNames, ToolContext, tool_version
 from vibe_prefect.tools.mcp import client, pipes, served_tool
 from vibe_prefect.tools.mcp.client import ServedTool, call
 from vibe_prefect.tools.mcp.served_tool import McpTool, load_tool
@@ -170,6 +170,14 @@ async def test_hostile_answer_fails_its_node(
     monkeypatch.setattr(pipes, "MAX_MESSAGE", 100_000)
     (result,) = (await run(shop(), tmp_path, calls("one", tool, **inputs))).values()
     assert error in (result.error or "")
+
+
+async def test_progress_of_a_call_is_reported() -> None:
+    heard: list[tuple[float | None, str]] = []
+    made = load_tool(shop(tools=["brew"]).server("shop"), "brew")
+    result = await made.execute({}, ToolContext(report_progress=lambda part, words: heard.append((part, words))))
+    assert result.output == {"text": "tea"}
+    assert [(part, words[:6], len(words)) for part, words in heard] == [(0.25, "heats ", 11), (1.0, "pours ", 200)]
 
 
 async def test_answer_is_material_and_calls_nothing(tmp_path: Path) -> None:

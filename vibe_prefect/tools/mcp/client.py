@@ -23,7 +23,7 @@ from mcp.types import INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, Tool
 from vibe_prefect.errors import ToolError, printable
 from vibe_prefect.tools.mcp.endpoint import MAX_MESSAGE, McpServer
 from vibe_prefect.tools.mcp.pipes import ServerProcess
-from vibe_prefect.tools.secrecy.known import scrubbed
+from vibe_prefect.tools.secrecy.known import scrubbed, without_logins
 
 MAX_PAGES = 50
 """Pages of a server's list of tools that are read."""
@@ -31,10 +31,14 @@ MAX_PAGES = 50
 MAX_ERROR = 2_000
 """Characters of a server's own words in an error."""
 
+MAX_PROGRESS = 200
+"""Characters of the words with which a server reports progress."""
+
 REFUSALS = frozenset({INVALID_PARAMS, METHOD_NOT_FOUND})
 """Codes of errors that the same call brings again."""
 
 T = TypeVar("T")
+Report = Callable[[float | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,9 @@ async def served_tools(server: McpServer, seconds: float) -> Mapping[str, Served
     return await _in_session(server, seconds, _listed)
 
 
-async def call(server: McpServer, name: str, version: str, inputs: dict[str, Any]) -> CallToolResult:
+async def call(
+    server: McpServer, name: str, version: str, inputs: dict[str, Any], report: Report | None = None
+) -> CallToolResult:
     """Call a tool of a server.
 
     Args:
@@ -75,11 +81,17 @@ async def call(server: McpServer, name: str, version: str, inputs: dict[str, Any
         name: The tool, as the server calls it.
         version: Version of the tool that the plan was checked with.
         inputs: Inputs of the call.
+        report: Is called with the progress that the server reports: a part from 0 to 1 or `None`, and a few words.
 
     Raises:
         ToolError: The server cannot be reached, has changed the tool since, took too long, or ended the call with an
             error of the protocol.
     """
+
+    async def reported(progress: float, total: float | None, message: str | None) -> None:
+        if report is not None:
+            part = min(1.0, max(0.0, progress / total)) if total else None
+            report(part, printable(scrubbed(message or ""), MAX_PROGRESS))
 
     async def work(client: Client) -> CallToolResult:
         served = (await _listed(client)).get(name)
@@ -87,7 +99,7 @@ async def call(server: McpServer, name: str, version: str, inputs: dict[str, Any
             change = "no longer has the tool" if served is None else "has another version of the tool"
             text = f"the MCP server {server.name!r} {change} {name!r} since the plan was checked; start the run again"
             raise ToolError(text, retryable=False)
-        return await client.call_tool(name, inputs)
+        return await client.call_tool(name, inputs, progress_callback=reported)
 
     return await _in_session(server, server.seconds, work)
 
@@ -170,11 +182,10 @@ class _Process:
 class _Address:
     """Connection to a server that listens at an address."""
 
-    hint = ""
-
     def __init__(self, server: McpServer) -> None:
         self._server = server
         self.fault: str | None = None
+        self.hint = f"; its address is {without_logins(server.url or '')}"
 
     async def transport(self) -> AbstractAsyncContextManager[Any]:
         return self._streams(await run_sync(self._server.headers))

@@ -76,8 +76,10 @@ class McpTool(BaseTool):
 
         if misfits := mismatches(self._spec.input_schema, inputs):
             raise ToolInputError(f"{self._spec.name}: {'; '.join(map(str, misfits))}")
-        result = await call(self._server, self._name, str(self.version), inputs)
-        files = _FilesOfCall(self._spec.name, str(self.version), context or {})
+        context = context or {}
+        report = context.get("report_progress")
+        result = await call(self._server, self._name, str(self.version), inputs, report)
+        files = _FilesOfCall(self._spec.name, str(self.version), context)
         return ToolResult(True, await run_sync(read_answer, self._spec.name, result, files.write))
 
 
