@@ -133,20 +133,20 @@ async def _in_session(server: McpServer, seconds: float, work: Callable[[Client]
         with anyio.fail_after(seconds):
             async with Client(await connection.transport()) as client:
                 outcome.append(await work(client))
-    except TimeoutError as error:
-        raise ToolError(f"the MCP server {server.name!r} took longer than {seconds:g} s{connection.hint}") from error
     except Exception as error:
         if not outcome:  # an error while the connection is closed takes nothing from the answer
-            raise _failure(server, error, connection) from error
+            raise _failure(server, error, connection, seconds) from error
     return outcome[0]
 
 
-def _failure(server: McpServer, error: Exception, connection: _Process | _Address) -> ToolError:
+def _failure(server: McpServer, error: Exception, connection: _Process | _Address, seconds: float) -> ToolError:
     """Return the error for a call that did not come to an answer."""
     while isinstance(error, ExceptionGroup):
         error = cast("ExceptionGroup[Exception]", error).exceptions[0]
     if isinstance(error, ToolError):
         return error
+    if isinstance(error, TimeoutError):
+        return ToolError(f"the MCP server {server.name!r} took longer than {seconds:g} s{connection.hint}")
     reason = connection.fault or str(error) or type(error).__name__
     text = printable(scrubbed(reason), MAX_ERROR)
     retryable = connection.fault is None and not (isinstance(error, MCPError) and error.code in REFUSALS)
