@@ -12,7 +12,7 @@ CORE_TESTS := $(addprefix tests/,engine/test_prefect_seam.py engine/run/test_eng
     engine/deploy/test_cron.py)
 # What Prefect asks for only on Pythons newer than the one that makes constraints.txt.
 NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
-EXTRAS := images,llm,media,dev
+EXTRAS := images,llm,mcp,media,dev
 # Dask and Ray take as long to install as all the rest, so the demo does without, and so do other versions of Prefect.
 CLUSTERS := $(if $(PREFECT),,$(VENV)/.clusters)
 PIP := $(BIN)/python -m pip --disable-pip-version-check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
     from vibe_prefect.llm.provider.model_config import ModelConfig
     from vibe_prefect.tools.builtin.media_tools import MediaConfig
     from vibe_prefect.tools.fetch.guard import FetchConfig
+    from vibe_prefect.tools.mcp.endpoint import McpServer
 
 REACHING = ("check_links", "comfyui_run", "http_fetch", "image_generate", "speech_generate")
 """Names of the tools that reach out."""
 
 
 def equipped_registry(
-    fetching: FetchConfig | None = None, media: MediaConfig | None = None, model: ModelConfig | None = None
+    fetching: FetchConfig | None = None,
+    media: MediaConfig | None = None,
+    model: ModelConfig | None = None,
+    mcp_servers: Iterable[McpServer] = (),
 ) -> ToolRegistry:
     """Return a new registry with the tools of `default_registry`, those that reach out, and those of a model.
 
@@ -30,6 +35,8 @@ def equipped_registry(
         fetching: What may be fetched; nothing by default.
         media: Who makes images and speech; nobody by default.
         model: The language model; none by default.
+        mcp_servers: MCP servers with the tools that plans may name; none by default. Each is asked for its tools only
+            when one of them is wanted.
 
     Raises:
         ToolDefinitionError: An installed package's entry point does not load, or is not a tool.
@@ -43,7 +50,16 @@ def equipped_registry(
 
         for tool in model_tools(Models.of(model)):
             registry.register(tool)
+    for server in mcp_servers:
+        for name in server.tools:
+            registry.register_later(server.tool_name(name), partial(_served_tool, server, name))
     return registry
+
+
+def _served_tool(server: McpServer, name: str) -> Tool:
+    from vibe_prefect.tools.mcp.served_tool import load_tool
+
+    return load_tool(server, name)
 
 
 @lru_cache(maxsize=8 * len(REACHING))

@@ -19,6 +19,7 @@ from vibe_prefect.core.budget import MAX_CONCURRENCY
 from vibe_prefect.core.feedback import REPLAN_BELOW
 from vibe_prefect.errors import SettingsError
 from vibe_prefect.run.run_options import Concurrency, RunOptions, help_of
+from vibe_prefect.settings.mcp_servers import McpServerSettings, ServerName
 from vibe_prefect.settings.path_list import listed_paths
 from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
@@ -127,6 +128,14 @@ class VibePrefectSettings(PrefectBaseSettings):
         ),
     ] = Field(default_factory=dict[str, PlacementSettings])
 
+    mcp: Annotated[
+        dict[ServerName, McpServerSettings],
+        Field(
+            description="MCP servers whose tools plans may name as `<server>.<tool>`, by name; as JSON, such as "
+            '`{"library": {"command": "library-server", "tools": ["search"]}}`.'
+        ),
+    ] = Field(default_factory=dict[str, McpServerSettings])
+
     limits: Annotated[
         dict[Annotated[str, Field(pattern=r"^(tool|tag):.")], Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]],
         Field(
@@ -162,7 +171,9 @@ def load_settings() -> VibePrefectSettings:
         field = re.search(r'field "(\w+)"', str(error))
         name = f"the setting {field[1]!r}" if field else "a setting"
         raise SettingsError([f'{name}: expected JSON, as in \'{{"quality": "high"}}\'']) from None
-    for address in (settings.media.images_url, settings.media.speech_url, settings.media.comfyui_url, settings.llm.url):
+    media, servers = settings.media, settings.mcp.values()
+    addresses = (media.images_url, media.speech_url, media.comfyui_url, settings.llm.url)
+    for address in (*addresses, *(server.url for server in servers)):
         remember(*secrets_in_address(address or ""))
     return settings
 
@@ -181,7 +192,9 @@ def _section(error: ValidationError) -> list[str]:
 def _problem(section: list[str], detail: dict[str, Any]) -> str:
     """Describe the problem of a setting; the value of a secret does not show."""
     path = [*section, *(str(part) for part in detail["loc"])]
-    if path[-1].endswith("key"):  # somebody may have put the key itself there, and messages go to logs
+    if path[-1].endswith("key") or path[-2:-1] == [
+        "secrets"
+    ]:  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
     return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
 
