@@ -12,10 +12,8 @@ from tests.replanning.runs import WEAK
 from vibe_prefect import ToolRegistry, WorkflowPlan, compile_plan
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.provider.model_client import Question
-from vibe_prefect.plan.reading.plan_file import read_plan
 from vibe_prefect.replanning.edits import PROMPT, Replan
 from vibe_prefect.replanning.notes import HEAD, Miss, literal, with_note
-from vibe_prefect.replanning.plan_text import plan_text
 from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.replanning.rules import MAX_TIMEOUT
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
@@ -182,12 +180,3 @@ def test_gate_on_fixed_work_is_left_to_people() -> None:
     )
     assert edited.is_empty
     assert [(one.node_id, one.change) for one in edited.open] == [("gate", "mend_missed_criteria")]
-
-
-def test_plan_text_reads_as_the_same_plan_with_reasons_above_its_nodes() -> None:
-    inner = node("inner", description="two\nlines: {{ vibe.description }}", policy={"timeout": 2})
-    subject = plan(node("outer", "composite", children=[inner]), node("odd", description="yes"))
-    text = plan_text(subject, {"inner": ["it was\nslow"]})
-    assert "    # it was slow\n  - id: inner" in text or "  # it was slow\n  - id: inner" in text
-    assert read_plan("x.yaml", text).plan == subject
-    assert read_plan("x.json", plan_text(subject, as_json=True)).plan == subject

@@ -13,8 +13,8 @@ from vibe_prefect.llm.json_answer import AnswerJSONError
 from vibe_prefect.llm.prompts import Cut
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.model_client import Answer
+from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.planning.drafts import Draft, DraftRules, read_draft
-from vibe_prefect.planning.plan_yaml import plan_yaml
 from vibe_prefect.planning.prompts import PlanRequest, RefusedDraft, plan_question
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.registry import HOW_TO_CONFIGURE, LLM_TOOL, ToolRegistry

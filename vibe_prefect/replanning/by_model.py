@@ -20,8 +20,8 @@ from vibe_prefect.llm.prompts import material_of
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.replanning.edits import PROMPT, AddedNode, NodeEdit, Replan, edited_plan
-from vibe_prefect.replanning.plan_text import plan_text
 from vibe_prefect.replanning.rules import missed_criteria, takes_prompt
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.text.pydantic_errors import finding
@@ -137,7 +137,7 @@ class _MisfitError(ValueError):
 
 def _question(models: Models, report: RunReport, compiled: CompiledPlan, earlier: str, problems: str) -> Question:
     config = models.config
-    texts = {"the plan": plan_text(compiled.plan), "the run": _run_text(report)}
+    texts = {"the plan": plan_yaml(compiled.plan, {}), "the run": _run_text(report)}
     texts |= {"your last answer": earlier, "its problems": problems} if problems else {}
     task = "Task: propose the edits."
     if problems:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from vibe_prefect.cli.commands.diff import print_comparison
 from vibe_prefect.cli.commands.dry_run import print_facts
 from vibe_prefect.cli.commands.run import RunRequest
 from vibe_prefect.cli.commands.show import print_tree
+from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import counted, one_line
@@ -26,7 +27,6 @@ from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
-from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanningError, UsageError
 from vibe_prefect.operations import (
     CheckedPlan,
@@ -36,9 +36,9 @@ from vibe_prefect.operations import (
     plan_vibe,
     refine_plan,
 )
+from vibe_prefect.plan.plan_yaml import read_comments
 from vibe_prefect.plan.reading.plan_file import load_plan
 from vibe_prefect.planning.drafting import planning_models
-from vibe_prefect.planning.plan_yaml import plan_json, plan_yaml, read_comments
 from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.planning.sources import is_below
 from vibe_prefect.run.run_options import RunOptions
@@ -104,7 +104,7 @@ def refine_file(plan: str, change: str, order: PlanOrder) -> int:
             [*filter(None, [comments.heading]), f"Edited by {refined.planned.model}: {one_line(change)}"]
         )
         reasons = {**comments.of_nodes, **refined.planned.draft.reasons}
-        _write(path, refined.planned.draft.plan, reasons, heading)
+        write_plan(path, refined.planned.draft.plan, reasons, heading)
         _show(screen, path, refined.planned, registry)
         _say_next(screen, path)
     return ExitCode.COMPLETED
@@ -169,7 +169,7 @@ def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, Planned
     draft_beside = order.output or Path("plan.yaml")
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
     path = order.output or _free_path(planned.draft.plan.id)
-    _write(path, planned.draft.plan, planned.draft.reasons, planned.heading)
+    write_plan(path, planned.draft.plan, planned.draft.reasons, planned.heading)
     _show(screen, path, planned, registry)
     return path, planned
 
@@ -279,14 +279,6 @@ def _free_path(id: str) -> Path:
     while path.exists():
         path = Path(f"{id}-{next(numbers)}.yaml")
     return path
-
-
-def _write(path: Path, plan: WorkflowPlan, reasons: Mapping[str, str], heading: str) -> None:
-    text = plan_json(plan) if path.suffix == ".json" else plan_yaml(plan, reasons, heading)
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _show(screen: Screen, path: Path, planned: PlannedDraft, registry: ToolRegistry) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from vibe_prefect.cli.commands.diff import diff_document, difference_lines
 from vibe_prefect.cli.commands.dry_run import forecast_document, print_forecast
 from vibe_prefect.cli.commands.run import find_server
+from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
@@ -64,19 +65,12 @@ def replan(request: ReplanRequest) -> int:
         complain(str(error))
         return ExitCode.FAILED
     if output is not None:
-        _write(output, replanned)
+        write_plan(output, replanned.plan, replanned.replan.reasons)
     if request.as_json:
         print_document(_document(replanned, output))
     else:
         _print(out(), replanned, request)
     return ExitCode.COMPLETED
-
-
-def _write(path: Path, replanned: ReplannedRun) -> None:
-    try:
-        path.write_text(replanned.text(as_json=path.suffix == ".json"), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output: {str(path)!r} cannot be written: {error.strerror or error}") from None
 
 
 def _print(screen: Screen, replanned: ReplannedRun, request: ReplanRequest) -> None:
