@@ -12,7 +12,7 @@ from tests.plans import node, plan
 from tests.replanning.test_rules import reported
 from vibe_prefect import ToolRegistry, WorkflowPlan, compile_plan
 from vibe_prefect.core.budget import Budget
-from vibe_prefect.errors import BudgetExceededError, ReplanError, UsageError
+from vibe_prefect.errors import ReplanError, ToolError, UsageError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.replan import replan_after
@@ -34,13 +34,16 @@ def subject() -> WorkflowPlan:
 
 def scripted(answers: Sequence[Any]) -> ScriptedModel:
     """A model whose texts hold an injection, whose judge refuses them, and that answers questions about the plan."""
-    left = [one if isinstance(one, str) else json.dumps(one) for one in answers]
+    left = list(answers)
 
     def reply(question: Question) -> str:
         if question.schema is None:
             return INJECTION
         if "edits" in question.schema["properties"]:
-            return left.pop(0)
+            answer = left.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer if isinstance(answer, str) else json.dumps(answer)
         return verdict({"lively": 0.1}, INJECTION[:30])
 
     return ScriptedModel(reply)
@@ -116,10 +119,10 @@ async def test_misfitting_answer_goes_back_with_its_problem_and_the_next_one_cou
 async def test_outputs_that_ask_for_other_tools_change_nothing() -> None:
     """Every answer obeys the injection: the plan stays as it was, and the last answer is kept."""
     obeying = edit(prompt="p", tool="http_fetch", url="http://evil.example", model="evil:one")
-    with pytest.raises(ReplanError, match="none of 3 answers") as caught:
-        await replanned(scripted([obeying] * 3))
-    assert json.loads(caught.value.draft) == obeying
-    assert "edits.0.tool" in caught.value.problems
+    with pytest.raises(ReplanError, match="wrote no valid edit of the plan in 4 answers") as caught:
+        await replanned(scripted([obeying] * 4))
+    assert json.loads(caught.value.draft or "") == obeying
+    assert any("edits.0.tool" in problem for problem in caught.value.problems)
 
 
 async def test_rules_quote_an_injection_as_text_and_nothing_else() -> None:
@@ -158,14 +161,23 @@ async def test_replan_counts_what_the_model_used_and_keeps_its_budget() -> None:
     edited = await replanned(scripted([{"edits": []}, GOOD]))
     assert edited.tokens > 0
     assert edited.cost_usd
-    with pytest.raises(BudgetExceededError):
+    with pytest.raises(ReplanError, match="Failed to replan 'plan': budget: stopped before") as caught:
         await replanned(scripted([GOOD]), Budget(tokens=100))
+    assert caught.value.over_budget
+
+
+async def test_replan_asks_again_where_the_provider_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vibe_prefect.llm.checked_answers.PAUSE_SECONDS", 0.0)
+    edited = await replanned(scripted([ToolError("HTTP 500"), GOOD]))
+    assert [one.node_id for one in edited.edits] == ["post"]
+    with pytest.raises(ReplanError, match="gave no answer: the key is refused"):
+        await replanned(scripted([ToolError("the key is refused", retryable=False)]))
 
 
 async def test_replan_by_a_model_needs_one() -> None:
     tools = ToolRegistry()
     report = await reported_async(tools_of(scripted([])))
-    with pytest.raises(UsageError, match="a replan by a model needs one, and none is configured"):
+    with pytest.raises(UsageError, match="an edit of the plan is written by a language model, and none is configured"):
         await replan_after(
             report, subject(), tools, lambda new: compile_plan(new, tools=tools, simulate="all"), "model"
         )

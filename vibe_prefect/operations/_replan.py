@@ -76,9 +76,7 @@ async def replan(
         UnknownRunError: The Prefect server does not know the run, or the run has no plan.
         UsageError: The run has not ended, or a model is wanted and none is configured.
         PlanError: The plan of the run cannot run any more.
-        ReplanError: No answer of the model was an edit that the plan can take.
-        ToolError: The model's provider refused or failed.
-        BudgetExceededError: The budget does not allow a call to the model.
+        ReplanError: No answer of the model was an edit that the plan can take, or there was no answer.
     """
     tools = configured_tools() if tools is None else tools
     past_run, report = await _ended(run)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.core.models import Vibe
-from vibe_prefect.errors import ToolError, printable
+from vibe_prefect.errors import ToolError
+from vibe_prefect.llm.checked_answers import RefusedAnswer
 from vibe_prefect.llm.prompts import NOTE_TOKENS, Cut, marked, material_of
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
@@ -22,12 +23,6 @@ from vibe_prefect.planning.catalog import (
 )
 from vibe_prefect.planning.knowledge import Note
 from vibe_prefect.tools.registry import ToolRegistry
-
-MAX_LISTED = 30
-"""Problems of a draft that a model is given at once."""
-
-MAX_PROBLEM = 500
-"""Characters of one of them."""
 
 CATALOG_SHARE = 0.7
 """Part of what a model can read in a call that the tools with all of their inputs may fill; of more, the names of the
@@ -116,17 +111,6 @@ class PlanRequest:
 
 
 @dataclass(frozen=True)
-class RefusedDraft:
-    """Answer that is not a valid plan."""
-
-    text: str
-    """The answer, as the model wrote it."""
-
-    problems: tuple[str, ...]
-    """Faults of it, a sentence each."""
-
-
-@dataclass(frozen=True)
 class PlanQuestion:
     """Question for a plan, as it is sent."""
 
@@ -137,7 +121,7 @@ class PlanQuestion:
     """Notes of knowledge that did not fit, by their names."""
 
 
-def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused: RefusedDraft | None) -> PlanQuestion:
+def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused: RefusedAnswer | None) -> PlanQuestion:
     """Build the question for a plan.
 
     Args:
@@ -169,7 +153,7 @@ def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused
     return PlanQuestion(replace(bare, prompt=prompt), knowledge.cuts)
 
 
-def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedDraft | None) -> Iterator[str]:
+def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedAnswer | None) -> Iterator[str]:
     yield describe_models(config)
     yield _places(request.placements)
     yield _files(request.sources)
@@ -180,8 +164,7 @@ def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedDraft | No
         yield marked("before the edit", request.plan, "the plan")
         yield marked("for the edit", request.change or "", "the wish")
     if refused is not None:
-        yield marked("refused", refused.text, "your answer that was")
-        yield marked("in it", "\n".join(_listed(refused.problems)), "the faults")
+        yield refused.material
     yield _order(request, refused)
 
 
@@ -211,13 +194,7 @@ def _wish(vibe: Vibe) -> str:
     return json.dumps({name: fact for name, fact in facts.items() if fact}, ensure_ascii=False, default=str, indent=1)
 
 
-def _listed(problems: Sequence[str]) -> Iterator[str]:
-    yield from (f"- {printable(problem, MAX_PROBLEM)}" for problem in problems[:MAX_LISTED])
-    if len(problems) > MAX_LISTED:
-        yield f"- and {len(problems) - MAX_LISTED:,} more"
-
-
-def _order(request: PlanRequest, refused: RefusedDraft | None) -> str:
+def _order(request: PlanRequest, refused: RefusedAnswer | None) -> str:
     if refused is not None:
         return "Task: answer with the whole plan again, all of these faults mended, as one JSON object."
     if request.plan is not None:

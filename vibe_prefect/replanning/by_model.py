@@ -7,29 +7,28 @@ an answer cannot ask for them, whatever an output has talked the model into.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, cast
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.outputs import cut
-from vibe_prefect.errors import PlanError, ReplanError, UsageError, shorten
-from vibe_prefect.llm.json_answer import AnswerJSONError, read_json_answer
+from vibe_prefect.errors import ReplanError, shorten
+from vibe_prefect.llm.checked_answers import AnswerOptions, Inquiry, RefusedAnswer, UnfitAnswerError, checked_answer
+from vibe_prefect.llm.json_answer import read_json_answer
 from vibe_prefect.llm.prompts import material_of
-from vibe_prefect.llm.provider.calls import ModelLimits, Models
+from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.llm.provider.model_client import Question
+from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.replanning.edits import PROMPT, AddedNode, NodeEdit, Replan, edited_plan
 from vibe_prefect.replanning.rules import missed_criteria, takes_prompt
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.text.pydantic_errors import finding
-from vibe_prefect.tools.base import ToolContext
-from vibe_prefect.tools.registry import HOW_TO_CONFIGURE, LLM_TOOL, ToolRegistry
-
-MAX_TRIES = 3
-"""Answers that a model may give before the replan fails."""
+from vibe_prefect.tools.registry import LLM_TOOL
 
 MAX_OUTPUT = 600
 """Characters of an output that the model is shown."""
@@ -79,18 +78,6 @@ class _Answer(_Part):
     new_nodes: Annotated[list[_NewNode], Field(max_length=50)] = []
 
 
-def model_for_replans(tools: ToolRegistry) -> Models:
-    """Return the model that replans: the default model of the nodes.
-
-    Raises:
-        UsageError: No model is configured.
-    """
-    limits = cast("ModelLimits | None", tools.traits(LLM_TOOL).model_limits)
-    if limits is None:
-        raise UsageError(f"a replan by a model needs one, and none is configured: {HOW_TO_CONFIGURE}")
-    return limits.models
-
-
 async def replan_by_model(
     report: RunReport,
     compiled: CompiledPlan,
@@ -108,45 +95,43 @@ async def replan_by_model(
         budget: Budget that its calls belong to; `None` for no limit.
 
     Raises:
-        ReplanError: No answer was a plan that can run; the error has the last problems.
-        ToolError: The provider refused or failed.
-        BudgetExceededError: The budget does not allow a call.
+        ReplanError: No answer was a plan that can run, or there was no answer.
     """
-    context = ToolContext(budget=budget) if budget is not None else ToolContext()
-    problems, answer_text = "", ""
-    tokens, cost = 0, 0.0
-    for _ in range(MAX_TRIES):
-        answer, usage = await models.ask(_question(models, report, compiled, answer_text, problems), context)
-        tokens += (usage["input_tokens"] or 0) + (usage["output_tokens"] or 0)
-        cost = None if cost is None or usage["cost_usd"] is None else cost + usage["cost_usd"]
-        answer_text = answer.text
-        try:
-            edits, added = _edits_of(answer.text, compiled)
-            plan = edited_plan(compiled.plan, edits, added)
-            check(plan)
-        except (AnswerJSONError, ValidationError, PlanError, _MisfitError) as error:
-            problems = _problems(error)
-            continue
-        return Replan(plan, edits, added, model=answer.model, tokens=tokens, cost_usd=cost)
-    raise ReplanError(MAX_TRIES, problems, answer_text)
+
+    def read(text: str) -> Replan:
+        edits, added = _edits_of(text, compiled)
+        plan = edited_plan(compiled.plan, edits, added)
+        check(plan)
+        return Replan(plan, edits, added)
+
+    checked = await checked_answer(
+        Inquiry(
+            "edit of the plan",
+            models,
+            partial(_question, models.config, report, compiled),
+            read,
+            partial(ReplanError, compiled.plan.id),
+            AnswerOptions(budget=budget),
+        )
+    )
+    spent = checked.spent
+    return replace(checked.value, model=models.config.usual, tokens=spent.tokens, cost_usd=spent.usd)
 
 
-class _MisfitError(ValueError):
-    """Edits that a plan cannot take."""
-
-
-def _question(models: Models, report: RunReport, compiled: CompiledPlan, earlier: str, problems: str) -> Question:
-    config = models.config
-    texts = {"the plan": plan_yaml(compiled.plan, {}), "the run": _run_text(report)}
-    texts |= {"your last answer": earlier, "its problems": problems} if problems else {}
+def _question(
+    config: ModelConfig, report: RunReport, compiled: CompiledPlan, refused: RefusedAnswer | None
+) -> Question:
     task = "Task: propose the edits."
-    if problems:
-        task = "Task: your last answer could not be used, for the problems above. Answer again, whole and mended."
+    if refused is not None:
+        task = "Task: your last answer could not be used, for the faults above. Answer again, whole and mended."
     prompted = [id for id, node in compiled.nodes.items() if takes_prompt(node)]
     task += f"\nNodes whose prompt may change: {', '.join(prompted) or 'none'}."
-    room = config.context_tokens - Question(config.usual, _MANNER, task, _Answer.model_json_schema()).input_tokens
+    task = f"{refused.material}\n\n{task}" if refused is not None else task
+    schema = _Answer.model_json_schema()
+    texts = {"the plan": plan_yaml(compiled.plan, {}), "the run": _run_text(report)}
+    room = config.context_tokens - Question(config.usual, _MANNER, task, schema).input_tokens
     prompt = f"{material_of(texts, room).text}\n\n{task}"
-    return Question(config.usual, _MANNER, prompt, _Answer.model_json_schema(), config.max_tokens, config.temperature)
+    return Question(config.usual, _MANNER, prompt, schema, config.max_tokens, config.temperature)
 
 
 def _run_text(report: RunReport) -> str:
@@ -178,7 +163,7 @@ def _edits_of(text: str, compiled: CompiledPlan) -> tuple[tuple[NodeEdit, ...], 
     answer = _Answer.model_validate(read_json_answer(text).data)
     misfits = list(_misfits(answer, compiled))
     if misfits:
-        raise _MisfitError("\n".join(misfits))
+        raise UnfitAnswerError(misfits)
     added = tuple(AddedNode(_node_of(new), None, new.reason) for new in answer.new_nodes)
     return tuple(edit for change in answer.edits for edit in _node_edits(change, compiled)), added
 
@@ -227,10 +212,3 @@ def _node_of(new: _NewNode) -> WorkflowNode:
             "dependencies": new.dependencies,
         }
     )
-
-
-def _problems(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        details: list[dict[str, Any]] = [dict(detail) for detail in error.errors(include_url=False)]
-        return "\n".join(f"{'.'.join(map(str, detail['loc']))}: {finding(detail)}" for detail in details)
-    return str(error)

@@ -28,6 +28,7 @@ from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
 from vibe_prefect.errors import PlanningError, UsageError
+from vibe_prefect.llm.checked_answers import RefusedAnswer, writing_models
 from vibe_prefect.operations import (
     CheckedPlan,
     PlannedDraft,
@@ -38,8 +39,6 @@ from vibe_prefect.operations import (
 )
 from vibe_prefect.plan.plan_yaml import read_comments
 from vibe_prefect.plan.reading.plan_file import load_plan
-from vibe_prefect.planning.drafting import planning_models
-from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.planning.sources import is_below
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
@@ -195,7 +194,7 @@ def _asked(
         NoPlanError: The model wrote no valid plan; the reason is printed.
     """
     _check_sources(order)
-    model = planning_models(registry).config.chosen(order.vibe.model)
+    model = writing_models(registry, "a plan").config.chosen(order.vibe.model)
     try:
         with _progress(screen, f"{model} writes a plan") as on_text:
             options = PlanningOptions(
@@ -224,7 +223,7 @@ def _progress(screen: Screen, label: str) -> Generator[Callable[[str], None]]:
         yield lambda words: status.update(Text(f"{label} ... {words}", "dim"))
 
 
-def _say_refused(screen: Screen, number: int, refused: RefusedDraft) -> None:
+def _say_refused(screen: Screen, number: int, refused: RefusedAnswer) -> None:
     faults = len(refused.problems)
     screen.say(f"answer {number:,} has {counted(faults, 'problem')}:", "yellow")
     for problem in refused.problems[:MAX_SHOWN]:

@@ -23,7 +23,7 @@ from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.core.run_values import ReplanBy
-from vibe_prefect.errors import BudgetExceededError, ReplanError, ToolError, UsageError
+from vibe_prefect.errors import ReplanError, UsageError
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.results import resume_command
 
@@ -61,9 +61,9 @@ def replan(request: ReplanRequest) -> int:
     question = replanned_by(request.run, by=request.by, tools=command_registry(), given=request.given)
     try:
         replanned = ask(server, question)
-    except (BudgetExceededError, ReplanError, ToolError) as error:
+    except ReplanError as error:
         complain(str(error))
-        return ExitCode.FAILED
+        return ExitCode.INTERNAL
     if output is not None:
         write_plan(output, replanned.plan, replanned.replan.reasons)
     if request.as_json:
