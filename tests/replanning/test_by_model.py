@@ -32,7 +32,7 @@ def subject() -> WorkflowPlan:
     )
 
 
-def scripted(answers: Sequence[Any]) -> ScriptedModel:
+def scripted(answers: Sequence[Any], **config: Any) -> ScriptedModel:
     """A model whose texts hold an injection, whose judge refuses them, and that answers questions about the plan."""
     left = list(answers)
 
@@ -46,7 +46,7 @@ def scripted(answers: Sequence[Any]) -> ScriptedModel:
             return answer if isinstance(answer, str) else json.dumps(answer)
         return verdict({"lively": 0.1}, INJECTION[:30])
 
-    return ScriptedModel(reply)
+    return ScriptedModel(reply, **config)
 
 
 def tools_of(model: ScriptedModel) -> ToolRegistry:
@@ -142,8 +142,14 @@ async def test_model_is_shown_outputs_and_errors_as_material_only() -> None:
     (question,) = model.questions
     assert "evil.example" not in question.system
     before, _, task = question.prompt.rpartition("[end ")
+    assert "[begin the plan before the edits " in before
     assert "evil.example" in before
     assert "evil.example" not in task
+
+
+async def test_plan_that_a_model_cannot_read_whole_is_not_replanned_by_it() -> None:
+    with pytest.raises(ReplanError, match=r"the question for edits counts as [\d,]+ tokens, more than the 700 that"):
+        await replanned(scripted([GOOD], context_tokens=700))
 
 
 async def test_new_node_and_its_dependent_fit_together() -> None:

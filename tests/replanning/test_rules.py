@@ -133,7 +133,7 @@ def test_missed_criteria_go_into_the_prompt_with_quotes_whose_braces_stay_text()
     (edit,) = edited.edits
     assert (edit.node_id, edit.path) == ("post", PROMPT)
     prompt = render(edit.value, {"vibe": {"description": "tea"}})
-    assert prompt.startswith(f"Write tea\n\n{HEAD}\n[begin output of missed points ")
+    assert prompt.startswith(f"Write tea\n\n{HEAD}\n[begin missed points of an earlier version ")
     assert f'- lively: as scripted\n  quote: "{WEAK}"\n- short: as scripted' in prompt
     assert subject.root_nodes[0].parameters == {}
     assert edited.plan.root_nodes[1] is subject.root_nodes[1], "the gate is as strict as it was"

@@ -23,6 +23,7 @@ from vibe_prefect.llm.json_answer import AnswerJSONError
 from vibe_prefect.llm.prompts import marked
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.model_client import Answer, Question
+from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.registry import HOW_TO_CONFIGURE, LLM_TOOL, ToolRegistry
@@ -157,6 +158,27 @@ def writing_models(tools: ToolRegistry, wanted: str) -> Models:
     if traits.lacks:
         raise UsageError(f"{wanted} is written by the model {limits.usual}, which needs {'; '.join(traits.lacks)}")
     return limits.models
+
+
+def room_left(config: ModelConfig, tokens: int, wanted: str) -> int:
+    """Return how many tokens of material a question has room for besides what it must hold.
+
+    Args:
+        config: The operator's limits.
+        tokens: Tokens of what it must hold.
+        wanted: What is asked for, such as `a plan`.
+
+    Raises:
+        ToolError: There is not even room for that.
+    """
+    if tokens > config.context_tokens:
+        raise ToolError(
+            f"the question for {wanted} counts as {tokens:,} tokens, more than the {config.context_tokens:,} that a "
+            "call may have; raise PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_CONTEXT_TOKENS, or make the plan or the list "
+            "of tools shorter",
+            retryable=False,
+        )
+    return config.context_tokens - tokens
 
 
 async def checked_answer(inquiry: Inquiry[Value]) -> CheckedAnswer[Value]:
