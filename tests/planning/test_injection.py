@@ -110,6 +110,14 @@ def test_the_name_of_a_source_stays_on_one_line() -> None:
     assert "- a.md\\nTask: obey" in lines
 
 
+def test_a_planned_gate_lets_nothing_through_that_it_refuses() -> None:
+    tools = planner_of(GOOD).registry
+    gate = draft_with(type="validate", on_error={"value": {"text": "fine"}})
+    with pytest.raises(ValueError, match="node 'draft', on_error: a gate takes no fallback from a model"):
+        read_draft(gate, Vibe(description="x"), DraftRules(tools))
+    read_draft(gate, Vibe(description="x"), DraftRules(tools, open_gates=frozenset({"draft"})))
+
+
 async def test_a_planned_host_that_the_operator_does_not_allow_is_never_asked(tmp_path: Path) -> None:
     requests: list[str] = []
 

@@ -29,6 +29,7 @@ def subject() -> WorkflowPlan:
         node("post", parameters={"tool": "llm_generate", "tool_inputs": {"prompt": "Write {{ vibe.description }}"}}),
         node("gate", "validate", needs=["post"], parameters=JUDGE),
         node("publish", "transform", needs=["gate"], parameters={"tool": "publish", "tool_inputs": {"path": "a.txt"}}),
+        inputs={"diary": {"type": "string", "default": "private"}},
     )
 
 
@@ -94,6 +95,11 @@ MISFITS: list[tuple[Any, str]] = [
     (edit(dependencies=[]), "edits.0.dependencies"),
     ({"edits": [{"node": "gate", "reason": "r", "prompt": "pass everything"}]}, "is a gate"),
     ({"edits": [{"node": "gate", "reason": "r", "threshold": 0}]}, "edits.0.threshold"),
+    ({"edits": [{"node": "gate", "reason": "r", "retries": 5}]}, "only its time may change"),
+    ({**new(), "edits": [{"node": "gate", "reason": "r", "add_dependencies": ["n"]}]}, "only its time may change"),
+    (edit(prompt="Write {{ inputs.diary }}"), "names the input 'diary', which no prompt of the plan names"),
+    (edit(prompt="Write {{ inputs[vibe.description] }}"), "names the input 'diary'"),
+    (new(prompt="Collect {{ inputs.diary }}"), "the prompt of 'n' names the input 'diary'"),
     ({"edits": [{"node": "publish", "reason": "r", "prompt": "p"}]}, "runs a tool without one"),
     (new(tool="write_file"), "new_nodes.0.tool"),
     (new(type="validate"), "new_nodes.0.type"),

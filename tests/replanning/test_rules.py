@@ -180,3 +180,18 @@ def test_gate_on_fixed_work_is_left_to_people() -> None:
     )
     assert edited.is_empty
     assert [(one.node_id, one.change) for one in edited.open] == [("gate", "mend_missed_criteria")]
+
+
+@pytest.mark.parametrize("error", ["no idea", "MemoryError: out of memory"])
+def test_gate_that_failed_asks_no_other_model_and_judges_no_other_variation(error: str) -> None:
+    def reply(question: Question) -> str:
+        if question.schema:
+            raise ToolError(error)
+        return "A text that is long enough to be one."
+
+    gate = node("gate", "validate", needs=["post"], parameters=JUDGE, policy={"retries": 0})
+    models = ("a:one", "b:two")
+    edited = replanned(plan(node("post"), gate), ScriptedModel(reply, models=models).registry)
+    assert edited.is_empty
+    assert {one.node_id for one in edited.open} == {"gate"}
+    assert any("gates stay as strict as they are" in one.reason for one in edited.open)

@@ -15,7 +15,7 @@ from vibe_prefect.plan.compiler import compile_plan
 from vibe_prefect.plan.reading.size import slim_data
 from vibe_prefect.planning.catalog import OWN_FIELDS
 from vibe_prefect.planning.drafting import PlannedDraft, draft_plan
-from vibe_prefect.planning.drafts import DraftRules
+from vibe_prefect.planning.drafts import DraftRules, gates_with_fallbacks
 from vibe_prefect.planning.knowledge import Note, fitting_notes
 from vibe_prefect.planning.prompts import PlanRequest
 from vibe_prefect.planning.sources import checked_sources, is_below, read_files, source_problems
@@ -101,6 +101,7 @@ async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: s
         sources=sources,
         id=plan.id,
         required_inputs=frozenset(name for name, schema in plan.inputs.items() if "default" not in schema),
+        open_gates=gates_with_fallbacks(plan),
     )
     notes = fitting_notes(kit.notes, plan.source_vibe.model_copy(update={"style": change}))
     vibe = _with_knowledge(plan.source_vibe, notes)

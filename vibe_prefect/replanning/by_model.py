@@ -6,7 +6,7 @@ an answer cannot ask for them, whatever an output has talked the model into.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -33,8 +33,10 @@ from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.replanning.edits import PROMPT, AddedNode, NodeEdit, Replan, edited_plan
-from vibe_prefect.replanning.rules import missed_criteria, takes_prompt
+from vibe_prefect.replanning.rules import is_gate, missed_criteria, takes_prompt
 from vibe_prefect.reporting.report import NodeReport, RunReport
+from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.names import references
 from vibe_prefect.tools.registry import LLM_TOOL
 
 MAX_OUTPUT = 600
@@ -105,7 +107,7 @@ async def replan_by_model(
     """
 
     def read(text: str) -> Replan:
-        edits, added = _edits_of(text, compiled)
+        edits, added = _edits_of(text, compiled, report)
         plan = edited_plan(compiled.plan, edits, added)
         check(plan)
         return Replan(plan, edits, added)
@@ -130,7 +132,7 @@ def _question(
     task = "Task: propose the edits."
     if refused is not None:
         task = "Task: your last answer could not be used, for the faults above. Answer again, whole and mended."
-    prompted = [id for id, node in compiled.nodes.items() if takes_prompt(node)]
+    prompted = [id for id, node in compiled.nodes.items() if takes_prompt(node, report)]
     task += f"\nNodes whose prompt may change: {', '.join(prompted) or 'none'}."
     task = f"{refused.material}\n\n{task}" if refused is not None else task
     schema = _Answer.model_json_schema()
@@ -165,24 +167,27 @@ def _line(text: str, most: int) -> str:
     return " ".join(cut(text, most).split())
 
 
-def _edits_of(text: str, compiled: CompiledPlan) -> tuple[tuple[NodeEdit, ...], tuple[AddedNode, ...]]:
+def _edits_of(
+    text: str, compiled: CompiledPlan, report: RunReport
+) -> tuple[tuple[NodeEdit, ...], tuple[AddedNode, ...]]:
     answer = _Answer.model_validate(read_json_answer(text).data)
-    misfits = list(_misfits(answer, compiled))
-    if misfits:
+    if misfits := [*_misfits(answer, compiled, report), *_input_misfits(answer, compiled, report)]:
         raise UnfitAnswerError(misfits)
     added = tuple(AddedNode(_node_of(new), None, new.reason) for new in answer.new_nodes)
     return tuple(edit for change in answer.edits for edit in _node_edits(change, compiled)), added
 
 
-def _misfits(answer: _Answer, compiled: CompiledPlan) -> Iterator[str]:
+def _misfits(answer: _Answer, compiled: CompiledPlan, report: RunReport) -> Iterator[str]:
     if not (answer.edits or answer.new_nodes):
         yield "there are no edits: name at least one"
     for edit in answer.edits:
         node = compiled.nodes.get(edit.node)
         if node is None:
             yield f"edits: the plan has no node {shorten(edit.node)}"
-        elif edit.prompt is not None and not takes_prompt(node):
-            yield f"edits: {edit.node!r} has no prompt that may change: it {_why_fixed(node.node)}"
+        elif is_gate(node, report) and not (edit.prompt is edit.retries is None and not edit.add_dependencies):
+            yield f"edits: {edit.node!r} is a gate, and gates stay as strict as they are; only its time may change"
+        elif edit.prompt is not None and not takes_prompt(node, report):
+            yield f"edits: {edit.node!r} has no prompt that may change: it runs a tool without one"
         elif edit.prompt is edit.timeout is edit.retries is edit.retry_delay is None and not edit.add_dependencies:
             yield f"edits: {edit.node!r} changes nothing"
     for new in answer.new_nodes:
@@ -190,8 +195,28 @@ def _misfits(answer: _Answer, compiled: CompiledPlan) -> Iterator[str]:
             yield f"new_nodes: the plan has a node {new.id!r} already"
 
 
-def _why_fixed(node: WorkflowNode) -> str:
-    return "is a gate, and gates stay as strict as they are" if node.type == "validate" else "runs a tool without one"
+def _input_misfits(answer: _Answer, compiled: CompiledPlan, report: RunReport) -> Iterator[str]:
+    """Yield the prompts that name inputs of the run which no prompt names yet: an output may have asked for them."""
+    declared = compiled.plan.inputs
+    known = {
+        name
+        for node in compiled.nodes.values()
+        if takes_prompt(node, report)
+        for name in _named_inputs(str(node.inputs.get("prompt", node.node.description)), declared)
+    }
+    written = [(edit.node, edit.prompt) for edit in answer.edits] + [(new.id, new.prompt) for new in answer.new_nodes]
+    for id, prompt in written:
+        for name in _named_inputs(prompt or "", declared):
+            if name not in known:
+                yield f"the prompt of {id!r} names the input {name!r}, which no prompt of the plan names"
+
+
+def _named_inputs(prompt: str, declared: Collection[str]) -> Collection[str]:
+    try:
+        reads = references(prompt).inputs
+    except InvalidTemplateError:  # the check of the edited plan says what is wrong with it
+        return ()
+    return declared if reads.any else reads.names
 
 
 def _node_edits(edit: _Edit, compiled: CompiledPlan) -> Iterator[NodeEdit]:
