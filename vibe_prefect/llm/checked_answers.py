@@ -96,7 +96,7 @@ class Inquiry(Generic[Value]):
     """Question to a model, and the check of its answers."""
 
     wanted: str
-    """What an answer is, such as `plan`."""
+    """Noun for an answer, such as `plan`."""
 
     models: Models
     """The models that may be asked."""

@@ -23,7 +23,7 @@ MAX_NODES = 300
 """Nodes of a plan that a model writes, at most."""
 
 MAX_REASON = 500
-"""Characters of the reason for a node that are kept."""
+"""Characters of the reason for a node; the rest is cut off."""
 
 _LIMITS = PlanLimits(max_nodes=MAX_NODES)
 _NOT_IN_ID = re.compile(r"[^a-z0-9]+")
@@ -31,7 +31,7 @@ _NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True)
 class DraftRules:
-    """What a planned plan may be made of."""
+    """Limits of the plans that a model writes: the tools, files and node types that they may name."""
 
     tools: ToolRegistry
     """The tools that nodes may name."""
@@ -66,7 +66,7 @@ class Draft:
     """The plan, compiled."""
 
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Why each node is there, by its id, as the model says."""
+    """Reasons for the nodes by their ids, as the model states them."""
 
     @property
     def plan(self) -> WorkflowPlan:

@@ -29,7 +29,7 @@ class PlanningKit:
     """Everything that plans are made with."""
 
     rules: DraftRules
-    """What plans may be made of."""
+    """Limits of the plans."""
 
     notes: tuple[Note, ...] = ()
     """Knowledge to choose from."""

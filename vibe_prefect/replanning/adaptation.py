@@ -45,7 +45,7 @@ class NextAttempt:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What follows an attempt."""
+    """Decision after an attempt of an adaptive run."""
 
     attempts: tuple[RunAttempt, ...]
     """The attempts, this one the last."""
@@ -56,7 +56,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class AttemptSetup:
-    """What an attempt was made with."""
+    """Plan, tools and options of an attempt."""
 
     compiled: CompiledPlan
     """Its plan as written, compiled."""

@@ -29,13 +29,13 @@ _BRACE = re.compile(r"\{(?=[{%])")
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """What an output missed."""
+    """Criterion that an output missed."""
 
     name: str
     """Name of the criterion."""
 
     reason: str
-    """Why it was missed."""
+    """Reason of the judgement."""
 
     quotes: tuple[str, ...] = ()
     """Passages of the output, as the evidence."""

@@ -59,7 +59,7 @@ class PlanOrder:
     """Arguments of the command besides the wish."""
 
     vibe: VibeArguments
-    """What the vibe is, and what its plan may be made of."""
+    """Facts of the vibe, and the files and models that its plan may name."""
 
     output: Path | None = None
     """The plan file to write; `None` for one that is named after the plan, or for the file that is edited."""

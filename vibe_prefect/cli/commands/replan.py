@@ -36,7 +36,7 @@ class ReplanRequest:
     """Name or id; the newest run when left out."""
 
     by: ReplanBy
-    """Who edits the plan."""
+    """`rule`, or `model` for the default model."""
 
     given: Mapping[str, Any]
     """Limits of the budget, by name."""
