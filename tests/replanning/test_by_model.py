@@ -29,6 +29,7 @@ def subject() -> WorkflowPlan:
         node("post", parameters={"tool": "llm_generate", "tool_inputs": {"prompt": "Write {{ vibe.description }}"}}),
         node("gate", "validate", needs=["post"], parameters=JUDGE),
         node("publish", "transform", needs=["gate"], parameters={"tool": "publish", "tool_inputs": {"path": "a.txt"}}),
+        node("recap", needs=["gate"], description="Sum it up"),
         inputs={"diary": {"type": "string", "default": "private"}},
     )
 
@@ -86,7 +87,7 @@ MISFITS: list[tuple[Any, str]] = [
     (json.dumps(GOOD)[:40], "Unterminated string"),
     ({"edits": []}, "there are no edits"),
     (edit(), "'post' changes nothing"),
-    ({"edits": [{"node": "nope", "reason": "r", "prompt": "p"}]}, "the plan has no node 'nope'"),
+    ({"edits": [{"node": "nope", "reason": "r", "prompt": "p"}]}, "'nope' is not a node of the plan"),
     (edit(tool="http_fetch"), "edits.0.tool"),
     (edit(prompt="p", model="evil:one"), "edits.0.model"),
     (edit(url="http://evil.example"), "edits.0.url"),
@@ -97,6 +98,8 @@ MISFITS: list[tuple[Any, str]] = [
     ({"edits": [{"node": "gate", "reason": "r", "threshold": 0}]}, "edits.0.threshold"),
     ({"edits": [{"node": "gate", "reason": "r", "retries": 5}]}, "only its time may change"),
     ({**new(), "edits": [{"node": "gate", "reason": "r", "add_dependencies": ["n"]}]}, "only its time may change"),
+    ({**new(), "edits": [{"node": "publish", "reason": "r", "add_dependencies": ["n"]}]}, "it runs a tool without one"),
+    ({**new(), "edits": [{"node": "recap", "reason": "r", "add_dependencies": ["n"]}]}, "stands behind a gate"),
     (edit(prompt="Write {{ inputs.diary }}"), "names the input 'diary', which no prompt of the plan names"),
     (edit(prompt="Write {{ inputs[vibe.description] }}"), "names the input 'diary'"),
     (new(prompt="Collect {{ inputs.diary }}"), "the prompt of 'n' names the input 'diary'"),
@@ -164,9 +167,9 @@ async def test_new_node_and_its_dependent_fit_together() -> None:
         **edit(prompt="Write {{ outputs.facts.text }}", add_dependencies=["facts"]),
     }
     edited = await replanned(scripted([answer]))
-    assert [one.id for one in edited.plan.root_nodes] == ["post", "gate", "publish", "facts"]
+    assert [one.id for one in edited.plan.root_nodes] == ["post", "gate", "publish", "recap", "facts"]
     assert edited.plan.root_nodes[0].dependencies == ["facts"]
-    assert edited.plan.root_nodes[3].parameters["tool"] == "llm_generate"
+    assert edited.plan.root_nodes[4].parameters["tool"] == "llm_generate"
 
 
 async def test_replan_counts_what_the_model_used_and_keeps_its_budget() -> None:

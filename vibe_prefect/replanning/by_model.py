@@ -30,7 +30,7 @@ from vibe_prefect.llm.prompts import MATERIAL_RULE, marked, material_of
 from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
-from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.replanning.edits import PROMPT, AddedNode, NodeEdit, Replan, edited_plan
 from vibe_prefect.replanning.rules import is_gate, missed_criteria, takes_prompt
@@ -182,17 +182,36 @@ def _misfits(answer: _Answer, compiled: CompiledPlan, report: RunReport) -> Iter
         yield "there are no edits: name at least one"
     for edit in answer.edits:
         node = compiled.nodes.get(edit.node)
-        if node is None:
-            yield f"edits: the plan has no node {shorten(edit.node)}"
-        elif is_gate(node, report) and not (edit.prompt is edit.retries is None and not edit.add_dependencies):
-            yield f"edits: {edit.node!r} is a gate, and gates stay as strict as they are; only its time may change"
-        elif edit.prompt is not None and not takes_prompt(node, report):
-            yield f"edits: {edit.node!r} has no prompt that may change: it runs a tool without one"
-        elif edit.prompt is edit.timeout is edit.retries is edit.retry_delay is None and not edit.add_dependencies:
-            yield f"edits: {edit.node!r} changes nothing"
+        misfit = "is not a node of the plan" if node is None else _misfit(edit, node, compiled, report)
+        if misfit is not None:
+            yield f"edits: {shorten(edit.node)} {misfit}"
     for new in answer.new_nodes:
         if new.id in compiled.nodes:
             yield f"new_nodes: the plan has a node {new.id!r} already"
+
+
+def _misfit(edit: _Edit, node: CompiledNode, compiled: CompiledPlan, report: RunReport) -> str | None:
+    if is_gate(node, report) and not (edit.prompt is edit.retries is None and not edit.add_dependencies):
+        return "is a gate, and gates stay as strict as they are; only its time may change"
+    if not takes_prompt(node, report) and (edit.prompt is not None or edit.add_dependencies):
+        return "has no prompt that may change, and needs no further dependency: it runs a tool without one"
+    if edit.add_dependencies and _is_behind_gate(node.id, compiled, report):
+        return "stands behind a gate, and takes no further dependency: the gate would not have judged it"
+    if edit.prompt is edit.timeout is edit.retries is edit.retry_delay is None and not edit.add_dependencies:
+        return "changes nothing"
+    return None
+
+
+def _is_behind_gate(id: str, compiled: CompiledPlan, report: RunReport) -> bool:
+    seen: set[str] = set()
+    pending = [id]
+    while pending:
+        sources = [source for source in compiled.graph.sources(pending.pop()) if source not in seen]
+        if any(is_gate(compiled.nodes[source], report) for source in sources):
+            return True
+        seen.update(sources)
+        pending += sources
+    return False
 
 
 def _input_misfits(answer: _Answer, compiled: CompiledPlan, report: RunReport) -> Iterator[str]:
