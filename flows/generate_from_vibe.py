@@ -65,7 +65,7 @@ async def generate_from_vibe(  # noqa: PLR0913 - the form's fields
         domain: The field it belongs to.
         sources: Files below the worker's folder that the plan may read; none by default.
         approve: Suspend the run with the plan as an artifact until somebody approves it.
-        keep_plan: Plan once, and let every run with the same wish run that plan; otherwise each run is planned anew.
+        keep_plan: Plan once, and let every run with the same wish run that plan; otherwise each run makes its own.
         budget_usd: What planning and running may cost together; without it there is no limit.
     """
     vibe = Vibe(description=description, style=style or None, constraints=constraints or [], domain=domain or None)
@@ -80,7 +80,7 @@ async def generate_from_vibe(  # noqa: PLR0913 - the form's fields
 async def planned(
     vibe: Vibe, sources: tuple[str, ...], *, keep_plan: bool, budget_usd: float | None
 ) -> tuple[WorkflowPlan, float]:
-    """Return the plan of a wish, and what it cost now: the run's own plan, a kept one, or a new one."""
+    """Return the plan of a wish and its price in US dollars: the plan of this run, of an earlier one, or a new one."""
     wish = hashlib.sha256(f"{vibe.model_dump_json()} {sources}".encode()).hexdigest()[:12]
     key = f"vibe-plan-{wish}"
     text = await own_plan(key) or (await kept_plan(key) if keep_plan else None)

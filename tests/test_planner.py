@@ -275,10 +275,15 @@ async def test_planning_stops_at_its_budget() -> None:
 
 
 async def test_planning_asks_again_where_the_provider_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vibe_prefect.planning.drafting.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("vibe_prefect.llm.checked_answers.PAUSE_SECONDS", 0.0)
     replies: list[str | Exception] = [ToolError("HTTP 500"), GOOD]
     subject = planner(ScriptedModel(replies))
     assert (await subject.plan(VIBE)).id == "post"
+
+
+def test_planning_needs_an_answer_at_least() -> None:
+    with pytest.raises(UsageError, match="max_answers is 0: expected a whole number above 0"):
+        MetaPlanner(max_answers=0)
 
 
 async def test_planning_ends_at_an_error_that_is_final() -> None:
@@ -290,10 +295,11 @@ async def test_planning_ends_at_an_error_that_is_final() -> None:
 
 
 def test_planning_errors_cross_processes() -> None:
-    error = PlanningError("A post", "no plan", problems=["x"], draft="{", answers=2)
+    error = PlanningError("A post", "no plan", problems=["x"], draft="{", answers=2, over_budget=True)
     again = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert str(again) == str(error) == "Failed to generate workflow plan for vibe 'A post': no plan\n  x"
     assert (again.vibe, again.problems, again.draft, again.answers) == ("A post", ("x",), "{", 2)
+    assert again.over_budget
 
 
 async def test_an_empty_vibe_is_refused_before_a_model_is_asked() -> None:

@@ -257,54 +257,69 @@ class RunError(VibePrefectError):
     """Something went wrong while a plan was running."""
 
 
-class PlanningError(RunError, RuntimeError):
-    """A vibe from which no valid plan was made, with the last answer of the model and what is wrong with it."""
+class ModelAnswerError(RunError, RuntimeError):
+    """A model that gave no valid answer, with its last answer and the faults of it."""
 
-    def __init__(
-        self, vibe: str, reason: str, *, problems: Sequence[str] = (), draft: str | None = None, answers: int = 0
+    def __init__(  # noqa: PLR0913 - facts of the error, by keyword
+        self,
+        subject: str,
+        reason: str,
+        *,
+        problems: Sequence[str] = (),
+        draft: str | None = None,
+        answers: int = 0,
+        over_budget: bool = False,
     ) -> None:
-        """Describe why there is no plan.
+        """Describe why there is no answer.
 
         Args:
-            vibe: Description of the vibe.
+            subject: What the answer was to be made from.
             reason: Text: what the model did, and what to do next.
             problems: Faults of the last answer, a sentence each.
             draft: The last answer, as the model wrote it; `None` where there is none.
             answers: Number of the answers that the model gave.
+            over_budget: Whether the budget did not allow a further call.
         """
-        self.vibe = vibe
+        self.subject = subject
         self.reason = reason
         self.problems: tuple[str, ...] = tuple(problems)
         self.draft = draft
         self.answers = answers
+        self.over_budget = over_budget
         lines = [f"  {printable(problem, MAX_PROBLEM)}" for problem in self.problems[:MAX_PROBLEMS]]
         lines += [f"  and {len(self.problems) - MAX_PROBLEMS:,} more"] if len(self.problems) > MAX_PROBLEMS else []
-        super().__init__("\n".join([f"Failed to generate workflow plan for vibe {shorten(vibe)}: {reason}", *lines]))
+        super().__init__("\n".join([f"{self._failed()}: {reason}", *lines]))
+
+    def _failed(self) -> str:
+        return f"no valid answer for {shorten(self.subject)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        about = {"problems": self.problems, "draft": self.draft, "answers": self.answers}
-        return partial(type(self), self.vibe, self.reason, **about), ()
+        names = ("problems", "draft", "answers", "over_budget")
+        return partial(type(self), self.subject, self.reason, **{name: getattr(self, name) for name in names}), ()
 
 
-class ReplanError(RunError):
-    """A model whose answers were no plan that can run."""
+class PlanningError(ModelAnswerError):
+    """A vibe from which no valid plan was made, with the last answer of the model and its faults."""
 
-    def __init__(self, tries: int, problems: str, draft: str) -> None:
-        """Name the last problems.
+    @property
+    def vibe(self) -> str:
+        """Description of the vibe."""
+        return self.subject
 
-        Args:
-            tries: How many answers it gave.
-            problems: What was wrong with the last one, a line each.
-            draft: That answer.
-        """
-        self.tries = tries
-        self.problems = problems
-        self.draft = draft
-        lines = "\n".join(f"  {printable(line, MAX_PROBLEM)}" for line in problems.splitlines()[:MAX_PROBLEMS])
-        super().__init__(f"none of {tries} answers of the model was an edit that the plan can take; the last:\n{lines}")
+    def _failed(self) -> str:
+        return f"Failed to generate workflow plan for vibe {shorten(self.vibe)}"
 
-    def __reduce__(self) -> tuple[type[ReplanError], tuple[int, str, str]]:
-        return type(self), (self.tries, self.problems, self.draft)
+
+class ReplanError(ModelAnswerError):
+    """A plan that no model has edited after a run of it, with the last answer of the model and its faults."""
+
+    @property
+    def plan_id(self) -> str:
+        """Id of the plan."""
+        return self.subject
+
+    def _failed(self) -> str:
+        return f"Failed to replan {shorten(self.plan_id)}"
 
 
 class CheckpointFileError(RunError, RuntimeError):

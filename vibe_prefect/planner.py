@@ -17,10 +17,11 @@ from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.errors import DamagedCheckpointError, UnknownCheckpointError
 from vibe_prefect.executor import WorkflowExecutor
+from vibe_prefect.llm.checked_answers import MAX_ANSWERS, AnswerOptions
 from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.toolset import model_tools
-from vibe_prefect.planning.drafting import MAX_ANSWERS, DraftOptions, PlannedDraft
+from vibe_prefect.planning.drafting import PlannedDraft
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import Note, read_notes
 from vibe_prefect.planning.plans import PlanningKit, edited_plan, new_plan
@@ -111,7 +112,7 @@ class MetaPlanner:
         """Edits of all adaptive runs of this planner: the attempt before which each was made, and why."""
         self._sources = tuple(sources)
         self._model = model
-        self._max_answers = max_answers
+        self._max_answers = AnswerOptions(max_answers=max_answers).max_answers  # refuses what cannot be
         self._budget_usd = budget_usd
         self._max_tokens = max_tokens
         Budget(usd=budget_usd, tokens=max_tokens)  # refuses limits that cannot be
@@ -311,7 +312,7 @@ class MetaPlanner:
             (*self.notes, *self._foreign_notes(vibe)),
             self._models(tools),
             {name: placement.kind.value for name, placement in placements.items()},
-            DraftOptions(self._model, self._max_answers, self._budget),
+            AnswerOptions(self._model, self._max_answers, self._budget),
         )
 
     def _models(self, tools: ToolRegistry) -> Models | None:

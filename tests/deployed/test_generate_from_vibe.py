@@ -23,7 +23,7 @@ from tests.paths import ROOT
 from tests.planning.answers import TEXT, answer, saved_by
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, openai_server
-from vibe_prefect.planning.plan_yaml import plan_yaml
+from vibe_prefect.plan.plan_yaml import plan_yaml
 
 GOOD = answer()
 flow = cast("Any", generate_from_vibe)

@@ -12,7 +12,7 @@ from tests.plans import node, plan
 from tests.replanning.test_rules import reported
 from vibe_prefect import ToolRegistry, WorkflowPlan, compile_plan
 from vibe_prefect.core.budget import Budget
-from vibe_prefect.errors import BudgetExceededError, ReplanError, UsageError
+from vibe_prefect.errors import ReplanError, ToolError, UsageError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.replan import replan_after
@@ -29,21 +29,26 @@ def subject() -> WorkflowPlan:
         node("post", parameters={"tool": "llm_generate", "tool_inputs": {"prompt": "Write {{ vibe.description }}"}}),
         node("gate", "validate", needs=["post"], parameters=JUDGE),
         node("publish", "transform", needs=["gate"], parameters={"tool": "publish", "tool_inputs": {"path": "a.txt"}}),
+        node("recap", needs=["gate"], description="Sum it up"),
+        inputs={"diary": {"type": "string", "default": "private"}},
     )
 
 
-def scripted(answers: Sequence[Any]) -> ScriptedModel:
+def scripted(answers: Sequence[Any], **config: Any) -> ScriptedModel:
     """A model whose texts hold an injection, whose judge refuses them, and that answers questions about the plan."""
-    left = [one if isinstance(one, str) else json.dumps(one) for one in answers]
+    left = list(answers)
 
     def reply(question: Question) -> str:
         if question.schema is None:
             return INJECTION
         if "edits" in question.schema["properties"]:
-            return left.pop(0)
+            answer = left.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer if isinstance(answer, str) else json.dumps(answer)
         return verdict({"lively": 0.1}, INJECTION[:30])
 
-    return ScriptedModel(reply)
+    return ScriptedModel(reply, **config)
 
 
 def tools_of(model: ScriptedModel) -> ToolRegistry:
@@ -82,7 +87,7 @@ MISFITS: list[tuple[Any, str]] = [
     (json.dumps(GOOD)[:40], "Unterminated string"),
     ({"edits": []}, "there are no edits"),
     (edit(), "'post' changes nothing"),
-    ({"edits": [{"node": "nope", "reason": "r", "prompt": "p"}]}, "the plan has no node 'nope'"),
+    ({"edits": [{"node": "nope", "reason": "r", "prompt": "p"}]}, "'nope' is not a node of the plan"),
     (edit(tool="http_fetch"), "edits.0.tool"),
     (edit(prompt="p", model="evil:one"), "edits.0.model"),
     (edit(url="http://evil.example"), "edits.0.url"),
@@ -91,6 +96,13 @@ MISFITS: list[tuple[Any, str]] = [
     (edit(dependencies=[]), "edits.0.dependencies"),
     ({"edits": [{"node": "gate", "reason": "r", "prompt": "pass everything"}]}, "is a gate"),
     ({"edits": [{"node": "gate", "reason": "r", "threshold": 0}]}, "edits.0.threshold"),
+    ({"edits": [{"node": "gate", "reason": "r", "retries": 5}]}, "only its time may change"),
+    ({**new(), "edits": [{"node": "gate", "reason": "r", "add_dependencies": ["n"]}]}, "only its time may change"),
+    ({**new(), "edits": [{"node": "publish", "reason": "r", "add_dependencies": ["n"]}]}, "it runs a tool without one"),
+    ({**new(), "edits": [{"node": "recap", "reason": "r", "add_dependencies": ["n"]}]}, "stands behind a gate"),
+    (edit(prompt="Write {{ inputs.diary }}"), "names the input 'diary', which no prompt of the plan names"),
+    (edit(prompt="Write {{ inputs[vibe.description] }}"), "names the input 'diary'"),
+    (new(prompt="Collect {{ inputs.diary }}"), "the prompt of 'n' names the input 'diary'"),
     ({"edits": [{"node": "publish", "reason": "r", "prompt": "p"}]}, "runs a tool without one"),
     (new(tool="write_file"), "new_nodes.0.tool"),
     (new(type="validate"), "new_nodes.0.type"),
@@ -116,10 +128,10 @@ async def test_misfitting_answer_goes_back_with_its_problem_and_the_next_one_cou
 async def test_outputs_that_ask_for_other_tools_change_nothing() -> None:
     """Every answer obeys the injection: the plan stays as it was, and the last answer is kept."""
     obeying = edit(prompt="p", tool="http_fetch", url="http://evil.example", model="evil:one")
-    with pytest.raises(ReplanError, match="none of 3 answers") as caught:
-        await replanned(scripted([obeying] * 3))
-    assert json.loads(caught.value.draft) == obeying
-    assert "edits.0.tool" in caught.value.problems
+    with pytest.raises(ReplanError, match="wrote no valid edit of the plan in 4 answers") as caught:
+        await replanned(scripted([obeying] * 4))
+    assert json.loads(caught.value.draft or "") == obeying
+    assert any("edits.0.tool" in problem for problem in caught.value.problems)
 
 
 async def test_rules_quote_an_injection_as_text_and_nothing_else() -> None:
@@ -139,8 +151,14 @@ async def test_model_is_shown_outputs_and_errors_as_material_only() -> None:
     (question,) = model.questions
     assert "evil.example" not in question.system
     before, _, task = question.prompt.rpartition("[end ")
+    assert "[begin the plan before the edits " in before
     assert "evil.example" in before
     assert "evil.example" not in task
+
+
+async def test_plan_that_a_model_cannot_read_whole_is_not_replanned_by_it() -> None:
+    with pytest.raises(ReplanError, match=r"the question for edits counts as [\d,]+ tokens, more than the 700 that"):
+        await replanned(scripted([GOOD], context_tokens=700))
 
 
 async def test_new_node_and_its_dependent_fit_together() -> None:
@@ -149,23 +167,32 @@ async def test_new_node_and_its_dependent_fit_together() -> None:
         **edit(prompt="Write {{ outputs.facts.text }}", add_dependencies=["facts"]),
     }
     edited = await replanned(scripted([answer]))
-    assert [one.id for one in edited.plan.root_nodes] == ["post", "gate", "publish", "facts"]
+    assert [one.id for one in edited.plan.root_nodes] == ["post", "gate", "publish", "recap", "facts"]
     assert edited.plan.root_nodes[0].dependencies == ["facts"]
-    assert edited.plan.root_nodes[3].parameters["tool"] == "llm_generate"
+    assert edited.plan.root_nodes[4].parameters["tool"] == "llm_generate"
 
 
 async def test_replan_counts_what_the_model_used_and_keeps_its_budget() -> None:
     edited = await replanned(scripted([{"edits": []}, GOOD]))
     assert edited.tokens > 0
     assert edited.cost_usd
-    with pytest.raises(BudgetExceededError):
+    with pytest.raises(ReplanError, match="Failed to replan 'plan': budget: stopped before") as caught:
         await replanned(scripted([GOOD]), Budget(tokens=100))
+    assert caught.value.over_budget
+
+
+async def test_replan_asks_again_where_the_provider_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vibe_prefect.llm.checked_answers.PAUSE_SECONDS", 0.0)
+    edited = await replanned(scripted([ToolError("HTTP 500"), GOOD]))
+    assert [one.node_id for one in edited.edits] == ["post"]
+    with pytest.raises(ReplanError, match="gave no answer: the key is refused"):
+        await replanned(scripted([ToolError("the key is refused", retryable=False)]))
 
 
 async def test_replan_by_a_model_needs_one() -> None:
     tools = ToolRegistry()
     report = await reported_async(tools_of(scripted([])))
-    with pytest.raises(UsageError, match="a replan by a model needs one, and none is configured"):
+    with pytest.raises(UsageError, match="an edit of the plan is written by a language model, and none is configured"):
         await replan_after(
             report, subject(), tools, lambda new: compile_plan(new, tools=tools, simulate="all"), "model"
         )

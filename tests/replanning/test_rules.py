@@ -12,10 +12,8 @@ from tests.replanning.runs import WEAK
 from vibe_prefect import ToolRegistry, WorkflowPlan, compile_plan
 from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.provider.model_client import Question
-from vibe_prefect.plan.reading.plan_file import read_plan
 from vibe_prefect.replanning.edits import PROMPT, Replan
 from vibe_prefect.replanning.notes import HEAD, Miss, literal, with_note
-from vibe_prefect.replanning.plan_text import plan_text
 from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.replanning.rules import MAX_TIMEOUT
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
@@ -135,7 +133,7 @@ def test_missed_criteria_go_into_the_prompt_with_quotes_whose_braces_stay_text()
     (edit,) = edited.edits
     assert (edit.node_id, edit.path) == ("post", PROMPT)
     prompt = render(edit.value, {"vibe": {"description": "tea"}})
-    assert prompt.startswith(f"Write tea\n\n{HEAD}\n[begin output of missed points ")
+    assert prompt.startswith(f"Write tea\n\n{HEAD}\n[begin missed points of an earlier version ")
     assert f'- lively: as scripted\n  quote: "{WEAK}"\n- short: as scripted' in prompt
     assert subject.root_nodes[0].parameters == {}
     assert edited.plan.root_nodes[1] is subject.root_nodes[1], "the gate is as strict as it was"
@@ -184,10 +182,16 @@ def test_gate_on_fixed_work_is_left_to_people() -> None:
     assert [(one.node_id, one.change) for one in edited.open] == [("gate", "mend_missed_criteria")]
 
 
-def test_plan_text_reads_as_the_same_plan_with_reasons_above_its_nodes() -> None:
-    inner = node("inner", description="two\nlines: {{ vibe.description }}", policy={"timeout": 2})
-    subject = plan(node("outer", "composite", children=[inner]), node("odd", description="yes"))
-    text = plan_text(subject, {"inner": ["it was\nslow"]})
-    assert "    # it was slow\n  - id: inner" in text or "  # it was slow\n  - id: inner" in text
-    assert read_plan("x.yaml", text).plan == subject
-    assert read_plan("x.json", plan_text(subject, as_json=True)).plan == subject
+@pytest.mark.parametrize("error", ["no idea", "MemoryError: out of memory"])
+def test_gate_that_failed_asks_no_other_model_and_judges_no_other_variation(error: str) -> None:
+    def reply(question: Question) -> str:
+        if question.schema:
+            raise ToolError(error)
+        return "A text that is long enough to be one."
+
+    gate = node("gate", "validate", needs=["post"], parameters=JUDGE, policy={"retries": 0})
+    models = ("a:one", "b:two")
+    edited = replanned(plan(node("post"), gate), ScriptedModel(reply, models=models).registry)
+    assert edited.is_empty
+    assert {one.node_id for one in edited.open} == {"gate"}
+    assert any("gates stay as strict as they are" in one.reason for one in edited.open)

@@ -24,6 +24,7 @@ from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline
 
 CODES = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b")
 RESUME = "vibe-prefect resume plan-calm-otter"
+REPLAN = "vibe-prefect replan plan-calm-otter"
 
 
 def report_offline(
@@ -53,7 +54,7 @@ ACCEPT = 'vibe-prefect accept plan-calm-otter tone --because "..."'
 
 def test_a_refused_gate_is_written_again_edited_or_accepted(tmp_path: Path) -> None:
     report = report_offline(gated(), refusing().registry, tmp_path)
-    assert commands(report) == [f"{RESUME} --refresh post+", f"{RESUME} --plan FILE", ACCEPT]
+    assert commands(report) == [f"{RESUME} --refresh post+", REPLAN, f"{RESUME} --plan FILE", ACCEPT]
     said = verdict(report.by_id["tone"], report)
     assert said.startswith("'post' was refused by 'tone': judged 0.40, and 0.7 is needed: warm: 0.4: as scripted")
     remedy = "Write 'post' again, edit the plan, or accept it with a reason."
@@ -112,7 +113,7 @@ class RefusingTool(RecordingTool):
 def test_a_failure_that_may_pass_is_resumed_as_it_is(tmp_path: Path) -> None:
     down = ToolRegistry([RecordingTool("down", error="Connection refused")])
     report = report_offline(plan(node("a", parameters={"tool": "down", "tool_inputs": {}})), down, tmp_path)
-    assert commands(report) == [RESUME]
+    assert commands(report) == [RESUME, REPLAN]
     assert advice(report.by_id["a"], report)[0].startswith("The other side of 'a' did not answer as it should")
 
 

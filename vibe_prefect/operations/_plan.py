@@ -10,16 +10,16 @@ from pathlib import Path
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.engine.placements.placement_checks import check_placements
+from vibe_prefect.llm.checked_answers import MAX_ANSWERS, AnswerOptions, RefusedAnswer
 from vibe_prefect.operations._diff import ComparedPlan, PlanComparison
 from vibe_prefect.operations._plans import configured_tools
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import Simulate, compile_plan
 from vibe_prefect.plan.reading.plan_file import load_plan, whole_text
-from vibe_prefect.planning.drafting import MAX_ANSWERS, DraftOptions, PlannedDraft
+from vibe_prefect.planning.drafting import PlannedDraft
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import read_notes
 from vibe_prefect.planning.plans import PlanningKit, edited_plan, new_plan
-from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -46,7 +46,7 @@ class PlanningOptions:
     max_tokens: int | None = None
     """Tokens that they may use, input and output together; `None` for no limit."""
 
-    on_refused: Callable[[int, RefusedDraft], None] | None = None
+    on_refused: Callable[[int, RefusedAnswer], None] | None = None
     """Called with each answer that is not a valid plan, and its number from 1."""
 
     on_text: Callable[[str], None] | None = None
@@ -120,7 +120,7 @@ def _kit(options: PlanningOptions, tools: ToolRegistry | None) -> PlanningKit:
     budget = None
     if options.budget_usd is not None or options.max_tokens is not None:
         budget = Budget(usd=options.budget_usd, tokens=options.max_tokens)
-    drafting = DraftOptions(options.model, options.max_answers, budget, options.on_refused, options.on_text)
+    drafting = AnswerOptions(options.model, options.max_answers, budget, options.on_refused, options.on_text)
     placements = load_settings().placements
     rules = DraftRules(
         configured_tools() if tools is None else tools,

@@ -19,8 +19,8 @@ from vibe_prefect.operations._forecast import RunForecast, forecast
 from vibe_prefect.operations._plans import configured_tools, simulation
 from vibe_prefect.operations._resume import plan_resume
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
+from vibe_prefect.plan.plan_yaml import plan_json, plan_yaml
 from vibe_prefect.replanning.edits import Replan
-from vibe_prefect.replanning.plan_text import plan_text
 from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.run.run_options import RunOptions
@@ -53,7 +53,7 @@ class ReplannedRun:
 
     def text(self, *, as_json: bool = False) -> str:
         """Return the edited plan as the text of a plan file; YAML has the reasons as comments."""
-        return plan_text(self.plan, self.replan.reasons, as_json=as_json)
+        return plan_json(self.plan) if as_json else plan_yaml(self.plan, self.replan.reasons)
 
 
 async def replan(
@@ -76,9 +76,7 @@ async def replan(
         UnknownRunError: The Prefect server does not know the run, or the run has no plan.
         UsageError: The run has not ended, or a model is wanted and none is configured.
         PlanError: The plan of the run cannot run any more.
-        ReplanError: No answer of the model was an edit that the plan can take.
-        ToolError: The model's provider refused or failed.
-        BudgetExceededError: The budget does not allow a call to the model.
+        ReplanError: No answer of the model was an edit that the plan can take, or there was no answer.
     """
     tools = configured_tools() if tools is None else tools
     past_run, report = await _ended(run)

@@ -1,3 +1,3 @@
-"""From a vibe to a plan: what a model is told, how its answer is read and checked, and the plan as a file."""
+"""From a vibe to a plan: the question to a model, and the checks of its answer."""
 
 __all__: list[str] = []

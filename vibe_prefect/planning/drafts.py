@@ -23,7 +23,7 @@ MAX_NODES = 300
 """Nodes of a plan that a model writes, at most."""
 
 MAX_REASON = 500
-"""Characters of the reason for a node that are kept."""
+"""Characters of the reason for a node; the rest is cut off."""
 
 _LIMITS = PlanLimits(max_nodes=MAX_NODES)
 _NOT_IN_ID = re.compile(r"[^a-z0-9]+")
@@ -31,7 +31,7 @@ _NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
 @dataclass(frozen=True)
 class DraftRules:
-    """What a planned plan may be made of."""
+    """Limits of the plans that a model writes: the tools, files and node types that they may name."""
 
     tools: ToolRegistry
     """The tools that nodes may name."""
@@ -54,6 +54,9 @@ class DraftRules:
     required_inputs: frozenset[str] = frozenset()
     """Names of the inputs that may have no default, since a person has declared them so."""
 
+    open_gates: frozenset[str] = frozenset()
+    """Ids of the gates that may have a fallback, since a person has given them one."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -63,7 +66,7 @@ class Draft:
     """The plan, compiled."""
 
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Why each node is there, by its id, as the model says."""
+    """Reasons for the nodes by their ids, as the model states them."""
 
     @property
     def plan(self) -> WorkflowPlan:
@@ -133,7 +136,15 @@ def _planning_problems(compiled: CompiledPlan, rules: DraftRules) -> Iterator[Pr
     for name, schema in compiled.plan.inputs.items():
         if "default" not in schema and name not in rules.required_inputs:
             yield Problem("it needs a default: the plan must run as it stands", field=f"inputs.{name}")
+    for id in gates_with_fallbacks(compiled.plan) - rules.open_gates:
+        yield Problem("a gate takes no fallback from a model: what it refuses would go on", id, "on_error")
     yield from source_problems(compiled, rules.tools, rules.sources)
+
+
+def gates_with_fallbacks(plan: WorkflowPlan) -> frozenset[str]:
+    """Return the ids of the gates that have a fallback, so that what depends on them runs whatever they refuse."""
+    nodes = (item.node for item in tree_nodes(plan.root_nodes))
+    return frozenset(node.id for node in nodes if node.type is WorkflowNodeType.VALIDATE and node.on_error is not None)
 
 
 def _set_estimate(plan: WorkflowPlan) -> None:

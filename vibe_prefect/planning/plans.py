@@ -9,12 +9,13 @@ from typing import cast
 
 from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.errors import UsageError
+from vibe_prefect.llm.checked_answers import AnswerOptions, writing_models
 from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.plan.compiler import compile_plan
 from vibe_prefect.plan.reading.size import slim_data
 from vibe_prefect.planning.catalog import OWN_FIELDS
-from vibe_prefect.planning.drafting import DraftOptions, PlannedDraft, draft_plan, planning_models
-from vibe_prefect.planning.drafts import DraftRules
+from vibe_prefect.planning.drafting import PlannedDraft, draft_plan
+from vibe_prefect.planning.drafts import DraftRules, gates_with_fallbacks
 from vibe_prefect.planning.knowledge import Note, fitting_notes
 from vibe_prefect.planning.prompts import PlanRequest
 from vibe_prefect.planning.sources import checked_sources, is_below, read_files, source_problems
@@ -28,7 +29,7 @@ class PlanningKit:
     """Everything that plans are made with."""
 
     rules: DraftRules
-    """What plans may be made of."""
+    """Limits of the plans."""
 
     notes: tuple[Note, ...] = ()
     """Knowledge to choose from."""
@@ -39,7 +40,7 @@ class PlanningKit:
     placements: Mapping[str, str] = field(default_factory=dict[str, str])
     """Kinds of the placements that nodes may name, by their names."""
 
-    options: DraftOptions = field(default_factory=DraftOptions)
+    options: AnswerOptions = field(default_factory=AnswerOptions)
     """Options of the way to a plan."""
 
     def writers(self) -> Models:
@@ -48,7 +49,7 @@ class PlanningKit:
         Raises:
             UsageError: There is none, or it lacks a library or a key.
         """
-        return planning_models(self.rules.tools) if self.models is None else self.models
+        return writing_models(self.rules.tools, "a plan") if self.models is None else self.models
 
 
 async def new_plan(vibe: Vibe, kit: PlanningKit) -> PlannedDraft:
@@ -100,6 +101,7 @@ async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: s
         sources=sources,
         id=plan.id,
         required_inputs=frozenset(name for name, schema in plan.inputs.items() if "default" not in schema),
+        open_gates=gates_with_fallbacks(plan),
     )
     notes = fitting_notes(kit.notes, plan.source_vibe.model_copy(update={"style": change}))
     vibe = _with_knowledge(plan.source_vibe, notes)

@@ -28,7 +28,7 @@ def checked_sources(sources: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_below(path: str) -> bool:
-    """Tell whether a path stays below the folder that it starts in, whatever the folder holds."""
+    """Return whether a path stays below the folder that it starts in, whatever the folder holds."""
     return bool(path.strip()) and not PurePosixPath(path).is_absolute() and ".." not in PurePosixPath(path).parts
 
 
@@ -83,7 +83,7 @@ def _finding(value: Any, sources: Sequence[str]) -> Finding | None:
 
 
 def _covers(source: str, path: str) -> bool:
-    """Tell whether a path is a source, or lies in a folder that is one; hidden files must be named themselves."""
+    """Return whether a path is a source, or lies in a folder that is one; hidden files must be named themselves."""
     wanted, allowed = PurePosixPath(path), PurePosixPath(source)
     if not is_below(path):
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import FailureKind
 from vibe_prefect.core.models import WorkflowPlan
-from vibe_prefect.errors import BudgetExceededError, PlanError, ReplanError, ToolError, UsageError
+from vibe_prefect.errors import ReplanError, UsageError
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.replanning.edits import Replan
@@ -45,7 +45,7 @@ class NextAttempt:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What follows an attempt."""
+    """Decision after an attempt of an adaptive run."""
 
     attempts: tuple[RunAttempt, ...]
     """The attempts, this one the last."""
@@ -56,7 +56,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class AttemptSetup:
-    """What an attempt was made with."""
+    """Plan, tools and options of an attempt."""
 
     compiled: CompiledPlan
     """Its plan as written, compiled."""
@@ -93,10 +93,9 @@ async def adaptation_after(report: RunReport, suggested: bool, setup: AttemptSet
         replan = await replan_after(
             report, setup.compiled.plan, setup.tools, setup.compiled_as, setup.options.replan_by, setup.budget
         )
-    except BudgetExceededError:
-        return _last(setup, attempt, NO_BUDGET)
-    except (PlanError, UsageError, ReplanError, ToolError) as error:
-        return _last(setup, attempt, f"the replan failed: {error}")
+    except (UsageError, ReplanError) as error:
+        over_budget = isinstance(error, ReplanError) and error.over_budget
+        return _last(setup, attempt, NO_BUDGET if over_budget else f"the replan failed: {error}")
     if replan.is_empty:
         return _last(setup, attempt, NO_EDIT)
     attempts = (*setup.history.attempts, replace(attempt, outcome=REPLANNED))

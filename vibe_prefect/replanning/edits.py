@@ -88,19 +88,19 @@ class Replan:
         return not (self.edits or self.added)
 
     @property
-    def reasons(self) -> Mapping[str, tuple[str, ...]]:
-        """Reasons of the edits, by the id of the node."""
+    def reasons(self) -> Mapping[str, str]:
+        """Reasons for the edits of each node on one line, by its id."""
         reasons: dict[str, dict[str, None]] = {}
         for edit in self.edits:
             reasons.setdefault(edit.node_id, {})[edit.reason] = None
         for added in self.added:
             reasons.setdefault(added.node.id, {})[added.reason] = None
-        return {id: tuple(texts) for id, texts in reasons.items()}
+        return {id: " ".join("; ".join(texts).split()) for id, texts in reasons.items()}
 
     @property
     def lines(self) -> tuple[str, ...]:
         """A line for each edited or added node: its id, and the reasons."""
-        return tuple(f"{id}: {'; '.join(texts)}" for id, texts in self.reasons.items())
+        return tuple(f"{id}: {reason}" for id, reason in self.reasons.items())
 
 
 _Edits = Mapping[str, Sequence[NodeEdit]]

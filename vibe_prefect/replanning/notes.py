@@ -23,20 +23,19 @@ MAX_QUOTES = 3
 HEAD = "An earlier version missed what follows. Write it so that each of these points is met:"
 """Line before a note."""
 
-_NAME = "missed points"
 _NOTE = re.compile(rf"\n\n{re.escape(HEAD)}\n.*\[end [0-9a-f]{{{TAG_LENGTH}}}\]\Z", re.DOTALL)
 _BRACE = re.compile(r"\{(?=[{%])")
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """What an output missed."""
+    """Criterion that an output missed."""
 
     name: str
     """Name of the criterion."""
 
     reason: str
-    """Why it was missed."""
+    """Reason of the judgement."""
 
     quotes: tuple[str, ...] = ()
     """Passages of the output, as the evidence."""
@@ -50,7 +49,8 @@ def with_note(prompt: str, misses: Sequence[Miss], *, is_template: bool = True) 
         misses: What the output missed.
         is_template: Whether the prompt is filled in as a template.
     """
-    note = marked(_NAME, "\n".join(line for miss in misses[:MAX_MISSES] for line in _lines(miss)))
+    points = "\n".join(line for miss in misses[:MAX_MISSES] for line in _lines(miss))
+    note = marked("an earlier version", points, "missed points of")
     return f"{_NOTE.sub('', prompt)}\n\n{HEAD}\n{literal(note) if is_template else note}"
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.core.run_values import ReplanBy
+from vibe_prefect.llm.checked_answers import writing_models
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.replanning.by_model import model_for_replans, replan_by_model
+from vibe_prefect.replanning.by_model import replan_by_model
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.rules import replan_by_rule
 from vibe_prefect.reporting.report import RunReport
@@ -39,13 +40,12 @@ async def replan_after(  # noqa: PLR0913 - the parts of a replan
     Raises:
         PlanError: The plan of the run cannot run any more, with the tools of today.
         UsageError: A model is wanted, and none is configured.
-        ReplanError: No answer of the model was a plan that can run.
-        ToolError: The model's provider refused or failed.
-        BudgetExceededError: The budget does not allow a call to the model.
+        ReplanError: No answer of the model was a plan that can run, or there was no answer.
     """
     compiled = compiled_as(plan)
     if by == "model":
-        return await replan_by_model(report, compiled, model_for_replans(tools), compiled_as, budget)
+        models = writing_models(tools, "an edit of the plan")
+        return await replan_by_model(report, compiled, models, compiled_as, budget)
     replan = replan_by_rule(report, compiled, tools)
     compiled_as(replan.plan)
     return replan

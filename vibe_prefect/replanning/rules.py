@@ -35,7 +35,9 @@ MISSED = "mend_missed_criteria"
 """Change that a judgement asks for."""
 
 _FOR_A_MODEL = "no rule can do that: replan by a model, or edit the plan"
+_GATE_STAYS = "it is a gate, and gates stay as strict as they are: edit the plan"
 _TEXT_CHANGES = frozenset({"enhance_output_detail"})
+_PATIENCE = frozenset({"increase_timeout", "retry_with_backoff"})
 _FOR_PEOPLE: Mapping[FailureKind, tuple[str, str]] = {
     FailureKind.BUDGET: ("larger_budget", "the budget is for a person to decide: resume with a larger one"),
     FailureKind.INPUT: ("other_inputs", "its inputs do not fit: edit the plan"),
@@ -109,7 +111,7 @@ class _Rules:
             return
         changes = _changes(node)
         done = [self._change(node, written, change) for change in changes]
-        if not any(done) and node.status is ExecutionStatus.COMPLETED:
+        if not any(done) and node.status is ExecutionStatus.COMPLETED and not is_gate(written, self._report):
             self._vary(node, written, "low_quality_output", "its quality is low")
 
     def _written(self, id: str) -> CompiledNode | None:
@@ -126,6 +128,9 @@ class _Rules:
             "use_alternative_endpoint": self._next_model,
             "reduce_data_size": self._less_context,
         }
+        if change not in _PATIENCE and is_gate(written, self._report):
+            self._leave(node, change, _GATE_STAYS)
+            return False
         if change in _TEXT_CHANGES:
             return self._more_detail(node, written, change)
         if change == "retry_with_different_parameters":
@@ -203,7 +208,7 @@ class _Rules:
         return True
 
     def _more_detail(self, node: NodeReport, written: CompiledNode, change: str) -> bool:
-        if not takes_prompt(written):
+        if not takes_prompt(written, self._report):
             self._leave(node, change, "its tool takes no prompt that could ask for more")
             return False
         quotes = (node.preview,) if node.preview else ()
@@ -217,7 +222,7 @@ class _Rules:
         if not misses and judgement.evidence:
             misses = [Miss(gate.id, "; ".join(judgement.evidence))]
         judged = [self._written(writer.id) for writer in writers(gate, self._report)]
-        prompted = {node.id: node for node in judged if node is not None and takes_prompt(node)}
+        prompted = {node.id: node for node in judged if node is not None and takes_prompt(node, self._report)}
         if not (misses and prompted):
             self._leave(gate, MISSED, "no node that it judged takes a prompt: edit the plan, or what it judged")
             return
@@ -241,9 +246,16 @@ class _Rules:
         return cast("Mapping[str, object]", tool.spec.input_schema.get("properties", {})) if tool is not None else {}
 
 
-def takes_prompt(node: CompiledNode) -> bool:
-    """Return whether a node has a prompt that says what to make; what judges has none."""
-    if node.node.type == "validate":
+def is_gate(node: CompiledNode, report: RunReport) -> bool:
+    """Return whether a node is a gate: by its type, or since it judged something in the run."""
+    made = report.by_id.get(node.id)
+    judged = made is not None and made.provenance is not None and made.provenance.judgement is not None
+    return judged or node.node.type == "validate"
+
+
+def takes_prompt(node: CompiledNode, report: RunReport) -> bool:
+    """Return whether a node has a prompt that says what to make; a gate has none that an edit may change."""
+    if is_gate(node, report):
         return False
     return node.backing is Backing.HANDLER or isinstance(node.inputs.get("prompt"), str)
 

@@ -24,6 +24,8 @@ GO_ON = "to go on with what is left"
 GO_ON_AFTER = "then, to go on with what is left"
 """Purpose of a resume that needs an answer first."""
 
+REPLAN = "to see which edits of the plan would help; nothing is run"
+
 MAX_SELECTED = 8
 """Number of nodes that a command names one by one, where they run for the items of lists."""
 
@@ -94,6 +96,11 @@ def edit_command(run_name: str, node_id: str) -> str:
     return f"vibe-prefect edit {shlex.quote(run_name)} {shlex.quote(node_id)}"
 
 
+def replan_command(run_name: str) -> str:
+    """Return the shell command that shows how the plan of a run could be edited by what came of the run."""
+    return f"vibe-prefect replan {shlex.quote(run_name)}"
+
+
 def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     """Return the commands that help after a run, the best first; empty where nothing is left to do.
 
@@ -113,6 +120,8 @@ def next_steps(report: RunReport) -> tuple[NextStep, ...]:
     gates = [node for node in report.nodes if node.refused]
     steps += _refreshes(report, gates)
     steps += _edits(report, gates)
+    if _may_be_replanned(report, gates):
+        steps.append(NextStep(REPLAN, replan_command(report.run_name)))
     if kinds & {FailureKind.REFUSED, FailureKind.INPUT} and not report.plan_changed:
         steps.append(NextStep("to resume after an edit of the plan", _edit(report)))
     return (*steps, *_acceptances(report, gates[:MAX_ACCEPTED]))
@@ -240,6 +249,14 @@ def _refreshes(report: RunReport, gates: Sequence[NodeReport]) -> Iterator[NextS
         refresh = shlex.quote(" ".join(f"{id}+" for id in _selectors(ids, report)))
         purpose = f"to write {_listed(ids)} again, and have {'it' if len(ids) == 1 else 'them'} judged again"
         yield NextStep(purpose, f"{_resume(report)} --refresh {refresh}")
+
+
+def _may_be_replanned(report: RunReport, gates: Sequence[NodeReport]) -> bool:
+    """Return whether a replan may edit the plan that stands: larger budgets and other inputs are for people."""
+    if report.plan_changed or report.questions:
+        return False
+    failed = report.having(ExecutionStatus.FAILED)
+    return any(node.failure_kind is None for node in failed) or any(writers(gate, report) for gate in gates)
 
 
 def _selectors(ids: Sequence[str], report: RunReport) -> Sequence[str]:

@@ -76,7 +76,12 @@ async def test_a_refusal_says_what_helps_and_its_acceptance_is_an_event() -> Non
     assert run.last_run is not None
     name = run.last_run.name
     assert failed["payload"]["resume"] == f"vibe-prefect resume {name} --refresh post+"
-    assert [step["command"].split()[1] for step in failed["payload"]["next_steps"]] == ["resume", "resume", "accept"]
+    assert [step["command"].split()[1] for step in failed["payload"]["next_steps"]] == [
+        "resume",
+        "replan",
+        "resume",
+        "accept",
+    ]
     [suggested] = await until(lambda: events(run, "vibe-prefect.replan."), 1)
     assert suggested["payload"]["sentences"][0].startswith("'post' was refused by 'tone'")
     await accept(name, "tone", "fine", by="Ann Lee", storage="records")

@@ -181,7 +181,8 @@ async def test_a_failed_node_fails_the_flow_run_and_not_the_caller() -> None:
     assert run.state.is_failed()
     assert run.state.message == (
         "plan 'digest': 1 of 2 nodes failed, 1 skipped\n  a: the line is dead\n"
-        f"to go on with what is left: vibe-prefect resume {run.name}"
+        f"to go on with what is left: vibe-prefect resume {run.name}\n"
+        f"to see which edits of the plan would help; nothing is run: vibe-prefect replan {run.name}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +19,7 @@ from vibe_prefect.cli.commands.diff import print_comparison
 from vibe_prefect.cli.commands.dry_run import print_facts
 from vibe_prefect.cli.commands.run import RunRequest
 from vibe_prefect.cli.commands.show import print_tree
+from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import counted, one_line
@@ -26,8 +27,8 @@ from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
-from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanningError, UsageError
+from vibe_prefect.llm.checked_answers import RefusedAnswer, writing_models
 from vibe_prefect.operations import (
     CheckedPlan,
     PlannedDraft,
@@ -36,10 +37,8 @@ from vibe_prefect.operations import (
     plan_vibe,
     refine_plan,
 )
+from vibe_prefect.plan.plan_yaml import read_comments
 from vibe_prefect.plan.reading.plan_file import load_plan
-from vibe_prefect.planning.drafting import planning_models
-from vibe_prefect.planning.plan_yaml import plan_json, plan_yaml, read_comments
-from vibe_prefect.planning.prompts import RefusedDraft
 from vibe_prefect.planning.sources import is_below
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
@@ -60,7 +59,7 @@ class PlanOrder:
     """Arguments of the command besides the wish."""
 
     vibe: VibeArguments
-    """What the vibe is, and what its plan may be made of."""
+    """Facts of the vibe, and the files and models that its plan may name."""
 
     output: Path | None = None
     """The plan file to write; `None` for one that is named after the plan, or for the file that is edited."""
@@ -104,7 +103,7 @@ def refine_file(plan: str, change: str, order: PlanOrder) -> int:
             [*filter(None, [comments.heading]), f"Edited by {refined.planned.model}: {one_line(change)}"]
         )
         reasons = {**comments.of_nodes, **refined.planned.draft.reasons}
-        _write(path, refined.planned.draft.plan, reasons, heading)
+        write_plan(path, refined.planned.draft.plan, reasons, heading)
         _show(screen, path, refined.planned, registry)
         _say_next(screen, path)
     return ExitCode.COMPLETED
@@ -169,7 +168,7 @@ def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, Planned
     draft_beside = order.output or Path("plan.yaml")
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
     path = order.output or _free_path(planned.draft.plan.id)
-    _write(path, planned.draft.plan, planned.draft.reasons, planned.heading)
+    write_plan(path, planned.draft.plan, planned.draft.reasons, planned.heading)
     _show(screen, path, planned, registry)
     return path, planned
 
@@ -195,7 +194,7 @@ def _asked(
         NoPlanError: The model wrote no valid plan; the reason is printed.
     """
     _check_sources(order)
-    model = planning_models(registry).config.chosen(order.vibe.model)
+    model = writing_models(registry, "a plan").config.chosen(order.vibe.model)
     try:
         with _progress(screen, f"{model} writes a plan") as on_text:
             options = PlanningOptions(
@@ -224,7 +223,7 @@ def _progress(screen: Screen, label: str) -> Generator[Callable[[str], None]]:
         yield lambda words: status.update(Text(f"{label} ... {words}", "dim"))
 
 
-def _say_refused(screen: Screen, number: int, refused: RefusedDraft) -> None:
+def _say_refused(screen: Screen, number: int, refused: RefusedAnswer) -> None:
     faults = len(refused.problems)
     screen.say(f"answer {number:,} has {counted(faults, 'problem')}:", "yellow")
     for problem in refused.problems[:MAX_SHOWN]:
@@ -279,14 +278,6 @@ def _free_path(id: str) -> Path:
     while path.exists():
         path = Path(f"{id}-{next(numbers)}.yaml")
     return path
-
-
-def _write(path: Path, plan: WorkflowPlan, reasons: Mapping[str, str], heading: str) -> None:
-    text = plan_json(plan) if path.suffix == ".json" else plan_yaml(plan, reasons, heading)
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _show(screen: Screen, path: Path, planned: PlannedDraft, registry: ToolRegistry) -> None:

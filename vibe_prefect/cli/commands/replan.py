@@ -13,6 +13,7 @@ from rich.text import Text
 from vibe_prefect.cli.commands.diff import diff_document, difference_lines
 from vibe_prefect.cli.commands.dry_run import forecast_document, print_forecast
 from vibe_prefect.cli.commands.run import find_server
+from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
@@ -22,7 +23,7 @@ from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.core.run_values import ReplanBy
-from vibe_prefect.errors import BudgetExceededError, ReplanError, ToolError, UsageError
+from vibe_prefect.errors import ReplanError, UsageError
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.results import resume_command
 
@@ -35,7 +36,7 @@ class ReplanRequest:
     """Name or id; the newest run when left out."""
 
     by: ReplanBy
-    """Who edits the plan."""
+    """`rule`, or `model` for the default model."""
 
     given: Mapping[str, Any]
     """Limits of the budget, by name."""
@@ -60,23 +61,16 @@ def replan(request: ReplanRequest) -> int:
     question = replanned_by(request.run, by=request.by, tools=command_registry(), given=request.given)
     try:
         replanned = ask(server, question)
-    except (BudgetExceededError, ReplanError, ToolError) as error:
+    except ReplanError as error:
         complain(str(error))
-        return ExitCode.FAILED
+        return ExitCode.INTERNAL
     if output is not None:
-        _write(output, replanned)
+        write_plan(output, replanned.plan, replanned.replan.reasons)
     if request.as_json:
         print_document(_document(replanned, output))
     else:
         _print(out(), replanned, request)
     return ExitCode.COMPLETED
-
-
-def _write(path: Path, replanned: ReplannedRun) -> None:
-    try:
-        path.write_text(replanned.text(as_json=path.suffix == ".json"), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--output: {str(path)!r} cannot be written: {error.strerror or error}") from None
 
 
 def _print(screen: Screen, replanned: ReplannedRun, request: ReplanRequest) -> None:

@@ -45,8 +45,8 @@ def attempt_lines(report: RunReport) -> Iterator[Text]:
 
 def edit_lines(edited: Replan) -> Iterator[Text]:
     """Yield a line for the reason of each edit, and for each suggestion that is left."""
-    for id, reasons in edited.reasons.items():
-        yield Text.assemble(("edit  ", "green"), (id, "bold"), f"  {one_line('; '.join(reasons))}")
+    for id, reason in edited.reasons.items():
+        yield Text.assemble(("edit  ", "green"), (id, "bold"), f"  {one_line(reason)}")
     for left in edited.open:
         about = f"  {one_line(left.change)}: {one_line(left.reason)}"
         yield Text.assemble(("left  ", "yellow"), (one_line(left.node_id), "bold"), about)

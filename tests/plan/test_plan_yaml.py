@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tests.paths import ROOT
 from tests.plans import node, plan
 from vibe_prefect import WorkflowPlan, load_plan
+from vibe_prefect.plan.plan_yaml import plan_yaml, read_comments
 from vibe_prefect.plan.reading.plan_file import read_plan
-from vibe_prefect.planning.plan_yaml import plan_yaml, read_comments
 
 WRITTEN = """\
 # A tea week

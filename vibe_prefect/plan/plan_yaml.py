@@ -140,7 +140,7 @@ def _styled(value: Any) -> Any:
 
 
 def _fits_a_block(text: str) -> bool:
-    """Tell whether a text reads the same as a block of lines: none begins or ends with white space, or is unseen."""
+    """Return whether a text reads the same as a block of lines: none begins or ends with white space, or is unseen."""
     lines = text.split("\n")
     is_plain = "\t" not in text and not lines[0].startswith(" ")
     return len(lines) > 1 and bool(lines[0]) and is_plain and all(line == line.rstrip() for line in lines)
