@@ -21,7 +21,7 @@ from tests.executors import run_id
 from tests.plans import node, plan
 from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, WorkflowExecutor, WorkflowPlan
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm, pytest.mark.usefixtures("lost_connections")]
 
 RUNS = 20
 SIDE_BY_SIDE = 4

@@ -25,7 +25,7 @@ from vibe_prefect.run.run_state import NodeRun, RunState
 from vibe_prefect.run.sending import BEGUN, PROGRESS, Message, SentWork, packed, unpacked
 from vibe_prefect.settings.placements import PlacementKind, PlacementSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.storm, pytest.mark.usefixtures("lost_connections")]
 
 BOUND = 120.0
 

@@ -16,7 +16,7 @@ from tests.executors import run_id
 from tests.plans import node, plan
 from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, WorkflowExecutor, WorkflowPlan, compile_plan
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm, pytest.mark.usefixtures("lost_connections")]
 
 PLACEMENTS = {kind: {"kind": kind, "workers": 2} for kind in ("dask", "ray")}
 
