@@ -70,3 +70,14 @@ def test_a_threads_work_is_told_apart() -> None:
         assert meter.in_thread(sum, range(100_000)) == 4_999_950_000
     assert meter.usage.scope == "thread"
     assert 0 < meter.cpu_time <= meter.duration
+
+
+def test_an_attempt_that_was_lost_elsewhere_has_its_time_and_reason() -> None:
+    meter = Meter()
+    meter.note_lost("2026-01-01T00:00:00+00:00", 2.5, Failure("RuntimeError", "the worker ended"))
+    meter.note_lost("2026-01-01T00:00:03+00:00", 0.0, Failure("RuntimeError", "again"))
+    first, second = meter.tries
+    assert (first.duration, first.error, second.error) == (2.5, "the worker ended", "again")
+    assert first.wait is not None
+    assert first.wait >= 0.0
+    assert (second.wait, meter.duration, meter.attempts) == (None, 2.5, 2)

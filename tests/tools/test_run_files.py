@@ -127,3 +127,16 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytes
 )
 def test_the_shortest_spelling_of_a_path(path: str, plain: str | None) -> None:
     assert plain_path(path) == plain
+
+
+def test_what_another_process_claimed_is_taken_unless_somebody_has_it_by_now(tmp_path: Path) -> None:
+    there, here = RunFiles(), RunFiles()
+    assert there.claim("pictures", "a", folder=True) is None
+    assert there.claim("a.txt", "a") is None
+    assert here.take("a", there.of_node("a", tmp_path)) is None
+    assert here.owner("a.txt") == "a"
+    taken = RunFiles()
+    assert taken.claim("pictures", "b", folder=True) is None
+    clash = taken.take("a", there.of_node("a", tmp_path))
+    assert clash is not None
+    assert (clash[0], clash[1].owner) == ("pictures", "b")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -66,7 +66,7 @@ from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, 
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.plan.worker_needs import Role, default_models
+from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.replanning.adaptation import AttemptSetup, NextAttempt, adaptation_after
 from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
@@ -314,7 +314,8 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     if not as_child:  # its parent has made these checks, and names placements of its own
         if not options.simulate:
             check_placements(run.compiled, run.settings.placements, options.run_on)
-        _check_models(earlier_try if flow_run.run_count > 1 else earlier, models, options)
+        if not options.without_model:
+            check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
@@ -344,9 +345,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         workspace=workspace,
         records=records,
         goes_on=namespace != str(flow_run.id) or not is_first or bool(run.imported),
-        selected=options.choice.selected(compiled, known),
-        refreshed=options.choice.refreshed(compiled, known),
-        chosen_from=frozenset(known.nodes),
+        chosen=options.choice.nodes(compiled, known),
         handlers=run.handlers,
         observers=(*feedback.observers, *run.observers),
         concurrency=options.concurrency,
@@ -381,11 +380,6 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         handle.report = feedback.report(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
-
-
-def _check_models(earlier: PastRun, models: Mapping[Role, Collection[str]], options: RunOptions) -> None:
-    if not options.without_model:
-        check_models(earlier, models)
 
 
 @asynccontextmanager

@@ -388,6 +388,46 @@ class Choice:
                 if not any(selector.value.startswith(lists) for selector in word.selectors):  # the run knows its items
                     select(word.text, compiled)
 
+    def nodes(self, *plans: CompiledPlan) -> ChosenNodes:
+        """Return both as nodes of a run.
+
+        Args:
+            plans: The plan as written, and last with the nodes of the items of those lists that are known.
+
+        Raises:
+            SelectionError: A selector does not parse, or matches nothing.
+        """
+        return ChosenNodes(self.selected(*plans), self.refreshed(*plans), frozenset(plans[-1].nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenNodes:
+    """The nodes of a run that may be executed, and those that are executed even where there is a record."""
+
+    selected: frozenset[str] | None = None
+    """The nodes that may be executed; each other one is reused where it has a record, else skipped. `None` for all."""
+
+    refreshed: frozenset[str] = frozenset()
+    """The nodes that are executed even where there is a record."""
+
+    chosen_from: frozenset[str] = frozenset()
+    """The nodes that these two were chosen from. Any other runs for an item, and they name it as the plan has it."""
+
+    def may_run(self, node: CompiledNode) -> bool:
+        """Return whether a node may be executed."""
+        return self.selected is None or not self._names(node).isdisjoint(self.selected)
+
+    def refreshes(self, node: CompiledNode) -> bool:
+        """Return whether a node is executed even where there is a record."""
+        return self.may_run(node) and not self._names(node).isdisjoint(self.refreshed)
+
+    def _names(self, node: CompiledNode) -> set[str]:
+        """Return the ids by which a selection may have named a node."""
+        return {node.id} if node.id in self.chosen_from else {node.id, node.template or node.id}
+
+
+ALL_NODES = ChosenNodes()
+"""All nodes of a run may be executed, and those with a record are reused."""
 
 EVERYTHING = Choice()
 """All nodes may be executed, and those with a record are reused."""

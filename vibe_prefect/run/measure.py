@@ -87,17 +87,26 @@ class Meter:
     def add(self, other: Meter) -> None:
         """Add the attempts that another process has measured, as the last ones of this node."""
         for attempt in other.tries:
-            wait = max(0.0, time.perf_counter() - self._ended - attempt.duration) if self.tries else None
-            if wait is not None:
-                self.tries[-1] = replace(self.tries[-1], wait=wait)
-            self.tries.append(attempt)
-        self._ended = time.perf_counter()
+            self._append(attempt)
         self.cpu_time += other.cpu_time
         self.thread = other.thread
         self._note_memory(other.memory_usage)
         self.tool_calls, self.tool_calls_left_out = other.tool_calls, other.tool_calls_left_out
         self._calls_before = len(self.calls)
         self.calls += other.calls
+
+    def note_lost(self, started_at: str, duration: float, failure: Failure) -> None:
+        """Add an attempt that another process made and has not measured, as the last one of this node."""
+        self._append(Attempt(started_at, duration))
+        self.note_failure(failure)
+
+    def _append(self, attempt: Attempt) -> None:
+        """Add an attempt that has ended just now."""
+        now = time.perf_counter()
+        if self.tries:
+            self.tries[-1] = replace(self.tries[-1], wait=max(0.0, now - self._ended - attempt.duration))
+        self.tries.append(attempt)
+        self._ended = now
 
     def note_place(self, place: str) -> None:
         """Note where the last attempt was made."""

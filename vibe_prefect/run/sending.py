@@ -45,17 +45,52 @@ class SentWork:
 
 
 @dataclass(frozen=True, slots=True)
+class SentError:
+    """An error by its kind and text, and as bytes: either process may lack its class, or be unable to build it."""
+
+    kind: str
+    """The class of the error, as feedback names it."""
+
+    text: str
+    """Its text."""
+
+    payload: bytes | None
+    """The error itself; `None` where it cannot be packed."""
+
+    @classmethod
+    def of(cls, error: Exception) -> SentError:
+        """Pack an error."""
+        failure = failure_of(error)
+        try:
+            payload = pickle.dumps(error)
+        except Exception:  # noqa: BLE001 - the class of an error may do anything
+            payload = None
+        return cls(failure.error_type, failure.message, payload)
+
+    def unpacked(self) -> Exception:
+        """Return the error, or what stands for it where it cannot be built here."""
+        try:
+            error: object = None if self.payload is None else pickle.loads(self.payload)  # noqa: S301 - as in `unpacked`
+        except Exception:  # noqa: BLE001 - the class of an error may do anything
+            error = None
+        return error if isinstance(error, Exception) else UnsendableError(self.kind, self.text)
+
+
+@dataclass(frozen=True, slots=True)
 class SentOutcome:
     """The end of an attempt, and what it spent."""
 
     outcome: NodeOutcome
-    """The end."""
+    """The end; its error is sent apart."""
 
     spent: Spending
     """Cost of its paid calls; all 0 where the run has no budget."""
 
     host: str
     """Name of the machine that did the work."""
+
+    error: SentError | None = None
+    """The error that ended the attempt; `None` where it made a result."""
 
     files: NodeFiles = field(default_factory=NodeFiles)
     """What it owns and has written in the output folder."""
@@ -83,8 +118,8 @@ def packed(sent: SentWork, placement: str) -> bytes:
 
 def unpacked(payload: bytes) -> SentOutcome:
     """Return the outcome that `execute_payload` has packed."""
-    outcome: SentOutcome = pickle.loads(payload)  # noqa: S301 - made by this package, at the operator's own placement
-    return outcome
+    sent: SentOutcome = pickle.loads(payload)  # noqa: S301 - made by this package, at the operator's own placement
+    return sent if sent.error is None else replace(sent, outcome=replace(sent.outcome, error=sent.error.unpacked()))
 
 
 class _ToldClock:
@@ -109,14 +144,14 @@ def execute_payload(payload: bytes, tell: Tell) -> bytes:
     """
     try:
         sent: SentWork = pickle.loads(payload)  # noqa: S301 - made by this package, in the run's own flow
-        return _packed_outcome(asyncio.run(_execute(sent, tell)))
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 - a module may do anything as it is imported
         problem = f"what the node needs cannot be imported at its placement, on {socket.gethostname()}: {error}"
         refusal = NotSentError(f"{problem}; install it there, or leave policy.run_on out")
-        return _packed_outcome(SentOutcome(_refused(refusal), Spending(), socket.gethostname()))
+        return _packed(_refused(refusal), Spending())
+    return asyncio.run(_execute(sent, tell))
 
 
-async def _execute(sent: SentWork, tell: Tell) -> SentOutcome:
+async def _execute(sent: SentWork, tell: Tell) -> bytes:
     budget = _budget(sent)
     services = NodeServices(
         budget=budget, report_progress=lambda fraction, text: tell((PROGRESS, fraction, scrubbed(text)))
@@ -126,7 +161,7 @@ async def _execute(sent: SentWork, tell: Tell) -> SentOutcome:
         outcome = await execute_node(sent.work, services)
     workspace, record_id = sent.work.workspace, sent.work.node.record_id
     files = workspace.files.of_node(record_id, workspace.output_root)
-    return SentOutcome(outcome, budget.spent if budget is not None else Spending(), socket.gethostname(), files)
+    return _packed(outcome, budget.spent if budget is not None else Spending(), files)
 
 
 def _budget(sent: SentWork) -> Budget | None:
@@ -146,15 +181,8 @@ def _refused(error: NotSentError) -> NodeOutcome:
     return NodeOutcome(meter, error=error)
 
 
-def _packed_outcome(sent: SentOutcome) -> bytes:
-    """Return an outcome as bytes that can be read, whatever class its error has."""
-    try:
-        payload = pickle.dumps(sent)
-        pickle.loads(payload)  # noqa: S301 - made in the line above: some errors can be written and not read
-    except Exception:  # noqa: BLE001 - the class of an error may do anything
-        outcome = sent.outcome
-        assert outcome.error is not None, "a result is JSON data"
-        failure = failure_of(outcome.error)
-        error = UnsendableError(failure.error_type, failure.message)
-        return pickle.dumps(replace(sent, outcome=replace(outcome, error=error)))
-    return payload
+def _packed(outcome: NodeOutcome, spent: Spending, files: NodeFiles | None = None) -> bytes:
+    """Return the end of an attempt as bytes that the process of the run can read, whatever class its error has."""
+    error = None if outcome.error is None else SentError.of(outcome.error)
+    host, bare = socket.gethostname(), replace(outcome, error=None)
+    return pickle.dumps(SentOutcome(bare, spent, host, error, files or NodeFiles()))

@@ -143,18 +143,19 @@ class RunFiles:
             written = tuple((path, target, self._hashes[target][1]) for path, target in targets)
             return NodeFiles(files, folders, written)
 
-    def take(self, node: str, taken: NodeFiles) -> Clash | None:
+    def take(self, node: str, taken: NodeFiles) -> tuple[str, Clash] | None:
         """Note what another process has claimed and written for a node.
 
         Returns:
-            Why it may not have some of it, since another node has got it in the meantime; `None` where it may.
+            A path that it may not have, since another node has got it in the meantime, and why; `None` where it may
+            have all.
         """
         claims = [(path, False) for path in taken.files] + [(path, True) for path in taken.folders]
-        clashes = [self.claim(path, node, folder=folder) for path, folder in claims]
+        clashes = [(path, self.claim(path, node, folder=folder)) for path, folder in claims]
         for path, target, sha256 in taken.written:
             if target.is_file():
                 self.note_written(node, path, target, sha256)
-        return next((clash for clash in clashes if clash is not None), None)
+        return next(((path, clash) for path, clash in clashes if clash is not None), None)
 
     def sha256(self, target: Path) -> str:
         """Return the hash of a file's content, hexadecimal; a file that has not changed is read once.

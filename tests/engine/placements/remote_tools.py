@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from vibe_prefect import NodeContext, Spending, ToolContext, ToolError, WorkflowNode, paid_call, tool
 
 
@@ -21,6 +23,15 @@ def shout(text: str) -> dict[str, str]:
 def where() -> dict[str, int]:
     """Say which process does the work."""
     return {"process": os.getpid()}
+
+
+@tool(version="1")
+def end_process(process: int) -> None:
+    """End a process, and wait until it is gone or only its parent knows of it."""
+    ended = psutil.Process(process)
+    ended.kill()
+    while ended.is_running() and ended.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
 
 
 @tool(version="1")

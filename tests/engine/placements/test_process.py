@@ -123,6 +123,20 @@ async def test_a_worker_that_dies_is_a_failed_attempt_of_its_node_alone(folder: 
     assert (lost.place, ended.place) == ("side", f"side ({socket.gethostname()})")
 
 
+async def test_a_worker_that_ended_between_two_works_costs_no_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PLACEMENTS, json.dumps({"side": {"kind": "process", "workers": 1}}))
+    ends = calls("ends", "end_process", {"process": "{{ outputs.first.process }}"}, needs=["first"])
+    here = ends.model_copy(update={"policy": ends.policy.model_copy(update={"run_on": "local"})})
+    subject = run_on_side(run_on=None)
+    policy: dict[str, Any] = {"run_on": "side"}
+    result = await subject.execute_plan(
+        plan(calls("first", "where", policy=policy), here, calls("then", "where", needs=["ends"], policy=policy))
+    )
+    assert result.status is ExecutionStatus.COMPLETED, [one.error for one in result.node_results.values()]
+    first, then = (result.node_results[id].result["result"]["process"] for id in ("first", "then"))
+    assert first != then
+
+
 async def test_a_budget_holds_for_tools_that_state_no_cost() -> None:
     nodes = [calls(f"n{index}", "pay", {"usd": 0.4}) for index in range(3)]
     result = await run_on_side(budget_usd=1.0).execute_plan(plan(*nodes))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,6 +17,7 @@ from vibe_prefect.engine.placements.carriers import open_carrier
 from vibe_prefect.engine.placements.placement import Carrier
 from vibe_prefect.engine.placements.portable_tools import portable_tools
 from vibe_prefect.errors import PathTakenError, WorkerLostError
+from vibe_prefect.results import now_iso
 from vibe_prefect.run.node_work import NodeOutcome, NodeServices, NodeWork, failure_of
 from vibe_prefect.run.sending import (
     BEGUN,
@@ -71,13 +74,12 @@ class Placements:
             services: Services of this process; its meter gets what was measured there.
             most: The most that the calls of the node can cost; `None` where that is not known.
         """
+        hearing = _Hearing(services)
         try:
-            sent = await self._send(placement, work, services, most)
+            sent = await self._send(placement, work, services, most, hearing)
         except Exception as error:  # noqa: BLE001 - whatever happens to the work is the outcome of the attempt
-            with services.meter:
-                pass
+            services.meter.note_lost(hearing.begun_at or now_iso(), hearing.seconds, failure_of(error))
             services.meter.note_place(placement)
-            services.meter.note_failure(failure_of(error))
             return NodeOutcome(services.meter, error=error)
         services.meter.add(sent.outcome.meter)
         services.meter.note_place(f"{placement} ({sent.host})")
@@ -85,18 +87,21 @@ class Placements:
         clash = work.workspace.files.take(work.node.record_id, sent.files)
         if clash is None or outcome.error is not None:
             return outcome
-        taken = PathTakenError(sent.files.files[0], clash.owner, clash.reason)
+        path, reason = clash
+        taken = PathTakenError(path, reason.owner, reason.reason)
         services.meter.note_failure(failure_of(taken))
         return NodeOutcome(services.meter, error=taken)
 
-    async def _send(self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None) -> SentOutcome:
+    async def _send(
+        self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None, hearing: _Hearing
+    ) -> SentOutcome:
         with paused_clock():
             carrier = await self._opened(placement)
             reservation = None if services.budget is None else await services.budget.reserve_share(most)
         used = share = reservation.most if reservation is not None else Spending()
         try:
             payload = packed(self._sent(work, services.budget, share), placement)
-            with _Hearing(services) as hearing:
+            with hearing:
                 done = unpacked(await carrier.carry(payload, work.node.policy.resources, hearing.hear))
             used = done.spent
         except WorkerLostError:  # nobody knows what it has spent
@@ -142,6 +147,14 @@ class _Hearing:
         self._report = services.report_progress
         self._clock = current_clock()
         self._pauses = 0
+        self._began = math.nan
+        self.begun_at: str | None = None
+        """When the work has begun, ISO 8601; `None` before that."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the work has begun; 0 before that."""
+        return 0.0 if self.begun_at is None else time.perf_counter() - self._began
 
     def __enter__(self) -> Self:
         self._pause()
@@ -155,6 +168,8 @@ class _Hearing:
     def hear(self, message: Message) -> None:
         """Do what a message asks for."""
         kind, fraction, text = message
+        if kind == BEGUN:
+            self.begun_at, self._began = now_iso(), time.perf_counter()
         if kind == PROGRESS and self._report is not None:
             self._report(fraction, text)
         elif kind == PAUSED:

@@ -43,6 +43,7 @@ class ProcessCarrier:
     async def carry(self, payload: bytes, resources: NodeResources, tell: Tell) -> bytes:
         """Execute work in a worker; see `Carrier.carry`. The machine is this one, whatever the resources."""
         async with self._slots:
+            self._idle = [worker for worker in self._idle if worker.is_alive]
             worker = self._idle.pop() if self._idle else _Worker()
             self._busy.add(worker)
             try:
@@ -78,6 +79,11 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs,), name="vibe-prefect-worker")
         self._process.start()
         theirs.close()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process has not ended, as it may between two works."""
+        return self._process.is_alive()
 
     async def execute(self, payload: bytes, tell: Tell) -> bytes:
         """Have the process execute work, and return the packed outcome.

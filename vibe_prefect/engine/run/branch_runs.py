@@ -29,8 +29,8 @@ from vibe_prefect.errors import PlanRunError, UsageError, WorkerLostError
 from vibe_prefect.plan.branches import Branch, branch_root, branch_waits, branches
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Vertex
-from vibe_prefect.plan.selection import MAX_EXPRESSION
-from vibe_prefect.provenance import Attempt, NodeProvenance
+from vibe_prefect.plan.selection import MAX_EXPRESSION, ChosenNodes
+from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import now_iso
 from vibe_prefect.run.node_work import failure_of
@@ -87,28 +87,11 @@ class Parent:
     budget: Budget | None
     """Its budget; `None` for no limit."""
 
-    selected: frozenset[str] | None
-    """The nodes that may be executed; `None` for all."""
-
-    refreshed: frozenset[str]
-    """The nodes that are executed even where there is a record."""
-
-    chosen_from: frozenset[str]
-    """The nodes that these two were chosen from; see `RunSetup`."""
+    chosen: ChosenNodes
+    """The nodes that may be executed, and those that are executed even where there is a record."""
 
     note_retry: Callable[[NodeJob, float | None], object]
     """Called when a child run was lost and another one follows."""
-
-    def may_run(self, node: CompiledNode) -> bool:
-        """Return whether a node may be executed; one that this run does not know yet, too."""
-        return self.selected is None or not self._named(node).isdisjoint(self.selected)
-
-    def refreshes(self, node: CompiledNode) -> bool:
-        """Return whether a node is executed even where there is a record."""
-        return self.may_run(node) and not self._named(node).isdisjoint(self.refreshed)
-
-    def _named(self, node: CompiledNode) -> set[str]:
-        return {node.id} if node.id in self.chosen_from else {node.id, node.template or node.id}
 
 
 class BranchRuns:
@@ -245,8 +228,7 @@ class BranchRun:
                 return
             self.failure = failure
             self.child = None
-            duration = time.perf_counter() - begun
-            root.meter.tries.append(Attempt(started_at, duration, failure.error_type, failure.message))
+            root.meter.note_lost(started_at, time.perf_counter() - begun, failure)
             if number < policy.retries:
                 pause = policy.retry_delays[number] if policy.retry_delays else 0.0
                 root.note_failure(failure)
@@ -331,7 +313,7 @@ class BranchRun:
     def _selection(self, known: CompiledPlan) -> str:
         """Return the selection of the branch's nodes that may be executed."""
         members = self._members(known)
-        selected = [node.id for node in members if self._parent.may_run(node)]
+        selected = [node.id for node in members if self._parent.chosen.may_run(node)]
         return f"below:{self._branch.root}" if len(selected) == len(members) else self._listed(selected, "selected")
 
     def _members(self, known: CompiledPlan) -> list[CompiledNode]:
@@ -348,7 +330,7 @@ class BranchRun:
         for node in members:
             if node.id in reusable:
                 await reusable.refuse_outdated(node.id)
-        refreshed = [node.id for node in members if self._parent.refreshes(node) or reusable.is_refused(node.id)]
+        refreshed = [node.id for node in members if self._parent.chosen.refreshes(node) or reusable.is_refused(node.id)]
         self._refresh.update(refreshed)
         return self._listed(refreshed, "to be refreshed") if refreshed else None
 

@@ -165,7 +165,7 @@ async def child_run(
     if parent is None:
         yield
         return
-    await check_keys(setup.records, parent.id, compiled, setup.selected or compiled.nodes)
+    await check_keys(setup.records, parent.id, compiled, setup.chosen.selected or compiled.nodes)
     if setup.budget is None:
         yield
         return

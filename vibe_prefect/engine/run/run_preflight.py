@@ -50,7 +50,7 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
     Raises:
         UsageError: A call cannot succeed.
     """
-    ids = compiled.nodes if setup.selected is None else [id for id in compiled.nodes if id in setup.selected]
+    ids = [id for id, node in compiled.nodes.items() if setup.chosen.may_run(node)]
     children, elsewhere = setup.children, dict[str, str]()
     if children is not None:
         there = branches(compiled, children.placements, setup.run_on)
@@ -66,7 +66,7 @@ async def check_calls(compiled: CompiledPlan, setup: RunSetup) -> None:
 
 
 async def _reused(node: CompiledNode, setup: RunSetup) -> bool:
-    if not setup.goes_on or node.id in setup.refreshed:
+    if not setup.goes_on or setup.chosen.refreshes(node):
         return False
     return await setup.records.exists(node.id, node.key)
 

@@ -13,6 +13,7 @@ from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.branch_runs import ChildSetup
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.selection import ALL_NODES, ChosenNodes
 from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.tools.registry import ToolRegistry
@@ -35,14 +36,8 @@ class RunSetup:
     goes_on: bool = False
     """Whether there may be records from before: of an earlier run, or an earlier try of this one."""
 
-    selected: frozenset[str] | None = None
-    """The nodes that may be executed; each other one is reused where it has a record, else skipped. `None` for all."""
-
-    refreshed: frozenset[str] = frozenset()
-    """The nodes that are executed even where there is a record."""
-
-    chosen_from: frozenset[str] = frozenset()
-    """The nodes that these two were chosen from. Any other runs for an item, and they name it as the plan has it."""
+    chosen: ChosenNodes = ALL_NODES
+    """The nodes that may be executed, and those that are executed even where there is a record."""
 
     handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
     """The caller's own handlers; the built-in one runs the other types."""

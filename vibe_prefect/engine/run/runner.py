@@ -122,9 +122,7 @@ class _PlanRun:
                 setup.records,
                 self._reusable,
                 setup.budget,
-                setup.selected,
-                setup.refreshed,
-                setup.chosen_from,
+                setup.chosen,
                 self._note_retry,
             ),
             setup.run_on,
@@ -162,15 +160,11 @@ class _PlanRun:
         return self._state.plan.compiled()
 
     def _selected(self, id: str) -> bool:
-        return self._setup.selected is None or not self._named(id).isdisjoint(self._setup.selected)
+        return self._setup.chosen.may_run(self._state.runs[id].node)
 
     def _refreshes(self, id: str) -> bool:
         """Return whether a node is executed even where there is a record of it."""
-        return self._selected(id) and not self._named(id).isdisjoint(self._setup.refreshed)
-
-    def _named(self, id: str) -> set[str]:
-        """Return the ids by which a selection may have named a node."""
-        return {id} if id in self._setup.chosen_from else {id, self._state.plan.template(self._state.runs[id].node)}
+        return self._setup.chosen.refreshes(self._state.runs[id].node)
 
     async def _run(self, id: str) -> None:
         """Bring a node to its end; an error around its work fails this node and no other."""
