@@ -314,7 +314,7 @@ class WorkflowExecutor:
         options = RunOptions().replaced(self._given)
         return await replan_after(
             run.handle.report,
-            plan or run.compiled.plan,
+            self._compile(plan or run.compiled.plan),
             self._registry(),
             self._compile,
             options.replan_by,

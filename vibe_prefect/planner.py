@@ -24,7 +24,7 @@ from vibe_prefect.llm.toolset import model_tools
 from vibe_prefect.planning.drafting import PlannedDraft
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import Note, read_notes
-from vibe_prefect.planning.plans import PlanningKit, edited_plan, new_plan
+from vibe_prefect.planning.plans import PlanningKit, new_plan, refined_plan
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import LLM_TOOL, ForeignRegistry, ToolRegistry, adapted
@@ -150,7 +150,7 @@ class MetaPlanner:
             PlanError: The plan as it is cannot run.
             PlanningError: The model wrote no valid plan.
         """
-        self.last_planned = await edited_plan(plan, change, self._kit(plan.source_vibe))
+        self.last_planned = await refined_plan(plan, change, self._kit(plan.source_vibe))
         return self.last_planned.draft.plan
 
     async def execute(self, vibe: Vibe) -> dict[str, Any]:

@@ -7,29 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.cli.command import node, on, write_plan
+from tests.replanning.runs import SLUGGISH_FILE
 
 pytestmark = pytest.mark.server
-
-TOOLS = """
-import asyncio
-from pathlib import Path
-from vibe_prefect import tool
-
-@tool(version="1")
-async def sluggish() -> dict[str, str]:
-    '''Hangs at first.'''
-    seen = Path("seen")
-    if not seen.exists():
-        seen.touch()
-        await asyncio.Event().wait()
-    return {"text": "slow and steady"}
-"""
 
 
 @pytest.fixture
 def slow_plan(folder: Path) -> str:
     """A plan whose first node runs out of time, the first time."""
-    (folder / "tools.py").write_text(TOOLS)
+    (folder / "tools.py").write_text(SLUGGISH_FILE)
     slow = node("slow", parameters={"tool": "sluggish"}, policy={"timeout": 1})
     fixed = {"tool": "template_fill", "tool_inputs": {"template": "x"}}
     late = node("late", "transform", dependencies=["slow"], parameters=fixed)

@@ -16,28 +16,14 @@ from prefect.client.schemas.filters import (
 
 from tests.deployed.api import deployment_id, ended, process, trigger, until
 from tests.deployed.plans import plan, tool
+from tests.replanning.runs import SLUGGISH_FILE
 from vibe_prefect.engine.runs.load_report import load_report
 
 pytestmark = [pytest.mark.server, pytest.mark.storm]
 
-TOOLS = """
-import asyncio
-from pathlib import Path
-from vibe_prefect import tool
-
-@tool(version="1")
-async def sluggish() -> dict[str, str]:
-    '''Hangs at first.'''
-    seen = Path("seen")
-    if not seen.exists():
-        seen.touch()
-        await asyncio.Event().wait()
-    return {"text": "slow and steady"}
-"""
-
 
 async def test_deployed_run_adapts_by_a_further_run_of_its_deployment(prefect_server: str, folder: Path) -> None:
-    (folder / "tools.py").write_text(TOOLS)
+    (folder / "tools.py").write_text(SLUGGISH_FILE)
     slow = tool("slow", "sluggish", {}, policy={"timeout": 1})
     aside = tool("aside", "template_fill", {"template": "x"})
     (folder / "adapts.json").write_text(json.dumps(plan("adapts", slow, aside)))

@@ -23,6 +23,23 @@ EXECUTED = CHANGED | {"gate", "publish", "review", "late"}
 REUSED = {"brief", "aside"}
 
 
+SLUGGISH_FILE = """
+import asyncio
+from pathlib import Path
+from vibe_prefect import tool
+
+@tool(version="1")
+async def sluggish() -> dict[str, str]:
+    '''Hangs at first.'''
+    seen = Path("seen")
+    if not seen.exists():
+        seen.touch()
+        await asyncio.Event().wait()
+    return {"text": "slow and steady"}
+"""
+"""File of a tool that hangs in its first call, whatever process that is in: the folder of the run remembers it."""
+
+
 class Sluggish(BaseTool):
     """A tool that never answers its first call."""
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.plans import node, plan
-from tests.replanning.test_rules import reported
-from vibe_prefect import ToolRegistry, WorkflowPlan, compile_plan
+from tests.replanning.test_rules import compiler, reported
+from vibe_prefect import ToolRegistry, WorkflowPlan
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.errors import ReplanError, ToolError, UsageError
 from vibe_prefect.llm.provider.model_client import Question
@@ -61,9 +61,8 @@ async def replanned(model: ScriptedModel, budget: Budget | None = None) -> Repla
     tools = tools_of(model)
     report = await reported_async(tools)
     model.questions.clear()
-    return await replan_after(
-        report, subject(), tools, lambda new: compile_plan(new, tools=tools, simulate="never"), "model", budget
-    )
+    compiled_as = compiler(tools)
+    return await replan_after(report, compiled_as(subject()), tools, compiled_as, "model", budget)
 
 
 async def reported_async(tools: ToolRegistry) -> Any:
@@ -137,7 +136,8 @@ async def test_outputs_that_ask_for_other_tools_change_nothing() -> None:
 async def test_rules_quote_an_injection_as_text_and_nothing_else() -> None:
     tools = tools_of(scripted([]))
     report = await reported_async(tools)
-    edited = await replan_after(report, subject(), tools, lambda new: compile_plan(new, tools=tools, simulate="never"))
+    compiled_as = compiler(tools)
+    edited = await replan_after(report, compiled_as(subject()), tools, compiled_as)
     before, after = (one.model_dump() for one in (subject(), edited.plan))
     prompt = after["root_nodes"][0]["parameters"]["tool_inputs"].pop("prompt")
     before["root_nodes"][0]["parameters"]["tool_inputs"].pop("prompt")
@@ -190,9 +190,7 @@ async def test_replan_asks_again_where_the_provider_fails(monkeypatch: pytest.Mo
 
 
 async def test_replan_by_a_model_needs_one() -> None:
-    tools = ToolRegistry()
+    compiled_as = compiler(tools_of(scripted([])))
     report = await reported_async(tools_of(scripted([])))
     with pytest.raises(UsageError, match="an edit of the plan is written by a language model, and none is configured"):
-        await replan_after(
-            report, subject(), tools, lambda new: compile_plan(new, tools=tools, simulate="all"), "model"
-        )
+        await replan_after(report, compiled_as(subject()), ToolRegistry(), compiled_as, "model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.replanning.edits import PROMPT, Replan
 from vibe_prefect.replanning.notes import HEAD, Miss, literal, with_note
-from vibe_prefect.replanning.replan import replan_after
+from vibe_prefect.replanning.replan import Compile, replan_after
 from vibe_prefect.replanning.rules import MAX_TIMEOUT
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.run.offline import OfflineRun
@@ -25,20 +26,21 @@ from vibe_prefect.testing import RecordingTool, ScriptedModel, verdict
 IDENTITY = RunIdentity("id", "run-name", "Failed", None, "outputs", None, simulated=False)
 
 
+def compiler(tools: ToolRegistry) -> Compile:
+    return partial(compile_plan, tools=tools, simulate="never")
+
+
 def reported(subject: WorkflowPlan, tools: ToolRegistry, **options: Any) -> RunReport:
     """The report of a run without a server."""
-    run = OfflineRun(compile_plan(subject, tools=tools, simulate="never"), tools, RunOptions(**options))
+    run = OfflineRun(compiler(tools)(subject), tools, RunOptions(**options))
     result = asyncio.run(run.execute())
     return report_of(run.compiled, result, IDENTITY)
 
 
 def replanned(subject: WorkflowPlan, tools: ToolRegistry, **options: Any) -> Replan:
     report = reported(subject, tools, **options)
-
-    async def edited() -> Replan:
-        return await replan_after(report, subject, tools, lambda new: compile_plan(new, tools=tools, simulate="never"))
-
-    return asyncio.run(edited())
+    compiled_as = compiler(tools)
+    return asyncio.run(replan_after(report, compiled_as(subject), tools, compiled_as))
 
 
 def values(edited: Replan) -> dict[str, Any]:

@@ -127,6 +127,13 @@ def test_a_tool_that_is_registered_for_later_is_loaded_when_it_is_asked_for() ->
     assert loaded == ["b", "a", "a"]
 
 
+def test_a_tool_that_is_registered_for_later_replaces_the_callers_own_of_the_same_name(tmp_path: Path) -> None:
+    registry = ToolRegistry()
+    registry.register(alpha, file=tmp_path / "tools.py")
+    registry.register_later("alpha", lambda: beta)
+    assert (registry.own_tools, registry.files, registry.get("alpha")) == ({}, (), beta)
+
+
 def test_the_prompt_context_names_tools_and_inputs() -> None:
     assert ToolRegistry([beta, alpha, Foreign()]).to_prompt_context() == (
         "alpha [image]: Say alpha.\n  inputs: none\n\n"

@@ -25,6 +25,7 @@ from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.text.pydantic_errors import finding
+from vibe_prefect.text.units import counted
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.registry import HOW_TO_CONFIGURE, LLM_TOOL, ToolRegistry
 
@@ -267,13 +268,13 @@ class _Conversation(Generic[Value]):
         model, wanted = self._about()
         count, failure = self._answers, self._failure
         if failure is None:
-            faults = _counted(len(self._refused.problems) if self._refused is not None else 0, "problem")
-            return f"{model} wrote no valid {wanted} in {_counted(count, 'answer')}; the last one has {faults}"
+            faults = counted(len(self._refused.problems) if self._refused is not None else 0, "problem")
+            return f"{model} wrote no valid {wanted} in {counted(count, 'answer')}; the last one has {faults}"
         if not isinstance(failure, BudgetExceededError):
             return f"{model} gave no answer: {failure}"
         if not count:
             return str(failure)
-        return f"after {_counted(count, 'answer')} that {'was' if count == 1 else 'were'} no valid {wanted}, {failure}"
+        return f"after {counted(count, 'answer')} that {'was' if count == 1 else 'were'} no valid {wanted}, {failure}"
 
 
 def _problems(error: _Refusal) -> tuple[str, ...]:
@@ -291,10 +292,6 @@ def _listed(problems: Sequence[str]) -> Iterator[str]:
     yield from (f"- {printable(problem, MAX_FAULT)}" for problem in problems[:MAX_LISTED])
     if len(problems) > MAX_LISTED:
         yield f"- and {len(problems) - MAX_LISTED:,} more"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _spending(usage: Mapping[str, object] | None) -> Spending:

@@ -19,7 +19,7 @@ from vibe_prefect.plan.reading.plan_file import load_plan, whole_text
 from vibe_prefect.planning.drafting import PlannedDraft
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import read_notes
-from vibe_prefect.planning.plans import PlanningKit, edited_plan, new_plan
+from vibe_prefect.planning.plans import PlanningKit, new_plan, refined_plan
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -107,7 +107,7 @@ async def refine_plan(
     else:
         loaded = load_plan(plan)
         before, text, label = loaded.plan, whole_text(loaded), str(plan)
-    planned = await edited_plan(before, change, kit, text)
+    planned = await refined_plan(before, change, kit, text)
     return RefinedPlan(planned, _compared(before, planned.draft.plan, label, kit.rules.tools))
 
 

@@ -86,7 +86,7 @@ async def replan(
         return compile_plan(plan, tools=tools, simulate=mode)
 
     budget = RunOptions().replaced(_limits(given)).budget(run=past_run.name)
-    edited = await replan_after(report, past_run.plan or report.plan, tools, compiled, by, budget)
+    edited = await replan_after(report, compiled(past_run.plan or report.plan), tools, compiled, by, budget)
     comparison = await diff(str(past_run.id), edited.plan, tools=tools)
     resumed = await plan_resume(str(past_run.id), given, plan=edited.plan, tools=tools)
     return ReplannedRun(past_run, report, edited, comparison, await forecast(resumed.plan, resumed.options))

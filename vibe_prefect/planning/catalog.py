@@ -43,12 +43,9 @@ def describe_tools_briefly(specs: list[ToolSpec]) -> str:
 
 
 def _described(spec: ToolSpec) -> str:
-    properties = cast("dict[str, Any]", spec.input_schema.get("properties", {}))
-    required = set(cast("list[str]", spec.input_schema.get("required", [])))
     lines = [f"- {spec.name} ({spec.category}): {spec.description}"]
-    for name, schema in properties.items():
-        needed = ", required" if name in required else ""
-        lines.append(f"    {name}{needed}: {_compact(schema)}")
+    for name, schema, is_required in _inputs(spec):
+        lines.append(f"    {name}{', required' if is_required else ''}: {_compact(schema)}")
     outputs = cast("dict[str, Any]", (spec.output_schema or {}).get("properties", {}))
     if outputs:
         lines.append(f"    its output has: {', '.join(outputs)}")
@@ -56,9 +53,14 @@ def _described(spec: ToolSpec) -> str:
 
 
 def _input_names(spec: ToolSpec) -> str:
-    properties = cast("dict[str, Any]", spec.input_schema.get("properties", {}))
+    return ", ".join(f"{name} (required)" if is_required else name for name, _, is_required in _inputs(spec)) or "none"
+
+
+def _inputs(spec: ToolSpec) -> Iterator[tuple[str, Any, bool]]:
+    """Yield the inputs of a tool: name, JSON Schema, and whether it is required."""
     required = set(cast("list[str]", spec.input_schema.get("required", [])))
-    return ", ".join(f"{name} (required)" if name in required else name for name in properties) or "none"
+    for name, schema in cast("dict[str, Any]", spec.input_schema.get("properties", {})).items():
+        yield name, schema, name in required
 
 
 def _compact(schema: Any) -> str:

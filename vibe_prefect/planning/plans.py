@@ -71,7 +71,7 @@ async def new_plan(vibe: Vibe, kit: PlanningKit) -> PlannedDraft:
     return await draft_plan(request, kit.writers(), rules, kit.options)
 
 
-async def edited_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: str | None = None) -> PlannedDraft:
+async def refined_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: str | None = None) -> PlannedDraft:
     """Edit a plan as somebody wishes. The plan keeps its id and its vibe, and the files that it reads.
 
     Args:

@@ -91,7 +91,7 @@ async def adaptation_after(report: RunReport, suggested: bool, setup: AttemptSet
         return _last(setup, attempt, outcome)
     try:
         replan = await replan_after(
-            report, setup.compiled.plan, setup.tools, setup.compiled_as, setup.options.replan_by, setup.budget
+            report, setup.compiled, setup.tools, setup.compiled_as, setup.options.replan_by, setup.budget
         )
     except (UsageError, ReplanError) as error:
         over_budget = isinstance(error, ReplanError) and error.over_budget

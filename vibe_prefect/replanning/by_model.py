@@ -129,17 +129,21 @@ async def replan_by_model(
 def _question(
     config: ModelConfig, report: RunReport, compiled: CompiledPlan, refused: RefusedAnswer | None
 ) -> Question:
+    rest = "\n\n".join(_parts(report, compiled, refused))
+    schema = _Answer.model_json_schema()
+    bare = Question(config.usual, _MANNER, rest, schema, config.max_tokens, config.temperature)
+    run = material_of({"of the plan": _run_text(report)}, room_left(config, bare.input_tokens, "edits"), "the run")
+    return replace(bare, prompt=f"{run.text}\n\n{rest}")
+
+
+def _parts(report: RunReport, compiled: CompiledPlan, refused: RefusedAnswer | None) -> Iterator[str]:
+    yield marked("before the edits", plan_yaml(compiled.plan, {}), "the plan")
     task = "Task: propose the edits."
     if refused is not None:
+        yield refused.material
         task = "Task: your last answer could not be used, for the faults above. Answer again, whole and mended."
     prompted = [id for id, node in compiled.nodes.items() if takes_prompt(node, report)]
-    task += f"\nNodes whose prompt may change: {', '.join(prompted) or 'none'}."
-    task = f"{refused.material}\n\n{task}" if refused is not None else task
-    schema = _Answer.model_json_schema()
-    task = f"{marked('before the edits', plan_yaml(compiled.plan, {}), 'the plan')}\n\n{task}"
-    bare = Question(config.usual, _MANNER, task, schema, config.max_tokens, config.temperature)
-    run = material_of({"of the plan": _run_text(report)}, room_left(config, bare.input_tokens, "edits"), "the run")
-    return replace(bare, prompt=f"{run.text}\n\n{task}")
+    yield f"{task}\nNodes whose prompt may change: {', '.join(prompted) or 'none'}."
 
 
 def _run_text(report: RunReport) -> str:

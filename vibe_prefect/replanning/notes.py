@@ -60,10 +60,11 @@ def literal(text: str) -> str:
 
 
 def _lines(miss: Miss) -> list[str]:
-    quotes = [f'  quote: "{_one_line(quote, MAX_QUOTE)}"' for quote in miss.quotes[:MAX_QUOTES]]
-    return [f"- {_one_line(miss.name, MAX_REASON)}: {_one_line(miss.reason, MAX_REASON)}", *quotes]
+    quotes = [f'  quote: "{cut_line(quote, MAX_QUOTE)}"' for quote in miss.quotes[:MAX_QUOTES]]
+    return [f"- {cut_line(miss.name, MAX_REASON)}: {cut_line(miss.reason, MAX_REASON)}", *quotes]
 
 
-def _one_line(text: str, most: int) -> str:
+def cut_line(text: str, most: int) -> str:
+    """Return a text on one line, cut to that many characters, its end then replaced by three dots."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."

@@ -21,7 +21,7 @@ Compile = Callable[[WorkflowPlan], CompiledPlan]
 
 async def replan_after(  # noqa: PLR0913 - the parts of a replan
     report: RunReport,
-    plan: WorkflowPlan,
+    compiled: CompiledPlan,
     tools: ToolRegistry,
     compiled_as: Compile,
     by: ReplanBy = "rule",
@@ -31,18 +31,16 @@ async def replan_after(  # noqa: PLR0913 - the parts of a replan
 
     Args:
         report: Report of the run.
-        plan: The plan of the run as written, without the nodes of lists.
-        tools: The tools that the plan may name.
-        compiled_as: Compiles a plan, and raises a `PlanError` for one that cannot run.
+        compiled: The plan of the run as written, without the nodes of lists, compiled with the tools of today.
+        tools: Those tools.
+        compiled_as: Compiles an edited plan, and raises a `PlanError` for one that cannot run.
         by: Who edits the plan.
         budget: Budget that the model's calls belong to; `None` for no limit.
 
     Raises:
-        PlanError: The plan of the run cannot run any more, with the tools of today.
         UsageError: A model is wanted, and none is configured.
         ReplanError: No answer of the model was a plan that can run, or there was no answer.
     """
-    compiled = compiled_as(plan)
     if by == "model":
         models = writing_models(tools, "an edit of the plan")
         return await replan_by_model(report, compiled, models, compiled_as, budget)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from vibe_prefect.core.feedback import Failure, FailureKind, suggested_changes
-from vibe_prefect.core.models import NodePolicy
+from vibe_prefect.core.models import NodePolicy, WorkflowNodeType
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.backing import Backing
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.unfold import ListedNodes
 from vibe_prefect.provenance import JudgedCriterion, Judgement
 from vibe_prefect.replanning.edits import PROMPT, NodeEdit, OpenSuggestion, Replan, edited_plan
-from vibe_prefect.replanning.notes import Miss, with_note
+from vibe_prefect.replanning.notes import Miss, cut_line, with_note
 from vibe_prefect.reporting.next_steps import writers
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.results import ExecutionStatus
@@ -30,6 +30,9 @@ MAX_RETRIES = 50
 
 LEAST_CONTEXT = 500
 """Fewest tokens that a rule leaves a model to read."""
+
+MAX_ERROR = 120
+"""Characters of an error in the reason for an edit."""
 
 MISSED = "mend_missed_criteria"
 """Change that a judgement asks for."""
@@ -134,7 +137,8 @@ class _Rules:
         if change in _TEXT_CHANGES:
             return self._more_detail(node, written, change)
         if change == "retry_with_different_parameters":
-            return self._vary(node, written, change, f"it failed: {_short(node.error)}")
+            error = node.error or "without a message"
+            return self._vary(node, written, change, f"it failed: {cut_line(error, MAX_ERROR)}")
         if change not in rules:
             self._leave(node, change, _FOR_A_MODEL)
             return False
@@ -250,7 +254,7 @@ def is_gate(node: CompiledNode, report: RunReport) -> bool:
     """Return whether a node is a gate: by its type, or since it judged something in the run."""
     made = report.by_id.get(node.id)
     judged = made is not None and made.provenance is not None and made.provenance.judgement is not None
-    return judged or node.node.type == "validate"
+    return judged or node.node.type is WorkflowNodeType.VALIDATE
 
 
 def takes_prompt(node: CompiledNode, report: RunReport) -> bool:
@@ -267,8 +271,3 @@ def _changes(node: NodeReport) -> tuple[str, ...]:
     if node.suggestions or node.status is ExecutionStatus.COMPLETED:
         return node.suggestions
     return tuple(suggested_changes(Failure(node.error_type or "", node.error or "")))
-
-
-def _short(text: str | None) -> str:
-    line = " ".join((text or "without a message").split())
-    return line if len(line) <= 120 else f"{line[:117]}..."

@@ -192,9 +192,8 @@ def _section(error: ValidationError) -> list[str]:
 def _problem(section: list[str], detail: dict[str, Any]) -> str:
     """Describe the problem of a setting; the value of a secret does not show."""
     path = [*section, *(str(part) for part in detail["loc"])]
-    if path[-1].endswith("key") or path[-2:-1] == [
-        "secrets"
-    ]:  # somebody may have put the key itself there, and messages go to logs
+    may_be_secret = path[-1].endswith("key") or path[-2:-1] == ["secrets"]
+    if may_be_secret:  # somebody may have put the key itself there, and messages go to logs
         return f"{variable(*path)}: expected where the key is, env:NAME or secret:block, and never the key itself"
     return f"{variable(*path)}: {finding({**detail, 'input': _harmless(detail['input'])})}"
 

@@ -65,11 +65,14 @@ class ToolRegistry:
         self._files |= {name: file} if file is not None else {}
 
     def _add(self, name: str, tool: Tool) -> None:
+        self._remove(name)
         self._tools[name] = tool
-        self._later.pop(name, None)
-        self._files = {other: path for other, path in self._files.items() if other != name}
-        self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
         self._defaults |= {_word(kind): name for kind in ToolTraits.of(tool).default_for}
+
+    def _remove(self, name: str) -> None:
+        for known in (self._tools, self._later, self._files, self._own):
+            known.pop(name, None)
+        self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
 
     @property
     def own_tools(self) -> Mapping[str, Tool]:
@@ -93,8 +96,7 @@ class ToolRegistry:
             name: Its name. It runs no node that names no tool.
             load: Returns it, the same one each time.
         """
-        self._tools.pop(name, None)
-        self._defaults = {kind: tool for kind, tool in self._defaults.items() if tool != name}
+        self._remove(name)
         self._later[name] = load
 
     @property

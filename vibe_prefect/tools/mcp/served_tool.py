@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from anyio.to_thread import run_sync
+from pydantic import TypeAdapter
 
 from vibe_prefect.errors import ToolError, ToolInputError, did_you_mean
 from vibe_prefect.schemas.schema import mismatches, schema_problems
@@ -36,16 +37,7 @@ CHECK_SECONDS = 30.0
 FORMATS = frozenset({"jinja", INPUT_PATH, OUTPUT_PATH, OUTPUT_FOLDER})
 """Formats of inputs that this package gives a meaning of its own; a server's schema cannot claim it."""
 
-_FILE_REF = {
-    "type": "object",
-    "properties": {
-        "path": {"type": "string"},
-        "mime": {"type": "string"},
-        "sha256": {"type": "string"},
-        "bytes": {"type": "integer"},
-    },
-    "required": ["path", "mime", "sha256", "bytes"],
-}
+_FILE_REF = TypeAdapter(FileRef).json_schema()
 
 
 class McpTool(BaseTool):
