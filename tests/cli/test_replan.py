@@ -23,6 +23,12 @@ async def sluggish() -> dict[str, str]:
         seen.touch()
         await asyncio.Event().wait()
     return {"text": "slow and steady"}
+
+@tool(version="1")
+async def hang() -> dict[str, str]:
+    '''Hang each time.'''
+    await asyncio.Event().wait()
+    return {}
 """
 
 
@@ -72,6 +78,17 @@ def test_run_adapts_and_shows_its_attempts(slow_plan: str, folder: Path, prefect
     assert "attempt 1  quality 0.33, 2 executed, 0 reused, 1 failed; replanned" in ran.lines
     assert "attempt 2  quality 1.00, 2 executed, 1 reused; nothing is left to improve" in ran.lines
     assert '<h2 id="attempts-head">Attempts</h2>' in (folder / "a.html").read_text()
+
+
+def test_an_adapted_run_that_fails_offers_its_edited_plan_and_not_the_file(folder: Path, prefect_server: str) -> None:
+    (folder / "tools.py").write_text(TOOLS)
+    plan = write_plan(folder, [node("slow", parameters={"tool": "hang"}, policy={"timeout": 0.2})], "hangs")
+    ran = on(prefect_server, "run", plan, "--tools", "tools.py", "--adapt", "1", "--report", "a.html", cwd=folder)
+    assert ran.code == 1
+    assert any(line.startswith("attempt 2 of at most 2; ") for line in ran.lines)
+    for text in (ran.out, (folder / "a.html").read_text()):
+        assert "has changed since the run began" not in text
+        assert "to go on with what is left" in text
 
 
 @pytest.mark.parametrize(

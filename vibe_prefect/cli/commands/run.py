@@ -161,6 +161,7 @@ def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Serv
     while ended.handle is not None and ended.handle.next is not None:
         print_next_attempt(screen, ended.handle.next, request.options.adapt)
         attempt = replace(plan, compiled=ended.handle.next.compiled)
+        request = replace(request, plan_file=None)  # the file has the plan without the edits
         ended = _Run(request, attempt, screen, server, lively=lively, before=ended.handle).execute()
     return ended
 
