@@ -315,13 +315,16 @@ class _Run:
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options
         if self._before is not None:
-            return await self._executor.execute_next(self._before, options.choice)
-        return await self._executor.execute_attempt(
-            self._compiled,
-            resume_from=options.resume_from,
-            choice=options.choice,
-            plan_file=self._request.plan_file,
-        )
+            run = await self._executor.execute_next(self._before, options.choice)
+        else:
+            run = await self._executor.execute_attempt(
+                self._compiled,
+                resume_from=options.resume_from,
+                choice=options.choice,
+                plan_file=self._request.plan_file,
+            )
+        assert run.result is not None
+        return run.result
 
     def _stopping(self) -> None:
         if self._view is not None:
