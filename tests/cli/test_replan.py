@@ -56,11 +56,15 @@ def test_replan_shows_edits_and_forecast_and_the_command_that_resumes(
         "late": "run",
         "aside": "reuse",
     }
-    shown = on(prefect_server, "replan", *tools, "-o", "better.yaml", cwd=folder)
+    unwritten = on(prefect_server, "replan", *tools, "--max-tokens", "9000", cwd=folder)
+    writes = unwritten.lines[-2].strip()
+    name = document["run"]["run_name"]
+    assert writes == f"vibe-prefect replan {name} --max-tokens 9000 --tools tools.py -o better.yaml"
+    shown = on(prefect_server, *writes.split()[1:], cwd=folder)
     assert shown.code == 0
     assert "edit  slow  slow ran out of time, so its timeout goes from 1 s to 2 s" in shown.lines
     command = shown.lines[-1].strip()
-    assert command == f"vibe-prefect resume {document['run']['run_name']} --plan better.yaml --tools tools.py"
+    assert command == f"vibe-prefect resume {name} --plan better.yaml --tools tools.py"
     assert "# slow ran out of time" in (folder / "better.yaml").read_text()
     resumed = on(prefect_server, *command.split()[1:], "--json", cwd=folder)
     assert resumed.code == 0

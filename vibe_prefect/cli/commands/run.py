@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -25,6 +24,7 @@ from vibe_prefect.cli.display.ended_run import (
     run_line,
     server_line,
     short_path,
+    tool_options,
 )
 from vibe_prefect.cli.display.lines import counted, inputs_line, one_line
 from vibe_prefect.cli.display.live import LiveView, live
@@ -353,8 +353,7 @@ class _Run:
 
     @property
     def _resume_command(self) -> str:
-        tools = "".join(f" --tools {shlex.quote(short_path(file))}" for file in self._request.tools)
-        return f"{resume_command(self._handle.name)}{tools}"
+        return f"{resume_command(self._handle.name)}{tool_options(self._request.tools)}"
 
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))
