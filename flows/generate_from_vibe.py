@@ -13,11 +13,14 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import Artifact, acreate_markdown_artifact
+from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
+from prefect.client.schemas.objects import Artifact as ArtifactRecord
 from prefect.client.schemas.objects import State
 from prefect.flow_runs import asuspend_flow_run
 from prefect.input import RunInput
@@ -29,6 +32,9 @@ from vibe_prefect import Vibe, WorkflowPlan, WorkflowVisualizer, earlier_try, lo
 from vibe_prefect.operations import PlanningOptions, plan_vibe
 
 KNOWLEDGE = "knowledge"
+PAID = "paid_usd"
+"""What planning has cost the run, in the artifact's metadata."""
+
 APPROVAL_SECONDS = 7 * 24 * 60 * 60
 
 
@@ -80,33 +86,41 @@ async def generate_from_vibe(  # noqa: PLR0913 - the form's fields
 async def planned(
     vibe: Vibe, sources: tuple[str, ...], *, keep_plan: bool, budget_usd: float | None
 ) -> tuple[WorkflowPlan, float]:
-    """Return the plan of a wish and its price in US dollars: the plan of this run, of an earlier one, or a new one."""
+    """Return the plan of a wish and what this run has paid for it, in US dollars.
+
+    It is the plan that this run has made already, else where wanted that of an earlier run, else a new one.
+    """
     wish = hashlib.sha256(f"{vibe.model_dump_json()} {sources}".encode()).hexdigest()[:12]
     key = f"vibe-plan-{wish}"
-    text = await own_plan(key) or (await kept_plan(key) if keep_plan else None)
-    if text is not None:
+    own = await own_plan(key)
+    earlier = own or (await Artifact.aget(key) if keep_plan else None)
+    if earlier is not None:
         get_run_logger().info("The plan is that of the artifact %s", key)
-        return read(text), 0.0
+        paid = (own.metadata_ or {}).get(PAID, "0") if own is not None else "0"
+        return read(str(earlier.data)), float(paid)
     knowledge = (KNOWLEDGE,) if await asyncio.to_thread(Path(KNOWLEDGE).is_dir) else ()
     made = await plan_vibe(vibe, PlanningOptions(knowledge, sources, budget_usd=budget_usd))
     get_run_logger().info("Planned by %s in %d answers, %s", made.model, made.answers, made.spent)
-    diagram = WorkflowVisualizer.generate_diagram(made.draft.plan)
-    await acreate_markdown_artifact(written(diagram, made.text()), key=key, description=f"Plan, by {made.model}")
-    return made.draft.plan, made.spent.usd or 0.0
+    paid_usd = made.spent.usd or 0.0
+    artifact = ArtifactCreate(
+        key=key,
+        type="markdown",
+        data=written(WorkflowVisualizer.generate_diagram(made.draft.plan), made.text()),
+        description=f"Plan, by {made.model}",
+        metadata_={PAID: str(paid_usd)},
+        flow_run_id=UUID(flow_run.id),
+    )
+    async with get_client() as client:
+        await client.create_artifact(artifact)
+    return made.draft.plan, paid_usd
 
 
-async def own_plan(key: str) -> str | None:
+async def own_plan(key: str) -> ArtifactRecord | None:
     """Return the plan of an earlier try of this run, or of the time before it was suspended."""
     own = ArtifactFilter(key=ArtifactFilterKey(any_=[key]), flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
     async with get_client() as client:
         found = await client.read_artifacts(artifact_filter=own, limit=1)
-    return str(found[0].data) if found else None
-
-
-async def kept_plan(key: str) -> str | None:
-    """Return the newest plan that a run with the same wish has left."""
-    found = await Artifact.aget(key)
-    return None if found is None else str(found.data)
+    return found[0] if found else None
 
 
 def written(diagram: str, text: str) -> str:

@@ -360,7 +360,7 @@ class WorkflowExecutor:
             plan_file: The file that the plan came from, for the report of the run.
             adapt: Number of further attempts; by default as the executor has it.
         """
-        result = await self.execute_attempt(
+        run = await self.execute_attempt(
             compiled,
             resume_from_checkpoint=resume_from_checkpoint,
             resume_from=resume_from,
@@ -368,19 +368,21 @@ class WorkflowExecutor:
             plan_file=plan_file,
             adapt=adapt,
         )
-        while (run := self.last_run) is not None and run.result is result and run.next is not None:
-            result = await self.execute_next(run, choice, adapt)
-        return result
+        while run.next is not None:
+            run = await self.execute_next(run, choice, adapt)
+        assert run.result is not None
+        return run.result
 
-    async def execute_next(
-        self, run: RunHandle, choice: Choice | None = None, adapt: int | None = None
-    ) -> ExecutionResult:
+    async def execute_next(self, run: RunHandle, choice: Choice | None = None, adapt: int | None = None) -> RunHandle:
         """Make the attempt that follows a run in which the executor adapts; `run.next` has its plan.
 
         Args:
             run: The run.
             choice: The nodes that it was restricted to; what it refreshed is not refreshed again.
             adapt: Number of further attempts after the first; by default as the executor has it.
+
+        Returns:
+            The run of that attempt, with its result.
         """
         assert run.next is not None
         restricted = Choice(choice.select, choice.exclude) if choice is not None else None
@@ -402,8 +404,8 @@ class WorkflowExecutor:
         plan_file: str | Path | None = None,
         adapt: int | None = None,
         history: RunHistory | None = None,
-    ) -> ExecutionResult:
-        """Make one attempt at a plan that `compile` returned; `last_run.next` has the one that follows, if any.
+    ) -> RunHandle:
+        """Make one attempt at a plan that `compile` returned.
 
         Args:
             compiled: The plan, compiled.
@@ -413,6 +415,9 @@ class WorkflowExecutor:
             plan_file: The file that the plan came from, for the report of the run.
             adapt: Number of further attempts after the first; by default as the executor has it.
             history: The attempts before it; `None` for the first.
+
+        Returns:
+            The run, with its result, and with the attempt that follows, if any.
         """
         if resume_from_checkpoint is not None and resume_from is not None:
             raise UsageError("a run resumes from a checkpoint or from a run, not from both: leave one of them out")
@@ -449,14 +454,14 @@ class WorkflowExecutor:
                     if not options.without_model:
                         check_models(earlier, default_models(compiled, run.tools))
                 with run.current():
-                    result = await end.outcome(call_flow(compiled.plan, options))
+                    await end.outcome(call_flow(compiled.plan, options))
             finally:
                 for writer in writers:
                     writer.close()
                 self._runs = tuple(started for started in self._runs if started is not run or run.handle is not None)
-            if run.ended_at is not None and run.handle is not None:
-                await self._settle(run.handle, end.settle_seconds())
-        return result
+            assert run.handle is not None
+            await self._settle(run.handle, end.settle_seconds())
+        return run.handle
 
     def _checkpoint_writers(
         self, compiled: CompiledPlan, earlier: ExecutionResult | None

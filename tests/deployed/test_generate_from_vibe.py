@@ -7,22 +7,27 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from prefect import flow as prefect_flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
 
+from flows import generate_from_vibe as generate
 from flows.generate_from_vibe import generate_from_vibe, read, written
 from tests.deployed.api import ended, environment, in_state, stop, until
 from tests.paths import ROOT
-from tests.planning.answers import TEXT, answer, saved_by
+from tests.planning.answers import TEXT, answer, planner_of, saved_by
 from tests.plans import node, plan
 from tests.providers.openai_server import KEY, openai_server
+from vibe_prefect import Vibe
+from vibe_prefect.operations import plan_vibe
 from vibe_prefect.plan.plan_yaml import plan_yaml
 
 GOOD = answer()
@@ -63,6 +68,33 @@ async def test_the_flow_plans_shows_and_runs_a_wish_and_keeps_its_plan(
     assert "[generate] Write the text. (draft)" in shown
     assert "  # People want a file." in shown
     assert read(shown).source_vibe.metadata == {"knowledge": ["knowledge/tea.md"]}
+
+
+@pytest.mark.server
+async def test_a_further_try_of_a_run_knows_what_its_plan_has_cost(
+    prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = planner_of(GOOD)
+    monkeypatch.setattr(generate, "plan_vibe", partial(plan_vibe, tools=model.registry))
+    vibe = Vibe(description="A post that is planned once")
+
+    @prefect_flow
+    async def tried_again() -> list[Any]:
+        return [await generate.planned(vibe, (), keep_plan=keep, budget_usd=1.0) for keep in (False, False, True)]
+
+    first, *others = await tried_again()
+    assert first[1] > 0.0
+    assert others == [first, first]
+    of_another_run = (await tried_again())[0]
+    assert len(model.questions) == 2
+    assert of_another_run[1] > 0.0
+
+    @prefect_flow
+    async def another() -> Any:
+        return await generate.planned(vibe, (), keep_plan=True, budget_usd=1.0)
+
+    assert (await another())[1] == 0.0, "the plan of an earlier run was paid by that run"
+    assert len(model.questions) == 2
 
 
 def test_no_text_of_a_plan_can_pass_for_another_plan() -> None:

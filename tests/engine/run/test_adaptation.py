@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,27 @@ async def test_a_good_run_is_one_attempt() -> None:
     subject = executor(ScriptedModel([STRONG, verdict({"lively": 1.0}, STRONG)]).registry, adapt=3)
     assert (await subject.execute_plan(gated())).status is COMPLETED
     assert await outcomes(subject) == [GOOD]
+
+
+async def test_plans_side_by_side_are_each_adapted() -> None:
+    begun: list[str] = []
+    both = asyncio.Event()
+
+    async def late_once(node: Any) -> dict[str, str]:
+        begun.append(node.id)
+        if len(set(begun)) == 2:
+            both.set()
+        if begun.count(node.id) == 1:
+            await both.wait()
+            raise TimeoutError("timeout")
+        return {"result": "A long enough text."}
+
+    subject = executor(ScriptedModel().registry, adapt=1)
+    subject.node_handlers[WorkflowNodeType.GENERATE] = late_once
+    plans = [plan(node(id, policy={"timeout": 120.0}), id=f"plan-{id}") for id in ("a", "b")]
+    results = await asyncio.gather(*(subject.execute_plan(one) for one in plans))
+    assert [result.status for result in results] == [COMPLETED, COMPLETED]
+    assert sorted(begun) == ["a", "a", "b", "b"]
 
 
 async def test_setting_says_which_quality_is_low(monkeypatch: pytest.MonkeyPatch) -> None:

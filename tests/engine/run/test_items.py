@@ -396,13 +396,17 @@ async def test_a_list_in_a_list_names_both_items_and_goes_on_where_it_failed() -
 
 async def test_as_many_items_run_at_once_as_the_list_says_and_progress_never_goes_back() -> None:
     at_work, most = 0, 0
+    two = asyncio.Event()
 
     @tool(name="say", version="1")
     async def counted(text: str) -> dict[str, str]:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        await asyncio.sleep(0.02)
+        if at_work == 2:
+            two.set()
+        await asyncio.wait_for(two.wait(), 120.0)
+        await asyncio.sleep(0.02)  # in which a call too many would begin
         at_work -= 1
         return {"text": text}
 

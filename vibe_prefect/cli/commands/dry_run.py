@@ -20,12 +20,12 @@ from vibe_prefect.cli.display.documents import (
     RunReference,
     print_document,
 )
-from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds
+from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, token_cost
 from vibe_prefect.cli.display.tree import guides, work
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
-from vibe_prefect.core.budget import OR_TOKENS, Spending
+from vibe_prefect.core.budget import OR_TOKENS
 from vibe_prefect.operations import RunForecast, forecast
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.costs import CostForecast
@@ -140,7 +140,7 @@ def _cost_facts(dry_run: RunForecast) -> list[Text]:
     if costs is None:
         return []
     calls = f"{counted(costs.calls, 'call')} of {', '.join(costs.tools)}"
-    lines = [_fact("costs", f"{one_line(calls)}, at most {_spending(costs.most)}")]
+    lines = [_fact("costs", f"{one_line(calls)}, at most {token_cost(costs.most.tokens, costs.most.usd)}")]
     lines.append(Text(f"  {_history(costs, dry_run)}"))
     if dry_run.options.budget_usd is not None and costs.most.usd is None:
         price_it = "; ".join(costs.price_it)
@@ -164,7 +164,7 @@ def _history(costs: CostForecast, dry_run: RunForecast) -> str:
         calls = f"{costs.known:,} of them" if costs.known < costs.calls else "they"
         names = one_line(", ".join(dry_run.lookup.runs))
         subject = "the earlier run" if dry_run.earlier is not None else f"earlier runs ({names})"
-        return f"in {subject} {calls} took {_spending(costs.likely)}"
+        return f"in {subject} {calls} took {token_cost(costs.likely.tokens, costs.likely.usd)}"
     if dry_run.lookup.unanswered is not None:
         return f"estimated without earlier runs: {one_line(dry_run.lookup.unanswered)}"
     return "estimated: no earlier run has a record of these nodes with these models"
@@ -187,11 +187,6 @@ def _key(source: KeySource, tools: tuple[str, ...], dry_run: RunForecast) -> str
         case None:
             word = f"not looked up, since {dry_run.lookup.unanswered}"
     return f"{source.place} for {', '.join(tools)}: {word}"
-
-
-def _spending(spending: Spending) -> str:
-    usd = "of unknown price" if spending.usd is None else f"{spending.usd:.4f} USD"
-    return f"{spending.tokens:,} tokens, {usd}"
 
 
 def _fact(label: str, text: str) -> Text:

@@ -22,7 +22,7 @@ from vibe_prefect.cli.commands.show import print_tree
 from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.lines import counted, one_line
+from vibe_prefect.cli.display.lines import counted, one_line, token_cost
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -289,9 +289,9 @@ def _show(screen: Screen, path: Path, planned: PlannedDraft, registry: ToolRegis
         screen.say(Text.assemble(("knowledge  ", "dim"), one_line(", ".join(planned.knowledge))))
     for name, cut in planned.cuts.items():
         screen.say(f"  {one_line(name)} did not fit: {cut.kept:,} of {cut.characters:,} characters were read", "dim")
-    usd = "of unknown price" if planned.spent.usd is None else f"{planned.spent.usd:.4f} USD"
     answers = counted(planned.answers, "answer")
-    screen.say(f"wrote {path} (by {planned.model}: {answers}, {planned.spent.tokens:,} tokens, {usd})")
+    cost = token_cost(planned.spent.tokens, planned.spent.usd)
+    screen.say(f"wrote {path} (by {planned.model}: {answers}, {cost})")
 
 
 def _say_next(screen: Screen, path: Path) -> None:

@@ -17,7 +17,8 @@ from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
-from vibe_prefect.cli.display.lines import one_line
+from vibe_prefect.cli.display.ended_run import tool_options
+from vibe_prefect.cli.display.lines import one_line, token_cost
 from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -25,6 +26,7 @@ from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.errors import ReplanError, UsageError
 from vibe_prefect.operations import ReplannedRun
+from vibe_prefect.reporting.next_steps import replan_command
 from vibe_prefect.results import resume_command
 
 
@@ -87,19 +89,19 @@ def _print(screen: Screen, replanned: ReplannedRun, request: ReplanRequest) -> N
             screen.say(line)
     print_forecast(screen, replanned.forecast)
     if edited.model is not None:
-        cost = "of unknown price" if edited.cost_usd is None else f"{edited.cost_usd:.4f} USD"
-        screen.say(f"replanning took {edited.tokens:,} tokens, {cost}", "dim")
+        screen.say(f"replanning took {token_cost(edited.tokens, edited.cost_usd)}", "dim")
     _print_next(screen, name, request)
 
 
 def _print_next(screen: Screen, name: str, request: ReplanRequest) -> None:
     """Print the command that resumes with the edited plan, after the one that writes it where it is not written."""
-    tools = "".join(f" --tools {shlex.quote(str(file))}" for file in request.tools)
+    tools = tool_options(request.tools)
     file = "better.yaml" if request.output is None else shlex.quote(str(request.output))
     if request.output is None:
         by = "" if request.by == "rule" else f" --by {request.by}"
+        limits = "".join(f" --{limit.replace('_', '-')} {value}" for limit, value in request.given.items())
         screen.say("to write the edited plan, and to resume with it:")
-        screen.say(f"  vibe-prefect replan {shlex.quote(name)}{by}{tools} -o {file}")
+        screen.say(f"  {replan_command(name)}{by}{limits}{tools} -o {file}")
     else:
         screen.say("to resume with the edited plan:")
     screen.say(f"  {resume_command(name)} --plan {file}{tools}")

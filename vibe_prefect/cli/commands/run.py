@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
@@ -25,6 +24,7 @@ from vibe_prefect.cli.display.ended_run import (
     run_line,
     server_line,
     short_path,
+    tool_options,
 )
 from vibe_prefect.cli.display.lines import counted, inputs_line, one_line
 from vibe_prefect.cli.display.live import LiveView, live
@@ -161,6 +161,7 @@ def execute(request: RunRequest, plan: CheckedPlan, screen: Screen, server: Serv
     while ended.handle is not None and ended.handle.next is not None:
         print_next_attempt(screen, ended.handle.next, request.options.adapt)
         attempt = replace(plan, compiled=ended.handle.next.compiled)
+        request = replace(request, plan_file=None)  # the file has the plan without the edits
         ended = _Run(request, attempt, screen, server, lively=lively, before=ended.handle).execute()
     return ended
 
@@ -314,13 +315,16 @@ class _Run:
     async def _execute_compiled(self) -> ExecutionResult:
         options = self._request.options
         if self._before is not None:
-            return await self._executor.execute_next(self._before, options.choice)
-        return await self._executor.execute_attempt(
-            self._compiled,
-            resume_from=options.resume_from,
-            choice=options.choice,
-            plan_file=self._request.plan_file,
-        )
+            run = await self._executor.execute_next(self._before, options.choice)
+        else:
+            run = await self._executor.execute_attempt(
+                self._compiled,
+                resume_from=options.resume_from,
+                choice=options.choice,
+                plan_file=self._request.plan_file,
+            )
+        assert run.result is not None
+        return run.result
 
     def _stopping(self) -> None:
         if self._view is not None:
@@ -349,8 +353,7 @@ class _Run:
 
     @property
     def _resume_command(self) -> str:
-        tools = "".join(f" --tools {shlex.quote(short_path(file))}" for file in self._request.tools)
-        return f"{resume_command(self._handle.name)}{tools}"
+        return f"{resume_command(self._handle.name)}{tool_options(self._request.tools)}"
 
     def _report(self, result: ExecutionResult) -> EndedRun:
         url = self._server.flow_run_url(str(self._handle.flow_run_id))

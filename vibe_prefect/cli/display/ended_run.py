@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,6 +174,11 @@ def short_path(folder: Path) -> str:
     """Return a path as the user would type it."""
     current_folder = Path.cwd()
     return one_line(str(folder.relative_to(current_folder) if folder.is_relative_to(current_folder) else folder))
+
+
+def tool_options(files: Iterable[Path]) -> str:
+    """Return the options that name files of tools, for a command that the user is shown."""
+    return "".join(f" --tools {shlex.quote(short_path(file))}" for file in files)
 
 
 def _look(report: EndedRun, handle: RunHandle) -> tuple[str, str]:

@@ -29,6 +29,7 @@ __all__ = [
     "rough",
     "seconds",
     "size",
+    "token_cost",
     "wrapped",
     "wrapped_error",
 ]
@@ -65,6 +66,11 @@ def one_line(text: str) -> str:
 def fact_line(label: str, text: str) -> Text:
     """Return a line with a fact about a run after its label."""
     return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
+
+
+def token_cost(tokens: int, usd: float | None) -> str:
+    """Return a number of tokens, and their price in US dollars; `None` for an unknown one."""
+    return f"{tokens:,} tokens, {'of unknown price' if usd is None else f'{usd:.4f} USD'}"
 
 
 def brief(text: str) -> str:
