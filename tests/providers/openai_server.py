@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import struct
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -70,6 +72,9 @@ class OpenAIServer:
     """What the server streams instead of a usual answer, as it stands, before it ends the response properly. Make it
     with `chunk`, `counted` and `DONE`."""
 
+    embedding: Callable[[str], list[float]] = field(default=lambda text: [1.0, 0.0])
+    """Makes the vector of a text."""
+
     calls: list[Call] = field(default_factory=list[Call])
     most_at_once: int = 0
     answered: int = 0
@@ -81,7 +86,8 @@ class OpenAIServer:
         self._now = 0
         self._troubled = 0
         chat = Route("/v1/chat/completions", self._chat, methods=["POST"])
-        self.app = Starlette(routes=[chat, Route("/v1/responses", self._responses, methods=["POST"])])
+        responses = Route("/v1/responses", self._responses, methods=["POST"])
+        self.app = Starlette(routes=[chat, responses, Route("/v1/embeddings", self._embeddings, methods=["POST"])])
 
     @property
     def base_url(self) -> str:
@@ -105,6 +111,25 @@ class OpenAIServer:
         self.calls.append(Call(body, dict(request.headers), time.monotonic()))
         missing = _error(404, "Unknown request URL.", "unknown_url")
         return missing if self.events is None else _stream("".join(self.events))
+
+    async def _embeddings(self, request: Request) -> Response:
+        """Answer in base64 where it is asked for, as OpenAI's own client does."""
+        body = await request.json()
+        self.calls.append(Call(body, dict(request.headers), time.monotonic()))
+        if body["model"] == "down":
+            return self._trouble("down", body)
+        vectors = [self.embedding(text) for text in body["input"]]
+        encode = base64.b64encode if body.get("encoding_format") == "base64" else None
+        items = [
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": encode(struct.pack(f"<{len(vector)}f", *vector)).decode() if encode else vector,
+            }
+            for index, vector in enumerate(vectors)
+        ]
+        usage = {"prompt_tokens": TOKENS[0], "total_tokens": TOKENS[0]}
+        return JSONResponse({"object": "list", "data": items, "model": body["model"], "usage": usage})
 
     async def _answer(self, body: dict[str, Any]) -> Response:
         model = body["model"]

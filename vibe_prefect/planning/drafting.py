@@ -31,7 +31,7 @@ class PlannedDraft:
     """Number of answers that it took."""
 
     spent: Spending
-    """Tokens and US dollars of all of these."""
+    """Tokens and US dollars of all of these, and of comparing knowledge."""
 
     knowledge: tuple[str, ...] = ()
     """Names of the notes that the model was given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -108,22 +108,28 @@ def _phrases(facts: Mapping[str, Any], field: str, name: str) -> tuple[str, ...]
     return tuple(phrase.strip() for phrase in cast("list[str]", phrases) if phrase.strip())
 
 
-def fitting_notes(notes: Sequence[Note], vibe: Vibe) -> tuple[Note, ...]:
+def fitting_notes(notes: Sequence[Note], vibe: Vibe, near: Mapping[Note, float] | None = None) -> tuple[Note, ...]:
     """Return the notes that a vibe needs, those that fit best first.
 
     A note fits by its domain, which the vibe has or names, or by a phrase of `when`: at least half of the phrase's
     words stand in the vibe. A note that names neither fits every vibe.
+
+    Args:
+        notes: Notes to choose from.
+        vibe: The vibe.
+        near: The notes that fit by their meaning besides, with how near they are, -1 to 1.
     """
-    wish = " ".join(_texts(vibe)).casefold()
+    near = near or {}
+    wish = wish_text(vibe).casefold()
     words = _words(wish)
     scores = {note: _score(note, vibe, wish, words) for note in notes}
-    fitting = (note for note in notes if scores[note] > 0)
-    return tuple(sorted(fitting, key=lambda note: -scores[note]))[:MAX_NOTES]
+    fitting = (note for note in notes if scores[note] > 0 or note in near)
+    return tuple(sorted(fitting, key=lambda note: -(scores[note] + near.get(note, 0.0))))[:MAX_NOTES]
 
 
-def _texts(vibe: Vibe) -> Iterator[str]:
-    yield from filter(None, (vibe.description, vibe.style, vibe.domain))
-    yield from vibe.constraints
+def wish_text(vibe: Vibe) -> str:
+    """Return all words of a vibe."""
+    return " ".join(filter(None, (vibe.description, vibe.style, vibe.domain, *vibe.constraints)))
 
 
 def _score(note: Note, vibe: Vibe, wish: str, words: frozenset[str]) -> float:

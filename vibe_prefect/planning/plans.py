@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from vibe_prefect.core.budget import Spending
 from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.errors import UsageError
 from vibe_prefect.llm.checked_answers import AnswerOptions, writing_models
@@ -17,6 +18,7 @@ from vibe_prefect.planning.catalog import OWN_FIELDS
 from vibe_prefect.planning.drafting import PlannedDraft, draft_plan
 from vibe_prefect.planning.drafts import DraftRules, gates_with_fallbacks
 from vibe_prefect.planning.knowledge import Note, fitting_notes
+from vibe_prefect.planning.meaning import near_notes
 from vibe_prefect.planning.prompts import PlanRequest
 from vibe_prefect.planning.sources import checked_sources, is_below, read_files, source_problems
 
@@ -66,9 +68,10 @@ async def new_plan(vibe: Vibe, kit: PlanningKit) -> PlannedDraft:
     if not vibe.description.strip():
         raise UsageError("the vibe is empty: say in a few words what is to be made")
     rules = replace(kit.rules, sources=checked_sources(kit.rules.sources))
-    notes = fitting_notes(kit.notes, vibe)
+    writers = kit.writers()
+    notes, compared = await _chosen_notes(kit, vibe, writers)
     request = PlanRequest(_with_knowledge(vibe, notes), rules.tools, notes, rules.sources, kit.placements)
-    return await draft_plan(request, kit.writers(), rules, kit.options)
+    return _with_cost(await draft_plan(request, writers, rules, kit.options), compared)
 
 
 async def refined_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: str | None = None) -> PlannedDraft:
@@ -103,10 +106,20 @@ async def refined_plan(plan: WorkflowPlan, change: str, kit: PlanningKit, text: 
         required_inputs=frozenset(name for name, schema in plan.inputs.items() if "default" not in schema),
         open_gates=gates_with_fallbacks(plan),
     )
-    notes = fitting_notes(kit.notes, plan.source_vibe.model_copy(update={"style": change}))
+    writers = kit.writers()
+    notes, compared = await _chosen_notes(kit, plan.source_vibe.model_copy(update={"style": change}), writers)
     vibe = _with_knowledge(plan.source_vibe, notes)
     request = PlanRequest(vibe, rules.tools, notes, rules.sources, kit.placements, text or _data_text(plan), change)
-    return await draft_plan(request, kit.writers(), rules, kit.options)
+    return _with_cost(await draft_plan(request, writers, rules, kit.options), compared)
+
+
+async def _chosen_notes(kit: PlanningKit, vibe: Vibe, models: Models) -> tuple[tuple[Note, ...], Spending]:
+    near, spent = await near_notes(kit.notes, vibe, models.config, kit.options.budget)
+    return fitting_notes(kit.notes, vibe, near), spent
+
+
+def _with_cost(planned: PlannedDraft, further: Spending) -> PlannedDraft:
+    return replace(planned, spent=planned.spent + further)
 
 
 def _with_knowledge(vibe: Vibe, notes: Sequence[Note]) -> Vibe:

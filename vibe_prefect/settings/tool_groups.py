@@ -24,6 +24,7 @@ from vibe_prefect.llm.provider.model_config import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_MAX_TOKENS,
     DEFAULT_SECONDS,
+    DEFAULT_SIMILARITY,
     ModelConfig,
     Prices,
     Structure,
@@ -214,6 +215,23 @@ class LLMSettings(PrefectBaseSettings):
         ),
     ] = ()
     judge: Annotated[str | None, Field(pattern=MODEL_FORM, description="The model for verdicts.")] = None
+    embedding: Annotated[
+        str | None,
+        Field(
+            pattern=MODEL_FORM,
+            description="The model that compares the meaning of knowledge with that of a vibe, such as "
+            "`openai:text-embedding-3-small`. Empty: knowledge is chosen by words alone.",
+        ),
+    ] = None
+    embedding_similarity: Annotated[
+        float,
+        Field(
+            ge=-1,
+            le=1,
+            description="Cosine similarity from which on knowledge fits a vibe by its meaning; models differ in what "
+            "they give to texts that have nothing to do with each other.",
+        ),
+    ] = DEFAULT_SIMILARITY
     url: Annotated[
         str | None,
         Field(
@@ -267,6 +285,8 @@ class LLMSettings(PrefectBaseSettings):
             _reader(self.key),
             key_place=self.key,
             judge=self.judge,
+            embedding=self.embedding,
+            embedding_similarity=self.embedding_similarity,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             context_tokens=self.context_tokens,

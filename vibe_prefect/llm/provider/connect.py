@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.errors import ToolError, did_you_mean
@@ -14,6 +15,7 @@ from vibe_prefect.tools.secrecy.known import scrubbed
 
 if TYPE_CHECKING:
     import httpx2
+    from pydantic_ai.embeddings import EmbeddingModel
     from pydantic_ai.models import Model
     from pydantic_ai.providers import Provider
 
@@ -46,6 +48,22 @@ def connect(name: str, base_url: str | None, key: str | None, http: httpx2.Async
         ImportError: Its library is not installed.
     """
     from pydantic_ai.models import infer_model
+
+    return infer_model(_wire_name(name, base_url), _provider_factory(name, base_url, key, http))
+
+
+def embedding_client(
+    name: str, base_url: str | None, key: str | None, http: httpx2.AsyncClient | None = None
+) -> EmbeddingModel:
+    """Return pydantic-ai's embedding model; as `connect`."""
+    from pydantic_ai.embeddings import infer_embedding_model
+
+    return infer_embedding_model(name, provider_factory=_provider_factory(name, base_url, key, http))
+
+
+def _provider_factory(
+    name: str, base_url: str | None, key: str | None, http: httpx2.AsyncClient | None
+) -> Callable[[str], Provider[Any]]:
     from pydantic_ai.providers import infer_provider_class
 
     def provider(kind: str) -> Provider[Any]:
@@ -55,7 +73,7 @@ def connect(name: str, base_url: str | None, key: str | None, http: httpx2.Async
             raise ToolError(_unknown(name), retryable=False) from None
         return cast("Any", provider_class)(**_arguments(name, provider_class, base_url, key, http))
 
-    return infer_model(_wire_name(name, base_url), provider)
+    return provider
 
 
 def _arguments(

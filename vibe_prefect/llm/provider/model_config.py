@@ -20,6 +20,7 @@ MISSING = None if find_spec("pydantic_ai") is not None else "pip install 'vibe-p
 KEY_VARIABLE = "PREFECT_INTEGRATIONS_VIBE_PREFECT_LLM_KEY"
 
 DEFAULT_SECONDS = 180.0
+DEFAULT_SIMILARITY = 0.3
 DEFAULT_MAX_TOKENS = 4_096
 DEFAULT_CONTEXT_TOKENS = 24_000
 
@@ -85,6 +86,12 @@ class ModelConfig:
 
     judge: str | None = None
     """The model for verdicts; the first one by default."""
+
+    embedding: str | None = None
+    """The model that compares meanings, for knowledge; none by default."""
+
+    embedding_similarity: float = DEFAULT_SIMILARITY
+    """Cosine similarity of two texts, -1 to 1, from which on their meanings count as near."""
 
     temperature: float | None = None
     """Variation of answers; the model's own by default."""
