@@ -300,30 +300,15 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     assert context is not None
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
-    plan_id = run.compiled.plan.id
-    models = default_models(run.compiled, run.tools)
-    earlier_try = PastRun.of(flow_run)  # with the tags of its models
-    redact_logs()
-    name_nodes_in_logs()
-    if not uses_embedded_server():
-        await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
-    await _name_after_plan(client, flow_run, plan_id, model_tags(models))
-    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
-    as_child = await is_child(client, flow_run, earlier)
-    await check_ready(client, run.compiled, run.tools)
-    if not as_child:  # its parent has made these checks, and names placements of its own
-        if not options.simulate:
-            check_placements(run.compiled, run.settings.placements, options.run_on)
-        if not options.without_model:
-            check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
+    earlier, as_child = await _begun(client, flow_run, run, options)
     root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
         compiled = compiled.for_run(await run_facts(client, root))
-    namespace = record_namespace(root.id, plan_id, shared=options.reuse == "plan")
+    namespace = record_namespace(root.id, compiled.plan.id, shared=options.reuse == "plan")
     records = Records(await open_store(run.storage, run.settings), namespace)
     await check_clusters(run.compiled, run.settings.placements, options.run_on, records)
-    workspace = _workspace(options, plan_id, root)
+    workspace = _workspace(options, compiled.plan.id, root)
     compiled = await with_fresh_contents(
         client, flow_run, compiled, run.tools, workspace, earlier.contents if as_child else None
     )
@@ -380,6 +365,30 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         handle.report = feedback.report(result)
         await feedback.publish(result, records)
     return result, next_steps(feedback.report(result))
+
+
+async def _begun(client: PrefectClient, flow_run: FlowRun, run: LocalRun, options: RunOptions) -> tuple[PastRun, bool]:
+    """Name a flow run after its plan, and refuse what cannot run here.
+
+    Returns:
+        The run that it goes on with, itself where that is none, and whether it runs a part of that one as its child.
+    """
+    models = default_models(run.compiled, run.tools)
+    earlier_try = PastRun.of(flow_run)  # with the tags of its models
+    redact_logs()
+    name_nodes_in_logs()
+    if not uses_embedded_server():
+        await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
+    await _name_after_plan(client, flow_run, run.compiled.plan.id, model_tags(models))
+    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
+    as_child = await is_child(client, flow_run, earlier)
+    await check_ready(client, run.compiled, run.tools)
+    if not as_child:  # its parent has made these checks, and names placements of its own
+        if not options.simulate:
+            check_placements(run.compiled, run.settings.placements, options.run_on)
+        if not options.without_model:
+            check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
+    return earlier, as_child
 
 
 @asynccontextmanager
