@@ -244,7 +244,7 @@ class LLMSettings(PrefectBaseSettings):
         Names,
         Field(
             description="Models as `provider:name`, or `local`: the first runs nodes that name none; the others, in "
-            "which `*` stands for anything, may be named by nodes. Empty: the variable VIBE_PREFECT_MODEL, else no model."
+            "which `*` stands for anything, may be named by nodes. Empty: VIBE_PREFECT_MODEL, else no model."
         ),
     ] = ()
     judge: Annotated[str | None, Field(pattern=MODEL_FORM, description="The model for verdicts.")] = None

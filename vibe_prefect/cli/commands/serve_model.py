@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
-import sys
 from pathlib import Path
 
 from rich.text import Text
@@ -73,5 +73,5 @@ def _check(model: LocalModel, port: int) -> None:
         socket.create_server((HOST, port)).close()
     except OSError as error:
         raise UsageError(
-            f"port {port} of {HOST} cannot be used ({error.strerror}); name another with --port"
+            f"port {port} of {HOST} cannot be used ({os.strerror(error.errno or 0)}); name another with --port"
         ) from error
