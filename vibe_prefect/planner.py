@@ -321,7 +321,8 @@ class MetaPlanner:
             return Models.of(self.llm_config)
         if LLM_TOOL in tools and tools.traits(LLM_TOOL).model_limits is not None:
             return None
-        config = load_settings().llm.config()  # the registry is the caller's own, and has no model
+        settings = load_settings()  # the registry is the caller's own, and has no model
+        config = settings.llm.config(settings.local)
         return None if config is None else Models.of(config)
 
     def _foreign_notes(self, vibe: Vibe) -> tuple[Note, ...]:

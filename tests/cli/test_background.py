@@ -18,17 +18,15 @@ from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.process.background import BackgroundServer, ServerInUseError
 from vibe_prefect.cli.process.environment import server_minutes
 from vibe_prefect.cli.process.settings_files import SERVER_MINUTES_VARIABLE
+from vibe_prefect.core.file_locks import locked, open_lock, try_lock
 from vibe_prefect.engine.server.record import (
     CLIENTS,
     RECORD,
     ServerRecord,
     is_running,
     is_used,
-    locked,
-    open_lock,
     read_record,
     running_server_of,
-    try_lock,
     write_record,
 )
 from vibe_prefect.errors import UsageError

@@ -21,7 +21,8 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config() -> ModelConfig | None:
-    return VibePrefectSettings().llm.config()
+    settings = VibePrefectSettings()
+    return settings.llm.config(settings.local)
 
 
 def test_a_key_alone_configures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

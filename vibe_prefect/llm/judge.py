@@ -95,29 +95,6 @@ class _Scores(BaseModel):
     criteria: list[_Score]
 
 
-_SCORES_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["criteria"],
-    "properties": {
-        "criteria": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["number", "name", "score", "reason", "quotes"],
-                "properties": {
-                    "number": {"type": "integer"},
-                    "name": {"type": "string"},
-                    "score": {"type": "number"},
-                    "reason": {"type": "string"},
-                    "quotes": {"type": "array", "items": {"type": "string"}},
-                },
-            },
-        }
-    },
-}
-
 JudgedText = Annotated[
     str | None,
     Field(max_length=MAX_TEXT, description="What is judged; by default the texts of the node's dependencies."),
@@ -244,7 +221,7 @@ def _question(
         config.chosen(model, config.judge),
         system_prompt(context.get("vibe"), "validate", _MANNER),
         prompt,
-        _SCORES_SCHEMA,
+        _scores_schema(len(rubric)),
         config.max_tokens,
         0.0 if config.temperature is not None else None,
     )
@@ -256,6 +233,25 @@ def _question(
             retryable=False,
         )
     return question
+
+
+def _scores_schema(criteria: int) -> dict[str, Any]:
+    """Return the JSON Schema of a verdict: a score for each of so many criteria, and no more."""
+    score = {
+        "number": {"type": "integer", "minimum": 1, "maximum": criteria},
+        "name": {"type": "string"},
+        "score": {"type": "number", "minimum": 0, "maximum": 1},
+        "reason": {"type": "string"},
+        "quotes": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_QUOTES},
+    }
+    item = {"type": "object", "additionalProperties": False, "required": list(score), "properties": score}
+    scores = {"type": "array", "items": item, "minItems": criteria, "maxItems": criteria}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["criteria"],
+        "properties": {"criteria": scores},
+    }
 
 
 def checked_scores(

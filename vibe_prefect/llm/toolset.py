@@ -15,6 +15,7 @@ from vibe_prefect.errors import ToolInputError
 from vibe_prefect.llm.generate import generate_tool
 from vibe_prefect.llm.given import nothing_to_read
 from vibe_prefect.llm.judge import judge_tool
+from vibe_prefect.llm.local_model.model_file import MISSING as MISSING_LOCAL
 from vibe_prefect.llm.model_drafts import draft_tool, review_tool
 from vibe_prefect.llm.prompts import PROMPTS_VERSION
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
@@ -50,7 +51,8 @@ def model_tools(models: Models) -> tuple[FunctionTool, ...]:
         tool.state(default_policy=PAID_POLICY, model_limits=cost, uses_vibe=True, check_plan=check)
         if isinstance(models.asker, ProviderClient):
             tool.state(
-                missing_extra=MISSING,
+                missing_extra=MISSING or (MISSING_LOCAL if models.config.local_model(cost.usual) else None),
+                missing_setting=_missing_setting(models.config, cost.usual),
                 preflight=partial(_preflight, models.config, cost.usual),
                 key_sources=models.config.key_sources(cost.usual),
             )
@@ -83,8 +85,17 @@ def _model_lack(models: Models, model: str) -> str | None:
         return str(error)
     if not isinstance(models.asker, ProviderClient):
         return None
+    if setting := _missing_setting(models.config, model):
+        return f"the model needs a setting: {setting}"
+    if MISSING_LOCAL is not None and models.config.local_model(model) is not None:
+        return f"the model needs more than is installed: {MISSING_LOCAL}"
     lack = next((source.lack for source in models.config.key_sources(model) if source.lack), None)
     return None if lack is None else f"the model needs a key: {lack}"
+
+
+def _missing_setting(config: ModelConfig, model: str) -> str | None:
+    local = config.local_model(model)
+    return None if local is None else local.lack
 
 
 async def _preflight(config: ModelConfig, default: str, calls: Sequence[PlannedCall]) -> list[str]:
@@ -98,5 +109,7 @@ async def _preflight(config: ModelConfig, default: str, calls: Sequence[PlannedC
 def _version(config: ModelConfig) -> str:
     """Return what enters keys: another model, or other prompts, mean another result."""
     deciding = [config.usual, config.judge, config.base_url, config.temperature, config.max_tokens]
+    if config.local is not None:
+        deciding.append(config.local.name)  # a node may name it as `local`, whatever its file
     digest = hashlib.sha256(json.dumps([*deciding, config.context_tokens, config.structure]).encode()).hexdigest()
     return f"{PROMPTS_VERSION} {config.usual} {digest[:12]}"

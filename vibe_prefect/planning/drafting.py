@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +14,11 @@ from vibe_prefect.llm.prompts import Cut
 from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.plan.plan_yaml import plan_yaml
-from vibe_prefect.planning.drafts import Draft, DraftRules, read_draft
-from vibe_prefect.planning.prompts import PlanRequest, plan_question
+from vibe_prefect.planning.drafts import Draft, DraftRules, checked_draft, read_draft
+from vibe_prefect.planning.outlines import outline_question, plan_data
+from vibe_prefect.planning.prompts import PlanRequest, fits_whole, plan_question
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,16 @@ class PlannedDraft:
     cuts: Mapping[str, Cut] = field(default_factory=dict[str, Cut])
     """Notes that did not fit whole, by their names."""
 
+    is_outline: bool = False
+    """Whether it is an outline, since a question for a whole plan is longer than the model may be asked."""
+
     @property
     def heading(self) -> str:
         """Comment at the top of its file: the wish, the model, and the knowledge that it was given."""
         knowledge = f" Knowledge: {', '.join(self.knowledge)}." if self.knowledge else ""
         wish = " ".join(self.draft.plan.source_vibe.description.split())
-        return f"{wish}\n\nPlanned by {self.model}.{knowledge}"
+        form = ", as an outline" if self.is_outline else ""
+        return f"{wish}\n\nPlanned by {self.model}{form}.{knowledge}"
 
     def text(self) -> str:
         """Return the plan as the text of a plan file: YAML with a comment why each node is there."""
@@ -55,6 +63,9 @@ async def draft_plan(
     request: PlanRequest, models: Models, rules: DraftRules, options: AnswerOptions | None = None
 ) -> PlannedDraft:
     """Ask a model for a plan until its answer is a valid one.
+
+    A model that may not be asked a question as long as that for a whole plan is asked for an outline, where neither a
+    plan nor files are given, of which an outline knows nothing.
 
     Args:
         request: What is wanted.
@@ -68,18 +79,23 @@ async def draft_plan(
     """
     options = options or AnswerOptions()
     model = models.config.chosen(options.model)
-    cuts: dict[str, Cut] = {}
+    is_outline = not (request.plan or request.sources or fits_whole(request, models.config, model))
+    build, cuts = outline_question if is_outline else plan_question, dict[str, Cut]()
+    if is_outline:
+        logger.warning("%s reads too little at once for a whole plan, and is asked for an outline", model)
 
     def question(refused: RefusedAnswer | None) -> Question:
-        asked = plan_question(request, models.config, model, refused)
+        asked = build(request, models.config, model, refused)
         cuts.clear()
         cuts.update(asked.cuts)
         return asked.question
 
     def read(answer: str) -> Draft:
+        if is_outline:
+            return checked_draft(plan_data(answer), request.vibe, rules)
         return read_draft(answer, request.vibe, rules)
 
     error = partial(PlanningError, request.vibe.description)
     checked = await checked_answer(Inquiry("plan", models, question, read, error, options))
     notes = tuple(note.name for note in request.notes)
-    return PlannedDraft(checked.value, model, checked.answers, checked.spent, notes, cuts)
+    return PlannedDraft(checked.value, model, checked.answers, checked.spent, notes, cuts, is_outline)

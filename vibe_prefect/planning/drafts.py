@@ -75,20 +75,28 @@ class Draft:
 
 
 def read_draft(answer: str, vibe: Vibe, rules: DraftRules) -> Draft:
-    """Read a model's answer, and check it as a plan that is about to run.
+    """Read a model's answer, and check it as a plan that is about to run; see `checked_draft`.
 
-    The vibe is the caller's, whatever the answer says.
+    Raises:
+        AnswerJSONError: The answer is not one JSON object.
+        PlanError: It is not a valid plan.
+    """
+    return checked_draft(read_json_answer(answer).data, vibe, rules)
+
+
+def checked_draft(data: dict[str, Any], vibe: Vibe, rules: DraftRules) -> Draft:
+    """Check a model's draft as a plan that is about to run.
+
+    The vibe is the caller's, whatever the draft says.
 
     Args:
-        answer: The answer.
+        data: The draft, which is changed.
         vibe: The wish that the plan is made from.
         rules: What the plan may be made of.
 
     Raises:
-        AnswerJSONError: The answer is not one JSON object.
         PlanError: It is not a valid plan, with every problem that was found.
     """
-    data = read_json_answer(answer).data
     reasons = dict(_taken_reasons(data))
     for name in OWN_FIELDS:
         data.pop(name, None)

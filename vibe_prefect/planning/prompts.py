@@ -140,17 +140,30 @@ def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused
     Raises:
         ToolError: The question is longer than a call may be, even without knowledge.
     """
+    bare, tools = _without_knowledge(request, config, model, refused)
+    left = room_left(config, bare.input_tokens + estimate_tokens(tools) + NOTE_TOKENS, "a plan")
+    knowledge = material_of({note.name: note.text for note in request.notes}, left, "knowledge from")
+    prompt = "\n\n".join(filter(None, [tools, knowledge.text, bare.prompt]))
+    return PlanQuestion(replace(bare, prompt=prompt), knowledge.cuts)
+
+
+def fits_whole(request: PlanRequest, config: ModelConfig, model: str) -> bool:
+    """Return whether a call may be as long as the first question for a plan, knowledge left out."""
+    bare, tools = _without_knowledge(request, config, model, None)
+    return bare.input_tokens + estimate_tokens(tools) + NOTE_TOKENS <= config.context_tokens
+
+
+def _without_knowledge(
+    request: PlanRequest, config: ModelConfig, model: str, refused: RefusedAnswer | None
+) -> tuple[Question, str]:
+    """Build the question for a plan, and the description of the tools that stands before it."""
     rest = "\n\n".join(_parts(request, config, refused))
     bare = Question(model, _TASK, rest, draft_schema(), config.max_tokens, config.temperature)
     specs = usable_tools(request.tools)
     catalog = describe_tools(specs)
     if bare.input_tokens + estimate_tokens(catalog) > CATALOG_SHARE * config.context_tokens:
         catalog = describe_tools_briefly(specs)
-    tools = f"Tools that nodes may name, and no others:\n{catalog or 'none'}"
-    left = room_left(config, bare.input_tokens + estimate_tokens(tools) + NOTE_TOKENS, "a plan")
-    knowledge = material_of({note.name: note.text for note in request.notes}, left, "knowledge from")
-    prompt = "\n\n".join(filter(None, [tools, knowledge.text, rest]))
-    return PlanQuestion(replace(bare, prompt=prompt), knowledge.cuts)
+    return bare, f"Tools that nodes may name, and no others:\n{catalog or 'none'}"
 
 
 def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedAnswer | None) -> Iterator[str]:
@@ -159,7 +172,7 @@ def _parts(request: PlanRequest, config: ModelConfig, refused: RefusedAnswer | N
     yield _files(request.sources)
     yield f"Fields of your answer:\n{describe_fields()}"
     yield f"An example of an answer:\n{json.dumps(_EXAMPLE, ensure_ascii=False)}"
-    yield marked("who asks for the content", _wish(request.vibe), "words of the person")
+    yield marked("who asks for the content", wish_text(request.vibe), "words of the person")
     if request.plan is not None:
         yield marked("before the edit", request.plan, "the plan")
         yield marked("for the edit", request.change or "", "the wish")
@@ -183,7 +196,8 @@ def _files(sources: Sequence[str]) -> str:
     )
 
 
-def _wish(vibe: Vibe) -> str:
+def wish_text(vibe: Vibe) -> str:
+    """Return a vibe as the model is given it."""
     facts = {
         "description": vibe.description,
         "style": vibe.style,

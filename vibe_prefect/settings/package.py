@@ -23,7 +23,7 @@ from vibe_prefect.settings.mcp_servers import McpServerSettings, ServerName
 from vibe_prefect.settings.path_list import listed_paths
 from vibe_prefect.settings.placements import PlacementSettings
 from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
-from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, MediaSettings
+from vibe_prefect.settings.tool_groups import FetchSettings, LLMSettings, LocalSettings, MediaSettings
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.tools.secrecy.known import remember, secrets_in_address
 
@@ -149,6 +149,8 @@ class VibePrefectSettings(PrefectBaseSettings):
     media: MediaSettings = Field(default_factory=MediaSettings, description="Who makes images and speech.")
 
     llm: LLMSettings = Field(default_factory=LLMSettings, description="Which language model runs nodes.")
+
+    local: LocalSettings = Field(default_factory=LocalSettings, description="Which model of this machine is `local`.")
 
     @property
     def run_options(self) -> RunOptions:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, cast
 
@@ -20,6 +21,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from vibe_prefect.errors import ToolError, UsageError, shorten
+from vibe_prefect.llm.local_model.model_file import DEFAULT_CONTEXT, LEAST_CONTEXT, LOCAL, LocalModel, local_model
 from vibe_prefect.llm.provider.model_config import (
     DEFAULT_CONTEXT_TOKENS,
     DEFAULT_MAX_TOKENS,
@@ -48,8 +50,8 @@ def _listed(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 """A list, or text with commas."""
 
-MODEL_FORM = r"^[a-z][a-z0-9_/-]*:[^\s*]+$"
-"""`provider:name`."""
+MODEL_FORM = r"^([a-z][a-z0-9_/-]*:[^\s*]+|local)$"
+"""`provider:name`, or the model of this machine."""
 
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 ModelPrices = Price | dict[str, Price]
@@ -202,6 +204,38 @@ class MediaSettings(PrefectBaseSettings):
         )
 
 
+LOCAL_ANSWER_SHARE = 4
+"""Part of a local model's context that its answer may have by default: one in so many."""
+
+LOCAL_FRAME_TOKENS = 64
+"""Tokens that a model's own form of a conversation takes."""
+
+LOCAL_SECONDS = 900.0
+"""Seconds that a call of a local model may take by default: on a busy machine it writes a token a second."""
+
+
+class LocalSettings(PrefectBaseSettings):
+    """The model of this machine."""
+
+    model_config = build_settings_config(("integrations", "vibe_prefect", "local"))
+
+    gguf: Annotated[
+        str | None,
+        Field(description="The GGUF file of the model `local`, which a process of this machine answers with."),
+    ] = None
+    threads: Annotated[
+        int | None,
+        Field(ge=1, le=1_024, description="Threads that it computes with; half of the processors by default."),
+    ] = None
+    context: Annotated[
+        int, Field(ge=LEAST_CONTEXT, description="Tokens that it can have before it, its answer included.")
+    ] = DEFAULT_CONTEXT
+
+    def model(self) -> LocalModel:
+        """Return the model. Its file need not be there."""
+        return local_model(self.gguf, self.threads, self.context)
+
+
 class LLMSettings(PrefectBaseSettings):
     """Language models that run nodes, and their limits."""
 
@@ -210,8 +244,8 @@ class LLMSettings(PrefectBaseSettings):
     models: Annotated[
         Names,
         Field(
-            description="Models as `provider:name`: the first runs nodes that name none; the others, in which `*` "
-            "stands for anything, may be named by nodes. Empty: the variable VIBE_PREFECT_MODEL, else no model."
+            description="Models as `provider:name`, or `local`: the first runs nodes that name none; the others, in "
+            "which `*` stands for anything, may be named by nodes. Empty: VIBE_PREFECT_MODEL, else no model."
         ),
     ] = ()
     judge: Annotated[str | None, Field(pattern=MODEL_FORM, description="The model for verdicts.")] = None
@@ -264,11 +298,15 @@ class LLMSettings(PrefectBaseSettings):
         ),
     ] = True
 
-    def config(self) -> ModelConfig | None:
+    def config(self, local: LocalSettings) -> ModelConfig | None:
         """Return what the tools need; `None` where no model is named. A key alone configures nothing.
 
+        Args:
+            local: The settings of the model of this machine.
+
         Raises:
-            UsageError: A model is not named as `provider:name`, or one of the two prices is missing.
+            UsageError: A model is not named as `provider:name`, one of the two prices is missing, or the model of this
+                machine is the first one, and has an address or a key.
         """
         models = self.models or _listed(os.environ.get(SHORT_VARIABLE, ""))
         if not models:
@@ -279,12 +317,16 @@ class LLMSettings(PrefectBaseSettings):
                 f"the first model of {SHORT_VARIABLE} or LLM_MODELS is not named as provider:name, "
                 "such as openai:gpt-5-mini"
             )
-        return ModelConfig(
-            models,
+        named = (*models, self.judge)
+        known = local.model() if LOCAL in named else None
+        names = {LOCAL: known.name} if known is not None else {}
+        limits = self._limits_of_local(known.context) if known is not None and models[0] == LOCAL else {}
+        config = ModelConfig(
+            tuple(names.get(model, model) for model in models),
             self.url or environment_url(models[0]),
             _reader(self.key),
             key_place=self.key,
-            judge=self.judge,
+            judge=names.get(self.judge, self.judge) if self.judge is not None else None,
             embedding=self.embedding,
             embedding_similarity=self.embedding_similarity,
             temperature=self.temperature,
@@ -294,7 +336,23 @@ class LLMSettings(PrefectBaseSettings):
             prices=self._prices(),
             structure=self.structure,
             require_stream_end=self.require_stream_end,
+            local=known,
         )
+        return replace(config, **limits)
+
+    def _limits_of_local(self, context: int) -> dict[str, Any]:
+        """Return the limits that are left to the model of this machine: its context, and time where it is slow."""
+        if self.url is not None or self.key is not None:
+            raise UsageError(
+                "the first model is local, which has no other address and no key: leave LLM_URL and LLM_KEY out"
+            )
+        answer = self.max_tokens if "max_tokens" in self.model_fields_set else context // LOCAL_ANSWER_SHARE
+        limits = {
+            "max_tokens": answer,
+            "context_tokens": max(1, context - answer - LOCAL_FRAME_TOKENS),
+            "seconds": LOCAL_SECONDS,
+        }
+        return {name: value for name, value in limits.items() if name not in self.model_fields_set}
 
     def _prices(self) -> Prices | None:
         if self.input_price is None and self.output_price is None:

@@ -19,17 +19,9 @@ from vibe_prefect.cli.home import check_home
 from vibe_prefect.cli.process.background import BackgroundServer, end_server, lifetime
 from vibe_prefect.cli.process.environment import LOCAL_API, configured_api_url, server_by_hand
 from vibe_prefect.cli.process.loopback import bypass_proxies
+from vibe_prefect.core.file_locks import open_lock, try_lock
 from vibe_prefect.engine.server.process import EVERYWHERE, HOST, ORIGINS, answers, server_command, server_environment
-from vibe_prefect.engine.server.record import (
-    LOG,
-    RECORD,
-    ServerRecord,
-    is_used,
-    open_lock,
-    running_server_of,
-    try_lock,
-    write_record,
-)
+from vibe_prefect.engine.server.record import LOG, RECORD, ServerRecord, is_used, running_server_of, write_record
 from vibe_prefect.engine.server.settings import REASONS, SERVER_SETTINGS
 from vibe_prefect.errors import UsageError
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from vibe_prefect.cli.exits import StartError
 from vibe_prefect.cli.process.embedded import TIMEOUT_VARIABLE, last_words, start_program, startup_timeout
 from vibe_prefect.cli.process.settings_files import MAX_FILE_BYTES, may_set_prefect, settings_files
+from vibe_prefect.core.file_locks import open_lock, try_lock
 from vibe_prefect.engine.server.launch import Launch
 from vibe_prefect.engine.server.process import HOST, answers
 from vibe_prefect.engine.server.record import (
@@ -30,10 +31,8 @@ from vibe_prefect.engine.server.record import (
     ServerRecord,
     clear_record,
     is_running,
-    open_lock,
     read_record,
     running_server_of,
-    try_lock,
     write_record,
 )
 from vibe_prefect.text.regular_files import read_regular

@@ -22,7 +22,9 @@ def configured_registry(settings: VibePrefectSettings | None = None) -> ToolRegi
     settings = settings or load_settings()
     fetching = settings.fetch.config()
     servers = [server.server(name) for name, server in settings.mcp.items()]
-    registry = equipped_registry(fetching, settings.media.config(fetching), settings.llm.config(), servers)
+    registry = equipped_registry(
+        fetching, settings.media.config(fetching), settings.llm.config(settings.local), servers
+    )
     add_tool_files(registry, settings.tools)
     registry.note_configured()
     return registry

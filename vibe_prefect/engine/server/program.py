@@ -21,8 +21,9 @@ from typing import Any
 import prefect.settings
 import uvicorn
 
+from vibe_prefect.core.file_locks import open_lock, try_lock
 from vibe_prefect.engine.server.launch import Launch
-from vibe_prefect.engine.server.record import CLIENTS, RECORD, clear_record, open_lock, try_lock
+from vibe_prefect.engine.server.record import CLIENTS, RECORD, clear_record
 from vibe_prefect.engine.server.settings import EMBEDDED_DEFAULTS
 
 TICKS = 10

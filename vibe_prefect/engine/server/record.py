@@ -6,13 +6,12 @@ killed server, or of one before a restart of the machine, is known to be stale.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from vibe_prefect.core.file_locks import locked
 
 RECORD = "vibe-prefect-server.json"
 """Name of the record in Prefect's home. Its server holds the exclusive lock of the file."""
@@ -54,34 +53,6 @@ class ServerRecord:
     def api_url(self) -> str:
         """Address of its API."""
         return f"{self.url}/api"
-
-
-def open_lock(path: Path) -> int:
-    """Open a file for its lock, and create it where there is none."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def try_lock(number: int, *, shared: bool = False) -> bool:
-    """Lock an open file, or change its lock; return whether that was possible at once."""
-    try:
-        fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def locked(path: Path, *, shared: bool = False) -> Generator[bool]:
-    """Hold a file's lock for the context, where that is possible at once.
-
-    Yields:
-        Whether it is held.
-    """
-    number = open_lock(path)
-    try:
-        yield try_lock(number, shared=shared)
-    finally:
-        os.close(number)
 
 
 def is_running(home: Path) -> bool:

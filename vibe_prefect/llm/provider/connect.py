@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vibe_prefect.errors import ToolError, did_you_mean
-from vibe_prefect.llm.provider.model_config import ModelConfig, environment_key, provider_of
+from vibe_prefect.llm.local_model.model_file import LOCAL
+from vibe_prefect.llm.local_model.model_file import MISSING as MISSING_LOCAL
+from vibe_prefect.llm.local_model.shared_server import join_server
+from vibe_prefect.llm.provider.model_config import ModelConfig, environment_key, model_key, provider_of
 from vibe_prefect.llm.provider.provider_failures import MAX_SAID
 from vibe_prefect.tools.registry import HOW_TO_CONFIGURE
 from vibe_prefect.tools.secrecy.key_sources import no_key
@@ -29,6 +32,29 @@ LOGINS = frozenset({"bedrock", "bedrock-mantle", "google-cloud", "github-copilot
 _ADDRESS_NAMES = ("base_url", "api_base", "azure_endpoint")
 _KEY_NAMES = ("api_key", "token")
 _KEY_IS_ELSEWHERE = "not-read-yet"
+_NOWHERE = "http://127.0.0.1:1/v1"
+
+
+class Access(NamedTuple):
+    """Way to a model."""
+
+    base_url: str | None
+    """Address where its provider's protocol begins; `None` for the provider's own."""
+
+    key: str | None
+    """The key to send; `None`: the client looks for its own in the environment."""
+
+
+def access_to(config: ModelConfig, name: str) -> Access:
+    """Return the way to a model. It may take time: a local model is loaded where no process has done so.
+
+    Raises:
+        ToolError: Its key is not where the operator says, or is not a key; or a local model cannot be loaded.
+    """
+    local = config.local_model(name)
+    if local is not None:
+        return Access(*join_server(local))
+    return Access(config.base_url if config.is_own(name) else None, model_key(config, name))
 
 
 def connect(name: str, base_url: str | None, key: str | None, http: httpx2.AsyncClient | None = None) -> Model:
@@ -107,12 +133,17 @@ def provider_lack(config: ModelConfig, name: str) -> str | None:
 
     Its client is made once, as for a call, and dropped. Nothing is sent, and no key is read that a setting names.
     """
+    local = config.local_model(name)
+    if local is not None and local.lack is not None:
+        return f"{name}: {local.lack}"
+    if local is not None and MISSING_LOCAL is not None:
+        return f"{name}: its library is not installed: {MISSING_LOCAL}"
     is_own = config.is_own(name)
     if provider_of(name) in LOGINS:
         return _class_lack(name)
     try:
         key = _KEY_IS_ELSEWHERE if is_own and config.key is not no_key else environment_key(name)
-        connect(name, config.base_url if is_own else None, key)
+        connect(name, _NOWHERE if local is not None else config.base_url if is_own else None, key)
     except ToolError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001 - each provider's library has its own
@@ -137,5 +168,5 @@ def _unknown(name: str) -> str:
 
 
 def _wire_name(name: str, base_url: str | None) -> str:
-    elsewhere = base_url is not None and name.startswith("openai:")
+    elsewhere = base_url is not None and name.startswith(("openai:", f"{LOCAL}:"))
     return f"openai-chat:{name.partition(':')[2]}" if elsewhere else name

@@ -11,8 +11,8 @@ from anyio.to_thread import run_sync
 
 from vibe_prefect.core.budget import Budget, Spending, estimate_tokens, paid_call
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.connect import embedding_client
-from vibe_prefect.llm.provider.model_config import ModelConfig, model_key
+from vibe_prefect.llm.provider.connect import Access, access_to, embedding_client
+from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.pricing import cost_usd
 from vibe_prefect.llm.provider.provider_failures import tool_error
 from vibe_prefect.llm.provider.stream_end import watching_client
@@ -48,31 +48,29 @@ async def embed(config: ModelConfig, model: str, texts: Sequence[str], budget: B
         BudgetExceededError: The budget does not allow a call.
         ToolError: There is no key, or the provider failed.
     """
-    key = await run_sync(model_key, config, model)
+    access = await run_sync(access_to, config, model)
     done = Embedded((), Spending())
     for start in range(0, len(texts), BATCH):
         batch = list(texts[start : start + BATCH])
-        more = await patiently(f"embeddings {model}", lambda batch=batch: _call(config, model, key, batch, budget))
+        more = await patiently(f"embeddings {model}", lambda batch=batch: _call(config, model, access, batch, budget))
         done = Embedded(done.vectors + more.vectors, done.spent + more.spent)
     return done
 
 
-async def _call(config: ModelConfig, model: str, key: str | None, texts: list[str], budget: Budget | None) -> Embedded:
+async def _call(config: ModelConfig, model: str, access: Access, texts: list[str], budget: Budget | None) -> Embedded:
     estimated = sum(map(estimate_tokens, texts))
     most = Spending(estimated, cost_usd(config, model, estimated, 0))
     async with paid_call(budget, most) as charge:
-        vectors, tokens = await _vectors(config, model, key, texts)
+        vectors, tokens = await _vectors(config, model, access, texts)
         charge.used = Spending(tokens or estimated, cost_usd(config, model, tokens or estimated, 0))
     return Embedded(vectors, charge.used)
 
 
-async def _vectors(
-    config: ModelConfig, model: str, key: str | None, texts: list[str]
-) -> tuple[tuple[Vector, ...], int]:
+async def _vectors(config: ModelConfig, model: str, access: Access, texts: list[str]) -> tuple[tuple[Vector, ...], int]:
     """Return the vectors of texts, and the tokens that the provider counted; 0 where it counts none."""
     http = watching_client()
     try:
-        client = embedding_client(model, config.base_url if config.is_own(model) else None, key, http)
+        client = embedding_client(model, access.base_url, access.key, http)
         async with asyncio.timeout(config.seconds):
             result = await client.embed(texts, input_type="document")
     except ToolError:

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import Literal
 
 from vibe_prefect.errors import did_you_mean
+from vibe_prefect.llm.local_model.model_file import LOCAL, LocalModel
 from vibe_prefect.tools.functions import ToolInputError
 from vibe_prefect.tools.secrecy.key_sources import KeySource, checked_key, named_source, no_key, obtained
 
@@ -114,6 +115,9 @@ class ModelConfig:
     require_stream_end: bool = True
     """Whether a stream counts as broken off that ends without a finish reason and without its end mark."""
 
+    local: LocalModel | None = None
+    """The model of this machine; `models` and `judge` have it under its full name. `None` where none is allowed."""
+
     key_place: str | None = None
     """Place of the key by the operator's setting, `env:NAME` or `secret:name`; for messages and dry runs."""
 
@@ -148,11 +152,17 @@ class ModelConfig:
         """
         if asked is None:
             return usual or self.usual
+        if asked == LOCAL and self.local is not None:
+            return self.local.name
         allowed = [*self.models, *filter(None, [self.judge])]
         if any(asked == model or fnmatchcase(asked, model) for model in allowed):
             return asked
         hint = did_you_mean(asked, allowed) or f"; allowed: {', '.join(allowed)}"
         raise ToolInputError(f"model {asked!r} is not one that the operator allows{hint}")
+
+    def local_model(self, model: str) -> LocalModel | None:
+        """Return the local model where that is the one which is named; else `None`."""
+        return self.local if self.local is not None and model in (LOCAL, self.local.name) else None
 
     def is_own(self, model: str) -> bool:
         """Tell whether address, key and prices of this configuration are for that model."""

@@ -13,8 +13,8 @@ def cost_usd(
 ) -> float | None:
     """Return what tokens cost in US dollars; `None` where nobody knows.
 
-    A provider at another address than its own has prices of its own: only those that the operator sets are used, for
-    cached tokens as for others.
+    A model of this machine costs nothing unless the operator says so. A provider at another address than its own has
+    prices of its own: only those that the operator sets are used, for cached tokens as for others.
 
     Args:
         config: The operator's configuration.
@@ -25,6 +25,8 @@ def cost_usd(
     """
     if config.prices is not None and config.is_own(model):
         return _at(config.prices, input_tokens, output_tokens)
+    if config.local_model(model) is not None:
+        return 0.0
     if config.base_url is not None and config.is_own(model):
         return None
     return _listed(model, input_tokens, output_tokens, cached_tokens)

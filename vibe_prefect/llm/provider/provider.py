@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -12,9 +12,11 @@ from weakref import WeakKeyDictionary
 from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.llm.provider.connect import connect
+from vibe_prefect.llm.local_model.grammar import GRAMMAR, json_grammar
+from vibe_prefect.llm.local_model.shared_server import turn
+from vibe_prefect.llm.provider.connect import Access, access_to, connect
 from vibe_prefect.llm.provider.model_client import Answer, Question
-from vibe_prefect.llm.provider.model_config import ModelConfig, model_key
+from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.pricing import cost_usd
 from vibe_prefect.llm.provider.provider_failures import no_stream, tool_error
 from vibe_prefect.llm.provider.received import ANSWER_TOOL, THINKING_TAGS, Received, Usage, answer_text, incomplete
@@ -66,7 +68,7 @@ class ProviderClient:
             config: The operator's configuration.
         """
         self._config = config
-        self._connections: WeakKeyDictionary[Any, dict[tuple[str, str | None], _Connection]] = WeakKeyDictionary()
+        self._connections: WeakKeyDictionary[Any, dict[tuple[str, Access], _Connection]] = WeakKeyDictionary()
 
     def price(self, model: str, input_tokens: int, output_tokens: int) -> float | None:
         """Return what tokens cost in US dollars; `None` where that is not known."""
@@ -74,13 +76,18 @@ class ProviderClient:
 
     async def ask(self, question: Question, heard: Callable[[str], None]) -> Answer:
         """Answer a question over the network; see `ModelClient.ask`."""
-        key = await run_sync(model_key, self._config, question.model)
+        local = self._config.local_model(question.model)
+        async with turn(local) if local is not None else nullcontext():
+            return await self._asked(question, heard)
+
+    async def _asked(self, question: Question, heard: Callable[[str], None]) -> Answer:
+        access = await run_sync(access_to, self._config, question.model)
         notes = StreamNotes()
         CURRENT.set(notes)
         try:
-            async with self._connected(question.model, key) as connection, asyncio.timeout(self._config.seconds):
+            async with self._connected(question.model, access) as connection, asyncio.timeout(self._config.seconds):
                 response = await _streamed(
-                    connection.model, question, heard, self._settings(question), self._config.structure
+                    connection.model, question, heard, self._settings(question), self._structure(question)
                 )
         except ToolError:
             raise
@@ -104,15 +111,22 @@ class ProviderClient:
         }
         if question.temperature is not None:
             settings["temperature"] = question.temperature
+        if question.schema is not None and self._structure(question) == GRAMMAR:
+            settings["extra_body"] = {"grammar": json_grammar(question.schema)}
         return settings
 
+    def _structure(self, question: Question) -> str:
+        """Return the form in which a question's schema is sent: the operator's, or a grammar for a local model."""
+        is_local = self._config.local_model(question.model) is not None
+        return GRAMMAR if is_local and self._config.structure == "auto" else self._config.structure
+
     @asynccontextmanager
-    async def _connected(self, name: str, key: str | None) -> AsyncGenerator[_Connection]:
+    async def _connected(self, name: str, access: Access) -> AsyncGenerator[_Connection]:
         """Share a model's client with the other calls; the last of them closes it."""
         connections = self._connections.setdefault(asyncio.get_running_loop(), {})
-        if (name, key) not in connections:
-            connections[name, key] = self._connection(name, key)
-        connection = connections[name, key]
+        if (name, access) not in connections:
+            connections[name, access] = self._connection(name, access)
+        connection = connections[name, access]
         connection.users += 1
         try:
             async with connection.model:
@@ -120,12 +134,12 @@ class ProviderClient:
         finally:
             connection.users -= 1
             if not connection.users:
-                connections.pop((name, key), None)
+                connections.pop((name, access), None)
                 await connection.http.aclose()
 
-    def _connection(self, name: str, key: str | None) -> _Connection:
+    def _connection(self, name: str, access: Access) -> _Connection:
         http = watching_client()
-        model = connect(name, self._config.base_url if self._config.is_own(name) else None, key, http)
+        model = connect(name, access.base_url, access.key, http)
         profile = cast("dict[str, Any]", model.profile)
         model_tags = cast("tuple[str, str]", profile.get("thinking_tags", THINKING_TAGS[0]))
         profile["thinking_tags"] = _NO_TAGS
@@ -244,7 +258,7 @@ def _parameters(model: Model, question: Question, structure: str) -> ModelReques
     from pydantic_ai.output import OutputObjectDefinition
     from pydantic_ai.tools import ToolDefinition
 
-    if question.schema is None:
+    if question.schema is None or structure == GRAMMAR:
         return ModelRequestParameters()
     native = bool(cast("Any", model.profile).get("supports_json_schema_output"))
     mode: Any = ("native" if native else "tool") if structure == "auto" else structure
