@@ -34,8 +34,9 @@ def mcp(  # noqa: PLR0913 - a command's options
 ) -> int:
     """Serve an assistant as an MCP server: it can check, plan, forecast, run and report on plans, and answer approvals.
 
-    The assistant starts this command, and speaks with it on its standard input and output. A run ends with the call
-    that started it: where the assistant cancels the call or goes, the run is cancelled, and can be resumed.
+    The assistant starts this command, and speaks with it on its standard input and output. A run lasts no
+    longer than the call that started it: where the assistant cancels the call or goes, it is stopped as by Ctrl-C, and
+    can be resumed.
 
     Args:
         http: Serve at http://127.0.0.1:PORT/mcp instead, for every program of this machine.

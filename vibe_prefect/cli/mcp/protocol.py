@@ -50,7 +50,7 @@ from vibe_prefect.tools.secrecy.redaction import redacted, scrubbed_data
 INSTRUCTIONS = (
     "Plans are YAML: nodes that generate, transform and check content with tools. 'tools' lists the tools; 'plan' "
     "writes a plan from a wish; 'validate' names each problem of a plan with its line; 'forecast' says what a run "
-    "would do and cost; 'run' pays for it. Nothing that finished is paid for twice: to try again, name the earlier run in "
+    "would do and cost; 'run' pays for it. What finished is not paid for twice: to try again, name the earlier run in "
     "'resume_from'. 'approve' and 'reject' answer for a person: ask that person first."
 )
 
@@ -119,7 +119,7 @@ TOOLS: Mapping[str, ServedTool] = {
     ),
     "run": ServedTool(
         "Run a plan to its end, with progress: status, results of the nodes, files, cost, and what helps next. A node "
-        "that waits for a person's answer leaves the run pending. A cancelled call cancels the run; what finished is "
+        "that waits for a person's answer leaves the run pending. A cancelled call stops the run; what finished is "
         "kept for 'resume_from'.",
         RunArguments,
         Service.run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, redirect_stdout
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.cli.commands.run import check_folders, find_server
 from vibe_prefect.cli.display.console import err
-from vibe_prefect.cli.exits import ExitCode
+from vibe_prefect.cli.exits import ExitCode, StartError
 from vibe_prefect.cli.mcp.limits import Limits
 from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptible
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -77,10 +78,14 @@ async def _on_port(protocol: ProtocolServer[Any], port: int) -> None:
         def capture_signals(self) -> Generator[None]:
             yield  # the command's own handlers stop it
 
+    try:
+        listening = socket.create_server((HOST, port))
+    except OSError as error:
+        raise StartError(f"--http {port}: {error.strerror or error}; name another port") from error
     app = protocol.streamable_http_app(host=HOST)
-    server = Server(uvicorn.Config(app, host=HOST, port=port, log_level="warning", timeout_graceful_shutdown=1))
+    server = Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     err().say(f"serving assistants at http://{HOST}:{port}/mcp")
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
