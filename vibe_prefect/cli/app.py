@@ -49,6 +49,7 @@ Exit codes:
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "vibe_prefect.cli.answering.answer_app": ("approvals", "approve", "edit", "reject"),
     "vibe_prefect.cli.deploying.deploy_app": ("blocks", "config", "deploy", "serve", "server", "worker"),
+    "vibe_prefect.cli.mcp.mcp_app": ("mcp",),
     "vibe_prefect.cli.look_app": ("output", "replan", "report", "runs", "watch"),
     "vibe_prefect.cli.model_app": ("model",),
     "vibe_prefect.cli.plan_app": ("plan",),

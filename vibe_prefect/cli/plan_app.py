@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from vibe_prefect.cli.help_groups import WRITE, examples
+from vibe_prefect.cli.help_groups import WRITE, JsonOption, examples
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VibeArguments
 
@@ -44,6 +44,7 @@ def plan(  # noqa: PLR0913 - a command's options
     force: Annotated[bool, Parameter(negative="", show_default=False, help=_FORCE)] = False,
     budget_usd: Annotated[float | None, Parameter(help=_USD, validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(help=_TOKENS, validator=Number(gt=0))] = None,
+    json: JsonOption = False,
     tools: ToolsOption = (),
 ) -> int:
     """Plan a vibe with the configured language model: write a plan file, and show what it would do and cost.
@@ -55,5 +56,7 @@ def plan(  # noqa: PLR0913 - a command's options
 
     use_tool_files(tools)
     root = Path(run_defaults().input_root)
-    order = PlanOrder(vibe, output, force=force, budget_usd=budget_usd, max_tokens=max_tokens, input_root=root)
+    order = PlanOrder(
+        vibe, output, force=force, budget_usd=budget_usd, max_tokens=max_tokens, input_root=root, as_json=json
+    )
     return plan_file(wish, order) if refine is None else refine_file(wish, refine, order)

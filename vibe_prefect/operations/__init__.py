@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._approve import AnsweredNode, WaitingNode, approvals, approve, reject
     from vibe_prefect.operations._diff import ComparedPlan, PlanComparison, diff, names_file
     from vibe_prefect.operations._edit import EditedNode, edit
+    from vibe_prefect.operations._execute import executor_for
     from vibe_prefect.operations._forecast import RunForecast, forecast
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._people import person_name
     from vibe_prefect.operations._plan import PlannedDraft, PlanningOptions, RefinedPlan, plan_vibe, refine_plan
-    from vibe_prefect.operations._plans import CheckedPlan, validate
+    from vibe_prefect.operations._plans import CheckedPlan, PlanText, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._replan import ReplannedRun, replan
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
@@ -40,6 +41,7 @@ __all__ = [
     "EditedNode",
     "Lookup",
     "PlanComparison",
+    "PlanText",
     "PlannedDraft",
     "PlanningOptions",
     "Pruned",
@@ -54,6 +56,7 @@ __all__ = [
     "approve",
     "diff",
     "edit",
+    "executor_for",
     "explain",
     "forecast",
     "list_runs",
@@ -81,6 +84,7 @@ _MODULES = {
     "EditedNode": "_edit",
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
+    "PlanText": "_plans",
     "PlannedDraft": "_plan",
     "PlanningOptions": "_plan",
     "Pruned": "_prune",
@@ -94,6 +98,7 @@ _MODULES = {
     "approve": "_approve",
     "diff": "_diff",
     "edit": "_edit",
+    "executor_for": "_execute",
     "explain": "_runs",
     "forecast": "_forecast",
     "list_runs": "_runs",

@@ -12,10 +12,10 @@ from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.llm.checked_answers import MAX_ANSWERS, AnswerOptions, RefusedAnswer
 from vibe_prefect.operations._diff import ComparedPlan, PlanComparison
-from vibe_prefect.operations._plans import configured_tools
+from vibe_prefect.operations._plans import PlanText, configured_tools, load
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import Simulate, compile_plan
-from vibe_prefect.plan.reading.plan_file import load_plan, whole_text
+from vibe_prefect.plan.reading.plan_file import whole_text
 from vibe_prefect.planning.drafting import PlannedDraft
 from vibe_prefect.planning.drafts import DraftRules
 from vibe_prefect.planning.knowledge import read_notes
@@ -82,7 +82,7 @@ async def plan_vibe(
 
 
 async def refine_plan(
-    plan: WorkflowPlan | str | Path,
+    plan: WorkflowPlan | PlanText | str | Path,
     change: str,
     options: PlanningOptions | None = None,
     *,
@@ -91,7 +91,7 @@ async def refine_plan(
     """Edit a plan with a language model as somebody wishes, and execute nothing. The file is left as it is.
 
     Args:
-        plan: The plan, or the path of its file.
+        plan: The plan, its text, or the path of its file.
         change: The wish, such as `shorter, and a gate on claims`.
         options: Options of planning; their defaults where it is left out.
         tools: The tools that the plan may name; by default those that the settings configure.
@@ -105,8 +105,8 @@ async def refine_plan(
     if isinstance(plan, WorkflowPlan):
         before, text, label = plan, None, plan.id
     else:
-        loaded = load_plan(plan)
-        before, text, label = loaded.plan, whole_text(loaded), str(plan)
+        loaded = load(plan)
+        before, text, label = loaded.plan, whole_text(loaded), loaded.source.name
     planned = await refined_plan(before, change, kit, text)
     return RefinedPlan(planned, _compared(before, planned.draft.plan, label, kit.rules.tools))
 

@@ -11,11 +11,22 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.graph import PlanSource
-from vibe_prefect.plan.reading.plan_file import load_plan
+from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan, read_plan
 from vibe_prefect.tools.registry import ToolRegistry
 
 GivenInputs = Mapping[str, Any] | Callable[[WorkflowPlan], Mapping[str, Any]]
 """Inputs of a run by name, or a function that reads them as the plan declares them."""
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """A plan as text, YAML or JSON, that is in no file. It has no parts in other files."""
+
+    text: str
+    """The text."""
+
+    name: str = "<plan>"
+    """Name of the text in messages."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class CheckedPlan:
 
 
 def validate(
-    plan: WorkflowPlan | str | Path,
+    plan: WorkflowPlan | PlanText | str | Path,
     *,
     simulate: bool = False,
     tools: ToolRegistry | None = None,
@@ -43,7 +54,7 @@ def validate(
     """Check a plan as a run of it would, and execute nothing.
 
     Args:
-        plan: The plan, or the path of its file.
+        plan: The plan, its text, or the path of its file.
         simulate: Whether to check it as for a simulated run: a node need have no tool behind it, nor a placement.
         tools: The tools that it may name; by default those that the settings configure.
         inputs: The inputs of a run, to be checked too; by default the plan alone is checked, whatever it requires.
@@ -60,13 +71,22 @@ def validate(
             check_placements_of(checked.compiled)
         return checked if inputs is None else checked.with_inputs(inputs)
     try:
-        loaded = load_plan(plan)
+        loaded = load(plan)
     except PlanError as error:
         raise whole_error(error, tools=tools, simulate=mode) from None
     checked = CheckedPlan(compile_plan(loaded.plan, tools=tools, simulate=mode, source=loaded.source), tools)
     if not simulate:
         check_placements_of(checked.compiled, loaded.source)
     return checked if inputs is None else checked.with_inputs(inputs)
+
+
+def load(plan: PlanText | str | Path) -> LoadedPlan:
+    """Read a plan from its text or its file.
+
+    Raises:
+        PlanError: It is not a valid plan.
+    """
+    return read_plan(plan.name, plan.text) if isinstance(plan, PlanText) else load_plan(plan)
 
 
 def check_placements_of(compiled: CompiledPlan, source: PlanSource | None = None, run_on: str | None = None) -> None:

@@ -18,13 +18,13 @@ from vibe_prefect.engine.runs.load_report import left_report
 from vibe_prefect.engine.runs.model_change import model_change
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.executor import WorkflowExecutor
+from vibe_prefect.operations._execute import executor_for
 from vibe_prefect.operations._plans import (
     CheckedPlan,
     GivenInputs,
+    PlanText,
     configured_tools,
     given_inputs,
-    simulation,
     validate,
 )
 from vibe_prefect.plan.inputs.given import fitting_inputs
@@ -66,7 +66,7 @@ async def plan_resume(
     run: str | None = None,
     given: Mapping[str, Any] | None = None,
     *,
-    plan: WorkflowPlan | str | Path | None = None,
+    plan: WorkflowPlan | PlanText | str | Path | None = None,
     tools: ToolRegistry | None = None,
     inputs: GivenInputs | None = None,
 ) -> ResumedRun:
@@ -116,18 +116,7 @@ async def resume(
     """
     resumed = await plan_resume(run, given, plan=plan, tools=tools, inputs=inputs)
     options = resumed.options
-    executor = WorkflowExecutor(
-        tool_registry=resumed.plan.tools,
-        simulate=simulation(simulate=options.simulate),
-        concurrency=options.concurrency,
-        reuse=options.reuse,
-        input_root=Path(options.input_root),
-        output=Path(options.output),
-        budget_usd=options.budget_usd,
-        max_tokens=options.max_tokens,
-        without_model=options.without_model,
-        run_on=options.run_on,
-    )
+    executor = executor_for(resumed.plan, options)
     return await executor.execute_compiled(
         resumed.plan.compiled,
         resume_from=options.resume_from,
@@ -136,8 +125,8 @@ async def resume(
     )
 
 
-def _path_of(plan: WorkflowPlan | str | Path) -> str | None:
-    return None if isinstance(plan, WorkflowPlan) else str(Path(plan).resolve())
+def _path_of(plan: WorkflowPlan | PlanText | str | Path) -> str | None:
+    return None if isinstance(plan, WorkflowPlan | PlanText) else str(Path(plan).resolve())
 
 
 async def _plan_file(earlier: PastRun, store: RecordStore) -> str | None:

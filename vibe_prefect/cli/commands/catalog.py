@@ -60,15 +60,24 @@ def _plan_schema() -> dict[str, Any]:
 def tools(name: str | None, *, as_json: bool) -> int:
     """Print the registered tools, or a single tool in detail."""
     registry = command_registry()
-    specs = registry.list_tools() if name is None else [_named(registry, name)]
     if as_json:
-        documents = [_as_data(spec) for spec in specs]
+        documents = tool_documents(registry, name)
         write(_json(documents if name is None else documents[0]))
     elif name is None:
-        _print_table(out(), specs)
+        _print_table(out(), registry.list_tools())
     else:
-        _print_tool(out(), specs[0])
+        _print_tool(out(), _named(registry, name))
     return ExitCode.COMPLETED
+
+
+def tool_documents(registry: ToolRegistry, name: str | None) -> list[dict[str, Any]]:
+    """Return the registered tools as JSON data, or a single tool.
+
+    Raises:
+        UsageError: There is no such tool.
+    """
+    specs = registry.list_tools() if name is None else [_named(registry, name)]
+    return [_as_data(spec) for spec in specs]
 
 
 def _named(registry: ToolRegistry, name: str) -> ToolSpec:

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 
 from rich.text import Text
 
-from vibe_prefect.cli.commands.diff import print_comparison
-from vibe_prefect.cli.commands.dry_run import print_facts
+from vibe_prefect.cli.commands.diff import diff_document, print_comparison
+from vibe_prefect.cli.commands.dry_run import forecast_document, print_facts
 from vibe_prefect.cli.commands.run import RunRequest
 from vibe_prefect.cli.commands.show import print_tree
 from vibe_prefect.cli.commands.write_plan import write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
+from vibe_prefect.cli.display.documents import PlanDocument, print_document
 from vibe_prefect.cli.display.lines import counted, one_line, token_cost
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
@@ -31,8 +32,10 @@ from vibe_prefect.errors import PlanningError, UsageError
 from vibe_prefect.llm.checked_answers import RefusedAnswer, writing_models
 from vibe_prefect.operations import (
     CheckedPlan,
+    PlanComparison,
     PlannedDraft,
     PlanningOptions,
+    RunForecast,
     forecast,
     plan_vibe,
     refine_plan,
@@ -76,20 +79,28 @@ class PlanOrder:
     input_root: Path = Path()
     """The input folder, in which the sources lie."""
 
+    as_json: bool = False
+    """Whether to print one JSON document."""
+
+    @property
+    def screen(self) -> Screen:
+        """Screen for people."""
+        return err() if self.as_json else out()
+
 
 def plan_file(wish: str, order: PlanOrder) -> int:
     """Plan a wish, write the plan to a file, and show it; returns the exit code."""
     try:
-        path, _ = _planned(out(), wish, order)
+        path, planned = _planned(order.screen, wish, order)
     except NoPlanError:
         return ExitCode.INTERNAL
-    _say_next(out(), path)
+    _end(order, path, planned)
     return ExitCode.COMPLETED
 
 
 def refine_file(plan: str, change: str, order: PlanOrder) -> int:
     """Edit a plan file as somebody wishes, and show the differences; returns the exit code."""
-    screen, registry = out(), command_registry()
+    screen, registry = order.screen, command_registry()
     path = order.output or Path(plan)
     _check_refinable(plan, order)
     try:
@@ -104,9 +115,42 @@ def refine_file(plan: str, change: str, order: PlanOrder) -> int:
         )
         reasons = {**comments.of_nodes, **refined.planned.draft.reasons}
         write_plan(path, refined.planned.draft.plan, reasons, heading)
-        _show(screen, path, refined.planned, registry)
-        _say_next(screen, path)
+        _show(screen, path, refined.planned)
+    _end(order, path, refined.planned, refined.comparison)
     return ExitCode.COMPLETED
+
+
+def _end(order: PlanOrder, path: Path, planned: PlannedDraft, comparison: PlanComparison | None = None) -> None:
+    """Print the document about a plan, or the command that runs it."""
+    if order.as_json:
+        print_document(plan_document(planned, _forecast(planned), comparison, path))
+    elif comparison is None or not comparison.difference.is_empty:
+        order.screen.say(f"run it: {PROGRAM} run {shlex.quote(str(path))}", "dim")
+
+
+def plan_document(
+    planned: PlannedDraft, dry_run: RunForecast, comparison: PlanComparison | None = None, path: Path | None = None
+) -> PlanDocument:
+    """Return a plan that a model wrote as a JSON document.
+
+    Args:
+        planned: The plan, and how it was made.
+        dry_run: Forecast of a run of it.
+        comparison: Differences from the plan that was edited; `None` for a new plan.
+        path: The file that it was written to, if any.
+    """
+    return PlanDocument(
+        plan_id=planned.draft.plan.id,
+        plan_file=None if path is None else str(path),
+        text=planned.text(),
+        model=planned.model,
+        answers=planned.answers,
+        tokens=planned.spent.tokens,
+        cost_usd=planned.spent.usd,
+        knowledge=list(planned.knowledge),
+        diff=None if comparison is None else diff_document(comparison),
+        forecast=forecast_document(dry_run),
+    )
 
 
 def planned_request(
@@ -169,7 +213,7 @@ def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, Planned
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
     path = order.output or _free_path(planned.draft.plan.id)
     write_plan(path, planned.draft.plan, planned.draft.reasons, planned.heading)
-    _show(screen, path, planned, registry)
+    _show(screen, path, planned)
     return path, planned
 
 
@@ -280,11 +324,15 @@ def _free_path(id: str) -> Path:
     return path
 
 
-def _show(screen: Screen, path: Path, planned: PlannedDraft, registry: ToolRegistry) -> None:
+def _forecast(planned: PlannedDraft) -> RunForecast:
+    checked = CheckedPlan(planned.draft.compiled, command_registry())
+    return asyncio.run(forecast(checked, run_defaults(), look_up=look_up_if_answered))
+
+
+def _show(screen: Screen, path: Path, planned: PlannedDraft) -> None:
     """Print a plan as a tree, and what a run of it would take."""
     print_tree(screen, planned.draft.compiled)
-    checked = CheckedPlan(planned.draft.compiled, registry)
-    print_facts(screen, asyncio.run(forecast(checked, run_defaults(), look_up=look_up_if_answered)))
+    print_facts(screen, _forecast(planned))
     if planned.knowledge:
         screen.say(Text.assemble(("knowledge  ", "dim"), one_line(", ".join(planned.knowledge))))
     for name, cut in planned.cuts.items():
@@ -292,7 +340,3 @@ def _show(screen: Screen, path: Path, planned: PlannedDraft, registry: ToolRegis
     answers = counted(planned.answers, "answer")
     cost = token_cost(planned.spent.tokens, planned.spent.usd)
     screen.say(f"wrote {path} (by {planned.model}: {answers}, {cost})")
-
-
-def _say_next(screen: Screen, path: Path) -> None:
-    screen.say(f"run it: {PROGRAM} run {shlex.quote(str(path))}", "dim")

@@ -41,7 +41,7 @@ from vibe_prefect.core.user_code import DaemonExecutor
 from vibe_prefect.errors import UsageError
 from vibe_prefect.llm.provider.model_config import unused_keys
 from vibe_prefect.operations import CheckedPlan
-from vibe_prefect.plan.compiler import CompiledPlan, Simulate
+from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
@@ -249,25 +249,10 @@ class _Run:
         return report
 
     def _make_executor(self, plan: CheckedPlan) -> WorkflowExecutor:
-        from vibe_prefect.executor import WorkflowExecutor
+        from vibe_prefect.operations import executor_for
 
-        options = self._request.options
-        return WorkflowExecutor(
-            tool_registry=plan.tools,
-            simulate=Simulate.ALL if options.simulate else Simulate.NEVER,
-            concurrency=options.concurrency,
-            observers=self._observers(),
-            reuse=options.reuse,
-            input_root=Path(options.input_root).resolve(),
-            output=Path(options.output).resolve(),
-            wait_recorded=True,
-            budget_usd=options.budget_usd,
-            max_tokens=options.max_tokens,
-            without_model=options.without_model,
-            prompt=self._prompt(),
-            adapt=options.adapt,
-            replan_by=options.replan_by,
-            run_on=options.run_on,
+        return executor_for(
+            plan, self._request.options, observers=self._observers(), prompt=self._prompt(), wait_recorded=True
         )
 
     def _prompt(self) -> TerminalPrompt | None:

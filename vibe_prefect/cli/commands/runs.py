@@ -54,7 +54,7 @@ def runs(limit: int, *, as_json: bool) -> int:
 
     rows = ask(server, list_runs(limit))
     if as_json:
-        print_document(_runs_document(rows))
+        print_document(runs_document(rows))
     else:
         _print_runs(out(), rows, limit)
     return ExitCode.COMPLETED
@@ -81,7 +81,8 @@ def _server(*, as_json: bool) -> Server:
     return find_server(err(), quiet=as_json)
 
 
-def _runs_document(rows: Sequence[RunRow]) -> RunsDocument:
+def runs_document(rows: Sequence[RunRow]) -> RunsDocument:
+    """Return runs as a JSON document."""
     from vibe_prefect.engine.runs.run_list import total_bytes
 
     now = datetime.now(UTC)

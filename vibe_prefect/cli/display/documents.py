@@ -8,7 +8,7 @@ and `record_namespace` the folder of its records. Numbers carry their unit in th
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -97,6 +97,16 @@ class TaskRuns(Part):
     """Number of task runs that the server had recorded at last; `null` where it could not be asked."""
 
 
+class HelpfulCommand(Part):
+    """A command that helps after a run."""
+
+    purpose: str
+    """Purpose, such as `to write 'post' again`."""
+
+    command: str
+    """Shell command."""
+
+
 class RunDocument(Document):
     """`run` and `resume`: result of a run."""
 
@@ -116,6 +126,14 @@ class RunDocument(Document):
     run_id: str | None
     run_url: str | None
     task_runs: TaskRuns | None
+    tokens: int | None = None
+    """Tokens that models read and wrote in this run; `null` where none are known."""
+
+    cost_usd: float | None = None
+    """Price of the calls of this run in US dollars, as far as it is known."""
+
+    next_steps: list[HelpfulCommand] = Field(default_factory=list[HelpfulCommand])
+    """Commands that help after the run, the best first; none where nothing is left to do."""
 
 
 class ExplanationDocument(Document):
@@ -317,6 +335,34 @@ class DryRunDocument(Document):
     each of their nodes is counted once."""
 
 
+class PlanDocument(Document):
+    """`plan`: a plan that a model has written or edited, and the forecast of a run of it."""
+
+    kind: Literal["plan"] = "plan"
+    plan_id: str
+    plan_file: str | None
+    """The file that it was written to."""
+
+    text: str
+    """The plan as a plan file has it, YAML with a comment why each node is there."""
+
+    model: str
+    answers: int
+    """Number of answers of the model."""
+
+    tokens: int | None
+    cost_usd: float | None
+    """Price of the answers in US dollars; `null` where it is not known."""
+
+    knowledge: list[str]
+    """Names of the notes that the model was given."""
+
+    diff: DiffDocument | None
+    """Differences from the plan that was edited; `null` for a new plan."""
+
+    forecast: DryRunDocument
+
+
 class PlanEdit(Part):
     """Edit of a node, or a node that was added."""
 
@@ -396,6 +442,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     DiffDocument,
     DryRunDocument,
     ReplanDocument,
+    PlanDocument,
     ProblemsDocument,
     ApprovalsDocument,
     AnswerDocument,
@@ -419,10 +466,19 @@ def plan_problems() -> Generator[None]:
     try:
         yield
     except PlanError as error:
-        frames = Frames()
-        problems = [_problem(problem, frames) for problem in error.problems]
-        print_document(ProblemsDocument(plan=error.name, problems=problems))
+        print_document(problems_document(error))
         raise
+
+
+def problems_document(error: PlanError, texts: Mapping[str, str] | None = None) -> ProblemsDocument:
+    """Return the faults of a plan as a document.
+
+    Args:
+        error: The error.
+        texts: Plans that are in no file; see `Frames`.
+    """
+    frames = Frames(texts=texts)
+    return ProblemsDocument(plan=error.name, problems=[_problem(problem, frames) for problem in error.problems])
 
 
 def _problem(problem: Problem, frames: Frames) -> PlanProblem:

@@ -16,6 +16,7 @@ from vibe_prefect.cli.display.lines import LABEL, columns, counted, fact_line, o
 from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.reporting.next_steps import next_steps
 from vibe_prefect.reporting.words import judgements, spending
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
@@ -66,8 +67,9 @@ class EndedRun:
 
     def document(self) -> RunDocument:
         """Return the run as a JSON document."""
-        from vibe_prefect.cli.display.documents import FileSize, RunDocument, RunSummary, TaskRuns
+        from vibe_prefect.cli.display.documents import FileSize, HelpfulCommand, RunDocument, RunSummary, TaskRuns
 
+        totals = self.report.totals
         folder, handle = self.folder, self.handle
         summary = self.result.get_summary() | {"skipped": self.result.count(ExecutionStatus.SKIPPED)}
         return RunDocument(
@@ -80,6 +82,9 @@ class EndedRun:
             run_id=handle and str(handle.flow_run_id),
             run_url=self.ui_url,
             task_runs=TaskRuns(expected=handle.task_runs, recorded=handle.recorded) if handle else None,
+            tokens=totals.tokens,
+            cost_usd=totals.cost_usd,
+            next_steps=[HelpfulCommand(purpose=step.purpose, command=step.command) for step in next_steps(self.report)],
         )
 
     def _node(self, result: NodeResult) -> RunNode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -92,14 +92,15 @@ def _fitted(parts: list[str], room: int, *, cut: bool) -> tuple[list[str], bool]
 class Frames:
     """Frames of the files that problems are about; each file is read once."""
 
-    def __init__(self, width: int | None = None) -> None:
+    def __init__(self, width: int | None = None, texts: Mapping[str, str] | None = None) -> None:
         """Read no file yet.
 
         Args:
             width: Columns of the terminal; `None` for the usual width.
+            texts: Plans that are in no file, by the names that the problems give them.
         """
         self._width = max(MIN_WIDTH, min(WIDTH, width or WIDTH) - MARGIN)
-        self._lines: dict[str, list[str]] = {}
+        self._lines = {name: _LINE_END.split(text) for name, text in (texts or {}).items()}
 
     def of(self, problem: Problem) -> Frame | None:
         """Return the frame of a problem; `None` where it has no place in a file that can be read."""
@@ -115,14 +116,15 @@ class Frames:
         return self._lines[name]
 
 
-def framed(error: PlanError, width: int | None = None) -> str:
+def framed(error: PlanError, width: int | None = None, texts: Mapping[str, str] | None = None) -> str:
     """Return an error about a plan as lines of text, each problem with its frame and its hint.
 
     Args:
         error: The error.
         width: Columns of the terminal; `None` where it is none.
+        texts: Plans that are in no file; see `Frames`.
     """
-    frames = Frames(width)
+    frames = Frames(width, texts)
     framed_problems = error.problems[:MAX_PROBLEMS]
     omitted = len(error.problems) - len(framed_problems)
     lines = [str(error).partition("\n")[0]]
