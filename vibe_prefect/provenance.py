@@ -7,7 +7,7 @@ explain it as well. Texts are without secrets and have a bound; what is cut from
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -194,7 +194,7 @@ class NodeProvenance:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON data."""
-        return asdict(self)
+        return _adapter().dump_python(self, warnings=False)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any] | None) -> NodeProvenance | None:

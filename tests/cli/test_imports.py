@@ -14,7 +14,11 @@ from tests.paths import ROOT
 SLOW = ("prefect", "pydantic_ai", "PIL", "jsonschema", "httpx", "uvicorn", "fastapi", "sqlalchemy", "openai", "mutagen")
 """Libraries that take from 30 ms to seconds to import."""
 
+OF_WORK = ("anyio", "asyncio", "vibe_prefect.templates.bounded_calls")
+"""Modules that nodes work with: reading a plan and describing a tool do without."""
+
 UNUSED = (
+    *OF_WORK,
     "vibe_prefect.cli.answering.answer_app",
     "vibe_prefect.cli.deploying.deploy_app",
     "vibe_prefect.cli.display.documents",

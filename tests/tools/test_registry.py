@@ -13,6 +13,7 @@ import pytest
 
 from vibe_prefect.core.models import NodePolicy
 from vibe_prefect.errors import ToolDefinitionError
+from vibe_prefect.llm.all_tools import equipped_registry
 from vibe_prefect.tools import (
     BaseTool,
     FunctionTool,
@@ -24,6 +25,7 @@ from vibe_prefect.tools import (
     tool,
 )
 from vibe_prefect.tools.base import ToolTraits, input_problems
+from vibe_prefect.tools.builtin.media_tools import MediaConfig
 
 BUILT_IN = [
     "check_audio",
@@ -305,3 +307,17 @@ def test_a_tool_of_another_package_may_have_attributes_that_resemble_traits() ->
     foreign = Foreign()
     vars(foreign)["most_costs"] = 1
     assert ToolRegistry([foreign]).traits("foreign") == ToolTraits()
+
+
+def test_listing_makes_each_tool_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    usual = FunctionTool.__init__
+
+    def noted(self: FunctionTool, function: Any, **options: Any) -> None:
+        made.append(options["name"])
+        usual(self, function, **options)
+
+    monkeypatch.setattr(FunctionTool, "__init__", noted)
+    equipped_registry(media=MediaConfig(voice="of this test")).list_tools()
+    assert sorted(made) == sorted(set(made))
+    assert {"comfyui_run", "image_generate", "speech_generate"} <= set(made)

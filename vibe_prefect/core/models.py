@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
+from vibe_prefect.text.documented import Documented
+
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds."""
 
@@ -30,10 +32,10 @@ InputSchema = Annotated[dict[str, Any], Field(json_schema_extra={"title": "Input
 """JSON Schema of an input."""
 
 
-class Vibe(BaseModel):
+class Vibe(Documented):
     """A wish for content, in the words of the person who has it."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     description: str
     """The wish itself."""
@@ -61,10 +63,10 @@ class WorkflowNodeType(StrEnum):
     COMPOSITE = "composite"
 
 
-class NodeResources(BaseModel):
+class NodeResources(Documented):
     """What a node needs of the machine that it runs on. Placements on Dask and Ray choose a worker by it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     cpu: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Number of processor cores."""
@@ -76,10 +78,10 @@ class NodeResources(BaseModel):
     """Bytes of memory, such as `8GB` or `500MiB`."""
 
 
-class NodePolicy(BaseModel):
+class NodePolicy(Documented):
     """Execution policy of a node. A field left out is inherited: from the plan, then from the node type's defaults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     retries: Annotated[int, Field(ge=0, le=50)] | None = None
     """Number of further attempts at a failing node. Default: 0."""
@@ -121,10 +123,10 @@ class NodePolicy(BaseModel):
     """Another value asks for another result of the same node: it enters the node's key and nothing else."""
 
 
-class OnError(BaseModel):
+class OnError(Documented):
     """Output of a node in case that it fails: the output of another node, or a value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     use: str | None = None
     """Id of one of its dependencies, whose output stands in."""
@@ -133,10 +135,10 @@ class OnError(BaseModel):
     """Value that stands in, as it is written; templates in it are not filled in."""
 
 
-class BestOf(BaseModel):
+class BestOf(Documented):
     """Variations of a node's output, of which the one with the best score counts."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     n: Annotated[int, Field(ge=2, le=20)]
     """Number of variations. Each is paid for, and so is the scoring of each."""
@@ -156,12 +158,12 @@ class BestOf(BaseModel):
         return self.tool or "judge"
 
 
-class WorkflowNode(BaseModel):
+class WorkflowNode(Documented):
     """One step of a plan."""
 
     model_config = ConfigDict(
         extra="forbid",
-        use_attribute_docstrings=True,
+        defer_build=True,
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
@@ -226,10 +228,10 @@ class WorkflowNode(BaseModel):
     """Execution policy of the node, where it differs from the plan's."""
 
 
-class WorkflowPlan(BaseModel):
+class WorkflowPlan(Documented):
     """A tree of nodes that together make what the vibe asks for."""
 
-    model_config = ConfigDict(title="Plan", extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(title="Plan", extra="forbid", defer_build=True)
 
     id: str
     """Names the plan in runs, records and artifacts; the same form as a node id."""

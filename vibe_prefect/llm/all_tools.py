@@ -64,7 +64,7 @@ def _served_tool(server: McpServer, name: str) -> Tool:
 
 @lru_cache(maxsize=8 * len(REACHING))
 def _reaching_tool(name: str, fetching: FetchConfig | None, media: MediaConfig | None) -> Tool:
-    """Return a tool that reaches out, made once for each configuration: making all of them takes 60 ms."""
+    """Return a tool that reaches out, made once for each configuration: making one takes 3 ms."""
     if name == "check_links":
         from vibe_prefect.tools.checks.link_check import links_tool
 
@@ -73,6 +73,6 @@ def _reaching_tool(name: str, fetching: FetchConfig | None, media: MediaConfig |
         from vibe_prefect.tools.fetch.http import fetch_tool
 
         return fetch_tool(fetching)
-    from vibe_prefect.tools.builtin.media_tools import media_tools
+    from vibe_prefect.tools.builtin.media_tools import media_tool
 
-    return next(tool for tool in media_tools(media) if tool.spec.name == name)
+    return media_tool(name, media)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY, MAX_TOKENS, MAX_USD, Budget, Spending
 from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.errors import UsageError
+from vibe_prefect.text.documented import Documented, field_docstrings
 from vibe_prefect.text.pydantic_errors import finding
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ BudgetUsd = Annotated[float | None, Field(gt=0, le=MAX_USD)]
 MaxTokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]
 
 
-class RunOptions(BaseModel):
+class RunOptions(Documented):
     """Options of a run. Help texts and forms show the text under each field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     resume_from: str | None = None
     """Name or id of an earlier run to resume: its completed nodes are reused, also when the plan was edited since; only
@@ -130,5 +131,5 @@ def help_of(name: str, more: str = "") -> str:
         name: The option.
         more: The meaning of leaving it out, where that differs from use to use.
     """
-    text = " ".join((RunOptions.model_fields[name].description or "").split())
+    text = " ".join((field_docstrings(RunOptions)[name]).split())
     return f"{text.rstrip('.')}; {more}." if more else text

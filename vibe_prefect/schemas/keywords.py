@@ -4,7 +4,7 @@ A schema comes from a plan, and data come from a model, so neither may take an i
 search patterns with an engine that cannot be stopped, compare the items of a list pair by pair, and follow references
 that double at each step for as long as it takes.
 
-`jsonschema` is imported at the first check: most plans are read without one.
+`jsonschema` and `regex` are imported at the first check: most plans are read without one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from contextvars import ContextVar
 from functools import cache
 from time import thread_time
 from typing import TYPE_CHECKING, Any, cast
-
-import attrs
-import regex  # pyright: ignore[reportMissingTypeStubs]
 
 from vibe_prefect.errors import UsageError, shorten
 
@@ -30,7 +27,6 @@ CHECK_SECONDS = 30.0
 PATTERN_SECONDS = 2.0
 """Time limit in seconds for one `pattern` of a schema."""
 
-_engine = cast("Any", regex)
 _until: ContextVar[float] = ContextVar("until")
 
 
@@ -73,9 +69,12 @@ def compile_pattern(pattern: str) -> Any:
     Raises:
         SchemaError: It is not a regular expression.
     """
+    import regex  # pyright: ignore[reportMissingTypeStubs]
+
+    engine = cast("Any", regex)
     try:
-        return _engine.compile(pattern)
-    except (_engine.error, RecursionError, OverflowError, ValueError) as error:
+        return engine.compile(pattern)
+    except (engine.error, RecursionError, OverflowError, ValueError) as error:
         raise SchemaError(f"pattern {shorten(pattern)} is not a regular expression: {error}") from None
 
 
@@ -84,6 +83,8 @@ def _evolve(self: Any, **changes: Any) -> Any:
 
     The stock one also looks at `$schema` of each part and returns to the keywords without bounds.
     """
+    import attrs
+
     _count_work()
     return attrs.evolve(self, **changes)
 

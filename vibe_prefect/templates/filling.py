@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from anyio.to_thread import run_sync
-
 from vibe_prefect.core.plan_tree import dotted
-from vibe_prefect.templates.bounded_calls import ExceededError, call_bounded
 from vibe_prefect.templates.language import InvalidTemplateError, excerpt, is_template, render
 from vibe_prefect.templates.names import references
 from vibe_prefect.templates.weight import is_light
@@ -37,6 +34,8 @@ async def fill_in(text: str, values: Mapping[str, Any]) -> Any:
     if len(text) <= MAX_READ_HERE:
         light, used_values = _examine(text, values)
     else:
+        from anyio.to_thread import run_sync
+
         light, used_values = await run_sync(_examine, text, values)
     return render(text, values) if light else await render_bounded(text, used_values)
 
@@ -52,6 +51,8 @@ async def render_bounded(text: str, values: Mapping[str, Any]) -> Any:
         InvalidTemplateError: As for `fill_in`; also where the template yields what JSON cannot hold.
         ToolError: No helper process works.
     """
+    from vibe_prefect.templates.bounded_calls import ExceededError, call_bounded  # with processes, threads, asyncio
+
     try:
         return await call_bounded(render, (text, values), SECONDS)
     except ExceededError as error:

@@ -18,7 +18,6 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from vibe_prefect.core.user_code import call_in_thread
 from vibe_prefect.errors import ToolDefinitionError, ToolInputError
 from vibe_prefect.tools.base import (
     TRAITS,
@@ -120,6 +119,8 @@ class FunctionTool(BaseTool):
     async def _call(self, arguments: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self._function):
             return await self._function(**arguments)
+        from vibe_prefect.core.user_code import call_in_thread  # with asyncio: reading a plan does not need it
+
         return await call_in_thread(partial(self._function, **arguments))
 
 

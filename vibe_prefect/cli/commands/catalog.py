@@ -8,16 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from rich.text import Text
-from ruamel.yaml import YAML
 
 from vibe_prefect.cli.display.console import Screen, out, write
 from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.reading.toolbox import command_registry
-from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UsageError, did_you_mean
 from vibe_prefect.plan.inputs.declared import type_words
-from vibe_prefect.plan.reading.parts import with_parts_schema
 from vibe_prefect.tools.base import ToolCategory, ToolSpec
 from vibe_prefect.tools.registry import HOW_TO_ADD, ToolRegistry
 
@@ -46,6 +43,8 @@ def schema(*, of_outputs: bool) -> int:
 
 def _plan_schema() -> dict[str, Any]:
     from vibe_prefect.cli.display.documents import DIALECT
+    from vibe_prefect.core.models import WorkflowPlan
+    from vibe_prefect.plan.reading.parts import with_parts_schema
 
     plan_schema = WorkflowPlan.model_json_schema()
     plan_schema["$defs"]["WorkflowNode"] = with_parts_schema(plan_schema["$defs"]["WorkflowNode"])
@@ -148,6 +147,8 @@ def _input_row(name: str, about: Mapping[str, Any], needed: bool) -> list[Text]:
 
 def _snippet(spec: ToolSpec) -> str:
     """Return a node that uses the tool, as YAML."""
+    from ruamel.yaml import YAML
+
     inputs = spec.examples[0] if spec.examples else _minimal_inputs(spec.input_schema)
     node = {
         "id": spec.name.replace("_", "-"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vibe_prefect.tools.base import Tool
@@ -31,15 +32,22 @@ class MediaConfig:
     """Hosts to fetch an image from, when an endpoint answers with an address instead of an image."""
 
 
+_MAKERS: Mapping[str, Callable[[MediaConfig], Tool]] = {
+    "comfyui_run": lambda media: comfyui_tool(media.comfyui),
+    "image_generate": lambda media: image_tool(media.images, media.fetch),
+    "speech_generate": lambda media: speech_tool(media.speech, media.voice),
+}
+
+
+def media_tool(name: str, config: MediaConfig | None = None) -> Tool:
+    """Return the media tool of a name; see `media_tools`."""
+    return _MAKERS[name](config or MediaConfig())
+
+
 def media_tools(config: MediaConfig | None = None) -> tuple[Tool, ...]:
     """Return the media tools, sorted by name.
 
     A tool without an endpoint is among them: its `missing_setting` says what to set, and a plan that names the tool
     is refused with that text.
     """
-    media = config or MediaConfig()
-    return (
-        comfyui_tool(media.comfyui),
-        image_tool(media.images, media.fetch),
-        speech_tool(media.speech, media.voice),
-    )
+    return tuple(media_tool(name, config) for name in _MAKERS)

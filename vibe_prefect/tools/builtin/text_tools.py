@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from anyio.to_thread import run_sync
 from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
@@ -102,6 +101,8 @@ Part = Annotated[
 
 async def _content_hash(inputs: Mapping[str, Any], context: ToolContext) -> str:
     """Return a hash of the names and the bytes of the files that `read_text` would read."""
+    from anyio.to_thread import run_sync  # with asyncio: reading a plan needs neither
+
     limit = inputs.get("max_bytes", DEFAULT_MAX_BYTES)
     return await run_sync(_hash_of, workspace_of(context, "read_text"), str(inputs["path"]), int(limit))
 
@@ -198,6 +199,8 @@ async def template_fill(
         raise ToolInputError("template_fill: give either `template` or `template_file`")
     source = template
     if template_file:
+        from anyio.to_thread import run_sync
+
         source = await run_sync(_template_file, workspace_of(context, "template_fill"), template_file)
     return Text(text=str(await fill_in(source, template_values(context) | (values or {}))))
 
