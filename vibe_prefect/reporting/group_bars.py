@@ -51,6 +51,8 @@ def _bar(number: int, group: tuple[str, ...], scale: float, report: RunReport) -
     counts = Counter(report.by_id[id].status for id in group)
     statuses = [status for status in STATUS_ORDER if counts[status]]
     ends = accumulate((counts[status] for status in statuses), initial=0)
-    shares = [Share(round(at * scale, 2), round(counts[one] * scale, 2), one) for at, one in zip(ends, statuses, strict=False)]
+    shares = [
+        Share(round(at * scale, 2), round(counts[one] * scale, 2), one) for at, one in zip(ends, statuses, strict=False)
+    ]
     text = ", ".join(f"{counts[status]:,} {status}" for status in statuses)
     return GroupBar(number, group[0], len(group), text, tuple(shares))

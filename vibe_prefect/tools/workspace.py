@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -167,12 +168,17 @@ class Workspace:
         return target
 
 
-def replace_file(target: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that it appears whole or not at all."""
+def replace_file(target: Path, content: bytes | Iterator[bytes]) -> None:
+    """Write a file by way of a temporary one beside it, so that it appears whole or not at all.
+
+    Args:
+        target: The file.
+        content: Its bytes, or pieces of them; none is taken where the folder is missing.
+    """
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
     try:
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor has no path
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
         Path(name).chmod(NEW_FILE)
         Path(name).replace(target)
     except BaseException:

@@ -62,7 +62,9 @@ def test_what_finds_no_room_is_named() -> None:
 def test_a_page_of_many_outputs_says_how_to_list_them() -> None:
     page = output_page(texts(*(f"{index} words" for index in range(MAX_CARDS + 50))), {}) or ""
     assert page.count("\n## n") == MAX_CARDS
-    assert page.endswith("*50 more outputs left out; to list the results:*\n\n```sh\nvibe-prefect output brave-otter\n```\n")
+    assert page.endswith(
+        "*50 more outputs left out; to list the results:*\n\n```sh\nvibe-prefect output brave-otter\n```\n"
+    )
 
 
 def test_files_that_cannot_be_shown_are_named() -> None:

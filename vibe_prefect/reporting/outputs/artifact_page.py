@@ -71,7 +71,9 @@ def output_page(report: RunReport, files: Mapping[str, Path]) -> str | None:
         count = sum(not card.is_result for card in cards)
         parts += [f"# On the way: {counted(count, 'output')}", *page.cards(steps, MAX_STEP)]
     if len(cards) > len(shown):
-        parts.append(_missing(f"{counted(len(cards) - len(shown), 'more output')} left out; to list the results", report))
+        parts.append(
+            _missing(f"{counted(len(cards) - len(shown), 'more output')} left out; to list the results", report)
+        )
     return "\n\n".join(parts) + "\n"
 
 
