@@ -71,7 +71,7 @@ class NodeResult:
 
 @dataclass
 class ExecutionResult:
-    """Result of a run."""
+    """Result of a run. Its `repr` is short: `asyncio.run` writes out what a task returned, however large it is."""
 
     plan_id: str
     """The plan's id."""
@@ -79,7 +79,7 @@ class ExecutionResult:
     status: ExecutionStatus = ExecutionStatus.PENDING
     """FAILED if any node failed, else COMPLETED, once the run has ended."""
 
-    node_results: dict[str, NodeResult] = field(default_factory=dict[str, NodeResult])
+    node_results: dict[str, NodeResult] = field(default_factory=dict[str, NodeResult], repr=False)
     """One result for each node by its id, in plan order once the run has ended."""
 
     started_at: str = field(default_factory=now_iso)
@@ -94,13 +94,13 @@ class ExecutionResult:
     parallel_efficiency: float = 0.0
     """The part of the nodes' own time that running side by side saved: 0 to 1."""
 
-    execution_groups: list[list[str]] = field(default_factory=list[list[str]])
+    execution_groups: list[list[str]] = field(default_factory=list[list[str]], repr=False)
     """The topological groups of the whole plan, each in plan order."""
 
-    feedback_data: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    feedback_data: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
     """Feedback about each executed node, by its id."""
 
-    replan_suggestions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    replan_suggestions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]], repr=False)
     """Suggestions for a planner, each with a `timestamp`."""
 
     def add_node_result(self, result: NodeResult) -> None:

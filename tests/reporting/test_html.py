@@ -204,3 +204,17 @@ def test_only_files_in_the_folder_are_read(tmp_path: Path) -> None:
     wanted = plan(node("a"))
     report = reported(wanted, result_of(wanted, done("a", 0, 1, [picture(path) for path in paths])))
     assert local_files(report, root) == {"a.png": root / "a.png"}
+
+
+def test_a_plan_too_large_to_be_drawn_is_shown_as_its_groups_and_with_some_of_its_outputs() -> None:
+    text = render_html(large_report(1_000))
+    assert "1,000 nodes in 100 groups" in text
+    assert "<svg xmlns" not in text
+    assert len(Page(text).all("tr")) == 1_001
+    assert "500 outputs left out; <code>vibe-prefect output brave-otter NODE</code>" in text
+
+
+def test_columns_in_which_no_node_has_a_value_are_left_out() -> None:
+    wanted = plan(node("a"))
+    text = render_html(reported(wanted, result_of(wanted, done("a", 0, 1, "text"))))
+    assert re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', text) == ["Node", "Status", "Type, tool", "Duration"]

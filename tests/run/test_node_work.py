@@ -50,7 +50,7 @@ def work_of(parameters: dict[str, Any] | None, folder: Path, tools: Callable[[],
         handled_types=handlers,
     )
     state = RunState(compiled, NodeRun)
-    state.runs["a"].output = b'{"text": "hello"}'
+    state.runs["a"].output = {"text": "hello"}
     return state.work(state.runs["b"], tools, Workspace(folder, folder / "out"), handlers)
 
 

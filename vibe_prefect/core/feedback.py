@@ -10,6 +10,7 @@ from typing import Any, TypeGuard, cast
 
 from vibe_prefect.core.acceptance import ACCEPTED, acceptance_in
 from vibe_prefect.core.fallback import FALLBACK, fallback_in
+from vibe_prefect.core.outputs import beginning_of
 from vibe_prefect.provenance import Edit
 from vibe_prefect.results import NodeResult
 from vibe_prefect.text.sendable import MAX_STATE, sendable
@@ -124,7 +125,7 @@ def quality(result: Any) -> float:
     judged = judged_quality(_metadata(facts))
     if judged is not None:
         return judged
-    score = 0.5 + (0.3 if len(str(facts.get("result", ""))) > 10 else 0.0)
+    score = 0.5 + (0.3 if len(beginning_of(facts.get("result", ""))) > 10 else 0.0)
     if facts.get("error") or facts.get("failed"):
         score = max(0.1, score - 0.4)
     return min(1.0, score)
@@ -315,6 +316,6 @@ def _optimizations(result: NodeResult, estimated: float | None) -> list[str]:
     if estimated == 0 and result.duration > SLOW_WITHOUT_ESTIMATE:
         changes.append("reduce_task_complexity")
     facts: Any = result.result
-    if isinstance(facts, dict) and len(str(cast("dict[str, Any]", facts).get("result", ""))) < 20:
+    if isinstance(facts, dict) and len(beginning_of(cast("dict[str, Any]", facts).get("result", ""))) < 20:
         changes.append("enhance_output_detail")
     return changes

@@ -6,13 +6,19 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
+
+from vibe_prefect.text.encodings import is_well_formed
 
 MAX_PREVIEW = 4_000
 """Characters of a text that a report keeps, such as a quote or an error."""
 
 MAX_OUTPUT = 50_000
 """Characters of one output that a report keeps."""
+
+MAX_BEGINNING = 20_000
+"""Characters of data that are written out for a look at their beginning."""
 
 MAX_FILES = 200
 """Files of one node that a report names."""
@@ -81,7 +87,7 @@ def preview_of(output: Any, most: int = MAX_OUTPUT) -> str | None:
     if output is None or _only_files(output):
         return None
     text = _text(output)
-    return cut(text, most) if text.strip() else None
+    return None if not text or text.isspace() else cut(text, most)
 
 
 def cut(text: str, most: int) -> str:
@@ -99,11 +105,42 @@ def cut_middle(text: str, most: int) -> str:
     A note between them says how many are left out.
     """
     if len(text) <= most:
-        return text.encode("utf-8", "replace").decode()
+        return text if is_well_formed(text) else text.encode("utf-8", "replace").decode()
     end = most // 3
     beginning = text[: most - end].encode("utf-8", "replace").decode()
     ending = text[len(text) - end :].encode("utf-8", "replace").decode()
     return f"{beginning}\n[... {len(text) - most:,} more characters ...]\n{ending}"
+
+
+def beginning_of(value: Any, most: int = MAX_BEGINNING) -> str:
+    """Return the first characters of `str(value)` without writing out all of a large value.
+
+    Args:
+        value: Data.
+        most: Number of characters, `MAX_BEGINNING` at most.
+    """
+    return str(_beginning(value, _Room()))[:most]
+
+
+class _Room:
+    """Room for the beginning of data."""
+
+    left = MAX_BEGINNING
+
+
+def _beginning(value: Any, room: _Room) -> Any:
+    """Return data without what comes after the first `MAX_BEGINNING` characters."""
+    if isinstance(value, str):
+        part = value[: max(0, room.left)]
+        room.left -= len(part)
+        return part
+    if isinstance(value, dict):
+        facts = cast("dict[Any, Any]", value)
+        return {key: _beginning(item, room) for key, item in islice(facts.items(), MAX_BEGINNING) if room.left > 0}
+    if type(value) is list:
+        items = islice(cast("list[Any]", value), MAX_BEGINNING)
+        return [_beginning(item, room) for item in items if room.left > 0]
+    return value
 
 
 def bounded(value: Any, depth: int = MAX_DEPTH) -> Any:

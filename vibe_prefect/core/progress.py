@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
+from vibe_prefect.core.outputs import beginning_of
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.core.user_code import isolated
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
@@ -171,7 +172,7 @@ class ProgressReporter(RunObserver):
         """Send `node_completed` or `node_failed`, then `group_completed` when the node is the last of its group."""
         self._finished = min(self._total, self._finished + 1)
         if result.status is ExecutionStatus.COMPLETED:
-            preview = str(result.result)[:PREVIEW_LENGTH]
+            preview = beginning_of(result.result, PREVIEW_LENGTH)
             metadata = {"duration": result.duration, "result_preview": preview}
             self._send(ProgressEventType.NODE_COMPLETED, node.id, f"Completed: {node.description}", metadata)
         elif result.status is ExecutionStatus.FAILED:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
@@ -117,13 +117,13 @@ class OpenResultStore(ResultStore):
         """
         raise NotImplementedError
 
-    async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
-        """Write a record, or leave it.
+    async def save_record(self, key: str, result: Any, metadata: bytes) -> bool:
+        """Write a record, or leave it; returns whether it is written.
 
         Args:
             key: Path of the record in the storage.
             result: The result of the task run.
-            save: Writes it as Prefect does.
+            metadata: Prefect's description of the record, as JSON.
         """
         raise NotImplementedError
 
@@ -136,10 +136,10 @@ class OpenResultStore(ResultStore):
         return record
 
     async def _apersist_result_record(self, result_record: ResultRecord[Any], holder: str) -> None:
-        # pyright's rule is for users of the class; this is a part of it.
-        save = super()._apersist_result_record  # pyright: ignore[reportPrivateUsage]
+        # Prefect's own way holds a large result in memory five times at once.
         key = str(result_record.metadata.storage_key)
-        await self.save_record(key, result_record.result, lambda: save(result_record, holder))
+        if await self.save_record(key, result_record.result, result_record.serialize_metadata()):
+            result_record.mark_persisted()
 
 
 class OpenTask(Task[..., Any]):

@@ -26,6 +26,7 @@ from vibe_prefect.drawing.plan_picture import svg
 from vibe_prefect.plan.graph import graph_of_run
 from vibe_prefect.reporting import words
 from vibe_prefect.reporting.explanations.page_explanations import as_text, page_explanations
+from vibe_prefect.reporting.group_bars import group_bars
 from vibe_prefect.reporting.media import Embedder
 from vibe_prefect.reporting.next_steps import (
     advice,
@@ -38,7 +39,7 @@ from vibe_prefect.reporting.next_steps import (
 from vibe_prefect.reporting.outputs.html_cards import html_cards
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH, timeline
-from vibe_prefect.results import ExecutionStatus
+from vibe_prefect.results import ExecutionStatus, output_command
 from vibe_prefect.text.escape import line, web_address
 from vibe_prefect.text.units import counted, seconds, size
 
@@ -53,7 +54,10 @@ MAX_CELL = 300
 """Characters of a text in the table."""
 
 MAX_BARS = 600
-"""Bars on the timeline."""
+"""Bars on the timeline, and groups of a plan that is too large to be drawn."""
+
+MAX_DRAWN = 500
+"""Nodes up to which the plan is drawn; a larger one is shown as its groups."""
 
 TICKS = 5
 """Times under the timeline, the first and the last included."""
@@ -71,9 +75,9 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         base: Relative address of the run's output folder, seen from the page, such as `../`; empty when it lies there.
     """
     embedder = Embedder(files or {}, base)
-    drawing = _drawing(report)
+    drawing = _drawing(report) if len(report.nodes) <= MAX_DRAWN else ""
     line_of_time = timeline(report)
-    cards, texts_left_out = html_cards(report, files or {}, embedder)
+    cards = html_cards(report, files or {}, embedder)
     page = _environment().get_template("report.html.jinja")
     return page.render(
         report=report,
@@ -82,6 +86,8 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         style=Markup(_resource("report.css")),  # noqa: S704 - our own file
         script=Markup(_resource("report.js")),  # noqa: S704 - our own file
         drawing=Markup(drawing),  # noqa: S704 - our own drawing, which escapes what it names
+        groups=() if drawing else group_bars(report)[:MAX_BARS],
+        columns=_columns(report),
         timeline=line_of_time,
         bars=line_of_time.bars[:MAX_BARS],
         ticks=_ticks(line_of_time.seconds),
@@ -96,14 +102,24 @@ def render_html(report: RunReport, files: Mapping[str, Path] | None = None, *, b
         verdict=partial(verdict, report=report),
         suggested=partial(suggestion_sentences, report=report),
         most_text=MAX_PREVIEW,
-        results=[shown for shown in cards if shown.card.is_result],
-        further=[shown for shown in cards if not shown.card.is_result],
-        texts_left_out=texts_left_out,
+        cards=cards,
+        output_command=output_command(report.run_name, "NODE"),
         media_left_out=embedder.left_out,
         explanations=page_explanations(report),
         run_url=web_address(report.run_url),
         plan=cut(_plan_json(report), MAX_PLAN),
     )
+
+
+def _columns(report: RunReport) -> frozenset[str]:
+    """Return the columns of the table in which any node has a value."""
+    values = {
+        name: [getattr(node, name) for node in report.nodes if not node.is_group]
+        for name in ("quality", "duration", "expected", "efficiency", "attempts", "tokens", "cost_usd")
+    }
+    known = {name for name, all_values in values.items() if any(value is not None for value in all_values)}
+    remarks = any(node.error or advice(node, report) for node in report.nodes)
+    return frozenset(known | ({"suggestions"} if remarks else set()))
 
 
 def _drawing(report: RunReport) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -286,7 +286,7 @@ class Totals:
 
 @dataclass(frozen=True)
 class RunReport:
-    """Report of a run."""
+    """Report of a run. Its `repr` is short, as that of an `ExecutionResult`."""
 
     run_id: str
     """Prefect's id of the flow run."""
@@ -294,7 +294,7 @@ class RunReport:
     run_name: str
     """Prefect's name of the flow run."""
 
-    plan: WorkflowPlan
+    plan: WorkflowPlan = field(repr=False)
     """The plan as it was run."""
 
     status: ExecutionStatus
@@ -315,19 +315,19 @@ class RunReport:
     parallel_efficiency: float | None
     """The part of the nodes' own time that running side by side saved: 0 to 1."""
 
-    nodes: tuple[NodeReport, ...]
+    nodes: tuple[NodeReport, ...] = field(repr=False)
     """Every node, in plan order."""
 
-    groups: tuple[tuple[str, ...], ...]
+    groups: tuple[tuple[str, ...], ...] = field(repr=False)
     """Ids by topological level."""
 
-    edges: tuple[Edge, ...]
+    edges: tuple[Edge, ...] = field(repr=False)
     """Edges between nodes, each with its kind."""
 
-    critical_path: tuple[str, ...]
+    critical_path: tuple[str, ...] = field(repr=False)
     """The chain of waits that decided when the run ended, first to last."""
 
-    replan_suggestions: tuple[Mapping[str, Any], ...]
+    replan_suggestions: tuple[Mapping[str, Any], ...] = field(repr=False)
     """Suggestions for a planner."""
 
     resume_command: str | None

@@ -15,7 +15,7 @@ from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler
 from vibe_prefect.run.items import item_values, items_of
 from vibe_prefect.run.run_state import MAX_CAUSES, Run, RunState
 from vibe_prefect.run.scheduler import run_instances
-from vibe_prefect.text.json_text import plain
+from vibe_prefect.text.json_text import copied
 
 
 class ListRun(Generic[Run]):
@@ -67,7 +67,7 @@ class ListRun(Generic[Run]):
         """
         composite, results = self._composite, self._state.result.node_results
         simulated = any(remark_on(results[id].result) == SIMULATED for id in composite.dependencies)
-        outputs = {id: plain(output) for id, output in self._outputs.items()}
+        outputs = {id: copied(output) for id, output in self._outputs.items()}
         values = item_values(self._state.written, composite, outputs)
         return self._state.unfold(composite, await items_of(composite, values, simulated=simulated))
 
@@ -97,7 +97,7 @@ class ListRun(Generic[Run]):
     def _output(self, id: str) -> Any:
         """Return the output of a node; none where a condition skipped it."""
         run = self._state.runs[id]
-        return plain(run.output) if run.condition_of is None else None
+        return copied(run.output) if run.condition_of is None else None
 
 
 def _too_few(instances: Sequence[Instance], completed: Sequence[Instance], least: int) -> str:

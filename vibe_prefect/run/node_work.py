@@ -41,7 +41,7 @@ from vibe_prefect.run.handlers import (
 )
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.templates.language import InvalidTemplateError
-from vibe_prefect.text.json_text import jsonable, plain
+from vibe_prefect.text.json_text import copied, json_data
 from vibe_prefect.text.sendable import MAX_ERROR, sendable, text_of
 from vibe_prefect.tools.base import AskPerson, ToolResult
 from vibe_prefect.tools.registry import ToolRegistry
@@ -86,8 +86,8 @@ class NodeWork:
     vibe: Vibe
     """The wish that the plan was made from."""
 
-    outputs: Mapping[str, bytes]
-    """Output of each dependency by its id, as `jsonable` writes it."""
+    outputs: Mapping[str, Any]
+    """Output of each dependency by its id, as JSON data that nobody changes: the attempt gets a copy."""
 
     workspace: Workspace
     """The folders that the run may touch."""
@@ -171,7 +171,7 @@ async def execute_node(work: NodeWork, services: NodeServices | None = None) -> 
     try:
         with meter, redacted_errors():
             returned = await _handle(work, _context(work, services), meter)
-            result = scrubbed_data(plain(jsonable(work.node.id, returned)))
+            result = scrubbed_data(json_data(work.node.id, returned))
             meter.charge_result(result)
     except AnswerAwaitedError as awaited:
         return NodeOutcome(meter, error=awaited)
@@ -186,7 +186,7 @@ def _refused_result(work: NodeWork, error: Exception) -> Any:
     if not isinstance(error, ToolError) or error.refused is None:
         return None
     try:
-        return scrubbed_data(plain(jsonable(work.node.id, error.refused)))
+        return scrubbed_data(json_data(work.node.id, error.refused))
     except ResultTypeError:
         return None
 
@@ -252,7 +252,7 @@ def _context(work: NodeWork, services: NodeServices) -> NodeContext:
         plan_id=work.plan_id,
         node=node.node,
         vibe=work.vibe,
-        previous_outputs={id: plain(output) for id, output in work.outputs.items()},
+        previous_outputs={id: copied(output) for id, output in work.outputs.items()},
         workspace=work.workspace.for_node(node.record_id),
         tools=work.tools(),
         simulated=node.backing is Backing.SIMULATION,

@@ -31,7 +31,7 @@ from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import RESULT_TYPES, NodeHandler, output_of
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeWork, ToolSource
-from vibe_prefect.text.json_text import jsonable, plain
+from vibe_prefect.text.json_text import copied, json_pieces
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.waits import paused_clock
 from vibe_prefect.tools.workspace import Workspace
@@ -51,9 +51,12 @@ class Sources:
     """Hash of the output of each for which a fallback stands in, or whose output a person edited or approved."""
 
 
-def output_hash(output: bytes) -> str:
-    """Return the hash of an output, as `jsonable` writes it."""
-    return hashlib.sha256(output).hexdigest()
+def output_hash(output: Any) -> str:
+    """Return the hash of an output as JSON."""
+    hashed = hashlib.sha256()
+    for piece in json_pieces(output):
+        hashed.update(piece)
+    return hashed.hexdigest()
 
 
 @dataclass
@@ -69,8 +72,8 @@ class NodeRun:
     failure: Failure | None = None
     """Failure of the last attempt."""
 
-    output: bytes = b""
-    """Output for dependents, as `jsonable` writes it; empty until the node has completed."""
+    output: Any = None
+    """Output for dependents, as JSON data that nobody changes; `None` until the node has completed."""
 
     decided: bool = False
     """Whether a person has edited that output, or answered what the node asked."""
@@ -244,8 +247,8 @@ class RunState(Generic[Run]):
         results = {name: self.result.node_results[id].result for name, id in lists.items()}
         return {name: tuple(result["items"]) for name, result in results.items() if result is not None}
 
-    def outputs(self, run: Run) -> dict[str, bytes]:
-        """Return the output of each dependency of a node by its id as written, as `jsonable` writes it.
+    def outputs(self, run: Run) -> dict[str, Any]:
+        """Return the output of each dependency of a node by its id as written; it is not to be changed.
 
         A dependency that a condition skipped has none.
         """
@@ -290,7 +293,7 @@ class RunState(Generic[Run]):
             result: Its result.
             usage: The resources that it used.
         """
-        run.output = jsonable(run.node.id, output_of(result.result))
+        run.output = copied(output_of(result.result))
         run.decided = is_decided(result.result, result.provenance)
         run.fell_back = fallback_of(result.result) is not None
         self._learn(run, success_feedback(result, run.node.node.estimated_duration, usage))
@@ -324,7 +327,7 @@ class RunState(Generic[Run]):
         return {
             "type": RESULT_TYPES[node.type],
             "description": node.description,
-            "result": node.on_error.value if use is None else plain(outputs[use]),
+            "result": node.on_error.value if use is None else copied(outputs[use]),
             "metadata": {FALLBACK: fallback.to_dict()},
         }
 
@@ -380,7 +383,7 @@ class RunState(Generic[Run]):
         sources = dict(self.plan.outputs(run.node))
         if condition is None or any(self._is_simulated(sources[name]) for name in read_outputs(condition, sources)):
             return None
-        outputs = {source: plain(output) for source, output in self.outputs(run).items()}
+        outputs = {source: copied(output) for source, output in self.outputs(run).items()}
         outputs |= dict.fromkeys(self.absent(run))
         values = condition_values(self._compiled.values, outputs, run.node.scope)
         return None if await is_met(condition, values) else unmet(id, condition, own=True)

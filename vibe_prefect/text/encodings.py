@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 from vibe_prefect.errors import ToolInputError
 
+PIECE = 1_000_000
+"""Characters of a long text that are handled at a time, so that no copy is made of all of it."""
+
 MAX_PROLOGUE = 4_096
 """Bytes at the start of a document that are searched for a declaration."""
 
@@ -132,6 +135,18 @@ def is_text_type(mime: str) -> bool:
 def marked_codec(start: bytes) -> str | None:
     """Return the codec whose byte order mark a document begins with; `None` where it has none."""
     return next((codec for mark, codec in _MARKS if start.startswith(mark)), None)
+
+
+def is_well_formed(text: str) -> bool:
+    """Return whether a text has no half of a surrogate pair, so that UTF-8 can write it; a long one is not copied."""
+    if text.isascii():
+        return True
+    try:
+        for start in range(0, len(text), PIECE):
+            text[start : start + PIECE].encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def well_formed(text: str) -> str:

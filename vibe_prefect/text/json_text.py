@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from vibe_prefect.errors import ResultTypeError, shorten
-from vibe_prefect.text.encodings import well_formed
+from vibe_prefect.text.encodings import PIECE, is_well_formed, well_formed
 
 MAX_INTEGER = 2**63 - 1
 """Greatest magnitude of an integer: what databases and other JSON readers hold without loss."""
@@ -120,20 +121,20 @@ _BLANK = " \t\r\n"
 _STRICT, _LENIENT = _decoder(strict=True), _decoder(strict=False)
 
 
-def jsonable(node_id: str, result: Any) -> bytes:
-    """Return a node's result as JSON: dates, models, paths and the like become what JSON says them by.
+def json_data(node_id: str, result: Any) -> Any:
+    """Return a node's result as JSON data of its own: dates, models, paths and the like become what JSON says them by.
 
-    Texts become well-formed: half an emoji in what a server answered must not cost the whole answer.
+    Its mappings and lists are new ones; its texts are shared, however large, since nobody can change a text. Texts
+    become well-formed: half an emoji in what a server answered must not cost the whole answer.
 
     Raises:
         ResultTypeError: The result holds something that JSON cannot, with the node and the type.
     """
     try:
-        try:
-            return to_json(result)
-        except (PydanticSerializationError, ValueError):
-            escaped_json = json.dumps(to_jsonable_python(result), ensure_ascii=False)
-            return to_json(json.loads(well_formed(escaped_json)))
+        data = to_jsonable_python(result)
+        if all(map(is_well_formed, texts_in(data))):
+            return data
+        return json.loads(well_formed(json.dumps(data, ensure_ascii=False)))
     except (PydanticSerializationError, ValueError) as error:
         raise ResultTypeError(
             f"node {node_id!r} returned a {type(result).__name__} that JSON cannot hold: {error}; "
@@ -141,6 +142,59 @@ def jsonable(node_id: str, result: Any) -> bytes:
         ) from error
 
 
-def plain(content: bytes) -> Any:
-    """Return the JSON data in bytes that `jsonable` made."""
-    return from_json(content)
+def jsonable(node_id: str, result: Any) -> bytes:
+    """Return a node's result as JSON; see `json_data`."""
+    return to_json(json_data(node_id, result))
+
+
+def copied(data: Any) -> Any:
+    """Return JSON data whose mappings and lists are new ones, and whose texts are shared."""
+    return to_jsonable_python(data)
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """Yield the texts in nested mappings, lists and tuples, keys included, in no order."""
+    pending: list[object] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            pending += [*cast("Mapping[object, object]", item), *cast("Mapping[object, object]", item).values()]
+        elif isinstance(item, list | tuple):
+            pending += cast("list[object]", item)
+
+
+def json_pieces(value: Any) -> Iterator[bytes]:
+    """Yield JSON data as JSON, as `to_json` writes them, in pieces: a long text is not copied as a whole.
+
+    Args:
+        value: JSON data.
+    """
+    if all(len(text) <= PIECE for text in texts_in(value)):
+        yield to_json(value)
+    elif isinstance(value, str):
+        yield b'"'
+        yield from (to_json(value[start : start + PIECE])[1:-1] for start in range(0, len(value), PIECE))
+        yield b'"'
+    elif isinstance(value, Mapping):
+        for index, (key, item) in enumerate(cast("Mapping[str, Any]", value).items()):
+            yield (b"," if index else b"{") + to_json(key) + b":"
+            yield from json_pieces(item)
+        yield b"}"
+    else:
+        for index, item in enumerate(value):
+            yield b"," if index else b"["
+            yield from json_pieces(item)
+        yield b"]"
+
+
+def quoted_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield JSON as a text within JSON, in pieces.
+
+    Args:
+        pieces: The JSON, as `json_pieces` yields it.
+    """
+    yield b'"'
+    yield from (to_json(piece.decode())[1:-1] for piece in pieces)
+    yield b'"'

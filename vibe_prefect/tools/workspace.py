@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 import os
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -173,14 +174,19 @@ class Workspace:
         return target
 
 
-def replace_file(target: Path, content: bytes) -> None:
-    """Write a file by way of a temporary one beside it, so that it appears whole or not at all."""
+def replace_file(target: Path, content: bytes | Iterator[bytes]) -> None:
+    """Write a file by way of a temporary one beside it, so that it appears whole or not at all.
+
+    Args:
+        target: The file.
+        content: Its bytes, or pieces of them; none is taken where the folder is missing.
+    """
     # Not by `tempfile`, which takes three times as long as the rest; each node writes its record this way.
     name = f"{target.parent}/.{target.name[:100]}.{_OWN_NAME}-{os.getpid()}-{next(_numbers)}"
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
         with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor has no path
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
         os.replace(name, target)  # noqa: PTH105
     except BaseException:
         Path(name).unlink(missing_ok=True)

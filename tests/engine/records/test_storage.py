@@ -36,7 +36,7 @@ from vibe_prefect.engine.records.storage import RECORD_SCHEMA, RecordFolder, ope
 from vibe_prefect.engine.runs.resume_target import CLAIM_PREFIX
 from vibe_prefect.errors import ResultTypeError, RunInUseError
 from vibe_prefect.operations import accept
-from vibe_prefect.text.json_text import jsonable, plain
+from vibe_prefect.text.json_text import json_data
 
 COMPLETED, FAILED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED
 
@@ -112,13 +112,13 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 def test_a_result_with_half_a_character_is_kept_and_any_other_misfit_is_refused() -> None:
     made = {"text": "a \ud83d\ude00 and \ud83d", "when": date(2026, 1, 2), "path": Path("a/b")}
-    assert plain(jsonable("n", made)) == {
+    assert json_data("n", made) == {
         "text": "a \U0001f600 and \ufffd",
         "when": "2026-01-02",
         "path": "a/b",
     }
     with pytest.raises(ResultTypeError, match="node 'n' returned a dict that JSON cannot hold"):
-        jsonable("n", {"text": "\ud83d", "made": object()})
+        json_data("n", {"text": "\ud83d", "made": object()})
 
 
 @pytest.mark.server

@@ -12,7 +12,7 @@ from tests.reporting.outputs.test_cards import TEXT, post_report
 from tests.reporting.outputs.test_rendered import read_by_anybody
 from tests.reporting.reports import HOSTILE, done, hostile_report, picture, reported, result_of
 from vibe_prefect.reporting.outputs import artifact_page
-from vibe_prefect.reporting.outputs.artifact_page import MAX_CHARACTERS, MAX_RESULT, output_page
+from vibe_prefect.reporting.outputs.artifact_page import MAX_CARDS, MAX_CHARACTERS, MAX_RESULT, output_page
 from vibe_prefect.reporting.report import RunReport
 
 
@@ -57,6 +57,14 @@ def test_what_finds_no_room_is_named() -> None:
     page = output_page(texts(*(f"{index} {'word ' * 3_900}" for index in range(20))), {}) or ""
     assert len(page) < MAX_CHARACTERS + 10_000
     assert "*left out, since this page holds as much text as it may; to have all of it:*" in page
+
+
+def test_a_page_of_many_outputs_says_how_to_list_them() -> None:
+    page = output_page(texts(*(f"{index} words" for index in range(MAX_CARDS + 50))), {}) or ""
+    assert page.count("\n## n") == MAX_CARDS
+    assert page.endswith(
+        "*50 more outputs left out; to list the results:*\n\n```sh\nvibe-prefect output brave-otter\n```\n"
+    )
 
 
 def test_files_that_cannot_be_shown_are_named() -> None:

@@ -43,7 +43,7 @@ REMARK_INDENT = " " * 6
 """Space before a remark that stands below its node."""
 
 STARTING = "Prefect starts the run ..."
-RECORDING = "Prefect's server is recording the run ..."
+RECORDING = "Prefect records it ..."
 
 MAX_FAILED_PART = 0.5
 """Largest part of a too small view that failed nodes may take: running nodes must be seen too."""

@@ -67,13 +67,13 @@ class Refusal:
 _REFUSALS = TypeAdapter(Refusal)
 
 
-def judged_hash(outputs: Mapping[str, bytes]) -> str:
+def judged_hash(outputs: Mapping[str, Any]) -> str:
     """Return the hash of what a gate judged.
 
     Args:
-        outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+        outputs: Output of each of its dependencies by id.
     """
-    return hashlib.sha256(to_json([[id, outputs[id].decode()] for id in sorted(outputs)])).hexdigest()
+    return hashlib.sha256(to_json([[id, to_json(outputs[id]).decode()] for id in sorted(outputs)])).hexdigest()
 
 
 async def write_refusal(records: Records, refusal: Refusal) -> None:

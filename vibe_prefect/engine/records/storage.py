@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import NoneType
@@ -21,11 +21,12 @@ from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.feedback import ResourceUsage, usage_in
 from vibe_prefect.core.outputs import bytes_of
-from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block
+from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block, write_block
 from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
+from vibe_prefect.text.json_text import json_pieces, quoted_pieces
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
@@ -83,7 +84,7 @@ class OpaqueResultSerializer(Serializer):  # pyright: ignore[reportMissingTypeAr
         """Return the data as JSON."""
         return to_json(obj.value)
 
-    def loads(self, blob: bytes) -> OpaqueResult:
+    def loads(self, blob: bytes | str) -> OpaqueResult:
         """Return JSON as an opaque record.
 
         Raises:
@@ -185,14 +186,23 @@ class RecordFolder(ResolvingFolder):
         return content
 
     async def awrite_path(self, path: str, content: bytes) -> str:
-        """Write a record atomically."""
+        """Write a file atomically."""
+        return self.write_pieces(path, iter([content]))
+
+    def write_pieces(self, path: str, pieces: Iterator[bytes]) -> str:
+        """Write a file atomically, piece after piece, and return where it is.
+
+        Args:
+            path: The file, relative to the folder.
+            pieces: Its content.
+        """
         target = self.resolve(path)
         refuse_links(self.root, target.parent)
         try:
-            replace_file(target, content)
-        except FileNotFoundError:  # the first record of a run, or somebody removed the folder
+            replace_file(target, pieces)
+        except FileNotFoundError:  # the first record of a run, or somebody removed the folder: nothing was taken yet
             target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, content)
+            replace_file(target, pieces)
         return str(target)
 
 
@@ -279,19 +289,25 @@ class RecordStore(OpenResultStore):
         """Read a record for Prefect, whose own way obeys the serializer that the file names: a pickle runs code."""
         return OpaqueResult(record_in(await read_block(self.result_storage, key)))
 
-    async def save_record(self, key: str, result: Any, save: Callable[[], Awaitable[None]]) -> None:
+    async def save_record(self, key: str, result: Any, metadata: bytes) -> bool:
         """Write a record. A failure does not stop the run: the node's result is still there for its dependents.
 
         Prefect would also write the exception of each failed node, and the nothing of each cancelled one.
         """
         if not isinstance(result, OpaqueResult):
-            return
+            return False
         await self._keep_files(key, result.value)
+        pieces = _file_pieces(metadata, result.value)
         try:
-            await save()
+            if isinstance(self.result_storage, RecordFolder):
+                self.result_storage.write_pieces(key, pieces)
+            else:
+                await write_block(self.result_storage, key, b"".join(pieces))
         except Exception as error:  # noqa: BLE001 - each kind of storage has its own
             reason = f"{type(error).__name__}: {error}"
             self._tell(key, f"The record {key} could not be written, so a resumed run repeats its node: {reason}")
+            return False
+        return True
 
     async def _keep_files(self, key: str, record: NodeRecord) -> None:
         """Keep the files of a record before it is written; without a copy they count as long as they are in place."""
@@ -329,6 +345,13 @@ class RecordStore(OpenResultStore):
             get_run_logger().warning(message)
 
 
+def _file_pieces(metadata: bytes, record: NodeRecord) -> Iterator[bytes]:
+    """Yield the file of a record as Prefect would write it, in pieces."""
+    yield b'{"metadata":' + metadata + b',"result":'
+    yield from quoted_pieces(json_pieces(record))
+    yield b"}"
+
+
 def record_in(content: bytes) -> NodeRecord:
     """Return the record in a record's file: JSON data, whatever serializer the file names.
 
@@ -345,10 +368,10 @@ def record_in(content: bytes) -> NodeRecord:
         )
     if not isinstance(result, str):
         raise ValueError("its result is not text")
-    return cast("NodeRecord", OpaqueResultSerializer().loads(result.encode()).value)
+    return cast("NodeRecord", OpaqueResultSerializer().loads(result).value)
 
 
-def _json(content: bytes) -> Any:
+def _json(content: bytes | str) -> Any:
     try:
         return from_json(content)
     except ValueError as error:

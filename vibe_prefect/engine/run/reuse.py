@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.engine.records.questions import read_question
@@ -15,7 +16,7 @@ from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.run.decisions import answers_in
 from vibe_prefect.run.handlers import NodeHandler, output_of
 from vibe_prefect.run.run_state import Sources, output_hash
-from vibe_prefect.text.json_text import jsonable
+from vibe_prefect.text.json_text import json_data
 
 logger = logging.getLogger(__name__)
 
@@ -90,10 +91,11 @@ class ReusableRecords:
         if record is None:
             return
         try:
-            output = jsonable(id, output_of(gather(self._nodes[id].node)))
+            output = json_data(id, output_of(gather(self._nodes[id].node)))
         except VibePrefectError:  # its attempt says so
-            output = b""
-        if output != jsonable(id, output_of(record["result"])):
+            self._refuse(id)
+            return
+        if output_hash(output) != output_hash(output_of(record["result"])):
             self._refuse(id)
 
     def refuse_fallback(self, id: str) -> None:
@@ -101,7 +103,7 @@ class ReusableRecords:
         if id in self._reusable and fallback_of(self._reusable[id]["result"]) is not None:
             self._refused[id] = self._reusable.pop(id)
 
-    def refuse_other_sources(self, id: str, outputs: Mapping[str, bytes], sources: Sources) -> None:
+    def refuse_other_sources(self, id: str, outputs: Mapping[str, Any], sources: Sources) -> None:
         """Refuse a node's record where its dependencies gave it something else that no content key speaks of.
 
         So it is where other dependencies were skipped when it was made, where a fallback stood in for one or does so
@@ -109,7 +111,7 @@ class ReusableRecords:
 
         Args:
             id: The id of a node that has a record.
-            outputs: Output of each of its dependencies by id as written, as `jsonable` writes it.
+            outputs: Output of each of its dependencies by id as written.
             sources: What is noted of its dependencies now.
         """
         record = self._reusable[id]
@@ -121,12 +123,12 @@ class ReusableRecords:
         logger.warning("Node %r runs again: its dependencies give it something else than before", id)
         self._refuse(id)
 
-    def refuse_unjudged(self, id: str, outputs: Mapping[str, bytes]) -> None:
+    def refuse_unjudged(self, id: str, outputs: Mapping[str, Any]) -> None:
         """Refuse the record of an accepted gate where it would have to judge something else than was accepted.
 
         Args:
             id: The node's id.
-            outputs: Output of each of its dependencies by id, as `jsonable` writes it.
+            outputs: Output of each of its dependencies by id.
         """
         record = self._reusable.get(id)
         judged = record.get("judged") if record is not None else None
@@ -150,14 +152,14 @@ class ReusableRecords:
         self._refused[id] = self._reusable.pop(id)
         self._records.files.run_files.release(self._nodes[id].record_id)
 
-    def note_executed(self, id: str, output: bytes) -> None:
+    def note_executed(self, id: str, output: Any) -> None:
         """Note the output of a node that was executed.
 
         Args:
             id: The node's id.
-            output: Its output, as `jsonable` writes it.
+            output: Its output.
         """
         self._executed.add(id)
         before = self._refused.get(id)
-        if before is not None and jsonable(id, output_of(before["result"])) != output:
+        if before is not None and output_hash(output_of(before["result"])) != output_hash(output):
             self._changed.add(id)

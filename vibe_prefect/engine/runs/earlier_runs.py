@@ -25,7 +25,6 @@ from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.decisions import is_decided
 from vibe_prefect.run.handlers import output_of
 from vibe_prefect.run.run_state import output_hash
-from vibe_prefect.text.json_text import jsonable
 from vibe_prefect.tools.workspace import Workspace
 
 MAX_EARLIER = 5
@@ -136,14 +135,14 @@ def _outdated(compiled: CompiledPlan, records: Mapping[str, NodeRecord]) -> dict
             for name, source in zip(node.written, node.dependencies, strict=True)
             if source in records and (name in noted or source in decided)
         }
-        changed = [source for name, source in sources.items() if noted.get(name) != _hash_of(source, records[source])]
+        changed = [source for name, source in sources.items() if noted.get(name) != _hash_of(records[source])]
         if changed:
             reasons[id] = f"a person has changed {', '.join(changed)} since"
     return reasons
 
 
-def _hash_of(id: str, record: NodeRecord) -> str:
-    return output_hash(jsonable(id, output_of(record["result"])))
+def _hash_of(record: NodeRecord) -> str:
+    return output_hash(output_of(record["result"]))
 
 
 def _is_decided(record: NodeRecord) -> bool:

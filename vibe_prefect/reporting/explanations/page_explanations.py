@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowNodeType
@@ -15,7 +16,7 @@ MAX_EXPLAINED = 1_000_000
 """Characters of prompts, inputs, evidence and errors in all explanations of a page together."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageExplanations:
     """Explanations for a page."""
 
@@ -25,7 +26,7 @@ class PageExplanations:
     left_out: int
     """Number of explanations that found no room."""
 
-    @property
+    @cached_property
     def ids(self) -> frozenset[str]:
         """Ids of the nodes that are explained."""
         return frozenset(explanation.node_id for explanation in self.nodes)

@@ -25,6 +25,9 @@ from vibe_prefect.tools.media.previews import preview
 MAX_CHARACTERS = 200_000
 """Characters of all texts of the page together; those of its pictures are counted apart."""
 
+MAX_CARDS = 200
+"""Outputs on the page: Prefect's UI draws more of them for seconds, and nobody reads so far."""
+
 MAX_RESULT = 20_000
 """Characters of one result."""
 
@@ -59,20 +62,30 @@ def output_page(report: RunReport, files: Mapping[str, Path]) -> str | None:
     if not cards and not failures:
         return None
     page = _Page(report, files)
-    results = [card for card in cards if card.is_result]
-    steps = cards[len(results) :]
+    shown = cards[:MAX_CARDS]
+    results = [card for card in shown if card.is_result]
+    steps = shown[len(results) :]
     head = "; ".join(filter(None, [headline(report), spending(report.totals)]))
     parts = [markdown(head, 300), *filter(None, [failures, next_section(report)]), *page.cards(results, MAX_RESULT)]
     if steps:
-        parts += [f"# On the way: {counted(len(steps), 'output')}", *page.cards(steps, MAX_STEP)]
+        count = sum(not card.is_result for card in cards)
+        parts += [f"# On the way: {counted(count, 'output')}", *page.cards(steps, MAX_STEP)]
+    if len(cards) > len(shown):
+        parts.append(
+            _missing(f"{counted(len(cards) - len(shown), 'more output')} left out; to list the results", report)
+        )
     return "\n\n".join(parts) + "\n"
+
+
+def _missing(reason: str, report: RunReport, node_id: str | None = None) -> str:
+    return f"*{reason}:*\n\n{fenced(output_command(report.run_name, node_id), 'sh')}"
 
 
 class _Page:
     """Puts cards onto one page, until it is full."""
 
     def __init__(self, report: RunReport, files: Mapping[str, Path]) -> None:
-        self._run = report.run_name
+        self._report = report
         self._files = files
         self._explainer = Explainer(report)
         self._room = MAX_CHARACTERS
@@ -144,7 +157,7 @@ class _Page:
         return source
 
     def _missing(self, card: OutputCard, reason: str) -> str:
-        return f"*{reason}; to have all of it:*\n\n{fenced(output_command(self._run, card.node.id), 'sh')}"
+        return _missing(f"{reason}; to have all of it", self._report, card.node.id)
 
 
 def _title(card: OutputCard) -> str:

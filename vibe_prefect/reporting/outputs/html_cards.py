@@ -18,6 +18,9 @@ from vibe_prefect.reporting.report import RunReport
 MAX_TEXTS = 600_000
 """Characters of all texts of outputs on a page."""
 
+MAX_CARDS = 500
+"""Outputs on a page: nobody reads more of them, and a browser takes seconds to open it."""
+
 
 @dataclass(frozen=True, slots=True)
 class HtmlCard:
@@ -39,8 +42,28 @@ class HtmlCard:
     """Its text as it stands."""
 
 
-def html_cards(report: RunReport, files: Mapping[str, Path], embedder: Embedder) -> tuple[list[HtmlCard], int]:
-    """Return the cards of a run's page, and the number of texts that found no room.
+@dataclass(frozen=True, slots=True)
+class HtmlCards:
+    """The cards of a page, and the number of those that it leaves out."""
+
+    results: tuple[HtmlCard, ...]
+    """Cards of the results of the run."""
+
+    further: tuple[HtmlCard, ...]
+    """Cards of what led to them."""
+
+    further_in_all: int
+    """Number of outputs that led to the results, those that are left out among them."""
+
+    texts_left_out: int
+    """Number of cards without their text, for which there is no room."""
+
+    left_out: int
+    """Number of outputs without a card."""
+
+
+def html_cards(report: RunReport, files: Mapping[str, Path], embedder: Embedder) -> HtmlCards:
+    """Return the cards of a run's page.
 
     Args:
         report: The run.
@@ -49,7 +72,8 @@ def html_cards(report: RunReport, files: Mapping[str, Path], embedder: Embedder)
     """
     cards: list[HtmlCard] = []
     room, left_out = MAX_TEXTS, 0
-    for card in output_cards(report, files):
+    known = output_cards(report, files)
+    for card in known[:MAX_CARDS]:
         media = tuple((file, embedder.medium(file)) for file in card.files)
         length = len(card.text or "")
         if length > room:
@@ -58,7 +82,13 @@ def html_cards(report: RunReport, files: Mapping[str, Path], embedder: Embedder)
             continue
         room -= length
         cards.append(_with_text(card, media))
-    return cards, left_out
+    return HtmlCards(
+        tuple(shown for shown in cards if shown.card.is_result),
+        tuple(shown for shown in cards if not shown.card.is_result),
+        sum(not card.is_result for card in known),
+        texts_left_out=left_out,
+        left_out=len(known) - len(cards),
+    )
 
 
 def _with_text(card: OutputCard, media: tuple[tuple[OutputFile, Medium], ...]) -> HtmlCard:

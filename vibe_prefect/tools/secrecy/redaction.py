@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from vibe_prefect.errors import ToolError
+from vibe_prefect.text.encodings import PIECE
+from vibe_prefect.text.json_text import texts_in
 from vibe_prefect.tools.secrecy.known import HIDDEN, held_back, holds_secret, scrubbed
 
 _BETWEEN = "\0"
@@ -22,7 +24,7 @@ T = TypeVar("T")
 
 def scrubbed_data(value: T) -> T:
     """Return data without secrets: the same object where there are none, else a copy. Keys of mappings count, too."""
-    return cast("T", _scrubbed(value)) if holds_secret(_BETWEEN.join(_texts(value))) else value
+    return cast("T", _scrubbed(value)) if any(map(holds_secret, _searched(value))) else value
 
 
 @contextmanager
@@ -94,16 +96,20 @@ def redact_logs() -> None:
             handler.addFilter(_REDACTION)
 
 
-def _texts(value: object) -> Iterator[str]:
-    pending: list[object] = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, Mapping):
-            pending += [*cast("Mapping[object, object]", item), *cast("Mapping[object, object]", item).values()]
-        elif isinstance(item, list | tuple):
-            pending += cast("list[object]", item)
+def _searched(value: object) -> Iterator[str]:
+    """Yield the texts in data for a search: short ones joined, since each search takes time, long ones as they are."""
+    joined: list[str] = []
+    length = 0
+    for text in texts_in(value):
+        if len(text) > PIECE:
+            yield text
+            continue
+        joined.append(text)
+        length += len(text)
+        if length > PIECE:
+            yield _BETWEEN.join(joined)
+            joined, length = [], 0
+    yield _BETWEEN.join(joined)
 
 
 def _scrubbed(value: Any) -> Any:
@@ -134,9 +140,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _error_texts(error: BaseException) -> Iterator[str]:
     yield _words(error)
-    yield from _texts(error.args)
-    yield from _texts(getattr(error, "__notes__", ()))
-    yield from _texts(vars(error))
+    yield from texts_in(error.args)
+    yield from texts_in(getattr(error, "__notes__", ()))
+    yield from texts_in(vars(error))
 
 
 def _words(error: BaseException) -> str:
