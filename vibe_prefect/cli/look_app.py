@@ -147,6 +147,7 @@ def replan(  # noqa: PLR0913 - a command's options
     *,
     by: ReplanBy = "rule",
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
@@ -160,6 +161,7 @@ def replan(  # noqa: PLR0913 - a command's options
         run: The run's name or id; by default the newest one. It has ended.
         by: Who edits the plan: 'rule', or 'model' for the model that is configured.
         output: Write the edited plan to this file: .json, or YAML with the reasons under any other name.
+        force: Write over a file that is there.
         json: Print nothing but one JSON document; messages go to standard error.
         budget_usd: US dollars that the model may cost that replans, and the budget of the forecast.
         max_tokens: Likewise for tokens, input and output together.
@@ -171,4 +173,4 @@ def replan(  # noqa: PLR0913 - a command's options
     use_tool_files(tools)
     limits = {"budget_usd": budget_usd, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
-    return command(ReplanRequest(run, by, given, output, json, tools))
+    return command(ReplanRequest(run, by, given, output, as_json=json, force=force, tools=tools))

@@ -53,7 +53,8 @@ def print_comparison(screen: Screen, compared: PlanComparison) -> None:
 
 
 def difference_lines(difference: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
-    """Yield a line for each difference: `~` changed, `+` added, `-` removed, `>` moved."""
+    """Yield a line for each difference: `!` gate, `~` changed, `+` added, `-` removed, `>` moved."""
+    yield from (_head("!", f"gate {id}", "red", one_line(change)) for id, change in difference.gates.items())
     if difference.plan:
         yield _head("~", "the plan itself", "yellow")
         yield from _fields(difference.plan)
@@ -115,6 +116,7 @@ def diff_document(compared: PlanComparison) -> DiffDocument:
         through_dependencies=list(difference.through),
         executes=dict(difference.executes),
         total_nodes=difference.total,
+        gates=dict(difference.gates),
     )
 
 

@@ -246,6 +246,8 @@ class DiffDocument(Document):
     """Nodes that would run, each with the reason."""
 
     total_nodes: int
+    gates: dict[str, str] = Field(default_factory=dict[str, str])
+    """Changes of gates of the first plan that may have weakened them: removed, changed, or no longer before nodes."""
 
 
 class PlannedNode(Part):
