@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.help_groups import LOOK, WRITE, examples
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 from vibe_prefect.core.run_values import ReplanBy
+from vibe_prefect.errors import UsageError
 
 
 def add_commands(app: App) -> None:
@@ -57,6 +58,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     tools: ToolsOption = (),
 ) -> int:
     """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
@@ -66,12 +68,15 @@ def report(
     Args:
         run: The run's name or id; by default the newest one.
         output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
+        json: Write no page, and print the report as one JSON document; messages go to standard error.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.write_report import report as command
 
+    if json and output is not None:
+        raise UsageError("--json prints the report, and --output writes a page; give one of them")
     use_tool_files(tools)
-    return command(run, output)
+    return command(run, output, as_json=json)
 
 
 def output(  # noqa: PLR0913 - a command's options
@@ -94,8 +99,6 @@ def output(  # noqa: PLR0913 - a command's options
         json: With --explain, print nothing but one JSON document; messages go to standard error.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
-    from vibe_prefect.errors import UsageError
-
     if explain and to is not None:
         raise UsageError("--to copies what was made, and --explain explains it; give one of them")
     if json and not explain:

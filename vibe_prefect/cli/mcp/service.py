@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -132,7 +132,8 @@ class Service:
 
     async def report(self, arguments: ReportArguments, _: Call) -> dict[str, Any]:
         """Report on a run."""
-        return (await operations.report(arguments.run)).to_dict()
+        report = await operations.report(arguments.run)
+        return replace(report, run_url=self.server.flow_run_url(report.run_id)).to_dict()
 
     async def approvals(self, _arguments: NoArguments, _: Call) -> dict[str, Any]:
         """List the questions that wait for a person's answer."""
