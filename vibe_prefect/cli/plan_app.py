@@ -58,6 +58,7 @@ def plan(  # noqa: PLR0913 - a command's options
 
     use_tool_files(tools)
     root = Path(run_defaults().input_root)
-    limits = {"budget_usd": budget_usd, "max_tokens": max_tokens}
-    order = PlanOrder(vibe, output, force=force, input_root=root, yes=yes, as_json=json, **limits)
+    order = PlanOrder(
+        vibe, output, force=force, budget_usd=budget_usd, max_tokens=max_tokens, input_root=root, yes=yes, as_json=json
+    )
     return plan_file(wish, order) if refine is None else refine_file(wish, refine, order)

@@ -27,7 +27,7 @@ def gate_changes(a: CompiledPlan, b: CompiledPlan, changed: Mapping[str, Collect
         b: The later one.
         changed: Paths of the fields that differ, by the ids of the nodes that both plans have.
     """
-    gates = [id for id, node in a.nodes.items() if _is_gate(a, id)]
+    gates = [id for id in a.nodes if _is_gate(a, id)]
     if not gates:
         return {}
     before, after = _gates_before(a), _gates_before(b)

@@ -10,8 +10,9 @@ from rich.text import Text
 
 from vibe_prefect.cli.commands.run import find_server
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import ChangedField, DiffDocument, MovedNode, PlanSide, print_document
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.lines import columns, counted, one_line
+from vibe_prefect.cli.display.plan_documents import ChangedField, DiffDocument, MovedNode, PlanSide
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.inputs import InputArguments

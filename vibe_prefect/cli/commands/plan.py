@@ -22,8 +22,9 @@ from vibe_prefect.cli.commands.show import print_tree
 from vibe_prefect.cli.commands.write_plan import check_free, write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import PlanDocument, print_document
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.lines import counted, one_line, token_cost
+from vibe_prefect.cli.display.plan_documents import PlanDocument
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry

@@ -16,9 +16,11 @@ from vibe_prefect.cli.commands.run import find_server
 from vibe_prefect.cli.commands.write_plan import check_free, write_plan
 from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
+from vibe_prefect.cli.display.document import RunReference
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.ended_run import tool_options
 from vibe_prefect.cli.display.lines import one_line, token_cost
+from vibe_prefect.cli.display.plan_documents import OpenChange, PlanEdit, ReplanDocument
 from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
