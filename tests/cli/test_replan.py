@@ -89,7 +89,7 @@ def test_an_adapted_run_that_fails_offers_its_edited_plan_and_not_the_file(folde
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("-o", "nowhere/better.yaml"), "there is no folder 'nowhere'"),
+        (("-o", "nowhere/better.yaml"), "nowhere is not a folder; make it first"),
         (("--by", "guess"), "guess"),
     ],
 )
