@@ -29,7 +29,7 @@ from prefect.states import Failed
 from pydantic import Field
 
 from vibe_prefect import Vibe, WorkflowPlan, WorkflowVisualizer, earlier_try, load_plan, run_plan
-from vibe_prefect.operations import PlanningOptions, plan_vibe
+from vibe_prefect.operations import PlanningOptions, forecast, plan_vibe, validate
 
 KNOWLEDGE = "knowledge"
 PAID = "paid_usd"
@@ -42,43 +42,44 @@ class PlanApproval(RunInput):
     """The answer about a plan."""
 
     decision: Literal["approve", "reject"] = Field(title="Decision about the plan")
-    comment: str = Field("", title="Comment", description="Why; optional.")
+    comment: str = Field("", title="Comment")
     by: str = Field("", title="Your name")
 
 
-def titled(title: str, *examples: str) -> Any:
-    """Return a field of the form with a title and examples."""
-    return Field(json_schema_extra={"title": title, "examples": list(examples)})
+def titled(title: str, **limits: Any) -> Any:
+    """Return a field of the form with a title."""
+    return Field(json_schema_extra={"title": title}, **limits)
 
 
 @flow(name="generate-from-vibe")
 async def generate_from_vibe(  # noqa: PLR0913 - the form's fields
-    description: Annotated[str, titled("What is to be made", "A launch week for our tea shop")],
-    style: Annotated[str, titled("Style", "warm, plain")] = "",
-    constraints: Annotated[list[str] | None, titled("What must hold", "no medical claims")] = None,
-    domain: Annotated[str, titled("Domain", "retail")] = "",
-    sources: Annotated[list[str] | None, titled("Files that the plan may read", "CHANGELOG.md")] = None,
+    description: Annotated[str, titled("What is to be made")],
     approve: Annotated[bool, titled("Ask before the plan is run")] = False,
-    keep_plan: Annotated[bool, titled("Use the plan of an earlier run with the same wish")] = False,
-    budget_usd: Annotated[float | None, titled("Budget in US dollars")] = None,
+    style: Annotated[str, titled("Style")] = "",
+    domain: Annotated[str, titled("Domain")] = "",
+    constraints: Annotated[tuple[str, ...], titled("What must hold")] = (),
+    sources: Annotated[tuple[str, ...], titled("Files that the plan may read")] = (),
+    keep_plan: Annotated[bool, titled("Run the plan of an earlier run with the same wish")] = False,
+    budget_usd: Annotated[float, titled("Budget in US dollars", ge=0)] = 0,
 ) -> Any:
     """Plan a wish with the configured language model, show the plan as an artifact, and run it.
 
     Args:
-        description: The wish, in your own words.
-        style: Style of the result.
-        constraints: What must hold.
-        domain: The field it belongs to.
-        sources: Files below the worker's folder that the plan may read; none by default.
-        approve: Suspend the run with the plan as an artifact until somebody approves it.
-        keep_plan: Plan once, and let every run with the same wish run that plan; otherwise each run makes its own.
-        budget_usd: What planning and running may cost together; without it there is no limit.
+        description: In your own words, such as: a launch week for our tea shop.
+        approve: Wait, with the plan as an artifact, until somebody approves it.
+        style: Such as: warm, plain.
+        domain: The field it belongs to, such as: retail. It chooses the notes that the model is given.
+        constraints: Such as: no medical claims.
+        sources: Below the worker's folder, such as: CHANGELOG.md, or notes/*.md.
+        keep_plan: Where there is one; otherwise each run makes a plan of its own.
+        budget_usd: For planning and running together; 0 for no limit.
     """
-    vibe = Vibe(description=description, style=style or None, constraints=constraints or [], domain=domain or None)
-    plan, spent_usd = await planned(vibe, tuple(sources or ()), keep_plan=keep_plan, budget_usd=budget_usd)
+    vibe = Vibe(description=description, style=style or None, constraints=list(constraints), domain=domain or None)
+    limit = budget_usd or None
+    plan, spent_usd = await planned(vibe, tuple(sources), keep_plan=keep_plan, budget_usd=limit)
     if approve and (refusal := await refused(plan)) is not None:
         return refusal
-    rest = None if budget_usd is None else budget_usd - spent_usd
+    rest = None if limit is None else limit - spent_usd
     run = cast("Any", run_plan)
     return await run(plan, resume_from=await earlier_try(), budget_usd=rest, return_state=True)
 
@@ -100,7 +101,8 @@ async def planned(
         return read(str(earlier.data)), float(paid)
     knowledge = (KNOWLEDGE,) if await asyncio.to_thread(Path(KNOWLEDGE).is_dir) else ()
     made = await plan_vibe(vibe, PlanningOptions(knowledge, sources, budget_usd=budget_usd))
-    get_run_logger().info("Planned by %s in %d answers, %s", made.model, made.answers, made.spent)
+    spent = words(made.spent.tokens, made.spent.usd)
+    get_run_logger().info("Planned by %s: %s, answers: %d", made.model, spent, made.answers)
     paid_usd = made.spent.usd or 0.0
     artifact = ArtifactCreate(
         key=key,
@@ -141,13 +143,24 @@ def read(shown: str) -> WorkflowPlan:
 
 async def refused(plan: WorkflowPlan) -> State[Any] | None:
     """Suspend the run until somebody has answered about its plan; return its end where the answer is no."""
-    form = PlanApproval.with_initial_data(
-        description=f"May the plan {plan.id!r} be run? It is an artifact of this run."
-    )
+    form = PlanApproval.with_initial_data(description=await question(plan))
     answer = await asuspend_flow_run(wait_for_input=form, timeout=APPROVAL_SECONDS, key="plan")
     assert answer is not None
     by = answer.by.strip() or "somebody in Prefect's UI"
     if answer.decision == "approve":
-        get_run_logger().info("The plan was approved by %s. %s", by, answer.comment)
+        get_run_logger().info("%s", f"The plan was approved by {by}. {answer.comment}".strip())
         return None
     return Failed(name="Rejected", message=f"the plan was rejected by {by}. {answer.comment}".strip())
+
+
+async def question(plan: WorkflowPlan) -> str:
+    """Return the question whether a plan may be run, with what it would do and cost."""
+    expected = await forecast(validate(plan))
+    most = None if expected.costs is None else expected.costs.most
+    cost = "nothing in it is paid for" if most is None else f"it may cost up to {words(most.tokens, most.usd)}"
+    return f"May the plan {plan.id!r} be run? It is an artifact of this run: {expected.verdict}, and {cost}."
+
+
+def words(tokens: int, usd: float | None) -> str:
+    """Return a number of tokens and their price in words."""
+    return f"{tokens:,} tokens" + ("" if usd is None else f", {usd:.4f} US dollars")

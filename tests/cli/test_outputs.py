@@ -40,7 +40,7 @@ def test_schema_of_outputs_is_printed_and_names_every_document(capsys: pytest.Ca
     assert printed == outputs_schema()
     kinds = [printed["$defs"][model.__name__]["properties"]["kind"]["const"] for model in DOCUMENTS]
     answers = ["approvals", "answer", "acceptance", "edit"]
-    assert kinds == ["run", "explanation", "runs", "prune", "diff", "dry-run", "replan", "problems", *answers]
+    assert kinds == ["run", "explanation", "runs", "prune", "diff", "dry-run", "replan", "plan", "problems", *answers]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.command import call
+from tests.cli.command import call, output_schema
 from tests.cli.terminal import Terminal
 from tests.planning.answers import TEXT, answer, planner_of, saved_by
 from tests.providers.openai_server import KEY, OpenAIServer, openai_server
@@ -99,6 +100,34 @@ def test_plan_edits_a_file_and_shows_the_difference(
     assert command(["plan", "plan.yaml", "--refine", "as it is"]) == ExitCode.COMPLETED
     assert "no differences" in capsys.readouterr().out
     assert (folder / "plan.yaml").read_bytes() == before
+
+
+def test_an_edit_that_touches_a_gate_is_named_and_written_only_with_a_yes(
+    scripted: Scripted, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def with_gate(data: dict[str, Any]) -> None:
+        check = {"tool": "check_text", "tool_inputs": {"text": "{{ outputs.draft.text }}", "min_words": 3}}
+        gate = {"id": "check", "type": "validate", "description": "Check it.", "dependencies": ["draft"]}
+        data["root_nodes"].insert(1, {**gate, "parameters": check})
+        data["root_nodes"][2]["dependencies"].append("check")
+
+    scripted(answer(with_gate), GOOD)
+    assert command(["plan", "A post on tea", "-o", "plan.yaml"]) == ExitCode.COMPLETED
+    before = (folder / "plan.yaml").read_bytes()
+    with pytest.raises(UsageError) as caught:
+        command(["plan", "plan.yaml", "--refine", "without delay"])
+    assert str(caught.value) == (
+        "plan.yaml was left as it is: the edit may let through what a gate would have refused (gate 'check' removed). "
+        "It is kept in plan.draft.yaml; --yes writes such an edit"
+    )
+    assert "! gate check  removed\n" in capsys.readouterr().out
+    assert (folder / "plan.yaml").read_bytes() == before
+    assert [node.id for node in load_plan(folder / "plan.draft.yaml").plan.root_nodes] == ["draft", "save"]
+    assert command(["plan", "plan.yaml", "--refine", "without delay", "--yes", "--json"]) == ExitCode.COMPLETED
+    document = json.loads(capsys.readouterr().out)
+    output_schema().validate(document)
+    assert (document["plan_file"], document["diff"]["gates"]) == ("plan.yaml", {"check": "removed"})
+    assert [node.id for node in load_plan(folder / "plan.yaml").plan.root_nodes] == ["draft", "save"]
 
 
 def test_plan_keeps_the_draft_that_never_became_valid(

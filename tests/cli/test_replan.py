@@ -55,6 +55,8 @@ def test_replan_shows_edits_and_forecast_and_the_command_that_resumes(
     command = shown.lines[-1].strip()
     assert command == f"vibe-prefect resume {name} --plan better.yaml --tools tools.py"
     assert "# slow ran out of time" in (folder / "better.yaml").read_text()
+    again = on(prefect_server, *writes.split()[1:], cwd=folder)
+    assert (again.code, "better.yaml is there already; --force writes over it" in again.err) == (2, True)
     resumed = on(prefect_server, *command.split()[1:], "--json", cwd=folder)
     assert resumed.code == 0
     assert {id: one["reused"] for id, one in resumed.json["nodes"].items()} == {
@@ -87,7 +89,7 @@ def test_an_adapted_run_that_fails_offers_its_edited_plan_and_not_the_file(folde
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("-o", "nowhere/better.yaml"), "there is no folder 'nowhere'"),
+        (("-o", "nowhere/better.yaml"), "nowhere is not a folder; make it first"),
         (("--by", "guess"), "guess"),
     ],
 )

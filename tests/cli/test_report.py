@@ -75,6 +75,8 @@ def test_a_failed_run_leaves_its_page_and_one_can_be_made_later(tmp_path: Path, 
     assert (later.code, later.err) == (0, "")
     second = tmp_path / f"{name}.html"
     assert later.lines == [f"report   {name}.html  ({second.stat().st_size / 1000:.1f} kB)"]
+    data = on(prefect_server, "report", name, "--json", cwd=tmp_path)
+    assert (data.err, data.json["run_id"], data.json["status"]) == ("", ran.json["run_id"], "failed")
     for page in (first, second):
         text = words_of(page)
         assert "✗ Failed" in text

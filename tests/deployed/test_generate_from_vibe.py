@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from playwright.async_api import Page, expect
+from playwright.async_api import TimeoutError as PlaywrightTimeoutError
 from prefect import flow as prefect_flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 
 from flows import generate_from_vibe as generate
 from flows.generate_from_vibe import generate_from_vibe, read, written
+from tests.browsers import running_async_browser
 from tests.deployed.api import ended, environment, in_state, stop, until
 from tests.paths import ROOT
 from tests.planning.answers import TEXT, answer, planner_of, saved_by
@@ -31,6 +35,13 @@ from vibe_prefect.operations import plan_vibe
 from vibe_prefect.plan.plan_yaml import plan_yaml
 
 GOOD = answer()
+PATIENCE = 120_000.0
+"""Milliseconds that anything on a page may take."""
+
+CLICKS = 5
+"""How often an answer is sent to a server that is too busy."""
+
+SCREEN_HEIGHT = 900
 flow = cast("Any", generate_from_vibe)
 
 
@@ -124,44 +135,124 @@ def served(folder: Path, api: str, **extra: str) -> Generator[None]:
             stop(started)
 
 
+class Planner:
+    """A model that plans, and writes texts."""
+
+    def __init__(self) -> None:
+        self.plans = 0
+
+    def reply(self, body: dict[str, Any]) -> str:
+        is_plan = "You plan how content is made" in str(body["messages"])
+        self.plans += is_plan
+        return GOOD if is_plan else TEXT
+
+
+@asynccontextmanager
+async def deployed(folder: Path, api: str, planner: Planner) -> AsyncGenerator[tuple[PrefectClient, UUID]]:
+    """Deploy the flow with a model; gives a client of the server, and the deployment."""
+
+    async def look() -> UUID | None:
+        try:
+            return (await client.read_deployment_by_name("generate-from-vibe/generate")).id
+        except ObjectNotFound:
+            return None
+
+    with openai_server() as provider:
+        provider.reply = planner.reply
+        settings = {"VIBE_PREFECT_MODEL": "openai:ok", "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.base_url}
+        with served(folder, api, **settings):
+            async with get_client() as client:
+                yield client, await until(look, "the deployment")
+
+
 @pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.storm
-async def test_a_deployed_run_waits_for_the_approval_of_its_plan_and_plans_once(
-    prefect_server: str, tmp_path: Path
-) -> None:
-    asked: list[str] = []
+async def test_a_wish_in_the_form_is_planned_approved_by_clicks_and_run(prefect_server: str, tmp_path: Path) -> None:
+    ui, planner = f"{prefect_server.removesuffix('/api')}/v2", Planner()
+    async with deployed(tmp_path, prefect_server, planner) as (client, deployment), running_async_browser() as browser:
+        page = await browser.new_page(viewport={"width": 1400, "height": SCREEN_HEIGHT})
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        await page.goto(f"{ui}/deployments/deployment/{deployment}/run")
+        wish = page.get_by_label("What is to be made")
+        asks = page.get_by_label("Ask before the plan is run")
+        await wish.fill("A post on tea")
+        await asks.click()
+        for place in (wish, asks):
+            box = await place.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < SCREEN_HEIGHT
+        await expect(page.get_by_text("(Optional)")).to_have_count(7)
+        await expect(page.get_by_text('Property is type "None"')).to_have_count(0)
+        run = await pressed(page)
+        await in_state(client, run, "Suspended")
 
-    def reply(body: dict[str, Any]) -> str:
-        asked.append(str(body["messages"]))
-        return GOOD if "You plan how content is made" in asked[-1] else TEXT
+        await page.goto(f"{ui}/runs/flow-run/{run}?tab=Artifacts")
+        await page.get_by_role("tabpanel", name="Artifacts").get_by_text(re.compile("^vibe-plan-")).click()
+        await page.locator("a[href*='/artifacts/artifact/']").first.click()
+        shown = page.get_by_test_id("markdown-display")
+        await expect(shown.get_by_text("[generate] Write the text. (draft)")).to_be_visible()
+        await expect(shown.get_by_text("# People want a file.")).to_be_visible()
 
-    with openai_server() as provider:
-        provider.reply = reply
-        settings = {"VIBE_PREFECT_MODEL": "openai:ok", "OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": provider.base_url}
-        with served(tmp_path, prefect_server, **settings):
-            async with get_client() as client:
+        await approve_by_clicks(page, f"{ui}/runs/flow-run/{run}")
+        done = await ended(client, run)
+        assert done.state_name == "Completed"
+        await page.goto(f"{ui}/runs/flow-run/{run}?tab=SubflowRuns")
+        await expect(page.get_by_text("1 Subflow run")).to_be_visible()
+        await page.locator("a[href*='/runs/flow-run/']", has_text=re.compile("^post-")).click()
+        await expect(page.get_by_text("2 Task runs").first).to_be_visible()
+    assert planner.plans == 1
+    assert [path.read_text().strip() for path in tmp_path.glob("outputs/*/*/post.md")] == [TEXT]
 
-                async def deployed() -> UUID | None:
-                    try:
-                        return (await client.read_deployment_by_name("generate-from-vibe/generate")).id
-                    except ObjectNotFound:
-                        return None
 
-                deployment = await until(deployed, "the deployment")
-                ends: dict[str, FlowRun] = {}
-                for decision in ("approve", "reject"):
-                    parameters = {"description": f"A post to {decision}", "approve": True}
-                    run = await client.create_flow_run_from_deployment(deployment, parameters=parameters)
-                    await in_state(client, run.id, "Suspended")
-                    plans = [text for text in asked if "You plan how content is made" in text]
-                    assert len(plans) == len(ends) + 1
-                    answer = {"decision": decision, "by": "Ann Lee", "comment": "as agreed"}
-                    await client.resume_flow_run(run.id, run_input=answer)
-                    ends[decision] = await ended(client, run.id)
-    assert ends["approve"].state_name == "Completed"
-    assert ends["reject"].state_name == "Rejected"
-    assert ends["reject"].state is not None
-    assert ends["reject"].state.message == "the plan was rejected by Ann Lee. as agreed"
-    assert len([text for text in asked if "You plan how content is made" in text]) == 2
-    assert len(list(tmp_path.glob("outputs/*/*/post.md"))) == 1
+async def pressed(page: Page) -> UUID:
+    """Send the form, and again where a server that is too busy has answered with an error; return the run."""
+    link = page.locator("a[href*='/runs/flow-run/']").first
+    for _ in range(CLICKS):
+        await page.get_by_role("button", name="Submit").click()
+        with suppress(PlaywrightTimeoutError):
+            address = await link.get_attribute("href", timeout=PATIENCE / CLICKS)
+            return UUID(str(address).rsplit("/", 1)[-1][:36])
+    raise AssertionError(await toasts(page))
+
+
+async def approve_by_clicks(page: Page, address: str) -> None:
+    """Approve the plan of a run, likewise."""
+    await page.goto(address)
+    await page.get_by_role("button", name="Open menu").click()
+    await page.get_by_role("menuitem", name="Resume").click()
+    dialog = page.get_by_role("dialog").or_(page.get_by_role("alertdialog"))
+    asked = "May the plan 'post' be run? It is an artifact of this run: 2 of 2 nodes would run, and it may cost up to "
+    await expect(dialog.get_by_text(asked)).to_be_visible()
+    for _ in range(CLICKS):
+        await dialog.get_by_label("Select Decision about the plan").click()
+        await page.get_by_role("option", name="approve").click()
+        await dialog.get_by_label("Your name").fill("Ann Lee")
+        await dialog.get_by_role("button", name="Resume").click()
+        with suppress(AssertionError):
+            await expect(dialog).to_have_count(0, timeout=PATIENCE / CLICKS)
+            return
+    raise AssertionError(await toasts(page), await dialog.inner_text())
+
+
+async def toasts(page: Page) -> list[str]:
+    return await page.locator("[data-sonner-toast]").all_inner_texts()
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.storm
+async def test_a_deployed_run_ends_where_its_plan_is_rejected(prefect_server: str, tmp_path: Path) -> None:
+    planner = Planner()
+    async with deployed(tmp_path, prefect_server, planner) as (client, deployment):
+        parameters = {"description": "A post to reject", "approve": True}
+        run = await client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        await in_state(client, run.id, "Suspended")
+        answer = {"decision": "reject", "by": "Ann Lee", "comment": "as agreed"}
+        await client.resume_flow_run(run.id, run_input=answer)
+        end = await ended(client, run.id)
+    assert end.state is not None
+    assert (end.state_name, end.state.message) == ("Rejected", "the plan was rejected by Ann Lee. as agreed")
+    assert planner.plans == 1
+    assert not list(tmp_path.glob("outputs/*/*/post.md"))

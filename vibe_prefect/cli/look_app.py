@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 from vibe_prefect.cli.help_groups import LOOK, WRITE, examples
 from vibe_prefect.cli.reading.toolbox import ToolsOption, use_tool_files
 from vibe_prefect.core.run_values import ReplanBy
+from vibe_prefect.errors import UsageError
 
 
 def add_commands(app: App) -> None:
@@ -57,6 +58,7 @@ def report(
     /,
     *,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     tools: ToolsOption = (),
 ) -> int:
     """Write a page about a run, in one HTML file: what came of each node, with pictures, times and costs.
@@ -66,12 +68,15 @@ def report(
     Args:
         run: The run's name or id; by default the newest one.
         output: The file; by default '<run name>.html' in the current folder. A page that is there is replaced.
+        json: Write no page, and print the report as one JSON document; messages go to standard error.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
     from vibe_prefect.cli.commands.write_report import report as command
 
+    if json and output is not None:
+        raise UsageError("--json prints the report, and --output writes a page; give one of them")
     use_tool_files(tools)
-    return command(run, output)
+    return command(run, output, as_json=json)
 
 
 def output(  # noqa: PLR0913 - a command's options
@@ -94,8 +99,6 @@ def output(  # noqa: PLR0913 - a command's options
         json: With --explain, print nothing but one JSON document; messages go to standard error.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
-    from vibe_prefect.errors import UsageError
-
     if explain and to is not None:
         raise UsageError("--to copies what was made, and --explain explains it; give one of them")
     if json and not explain:
@@ -147,6 +150,7 @@ def replan(  # noqa: PLR0913 - a command's options
     *,
     by: ReplanBy = "rule",
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
+    force: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     json: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     budget_usd: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
@@ -160,6 +164,7 @@ def replan(  # noqa: PLR0913 - a command's options
         run: The run's name or id; by default the newest one. It has ended.
         by: Who edits the plan: 'rule', or 'model' for the model that is configured.
         output: Write the edited plan to this file: .json, or YAML with the reasons under any other name.
+        force: Write over a file that is there.
         json: Print nothing but one JSON document; messages go to standard error.
         budget_usd: US dollars that the model may cost that replans, and the budget of the forecast.
         max_tokens: Likewise for tokens, input and output together.
@@ -171,4 +176,4 @@ def replan(  # noqa: PLR0913 - a command's options
     use_tool_files(tools)
     limits = {"budget_usd": budget_usd, "max_tokens": max_tokens}
     given = {name: value for name, value in limits.items() if value is not None}
-    return command(ReplanRequest(run, by, given, output, json, tools))
+    return command(ReplanRequest(run, by, given, output, as_json=json, force=force, tools=tools))

@@ -16,6 +16,7 @@ _WISH = "What is to be made, in your own words; with --refine, the plan file to 
 _REFINE = "Edit the plan file as this says, such as 'shorter, and a gate on claims'."
 _OUTPUT = "The plan file to write; by default '<plan id>.yaml', or with --refine the file itself."
 _FORCE = "Write over a file that is there."
+_YES = "Take an edit that removes or changes a gate, or leads past one, without asking."
 _USD = "US dollars that the model's answers may cost."
 _TOKENS = "Tokens that they may use, input and output together."
 
@@ -42,6 +43,7 @@ def plan(  # noqa: PLR0913 - a command's options
     refine: Annotated[str | None, Parameter(help=_REFINE)] = None,
     output: Annotated[Path | None, Parameter(alias="-o", help=_OUTPUT)] = None,
     force: Annotated[bool, Parameter(negative="", show_default=False, help=_FORCE)] = False,
+    yes: Annotated[bool, Parameter(alias="-y", negative="", show_default=False, help=_YES)] = False,
     budget_usd: Annotated[float | None, Parameter(help=_USD, validator=Number(gt=0))] = None,
     max_tokens: Annotated[int | None, Parameter(help=_TOKENS, validator=Number(gt=0))] = None,
     json: JsonOption = False,
@@ -57,6 +59,6 @@ def plan(  # noqa: PLR0913 - a command's options
     use_tool_files(tools)
     root = Path(run_defaults().input_root)
     order = PlanOrder(
-        vibe, output, force=force, budget_usd=budget_usd, max_tokens=max_tokens, input_root=root, as_json=json
+        vibe, output, force=force, budget_usd=budget_usd, max_tokens=max_tokens, input_root=root, yes=yes, as_json=json
     )
     return plan_file(wish, order) if refine is None else refine_file(wish, refine, order)

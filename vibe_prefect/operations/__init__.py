@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vibe_prefect.operations._lookup import Lookup, look_up
     from vibe_prefect.operations._people import person_name
     from vibe_prefect.operations._plan import PlannedDraft, PlanningOptions, RefinedPlan, plan_vibe, refine_plan
-    from vibe_prefect.operations._plans import CheckedPlan, PlanText, validate
+    from vibe_prefect.operations._plans import CheckedPlan, WrittenPlan, validate
     from vibe_prefect.operations._prune import Pruned, prune
     from vibe_prefect.operations._replan import ReplannedRun, replan
     from vibe_prefect.operations._resume import ResumedRun, plan_resume, resume, with_earlier_inputs
@@ -41,7 +41,6 @@ __all__ = [
     "EditedNode",
     "Lookup",
     "PlanComparison",
-    "PlanText",
     "PlannedDraft",
     "PlanningOptions",
     "Pruned",
@@ -51,6 +50,7 @@ __all__ = [
     "RunForecast",
     "RunOptions",
     "WaitingNode",
+    "WrittenPlan",
     "accept",
     "approvals",
     "approve",
@@ -84,7 +84,7 @@ _MODULES = {
     "EditedNode": "_edit",
     "Lookup": "_lookup",
     "PlanComparison": "_diff",
-    "PlanText": "_plans",
+    "WrittenPlan": "_plans",
     "PlannedDraft": "_plan",
     "PlanningOptions": "_plan",
     "Pruned": "_prune",

@@ -12,7 +12,7 @@ from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.engine.placements.placement_checks import check_placements
 from vibe_prefect.llm.checked_answers import MAX_ANSWERS, AnswerOptions, RefusedAnswer
 from vibe_prefect.operations._diff import ComparedPlan, PlanComparison
-from vibe_prefect.operations._plans import PlanText, configured_tools, load
+from vibe_prefect.operations._plans import WrittenPlan, configured_tools, load
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import Simulate, compile_plan
 from vibe_prefect.plan.reading.plan_file import whole_text
@@ -82,7 +82,7 @@ async def plan_vibe(
 
 
 async def refine_plan(
-    plan: WorkflowPlan | PlanText | str | Path,
+    plan: WorkflowPlan | WrittenPlan | str | Path,
     change: str,
     options: PlanningOptions | None = None,
     *,

@@ -19,7 +19,7 @@ GivenInputs = Mapping[str, Any] | Callable[[WorkflowPlan], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class PlanText:
+class WrittenPlan:
     """A plan as text, YAML or JSON, that is in no file. It has no parts in other files."""
 
     text: str
@@ -45,7 +45,7 @@ class CheckedPlan:
 
 
 def validate(
-    plan: WorkflowPlan | PlanText | str | Path,
+    plan: WorkflowPlan | WrittenPlan | str | Path,
     *,
     simulate: bool = False,
     tools: ToolRegistry | None = None,
@@ -80,13 +80,13 @@ def validate(
     return checked if inputs is None else checked.with_inputs(inputs)
 
 
-def load(plan: PlanText | str | Path) -> LoadedPlan:
+def load(plan: WrittenPlan | str | Path) -> LoadedPlan:
     """Read a plan from its text or its file.
 
     Raises:
         PlanError: It is not a valid plan.
     """
-    return read_plan(plan.name, plan.text) if isinstance(plan, PlanText) else load_plan(plan)
+    return read_plan(plan.name, plan.text) if isinstance(plan, WrittenPlan) else load_plan(plan)
 
 
 def check_placements_of(compiled: CompiledPlan, source: PlanSource | None = None, run_on: str | None = None) -> None:

@@ -22,7 +22,7 @@ from vibe_prefect.operations._execute import executor_for
 from vibe_prefect.operations._plans import (
     CheckedPlan,
     GivenInputs,
-    PlanText,
+    WrittenPlan,
     configured_tools,
     given_inputs,
     validate,
@@ -66,7 +66,7 @@ async def plan_resume(
     run: str | None = None,
     given: Mapping[str, Any] | None = None,
     *,
-    plan: WorkflowPlan | PlanText | str | Path | None = None,
+    plan: WorkflowPlan | WrittenPlan | str | Path | None = None,
     tools: ToolRegistry | None = None,
     inputs: GivenInputs | None = None,
 ) -> ResumedRun:
@@ -125,8 +125,8 @@ async def resume(
     )
 
 
-def _path_of(plan: WorkflowPlan | PlanText | str | Path) -> str | None:
-    return None if isinstance(plan, WorkflowPlan | PlanText) else str(Path(plan).resolve())
+def _path_of(plan: WorkflowPlan | WrittenPlan | str | Path) -> str | None:
+    return None if isinstance(plan, WorkflowPlan | WrittenPlan) else str(Path(plan).resolve())
 
 
 async def _plan_file(earlier: PastRun, store: RecordStore) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic_core import from_json, to_json
@@ -12,6 +12,7 @@ from pydantic_core import from_json, to_json
 from vibe_prefect.core.plan_tree import DataPath, dotted
 from vibe_prefect.core.run_values import NOTHING_NAMED
 from vibe_prefect.plan.compiler import CompiledPlan
+from vibe_prefect.plan.gate_changes import gate_changes, listed
 from vibe_prefect.plan.graph import GraphNode
 from vibe_prefect.plan.keys import NODE_FIELDS_IN_KEY, POLICY_FIELDS_IN_KEY, canonical_json
 
@@ -20,9 +21,6 @@ VALUE_WIDTH = 60
 
 LEAD = 12
 """Characters that a shortened value shows before its first difference."""
-
-MAX_NAMED = 5
-"""Number of fields or nodes that a reason names; of more it only gives the count."""
 
 _ABSENT: Any = object()
 _PLAN_FIELDS_SHOWN = ("id", "source_vibe", "inputs", "estimated_total_duration", "policy")
@@ -86,6 +84,9 @@ class PlanDiff:
     total: int
     """Number of nodes in the later plan."""
 
+    gates: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Changes of the earlier plan's gates that may have weakened them, by the gates' ids; see `gate_changes`."""
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing differs."""
@@ -115,6 +116,7 @@ def diff_plans(a: CompiledPlan, b: CompiledPlan, lost: Mapping[str, str] | None 
         through=tuple(id for id in common_ids if id in executed and not _is_cause(b, id, changes[id])),
         executes={id: reasons[id] for id in b.nodes if id in reasons},
         total=len(b.nodes),
+        gates=gate_changes(a, b, {id: [change.path for change in fields] for id, fields in changes.items()}),
     )
 
 
@@ -146,14 +148,14 @@ def reason_to_run(a: CompiledPlan | None, b: CompiledPlan, id: str, runs: Contai
         return f"cache: {b.nodes[id].policy.cache}"
     fields = [change.path for change in changed_fields(a, b, id) if change.in_key]
     if fields:
-        return f"changed: {_listed(fields)}"
+        return f"changed: {listed(fields)}"
     changed = [source for source in b.nodes[id].dependencies if a.nodes[source].key != b.nodes[source].key]
     if not changed:  # it gathers, and other nodes or values make up its items
         return "its items changed"
     running = [source for source in changed if source in runs]
     if running:
-        return f"depends on {_listed(running)}, which {'runs' if len(running) == 1 else 'run'}"
-    return f"depends on {_listed(changed)}, which changed"
+        return f"depends on {listed(running)}, which {'runs' if len(running) == 1 else 'run'}"
+    return f"depends on {listed(changed)}, which changed"
 
 
 def _is_never_kept(compiled: CompiledPlan, id: str) -> bool:
@@ -164,11 +166,6 @@ def _is_never_kept(compiled: CompiledPlan, id: str) -> bool:
 def _is_cause(compiled: CompiledPlan, id: str, changes: tuple[FieldChange, ...]) -> bool:
     """Tell whether a node is executed for its own sake."""
     return _is_never_kept(compiled, id) or any(change.in_key for change in changes)
-
-
-def _listed(words: list[str]) -> str:
-    unlisted = len(words) - MAX_NAMED
-    return ", ".join(words[:MAX_NAMED]) + (f" and {unlisted} more" if unlisted > 0 else "")
 
 
 def _own_fields(compiled: CompiledPlan, id: str) -> dict[str, Any]:

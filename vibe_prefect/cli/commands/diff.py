@@ -10,8 +10,9 @@ from rich.text import Text
 
 from vibe_prefect.cli.commands.run import find_server
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import ChangedField, DiffDocument, MovedNode, PlanSide, print_document
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.lines import columns, counted, one_line
+from vibe_prefect.cli.display.plan_documents import ChangedField, DiffDocument, MovedNode, PlanSide
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.inputs import InputArguments
@@ -53,7 +54,8 @@ def print_comparison(screen: Screen, compared: PlanComparison) -> None:
 
 
 def difference_lines(difference: PlanDiff, old: CompiledPlan, new: CompiledPlan) -> Iterator[Text]:
-    """Yield a line for each difference: `~` changed, `+` added, `-` removed, `>` moved."""
+    """Yield a line for each difference: `!` gate, `~` changed, `+` added, `-` removed, `>` moved."""
+    yield from (_head("!", f"gate {id}", "red", one_line(change)) for id, change in difference.gates.items())
     if difference.plan:
         yield _head("~", "the plan itself", "yellow")
         yield from _fields(difference.plan)
@@ -115,6 +117,7 @@ def diff_document(compared: PlanComparison) -> DiffDocument:
         through_dependencies=list(difference.through),
         executes=dict(difference.executes),
         total_nodes=difference.total,
+        gates=dict(difference.gates),
     )
 
 

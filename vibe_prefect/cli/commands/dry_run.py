@@ -8,7 +8,10 @@ from rich.text import Text
 
 from vibe_prefect.cli.commands.run import RunRequest, check_folders, find_server, print_header, ready_plan
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import (
+from vibe_prefect.cli.display.document import RunReference
+from vibe_prefect.cli.display.documents import print_document
+from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, token_cost
+from vibe_prefect.cli.display.plan_documents import (
     DryRunDocument,
     EarlierCosts,
     KeyPlace,
@@ -17,10 +20,7 @@ from vibe_prefect.cli.display.documents import (
     PlannedPath,
     PlannedSummary,
     PlannedTool,
-    RunReference,
-    print_document,
 )
-from vibe_prefect.cli.display.lines import columns, counted, one_line, seconds, token_cost
 from vibe_prefect.cli.display.tree import guides, work
 from vibe_prefect.cli.exits import ExitCode
 from vibe_prefect.cli.process.environment import ask

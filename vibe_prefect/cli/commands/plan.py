@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,11 +19,12 @@ from vibe_prefect.cli.commands.diff import diff_document, print_comparison
 from vibe_prefect.cli.commands.dry_run import forecast_document, print_facts
 from vibe_prefect.cli.commands.run import RunRequest
 from vibe_prefect.cli.commands.show import print_tree
-from vibe_prefect.cli.commands.write_plan import write_plan
+from vibe_prefect.cli.commands.write_plan import check_free, write_plan
 from vibe_prefect.cli.defaults import run_defaults
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import PlanDocument, print_document
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.lines import counted, one_line, token_cost
+from vibe_prefect.cli.display.plan_documents import PlanDocument
 from vibe_prefect.cli.exits import PROGRAM, ExitCode, complain
 from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
@@ -47,6 +48,7 @@ from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import replace_file
 
+EDITS = ", and --refine edits a plan file"
 MAX_SHOWN = 3
 """Problems of a refused answer that are shown."""
 
@@ -78,6 +80,9 @@ class PlanOrder:
 
     input_root: Path = Path()
     """The input folder, in which the sources lie."""
+
+    yes: bool = False
+    """Whether to take an edit that touches gates without a question."""
 
     as_json: bool = False
     """Whether to print one JSON document."""
@@ -114,10 +119,36 @@ def refine_file(plan: str, change: str, order: PlanOrder) -> int:
             [*filter(None, [comments.heading]), f"Edited by {refined.planned.model}: {one_line(change)}"]
         )
         reasons = {**comments.of_nodes, **refined.planned.draft.reasons}
+        if refined.comparison.difference.gates and not order.yes and not _accepted(order):
+            draft = path.with_suffix(".draft.yaml")
+            write_plan(draft, refined.planned.draft.plan, reasons, heading)
+            raise UsageError(_gates_refused(refined.comparison.difference.gates, path, draft))
         write_plan(path, refined.planned.draft.plan, reasons, heading)
         _show(screen, path, refined.planned)
     _end(order, path, refined.planned, refined.comparison)
     return ExitCode.COMPLETED
+
+
+def _accepted(order: PlanOrder) -> bool:
+    """Ask whether an edit that touches gates is written; where nobody can be asked, it is not."""
+    return _may_ask(order.screen, as_json=order.as_json) and _asked_yes(order.screen, "it touches gates; write it?")
+
+
+def _gates_refused(gates: Mapping[str, str], path: Path, draft: Path) -> str:
+    changes = "; ".join(f"gate {id!r} {one_line(change)}" for id, change in gates.items())
+    return (
+        f"{path} was left as it is: the edit may let through what a gate would have refused ({changes}). It is kept "
+        f"in {draft}; --yes writes such an edit"
+    )
+
+
+def _may_ask(screen: Screen, *, as_json: bool) -> bool:
+    return not as_json and screen.is_terminal and sys.stdin.isatty()
+
+
+def _asked_yes(screen: Screen, question: str) -> bool:
+    screen.say(f"{question} [y/N]")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _end(order: PlanOrder, path: Path, planned: PlannedDraft, comparison: PlanComparison | None = None) -> None:
@@ -177,7 +208,7 @@ def planned_request(
         raise UsageError("--vibe makes a new plan: leave the plan file and --resume out")
     screen = err() if request.as_json else out()
     asks = not (yes or only_forecast)
-    if asks and (request.as_json or not (screen.is_terminal and sys.stdin.isatty())):
+    if asks and not _may_ask(screen, as_json=request.as_json):
         raise UsageError("the plan would be shown before it is run, and nobody can answer here; --yes runs it unseen")
     options = request.options
     root = Path(options.input_root)
@@ -186,10 +217,8 @@ def planned_request(
         path, planned = _planned(screen, wish, order)
     except NoPlanError:
         return None
-    if asks:
-        screen.say("run it? [y/N]")
-        if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-            raise UsageError(f"nothing was run; the plan is in {path}")
+    if asks and not _asked_yes(screen, "run it?"):
+        raise UsageError(f"nothing was run; the plan is in {path}")
     return replace(request, plan=str(path), plan_file=str(path.resolve()), options=_with_rest(options, planned))
 
 
@@ -207,7 +236,7 @@ def _with_rest(options: RunOptions, planned: PlannedDraft) -> RunOptions:
 
 def _planned(screen: Screen, wish: str, order: PlanOrder) -> tuple[Path, PlannedDraft]:
     if order.output is not None:
-        _check_free(order.output, order)
+        check_free(order.output, force=order.force, hint=EDITS)
     registry, vibe = command_registry(), order.vibe.vibe(wish)
     draft_beside = order.output or Path("plan.yaml")
     planned = _asked(screen, order, registry, draft_beside, partial(plan_vibe, vibe, tools=registry))
@@ -295,20 +324,13 @@ def _check_sources(order: PlanOrder) -> None:
             raise UsageError(f"--source {source!r}: there is no such file in {order.input_root.resolve()}")
 
 
-def _check_free(path: Path, order: PlanOrder) -> None:
-    if path.exists() and not order.force:
-        raise UsageError(f"{path} is there already; --force writes over it, and --refine edits a plan file")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a folder; make it first")
-
-
 def _check_refinable(plan: str, order: PlanOrder) -> None:
     if order.vibe.style or order.vibe.constraint or order.vibe.domain:
         raise UsageError(
             "an edit keeps the plan's vibe: say in --refine what is to change, without --style and the like"
         )
     if order.output is not None and order.output != Path(plan):
-        _check_free(order.output, order)
+        check_free(order.output, force=order.force)
     elif load_plan(plan).source.parts:
         raise UsageError(
             f"{plan} has parts in other files, which an edit would put into one; name another file with -o"

@@ -13,18 +13,20 @@ from rich.text import Text
 from vibe_prefect.cli.commands.diff import diff_document, difference_lines
 from vibe_prefect.cli.commands.dry_run import forecast_document, print_forecast
 from vibe_prefect.cli.commands.run import find_server
-from vibe_prefect.cli.commands.write_plan import write_plan
+from vibe_prefect.cli.commands.write_plan import check_free, write_plan
 from vibe_prefect.cli.display.attempts import edit_lines
 from vibe_prefect.cli.display.console import Screen, err, out
-from vibe_prefect.cli.display.documents import OpenChange, PlanEdit, ReplanDocument, RunReference, print_document
+from vibe_prefect.cli.display.document import RunReference
+from vibe_prefect.cli.display.documents import print_document
 from vibe_prefect.cli.display.ended_run import tool_options
 from vibe_prefect.cli.display.lines import one_line, token_cost
+from vibe_prefect.cli.display.plan_documents import OpenChange, PlanEdit, ReplanDocument
 from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.core.run_values import ReplanBy
-from vibe_prefect.errors import ReplanError, UsageError
+from vibe_prefect.errors import ReplanError
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.reporting.next_steps import replan_command
 from vibe_prefect.results import resume_command
@@ -48,6 +50,9 @@ class ReplanRequest:
 
     as_json: bool
 
+    force: bool = False
+    """Whether to write over a file that is there."""
+
     tools: tuple[Path, ...] = ()
     """Files of tools that the command line names; a resume has to name them again."""
 
@@ -55,8 +60,8 @@ class ReplanRequest:
 def replan(request: ReplanRequest) -> int:
     """Replan a run, print and write the edited plan; returns the exit code."""
     output = request.output
-    if output is not None and not output.resolve().parent.is_dir():
-        raise UsageError(f"--output: there is no folder {str(output.parent)!r}")
+    if output is not None:
+        check_free(output, force=request.force)
     server = find_server(err(), quiet=request.as_json)
     from vibe_prefect.operations import replan as replanned_by
 

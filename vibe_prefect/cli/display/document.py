@@ -13,6 +13,13 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class RunReference(Part):
+    """A flow run of Prefect's."""
+
+    run_name: str
+    run_id: str
+
+
 class Document(Part):
     """A whole document."""
 

@@ -42,7 +42,7 @@ from vibe_prefect.cli.mcp.service import Call, Service
 from vibe_prefect.cli.process.environment import server_failures
 from vibe_prefect.core.progress import ProgressEvent, ProgressEventType
 from vibe_prefect.errors import PlanError, UsageError, VibePrefectError, did_you_mean, printable
-from vibe_prefect.operations import PlanText
+from vibe_prefect.operations import WrittenPlan
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.tools.secrecy.known import scrubbed
 from vibe_prefect.tools.secrecy.redaction import redacted, scrubbed_data
@@ -254,7 +254,7 @@ def _failure(error: Exception, arguments: Mapping[str, Any]) -> CallToolResult:
     data = None
     if isinstance(error, PlanError):
         plan: object = arguments.get("plan")
-        texts = {PlanText.name: plan} if isinstance(plan, str) else {}
+        texts = {WrittenPlan.name: plan} if isinstance(plan, str) else {}
         text, data = framed(error, texts=texts), problems_document(error, texts).model_dump(mode="json")
     elif isinstance(error, VibePrefectError | StartError):
         text = str(error)

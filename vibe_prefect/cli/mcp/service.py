@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -37,7 +37,7 @@ from vibe_prefect.core.models import Vibe
 from vibe_prefect.core.progress import ProgressCallback
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.executor import WorkflowExecutor
-from vibe_prefect.operations import CheckedPlan, PlanningOptions, PlanText
+from vibe_prefect.operations import CheckedPlan, PlanningOptions, WrittenPlan
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -82,7 +82,7 @@ class Service:
 
     async def validate(self, arguments: ValidateArguments, _: Call) -> dict[str, Any]:
         """Check a plan; its problems are the answer, and not an error."""
-        text = PlanText(arguments.plan)
+        text = WrittenPlan(arguments.plan)
         try:
             checked = await self._checked(text, arguments.inputs)
         except PlanError as error:
@@ -103,7 +103,9 @@ class Service:
             )
             planned = await operations.plan_vibe(vibe, options, tools=self._tools)
         else:
-            refined = await operations.refine_plan(PlanText(arguments.plan), arguments.wish, options, tools=self._tools)
+            refined = await operations.refine_plan(
+                WrittenPlan(arguments.plan), arguments.wish, options, tools=self._tools
+            )
             planned, comparison = refined.planned, refined.comparison
         checked = CheckedPlan(planned.draft.compiled, self._tools)
         forecast = await operations.forecast(checked, self._options({}))
@@ -132,7 +134,8 @@ class Service:
 
     async def report(self, arguments: ReportArguments, _: Call) -> dict[str, Any]:
         """Report on a run."""
-        return (await operations.report(arguments.run)).to_dict()
+        report = await operations.report(arguments.run)
+        return replace(report, run_url=self.server.flow_run_url(report.run_id)).to_dict()
 
     async def approvals(self, _arguments: NoArguments, _: Call) -> dict[str, Any]:
         """List the questions that wait for a person's answer."""
@@ -162,7 +165,7 @@ class Service:
         """Return the plan and the options of a run."""
         given = arguments.model_dump(include={"select", "exclude", "refresh"}, exclude_none=True)
         given |= self._limits.budget(arguments.budget_usd, arguments.max_tokens)
-        text = None if arguments.plan is None else PlanText(arguments.plan)
+        text = None if arguments.plan is None else WrittenPlan(arguments.plan)
         if arguments.resume_from is not None:
             folders = {"input_root": self._limits.input_root, "output": self._limits.output}
             resumed = await operations.plan_resume(
@@ -175,7 +178,7 @@ class Service:
             )
         return await self._checked(text, arguments.inputs), self._options(given)
 
-    async def _checked(self, text: PlanText, inputs: dict[str, Any] | None) -> CheckedPlan:
+    async def _checked(self, text: WrittenPlan, inputs: dict[str, Any] | None) -> CheckedPlan:
         # In a thread: an MCP server that the plan names may take its time to describe its tools.
         return await asyncio.to_thread(operations.validate, text, tools=self._tools, inputs=inputs)
 
