@@ -79,7 +79,7 @@ VIBES = [
 def settings() -> Generator[None]:
     """The settings with which the model is used; its process ends with that of the tests."""
     if not WEIGHTS.is_file():
-        report_missing(f"file {WEIGHTS.name}", "make model")
+        report_missing(f"file {WEIGHTS.name}", "make model", "fetches it")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
@@ -163,7 +163,9 @@ async def test_five_vibes_become_valid_plans_that_run_or_errors_with_their_draft
     prefect_server: str, folder: Path, registry: ToolRegistry
 ) -> None:
     results, errors = list[ExecutionResult](), list[PlanningError]()
-    for vibe in VIBES:
+    for number, vibe in enumerate(VIBES * 4):
+        if number >= len(VIBES) and any(result.status is ExecutionStatus.COMPLETED for result in results):
+            break  # five are enough, unless the model has rambled in each of them
         try:
             planned = await MetaPlanner(tool_registry=registry, max_answers=2).plan(vibe)
         except PlanningError as error:
