@@ -20,6 +20,7 @@ from vibe_prefect.planning.prompts import PlanRequest, fits_whole, plan_question
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class PlannedDraft:
     """A valid plan, and how it was made."""
