@@ -78,7 +78,7 @@ demo: $(STAMP) ## Turn this project's changelog into a blog post, a newsletter a
 	@$(if $(MODEL),VIBE_PREFECT_MODEL="$(MODEL)") $(BIN)/vibe-prefect run flows/plans/release_digest.yaml
 endif
 
-test: $(STAMP) $(CLUSTERS) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
+test: $(STAMP) $(CLUSTERS) $(LLAMA) ## Run the whole test suite (ARGS="-k name" for a part, PROCESSES=0 for a single process)
 	@$(if $(CI)$(REQUIRE_PROGRAMS),$(call need_chromium))
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(ARGS)
 

@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from tests.deployed.api import stop
 from tests.paths import ROOT
+from tests.programs import report_missing
 from vibe_prefect import compile_plan, load_plan
 from vibe_prefect.settings.package import VibePrefectSettings
 from vibe_prefect.testing import ScriptedModel, free_port
@@ -32,8 +33,13 @@ from vibe_prefect.testing.server import used_server
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BOUND = 300.0
+WEIGHTS = ".models/SmolLM2-135M-Instruct.Q4_1.gguf"
 WORKERS = ("prefect worker start", "vibe-prefect worker start")
-READY = {"vibe-prefect serve": "serving", "vibe-prefect server start": "Check out the dashboard"}
+READY = {
+    "vibe-prefect serve": "serving",
+    "vibe-prefect model serve": "OpenAI's protocol",
+    "vibe-prefect server start": "Check out the dashboard",
+}
 """What a command that stays until it is stopped says once it is ready."""
 
 
@@ -83,6 +89,7 @@ def project(tmp_path: Path) -> Path:
     plan = next(block for block in blocks() if block.language == "yaml" and block.page == "README.md")
     (folder / "plan.yaml").write_text(plan.text)
     (folder / ".venv").symlink_to(sys.prefix)  # where `make` puts it
+    (folder / ".models").symlink_to(ROOT / ".models")
     return folder
 
 
@@ -199,6 +206,8 @@ def test_the_commands_of_a_block_run(block: Block, server: str, project: Path) -
     if all(command.startswith("make ") for command in commands):
         assert_ci_runs(commands)
         return
+    if WEIGHTS in block.text and not (ROOT / WEIGHTS).is_file():
+        report_missing(f"file {WEIGHTS}", "make model", "fetches it")
     env = environment(server, project / "home")
     stays = [command for command in commands if command.startswith((*WORKERS, *READY))]
     for command in commands:
@@ -227,7 +236,7 @@ def assert_ci_runs(commands: list[str]) -> None:
 def staying(command: str, project: Path, env: dict[str, str]) -> Generator[Path]:
     """Run a command that stays, until the block ends; gives its log."""
     log = project / "staying.log"
-    if command.startswith("vibe-prefect server start"):
+    if command.startswith(("vibe-prefect server start", "vibe-prefect model serve")):
         command += f" --port {free_port()}"
     with log.open("wb") as output:
         started = subprocess.Popen(

@@ -28,6 +28,7 @@ NO_LIMITS = {
     "deploy.md": {"45 minutes"},  # a schedule that is misread
     "feedback.md": {"3 s"},  # an example
     "generation.md": {"8 characters", "6 characters", "20 characters"},  # what counts as a quote, or as a secret
+    "local_model.md": {"34 MB", "98 MB", "10 seconds"},  # what is fetched, and how long an example takes
     "media.md": {"12 s"},  # an example
     "plans.md": {"0.1 s", "0.2 s", "3 s"},  # how long a simulated node waits, as the contract says; an example
 }

@@ -18,7 +18,7 @@ from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.planning.prompts import PlanQuestion, PlanRequest, wish_text
 
-MAX_STEPS = 4
+MAX_STEPS = 3
 """Steps of an outline, at most: a small model repeats itself soon."""
 
 MAX_DESCRIPTION = 300
@@ -26,7 +26,7 @@ MAX_DESCRIPTION = 300
 
 _TASK = (
     """\
-You plan how a text is made. You answer with an outline as one JSON object alone: one to four steps. Each step is given
+You plan how a text is made. You answer with an outline as one JSON object alone: one to three steps. Each step is given
 the text of the step before it.
 
 """

@@ -12,6 +12,9 @@ HOST = "127.0.0.1"
 _ERRORS_ONLY = 1
 """llama.cpp's verbosity for errors alone, which go to standard error."""
 
+_AGAINST_LOOPS = 0.8
+"""Weight of llama.cpp's DRY sampler, which keeps small models from writing the same sentence again and again."""
+
 IDLE_SECONDS = 600
 """Seconds without a question after which the model leaves the memory, until the next one."""
 
@@ -51,6 +54,7 @@ def load_server(model: LocalModel, port: int = 0, key: str | None = None) -> Any
     parameters.ui = False
     parameters.endpoint_slots = False  # they would show what others ask
     parameters.sleep_idle_seconds = IDLE_SECONDS
+    parameters.sampling.dry_multiplier = _AGAINST_LOOPS
     for threads in (parameters.cpuparams, parameters.cpuparams_batch):
         threads.n_threads = model.threads
         threads.poll = 0  # waiting threads leave the processors to others
