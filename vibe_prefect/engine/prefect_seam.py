@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from datetime import datetime
 from functools import update_wrapper
@@ -145,7 +145,7 @@ class OpenResultStore(ResultStore):
         await self.save_record(key, result_record.result, lambda: save(result_record, holder))
 
 
-class LateSchemaFlow(Flow[..., Any]):
+class LateSchemaFlow(Flow[..., Coroutine[Any, Any, Any]]):
     """A flow that makes the schema of its parameters when that is asked for, and not when it is made.
 
     No run needs the schema, and to make that of a plan takes 0.2 s of each process.
