@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 import prefect
 import pytest
-from prefect import Task, flow, task
+from prefect import Flow, Task, flow, task
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
@@ -23,11 +23,13 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.states import exception_to_failed_state
+from prefect.utilities.callables import parameter_schema
 
 import vibe_prefect
 from vibe_prefect.engine.prefect_seam import (
     CACHED,
     TRIED,
+    LateSchemaFlow,
     OpenResultStore,
     OpenTask,
     ResolvingFolder,
@@ -302,3 +304,17 @@ def test_versions_that_nobody_tried_are_told() -> None:
     assert untried_version("4.0.1") == (
         "Prefect 4.0.1 is new to vibe-prefect, which was tried with 3.8 and 3.9: some things may fail"
     )
+
+
+def test_flow_makes_the_schema_of_its_parameters_when_asked() -> None:
+    assert "parameters" not in vars(LateSchemaFlow(_typed, name="late"))
+    late, usual = LateSchemaFlow(_typed, name="same"), Flow(_typed, name="same")
+    assert late.parameters == usual.parameters == parameter_schema(late)
+    assert list(late.parameters.properties) == ["count", "name"]
+    state = ("fn", "version", "description", "isasync", "isgenerator", "_entrypoint", "__wrapped__", "__name__")
+    assert {name: getattr(late, name) for name in state} == {name: getattr(usual, name) for name in state}
+
+
+async def _typed(count: int, name: str = "a") -> int:
+    """Count something."""
+    return count

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from vibe_prefect.settings.tool_groups import KeyPlace, read_key
+from vibe_prefect.text.documented import Documented
 from vibe_prefect.tools.mcp.endpoint import DEFAULT_SECONDS, McpServer
 
 ServerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
@@ -23,10 +24,10 @@ VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]
 ServedName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")]
 
 
-class McpServerSettings(BaseModel):
+class McpServerSettings(Documented):
     """An MCP server: a command or an address."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     command: Annotated[str, Field(min_length=1)] | None = None
     """Program that speaks MCP on its standard input and output. It is started for each call and ends with it."""

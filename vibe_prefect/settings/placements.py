@@ -12,9 +12,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from vibe_prefect.core.budget import MAX_CONCURRENCY
+from vibe_prefect.text.documented import Documented
 
 
 class PlacementKind(StrEnum):
@@ -26,10 +27,10 @@ class PlacementKind(StrEnum):
     DEPLOYMENT = "deployment"
 
 
-class PlacementSettings(BaseModel):
+class PlacementSettings(Documented):
     """A placement."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: PlacementKind
     """What carries the work there: `process`, other processes of this machine; `dask` and `ray`, a cluster;

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
-from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.annotations import quote
@@ -20,6 +19,7 @@ from pydantic_core import to_jsonable_python
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_id_of, plan_parameter
+from vibe_prefect.engine.prefect_seam import LateSchemaFlow
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
 from vibe_prefect.text.pydantic_errors import finding
@@ -28,7 +28,7 @@ BLOCK_REFERENCE = "$ref"
 """Key of mappings that Prefect takes for blocks, at any depth. In a plan it may be part of a JSON Schema."""
 
 
-class PlanFlow(Flow[..., Coroutine[Any, Any, Any]]):
+class PlanFlow(LateSchemaFlow):
     """A flow of one plan."""
 
     storage: Callable[[], str | Path | None] = staticmethod(lambda: None)
