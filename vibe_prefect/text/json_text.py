@@ -165,13 +165,18 @@ def texts_in(value: object) -> Iterator[str]:
             pending += cast("list[object]", item)
 
 
+def is_long(value: Any) -> bool:
+    """Return whether JSON data hold a text that is better handled in pieces."""
+    return any(len(text) > PIECE for text in texts_in(value))
+
+
 def json_pieces(value: Any) -> Iterator[bytes]:
     """Yield JSON data as JSON, as `to_json` writes them, in pieces: a long text is not copied as a whole.
 
     Args:
         value: JSON data.
     """
-    if all(len(text) <= PIECE for text in texts_in(value)):
+    if not is_long(value):
         yield to_json(value)
     elif isinstance(value, str):
         yield b'"'
