@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.outputs import beginning_of
 from vibe_prefect.text.encodings import PIECE, is_well_formed
-from vibe_prefect.text.json_text import copied, json_data, json_pieces, quoted_pieces
+from vibe_prefect.text.json_text import SharedTexts, copied, json_data, json_pieces, quoted_pieces
 from vibe_prefect.tools.secrecy.redaction import scrubbed_data
 
 LONG = 'a "quote", a line\n, ü, 😀 and \\ ' * (2 * PIECE // 30)
@@ -37,6 +37,13 @@ def test_data_are_new_and_their_texts_are_shared() -> None:
     other = copied(data)
     assert data["list"][0] is other["list"][0] is scrubbed_data(other)["list"][0] is LONG
     assert other["list"] is not data["list"] is not given["list"]
+
+
+def test_equal_long_texts_are_kept_once() -> None:
+    texts = SharedTexts()
+    first, second = (texts.of({"a": [f"{LONG}!", 1], "b": "x"}) for _ in range(2))
+    assert first == second == {"a": [f"{LONG}!", 1], "b": "x"}
+    assert first["a"][0] is second["a"][0]
 
 
 @pytest.mark.parametrize(
