@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -45,8 +46,8 @@ async def test_only_large_outputs_on_record_do_not_travel(
     records, source = written
     if not is_known:
         records = Records(records.store, "elsewhere")
-    work = work_of({"tool": "shout", "tool_inputs": {"text": "{{ outputs.a.text }}"}}, folder, shouting_tools)
-    work.outputs["a"] |= output
+    inputs = {"tool": "shout", "tool_inputs": {"text": "{{ outputs.a.text }}"}}
+    work = replace(work_of(inputs, folder, shouting_tools), outputs={"a": output})
     references = recorded_outputs(records, {"a": source}, work.outputs)
     payload = packed(SentWork.of(work, references), "side")
     assert (len(payload) > LARGE) is (travels and output is OUTPUT)
