@@ -81,13 +81,17 @@ class Place:
 
     def call(self, *arguments: str) -> str:
         """Run a command and return what it said; prints how long it took and its peak memory."""
+        return self.measured(*arguments)[0]
+
+    def measured(self, *arguments: str) -> tuple[str, float]:
+        """Run a command, and return what it said and its peak memory in MB; prints that and how long it took."""
         begun = time.perf_counter()
         process = self.start(*arguments)
         code, peak = ended(process)
         said = (self.folder / f"{arguments[0]}.log").read_text()
         assert code == 0, said[-SCREEN:]
         print(f"  {arguments[0]}: {time.perf_counter() - begun:.1f} s, peak {peak:.0f} MB, {len(said):,} characters")
-        return said
+        return said, peak
 
     def records(self) -> dict[str, int]:
         """Return when each node's record was written, in nanoseconds since 1970, by the run and the record."""

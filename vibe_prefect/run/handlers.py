@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, cast
 
 from vibe_prefect.core.budget import Budget
@@ -110,7 +109,7 @@ class NodeContext:
     variation: int | None = None
     """Number of the variation that is made, from 1, of a node with `best_of`; `None` for any other."""
 
-    @cached_property
+    @property
     def workflow_context(self) -> str:
         """The dependencies' texts, a block each, for a prompt."""
         blocks = (

@@ -255,6 +255,10 @@ class RunState(Generic[Run]):
         runs = {name: self.runs[id] for name, id in self.plan.outputs(run.node)}
         return {name: dependency.output for name, dependency in runs.items() if dependency.condition_of is None}
 
+    def sources_of(self, run: Run) -> dict[str, CompiledNode]:
+        """Return the nodes whose outputs a node gets, by their ids as written."""
+        return {name: self.runs[id].node for name, id in self.plan.outputs(run.node)}
+
     def absent(self, run: Run) -> tuple[str, ...]:
         """Return the ids as written of the optional dependencies of a node that a condition skipped."""
         return tuple(name for name, id in self.plan.outputs(run.node) if self.runs[id].condition_of is not None)

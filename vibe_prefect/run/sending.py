@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import pickle
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.errors import NotSentError, UnsendableError
@@ -30,6 +31,10 @@ Tell = Callable[[Message], None]
 """Receives the messages about one work."""
 
 
+ReadOutput = Callable[[], Awaitable[Any]]
+"""Reads an output where the work is done; raises a `NotSentError` where that cannot be."""
+
+
 @dataclass(frozen=True, slots=True)
 class SentWork:
     """An attempt at a node, and what it may spend."""
@@ -42,6 +47,24 @@ class SentWork:
 
     tokens: int | None = None
     """Tokens that were reserved for it; `None` for no limit."""
+
+    references: Mapping[str, ReadOutput] = field(default_factory=dict[str, ReadOutput])
+    """References to outputs that are not sent, by the id of the dependency, whose output in the work is `None`."""
+
+    @classmethod
+    def of(cls, work: NodeWork, references: Mapping[str, ReadOutput]) -> SentWork:
+        """Return an attempt whose outputs travel as references, as far as there are any."""
+        outputs = {id: None if id in references else output for id, output in work.outputs.items()}
+        return cls(replace(work, outputs=outputs), references=references)
+
+    async def whole_work(self) -> NodeWork:
+        """Return the attempt with all outputs.
+
+        Raises:
+            NotSentError: An output cannot be read here.
+        """
+        read = {id: await reference() for id, reference in self.references.items()}
+        return replace(self.work, outputs={id: read.get(id, output) for id, output in self.work.outputs.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,14 +175,18 @@ def execute_payload(payload: bytes, tell: Tell) -> bytes:
 
 
 async def _execute(sent: SentWork, tell: Tell) -> bytes:
+    try:
+        work = await sent.whole_work()
+    except NotSentError as refusal:
+        return _packed(_refused(refusal), Spending())
     budget = _budget(sent)
     services = NodeServices(
         budget=budget, report_progress=lambda fraction, text: tell((PROGRESS, fraction, scrubbed(text)))
     )
     tell((BEGUN, None, ""))
     with kept_by(_ToldClock(tell)):
-        outcome = await execute_node(sent.work, services)
-    workspace, record_id = sent.work.workspace, sent.work.node.record_id
+        outcome = await execute_node(work, services)
+    workspace, record_id = work.workspace, work.node.record_id
     files = workspace.files.of_node(record_id, workspace.output_root)
     return _packed(outcome, budget.spent if budget is not None else Spending(), files)
 

@@ -165,13 +165,40 @@ def texts_in(value: object) -> Iterator[str]:
             pending += cast("list[object]", item)
 
 
+class SharedTexts:
+    """Long texts of several JSON data, of which equal ones are kept once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def of(self, data: Any) -> Any:
+        """Return JSON data whose long texts are those that are known, where they are equal; nothing is changed.
+
+        Args:
+            data: JSON data.
+        """
+        return self._shared(data) if is_long(data) else data
+
+    def _shared(self, data: Any) -> Any:
+        if isinstance(data, str):
+            return self._known.setdefault(data, data) if len(data) > PIECE else data
+        if isinstance(data, dict):
+            return {key: self._shared(item) for key, item in cast("dict[str, Any]", data).items()}
+        return [self._shared(item) for item in cast("list[Any]", data)] if isinstance(data, list) else data
+
+
+def is_long(value: Any) -> bool:
+    """Return whether JSON data hold a text that is better handled in pieces."""
+    return any(len(text) > PIECE for text in texts_in(value))
+
+
 def json_pieces(value: Any) -> Iterator[bytes]:
     """Yield JSON data as JSON, as `to_json` writes them, in pieces: a long text is not copied as a whole.
 
     Args:
         value: JSON data.
     """
-    if all(len(text) <= PIECE for text in texts_in(value)):
+    if not is_long(value):
         yield to_json(value)
     elif isinstance(value, str):
         yield b'"'

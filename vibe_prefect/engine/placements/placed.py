@@ -25,6 +25,7 @@ from vibe_prefect.run.sending import (
     PROGRESS,
     RESUMED,
     Message,
+    ReadOutput,
     SentOutcome,
     SentWork,
     packed,
@@ -64,7 +65,12 @@ class Placements:
                 get_run_logger().warning("The placement %r could not be closed: %s", name, problem)
 
     async def execute(
-        self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None
+        self,
+        placement: str,
+        work: NodeWork,
+        services: NodeServices,
+        most: Spending | None,
+        references: Mapping[str, ReadOutput],
     ) -> NodeOutcome:
         """Make one attempt at a node at a placement; see `execute_node`.
 
@@ -73,10 +79,12 @@ class Placements:
             work: The attempt, with tools of this process.
             services: Services of this process; its meter gets what was measured there.
             most: The most that the calls of the node can cost; `None` where that is not known.
+            references: References to outputs that are not sent, by the id of the dependency.
         """
         hearing = _Hearing(services)
         try:
-            sent = await self._send(placement, work, services, most, hearing)
+            sent_work = SentWork.of(replace(work, tools=portable_tools(self.tools, work.node)), references)
+            sent = await self._send(placement, sent_work, services, most, hearing)
         except Exception as error:  # noqa: BLE001 - whatever happens to the work is the outcome of the attempt
             services.meter.note_lost(hearing.begun_at or now_iso(), hearing.seconds, failure_of(error))
             services.meter.note_place(placement)
@@ -93,16 +101,16 @@ class Placements:
         return NodeOutcome(services.meter, error=taken)
 
     async def _send(
-        self, placement: str, work: NodeWork, services: NodeServices, most: Spending | None, hearing: _Hearing
+        self, placement: str, sent: SentWork, services: NodeServices, most: Spending | None, hearing: _Hearing
     ) -> SentOutcome:
         with paused_clock():
             carrier = await self._opened(placement)
             reservation = None if services.budget is None else await services.budget.reserve_share(most)
         used = share = reservation.most if reservation is not None else Spending()
         try:
-            payload = packed(self._sent(work, services.budget, share), placement)
+            payload = packed(_with_share(sent, services.budget, share), placement)
             with hearing:
-                done = unpacked(await carrier.carry(payload, work.node.policy.resources, hearing.hear))
+                done = unpacked(await carrier.carry(payload, sent.work.node.policy.resources, hearing.hear))
             used = done.spent
         except WorkerLostError:  # nobody knows what it has spent
             raise
@@ -114,14 +122,6 @@ class Placements:
                 reservation.settle(used)
         return done
 
-    def _sent(self, work: NodeWork, budget: Budget | None, share: Spending) -> SentWork:
-        """Return the work with tools that can be sent, and its share of the budget."""
-        return SentWork(
-            replace(work, tools=portable_tools(self.tools, work.node)),
-            usd=share.usd if budget is not None and budget.usd is not None else None,
-            tokens=share.tokens if budget is not None and budget.tokens is not None else None,
-        )
-
     async def _opened(self, placement: str) -> Carrier:
         """Return a placement, opened by the first node that needs it; where that failed, the next one tries again."""
         opened = self._carriers.get(placement)
@@ -129,6 +129,15 @@ class Placements:
             opened = asyncio.ensure_future(open_carrier(placement, self.settings[placement]))
             self._carriers[placement] = opened
         return await asyncio.shield(opened)
+
+
+def _with_share(sent: SentWork, budget: Budget | None, share: Spending) -> SentWork:
+    """Return work with its share of the budget."""
+    return replace(
+        sent,
+        usd=share.usd if budget is not None and budget.usd is not None else None,
+        tokens=share.tokens if budget is not None and budget.tokens is not None else None,
+    )
 
 
 def limits_of(placements: Mapping[str, PlacementSettings]) -> dict[str, int]:

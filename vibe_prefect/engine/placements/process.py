@@ -21,7 +21,7 @@ from vibe_prefect.errors import WorkerLostError
 from vibe_prefect.run.sending import Message, Tell, execute_payload
 
 DONE, TOLD = "done", "told"
-"""First part of what a worker sends: before the packed outcome, and before a message about the work."""
+"""First part of a message: the packed outcome comes next, and the second part is a message about the work."""
 
 END_SECONDS = 5.0
 """Seconds that a worker has to end by itself before it is killed."""
@@ -98,7 +98,7 @@ class _Worker:
             while True:
                 kind, content = cast("tuple[str, Any]", self._connection.recv())
                 if kind == DONE:
-                    return content
+                    return self._connection.recv_bytes()
                 loop.call_soon_threadsafe(tell, content)
 
         try:
@@ -135,7 +135,10 @@ def _serve(connection: Connection) -> None:
 
     with suppress(EOFError, OSError):
         while True:
-            connection.send((DONE, execute_payload(connection.recv_bytes(), tell)))
+            outcome = execute_payload(connection.recv_bytes(), tell)
+            connection.send((DONE, None))
+            connection.send_bytes(outcome)  # in no other message, which would be a copy of it on either side
+            del outcome
 
 
 def _end_with_parent() -> None:

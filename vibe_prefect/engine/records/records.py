@@ -23,6 +23,7 @@ from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.plan.graph import ID_FORM
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.text.json_text import SharedTexts
 from vibe_prefect.tools.workspace import Workspace
 
 SHARED_PREFIX = "plan-"
@@ -108,13 +109,17 @@ class Records:
         Args:
             nodes: The nodes. A file belongs to its maker, so a node comes before those that depend on it.
         """
-        ordered = list(nodes)
+        ordered, texts = list(nodes), SharedTexts()
         for batch in (ordered[start : start + READ_AT_ONCE] for start in range(0, len(ordered), READ_AT_ONCE)):
-            contents = await asyncio.gather(*(self.read(node.record_id, node.key) for node in batch))
+            contents = await asyncio.gather(*(self._read_sharing(node, texts) for node in batch))
             records = [(node, record) for node, record in zip(batch, contents, strict=True) if record is not None]
             problems = await asyncio.gather(*(self._file_problem(node, record) for node, record in records))
             for (node, record), problem in zip(records, problems, strict=True):
                 yield FoundRecord(node.id, record, problem)
+
+    async def _read_sharing(self, node: CompiledNode, texts: SharedTexts) -> NodeRecord | None:
+        """Return the record of a node; what nodes have passed on is in memory once."""
+        return texts.of(await self.read(node.record_id, node.key))
 
     async def _file_problem(self, node: CompiledNode, record: NodeRecord) -> str | None:
         return await self.store.file_problem(record_path(self.namespace, node.record_id, node.key), record)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
+from anyio.to_thread import run_sync
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.results import aresolve_result_storage
@@ -26,7 +27,7 @@ from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
-from vibe_prefect.text.json_text import json_pieces, quoted_pieces
+from vibe_prefect.text.json_text import is_long, json_pieces, quoted_pieces
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
@@ -189,6 +190,19 @@ class RecordFolder(ResolvingFolder):
         """Write a file atomically."""
         return self.write_pieces(path, iter([content]))
 
+    async def write_record(self, path: str, pieces: Iterator[bytes], *, is_large: bool) -> None:
+        """Write a record atomically, a large one in a thread: other nodes go on meanwhile.
+
+        Args:
+            path: The file, relative to the folder.
+            pieces: Its content.
+            is_large: Whether it takes long enough to be worth a thread.
+        """
+        if is_large:
+            await run_sync(self.write_pieces, path, pieces)
+        else:
+            self.write_pieces(path, pieces)
+
     def write_pieces(self, path: str, pieces: Iterator[bytes]) -> str:
         """Write a file atomically, piece after piece, and return where it is.
 
@@ -300,7 +314,7 @@ class RecordStore(OpenResultStore):
         pieces = _file_pieces(metadata, result.value)
         try:
             if isinstance(self.result_storage, RecordFolder):
-                self.result_storage.write_pieces(key, pieces)
+                await self.result_storage.write_record(key, pieces, is_large=is_long(result.value))
             else:
                 await write_block(self.result_storage, key, b"".join(pieces))
         except Exception as error:  # noqa: BLE001 - each kind of storage has its own

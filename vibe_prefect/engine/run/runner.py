@@ -24,6 +24,7 @@ from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.engine.node_states import FALLBACK
 from vibe_prefect.engine.placements.placed import Placements, limits_of
 from vibe_prefect.engine.placements.placement_checks import placement_of
+from vibe_prefect.engine.placements.recorded_outputs import recorded_outputs
 from vibe_prefect.engine.publish.drain import Pace
 from vibe_prefect.engine.records.record_files import RecordFile
 from vibe_prefect.engine.records.refusals import Refusal, judged_hash, write_refusal
@@ -349,7 +350,8 @@ class _PlanRun:
         if placement == LOCAL or job.handler is not None:
             outcome = await execute_node(work, services)
         else:
-            outcome = await self._placements.execute(placement, work, services, self._most(job.node))
+            references = recorded_outputs(setup.records, self._state.sources_of(job), work.outputs)
+            outcome = await self._placements.execute(placement, work, services, self._most(job.node), references)
         if isinstance(outcome.error, AnswerAwaitedError):
             job.question = outcome.error.question
             raise outcome.error
