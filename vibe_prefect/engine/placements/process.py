@@ -20,8 +20,8 @@ from vibe_prefect.core.user_code import call_in_thread
 from vibe_prefect.errors import WorkerLostError
 from vibe_prefect.run.sending import Message, Tell, execute_payload
 
-DONE, TOLD = "done", "told"
-"""First part of a message: the packed outcome comes next, and the second part is a message about the work."""
+BEGUN, TOLD, DONE = "begun", "told", "done"
+"""First part of a message: the work is here; the second part is a message about it; the packed outcome comes next."""
 
 END_SECONDS = 5.0
 """Seconds that a worker has to end by itself before it is killed."""
@@ -43,18 +43,27 @@ class ProcessCarrier:
     async def carry(self, payload: bytes, resources: NodeResources, tell: Tell) -> bytes:
         """Execute work in a worker; see `Carrier.carry`. The machine is this one, whatever the resources."""
         async with self._slots:
-            self._idle = [worker for worker in self._idle if worker.is_alive]
-            worker = self._idle.pop() if self._idle else _Worker()
-            self._busy.add(worker)
-            try:
-                outcome = await worker.execute(payload, tell)
-            except BaseException:
-                worker.kill()
-                raise
-            finally:
-                self._busy.discard(worker)
-            self._idle.append(worker)
-            return outcome
+            while True:
+                is_new = not self._idle
+                worker = _Worker() if is_new else self._idle.pop()
+                try:
+                    outcome = await self._executed(worker, payload, tell)
+                except _NotBegunError:
+                    if is_new:
+                        raise
+                    continue
+                self._idle.append(worker)
+                return outcome
+
+    async def _executed(self, worker: _Worker, payload: bytes, tell: Tell) -> bytes:
+        self._busy.add(worker)
+        try:
+            return await worker.execute(payload, tell)
+        except BaseException:
+            worker.kill()
+            raise
+        finally:
+            self._busy.discard(worker)
 
     def kill(self) -> None:
         """End all workers at once."""
@@ -70,6 +79,10 @@ class ProcessCarrier:
             await call_in_thread(worker.end)
 
 
+class _NotBegunError(WorkerLostError):
+    """A worker that ended before it had the work, as it may between two works: another one can take it."""
+
+
 class _Worker:
     """One worker process."""
 
@@ -80,11 +93,6 @@ class _Worker:
         self._process.start()
         theirs.close()
 
-    @property
-    def is_alive(self) -> bool:
-        """Whether the process has not ended, as it may between two works."""
-        return self._process.is_alive()
-
     async def execute(self, payload: bytes, tell: Tell) -> bytes:
         """Have the process execute work, and return the packed outcome.
 
@@ -92,20 +100,26 @@ class _Worker:
             WorkerLostError: The process ended.
         """
         loop = asyncio.get_running_loop()
+        has_begun = False
 
         def talk() -> bytes:
+            nonlocal has_begun
             self._connection.send_bytes(payload)
             while True:
                 kind, content = cast("tuple[str, Any]", self._connection.recv())
                 if kind == DONE:
                     return self._connection.recv_bytes()
-                loop.call_soon_threadsafe(tell, content)
+                if kind == BEGUN:
+                    has_begun = True
+                else:
+                    loop.call_soon_threadsafe(tell, content)
 
         try:
             return await call_in_thread(talk)
         except (EOFError, OSError):
             self._process.join(END_SECONDS)
-            raise WorkerLostError(f"the worker process ended in the middle of the work{self._how()}") from None
+            error, when = (WorkerLostError, "in the middle of") if has_begun else (_NotBegunError, "before")
+            raise error(f"the worker process ended {when} the work{self._how()}") from None
 
     def kill(self) -> None:
         """End the process at once. The thread that talks to it ends, and with it the connection."""
@@ -135,6 +149,8 @@ def _serve(connection: Connection) -> None:
 
     with suppress(EOFError, OSError):
         while True:
+            connection.poll(None)
+            connection.send((BEGUN, None))
             outcome = execute_payload(connection.recv_bytes(), tell)
             connection.send((DONE, None))
             connection.send_bytes(outcome)  # in no other message, which would be a copy of it on either side
