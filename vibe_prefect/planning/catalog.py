@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from vibe_prefect.core.models import BestOf, NodePolicy, OnError, WorkflowNode, WorkflowPlan
 from vibe_prefect.llm.provider.model_config import ModelConfig
+from vibe_prefect.text.documented import field_docstrings
 from vibe_prefect.tools.base import ToolSpec
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -93,9 +94,10 @@ def describe_fields() -> str:
 def _field_lines(model: type[BaseModel]) -> Iterator[str]:
     if model is WorkflowNode:
         yield f"- {REASON}: In a sentence, why the plan has this node; for the person who reads it."
+    texts = field_docstrings(model)
     for name, info in model.model_fields.items():
         if model is not WorkflowPlan or name not in OWN_FIELDS:
-            yield f"- {info.alias or name}: {' '.join((info.description or '').split())}"
+            yield f"- {info.alias or name}: {' '.join(texts.get(name, '').split())}"
 
 
 def describe_models(config: ModelConfig) -> str:
