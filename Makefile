@@ -107,7 +107,7 @@ check: lint types layers test ## All of the checks above, as CI runs them
 test-core: $(STAMP) ## Run what depends on Prefect's inside (PREFECT=3.9 for another version of it)
 	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile -m "not storm" $(CORE_TESTS) $(ARGS)
 
-crash-test: $(STAMP) ## Kill 60 runs at random moments and resume each (make test kills 8)
+crash-test: $(STAMP) ## Kill 60 runs at random moments and resume each (make test kills 4)
 	@$(BIN)/python -m pytest tests/storms/test_crash.py -m storm $(ARGS)
 
 bench: $(STAMP) $(CLUSTERS) ## Measure each figure that has a target, how soon commands begin, and the start of a deployed run

@@ -87,26 +87,25 @@ def test_canary_keys_stay_nowhere(provider: OpenAIServer, tmp_path: Path) -> Non
         bare = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "OPENAI"))}
         bare |= {"PREFECT_API_URL": api, "PREFECT_HOME": str(work / "home")}
         save_blocks(bare)
-        for place in ("env", "block"):
-            for model, fails in (("ok", False), ("echo-key", True)):
-                media.echoes = fails
-                media.next = None
-                (work / "plan.json").write_text(plan_with(fails=fails).model_dump_json())
-                page = f"{place}-{model}.html"
-                done = subprocess.run(
-                    [sys.executable, PROGRAM, "run", "plan.json", "--json", "--report", page],
-                    cwd=work,
-                    env=bare | settings(place, provider, media) | {f"{PREFIX}LLM_MODELS": f"openai:{model}"},
-                    capture_output=True,
-                    timeout=300,
-                    check=False,
-                )
-                assert done.returncode == int(fails), done.stderr.decode()
-                assert provider.calls[-1].headers["authorization"] == f"Bearer {KEY}"
-                assert media.keys[-1] == f"Bearer {MEDIA_KEY}"
-                assert ("Bearer ***" in (work / page).read_text()) == fails
-                assert done.stdout.count(b"Bearer ***") >= 2 * fails
-                said += done.stdout + done.stderr
+        for place, model, fails in (("env", "ok", False), ("block", "echo-key", True)):
+            media.echoes = fails
+            media.next = None
+            (work / "plan.json").write_text(plan_with(fails=fails).model_dump_json())
+            page = f"{place}-{model}.html"
+            done = subprocess.run(
+                [sys.executable, PROGRAM, "run", "plan.json", "--json", "--report", page],
+                cwd=work,
+                env=bare | settings(place, provider, media) | {f"{PREFIX}LLM_MODELS": f"openai:{model}"},
+                capture_output=True,
+                timeout=300,
+                check=False,
+            )
+            assert done.returncode == int(fails), done.stderr.decode()
+            assert provider.calls[-1].headers["authorization"] == f"Bearer {KEY}"
+            assert media.keys[-1] == f"Bearer {MEDIA_KEY}"
+            assert ("Bearer ***" in (work / page).read_text()) == fails
+            assert done.stdout.count(b"Bearer ***") >= 2 * fails
+            said += done.stdout + done.stderr
         told = artifacts(api)
         assert "Authorization: Bearer" in told, "the failures' texts are in artifacts"
     assert (home / "prefect.db").is_file()

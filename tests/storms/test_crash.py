@@ -26,7 +26,7 @@ from vibe_prefect.run.items import unfold_known
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
-KILLS = 8
+KILLS = 4
 """How many runs the ordinary suite kills."""
 
 STORM = 60
