@@ -24,7 +24,7 @@ from vibe_prefect.engine.run.suspension import DEFAULT_TAG
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.operations import approvals, approve, reject
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
 
 PATIENCE = 120_000.0
 """Milliseconds that anything on a page may take."""

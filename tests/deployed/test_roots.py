@@ -13,7 +13,7 @@ from tests.cli.command import call as command
 from tests.deployed.api import call, ended, process, trigger
 from tests.deployed.plans import plan, tool
 
-pytestmark = [pytest.mark.server, pytest.mark.slow]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
 
 PREFIX = "PREFECT_INTEGRATIONS_VIBE_PREFECT_"
 CANARY = "canary-5e1f"

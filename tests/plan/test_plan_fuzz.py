@@ -19,12 +19,13 @@ from typing import Any, cast
 import pytest
 
 from tests.paths import DATA
+from tests.storm_size import storm_size
 from vibe_prefect import PlanError, Simulate, compile_plan
 from vibe_prefect.plan.compiler import whole_error
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, plan_of_data, read_plan
 from vibe_prefect.tools import ToolRegistry, default_registry
 
-FEW, MANY = 300, 10_000
+FEW, MANY = 300, storm_size(10_000)
 CPU_SECONDS = 5.0
 MAX_MESSAGE = 12_000
 MAX_GROWTH = 500_000_000

@@ -12,10 +12,11 @@ import pytest
 
 from tests.deployed.api import PROGRAM, call, environment
 from tests.paths import ROOT
+from tests.storm_size import storm_size
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
 
-KILLS = 10
+KILLS = storm_size(10)
 LINES = 25
 """Lines about nodes that a run prints before it waits for an answer."""
 

@@ -19,11 +19,12 @@ from tests.engine.placements.cluster_tools import cluster_tools
 from tests.engine.placements.clusters import needs
 from tests.executors import run_id
 from tests.plans import node, plan
+from tests.storm_size import storm_size
 from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, WorkflowExecutor, WorkflowPlan
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm, pytest.mark.usefixtures("lost_connections")]
 
-RUNS = 20
+RUNS = storm_size(20)
 SIDE_BY_SIDE = 4
 """Number of runs at once: the start of a worker takes longer than the work."""
 

@@ -21,6 +21,7 @@ from prefect.client.orchestration import get_client
 
 from tests import crash_run
 from tests.crash_run import KINDS
+from tests.storm_size import storm_size
 from vibe_prefect import CompiledNode, WorkflowNodeType, compile_plan
 from vibe_prefect.run.items import unfold_known
 
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 KILLS = 4
 """How many runs the ordinary suite kills."""
 
-STORM = 60
+STORM = storm_size(60)
 """How many runs the storm kills."""
 
 SIDE_BY_SIDE = 2
