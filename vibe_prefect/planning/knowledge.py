@@ -120,14 +120,14 @@ def fitting_notes(notes: Sequence[Note], vibe: Vibe, near: Mapping[Note, float] 
         near: The notes that fit by their meaning besides, with how near they are, -1 to 1.
     """
     near = near or {}
-    wish = wish_text(vibe).casefold()
+    wish = vibe_words(vibe).casefold()
     words = _words(wish)
     scores = {note: _score(note, vibe, wish, words) for note in notes}
     fitting = (note for note in notes if scores[note] > 0 or note in near)
     return tuple(sorted(fitting, key=lambda note: -(scores[note] + near.get(note, 0.0))))[:MAX_NOTES]
 
 
-def wish_text(vibe: Vibe) -> str:
+def vibe_words(vibe: Vibe) -> str:
     """Return all words of a vibe."""
     return " ".join(filter(None, (vibe.description, vibe.style, vibe.domain, *vibe.constraints)))
 

@@ -10,7 +10,7 @@ from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import BudgetExceededError, PlanningError, ToolError, UsageError
 from vibe_prefect.llm.provider.embeddings import embed, similarity
 from vibe_prefect.llm.provider.model_config import ModelConfig
-from vibe_prefect.planning.knowledge import Note, wish_text
+from vibe_prefect.planning.knowledge import Note, vibe_words
 
 MAX_CHARACTERS = 2_000
 """Characters of a note, its front matter first, whose meaning is compared."""
@@ -39,7 +39,7 @@ async def near_notes(
     lack = next((source.lack for source in config.key_sources(model) if source.lack), None)
     if lack is not None:
         raise UsageError(f"knowledge is compared by the model {model}, which needs a key: {lack}")
-    texts = [wish_text(vibe), *map(_text, notes)]
+    texts = [vibe_words(vibe), *map(_text, notes)]
     failed = partial(PlanningError, vibe.description)
     try:
         embedded = await embed(config, model, [text[:MAX_CHARACTERS] for text in texts], budget)

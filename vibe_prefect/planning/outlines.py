@@ -5,18 +5,17 @@ An outline is a row of texts, each written from the one before it. It names no t
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vibe_prefect.llm.checked_answers import RefusedAnswer, room_left
+from vibe_prefect.llm.checked_answers import RefusedAnswer
 from vibe_prefect.llm.json_answer import read_json_answer
-from vibe_prefect.llm.prompts import MARKS_RULE, NOTE_TOKENS, marked, material_of
+from vibe_prefect.llm.prompts import MARKS_RULE, marked
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
-from vibe_prefect.planning.prompts import PlanQuestion, PlanRequest, wish_text
+from vibe_prefect.planning.prompts import PlanQuestion, PlanRequest, wish_text, with_knowledge
 
 MAX_STEPS = 3
 """Steps of an outline, at most: a small model repeats itself soon."""
@@ -87,10 +86,7 @@ def outline_question(
         [marked("who asks for the content", wish_text(request.vibe), "words of the person"), *material, task]
     )
     bare = Question(model, _TASK, rest, outline_schema(), config.max_tokens, config.temperature)
-    left = room_left(config, bare.input_tokens + NOTE_TOKENS, "an outline of a plan")
-    knowledge = material_of({note.name: note.text for note in request.notes}, left, "knowledge from")
-    prompt = "\n\n".join(filter(None, [knowledge.text, rest]))
-    return PlanQuestion(replace(bare, prompt=prompt), knowledge.cuts)
+    return with_knowledge(bare, request.notes, config, "an outline of a plan")
 
 
 def plan_data(answer: str) -> dict[str, Any]:

@@ -141,9 +141,27 @@ def plan_question(request: PlanRequest, config: ModelConfig, model: str, refused
         ToolError: The question is longer than a call may be, even without knowledge.
     """
     bare, tools = _without_knowledge(request, config, model, refused)
-    left = room_left(config, bare.input_tokens + estimate_tokens(tools) + NOTE_TOKENS, "a plan")
-    knowledge = material_of({note.name: note.text for note in request.notes}, left, "knowledge from")
-    prompt = "\n\n".join(filter(None, [tools, knowledge.text, bare.prompt]))
+    return with_knowledge(bare, request.notes, config, "a plan", tools)
+
+
+def with_knowledge(
+    bare: Question, notes: Sequence[Note], config: ModelConfig, wanted: str, before: str = ""
+) -> PlanQuestion:
+    """Return a question with as much knowledge before it as it has room for.
+
+    Args:
+        bare: The question without it.
+        notes: The knowledge.
+        config: The operator's limits.
+        wanted: What is asked for, such as `a plan`.
+        before: Text that stands first.
+
+    Raises:
+        ToolError: The question is longer than a call may be, even without knowledge.
+    """
+    left = room_left(config, bare.input_tokens + estimate_tokens(before) + NOTE_TOKENS, wanted)
+    knowledge = material_of({note.name: note.text for note in notes}, left, "knowledge from")
+    prompt = "\n\n".join(filter(None, [before, knowledge.text, bare.prompt]))
     return PlanQuestion(replace(bare, prompt=prompt), knowledge.cuts)
 
 
