@@ -10,6 +10,7 @@ from tests.providers.openai_server import KEY, TOKENS, OpenAIServer, openai_serv
 from vibe_prefect import MetaPlanner, PlanningError, UsageError, Vibe
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.llm.provider.model_config import ModelConfig, Prices
+from vibe_prefect.planning import meaning as meaning_module
 
 TEA = Vibe(description="Infusions of dried leaves for cold evenings")
 
@@ -27,6 +28,11 @@ def config(server: OpenAIServer, embedding: str | None = "openai:near", **fields
     prices = Prices(1_000.0, 1_000.0)
     known: dict[str, Any] = {"prices": prices, "embedding": embedding} | fields
     return ModelConfig(("openai:ok",), server.base_url, lambda: KEY, structure="native", **known)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meaning_module, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -53,6 +59,14 @@ async def test_knowledge_is_chosen_by_meaning_where_an_embedding_model_is_config
     assert "a new tea\nTea heals nobody." in asked["input"]
     assert planner.last_planned is not None
     assert planner.last_planned.spent.tokens == TOKENS[0] + sum(TOKENS), "comparing counts as planning"
+
+
+@pytest.mark.usefixtures("notes")
+async def test_a_provider_that_fails_is_asked_for_the_comparison_again() -> None:
+    with openai_server(reply=plan_text, embedding=meaning, troubles=2) as server:
+        _, plan = await plan_with(config(server, "openai:down"))
+    assert plan.source_vibe.metadata == {"knowledge": ["tea.md", "general.md"]}
+    assert sum("input" in call.body for call in server.calls) == 3
 
 
 @pytest.mark.usefixtures("notes")

@@ -116,7 +116,8 @@ class OpenAIServer:
         """Answer in base64 where it is asked for, as OpenAI's own client does."""
         body = await request.json()
         self.calls.append(Call(body, dict(request.headers), time.monotonic()))
-        if body["model"] == "down":
+        if body["model"] == "down" and self._troubled < self.troubles:
+            self._troubled += 1
             return self._trouble("down", body)
         vectors = [self.embedding(text) for text in body["input"]]
         encode = base64.b64encode if body.get("encoding_format") == "base64" else None
