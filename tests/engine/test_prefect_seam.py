@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,15 +15,18 @@ from uuid import UUID, uuid4
 
 import prefect
 import pytest
-from prefect import Flow, Task, flow, task
+from prefect import Flow, Task, flow, tags, task
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
 from prefect.context import AsyncClientContext, FlowRunContext, TaskRunContext
+from prefect.events.clients import AssertingEventsClient
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.states import exception_to_failed_state
+from prefect.utilities.annotations import quote
 from prefect.utilities.callables import parameter_schema
 
 import vibe_prefect
@@ -31,9 +35,7 @@ from vibe_prefect.engine.prefect_seam import (
     TRIED,
     LateSchemaFlow,
     OpenResultStore,
-    OpenTask,
     ResolvingFolder,
-    announce,
     as_default,
     cron_times,
     cut_off,
@@ -47,6 +49,8 @@ from vibe_prefect.engine.prefect_seam import (
     untried_version,
     write_block,
 )
+from vibe_prefect.engine.prefect_seam.event_stream import RunEventsWorker
+from vibe_prefect.engine.prefect_seam.task_engine import OpenTask, announce
 from vibe_prefect.engine.records.storage import OpaqueResult, OpaqueResultSerializer
 
 PACKAGE = Path(vibe_prefect.__file__).parent
@@ -56,8 +60,8 @@ PRIVATE = re.compile(
 
 
 def test_nothing_else_in_the_package_uses_a_private_name_of_prefect() -> None:
-    users = [path.name for path in PACKAGE.rglob("*.py") if PRIVATE.search(path.read_text())]
-    assert users == ["prefect_seam.py"]
+    users = {path.parent.name for path in PACKAGE.rglob("*.py") if PRIVATE.search(path.read_text())}
+    assert users == {"prefect_seam"}
 
 
 class Memory(WritableFileSystem):
@@ -153,7 +157,7 @@ class Noting(OpenTask):
 
     seen: ClassVar[list[tuple[UUID, str, Any]]] = []
 
-    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+    def created(self, task_run: TaskRun, parameters: Mapping[str, Any]) -> None:
         self.seen.append((task_run.id, task_run.state_name or "", parameters))
 
 
@@ -167,10 +171,68 @@ async def test_a_task_learns_its_task_run_before_the_server_does(prefect_server:
 
     @flow
     async def calling() -> None:
-        await noting(3)
+        await noting.run({"given": 3})
 
     await calling()
     assert len(Noting.seen) == 1
+
+
+@pytest.mark.server
+async def test_events_of_a_task_run_are_those_of_prefects_engine(prefect_server: str) -> None:
+    async def work(job: str) -> OpaqueResult:
+        return OpaqueResult(None)
+
+    async def fail(job: str) -> OpaqueResult:
+        raise ValueError(job)
+
+    def name(parameters: dict[str, Any]) -> str:
+        return f"node {parameters['job']}"
+
+    named: Any = name
+
+    def made(function: Any) -> OpenTask:
+        return OpenTask(function, name="generate", task_run_name=named, tags=["short"], retries=1)
+
+    @flow
+    async def both() -> tuple[list[dict[str, Any]], ...]:
+        context = FlowRunContext.get()
+        assert context is not None
+        with context.model_copy(update={"result_store": Store(serializer=OpaqueResultSerializer())}), tags("whole"):
+            prefects: Any = [made(work), made(fail)]
+            before = await prefects[0]("before")
+            usual = [await task("a", wait_for=[before], return_state=True) for task in prefects]
+            lean = [await made(function).run({"job": quote("a")}, [before]) for function in (work, fail)]
+        for worker in (EventsWorker.instance(), RunEventsWorker.instance()):
+            await asyncio.to_thread(worker.wait_until_empty)
+        sent = [event for client in AssertingEventsClient.all for event in client.events]
+        return tuple(told(sent, states) for states in (usual, lean))
+
+    EventsWorker.set_client_override(AssertingEventsClient)
+    try:
+        usual, lean = await both()
+    finally:
+        EventsWorker.set_client_override(None)
+    assert len(lean) == 2 + 3
+    assert lean == [event for event in usual if event["event"] != "prefect.task-run.Pending"]
+
+
+def told(sent: list[Any], states: list[State[Any]]) -> list[dict[str, Any]]:
+    """What the events about some task runs say, without ids and times, which differ from run to run."""
+    ids = [str(state.state_details.task_run_id) for state in states]
+    events = [json.loads(event.model_dump_json()) for event in sent]
+    own = [event for id in ids for event in events if event["resource"]["prefect.resource.id"].endswith(id)]
+    known = {event["id"]: event["event"] for event in own}
+    for event in own:
+        # After a task run, Prefect relates the events of the next one to it, too.
+        event["related"] = [item for item in event["related"] if item["prefect.resource.role"] != "task-run"]
+        if known.get(event["follows"]) == "prefect.task-run.Pending":
+            event["follows"] = None
+        event["follows"] = known.get(event["follows"])
+    return json.loads(
+        re.sub(
+            r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9-]{10}T[0-9:.]+(Z|\+00:00)|(?<=: )[0-9.]+e?[0-9-]*", "0", json.dumps(own)
+        )
+    )
 
 
 async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server: str) -> None:

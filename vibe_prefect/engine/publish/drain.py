@@ -87,7 +87,7 @@ class Pace:
     """Keeps a run from sending the server more than it can take in.
 
     A server without a message broker queues up to 10,000 events that it has not taken in, and drops the others: task
-    runs are then missing, or shown as running for ever. A node has about four events.
+    runs are then missing, or shown as running for ever. A node has three events.
     """
 
     def __init__(self, flow_run_id: UUID) -> None:

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from vibe_prefect.core.acceptance import Acceptance
@@ -20,6 +21,7 @@ from vibe_prefect.core.outputs import bounded, cut
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE
 from vibe_prefect.engine.past_run import PastRun
+from vibe_prefect.engine.prefect_seam.event_stream import send_event
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
@@ -205,7 +207,9 @@ def _send(name: str, run: FlowRun | PastRun, plan_id: str, resource: dict[str, s
         "prefect.resource.role": "flow-run",
         "prefect.resource.name": run.name,
     }
-    emit_event(
+    context = FlowRunContext.get()
+    is_inside = context is not None and context.flow_run is not None and context.flow_run.id == run.id
+    (send_event if is_inside else emit_event)(
         f"{PREFIX}.{name}",
         resource={**resource, f"{PREFIX}.plan-id": plan_id},
         related=[related],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -28,7 +28,7 @@ from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.engine.node_states import CANCELLED, WAITS
-from vibe_prefect.engine.prefect_seam import OpenTask
+from vibe_prefect.engine.prefect_seam.task_engine import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
@@ -108,12 +108,12 @@ class RecordPolicy(CachePolicy):
 class _NodeTask(OpenTask):
     """A task that notes its task run in its node run."""
 
-    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
+    def created(self, task_run: TaskRun, parameters: Mapping[str, Any]) -> None:
         parameters["job"].unquote().task_run_id = task_run.id
 
 
 @lru_cache(maxsize=512)
-def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: bool) -> Task[..., Any]:
+def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: bool) -> OpenTask:
     """Return the task for all nodes of a type with a policy.
 
     Args:
@@ -141,22 +141,23 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
 async def run_node(job: NodeJob, upstream: Iterable[UpstreamReference]) -> State[OpaqueResult]:
     """Run a node's task to its end and return its final state; a failing node raises nothing."""
     task = node_task(job.node.node.type, job.node.policy, job.refresh)
-    return await _call(task, job, upstream)
+    return await task.run({"job": quote(job)}, upstream)
 
 
 async def run_tool(job: ToolJob) -> ToolResult:
     """Make a tool call as a task of its own within the node's task."""
     try:
-        opaque: OpaqueResult = await tool_task()(quote(job))
+        state = await tool_task().run({"job": quote(job)})
+        opaque: OpaqueResult = await state.aresult()
     except ShownError as error:  # the handler that called the tool gets the tool's own error
         raise error.original or error from None
     return opaque.value
 
 
 @lru_cache(maxsize=1)
-def tool_task() -> Task[..., Any]:
+def tool_task() -> OpenTask:
     """Return the task for the tool calls of handlers."""
-    return Task(
+    return OpenTask(
         _run_tool, name=TOOL_TASK, task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False, tags=()
     )
 
@@ -171,10 +172,6 @@ def upstream_reference(state: State[Any]) -> UpstreamReference:
     if state.is_completed() and isinstance(result, OpaqueResult):
         return result
     return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
-
-
-async def _call(task: Task[..., Any], job: NodeJob, upstream: Iterable[UpstreamReference]) -> State[Any]:
-    return cast("State[Any]", await cast("Any", task)(quote(job), wait_for=list(upstream), return_state=True))
 
 
 def _name_of(parameters: dict[str, Any]) -> str:

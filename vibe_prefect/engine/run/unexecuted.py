@@ -1,7 +1,7 @@
 """Nodes that a run does not execute itself, shown in Prefect without a trip through its task engine.
 
-The engine takes 8 ms to show such a node in three states. A resumed run may reuse thousands of nodes, and a stopped run
-has seconds to show those that it did not get to.
+The engine takes milliseconds to show such a node. A resumed run may reuse thousands of nodes, and a stopped run has
+seconds to show those that it did not get to.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import State, StateDetails, StateType, TaskR
 from prefect.context import FlowRunContext
 
 from vibe_prefect.engine.node_states import CANCELLED, FALLBACK, SKIPPED
-from vibe_prefect.engine.prefect_seam import CACHED, announce
+from vibe_prefect.engine.prefect_seam import CACHED
+from vibe_prefect.engine.prefect_seam.task_engine import announce
 from vibe_prefect.engine.records.storage import OpaqueResult
 from vibe_prefect.engine.run.tasks import node_task, tags_of
 from vibe_prefect.plan.compiler import CompiledNode

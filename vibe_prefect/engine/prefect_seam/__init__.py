@@ -21,14 +21,13 @@ from uuid import UUID
 
 import httpx
 import prefect
-from prefect import Flow, Task
+from prefect import Flow
 from prefect._internal.compatibility.blocks import call_explicitly_async_block_method
 from prefect.client.orchestration import PrefectClient, SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.client.schemas.objects import FlowRun
 from prefect.filesystems import LocalFileSystem
 from prefect.results import ResultRecord, ResultStore  # pyright: ignore[reportPrivateImportUsage]
 from prefect.utilities.callables import ParameterSchema, parameter_schema
-from prefect.utilities.engine import emit_task_run_state_change_event, link_state_to_task_run_result
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -170,42 +169,6 @@ class LateSchemaFlow(Flow[..., Coroutine[Any, Any, Any]]):
             raise AttributeError(name)
         self.parameters = parameter_schema(self.fn)
         return self.parameters
-
-
-class OpenTask(Task[..., Any]):
-    """A task that gets the task run of each of its calls at once, before anything else can go wrong with it."""
-
-    def created(self, task_run: TaskRun, parameters: dict[str, Any]) -> None:
-        """Note a new task run: whatever happens from now on, the engine reports it to the server.
-
-        Args:
-            task_run: The task run.
-            parameters: Arguments of the call.
-        """
-        raise NotImplementedError
-
-    async def create_local_run(self, *args: Any, **kwargs: Any) -> TaskRun:
-        """Make the task run of a call; the engine calls this.
-
-        Args:
-            *args: As Prefect's own.
-            **kwargs: As Prefect's own, with the call's `parameters` by name.
-        """
-        task_run = await super().create_local_run(*args, **kwargs)
-        self.created(task_run, kwargs["parameters"])
-        return task_run
-
-
-def announce(task_run: TaskRun, state: State[Any], result: object) -> None:
-    """Report a task run that no task engine executed, in its only state.
-
-    Args:
-        task_run: The task run, made by hand.
-        state: Its state.
-        result: Stands for its result: a task that gets it, or waits for it, has an edge from this task run.
-    """
-    emit_task_run_state_change_event(task_run, initial_state=None, validated_state=state)
-    link_state_to_task_run_result(state, result)
 
 
 def raised_text(message: str) -> str:

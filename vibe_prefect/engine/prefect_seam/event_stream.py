@@ -1,0 +1,151 @@
+"""Events of a run on their way to Prefect's server: Prefect's own stream, with little work for each event.
+
+Prefect checks each event by models, writes it as JSON twice, looks up what it is related to, and hands it from thread
+to thread. A node has three events, whose shape is known, and whose relations are those of its run.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+from contextvars import Context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+from prefect.context import FlowRunContext
+from prefect.events.clients import NullEventsClient
+from prefect.events.related import related_resources_from_run_context
+from prefect.events.schemas.events import Event
+from prefect.events.worker import EventsWorker
+from prefect.utilities.context import temporary_context
+from pydantic_core import to_json
+
+logger = logging.getLogger(__name__)
+
+NEAR = timedelta(minutes=5)
+"""Time within which Prefect orders an event after the one that it follows."""
+
+Related = list[dict[str, str]]
+"""Resources that an event is related to, as Prefect sends them."""
+
+
+@dataclass(slots=True)
+class RunEvent:
+    """An event of a flow run or of what ran in it, with the attributes of Prefect's own that its client reads."""
+
+    id: UUID
+    """Its id."""
+
+    occurred: datetime
+    """When it happened."""
+
+    flow_run: FlowRunContext
+    """The flow run: the event is related to all that this is related to."""
+
+    content: dict[str, Any]
+    """The event as data, with the relations of its own."""
+
+    text: str = field(default="", init=False)
+    """The event as JSON, once it is sent."""
+
+    def model_dump_json(self) -> str:
+        """Return the event as JSON."""
+        return self.text
+
+
+class RunEventsWorker(EventsWorker):
+    """Sends the events of runs in this process, each run's in their order."""
+
+    def __init__(self, *args: Any) -> None:
+        """Make a worker; `instance()` returns the one that there is."""
+        super().__init__(*args)
+        self._related: dict[UUID, Related] = {}
+
+    def _prepare_item(self, event: Any) -> Any:
+        return event
+
+    def _on_item_dropped(self, item: Any) -> None:
+        pass
+
+    async def _handle(self, event: Any) -> None:
+        await self._send(event)
+        # Prefect hands over each event from thread to thread; those that wait already are taken at once.
+        while True:
+            try:
+                following = cast("Any", self._queue.get_nowait())
+            except queue.Empty:
+                return
+            try:
+                if following is None:  # the end, which the caller looks for
+                    self._queue.put_nowait(None)
+                    return
+                await self._send(following)
+            finally:
+                self._queue.task_done()
+
+    async def _send(self, event: RunEvent) -> None:
+        own: Related = event.content["related"]
+        known = {resource["prefect.resource.id"] for resource in (*own, event.content["resource"])}
+        shared = [resource for resource in await self._relations(event) if resource["prefect.resource.id"] not in known]
+        event.text = to_json({**event.content, "related": own + shared}).decode()
+        await self._client.emit(cast("Event", event))
+
+    async def _relations(self, event: RunEvent) -> Related:
+        """Return what a flow run is related to: itself, its flow, its deployment and its tags, among others."""
+        flow_run = event.flow_run.flow_run
+        assert flow_run is not None
+        if flow_run.id not in self._related:
+            context = Context()
+            context.run(FlowRunContext.__var__.set, event.flow_run)
+            with temporary_context(context):
+                found = await related_resources_from_run_context(self._orchestration_client)
+            self._related[flow_run.id] = [dict(resource.root) for resource in found]
+        return self._related[flow_run.id]
+
+
+def send_event(  # noqa: PLR0913 - what an event consists of
+    event: str,
+    resource: dict[str, str],
+    related: Related,
+    payload: dict[str, Any],
+    *,
+    id: UUID | None = None,
+    occurred: datetime | None = None,
+    follows: RunEvent | None = None,
+) -> RunEvent:
+    """Send an event of the current flow run, as Prefect's `emit_event` does.
+
+    A failure to send it is logged, and fails nothing.
+
+    Args:
+        event: The event's name.
+        resource: What it is about.
+        related: Resources that it is related to, besides those of the flow run.
+        payload: JSON data, which nobody changes any more.
+        id: The event's id; a new one by default.
+        occurred: When it happened; now by default.
+        follows: The event before it, which the server is to take in first.
+    """
+    flow_run = FlowRunContext.get()
+    assert flow_run is not None
+    id, occurred = id or uuid4(), occurred or datetime.now(UTC)
+    is_near = follows is not None and abs(occurred - follows.occurred) < NEAR
+    content = {
+        "occurred": occurred,
+        "event": event,
+        "resource": resource,
+        "related": related,
+        "payload": payload,
+        "id": id,
+        "follows": follows.id if is_near and follows is not None else None,
+    }
+    sent = RunEvent(id, occurred, flow_run, content)
+    try:
+        worker = RunEventsWorker.instance()
+        if worker.client_type is not NullEventsClient:
+            worker.send(cast("Event", sent))
+    except Exception:
+        logger.exception("The event %s could not be sent", event)
+    return sent
