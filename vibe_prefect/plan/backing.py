@@ -12,7 +12,7 @@ from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 

@@ -21,8 +21,8 @@ from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input
 from vibe_prefect.plan.inputs.named import named_values
 from vibe_prefect.plan.keys import KeyParts, canonical_json, node_key
 from vibe_prefect.plan.reading.plan_file import PlanShapeError
-from vibe_prefect.templates.language import is_template
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 

@@ -18,7 +18,7 @@ from vibe_prefect.core.models import BestOf
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.node_tools import scorer_inputs
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 

@@ -12,7 +12,7 @@ from vibe_prefect.errors import shorten
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.templates.filling import fill_in
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools.secrecy.redaction import redacted_errors
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 from vibe_prefect.core.user_code import contained
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.run.handlers import fill_inputs
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.text.sendable import MAX_STATE, sendable, text_of
 from vibe_prefect.tools.base import ToolContext, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry

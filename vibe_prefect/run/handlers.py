@@ -17,7 +17,7 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.tools.base import AskPerson, InputNames, Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data

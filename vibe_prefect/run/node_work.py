@@ -40,7 +40,7 @@ from vibe_prefect.run.handlers import (
     takes_context,
 )
 from vibe_prefect.run.measure import Meter
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.text.json_text import copied, json_data
 from vibe_prefect.text.sendable import MAX_ERROR, sendable, text_of
 from vibe_prefect.tools.base import AskPerson, ToolResult

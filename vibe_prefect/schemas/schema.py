@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from vibe_prefect.errors import shorten
 from vibe_prefect.schemas.keywords import SchemaError, bounded_validator, bounded_work, compile_pattern
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.texts import walk_templates
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError

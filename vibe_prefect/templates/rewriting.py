@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from vibe_prefect.templates.language import InvalidTemplateError, is_template, lex
+from vibe_prefect.templates.language import lex
 from vibe_prefect.templates.names import assigned_names
+from vibe_prefect.templates.texts import InvalidTemplateError, is_template
 
 MAX_LENGTH = 10_000_000
 """The longest template that rewriting makes, in characters."""

@@ -9,8 +9,8 @@ from typing import Any
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.schemas.output_fields import missing_part
-from vibe_prefect.templates.language import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.templates.names import Reads, References, Step, place_of, references
+from vibe_prefect.templates.texts import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 
 _DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"
 

@@ -16,7 +16,7 @@ import httpx
 from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.comfyui.endpoint import ComfyServer, Workflow
 from vibe_prefect.tools.comfyui.workflow import filled, linked
 from vibe_prefect.tools.secrecy.key_sources import obtained

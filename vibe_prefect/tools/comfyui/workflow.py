@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import did_you_mean, shorten
-from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import InputProblem
 from vibe_prefect.tools.comfyui.endpoint import Workflow
 

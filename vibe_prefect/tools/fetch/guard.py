@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import anyio
-
 from vibe_prefect.errors import ToolError, UsageError, shorten
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -89,6 +87,10 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     Raises:
         OSError: The name has none, or nobody answered.
     """
+    import socket
+
+    import anyio
+
     results = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in results))
 
@@ -150,6 +152,8 @@ class FetchConfig:
 
 
 def _own_authorities(path: str) -> ssl.SSLContext:
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:

@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-import anyio
-from anyio.to_thread import run_sync
-
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
 from vibe_prefect.provenance import ModelCall
@@ -168,6 +165,8 @@ class MediaCall:
         self, request: Mapping[str, Any], ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]]
     ) -> bytes:
         """Return the answer's body; an error that came with status 200 is one."""
+        from anyio.to_thread import run_sync
+
         async with self._client() as client:
             raw = await ask(client, {**request, "extra_body": dict(self.endpoint.options)})
         refusal = refusal_in(json_in(raw.content)) if len(raw.content) < MAX_REFUSAL else None
@@ -182,7 +181,9 @@ class MediaCall:
         It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key
         away.
         """
+        import anyio
         import openai
+        from anyio.to_thread import run_sync
 
         endpoint = self.endpoint
         key = await run_sync(obtained, endpoint.key, endpoint.base_url)
