@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from vibe_prefect.frozen import frozen
 
 Reuse = Literal["run", "plan"]
 """Runs whose records a run may reuse: itself and the one that it resumes, or every run of the plan with this value."""
@@ -21,7 +23,7 @@ FACT_NAMES = ("date", "name", "scheduled_for", "timezone")
 """Names of the facts of a run."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class RunFacts:
     """Facts of a run that templates can name: those of the first run of its resume chain."""
 
@@ -56,7 +58,7 @@ def known_zone(name: object) -> str | None:
         return None
 
 
-@dataclass(frozen=True)
+@frozen
 class RunValues:
     """Values that a run brings to its plan."""
 
@@ -73,7 +75,7 @@ class RunValues:
     """Hash of what a node reads from outside, by the ids of the nodes that ask for it; empty before it is read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class NamedValues:
     """Inputs, facts and items that a node names, and so all of them that it is given. They enter its key."""
 

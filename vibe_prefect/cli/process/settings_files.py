@@ -6,7 +6,6 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from pydantic import BaseModel
 
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
+from vibe_prefect.frozen import frozen
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.registry import SHORT_VARIABLE, TOOLS_VARIABLE
 
@@ -74,7 +74,7 @@ def _content(path: Path) -> str:
         return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class _File:
     """A settings file that could be read."""
 

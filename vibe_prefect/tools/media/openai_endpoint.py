@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import ModelCall
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.fetch.http import RETRYABLE
@@ -37,7 +38,7 @@ Prices = float | Mapping[str, float]
 """US dollars: one price for all models, or one for each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class OpenAIEndpoint:
     """A server that speaks OpenAI's protocol, as the operator names it."""
 
@@ -68,7 +69,7 @@ class OpenAIEndpoint:
         return self.prices.get(model) if isinstance(self.prices, Mapping) else self.prices
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Answer:
     """Answer of a server to one call."""
 
@@ -85,7 +86,7 @@ class Answer:
         return json_in(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class MediaCall:
     """One call of a tool to an endpoint."""
 
