@@ -7,7 +7,6 @@ All of them survive pickling, since they cross process borders.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -499,8 +498,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     if len(word) > MAX_COMPARED:
         return ""
+    from difflib import get_close_matches
+
     candidates = islice((candidate for candidate in known if len(candidate) <= MAX_COMPARED), 2_000)
-    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    close = get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.console import Console
-from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import fact_line, one_line
@@ -24,6 +21,9 @@ from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VIBE, VibeArguments
 from vibe_prefect.core.run_values import ReplanBy, Reuse
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from vibe_prefect.cli.commands.run import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., int])
@@ -67,6 +67,8 @@ def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
         more: Meaning of leaving it out.
         **parameter: More arguments of the `Parameter`.
     """
+    from cyclopts.validators import Number
+
     from vibe_prefect.run.run_options import RunOptions, help_of
 
     bounds = RunOptions.model_fields[name].metadata
@@ -181,10 +183,11 @@ def call(arguments: Sequence[str]) -> int:
     else:
         add_commands_of(arguments)
         commands = app
+    prints_help = arguments[0] not in _COMMANDS or not _LISTING.isdisjoint(arguments)
     try:
         code = commands(
             with_report(arguments),
-            console=_help_console(sys.stdout),
+            console=_help_console(sys.stdout) if prints_help else None,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -244,7 +247,7 @@ def with_report(arguments: Sequence[str]) -> list[str]:
 
 def _help_console(stream: IO[str]) -> Console:
     """Return a console for help texts: as wide as they read well."""
-    console = Screen(stream)
+    console = Screen(stream).console
     console.width = min(console.width, HELP_WIDTH)
     return console
 
@@ -496,7 +499,7 @@ def validate(  # noqa: PLR0913 - a command's options
         inputs: A YAML or JSON file with values of inputs.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
-    from vibe_prefect.cli.commands.show import validate as command
+    from vibe_prefect.cli.commands.validate import validate as command
 
     use_tool_files(tools)
     return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)

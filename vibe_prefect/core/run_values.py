@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from vibe_prefect.frozen import frozen
 
@@ -47,11 +46,17 @@ class RunFacts:
         }
 
     def _zone(self) -> tzinfo:
-        return UTC if self.zone == DEFAULT_ZONE else ZoneInfo(self.zone)
+        if self.zone == DEFAULT_ZONE:
+            return UTC
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(self.zone)
 
 
 def known_zone(name: object) -> str | None:
     """Return the name of a time zone where it is one that this machine knows."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(name).key if isinstance(name, str) else None
     except (ZoneInfoNotFoundError, ValueError, OSError):

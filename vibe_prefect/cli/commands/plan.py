@@ -293,7 +293,7 @@ def _progress(screen: Screen, label: str) -> Generator[Callable[[str], None]]:
         screen.say(f"{label} ...", "dim")
         yield lambda _: None
         return
-    with screen.status(Text(f"{label} ...", "dim")) as status:
+    with screen.console.status(Text(f"{label} ...", "dim")) as status:
         yield lambda words: status.update(Text(f"{label} ... {words}", "dim"))
 
 

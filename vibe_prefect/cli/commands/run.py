@@ -195,7 +195,7 @@ def find_server(screen: Screen, *, quiet: bool) -> Server:
     elif not screen.lively:
         server = prefect_server(lambda: screen.say(STARTING))
     else:
-        with screen.status(Text("importing Prefect ...", "dim")) as status:
+        with screen.console.status(Text("importing Prefect ...", "dim")) as status:
             server = prefect_server(lambda: status.update(Text(STARTING, "dim")))
     quieten(warn)
     return server
@@ -320,7 +320,7 @@ class _Run:
         lost = self._lost_server()
         self._server.kill()
         if self._view is not None:
-            self._screen.show_cursor(show=True)
+            self._screen.console.show_cursor(show=True)
         flush()
         if lost is None:
             os.write(2, f"\n{PROGRAM}: ended at once\n".encode())

@@ -121,7 +121,7 @@ def _print(screen: Screen, settings: list[Setting]) -> None:
     screen.say(lines[0])
     for setting, line in zip(settings, lines[1:], strict=True):
         screen.say(line)
-        screen.print(Text(f"    {one_line(setting.description)}", "dim"), soft_wrap=not screen.is_terminal)
+        screen.console.print(Text(f"    {one_line(setting.description)}", "dim"), soft_wrap=not screen.is_terminal)
         screen.say(f"    {setting.variable}", "dim")
     screen.say()
     screen.say(
