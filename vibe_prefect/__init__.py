@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     from vibe_prefect.provenance import ModelCall
     from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
     from vibe_prefect.run.handlers import NodeContext, NodeHandler
-    from vibe_prefect.templates.language import InvalidTemplateError
+    from vibe_prefect.templates.texts import InvalidTemplateError
     from vibe_prefect.tools import (
         BaseTool,
         FileRef,
@@ -217,7 +217,7 @@ _MODULES = {
     "FileRef": "vibe_prefect.tools",
     "InputPath": "vibe_prefect.tools",
     "InputsError": "vibe_prefect.errors",
-    "InvalidTemplateError": "vibe_prefect.templates.language",
+    "InvalidTemplateError": "vibe_prefect.templates.texts",
     "LoadedPlan": "vibe_prefect.plan.reading.plan_file",
     "MediaConfig": "vibe_prefect.tools.builtin.media_tools",
     "MetaPlanner": "vibe_prefect.planner",

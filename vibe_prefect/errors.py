@@ -7,7 +7,6 @@ All of them survive pickling, since they cross process borders.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.characters import visible
+from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from vibe_prefect.results import ExecutionResult
@@ -54,7 +54,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Finding:
     """Fault of a value, and the remedy."""
 
@@ -79,7 +79,7 @@ class Finding:
         return cls(f"{text}{HINT_SEPARATOR}{hint}", hint) if hint else cls(text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Problem:
     """Fault of a plan."""
 
@@ -498,8 +498,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     if len(word) > MAX_COMPARED:
         return ""
+    from difflib import get_close_matches
+
     candidates = islice((candidate for candidate in known if len(candidate) <= MAX_COMPARED), 2_000)
-    close = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    close = get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

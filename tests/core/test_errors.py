@@ -27,7 +27,7 @@ from vibe_prefect import (
     VibePrefectError,
 )
 from vibe_prefect.errors import did_you_mean, shorten
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools import ToolInputError
 
 COMPLETED, FAILED, SKIPPED = ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.SKIPPED

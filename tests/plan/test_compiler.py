@@ -41,7 +41,7 @@ from vibe_prefect import (
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Position
 from vibe_prefect.plan.compiler import MAX_RETRY_DELAY, resolve_policy
-from vibe_prefect.templates.language import LITERAL_BRACES
+from vibe_prefect.templates.texts import LITERAL_BRACES
 
 
 @tool(version="3")

@@ -27,7 +27,7 @@ from vibe_prefect import (
 )
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.handlers import builtin_handler, fill_inputs, invoke, is_async, output_of, simulate, takes_context
-from vibe_prefect.templates.language import InvalidTemplateError, template_values
+from vibe_prefect.templates.texts import InvalidTemplateError, template_values
 from vibe_prefect.tools import TemplateText
 from vibe_prefect.tools.base import InputNames
 

@@ -10,15 +10,9 @@ import pytest
 
 from vibe_prefect import Vibe
 from vibe_prefect.templates.filling import fill_in_all
-from vibe_prefect.templates.language import (
-    LITERAL_BRACES,
-    MAX_REPEATED,
-    InvalidTemplateError,
-    is_template,
-    render,
-    walk_templates,
-)
+from vibe_prefect.templates.language import MAX_REPEATED, render
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import LITERAL_BRACES, InvalidTemplateError, is_template, walk_templates
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from vibe_prefect.templates.language import InvalidTemplateError, render
+from vibe_prefect.templates.language import render
 from vibe_prefect.templates.names import references
 from vibe_prefect.templates.rewriting import Rewriting
+from vibe_prefect.templates.texts import InvalidTemplateError
 
 IDS = {"draft": "social.draft", "a-b": "social.a-b"}
 GIVEN: dict[str, Any] = {

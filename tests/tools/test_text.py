@@ -11,7 +11,7 @@ import pytest
 
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import OutsideRootError
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools import ToolContext, ToolInputError, Workspace
 from vibe_prefect.tools.builtin.text_tools import combine, read_text, template_fill
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 __all__ = ["main"]
 
-GC_THRESHOLD = 50_000
+GC_THRESHOLD = 150_000
 """New objects before a collection. Imports make many that stay: with Python's 700, looking at them again and again is
 a tenth of the time until a command begins.
 """

@@ -5,15 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import App, CycloptsError, Parameter
-from cyclopts.validators import Number
-from rich.console import Console
-from rich.text import Text
 
 from vibe_prefect.cli.display.console import Screen, err, out
 from vibe_prefect.cli.display.lines import fact_line, one_line
@@ -25,6 +21,9 @@ from vibe_prefect.cli.reading.vibes import NO_ARGUMENTS, VIBE, VibeArguments
 from vibe_prefect.core.run_values import ReplanBy, Reuse
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
     from vibe_prefect.cli.commands.run import RunRequest
 
 Command = TypeVar("Command", bound=Callable[..., int])
@@ -68,6 +67,8 @@ def _option(name: str, more: str = "", **parameter: Any) -> Parameter:
         more: Meaning of leaving it out.
         **parameter: More arguments of the `Parameter`.
     """
+    from cyclopts.validators import Number
+
     from vibe_prefect.run.run_options import RunOptions, help_of
 
     bounds = RunOptions.model_fields[name].metadata
@@ -114,27 +115,33 @@ def _version() -> str:
     return f"{PROGRAM} {version(PROGRAM)} (Prefect {version('prefect')}, Python {sys.version.split()[0]})"
 
 
-app = App(
-    name=PROGRAM,
-    help="Run content-generation plans as Prefect flows: checked, resumable, visible node by node.",
-    help_format="plaintext",
-    help_epilogue=_EXITS,
-    version=_version,
-    version_flags=("--version", "-v"),
-    version_format="plaintext",
-    suppress_keyboard_interrupt=False,
-)
+def _new_app() -> App:
+    new = App(
+        name=PROGRAM,
+        help="Run content-generation plans as Prefect flows: checked, resumable, visible node by node.",
+        help_format="plaintext",
+        help_epilogue=_EXITS,
+        version=_version,
+        version_flags=("--version", "-v"),
+        version_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    new["--help"].group = new["--version"].group = OPTIONS
+    return new
 
 
-app["--help"].group = app["--version"].group = OPTIONS
+app = _new_app()
 
-_COMMANDS: dict[str, Callable[[], object]] = {}
-"""Functions that add the commands of this module to the command line, by name: to read a command's options takes time,
-so only commands that are wanted are added.
+_COMMANDS: dict[str, tuple[Callable[..., int], Mapping[str, Any]]] = {}
+"""The commands of this module by name, each with its arguments of `App.command`: to read a command's options takes
+time, so only commands that are wanted are added to the command line.
 """
 
 _ADDED: set[str] = set()
 """Names of those commands, and of the modules with further ones, that were added."""
+
+_LISTING = frozenset({"--help", "-h", "--version", "-v"})
+"""Arguments that need no more of the commands than their names and what they are for."""
 
 
 def _command(**options: Any) -> Callable[[Command], Command]:
@@ -145,7 +152,8 @@ def _command(**options: Any) -> Callable[[Command], Command]:
     """
 
     def declare(function: Command) -> Command:
-        _COMMANDS[options.get("name", function.__name__)] = partial(app.command, function, **options)
+        name = options.pop("name", function.__name__)
+        _COMMANDS[name] = function, options
         return function
 
     return declare
@@ -167,14 +175,19 @@ def call(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
-    add_commands_of(arguments)
     if not arguments:
-        app.help_print([], console=_help_console(sys.stderr))
+        _listing().help_print([], console=_help_console(sys.stderr))
         return ExitCode.USAGE
+    if _LISTING.issuperset(arguments):
+        commands = _listing()
+    else:
+        add_commands_of(arguments)
+        commands = app
+    prints_help = arguments[0] not in _COMMANDS or not _LISTING.isdisjoint(arguments)
     try:
-        code = app(
+        code = commands(
             with_report(arguments),
-            console=_help_console(sys.stdout),
+            console=_help_console(sys.stdout) if prints_help else None,
             exit_on_error=False,
             print_error=False,
             result_action="return_value",
@@ -185,8 +198,25 @@ def call(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else ExitCode.COMPLETED
 
 
+def _listing() -> App:
+    """Return a command line with all commands of this module without their options, of which most of the time goes."""
+    listing = _new_app()
+    for name, (function, options) in _COMMANDS.items():
+        listing.command(_without_options(function), name=name, **options)
+    for module in _MODULES:
+        import_module(module).add_commands(listing)
+    return listing
+
+
+def _without_options(function: Callable[..., int]) -> Callable[[], None]:
+    def listed() -> None: ...
+
+    listed.__doc__ = function.__doc__
+    return listed
+
+
 def add_commands_of(arguments: Sequence[str]) -> None:
-    """Add the command that the arguments name; all commands where they name none, as for the help."""
+    """Add the command that the arguments name; all commands where they name none, as for a name that is misspelt."""
     name = arguments[0] if arguments else ""
     named = [module for module, commands in _MODULES.items() if name in commands]
     if name in _COMMANDS:
@@ -196,7 +226,8 @@ def add_commands_of(arguments: Sequence[str]) -> None:
             continue
         _ADDED.add(wanted)
         if wanted in _COMMANDS:
-            _COMMANDS[wanted]()
+            function, options = _COMMANDS[wanted]
+            app.command(function, name=wanted, **options)
         else:
             import_module(wanted).add_commands(app)
 
@@ -216,7 +247,7 @@ def with_report(arguments: Sequence[str]) -> list[str]:
 
 def _help_console(stream: IO[str]) -> Console:
     """Return a console for help texts: as wide as they read well."""
-    console = Screen(stream)
+    console = Screen(stream).console
     console.width = min(console.width, HELP_WIDTH)
     return console
 
@@ -468,7 +499,7 @@ def validate(  # noqa: PLR0913 - a command's options
         inputs: A YAML or JSON file with values of inputs.
         tools: A Python file with tools of your own, each a function with @tool; may be given several times.
     """
-    from vibe_prefect.cli.commands.show import validate as command
+    from vibe_prefect.cli.commands.validate import validate as command
 
     use_tool_files(tools)
     return command(plan, InputArguments(set_, set_file, inputs), simulate=simulate, as_json=json)

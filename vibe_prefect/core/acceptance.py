@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+from vibe_prefect.frozen import frozen
 
 ACCEPTED = "accepted"
 """Key of an acceptance in the metadata of a gate's result, and in the feedback about the gate."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Acceptance:
     """The override of a gate that refused: the evidence that stays with the gate."""
 

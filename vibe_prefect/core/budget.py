@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vibe_prefect.errors import BudgetExceededError, UsageError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.results import resume_command
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Spending:
     """Tokens and dollars that were, or could be, spent."""
 
@@ -233,7 +234,7 @@ class Budget:
         return f"budget: stopped before the next paid call: {'; '.join(parts)}{how}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Reservation:
     """A call that may be made."""
 

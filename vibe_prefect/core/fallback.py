@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, cast
+
+from vibe_prefect.frozen import frozen
 
 FALLBACK = "fallback"
 """Key of a fallback in the metadata of a node's result, and in the feedback about the node; also the remark on it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Fallback:
     """The stand-in for the output of a node that failed: why, and where it comes from."""
 

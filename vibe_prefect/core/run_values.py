@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from vibe_prefect.frozen import frozen
 
 Reuse = Literal["run", "plan"]
 """Runs whose records a run may reuse: itself and the one that it resumes, or every run of the plan with this value."""
@@ -21,7 +22,7 @@ FACT_NAMES = ("date", "name", "scheduled_for", "timezone")
 """Names of the facts of a run."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class RunFacts:
     """Facts of a run that templates can name: those of the first run of its resume chain."""
 
@@ -45,18 +46,24 @@ class RunFacts:
         }
 
     def _zone(self) -> tzinfo:
-        return UTC if self.zone == DEFAULT_ZONE else ZoneInfo(self.zone)
+        if self.zone == DEFAULT_ZONE:
+            return UTC
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(self.zone)
 
 
 def known_zone(name: object) -> str | None:
     """Return the name of a time zone where it is one that this machine knows."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
     try:
         return ZoneInfo(name).key if isinstance(name, str) else None
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return None
 
 
-@dataclass(frozen=True)
+@frozen
 class RunValues:
     """Values that a run brings to its plan."""
 
@@ -73,7 +80,7 @@ class RunValues:
     """Hash of what a node reads from outside, by the ids of the nodes that ask for it; empty before it is read."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class NamedValues:
     """Inputs, facts and items that a node names, and so all of them that it is given. They enter its key."""
 

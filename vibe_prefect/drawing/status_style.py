@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class StatusStyle:
     """Signs and colours of one status."""
 

@@ -20,7 +20,7 @@ from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.llm.provider.model_client import Answer, Question
 from vibe_prefect.schemas.keywords import SchemaError
 from vibe_prefect.schemas.schema import mismatches, sound_schema
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.functions import FunctionTool, tool
 

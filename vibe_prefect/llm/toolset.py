@@ -22,7 +22,7 @@ from vibe_prefect.llm.provider.calls import ModelLimits, Models
 from vibe_prefect.llm.provider.connect import provider_lack
 from vibe_prefect.llm.provider.model_config import MISSING, ModelConfig
 from vibe_prefect.llm.provider.provider import ProviderClient
-from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import PAID_POLICY, Dependency, InputProblem, ToolCategory
 from vibe_prefect.tools.functions import FunctionTool
 from vibe_prefect.tools.planned_calls import PlannedCall

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan, read_plan
@@ -18,7 +19,7 @@ GivenInputs = Mapping[str, Any] | Callable[[WorkflowPlan], Mapping[str, Any]]
 """Inputs of a run by name, or a function that reads them as the plan declares them."""
 
 
-@dataclass(frozen=True)
+@frozen
 class WrittenPlan:
     """A plan as text, YAML or JSON, that is in no file. It has no parts in other files."""
 
@@ -29,7 +30,7 @@ class WrittenPlan:
     """Name of the text in messages."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckedPlan:
     """A plan that can run, and the tools it was checked against."""
 

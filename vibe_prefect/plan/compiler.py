@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,7 @@ from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.core.policies import MAX_RETRY_DELAY, PLACE_FIELDS, ExecutionPolicy, resolve_policy
 from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource
@@ -21,8 +22,8 @@ from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input
 from vibe_prefect.plan.inputs.named import named_values
 from vibe_prefect.plan.keys import KeyParts, canonical_json, node_key
 from vibe_prefect.plan.reading.plan_file import PlanShapeError
-from vibe_prefect.templates.language import is_template
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import tool_version
 from vibe_prefect.tools.registry import ForeignRegistry, ToolRegistry, adapted
 
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class CompiledNode:
     """A node, ready to run."""
 
@@ -100,7 +101,7 @@ class CompiledNode:
         return self.kept_as or self.node.id
 
 
-@dataclass(frozen=True)
+@frozen
 class CompiledPlan:
     """A plan, ready to run: checked, flat and keyed."""
 

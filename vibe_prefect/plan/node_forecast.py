@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from graphlib import TopologicalSorter
 
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.comparison import reason_to_run
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
@@ -27,7 +28,7 @@ class Action(StrEnum):
     """It is neither executed nor reused."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class NodeForecast:
     """Forecast of one node, if everything that runs completes."""
 
@@ -47,7 +48,7 @@ class NodeForecast:
     """Whether a condition that is not known yet may skip it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class CriticalPath:
     """The chain of nodes that the run cannot be shorter than, however many nodes run at once."""
 
@@ -61,7 +62,7 @@ class CriticalPath:
     """Number of them without an estimate. Where that is not 0, another chain may well be longer."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class ToolUse:
     """A tool that the run will call."""
 
@@ -75,7 +76,7 @@ class ToolUse:
     """Number of nodes that run and call it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Forecast:
     """Forecast of a run."""
 
@@ -142,7 +143,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     return _Forecaster(compiled, records, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Records:
     """What is known of the records that a run may reuse."""
 
@@ -159,7 +160,7 @@ class _Records:
     """Why a record holds a fallback, by the node's id."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Marked:
     """Nodes of a plan that something is noted about."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import PlanningError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import AnswerOptions, Inquiry, RefusedAnswer, checked_answer
 from vibe_prefect.llm.prompts import Cut
 from vibe_prefect.llm.provider.calls import Models
@@ -21,7 +22,7 @@ from vibe_prefect.planning.prompts import PlanRequest, fits_whole, plan_question
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@frozen
 class PlannedDraft:
     """A valid plan, and how it was made."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import printable
+from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import RefusedAnswer, room_left
 from vibe_prefect.llm.prompts import MARKS_RULE, NOTE_TOKENS, Cut, marked, material_of
 from vibe_prefect.llm.provider.model_client import Question
@@ -91,7 +92,7 @@ _EXAMPLE = {
 """A small plan, so that a model sees the form."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanRequest:
     """Wish for a plan, and what it may be made of."""
 
@@ -117,7 +118,7 @@ class PlanRequest:
     """Wish for the edit of that plan."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanQuestion:
     """Question for a plan, as it is sent."""
 

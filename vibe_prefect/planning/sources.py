@@ -8,7 +8,7 @@ from typing import Any
 
 from vibe_prefect.errors import Finding, Problem, UsageError
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
-from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import InputNames
 from vibe_prefect.tools.registry import ToolRegistry
 

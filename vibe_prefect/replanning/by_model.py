@@ -35,8 +35,8 @@ from vibe_prefect.plan.plan_yaml import plan_yaml
 from vibe_prefect.replanning.edits import PROMPT, AddedNode, NodeEdit, Replan, edited_plan
 from vibe_prefect.replanning.rules import is_gate, missed_criteria, takes_prompt
 from vibe_prefect.reporting.report import NodeReport, RunReport
-from vibe_prefect.templates.language import InvalidTemplateError
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools.registry import LLM_TOOL
 
 MAX_OUTPUT = 600

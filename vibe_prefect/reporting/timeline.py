@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.times.spans import moment
 from vibe_prefect.results import ExecutionStatus
@@ -15,7 +14,7 @@ MIN_BAR = 3.0
 """Units of the shortest bar, so that it can be seen."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Segment:
     """One attempt on the timeline."""
 
@@ -25,7 +24,7 @@ class Segment:
     """Failed, or the node's status for the last attempt."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Bar:
     """One node on the timeline, from the start of its first attempt to the end of its last."""
 
@@ -45,7 +44,7 @@ class Bar:
     """Its attempts; what is between them is a pause."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Timeline:
     """All bars, by when they begin."""
 

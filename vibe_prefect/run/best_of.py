@@ -17,7 +17,7 @@ from vibe_prefect.errors import BudgetExceededError, ToolError, shorten
 from vibe_prefect.plan.node_tools import scorer_inputs, tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.run.handlers import NodeContext, call_tool, fill_inputs, tool_result
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.text.sendable import MAX_STATE, sendable, text_of
 from vibe_prefect.tools.base import InputNames, Tool, ToolResult
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.core.run_values import RunValues
 from vibe_prefect.errors import shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.templates.filling import fill_in
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools.secrecy.redaction import redacted_errors
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Obstacle:
     """Reason why a node is not executed though all that it waits for has ended."""
 

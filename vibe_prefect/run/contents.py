@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from vibe_prefect.core.user_code import contained
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.run.handlers import fill_inputs
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.text.sendable import MAX_STATE, sendable, text_of
 from vibe_prefect.tools.base import ToolContext, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
@@ -28,7 +28,7 @@ _DIGITS = 32
 """Hexadecimal digits of a hash that are kept."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Contents:
     """Hashes of what the nodes of a plan read from outside."""
 

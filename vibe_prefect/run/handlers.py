@@ -7,17 +7,18 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, cast
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import judged_evidence, judged_quality
 from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.errors import ToolError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.tools.base import AskPerson, InputNames, Tool, ToolContext, ToolResult, tool_version
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.secrecy.redaction import redacted_errors, scrubbed_data
@@ -45,7 +46,7 @@ ToolCaller = Callable[[str, dict[str, Any]], Awaitable[ToolResult]]
 """Calls a tool by name with inputs; returns a successful result."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeContext:
     """Context of a handler's call: the node and the run around it."""
 

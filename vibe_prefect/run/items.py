@@ -11,8 +11,8 @@ from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import DEFAULT_ITEM
 from vibe_prefect.plan.unfold import DEFAULT_MAX_ITEMS, Item, ItemsError, UnfoldedPlan
 from vibe_prefect.templates.filling import fill_in
-from vibe_prefect.templates.language import InvalidTemplateError, template_values
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import InvalidTemplateError, template_values
 
 MAX_NAME = 60
 """Characters of an item's name that are kept."""

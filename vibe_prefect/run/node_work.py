@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from pickle import PicklingError
 from typing import Any
@@ -27,6 +27,7 @@ from vibe_prefect.errors import (
     UnsendableError,
     UserExitError,
 )
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.unfold import ItemsError
 from vibe_prefect.run.best_of import best_of_handler
@@ -40,7 +41,7 @@ from vibe_prefect.run.handlers import (
     takes_context,
 )
 from vibe_prefect.run.measure import Meter
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.text.json_text import copied, json_data
 from vibe_prefect.text.sendable import MAX_ERROR, sendable, text_of
 from vibe_prefect.tools.base import AskPerson, ToolResult
@@ -55,7 +56,7 @@ CallTool = Callable[[str, Callable[[], Awaitable[ToolResult]]], Awaitable[ToolRe
 """Makes the call of a tool by a handler: takes the tool's name, and a function that calls it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class LocalTools:
     """A source of tools that only this process has."""
 
@@ -73,7 +74,7 @@ class LocalTools:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class NodeWork:
     """All that one attempt at a node needs. It can be pickled as far as its `tools` and its `handler` can."""
 
@@ -119,7 +120,7 @@ async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) 
         return await call()
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeServices:
     """Services of the process that does the work. None of them is required, and none leaves the process."""
 
@@ -139,7 +140,7 @@ class NodeServices:
     """Makes the calls of tools by handlers."""
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeOutcome:
     """The end of one attempt: a result, or an error."""
 

@@ -28,7 +28,7 @@ from vibe_prefect.run.node_work import (
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.run.run_state import NodeRun, RunState
 from vibe_prefect.run.scheduler import run_in_order
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 

@@ -10,11 +10,12 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.errors import NotSentError, UnsendableError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeOutcome, NodeServices, NodeWork, execute_node, failure_of
 from vibe_prefect.tools.run_files import NodeFiles
@@ -35,7 +36,7 @@ ReadOutput = Callable[[], Awaitable[Any]]
 """Reads an output where the work is done; raises a `NotSentError` where that cannot be."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class SentWork:
     """An attempt at a node, and what it may spend."""
 
@@ -67,7 +68,7 @@ class SentWork:
         return replace(self.work, outputs={id: read.get(id, output) for id, output in self.work.outputs.items()})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class SentError:
     """An error by its kind and text, and as bytes: either process may lack its class, or be unable to build it."""
 
@@ -99,7 +100,7 @@ class SentError:
         return error if isinstance(error, Exception) else UnsendableError(self.kind, self.text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class SentOutcome:
     """The end of an attempt, and what it spent."""
 

@@ -24,7 +24,7 @@ from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError
 from vibe_prefect.templates.bounded_helper import MORE, REFUSED, RESULT, read_message, write_message
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 
 MAX_HELPERS = min(4, os.cpu_count() or 1)
 """Helper processes that work at the same time."""

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 
 MEMORY = 256_000_000
 """Memory that one call may take besides its arguments, in bytes."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from vibe_prefect.core.plan_tree import dotted
-from vibe_prefect.templates.language import InvalidTemplateError, excerpt, is_template, render
+from vibe_prefect.templates.language import excerpt, render
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import InvalidTemplateError, is_template
 from vibe_prefect.templates.weight import is_light
 
 SECONDS = 2

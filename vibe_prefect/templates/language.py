@@ -22,8 +22,8 @@ from jinja2.lexer import TOKEN_FLOAT, Token, TokenStream
 from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from vibe_prefect.errors import UsageError
 from vibe_prefect.templates.markdown import html_of
+from vibe_prefect.templates.texts import LITERAL_BRACES, InvalidTemplateError
 
 MAX_REPEATED = 1_000_000
 """The longest text or list that `*` may make in a template."""
@@ -33,29 +33,6 @@ MAX_TOKENS = 20_000
 
 NO_COMMENTS = "\udfff"
 """Stands for Jinja's comment marks, so that `{#` is text. No plan and no file can hold it: it is half a character."""
-
-LITERAL_BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
-"""Ends the messages on templates that may not have been meant as such."""
-
-_CONTEXT_KEYS = {
-    "outputs": "previous_outputs",
-    "inputs": "inputs",
-    "run": "run",
-    "vibe": "vibe",
-    "plan_id": "plan_id",
-    "node_id": "node_id",
-    "description": "node_description",
-}
-
-TEMPLATE_NAMES = frozenset(_CONTEXT_KEYS)
-"""Names that a template in a node's inputs may use."""
-
-
-class InvalidTemplateError(UsageError, ValueError):
-    """A template that does not parse, names what is not there, or asks for what the sandbox refuses."""
-
-    line: int | None = None
-    """Line of the template, from 1; `None` where it is not known."""
 
 
 class _Unfolded(CodeGenerator):
@@ -162,26 +139,6 @@ _ENVIRONMENT.filters.pop("random")
 _ENVIRONMENT.filters["markdown"] = html_of
 
 
-def is_template(value: object) -> bool:
-    """Tell whether a value is text that Jinja would change."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
-
-
-def template_values(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a template can name, each name with its value, as far as the context of a tool's call has it.
-
-    Args:
-        context: A `ToolContext`.
-    """
-    values: dict[str, Any] = {"outputs": {}, **context.get("items", {})}
-    values |= {name: context[key] for name, key in _CONTEXT_KEYS.items() if key in context}
-    if absent := context.get("absent"):
-        values["outputs"] = {**values["outputs"], **dict.fromkeys(absent)}
-    if "vibe" in values:  # plain data: a model would hand the template methods such as `parse_raw`, which reads pickles
-        values["vibe"] = values["vibe"].model_dump()
-    return values
-
-
 def is_expression(text: str) -> bool:
     """Tell whether a template that parses is one single expression, which yields its own value and not text."""
     return _single_expression(text) is not None
@@ -259,25 +216,6 @@ def template_errors(text: str) -> Generator[None]:
         raise invalid from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise InvalidTemplateError(f"{type(error).__name__}: {error}, in {excerpt(text)}") from error
-
-
-_WITHOUT_TEMPLATES = frozenset({int, float, bool, type(None)})
-"""Types that most values have which are not text. Asking whether they are mappings costs more than all else."""
-
-
-def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield each template within nested dicts and lists, with its path of keys and indices."""
-    if isinstance(value, str):
-        if is_template(value):
-            yield path, value
-    elif type(value) in _WITHOUT_TEMPLATES:
-        return
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            yield from walk_templates(item, (*path, key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("list[Any]", value)):
-            yield from walk_templates(item, (*path, index))
 
 
 @lru_cache(maxsize=1024)

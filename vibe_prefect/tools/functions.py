@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pickle import PicklingError
@@ -47,10 +47,11 @@ class FunctionTool(BaseTool):
     def __init__(self, function: Callable[..., Any], *, name: str, category: ToolCategory, **traits: Any) -> None:
         self.__name__ = name
         self.__doc__ = function.__doc__
-        self._inputs = _input_model(function, name)
+        hints, parameters = _hints(function, name), inspect.signature(function).parameters
+        self._inputs = _input_model(parameters, hints, name)
         self._function = function
-        self._wants_context = CONTEXT in inspect.signature(function).parameters
-        self._spec = _function_spec(function, name, category, self._inputs)
+        self._wants_context = CONTEXT in parameters
+        self._spec = _function_spec(function, name, category, self._inputs, hints.get("return", Any))
         self.state(source_object=function, input_model=self._inputs)
         self.state(**traits)
 
@@ -181,10 +182,9 @@ def _place(path: tuple[str | int, ...]) -> str:
     return f"{''.join(steps).removeprefix('.')}: " if path else ""
 
 
-def _input_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
-    hints = _hints(function, name)
+def _input_model(parameters: Mapping[str, inspect.Parameter], hints: Mapping[str, Any], name: str) -> type[BaseModel]:
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters.values():
         if parameter.name == CONTEXT:
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -228,7 +228,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
 
 
 def _function_spec(
-    function: Callable[..., Any], name: str, category: ToolCategory, inputs: type[BaseModel]
+    function: Callable[..., Any], name: str, category: ToolCategory, inputs: type[BaseModel], output: Any
 ) -> ToolSpec:
     doc = inspect.getdoc(function) or ""
     with _describable(name):
@@ -238,7 +238,7 @@ def _function_spec(
         description=" ".join(doc.split("\n\n")[0].split()) or name.replace("_", " "),
         category=category,
         input_schema=input_schema,
-        output_schema=_output_schema(function),
+        output_schema=_output_schema(_without_result(output)),
     )
 
 
@@ -265,8 +265,7 @@ class _StatedOutput(GenerateJsonSchema):
         return {"additionalProperties": False, **schema} if closes else schema
 
 
-def _output_schema(function: Callable[..., Any]) -> dict[str, Any]:
-    returned = _without_result(get_type_hints(function, include_extras=True).get("return", Any))
+def _output_schema(returned: Any) -> dict[str, Any]:
     if returned is ToolResult:
         return {}
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -218,6 +217,8 @@ def _refuse_misspelt_traits(tool: Tool, name: str) -> None:
     """Raise for an attribute of a tool of ours whose name is nearly a trait's; a foreign tool may have any."""
     if not isinstance(tool, BaseTool):
         return
+    from difflib import get_close_matches
+
     for attribute in sorted({*dir(tool)} - {*dir(BaseTool)}):
         if not attribute.startswith("_") and get_close_matches(attribute, TRAITS, n=1, cutoff=0.85):
             refuse_trait(attribute, name)

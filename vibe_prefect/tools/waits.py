@@ -9,7 +9,6 @@ two, then four, so that they do not all come back at once.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -21,12 +20,15 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
-import anyio
-
 from vibe_prefect.errors import ToolError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    import anyio
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ async def patiently(endpoint: str, call: Callable[[], Awaitable[T]], context: Ma
     Raises:
         ToolError: Whatever the call raises otherwise; or the endpoint let nothing through for `MAX_WAITING` seconds.
     """
-    gates = _gates.setdefault(asyncio.get_running_loop(), {})
+    gates = _gates.setdefault(_running_loop(), {})
     gate = gates.setdefault(endpoint, _Gate(endpoint))
     report = (context or {}).get("report_progress") or _ignore
     began = time.monotonic()
@@ -173,6 +175,18 @@ async def patiently(endpoint: str, call: Callable[[], Awaitable[T]], context: Ma
 
 def _ignore(fraction: float | None, message: str) -> None:
     """Report to nobody."""
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    import asyncio  # here and below: describing the tools that wait does not need it
+
+    return asyncio.get_running_loop()
+
+
+def _new_event() -> asyncio.Event:
+    import asyncio
+
+    return asyncio.Event()
 
 
 @dataclass
@@ -203,7 +217,7 @@ class _Gate:
     passed_at: float = -math.inf
     """Time when it last answered a call."""
 
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Event = field(default_factory=_new_event)
     """Set when a call ends."""
 
     async def enter(self, began: float, report: Callable[[float | None, str], None]) -> int:
@@ -217,6 +231,8 @@ class _Gate:
         return self.turn
 
     async def _wait(self, began: float, report: Callable[[float | None, str], None]) -> None:
+        from anyio import move_on_after
+
         announced = 0.0
         while not self._is_open():
             remaining_seconds = self.opens_at - time.monotonic()
@@ -226,7 +242,7 @@ class _Gate:
                 announced = self.opens_at
                 report(None, f"waiting {math.ceil(remaining_seconds)} s: the endpoint asked for it")
                 logger.info("Waiting %.1f s, as %s asked for it", remaining_seconds, self.endpoint)
-            with anyio.move_on_after(remaining_seconds if remaining_seconds > 0 else None):
+            with move_on_after(remaining_seconds if remaining_seconds > 0 else None):
                 await self.changed.wait()
 
     def leave(self, turn: int) -> None:
@@ -234,7 +250,7 @@ class _Gate:
         if turn == self.turn:
             self.under_way -= 1
         self.changed.set()
-        self.changed = asyncio.Event()
+        self.changed = _new_event()
 
     def passed(self, turn: int) -> None:
         """Note that the endpoint let a call through: more of them may be under way at once."""
@@ -302,7 +318,7 @@ class AttemptClock:
     def pause(self) -> None:
         """Let it stand still; as often as it is paused, it has to be resumed."""
         if not self._pauses:
-            self._left = self._scope.deadline - asyncio.get_running_loop().time()
+            self._left = self._scope.deadline - _running_loop().time()
             self._scope.deadline = math.inf
         self._pauses += 1
 
@@ -310,7 +326,7 @@ class AttemptClock:
         """Resume it with the time that was left."""
         self._pauses -= 1
         if not self._pauses:
-            self._scope.deadline = asyncio.get_running_loop().time() + self._left
+            self._scope.deadline = _running_loop().time() + self._left
 
 
 _clock: ContextVar[Clock | None] = ContextVar("vibe_prefect_attempt_clock", default=None)
@@ -341,7 +357,9 @@ def attempt_clock(seconds: float | None) -> Generator[None]:
     if seconds is None:
         yield
         return
-    with anyio.fail_after(seconds) as scope:
+    from anyio import fail_after
+
+    with fail_after(seconds) as scope:
         token = _clock.set(AttemptClock(scope))
         try:
             yield

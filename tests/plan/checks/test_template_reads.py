@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from tests.plans import node, plan
 from vibe_prefect import PlanError, ToolRegistry, WorkflowNode, WorkflowNodeType, compile_plan, tool
 from vibe_prefect.schemas.schema import mismatches
-from vibe_prefect.templates.language import LITERAL_BRACES
+from vibe_prefect.templates.texts import LITERAL_BRACES
 from vibe_prefect.testing import ScriptedModel, run_offline
 from vibe_prefect.tools.builtin.registered import builtin_tools
 

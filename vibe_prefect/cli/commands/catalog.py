@@ -130,7 +130,7 @@ def _print_tool(screen: Screen, spec: ToolSpec) -> None:
     for name, line in zip(properties, columns(rows, None), strict=True):
         screen.say(line)
         if description := one_line(str(properties[name].get("description", ""))):
-            screen.print(Text(f"      {description}", "dim"), soft_wrap=not screen.is_terminal)
+            screen.console.print(Text(f"      {description}", "dim"), soft_wrap=not screen.is_terminal)
     screen.say()
     screen.say("in a plan", "dim")
     screen.say(_snippet(spec).rstrip())

@@ -81,7 +81,7 @@ def print_forecast(screen: Screen, dry_run: RunForecast) -> None:
 def print_facts(screen: Screen, dry_run: RunForecast) -> None:
     """Print what is known of a run before it begins: lists, durations, tools, keys, obstacles and costs."""
     for line in [*_list_facts(dry_run), *_facts(dry_run.forecast), *_key_facts(dry_run), *_cost_facts(dry_run)]:
-        screen.print(line, soft_wrap=not screen.is_terminal)
+        screen.console.print(line, soft_wrap=not screen.is_terminal)
 
 
 def _table(dry_run: RunForecast, width: int | None) -> list[Text]:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -30,6 +30,7 @@ from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
 from vibe_prefect.errors import PlanningError, UsageError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import RefusedAnswer, writing_models
 from vibe_prefect.operations import (
     CheckedPlan,
@@ -59,7 +60,7 @@ class NoPlanError(Exception):
     """No plan was made; the reason is printed."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PlanOrder:
     """Arguments of the command besides the wish."""
 
@@ -292,7 +293,7 @@ def _progress(screen: Screen, label: str) -> Generator[Callable[[str], None]]:
         screen.say(f"{label} ...", "dim")
         yield lambda _: None
         return
-    with screen.status(Text(f"{label} ...", "dim")) as status:
+    with screen.console.status(Text(f"{label} ...", "dim")) as status:
         yield lambda words: status.update(Text(f"{label} ... {words}", "dim"))
 
 

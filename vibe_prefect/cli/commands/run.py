@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor
 from vibe_prefect.errors import UsageError
+from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.model_config import unused_keys
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -64,7 +65,7 @@ class LostServerError(Exception):
     """The run was stopped since its server on this machine had ended."""
 
 
-@dataclass(frozen=True)
+@frozen
 class RunRequest:
     """Arguments of the command."""
 
@@ -194,7 +195,7 @@ def find_server(screen: Screen, *, quiet: bool) -> Server:
     elif not screen.lively:
         server = prefect_server(lambda: screen.say(STARTING))
     else:
-        with screen.status(Text("importing Prefect ...", "dim")) as status:
+        with screen.console.status(Text("importing Prefect ...", "dim")) as status:
             server = prefect_server(lambda: status.update(Text(STARTING, "dim")))
     quieten(warn)
     return server
@@ -319,7 +320,7 @@ class _Run:
         lost = self._lost_server()
         self._server.kill()
         if self._view is not None:
-            self._screen.show_cursor(show=True)
+            self._screen.console.show_cursor(show=True)
         flush()
         if lost is None:
             os.write(2, f"\n{PROGRAM}: ended at once\n".encode())

@@ -4,54 +4,53 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
-from typing import IO, Any, TextIO
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.text import Text
 
-PIPE_WIDTH = 100_000
-"""Columns of a console that is not a terminal: its reader breaks lines itself."""
+    from vibe_prefect.cli.display.rich_console import RichConsole
+
+_REWRITTEN = re.compile(r"[\t\a\b\v\f\r]")
+"""Characters in whose place rich prints others, or nothing."""
 
 
-class Screen(Console):
-    """A console for text that is to appear as it is: no markup, no emoji codes, no guessing at numbers to colour."""
+class Screen:
+    """Lines on a stream: text as it is, with styles on a terminal. Only a terminal, and what is drawn, need rich."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        terminal = stream.isatty()
-        super().__init__(
-            file=stream,
-            force_terminal=terminal,
-            color_system="auto" if terminal else None,
-            width=None if terminal else PIPE_WIDTH,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
+        self.is_terminal = stream.isatty()
+        """Whether people look at it."""
 
-    @property
-    def file(self) -> IO[str]:
-        """Stream as it was given: rich would write past the stand-in that prints above a live view, into the view."""
-        return self._stream
+    @cached_property
+    def console(self) -> RichConsole:
+        """The console of rich, for what is more than lines."""
+        from vibe_prefect.cli.display.rich_console import RichConsole
 
-    @file.setter
-    def file(self, new_file: IO[str]) -> None:
-        self._stream = new_file
+        return RichConsole(self._stream)
 
     def say(self, text: str | Text = "", style: str = "") -> None:
         """Print one line, which is neither cut nor broken."""
-        self.print(text, style=style, soft_wrap=True)
+        plain = text if isinstance(text, str) else text.plain
+        if self.is_terminal or _REWRITTEN.search(plain):
+            self.console.print(text, style=style, soft_wrap=True)
+        else:
+            self._stream.write(f"{plain}\n")
+            self._stream.flush()
 
     @property
     def limit(self) -> int | None:
         """Largest width of a table in columns; `None` where nothing cuts it."""
-        return self.width if self.is_terminal else None
+        return self.console.width if self.is_terminal else None
 
     @property
     def lively(self) -> bool:
         """Whether it can redraw shown lines."""
-        return self.is_terminal and not self.is_dumb_terminal
+        return self.is_terminal and not self.console.is_dumb_terminal
 
 
 def out() -> Screen:

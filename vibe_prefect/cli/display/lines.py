@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
-
-from rich.cells import cell_len
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.characters import visible
 from vibe_prefect.text.units import clock, counted, rough, seconds, size
 from vibe_prefect.tools.secrecy.known import scrubbed
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 __all__ = [
     "LABEL",
@@ -65,6 +65,8 @@ def one_line(text: str) -> str:
 
 def fact_line(label: str, text: str) -> Text:
     """Return a line with a fact about a run after its label."""
+    from rich.text import Text
+
     return Text.assemble((f"{label:<{LABEL}}", "dim"), text)
 
 
@@ -100,6 +102,8 @@ def wrapped_error(label: Text, error: str | None, width: int | None) -> list[Tex
         error: Text of the error.
         width: Largest width of a line in columns; `None` for no limit.
     """
+    from rich.text import Text
+
     first, *further = (Text(line) for line in error_lines(error))
     lines = [label + first, *(Text(ERROR_INDENT) + line for line in further)]
     return [part for line in lines for part in wrapped(line, width)]
@@ -109,6 +113,8 @@ def wrapped(line: Text, width: int | None) -> list[Text]:
     """Break a line at words so that it fits into a width, with all but its first part indented."""
     if width is None or line.cell_len <= width:
         return [line]
+    from rich.text import Text
+
     room = max(MIN_COLUMN, width - len(ERROR_INDENT))
     first, *rest = line.divide(_breaks(line.plain, room))
     for part in (first, *rest):
@@ -118,6 +124,8 @@ def wrapped(line: Text, width: int | None) -> list[Text]:
 
 def _breaks(text: str, room: int) -> list[int]:
     """Return the offsets of the words that begin a new line; a word that is too long, such as a path, stays whole."""
+    from rich.cells import cell_len
+
     offsets: list[int] = []
     used = 0
     for word in _WORD.finditer(text):
@@ -174,6 +182,8 @@ def _cut(widths: list[int], indices: Iterable[int], minimum: int, room: int) -> 
 
 
 def _line(row: Sequence[Text], widths: Sequence[int]) -> Text:
+    from rich.text import Text
+
     line = Text(no_wrap=True, overflow="ellipsis")
     for source, width in zip(row, widths, strict=True):
         if not width:

@@ -300,13 +300,13 @@ def _laid_out(rows: list[list[Text]], width: int, room: int) -> list[Text]:
 def live(screen: Screen, view: LiveView) -> Generator[None]:
     """Show the view until the block ends. Nothing of it stays, unless the block is interrupted: then the nodes do."""
     try:
-        view.show(screen)
+        view.show(screen.console)
         try:
             yield
         finally:
             view.hide()
     except BaseException:
         view.interrupted = True
-        for line in view.lines(screen.width, screen.height) if view.begun else ():
+        for line in view.lines(screen.console.width, screen.console.height) if view.begun else ():
             screen.say(line)
         raise

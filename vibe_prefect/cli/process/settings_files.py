@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +12,7 @@ from pydantic import BaseModel
 
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
+from vibe_prefect.frozen import frozen
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.registry import SHORT_VARIABLE, TOOLS_VARIABLE
 
@@ -74,7 +72,7 @@ def _content(path: Path) -> str:
         return ""
 
 
-@dataclass(frozen=True)
+@frozen
 class _File:
     """A settings file that could be read."""
 
@@ -118,7 +116,7 @@ def _files() -> Iterator[_File]:
     for path in settings_files():
         try:
             text = read_regular(path, MAX_FILE_BYTES).decode("utf-8-sig")
-            yield _File(path, text, tomllib.loads(text) if path.suffix == ".toml" else {})
+            yield _File(path, text, _toml(path, text) if path.suffix == ".toml" else {})
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
@@ -126,10 +124,17 @@ def _files() -> Iterator[_File]:
         except UnicodeDecodeError as error:
             message = f"the settings file {str(path)!r} is not text in UTF-8, from byte {error.start} on"
             raise UsageError(message) from None
-        except tomllib.TOMLDecodeError as error:
-            location = re.search(r"\(at [^)]*\)$", str(error))
-            where = f" {location[0]}" if location else ""
-            raise UsageError(f"the settings file {str(path)!r} is not valid TOML{where}; mend or remove it") from None
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    import tomllib  # most commands find no such file
+
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        location = re.search(r"\(at [^)]*\)$", str(error))
+        where = f" {location[0]}" if location else ""
+        raise UsageError(f"the settings file {str(path)!r} is not valid TOML{where}; mend or remove it") from None
 
 
 def _names(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -155,6 +160,8 @@ def _unknown_variable(name: str, source: str, variables: list[str]) -> str | Non
             if PREFIX + suffix in variables
             else None
         )
+    from difflib import get_close_matches
+
     close = get_close_matches(suffix, [other.removeprefix(PREFIX) for other in variables], n=1)
     hint = f"; did you mean {PREFIX + close[0]!r}?" if close else "; 'vibe-prefect config' lists what there is"
     return f"{name} in {source} is not a setting{hint}"

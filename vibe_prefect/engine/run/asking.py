@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from vibe_prefect.core.approval import Answer, AnswerAwaitedError, Question
 from vibe_prefect.engine.records.questions import read_question, write_question
 from vibe_prefect.engine.records.records import Records
+from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import RunLabel
 from vibe_prefect.tools.waits import paused_clock
 
@@ -15,7 +16,7 @@ Prompt = Callable[[Question], Awaitable[Mapping[str, Answer]]]
 """Asks the person at the terminal about the open items; returns the answers, none where the person puts them off."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Asking:
     """Asks the questions of one node in one run."""
 

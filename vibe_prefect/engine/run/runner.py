@@ -57,7 +57,7 @@ from vibe_prefect.run.list_run import ListRun
 from vibe_prefect.run.node_work import LocalTools, NodeOutcome, NodeServices, execute_node, failure_of
 from vibe_prefect.run.run_state import RunState
 from vibe_prefect.run.scheduler import run_in_order
-from vibe_prefect.templates.language import InvalidTemplateError
+from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.text.sendable import MAX_STATE, sendable
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.secrecy.redaction import PiecewiseText

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from vibe_prefect.engine.inputs.plan_store import PLANS_FOLDER, kept_plan
 from vibe_prefect.engine.listing import OUR_FLOW, paged
 from vibe_prefect.engine.records.storage import RecordFolder
 from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
+from vibe_prefect.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class UnusedPlan:
     """A plan beside the records that may be deleted."""
 

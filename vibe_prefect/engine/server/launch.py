@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from vibe_prefect.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Launch:
     """Arguments of the program, given as JSON: what its process inherits."""
 

@@ -11,8 +11,8 @@ from vibe_prefect.plan.backing import Backing, NodeBinding
 from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.node_tools import scorer_inputs
-from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError, walk_templates
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError, walk_templates
 from vibe_prefect.tools.base import Tool, input_problems
 from vibe_prefect.tools.registry import ToolRegistry
 

@@ -8,8 +8,9 @@ from jinja2 import nodes
 
 from vibe_prefect.errors import Finding, printable, shorten
 from vibe_prefect.plan.checks.template_reads import TemplateCheck
-from vibe_prefect.templates.language import LITERAL_BRACES, InvalidTemplateError, is_template, parse
+from vibe_prefect.templates.language import parse
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import LITERAL_BRACES, InvalidTemplateError, is_template
 
 READABLE = frozenset({"outputs", "inputs", "run"})
 """Names that a condition may use."""

@@ -8,7 +8,7 @@ from vibe_prefect.core.models import OnError
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.plan.keys import canonical_json
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.texts import walk_templates
 
 EXPECTED = "expected 'use', the id of a dependency whose output stands in, or 'value'"
 

@@ -11,8 +11,9 @@ from vibe_prefect.errors import Finding, shorten
 from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.plan.graph import DEFAULT_ITEM
 from vibe_prefect.plan.inputs.declared import better_name
-from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError, is_expression
+from vibe_prefect.templates.language import is_expression
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
 
 _ONLY_WITH_ITEMS = {"item_name": "as", "key": "key", "max_items": "max_items", "min_completed": "min_completed"}
 _EXAMPLE = "write one expression that yields a list, such as {{ outputs.outline.shots }}"

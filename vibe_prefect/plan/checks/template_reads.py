@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
+from vibe_prefect.frozen import frozen
 from vibe_prefect.schemas.output_fields import missing_part
-from vibe_prefect.templates.language import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.templates.names import Reads, References, Step, place_of, references
+from vibe_prefect.templates.texts import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 
 _DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class StatedOutput:
     """Facts that are known of a node's output before it has run."""
 
@@ -26,7 +27,7 @@ class StatedOutput:
     """Maker of the output, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class TemplateCheck:
     """Check of one node's templates: they read outputs of its dependencies, declared inputs and known facts only."""
 

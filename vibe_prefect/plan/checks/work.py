@@ -21,8 +21,8 @@ from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import is_plain, value_problems
-from vibe_prefect.templates.language import TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.templates.names import references
+from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
 from vibe_prefect.tools.base import (
     Dependency,
     Tool,

@@ -10,7 +10,6 @@ import io
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import accumulate
 from json import decoder
 from typing import Any, cast
@@ -23,6 +22,7 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from vibe_prefect.characters import HALF
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, UsageError, printable
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanLimits
 from vibe_prefect.plan.reading.values import MAX_DEPTH, MAX_VALUES, SEVERAL_PLANS, half_finding, value_finding
 
@@ -70,7 +70,7 @@ class TextError(UsageError, ValueError):
         return self.message
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Fault:
     """A value that cannot be taken as it stands; something harmless stands in its place, or it is left out."""
 
@@ -96,7 +96,7 @@ class Fault:
     """Remedy, as it stands in the message."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Tree:
     """A text as data."""
 
@@ -169,7 +169,7 @@ def _check_version(text: str) -> None:
             return
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Mark:
     line: int
     column: int

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, Problem, UsageError, did_you_mean
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_text import PlanFile
 from vibe_prefect.schemas.schema import SchemaError, mismatches
-from vibe_prefect.templates.language import InvalidTemplateError, is_template, walk_templates
 from vibe_prefect.templates.names import place_of, references
 from vibe_prefect.templates.rewriting import Rewriting, texts_of
+from vibe_prefect.templates.texts import InvalidTemplateError, is_template, walk_templates
 from vibe_prefect.tools.secrecy.known import scrubbed
 
 MAX_CHARACTERS = 50_000_000
@@ -39,7 +40,7 @@ class PartError(UsageError, ValueError):
         return self.finding.message
 
 
-@dataclass(frozen=True)
+@frozen
 class Given:
     """Values that a plan gives to the inputs of a part."""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanGraph
 from vibe_prefect.plan.node_forecast import critical_path
 from vibe_prefect.results import FINISHED, ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class NodeTime:
     """Expected and spent time of a node."""
 

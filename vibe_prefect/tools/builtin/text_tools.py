@@ -6,7 +6,6 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -14,8 +13,8 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import did_you_mean, shorten
-from vibe_prefect.templates.filling import fill_in
-from vibe_prefect.templates.language import template_values
+from vibe_prefect.frozen import frozen
+from vibe_prefect.templates.texts import template_values
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.base import InputPath, TemplateText, ToolCategory, ToolContext
@@ -195,6 +194,8 @@ async def template_fill(
             too much memory.
         OutsideRootError: The template file lies outside the input folder.
     """
+    from vibe_prefect.templates.filling import fill_in  # with Jinja: describing the tool does not need it
+
     if bool(template) == bool(template_file):
         raise ToolInputError("template_fill: give either `template` or `template_file`")
     source = template
@@ -332,7 +333,7 @@ def _decoded(content: bytes, tool: str, name: str, encoding: str | None = None) 
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Heading:
     line: int
     level: int

@@ -9,13 +9,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
-import anyio
-from anyio import from_thread
-from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.errors import OutsideRootError, ToolError, shorten
-from vibe_prefect.templates.bounded_calls import ExceededError, call_bounded
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.checks.page_links import Link, Page, page_of, read_page
@@ -91,6 +87,8 @@ def links_tool(config: FetchConfig | None = None) -> FunctionTool:
             ToolError: There is no such file.
             OutsideRootError: The path leaves the output folder.
         """
+        from anyio.to_thread import run_sync  # with asyncio: reading a plan and describing a tool need neither
+
         workspace = workspace_of(context, "check_links")
         content, base = await run_sync(_content, text, path, folder, workspace)
         html = format == "html" or (format is None and path is not None and path.lower().endswith(_HTML))
@@ -129,6 +127,8 @@ def _read(source: Path, path: str) -> str:
 
 
 async def _page(text: str, *, html: bool) -> Page:
+    from vibe_prefect.templates.bounded_calls import ExceededError, call_bounded
+
     try:
         return page_of(await call_bounded(read_page, (text, html), READ_SECONDS))
     except ExceededError as error:
@@ -204,6 +204,8 @@ class _Checker:
 
     def _page_of(self, target: Path) -> Page:
         if target not in self._pages:
+            from anyio import from_thread
+
             html = target.suffix.lower() in _HTML
             self._pages[target] = from_thread.run(partial(_page, _read(target, target.name), html=html))
         return self._pages[target]
@@ -211,6 +213,8 @@ class _Checker:
 
 async def _asked(links: list[Link], config: FetchConfig) -> list[Check]:
     """Ask for web addresses; the checks are in the links' order."""
+    import anyio
+
     from vibe_prefect.tools.fetch.http import probe
 
     checks: dict[str, Check] = {}

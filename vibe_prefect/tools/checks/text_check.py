@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cache
 from time import monotonic
 from typing import Annotated, Any, cast
 
-import regex  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolCategory, ToolResult
 from vibe_prefect.tools.checks.verdicts import Check, check, number, verdict
 from vibe_prefect.tools.functions import ToolInputError, tool
@@ -30,9 +30,6 @@ PATTERN_SECONDS = 2.0
 SEARCH_SECONDS = 20.0
 """Time limit in seconds for the searches of all words and patterns of one call."""
 
-_engine = cast("Any", regex)
-
-_MANY_MARKS = _engine.compile(r"\p{M}{100}")
 _PIECE = 1_000
 _WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*")
 _SENTENCE_END = re.compile(
@@ -164,7 +161,7 @@ def reading_ease(text: str) -> float | None:
     return 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Limits:
     """The least and the most that a figure may be."""
 
@@ -191,7 +188,7 @@ class _Limits:
             yield check(f"max_{self.name}", within, f"{figure_text}, {expected}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Rules:
     """Words and patterns that must or must not occur."""
 
@@ -225,7 +222,8 @@ class _Rules:
     def _word(self, phrase: str) -> Any:
         words = r"\s+".join(map(re.escape, _composed(phrase).split()))
         bounded = rf"(?<!\w){words}(?!\w)" if self.whole_words else words
-        return _engine.compile(bounded, _engine.IGNORECASE | _engine.FULLCASE)
+        engine = _engine()
+        return engine.compile(bounded, engine.IGNORECASE | engine.FULLCASE)
 
 
 def _refuse_nonsense(limits: tuple[_Limits, ...], rules: _Rules) -> None:
@@ -278,7 +276,8 @@ def _place(text: str, offset: int) -> str:
 
 
 def _pattern(pattern: str) -> Any:
-    return _engine.compile(_composed(pattern), _engine.MULTILINE)
+    engine = _engine()
+    return engine.compile(_composed(pattern), engine.MULTILINE)
 
 
 def _pattern_problem(field: str, pattern: str) -> Iterator[str]:
@@ -286,7 +285,7 @@ def _pattern_problem(field: str, pattern: str) -> Iterator[str]:
         _pattern(pattern)
     except RecursionError:
         yield f"{field}: {shorten(pattern)} is nested too deeply"
-    except (_engine.error, OverflowError, ValueError) as error:
+    except (_engine().error, OverflowError, ValueError) as error:
         yield f"{field}: {shorten(pattern)} is not a regular expression: {error}"
 
 
@@ -313,8 +312,21 @@ def _too_long() -> ToolInputError:
     )
 
 
+@cache
+def _engine() -> Any:
+    """Return the module `regex`, which reading a plan does without."""
+    import regex  # pyright: ignore[reportMissingTypeStubs]
+
+    return cast("Any", regex)
+
+
+@cache
+def _many_marks() -> Any:
+    return _engine().compile(r"\p{M}{100}")
+
+
 def _composed(text: str) -> str:
-    if not _MANY_MARKS.search(text):
+    if not _many_marks().search(text):
         return unicodedata.normalize("NFC", text)
     # Bringing marks into order takes the square of their number, during which everything stands still.
     pieces = (text[start : start + _PIECE] for start in range(0, len(text), _PIECE))

@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.comfyui.endpoint import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.comfyui.made_files import Outputs, SavedFile, read_outputs
@@ -61,7 +62,7 @@ _BLOCKED = "ExecutionBlocked"
 """Exception of a node that is blocked by a node before it, while the others run."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Made:
     """Files and texts that a workflow made."""
 

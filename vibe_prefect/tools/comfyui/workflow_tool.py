@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import OutsideRootError, ToolError
-from vibe_prefect.templates.language import is_template
+from vibe_prefect.templates.texts import is_template
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.json_text import read_json
 from vibe_prefect.text.regular_files import read_regular
@@ -114,6 +113,8 @@ def comfyui_tool(server: ComfyServer | None) -> FunctionTool:
             OutsideRootError: A path leaves its folder.
             PathTakenError: Another node of the run fills the folder.
         """
+        from anyio.to_thread import run_sync
+
         from vibe_prefect.tools.comfyui.client import execute
 
         if server is None:
@@ -161,6 +162,8 @@ def _as_written(inputs: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
 
 async def _preflight(server: ComfyServer, calls: Sequence[PlannedCall]) -> list[str]:
     """Compare the workflows of a run with the nodes that the server has."""
+    from anyio.to_thread import run_sync
+
     from vibe_prefect.tools.comfyui.node_catalog import PlannedWorkflow, catalog_problems
 
     planned: list[PlannedWorkflow] = []

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import anyio
-
 from vibe_prefect.errors import ToolError, UsageError, shorten
+from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -89,11 +87,15 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     Raises:
         OSError: The name has none, or nobody answered.
     """
+    import socket
+
+    import anyio
+
     results = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(address[0]) for *_, address in results))
 
 
-@dataclass(frozen=True)
+@frozen
 class FetchConfig:
     """Limits for what tools may fetch, set by the operator. By default: nothing."""
 
@@ -150,13 +152,15 @@ class FetchConfig:
 
 
 def _own_authorities(path: str) -> ssl.SSLContext:
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
         raise UsageError(f"fetch: ca_file {path!r} cannot be used: {error}; name a PEM file") from error
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class HostRule:
     """One entry of the allow-list."""
 
@@ -176,7 +180,7 @@ class HostRule:
         return host_matches and target.port in ports
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Target:
     """A URL that was taken apart, once: what is checked is what is asked for."""
 
@@ -284,7 +288,7 @@ def _endpoint(entry: str) -> Endpoint:
     return target.literal, target.port
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Admission:
     """A URL that may be fetched, with the addresses that were checked."""
 

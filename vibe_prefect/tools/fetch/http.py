@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-import anyio
-from anyio.to_thread import run_sync
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.text.encodings import EncodingError, base_type, decode_text, is_text_type
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
 from vibe_prefect.tools.fetch.guard import SETTING, Admission, FetchConfig, admit, read_target
@@ -67,7 +65,7 @@ class FetchedFile(FileRef):
     """Final address; after redirects without its query."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Fetched:
     """An answer."""
 
@@ -144,7 +142,11 @@ def fetch_tool(config: FetchConfig | None = None) -> FunctionTool:
             claim_with_sidecar(workspace_of(context, "http_fetch"), path)
         fetched = await fetch(url, allowed, context=context)
         _check_hash(fetched, sha256)
-        return _text(fetched, encoding) if path is None else await run_sync(_write, fetched, path, context)
+        if path is None:
+            return _text(fetched, encoding)
+        from anyio.to_thread import run_sync
+
+        return await run_sync(_write, fetched, path, context)
 
     return http_fetch
 
@@ -175,6 +177,7 @@ async def probe(url: str, config: FetchConfig) -> str:
 
 
 async def _follow(url: str, config: FetchConfig, read: Reader[T], *, named: bool = True) -> T:
+    import anyio
     import httpx
 
     label = shorten(url if named else url.partition("?")[0], 100)

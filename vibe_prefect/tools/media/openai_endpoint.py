@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, cast
-
-import anyio
-from anyio.to_thread import run_sync
 
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
+from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import ModelCall
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.fetch.http import RETRYABLE
@@ -40,7 +38,7 @@ Prices = float | Mapping[str, float]
 """US dollars: one price for all models, or one for each."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class OpenAIEndpoint:
     """A server that speaks OpenAI's protocol, as the operator names it."""
 
@@ -71,7 +69,7 @@ class OpenAIEndpoint:
         return self.prices.get(model) if isinstance(self.prices, Mapping) else self.prices
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Answer:
     """Answer of a server to one call."""
 
@@ -88,7 +86,7 @@ class Answer:
         return json_in(self.content)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class MediaCall:
     """One call of a tool to an endpoint."""
 
@@ -168,6 +166,8 @@ class MediaCall:
         self, request: Mapping[str, Any], ask: Callable[[openai.AsyncOpenAI, dict[str, Any]], Awaitable[Any]]
     ) -> bytes:
         """Return the answer's body; an error that came with status 200 is one."""
+        from anyio.to_thread import run_sync
+
         async with self._client() as client:
             raw = await ask(client, {**request, "extra_body": dict(self.endpoint.options)})
         refusal = refusal_in(json_in(raw.content)) if len(raw.content) < MAX_REFUSAL else None
@@ -182,7 +182,9 @@ class MediaCall:
         It neither tries again, which is for the run's own policy, nor follows redirects, which could carry the key
         away.
         """
+        import anyio
         import openai
+        from anyio.to_thread import run_sync
 
         endpoint = self.endpoint
         key = await run_sync(obtained, endpoint.key, endpoint.base_url)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from anyio.to_thread import run_sync
 from pydantic import Field
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.frozen import frozen
+from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import PAID_POLICY, OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.fetch.guard import FetchConfig
 from vibe_prefect.tools.fetch.http import fetch
@@ -112,6 +111,8 @@ def image_tool(endpoint: OpenAIEndpoint | None, fetching: FetchConfig) -> Functi
             OutsideRootError: The path leaves the output folder.
             PathTakenError: Another node of the run has written the file.
         """
+        from anyio.to_thread import run_sync
+
         call = MediaCall("image_generate", _configured(endpoint, "image_generate"), f"{_IMAGES}_PRICE")
         suffix = _suffix(path, IMAGE_FORMATS, call.tool)
         workspace = workspace_of(context, call.tool)
@@ -166,6 +167,8 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
             OutsideRootError: The path leaves the output folder.
             PathTakenError: Another node of the run has written the file.
         """
+        from anyio.to_thread import run_sync
+
         call = MediaCall("speech_generate", _configured(endpoint, "speech_generate"), f"{_SPEECH}_PRICE")
         kind = AUDIO_FORMATS[_suffix(path, AUDIO_FORMATS, call.tool)]
         workspace = workspace_of(context, call.tool)
@@ -246,7 +249,7 @@ async def _speak(client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
     return await cast("Any", client.audio.speech.with_raw_response).create(**request)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class _Target:
     """Destination of a file, with its provenance."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
+
+from vibe_prefect.frozen import frozen
 
 MAX_PIXELS = 80_000_000
 """The largest picture that is taken or looked into, in pixels, all frames together: a little less than where Pillow
@@ -42,7 +43,7 @@ class PictureError(ValueError):
     """A file that is not an image, or one too large to be looked into; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Picture:
     """An image, read."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import unpack
 from typing import BinaryIO, Literal
 
+from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.functions import ToolInputError
 
 BLOCK = 65_536
@@ -38,7 +39,7 @@ class WavError(ToolInputError):
     """A file that is not a WAV, or one whose level cannot be measured; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen(slots=True)
 class Wav:
     """Facts in the headers of a WAV file, checked against the file's real size."""
 
