@@ -154,6 +154,17 @@ class WorkflowExecutor:
         """The newest run that has begun; `None` before the first."""
         return next((run.handle for run in reversed(self._runs) if run.handle is not None), None)
 
+    def note_stop(self, reason: str) -> None:
+        """Note that a person stops this executor's runs: once their calls are cancelled, they end as Cancelled.
+
+        A run whose call is cancelled for another reason ends as Crashed.
+
+        Args:
+            reason: The message of the state.
+        """
+        for run in self._runs:
+            run.stopped = reason
+
     @property
     def handled_types(self) -> frozenset[WorkflowNodeType]:
         """Node types that a handler of the caller's own runs."""

@@ -51,7 +51,7 @@ from vibe_prefect.cli.process.interrupt import InterruptedRunError, Interruptibl
 def ready():
     os.write(1, b"ready\\n")
 
-def stopping():
+def stopping(number):
     os.write(1, b"stopping\\n")
 
 def run(work, give_up=lambda: None):

@@ -239,10 +239,10 @@ async def test_a_run_is_stopped_with_its_call_and_with_its_client(tmp_path: Path
         await _until(lambda: all((tmp_path / name).exists() for name in ("first", "second")))
         assert (await client.call("validate", plan=calls("aside", "chatter")))["problems"] == []
         with_call.cancel()
-        await _reach("with-call", "Crashed")
+        await _reach("with-call", "Cancelled")
         await _reach("with-client", "Running")
         assert (await client.call("report"))["resume_command"] is not None
-    await _reach("with-client", "Crashed")
+    await _reach("with-client", "Cancelled")
     with pytest.raises(MCPError, match="closed"):
         await with_client
 

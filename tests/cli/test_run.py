@@ -9,6 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.sorting import FlowRunSort
 
 from tests.cli.command import (
     CONTROL,
@@ -138,8 +141,10 @@ def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path: Path, prefect_s
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_cleanly(tmp_path: Path, prefect_server: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "sender"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_ends_the_run_cleanly_as_cancelled(
+    tmp_path: Path, prefect_server: str, number: signal.Signals, sender: str
+) -> None:
     with running_gate() as gate:
         (tmp_path / "held.json").write_text(json.dumps(gate.plan("held")))
         process = subprocess.Popen(
@@ -153,6 +158,12 @@ def test_a_signal_ends_the_run_cleanly(tmp_path: Path, prefect_server: str, numb
         until_now(lambda: gate.held("held") or None, "the nodes that are held")
         process.send_signal(number)
         _, err = process.communicate(timeout=TIMEOUT)
+    named = FlowRunFilter(name=FlowRunFilterName(like_="held-"))
+    with get_client(sync_client=True) as client:
+        stopped = client.read_flow_runs(flow_run_filter=named, sort=FlowRunSort.START_TIME_DESC, limit=1)[0]
+    message = f"The run was stopped by {sender}, in the process that executed it."
+    assert stopped.state is not None
+    assert (stopped.state_name, stopped.state.message) == ("Cancelled", message)
     assert err.startswith("vibe-prefect: interrupted; ")
     assert len(err.splitlines()) == 1
     assert process.returncode == 128 + number

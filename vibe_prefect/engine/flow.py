@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging import get_run_logger
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner
 from prefect.utilities.annotations import quote
 
@@ -164,6 +164,10 @@ class LocalRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Event that is set at that time."""
 
+    stopped: str | None = None
+    """Reason why a person stops the run: it ends as Cancelled. `None` where the call is cancelled for another reason,
+    which Prefect takes for a crash."""
+
     def compiled_again(self, plan: WorkflowPlan) -> CompiledPlan:
         """Compile an edited plan as this run's was."""
         assert self.compiled_as is not None
@@ -225,6 +229,12 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
             return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
         return _failed(error, str(error))
+    except asyncio.CancelledError:
+        stopped = _stopped()
+        if stopped is None:
+            raise
+        await announce_end_by_hook(run_plan, _flow_run(), stopped)  # Prefect calls it for what a runner cancels alone
+        return stopped
     result, steps = ended
     if _flow_run().deployment_id is not None:
         await suspend(questions_in(result.feedback_data))
@@ -259,6 +269,15 @@ def _failed(error: Exception, message: str) -> State[Any]:
     if _retries_left(_flow_run()):
         raise error
     return Failed(message=message, data=error)
+
+
+def _stopped() -> State[Any] | None:
+    """Return the state of a run whose call is cancelled, and let it end; `None` where no person stopped it."""
+    run, task = _current.get(), asyncio.current_task()
+    if run is None or run.stopped is None or task is None:
+        return None
+    task.uncancel()
+    return Cancelled(message=run.stopped)
 
 
 def _flow_run() -> FlowRun:

@@ -167,6 +167,11 @@ class PlanGraph:
         subtree_ends: dict[str, tuple[str, ...]] = {}
         return tuple(edge for node in self.nodes.values() for edge in self._edges_to(node, subtree_ends))
 
+    @cached_property
+    def order(self) -> tuple[Vertex, ...]:
+        """Begins and ends of the nodes, each after those that it waits for."""
+        return tuple(TopologicalSorter(self.waits).static_order())
+
     def sources(self, node_id: str) -> tuple[str, ...]:
         """Return the ids of the nodes from which an edge leads to a node."""
         return tuple(edge.source for edge in self._edges_to(self.nodes[node_id], {}))

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field, replace
 from enum import StrEnum
-from graphlib import TopologicalSorter
 
 from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
@@ -223,7 +222,7 @@ class _Forecaster:
 
     def _decide_in_order(self) -> None:
         """Find out what is skipped, or runs again; a subtree is complete before anything waits for it."""
-        for id, is_end in TopologicalSorter(self._graph.waits).static_order():
+        for id, is_end in self._graph.order:
             if not is_end:
                 self._decide(id)
                 self._check_record(id)
@@ -346,7 +345,7 @@ def critical_path(graph: PlanGraph, estimates: Mapping[str, float | None]) -> Cr
     """
     lengths: dict[Vertex, tuple[float, int]] = {}
     predecessors: dict[Vertex, Vertex | None] = {}
-    for vertex in TopologicalSorter(graph.waits).static_order():
+    for vertex in graph.order:
         predecessors[vertex] = max(graph.waits[vertex], key=lengths.__getitem__, default=None)
         wait = predecessors[vertex]
         seconds, nodes = lengths[wait] if wait is not None else (0.0, 0)

@@ -153,7 +153,8 @@ async def test_a_plan_that_is_refused_when_it_begins_is_a_failed_run() -> None:
     assert event["payload"]["resume"] is None, "there is nothing to go on with"
 
 
-async def test_a_run_that_is_stopped_is_told_with_the_command_that_goes_on() -> None:
+@pytest.mark.parametrize(("by", "end"), [(None, "crashed"), ("The run was stopped by Ctrl-C.", "cancelled")])
+async def test_a_run_that_is_stopped_is_told_with_the_command_that_goes_on(by: str | None, end: str) -> None:
     begun = asyncio.Event()
 
     async def hang(node: WorkflowNode) -> dict[str, Any]:
@@ -164,6 +165,8 @@ async def test_a_run_that_is_stopped_is_told_with_the_command_that_goes_on() -> 
     run = executor(hang)
     running = asyncio.create_task(run.execute_plan(plan(node("slow"), id="stopped")))
     await begun.wait()
+    if by is not None:
+        run.note_stop(by)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -172,7 +175,12 @@ async def test_a_run_that_is_stopped_is_told_with_the_command_that_goes_on() -> 
         return await events(run, "vibe-prefect.run.")
 
     (event,) = await until(told, 1)
-    assert event["event"] == "vibe-prefect.run.crashed"
+    assert event["event"] == f"vibe-prefect.run.{end}"
+    assert event["payload"]["reason"] == (by or "Execution was cancelled by the runtime environment.")
+    assert run.last_run is not None
+    async with get_client() as client:
+        found = await client.read_flow_run(run.last_run.flow_run_id)
+    assert (found.state_name, found.state and found.state.message) == (end.title(), event["payload"]["reason"])
     assert event["payload"]["resume"].startswith("vibe-prefect resume stopped-")
 
 

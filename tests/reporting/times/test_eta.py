@@ -54,6 +54,31 @@ def test_side_by_side_as_far_as_there_are_slots(slots: int | None, left: float) 
     assert seconds_left(WIDE, nodes, slots) == left
 
 
+@pytest.mark.parametrize(
+    ("done", "elapsed", "left"),
+    [
+        pytest.param(of(DONE, None, 0), 0.04, 0.08, id="no work, so all of it was the engine's"),
+        pytest.param(of(DONE, 3, 3), 3, 6, id="all of it was the work of nodes"),
+        pytest.param(of(DONE, 3, 3), 3.05, 6.1, id="the engine's share comes on top"),
+        pytest.param(of(DONE), 0.05, None, id="nothing is known of the others"),
+        pytest.param(of(SKIPPED, 3), 0.05, 6.1, id="a skipped node costs the engine, too"),
+        pytest.param(of(DONE, 3, 3), 3600, 6.4, id="a person's answer took most of it"),
+        pytest.param(of(DONE, 3, 3), 2, 6, id="less than the work is not less than nothing"),
+        pytest.param(of(RUNNING, 3, 1), 10, 8, id="nothing has ended yet"),
+    ],
+)
+def test_the_engine_counts_for_each_node(done: NodeTime, elapsed: float, left: float | None) -> None:
+    expected = done.expected
+    nodes = {"a": done, "b": of(WAITING, expected), "c": of(WAITING, expected)}
+    assert seconds_left(CHAIN, nodes, elapsed=elapsed) == (None if left is None else pytest.approx(left))
+
+
+def test_thousands_of_nodes_without_work_take_as_long_as_the_engine_does() -> None:
+    graph = build_graph(plan(*(node(f"n{index}") for index in range(5_000))))
+    nodes = {f"n{index}": of(DONE if index < 500 else WAITING, None, 0.001) for index in range(5_000)}
+    assert seconds_left(graph, nodes, 32, elapsed=10.0) == pytest.approx(90, rel=0.05)
+
+
 def test_what_is_below_a_dependency_is_waited_for() -> None:
     graph = build_graph(plan(node("a", children=[node("child")]), node("b", needs=["a"])))
     nodes = {"a": of(DONE, 1, 1), "child": of(WAITING, 4), "b": of(WAITING, 2)}

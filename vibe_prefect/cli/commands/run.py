@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import field, replace
 from pathlib import Path
+from signal import Signals
 from typing import TYPE_CHECKING
 
 from rich.text import Text
@@ -312,7 +313,9 @@ class _Run:
         assert run.result is not None
         return run.result
 
-    def _stopping(self) -> None:
+    def _stopping(self, number: Signals) -> None:
+        sender = "Ctrl-C" if number is Signals.SIGINT else number.name
+        self._executor.note_stop(f"The run was stopped by {sender}, in the process that executed it.")
         if self._view is not None:
             self._view.note = "stopping (Ctrl-C again to end at once)"
 

@@ -69,7 +69,7 @@ class _Simulation:
             print_header(self._screen, self._compiled, simulated=True)
             self._screen.say(UNRECORDED, "dim")
         showing: AbstractContextManager[Any] = live(self._screen, self._view) if self._view else nullcontext()
-        interruptible = Interruptible(lambda: None, flush)
+        interruptible = Interruptible(lambda _: None, flush)
         try:
             with showing:
                 result = asyncio.run(interruptible.run(self._run.execute()))

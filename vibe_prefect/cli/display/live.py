@@ -261,7 +261,7 @@ class LiveView:
         now = time.monotonic()
         if now - self._reckoned >= self._pause and not self._lists:  # a list may become any number of nodes
             times = {id: self._node_time(id) for id in self._compiled.nodes}
-            self._left = seconds_left(self._compiled.graph, times, self._slots)
+            self._left = seconds_left(self._compiled.graph, times, self._slots, self._board.elapsed)
             self._reckoned = time.monotonic()
             self._pause = max(RECKON_SECONDS, 10 * (self._reckoned - now))
         remaining = self._left - (now - self._reckoned) if self._left is not None else None

@@ -48,7 +48,7 @@ def serve(limits: Limits, port: int | None) -> int:
     from vibe_prefect.cli.mcp.protocol import protocol_server
     from vibe_prefect.cli.mcp.service import Service
 
-    interruptible = Interruptible(lambda: None, server.kill)
+    interruptible = Interruptible(lambda _: None, server.kill)
     protocol = protocol_server(Service(limits, tools, server, interruptible.listen))
     try:
         asyncio.run(_serve(protocol, interruptible, port))

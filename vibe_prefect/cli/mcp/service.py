@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -127,7 +128,8 @@ class Service:
             progress_callback=call.progress,
             wait_recorded=True,
         )
-        return await _with_call(self._run_to_end(executor, plan, options))
+        reason = f"The run was stopped: the call by {call.client} that it belonged to has ended."
+        return await _with_call(self._run_to_end(executor, plan, options), partial(executor.note_stop, reason))
 
     async def runs(self, arguments: RunsArguments, _: Call) -> dict[str, Any]:
         """List the newest runs."""
@@ -202,10 +204,14 @@ def _signed(by: str, call: Call) -> str:
     return f"{by} (through {call.client})" if by.strip() else by
 
 
-async def _with_call(work: Coroutine[Any, Any, T]) -> T:
+async def _with_call(work: Coroutine[Any, Any, T], stopping: Callable[[], object]) -> T:
     """Do work in a task of its own, and stop it in good order where the call that waits for it is cancelled.
 
     Within the call, each step of the work's end would be cancelled, too.
+
+    Args:
+        work: The work.
+        stopping: Called before the work is stopped with its call.
 
     Raises:
         StartError: The run was stopped, and the call was not.
@@ -216,6 +222,7 @@ async def _with_call(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if task.cancelled():
             raise StartError("the run was stopped from elsewhere; 'report' has what it did") from None
+        stopping()
         task.cancel()
         with anyio.CancelScope(shield=True):
             await asyncio.wait([task])

@@ -155,11 +155,11 @@ class SignalWatch:
 class Interruptible:
     """Runs a coroutine that signals, or this process itself, can stop."""
 
-    def __init__(self, stopping: Callable[[], object], give_up: Callable[[], object]) -> None:
+    def __init__(self, stopping: Callable[[signal.Signals], object], give_up: Callable[[], object]) -> None:
         """Remember the callbacks; nothing runs yet.
 
         Args:
-            stopping: Called at the first signal.
+            stopping: Called with the first signal.
             give_up: Called at the second, or when stopping takes too long, right before the process ends.
         """
         self._stopping = stopping
@@ -207,7 +207,9 @@ class Interruptible:
         self._cancel()
 
     def _stop(self) -> None:
-        self._stopping()
+        assert self._watch is not None
+        assert self._watch.received is not None
+        self._stopping(signal.Signals(self._watch.received))
         self._cancel()
 
 

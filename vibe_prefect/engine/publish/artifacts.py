@@ -102,6 +102,7 @@ class ProgressBoard(RunObserver):
         self._concurrency = concurrency
         self._times = {id: _pending(node.node) for id, node in UnfoldedPlan(compiled).nodes.items()}
         self._started: dict[str, float] = {}
+        self._begun_at = time.monotonic()
         self._failed: list[str] = []
         self._done = 0
         self._reused = 0
@@ -141,6 +142,7 @@ class ProgressBoard(RunObserver):
     async def following(self) -> AsyncGenerator[None]:
         """Show the progress from time to time until the block ends; only `finish` waits for an update under way."""
         ended = asyncio.Event()
+        self._begun_at = time.monotonic()
         self._follower = asyncio.create_task(self._follow(ended))
         try:
             yield
@@ -182,7 +184,9 @@ class ProgressBoard(RunObserver):
             id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
             for id, started in self._started.items()
         }
-        return await asyncio.to_thread(seconds_left, self._compiled.graph, self._times | running, self._concurrency)
+        return await asyncio.to_thread(
+            seconds_left, self._compiled.graph, self._times | running, self._concurrency, now - self._begun_at
+        )
 
     async def _follow(self, ended: asyncio.Event) -> None:
         wait = FIRST_SECONDS

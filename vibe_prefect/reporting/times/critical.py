@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from graphlib import TopologicalSorter
 
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 
@@ -19,7 +18,7 @@ def measured_path(graph: PlanGraph, spans: Mapping[str, tuple[float, float]]) ->
         spans: Begin and end of each node that ran, in seconds from any moment; the others held nothing back.
     """
     finished: dict[Vertex, tuple[float, Vertex]] = {}
-    for vertex in TopologicalSorter(graph.waits).static_order():
+    for vertex in graph.order:
         id, is_end = vertex
         if not is_end and id in spans:
             finished[vertex] = (spans[id][1], vertex)
