@@ -14,7 +14,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vibe_prefect.characters import visible
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from vibe_prefect.results import ExecutionResult
@@ -54,7 +53,7 @@ class Position:
         return f"{self.file}:{self.line}:{self.column}"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Fault of a value, and the remedy."""
 
@@ -79,7 +78,7 @@ class Finding:
         return cls(f"{text}{HINT_SEPARATOR}{hint}", hint) if hint else cls(text)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Fault of a plan."""
 

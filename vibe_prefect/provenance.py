@@ -7,16 +7,14 @@ explain it as well. Texts are without secrets and have a bound; what is cut from
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from vibe_prefect.frozen import frozen
 
-
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunLabel:
     """Id and name of a run, as they were when it executed a node."""
 
@@ -27,7 +25,7 @@ class RunLabel:
     """Prefect's name of the flow run."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One attempt at a node."""
 
@@ -50,7 +48,7 @@ class Attempt:
     """Placement where it was made, with the name of the machine; `None` for the process of the run."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ModelCall:
     """One call to a model, as it was sent, and its answer in numbers."""
 
@@ -82,7 +80,7 @@ class ModelCall:
     """Reason why there is no usable answer; `None` where there is one."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class JudgedCriterion:
     """A criterion, and how it was judged."""
 
@@ -105,7 +103,7 @@ class JudgedCriterion:
     """Number of further quotes, which are not kept."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """Judgement of a gate, also of one that was passed."""
 
@@ -128,7 +126,7 @@ class Judgement:
     """Number of further criteria, or reasons, which are not kept."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """One call of a tool."""
 
@@ -151,7 +149,7 @@ class ToolCall:
     """Its judgement, where it judges."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Edit:
     """Edit of a node's output by a person. What the node had made itself is kept in its record."""
 
@@ -165,7 +163,7 @@ class Edit:
     """Name of the run whose output was edited."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeProvenance:
     """Provenance of a node's result."""
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
-
-from vibe_prefect.frozen import frozen
 
 ACCEPTED = "accepted"
 """Key of an acceptance in the metadata of a gate's result, and in the feedback about the gate."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Acceptance:
     """The override of a gate that refused: the evidence that stays with the gate."""
 

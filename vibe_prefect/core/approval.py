@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Literal
@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from vibe_prefect.core.edited_output import EditError, editable_text
 from vibe_prefect.core.outputs import OutputFile, output_files, preview_of
 from vibe_prefect.errors import RunError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import RunLabel
 
 WAITING = "waiting"
@@ -30,7 +29,7 @@ OnTimeout = Literal["approve", "reject"]
 """The answer that counts when nobody has given one in time."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A person's answer about one item."""
 
@@ -63,7 +62,7 @@ class Answer:
         return f"{verb} by {self.by} at {self.at}{edited}{f': {self.because}' if self.because else ''}"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ShownItem:
     """One thing that a person is asked about: the output of a dependency."""
 
@@ -95,7 +94,7 @@ class ShownItem:
         return cls(hashlib.sha256(content).hexdigest(), text, output_files(output), editable)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """A question to a person about what a node's dependencies made, with the answers so far."""
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vibe_prefect.errors import BudgetExceededError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import resume_command
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(len(text.encode(errors="replace")) / BYTES_PER_TOKEN)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Spending:
     """Tokens and dollars that were, or could be, spent."""
 
@@ -234,7 +233,7 @@ class Budget:
         return f"budget: stopped before the next paid call: {'; '.join(parts)}{how}"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reservation:
     """A call that may be made."""
 

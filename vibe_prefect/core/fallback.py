@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, cast
-
-from vibe_prefect.frozen import frozen
 
 FALLBACK = "fallback"
 """Key of a fallback in the metadata of a node's result, and in the feedback about the node; also the remark on it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Fallback:
     """The stand-in for the output of a node that failed: why, and where it comes from."""
 

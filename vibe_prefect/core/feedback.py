@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from math import isfinite
 from typing import Any, TypeGuard, cast
@@ -11,7 +11,6 @@ from typing import Any, TypeGuard, cast
 from vibe_prefect.core.acceptance import ACCEPTED, acceptance_in
 from vibe_prefect.core.fallback import FALLBACK, fallback_in
 from vibe_prefect.core.outputs import beginning_of
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import Edit
 from vibe_prefect.results import NodeResult
 from vibe_prefect.text.sendable import MAX_STATE, sendable
@@ -40,7 +39,7 @@ MODEL_KEYS = ("input_tokens", "output_tokens", "cost_usd")
 """Keys of a call to a model, in a tool result's `metadata["usage"]`."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ResourceUsage:
     """Measured resources of a node."""
 
@@ -96,7 +95,7 @@ class FailureKind(StrEnum):
     """The plan gives the node inputs that it cannot work with."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Failure:
     """Failure of a node: the error, and a check's findings."""
 

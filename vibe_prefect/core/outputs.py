@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.encodings import is_well_formed
 
 MAX_PREVIEW = 4_000
@@ -33,7 +33,7 @@ FILE_KEYS = ("path", "mime", "sha256", "bytes")
 """Keys of a reference to a file, see `vibe_prefect.tools.workspace.FileRef`."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class OutputFile:
     """A file that a node made."""
 

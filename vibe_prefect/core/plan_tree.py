@@ -6,16 +6,16 @@ Depth costs no stack. Children are read only after their parent was taken, so a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.core.models import WorkflowNode
-from vibe_prefect.frozen import frozen
 
 DataPath = tuple[str | int, ...]
 """Path in a plan's data: keys and list indices from the top."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class TreeNode:
     """A node with its position in the tree; the plan's structure may be invalid."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from vibe_prefect.core.models import NodePolicy, NodeResources
-from vibe_prefect.frozen import frozen
 
 LOCAL = "local"
 """The placement that is always there: the process of the run itself."""
@@ -20,7 +20,7 @@ MAX_RETRY_DELAY = 600.0
 """Longest delay before a retry, in seconds."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ExecutionPolicy:
     """Execution policy of a node, all layers resolved."""
 

@@ -15,7 +15,6 @@ from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.outputs import beginning_of
 from vibe_prefect.core.retries import Retry
 from vibe_prefect.core.user_code import isolated
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult, now_iso
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,7 @@ class ProgressEventType(StrEnum):
     GROUP_COMPLETED = "group_completed"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class AddedNode:
     """A node that came to be known during a run: it runs for an item of a list."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.units import rough
 
 _TEXT = re.compile(r"(\d+)[a-z]{2} try of (\d+)(?:, next in [^,]+)?(?:, last: (.*))?\Z", re.DOTALL)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Retry:
     """Notice that an attempt at a node has failed and that another one follows."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
-
-from vibe_prefect.frozen import frozen
 
 Reuse = Literal["run", "plan"]
 """Runs whose records a run may reuse: itself and the one that it resumes, or every run of the plan with this value."""
@@ -22,7 +20,7 @@ FACT_NAMES = ("date", "name", "scheduled_for", "timezone")
 """Names of the facts of a run."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunFacts:
     """Facts of a run that templates can name: those of the first run of its resume chain."""
 
@@ -63,7 +61,7 @@ def known_zone(name: object) -> str | None:
         return None
 
 
-@frozen
+@dataclass(frozen=True)
 class RunValues:
     """Values that a run brings to its plan."""
 
@@ -80,7 +78,7 @@ class RunValues:
     """Hash of what a node reads from outside, by the ids of the nodes that ask for it; empty before it is read."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NamedValues:
     """Inputs, facts and items that a node names, and so all of them that it is given. They enter its key."""
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from vibe_prefect.frozen import frozen
-
 BEST_OF = "best_of"
 """Key of the variations in the metadata of a node's result."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Variation:
     """One of the variations of a node's output."""
 
@@ -35,7 +33,7 @@ class Variation:
     """Its output; `None` for the best, whose output is the node's, and where it failed."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Variations:
     """All variations of a node's output."""
 

@@ -13,8 +13,6 @@ from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
-from vibe_prefect.frozen import frozen
-
 MAX_LAYERS_RIGHT = 12
 """Number of layers beyond which they follow downwards, since pages scroll that way."""
 
@@ -45,7 +43,7 @@ class Point(NamedTuple):
     y: float
 
 
-@frozen
+@dataclass(frozen=True)
 class Layout:
     """A finished layout, from (0, 0) to (width, height)."""
 

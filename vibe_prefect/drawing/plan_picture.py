@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
@@ -17,7 +18,6 @@ from vibe_prefect.characters import UNSENDABLE
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.drawing.layout import Layout, Orientation, Point, arrange
 from vibe_prefect.drawing.status_style import STATUS_STYLES
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import Edge, EdgeKind, GraphNode, PlanGraph
 from vibe_prefect.results import ExecutionStatus
 
@@ -36,7 +36,7 @@ SVG_MAX_NODES = 2_000
 EDGE_RANK = {EdgeKind.DATA: 0, EdgeKind.HIERARCHY: 1, EdgeKind.ORDER: 2}
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Shown:
     """The part of a graph that is drawn."""
 

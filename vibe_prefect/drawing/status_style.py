@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionStatus
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class StatusStyle:
     """Signs and colours of one status."""
 

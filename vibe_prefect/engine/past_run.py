@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +31,6 @@ from vibe_prefect.engine.records.records import record_namespace
 from vibe_prefect.engine.records.storage import RecordStore
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanError, PlanRunError, UnknownRunError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simulate, compile_plan, resolve_policy
 from vibe_prefect.plan.graph import ID_FORM
 from vibe_prefect.plan.graph_checks import build_graph
@@ -66,7 +65,7 @@ _STATUSES = {
 }
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanOutline:
     """Outline of a plan for lists, without its texts."""
 
@@ -146,7 +145,7 @@ class RunParameters(BaseModel):
             return cls.model_fields[info.field_name].default
 
 
-@frozen
+@dataclass(frozen=True)
 class PastRun:
     """A run of a plan that the server has on record, whether it has ended or not."""
 

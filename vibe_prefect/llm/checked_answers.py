@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -19,7 +19,6 @@ from vibe_prefect.errors import (
     UsageError,
     printable,
 )
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.json_answer import AnswerJSONError
 from vibe_prefect.llm.prompts import marked
 from vibe_prefect.llm.provider.calls import ModelLimits, Models
@@ -47,7 +46,7 @@ MAX_FAULT = 500
 Value = TypeVar("Value")
 
 
-@frozen
+@dataclass(frozen=True)
 class RefusedAnswer:
     """Answer that is not valid."""
 
@@ -64,7 +63,7 @@ class RefusedAnswer:
         return f"{marked('refused', self.text, 'your answer that was')}\n\n{marked('in it', faults, 'the faults')}"
 
 
-@frozen
+@dataclass(frozen=True)
 class AnswerOptions:
     """Options of the way to a valid answer."""
 
@@ -93,7 +92,7 @@ class AnswerOptions:
             raise UsageError(f"max_answers is {self.max_answers!r}: expected a whole number above 0")
 
 
-@frozen
+@dataclass(frozen=True)
 class Inquiry(Generic[Value]):
     """Question to a model, and the check of its answers."""
 
@@ -117,7 +116,7 @@ class Inquiry(Generic[Value]):
     """Options of the way to a valid answer."""
 
 
-@frozen
+@dataclass(frozen=True)
 class CheckedAnswer(Generic[Value]):
     """Valid answer, and its price."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.encodings import EncodingError, decode_text, is_text_type
 from vibe_prefect.tools.base import Dependency, Tool, ToolCategory, ToolContext
 from vibe_prefect.tools.workspace import FileRef, Workspace, is_file_ref
@@ -27,7 +27,7 @@ _MEDIA = {ToolCategory.IMAGE: "a picture", ToolCategory.AUDIO: "a sound", ToolCa
 _FILE_FIELDS = frozenset({"path", "mime", "sha256", "bytes"})
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Given:
     """Outputs of a node's dependencies that a model can read, and those that it cannot."""
 

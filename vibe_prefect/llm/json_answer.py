@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.received import without_thinking
 from vibe_prefect.text.json_text import JSONText, RefusedJSONError, read_json, read_json_at
 
@@ -23,7 +23,7 @@ class AnswerJSONError(ValueError):
     """An answer is not one JSON object; the message says why."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class JSONAnswer:
     """An answer's JSON object."""
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from vibe_prefect.core.budget import BYTES_PER_TOKEN, estimate_tokens
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import printable
-from vibe_prefect.frozen import frozen
 
 PROMPTS_VERSION = "2"
 """Raised whenever other words are sent for the same node, so that records of the old words are not taken."""
@@ -50,7 +50,7 @@ _MANNERS = (
 )
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Cut:
     """A text that did not fit."""
 
@@ -61,7 +61,7 @@ class Cut:
     """Number of its characters that the model was given."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Material:
     """Texts that a model works on."""
 

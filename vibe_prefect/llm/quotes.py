@@ -6,9 +6,8 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-
-from vibe_prefect.frozen import frozen
 
 MIN_QUOTE = 8
 """Columns that a quote has at least, unless the judged text is shorter: a word or two prove nothing. Characters that
@@ -42,7 +41,7 @@ _ELLIPSIS = re.compile(r"\.{3,}")
 _EDGES = "'. "
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class FoldedText:
     """A text as it is compared, and where each of its characters comes from."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from vibe_prefect.engine.runs.load_report import load_run, report_of_run
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._people import MAX_REASON, one_line, person_name
 from vibe_prefect.reporting.next_steps import FAILED_PREFIX, accept_command
 from vibe_prefect.reporting.report import NodeReport, RunReport
@@ -25,7 +25,7 @@ from vibe_prefect.results import ExecutionStatus, resume_command
 from vibe_prefect.settings.package import load_settings
 
 
-@frozen
+@dataclass(frozen=True)
 class AcceptedNode:
     """A gate whose refusal a person has overridden."""
 

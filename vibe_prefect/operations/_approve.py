@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from vibe_prefect.engine.runs.load_report import left_report, load_run
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed, with_root
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._people import MAX_REASON, one_line, person_name
 from vibe_prefect.reporting.next_steps import approve_command
 from vibe_prefect.results import resume_command
@@ -36,7 +36,7 @@ SUSPENDED = "Suspended"
 """Prefect's name of the state of a suspended run."""
 
 
-@frozen
+@dataclass(frozen=True)
 class WaitingNode:
     """A node that waits for a person's answer."""
 
@@ -50,7 +50,7 @@ class WaitingNode:
     """Whether the run goes on by itself once everything is answered; else it has to be resumed."""
 
 
-@frozen
+@dataclass(frozen=True)
 class AnsweredNode:
     """A node whose question a person has answered."""
 
@@ -150,7 +150,7 @@ async def reject(  # noqa: PLR0913 - options by keyword
     return await _answer(run, node, answer, storage)
 
 
-@frozen
+@dataclass(frozen=True)
 class _Given:
     """An answer as it was given."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._plans import GivenInputs, configured_tools, given_inputs, validate
 from vibe_prefect.plan.comparison import PlanDiff, diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
@@ -17,7 +16,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 PLAN_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 
-@frozen
+@dataclass(frozen=True)
 class ComparedPlan:
     """One of the two plans."""
 
@@ -31,7 +30,7 @@ class ComparedPlan:
     """Reason why the record of a node cannot be reused any more, by the node's id; for the plan of a run only."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanComparison:
     """Two plans and their differences."""
 

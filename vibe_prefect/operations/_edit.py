@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar, cast
@@ -18,7 +18,6 @@ from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.engine.runs.resume_target import refuse_claimed
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._people import person_name
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.provenance import Edit, NodeProvenance
@@ -35,7 +34,7 @@ Editor = Callable[[str], str]
 """Takes the text to edit, and returns it as it was edited."""
 
 
-@frozen
+@dataclass(frozen=True)
 class EditedNode:
     """A node whose output a person has edited."""
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._lookup import Lookup, as_today, last_list_sizes, look_up, look_up_blocks
 from vibe_prefect.operations._plans import CheckedPlan, check_placements_of
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -31,7 +30,7 @@ LookUp = Callable[[CheckedPlan, Collection[str], Collection[str]], Awaitable[Loo
 """Asks the server for a plan's earlier costs and Secret blocks; see `look_up`."""
 
 
-@frozen
+@dataclass(frozen=True)
 class RunForecast:
     """Forecast of a run that has not begun. As text: a line for each node, and the cost."""
 

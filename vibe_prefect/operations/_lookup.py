@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import PlanError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._plans import CheckedPlan, simulation
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
 from vibe_prefect.plan.unfold import open_lists
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from vibe_prefect.engine.past_run import PastRun
 
 
-@frozen
+@dataclass(frozen=True)
 class Lookup:
     """Costs of earlier runs, and the Secret blocks of the server."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.engine.placements.placement_checks import check_placements
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import MAX_ANSWERS, AnswerOptions, RefusedAnswer
 from vibe_prefect.operations._diff import ComparedPlan, PlanComparison
 from vibe_prefect.operations._plans import WrittenPlan, configured_tools, load
@@ -24,7 +24,7 @@ from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanningOptions:
     """Options of planning."""
 
@@ -53,7 +53,7 @@ class PlanningOptions:
     """Called with how far an answer has come, in a few words."""
 
 
-@frozen
+@dataclass(frozen=True)
 class RefinedPlan:
     """An edited plan."""
 

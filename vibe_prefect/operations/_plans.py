@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan, read_plan
@@ -19,7 +18,7 @@ GivenInputs = Mapping[str, Any] | Callable[[WorkflowPlan], Mapping[str, Any]]
 """Inputs of a run by name, or a function that reads them as the plan declares them."""
 
 
-@frozen
+@dataclass(frozen=True)
 class WrittenPlan:
     """A plan as text, YAML or JSON, that is in no file. It has no parts in other files."""
 
@@ -30,7 +29,7 @@ class WrittenPlan:
     """Name of the text in messages."""
 
 
-@frozen
+@dataclass(frozen=True)
 class CheckedPlan:
     """A plan that can run, and the tools it was checked against."""
 

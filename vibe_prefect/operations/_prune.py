@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +12,9 @@ from prefect.client.orchestration import get_client
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.runs.plan_pruning import UnusedPlan, unused_plans
 from vibe_prefect.engine.runs.pruning import Kept, Remains, delete, find_remains, folder_of
-from vibe_prefect.frozen import frozen
 
 
-@frozen
+@dataclass(frozen=True)
 class Pruned:
     """Records and folders that pruning deleted, or would delete."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.orchestration import get_client
@@ -13,7 +14,6 @@ from vibe_prefect.engine.past_run import PastRun
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.engine.runs.load_report import load_run, report_of_run
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._diff import PlanComparison, diff
 from vibe_prefect.operations._forecast import RunForecast, forecast
 from vibe_prefect.operations._plans import configured_tools, simulation
@@ -27,7 +27,7 @@ from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
 
 
-@frozen
+@dataclass(frozen=True)
 class ReplannedRun:
     """A run with its plan edited. Nothing has been executed but, where that was asked for, a model that replans."""
 

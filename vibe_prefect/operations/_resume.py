@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from vibe_prefect.engine.runs.load_report import left_report
 from vibe_prefect.engine.runs.model_change import model_change
 from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_root
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations._execute import executor_for
 from vibe_prefect.operations._plans import (
     CheckedPlan,
@@ -39,7 +39,7 @@ KEPT = ("simulate", "reuse", "input_root", "output", "run_on", "budget_usd", "ma
 """Options of the earlier run that a resume takes over, unless it is given others; which nodes run is chosen again."""
 
 
-@frozen
+@dataclass(frozen=True)
 class ResumedRun:
     """A run to resume: its plan, or another version of it, and the options that it had."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, cast
@@ -11,7 +11,6 @@ from typing import Any, cast
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
@@ -40,7 +39,7 @@ class Backing(StrEnum):
     SIMULATION = "simulation"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class InputTemplate:
     """A template within the inputs of a node's tool."""
 
@@ -57,7 +56,7 @@ class InputTemplate:
     """Names that the node itself gives such a tool values for, as `values` of `template_fill` does."""
 
 
-@frozen
+@dataclass(frozen=True)
 class NodeBinding:
     """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it."""
 
@@ -125,7 +124,7 @@ def _keys(value: object) -> Iterable[str]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else ()
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Bindings:
     """Tools and handlers that can run the nodes of a plan, and what runs each of them."""
 

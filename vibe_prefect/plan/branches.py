@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 
 from vibe_prefect.core.policies import LOCAL
 from vibe_prefect.errors import Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 from vibe_prefect.tools.registry import APPROVE_TOOL
@@ -17,7 +17,7 @@ NO_RECORD = "disable"
 """Value of `policy.cache` with which a node leaves no record."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Branch:
     """A node with all that is below it."""
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.plan_tree import DataPath, dotted
 from vibe_prefect.core.run_values import NOTHING_NAMED
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.gate_changes import gate_changes, listed
 from vibe_prefect.plan.graph import GraphNode
@@ -29,7 +28,7 @@ _RUN_VALUES = ("inputs", "run")
 _CONTENT = "the content that it reads"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class FieldChange:
     """One field that differs."""
 
@@ -46,7 +45,7 @@ class FieldChange:
     """Whether the node's result depends on it: if not, a resume keeps what the node made."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Move:
     """A node that has another parent."""
 
@@ -57,7 +56,7 @@ class Move:
     """The later parent; `None` at the top."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanDiff:
     """Differences of two plans. Ids are in plan order, those of removed nodes in that of the earlier plan."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -13,7 +13,6 @@ from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.core.policies import MAX_RETRY_DELAY, PLACE_FIELDS, ExecutionPolicy, resolve_policy
 from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class CompiledNode:
     """A node, ready to run."""
 
@@ -101,7 +100,7 @@ class CompiledNode:
         return self.kept_as or self.node.id
 
 
-@frozen
+@dataclass(frozen=True)
 class CompiledPlan:
     """A plan, ready to run: checked, flat and keyed."""
 

@@ -10,11 +10,11 @@ A node on another paid tool costs what the tool's `most_cost` says; the tokens o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from vibe_prefect.core.budget import PRICE_IT, Spending
 from vibe_prefect.core.models import BestOf
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.calls import ModelLimits
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.node_tools import scorer_inputs
@@ -23,7 +23,7 @@ from vibe_prefect.tools.base import ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class CostForecast:
     """Cost of a run's calls, retries apart."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -18,13 +19,12 @@ from typing import Protocol
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, tree_nodes
 from vibe_prefect.errors import Position
-from vibe_prefect.frozen import frozen
 
 ID_FORM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 ID_RULE = "letters, digits, '.', '_' and '-', at most 100, the first a letter or a digit"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class PlanLimits:
     """Limits of a plan's size."""
 
@@ -35,7 +35,7 @@ class PlanLimits:
     """Levels of nesting; a root node is at level 1."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Doubts:
     """Unreadable parts of a plan; no check reports what may follow from them."""
 
@@ -74,7 +74,7 @@ class EdgeKind(StrEnum):
     """A parent: its children start when it has completed."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Edge:
     """One node that another waits for."""
 
@@ -101,7 +101,7 @@ class PlanSource(Protocol):
         ...
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class GraphNode:
     """A node with its place in the tree."""
 
@@ -144,7 +144,7 @@ Vertex = tuple[str, bool]
 """A node's start (`False`) or its end (`True`)."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanGraph:
     """A plan that hangs together: no cycle, no unknown or repeated id."""
 

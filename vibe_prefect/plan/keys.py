@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any, cast
 
@@ -17,7 +18,6 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.run_values import NOTHING_NAMED, NamedValues, RunValues
-from vibe_prefect.frozen import frozen
 
 KEY_SCHEMA = 1
 """Raised whenever the meaning of a key changes, so that records of the old meaning are not taken for the new."""
@@ -69,7 +69,7 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
     return hashlib.sha256(canonical_json(parts, nulls=int(variation is None))).hexdigest()
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class KeyParts:
     """Parts of a node's key that its plan and its tools decide; the values that it names come from the run."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.comparison import reason_to_run
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
@@ -27,7 +26,7 @@ class Action(StrEnum):
     """It is neither executed nor reused."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeForecast:
     """Forecast of one node, if everything that runs completes."""
 
@@ -47,7 +46,7 @@ class NodeForecast:
     """Whether a condition that is not known yet may skip it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class CriticalPath:
     """The chain of nodes that the run cannot be shorter than, however many nodes run at once."""
 
@@ -61,7 +60,7 @@ class CriticalPath:
     """Number of them without an estimate. Where that is not 0, another chain may well be longer."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ToolUse:
     """A tool that the run will call."""
 
@@ -75,7 +74,7 @@ class ToolUse:
     """Number of nodes that run and call it."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Forecast:
     """Forecast of a run."""
 
@@ -142,7 +141,7 @@ def forecast(  # noqa: PLR0913 - options by keyword
     return _Forecaster(compiled, records, earlier, run, selected, rerun, conditions or {}).forecast()
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Records:
     """What is known of the records that a run may reuse."""
 
@@ -159,7 +158,7 @@ class _Records:
     """Why a record holds a fallback, by the node's id."""
 
 
-@frozen
+@dataclass(frozen=True)
 class _Marked:
     """Nodes of a plan that something is noted about."""
 

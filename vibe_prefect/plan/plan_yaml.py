@@ -7,7 +7,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, cast
 
@@ -18,7 +18,6 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarStri
 from vibe_prefect.characters import visible
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_file import read_plan
 from vibe_prefect.plan.reading.size import slim_data
 
@@ -63,7 +62,7 @@ def _reads_back(text: str, plan: WorkflowPlan) -> bool:
         return False
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanComments:
     """Comments of a plan file."""
 

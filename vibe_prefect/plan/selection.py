@@ -21,14 +21,13 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cached_property
 
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.errors import SelectionError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import PlanGraph, Vertex
 
@@ -52,7 +51,7 @@ class Method(StrEnum):
     """The ids of the node and of all that it is below: `below:scene` is the scene with its whole subtree."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Selector:
     """One selector, such as `2+tag:draft+`."""
 
@@ -81,7 +80,7 @@ class Selector:
         return value == self.value or (self.is_glob and fnmatchcase(value, self.value))
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Intersection:
     """One word of an expression: the nodes that all of its selectors choose."""
 
@@ -283,7 +282,7 @@ class _Chooser:
         return _Ancestry(self._compiled.graph)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Direction:
     """The graph's vertices as they follow one another in one direction."""
 
@@ -342,7 +341,7 @@ def _waits(graph: PlanGraph) -> Iterator[tuple[Vertex, Vertex]]:
         yield from (((id, False), (dependency, False)) for dependency in node.dependencies)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Selection of the nodes that may run, and of those that run again although they have a record."""
 
@@ -401,7 +400,7 @@ class Choice:
         return ChosenNodes(self.selected(*plans), self.refreshed(*plans), frozenset(plans[-1].nodes))
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ChosenNodes:
     """The nodes of a run that may be executed, and those that are executed even where there is a record."""
 

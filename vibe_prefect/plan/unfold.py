@@ -10,14 +10,13 @@ import hashlib
 import re
 from collections import ChainMap, Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import AddedNode
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan, parts_in_key
 from vibe_prefect.plan.graph import DEFAULT_ITEM, GraphNode, PlanGraph, PlanLimits, Vertex, grown_graph, plan_waits
 from vibe_prefect.plan.keys import canonical_json, node_key
@@ -36,7 +35,7 @@ class ItemsError(UsageError, ValueError):
     """A list of items that cannot be run as it is; the message says why. Trying again cannot help."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One item of a list."""
 
@@ -50,7 +49,7 @@ class Item:
     """Whether a template named it; else its name is its place in the list."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Instance:
     """The nodes of one item."""
 

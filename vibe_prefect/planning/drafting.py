@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import PlanningError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import AnswerOptions, Inquiry, RefusedAnswer, checked_answer
 from vibe_prefect.llm.prompts import Cut
 from vibe_prefect.llm.provider.calls import Models
@@ -22,7 +21,7 @@ from vibe_prefect.planning.prompts import PlanRequest, fits_whole, plan_question
 logger = logging.getLogger(__name__)
 
 
-@frozen
+@dataclass(frozen=True)
 class PlannedDraft:
     """A valid plan, and how it was made."""
 

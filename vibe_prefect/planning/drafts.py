@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from vibe_prefect.core.models import Vibe, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.plan_tree import data_nodes, tree_nodes
 from vibe_prefect.errors import PlanError, Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.json_answer import read_json_answer
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.graph import PlanLimits
@@ -30,7 +29,7 @@ _LIMITS = PlanLimits(max_nodes=MAX_NODES)
 _NOT_IN_ID = re.compile(r"[^a-z0-9]+")
 
 
-@frozen
+@dataclass(frozen=True)
 class DraftRules:
     """Limits of the plans that a model writes: the tools, files and node types that they may name."""
 
@@ -59,7 +58,7 @@ class DraftRules:
     """Ids of the gates that may have a fallback, since a person has given them one."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Draft:
     """Draft that is a valid plan."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import Any, cast
 
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import UsageError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.source_text import TextError, compose_yaml, read_tree
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.regular_files import read_regular
@@ -31,7 +31,7 @@ _FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n?", re.DOTALL |
 _WORD = re.compile(r"\w+")
 
 
-@frozen
+@dataclass(frozen=True)
 class Note:
     """Knowledge from one file."""
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.core.models import Vibe, WorkflowPlan
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import AnswerOptions, writing_models
 from vibe_prefect.llm.provider.calls import Models
 from vibe_prefect.plan.compiler import compile_plan
@@ -27,7 +26,7 @@ KNOWLEDGE = "knowledge"
 """Name under which the metadata of a plan's vibe list the notes that its model was given."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanningKit:
     """Everything that plans are made with."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from vibe_prefect.core.budget import estimate_tokens
 from vibe_prefect.core.models import Vibe
 from vibe_prefect.errors import printable
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import RefusedAnswer, room_left
 from vibe_prefect.llm.prompts import MARKS_RULE, NOTE_TOKENS, Cut, marked, material_of
 from vibe_prefect.llm.provider.model_client import Question
@@ -92,7 +91,7 @@ _EXAMPLE = {
 """A small plan, so that a model sees the form."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanRequest:
     """Wish for a plan, and what it may be made of."""
 
@@ -118,7 +117,7 @@ class PlanRequest:
     """Wish for the edit of that plan."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanQuestion:
     """Question for a plan, as it is sent."""
 

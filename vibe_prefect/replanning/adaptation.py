@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import FailureKind
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import ReplanError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.replanning.edits import Replan
@@ -30,7 +29,7 @@ NO_BUDGET = "the budget is used up"
 NO_EDIT = "nothing in the plan could be changed"
 
 
-@frozen
+@dataclass(frozen=True)
 class NextAttempt:
     """Attempt that follows."""
 
@@ -44,7 +43,7 @@ class NextAttempt:
     """The attempts before it, and their spending."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Adaptation:
     """Decision after an attempt of an adaptive run."""
 
@@ -55,7 +54,7 @@ class Adaptation:
     """The attempt that follows; `None` where this one was the last."""
 
 
-@frozen
+@dataclass(frozen=True)
 class AttemptSetup:
     """Plan, tools and options of an attempt."""
 

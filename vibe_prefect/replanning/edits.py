@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
-from vibe_prefect.frozen import frozen
 
 PROMPT = ("parameters", "tool_inputs", "prompt")
 """Path of the prompt within a node's data."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeEdit:
     """New value of one field of a node."""
 
@@ -29,7 +29,7 @@ class NodeEdit:
     """Reason in a sentence, for people."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class AddedNode:
     """Node that the plan gets besides those it has."""
 
@@ -43,7 +43,7 @@ class AddedNode:
     """Reason in a sentence, for people."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class OpenSuggestion:
     """Suggestion that was not carried out."""
 
@@ -57,7 +57,7 @@ class OpenSuggestion:
     """Reason why it is left to a person, or to a model."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Replan:
     """Edited plan, and how it came about."""
 

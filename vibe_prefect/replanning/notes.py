@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.prompts import TAG_LENGTH, marked
 
 MAX_MISSES = 12
@@ -27,7 +27,7 @@ _NOTE = re.compile(rf"\n\n{re.escape(HEAD)}\n.*\[end [0-9a-f]{{{TAG_LENGTH}}}\]\
 _BRACE = re.compile(r"\{(?=[{%])")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Miss:
     """Criterion that an output missed."""
 

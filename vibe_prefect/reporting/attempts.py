@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from pydantic import NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionStatus
 
 MAX_LINES = 30
@@ -17,7 +17,7 @@ MAX_LINE = 300
 """Characters of such a line."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunAttempt:
     """One attempt."""
 
@@ -55,7 +55,7 @@ class RunAttempt:
     """What followed: `replanned`, or why no further attempt was made."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunHistory:
     """History of an adaptive run before one of its attempts."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import accumulate
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.timeline import WIDTH
 from vibe_prefect.reporting.words import STATUS_ORDER
 from vibe_prefect.results import ExecutionStatus
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Share:
     """Part of a group's bar: its nodes with one status."""
 
@@ -21,7 +21,7 @@ class Share:
     status: ExecutionStatus
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class GroupBar:
     """One group of nodes that can run side by side."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vibe_prefect.core.outputs import OutputFile
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.text.escape import file_address
 from vibe_prefect.text.units import size
@@ -49,7 +49,7 @@ AUDIO = frozenset(
 VIDEO = frozenset({"video/mp4", "video/webm", "video/ogg"})
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Medium:
     """Form in which the page shows a file."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.core.feedback import FROM_TEMPLATE, SIMULATED, FailureKind
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.plan_tree import tree_nodes
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, ratio, when
 from vibe_prefect.results import ExecutionStatus, resume_command
@@ -65,7 +65,7 @@ SENTENCES: Mapping[str, str] = {
 _SLOW_CODES = frozenset({"reduce_task_complexity", "parallelize_subtasks"})
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NextStep:
     """A command that helps after a run, and when to use it."""
 

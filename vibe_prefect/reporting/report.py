@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any, cast
 
@@ -18,7 +18,6 @@ from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.outputs import MAX_OUTPUT, MAX_PREVIEW, OutputFile, bounded, cut, output_files, preview_of
 from vibe_prefect.core.variations import Variations, variations_of
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Edge, GraphNode
 from vibe_prefect.provenance import NodeProvenance
@@ -50,7 +49,7 @@ BEGUN = RAN | {ExecutionStatus.RUNNING}
 """The statuses of a node whose work has begun."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunIdentity:
     """Identity of a run, as the engine knows it beside plan and result."""
 
@@ -82,7 +81,7 @@ class RunIdentity:
     """Whether that file has changed since the run began."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeReport:
     """Report of one node. An unknown value is `None`, never 0."""
 
@@ -240,7 +239,7 @@ class NodeReport:
         return self.executed and asked_model
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Totals:
     """A run in numbers. Tokens and cost are those of this run: reused nodes were paid for before."""
 
@@ -285,7 +284,7 @@ class Totals:
         return sum(self.statuses[status] for status in FINISHED)
 
 
-@frozen
+@dataclass(frozen=True)
 class RunReport:
     """Report of a run. Its `repr` is short, as that of an `ExecutionResult`."""
 

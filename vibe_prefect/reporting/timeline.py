@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vibe_prefect.frozen import frozen
+from dataclasses import dataclass
+
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.times.spans import moment
 from vibe_prefect.results import ExecutionStatus
@@ -14,7 +15,7 @@ MIN_BAR = 3.0
 """Units of the shortest bar, so that it can be seen."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
     """One attempt on the timeline."""
 
@@ -24,7 +25,7 @@ class Segment:
     """Failed, or the node's status for the last attempt."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Bar:
     """One node on the timeline, from the start of its first attempt to the end of its last."""
 
@@ -44,7 +45,7 @@ class Bar:
     """Its attempts; what is between them is a pause."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Timeline:
     """All bars, by when they begin."""
 

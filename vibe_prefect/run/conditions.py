@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.core.run_values import RunValues
 from vibe_prefect.errors import shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs, shown_condition
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.templates.filling import fill_in
@@ -16,7 +16,7 @@ from vibe_prefect.templates.texts import InvalidTemplateError
 from vibe_prefect.tools.secrecy.redaction import redacted_errors
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Obstacle:
     """Reason why a node is not executed though all that it waits for has ended."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 from vibe_prefect.core.user_code import contained
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.run.handlers import fill_inputs
 from vibe_prefect.templates.texts import template_values
@@ -28,7 +28,7 @@ _DIGITS = 32
 """Hexadecimal digits of a hash that are kept."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Contents:
     """Hashes of what the nodes of a plan read from outside."""
 

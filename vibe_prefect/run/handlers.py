@@ -7,14 +7,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import judged_evidence, judged_quality
 from vibe_prefect.core.models import Vibe, WorkflowNode, WorkflowNodeType
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
 from vibe_prefect.run.call_notes import CallNotes
 from vibe_prefect.templates.filling import fill_in_all
@@ -46,7 +45,7 @@ ToolCaller = Callable[[str, dict[str, Any]], Awaitable[ToolResult]]
 """Calls a tool by name with inputs; returns a successful result."""
 
 
-@frozen
+@dataclass(frozen=True)
 class NodeContext:
     """Context of a handler's call: the node and the run around it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pickle import PicklingError
 from typing import Any
@@ -27,7 +27,6 @@ from vibe_prefect.errors import (
     UnsendableError,
     UserExitError,
 )
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.plan.unfold import ItemsError
 from vibe_prefect.run.best_of import best_of_handler
@@ -56,7 +55,7 @@ CallTool = Callable[[str, Callable[[], Awaitable[ToolResult]]], Awaitable[ToolRe
 """Makes the call of a tool by a handler: takes the tool's name, and a function that calls it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class LocalTools:
     """A source of tools that only this process has."""
 
@@ -74,7 +73,7 @@ class LocalTools:
         )
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeWork:
     """All that one attempt at a node needs. It can be pickled as far as its `tools` and its `handler` can."""
 
@@ -120,7 +119,7 @@ async def _call_directly(_name: str, call: Callable[[], Awaitable[ToolResult]]) 
         return await call()
 
 
-@frozen
+@dataclass(frozen=True)
 class NodeServices:
     """Services of the process that does the work. None of them is required, and none leaves the process."""
 
@@ -140,7 +139,7 @@ class NodeServices:
     """Makes the calls of tools by handlers."""
 
 
-@frozen
+@dataclass(frozen=True)
 class NodeOutcome:
     """The end of one attempt: a result, or an error."""
 

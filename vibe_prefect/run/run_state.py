@@ -21,7 +21,6 @@ from vibe_prefect.core.feedback import (
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import AddedNode, RunObserver, notify
 from vibe_prefect.core.retries import Retry
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
 from vibe_prefect.plan.unfold import Instance, Item, UnfoldedPlan
@@ -41,7 +40,7 @@ MAX_CAUSES = 10
 """Number of unsatisfied dependencies that a skipped node names before it only counts."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sources:
     """What a node's dependencies give it beyond what the content keys speak of, by their ids as written."""
 

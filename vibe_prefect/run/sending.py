@@ -10,12 +10,11 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.errors import NotSentError, UnsendableError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.run.measure import Meter
 from vibe_prefect.run.node_work import NodeOutcome, NodeServices, NodeWork, execute_node, failure_of
 from vibe_prefect.tools.run_files import NodeFiles
@@ -36,7 +35,7 @@ ReadOutput = Callable[[], Awaitable[Any]]
 """Reads an output where the work is done; raises a `NotSentError` where that cannot be."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class SentWork:
     """An attempt at a node, and what it may spend."""
 
@@ -68,7 +67,7 @@ class SentWork:
         return replace(self.work, outputs={id: read.get(id, output) for id, output in self.work.outputs.items()})
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class SentError:
     """An error by its kind and text, and as bytes: either process may lack its class, or be unable to build it."""
 
@@ -100,7 +99,7 @@ class SentError:
         return error if isinstance(error, Exception) else UnsendableError(self.kind, self.text)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class SentOutcome:
     """The end of an attempt, and what it spent."""
 

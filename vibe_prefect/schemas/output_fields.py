@@ -7,10 +7,10 @@ template. What a schema leaves open, and every keyword that only narrows it furt
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.names import Step
 
 MAX_ALTERNATIVES = 64
@@ -30,7 +30,7 @@ _KINDS: dict[str, tuple[type, str]] = {
 }
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Rules:
     """A schema, with the root schema that its references start from."""
 

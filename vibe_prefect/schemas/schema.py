@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic_core import PydanticCustomError
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.schemas.keywords import SchemaError, bounded_validator, bounded_work, compile_pattern
 from vibe_prefect.templates.texts import walk_templates
 
@@ -62,7 +62,7 @@ def _specifications() -> Any:
     return cast("Any", jsonschema_specifications.REGISTRY)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class SchemaProblem:
     """One reason why data cannot be checked against a schema."""
 
@@ -76,7 +76,7 @@ class SchemaProblem:
         return f"schema{_dotted(self.path)}: {self.message}"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Mismatch:
     """One place of data that does not fit a schema."""
 
@@ -141,7 +141,7 @@ def sound_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     return schema
 
 
-@frozen
+@dataclass(frozen=True)
 class _Loaded:
     """A schema as plain data of its own, with its validator."""
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 from jinja2 import nodes
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.language import parse, template_errors, undeclared_names
 
 Step = str | int | None
 """One step from an output to a part of it: a field, an index, or `None` for each item in turn."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class FieldAccess:
     """A part of a node's output that a template needs to be there."""
 
@@ -26,7 +26,7 @@ class FieldAccess:
     """The way from the output to the part; never empty."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reads:
     """Parts of one of the mappings that a template can name, such as `inputs`."""
 
@@ -40,7 +40,7 @@ class Reads:
     """Whether it may read keys that it does not name literally, as `inputs[name]` does."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class References:
     """Names in a template."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.language import lex
 from vibe_prefect.templates.names import assigned_names
 from vibe_prefect.templates.texts import InvalidTemplateError, is_template
@@ -25,7 +25,7 @@ _Token = tuple[str, str]
 """Kind and text of a token, as Jinja's lexer yields them."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Rewriting:
     """The names that change."""
 

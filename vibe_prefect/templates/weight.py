@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from jinja2 import nodes
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.language import parse, template_errors
 
 MAX_WORK = 500_000
@@ -58,7 +57,7 @@ class _HeavyError(Exception):
     """A template that is not light, whatever the values are."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Scope:
     loop: _Path | None = None
     """Path of the list that the enclosing loop goes over; `None` outside of loops."""
@@ -67,7 +66,7 @@ class _Scope:
     """The loop's variables."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Term:
     """A part of a template's work: the size of a value times a factor, for each item of another."""
 
@@ -159,7 +158,7 @@ class _Weight:
         self.terms.append(_Term(path, factor, scope.loop))
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Work:
     terms: tuple[tuple[_Term, int], ...]
     """Each term, and how often it occurs."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from vibe_prefect.errors import ResultTypeError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.encodings import PIECE, is_well_formed, well_formed
 
 MAX_INTEGER = 2**63 - 1
@@ -25,7 +25,7 @@ class RefusedJSONError(ValueError):
     """A text that is JSON, but holds what must not be guessed at; the message says what."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class JSONText:
     """A text that is JSON, and its data."""
 

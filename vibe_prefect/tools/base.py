@@ -20,7 +20,6 @@ from pydantic import BaseModel, Field, ValidationError, WithJsonSchema
 
 from vibe_prefect.core.models import NodePolicy
 from vibe_prefect.errors import Finding, ToolDefinitionError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.schemas.keywords import SchemaError
 from vibe_prefect.schemas.schema import SCHEMA_PROBLEM, mismatches
 from vibe_prefect.text.pydantic_errors import advised_finding
@@ -239,7 +238,7 @@ class BaseTool(ABC):
         return not input_problems(self, inputs)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class InputProblem:
     """One way in which inputs do not fit a tool."""
 
@@ -256,7 +255,7 @@ class InputProblem:
     """Remedy, as it also stands in the message."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Dependency:
     """Facts about a node that another one depends on, known before the run."""
 
@@ -285,7 +284,7 @@ It is given the inputs, templates filled in, and the context of the node. An exc
 """
 
 
-@frozen
+@dataclass(frozen=True)
 class ToolTraits:
     """Facts that a tool may state about itself besides its spec; each has a default."""
 
@@ -397,7 +396,7 @@ def input_problems(
     return [*problems, *(check(inputs, known) if check is not None else ())]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class InputNames:
     """Names of a tool's inputs by what its schema says of them, to be read once for all nodes that it runs."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.workspace import Workspace
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class PlannedCall:
     """A call that a run will make."""
 

@@ -6,15 +6,15 @@ import hashlib
 import posixpath
 import unicodedata
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.regular_files import open_regular
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Clash:
     """Two nodes that want one place in the output folder."""
 
@@ -25,7 +25,7 @@ class Clash:
     """Use of the path by its owner, with the path as the owner spells it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Claim:
     node: str
     path: str
@@ -34,7 +34,7 @@ class _Claim:
 _Signature = tuple[int, int, int, int]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeFiles:
     """What a node owns and has written, for the process of the run where another process has done the node's work."""
 

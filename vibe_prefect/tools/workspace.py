@@ -7,7 +7,7 @@ import mimetypes
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeGuard, cast
@@ -15,7 +15,6 @@ from typing import Any, TypeGuard, cast
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import OutsideRootError, PathTakenError, ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.run_files import RunFiles
 
 
@@ -64,7 +63,7 @@ def is_file_ref(value: object) -> TypeGuard[FileRef]:
     return texts and isinstance(facts.get("bytes"), int)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Workspace:
     """Folders of a run that tools read from and write to. A path from a plan is resolved against one of the two."""
 

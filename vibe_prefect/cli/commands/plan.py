@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -30,7 +30,6 @@ from vibe_prefect.cli.reading.lookup import look_up_if_answered
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.cli.reading.vibes import VibeArguments
 from vibe_prefect.errors import PlanningError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.checked_answers import RefusedAnswer, writing_models
 from vibe_prefect.operations import (
     CheckedPlan,
@@ -60,7 +59,7 @@ class NoPlanError(Exception):
     """No plan was made; the reason is printed."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanOrder:
     """Arguments of the command besides the wish."""
 

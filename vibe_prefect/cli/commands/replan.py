@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.core.plan_tree import dotted
 from vibe_prefect.core.run_values import ReplanBy
 from vibe_prefect.errors import ReplanError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations import ReplannedRun
 from vibe_prefect.reporting.next_steps import replan_command
 from vibe_prefect.results import resume_command
 
 
-@frozen
+@dataclass(frozen=True)
 class ReplanRequest:
     """Arguments of the command."""
 

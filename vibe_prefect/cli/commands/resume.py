@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from vibe_prefect.cli.process.environment import ask
 from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.toolbox import command_registry
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.registry import SHORT_VARIABLE
 
 
-@frozen
+@dataclass(frozen=True)
 class ResumeRequest:
     """Arguments of the command."""
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, redirect_stdout
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import Signals
 from typing import TYPE_CHECKING
@@ -40,7 +40,6 @@ from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.model_config import unused_keys
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
@@ -66,7 +65,7 @@ class LostServerError(Exception):
     """The run was stopped since its server on this machine had ended."""
 
 
-@frozen
+@dataclass(frozen=True)
 class RunRequest:
     """Arguments of the command."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,6 @@ from vibe_prefect.cli.display.lines import columns, counted, one_line, size
 from vibe_prefect.cli.exits import ExitCode, complain
 from vibe_prefect.cli.process.environment import Server, ask
 from vibe_prefect.cli.reading.durations import parse_duration, short_age
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.runs.pruning import Remains
@@ -38,7 +38,7 @@ UNKNOWN = "-"
 _STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "cyan"}
 
 
-@frozen
+@dataclass(frozen=True)
 class PruneRequest:
     """Arguments of the command `prune`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import BaseModel, SecretBytes, SecretStr
@@ -14,7 +15,6 @@ from vibe_prefect.cli.display.console import Screen, out, write
 from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.exits import ExitCode, warn
 from vibe_prefect.cli.process.settings_files import check_settings_files, unknown_settings
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.known import HIDDEN, is_named_like_a_secret, scrubbed, without_logins
 
 DEFAULT = "default"
@@ -22,7 +22,7 @@ ENVIRONMENT = "environment"
 ELSEWHERE = "profile or file"
 
 
-@frozen
+@dataclass(frozen=True)
 class Setting:
     """A setting with its present value."""
 

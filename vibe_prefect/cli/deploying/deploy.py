@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from vibe_prefect.cli.reading.inputs import InputArguments
 from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.errors import PlanError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import Simulate
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 _STORED = re.compile(r"[a-z0-9-]+")
 
 
-@frozen
+@dataclass(frozen=True)
 class DeployRequest:
     """Arguments of the command. `None` or an empty value keeps that of an earlier deployment of the name."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.exits import warn
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from vibe_prefect.engine.deploy.cron import CronReading
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DEFAULT_ZONE = "UTC"
 
 
-@frozen
+@dataclass(frozen=True)
 class ScheduleOptions:
     """Schedule of a deployment, as the user states it."""
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,6 @@ from vibe_prefect.cli.reading.plans import ready
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.server.settings import CLIENT_SETTINGS
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -37,7 +37,7 @@ POLL_SECONDS = 0.05
 STARTING = "starting a Prefect server (some seconds; more the first time) ..."
 
 
-@frozen
+@dataclass(frozen=True)
 class Served:
     """A plan to be served."""
 

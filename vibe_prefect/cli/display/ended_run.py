@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ from vibe_prefect.cli.display.console import Screen
 from vibe_prefect.cli.display.lines import LABEL, columns, counted, fact_line, one_line, seconds, size
 from vibe_prefect.cli.display.outcomes import outcome_lines, print_next_steps
 from vibe_prefect.drawing.status_style import STATUS_STYLES
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.reporting.next_steps import next_steps
 from vibe_prefect.reporting.words import judgements, spending
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_FILES = 20
 
 
-@frozen
+@dataclass(frozen=True)
 class MadeFile:
     """A file that a run has written."""
 
@@ -38,7 +38,7 @@ class MadeFile:
     bytes: int
 
 
-@frozen
+@dataclass(frozen=True)
 class EndedRun:
     """A run that has ended."""
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.cells import cell_len
 
 from vibe_prefect.characters import visible
 from vibe_prefect.errors import MAX_PROBLEM, MAX_PROBLEMS, PlanError, Position, Problem, printable
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_text import read_text
 
 WIDTH = 120
@@ -32,7 +31,7 @@ _LINE_END = re.compile("[\n\x85\u2028\u2029]")
 """Ends of lines, as YAML and editors see them."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The line of a plan file that a problem is about, made harmless for a terminal."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from rich.text import Text
 
@@ -11,7 +12,6 @@ from vibe_prefect.cli.display.lines import columns, one_line
 from vibe_prefect.cli.display.outcomes import outcome_lines
 from vibe_prefect.cli.display.tree import guides
 from vibe_prefect.drawing.status_style import STATUS_STYLES
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import graph_of_run
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import duration, headline, money, ratio, spending, standing
@@ -30,7 +30,7 @@ _STATUS_STYLES = {
 }
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Column:
     """A column that is shown only where some node has a value for it."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 
 
-@frozen
+@dataclass(frozen=True)
 class Limits:
     """Limits of every run that an assistant starts."""
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -41,7 +42,6 @@ from vibe_prefect.cli.mcp.service import Call, Service
 from vibe_prefect.cli.process.environment import server_failures
 from vibe_prefect.core.progress import ProgressEvent, ProgressEventType
 from vibe_prefect.errors import PlanError, UsageError, VibePrefectError, did_you_mean, printable
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations import WrittenPlan
 from vibe_prefect.text.pydantic_errors import finding
 from vibe_prefect.tools.secrecy.known import scrubbed
@@ -69,7 +69,7 @@ BEFORE_END = 0.99
 Context = ServerRequestContext[Any]
 
 
-@frozen
+@dataclass(frozen=True)
 class ServedTool:
     """A tool as assistants see it."""
 

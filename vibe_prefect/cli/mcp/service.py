@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,7 +38,6 @@ from vibe_prefect.core.models import Vibe
 from vibe_prefect.core.progress import ProgressCallback
 from vibe_prefect.errors import PlanError, UsageError
 from vibe_prefect.executor import WorkflowExecutor
-from vibe_prefect.frozen import frozen
 from vibe_prefect.operations import CheckedPlan, PlanningOptions, WrittenPlan
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import ToolRegistry
@@ -46,7 +45,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 T = TypeVar("T")
 
 
-@frozen
+@dataclass(frozen=True)
 class Call:
     """A call of an assistant, besides its arguments."""
 

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,7 +34,6 @@ from vibe_prefect.cli.process.settings_files import (
 from vibe_prefect.engine.server.process import HOST, answers, home_of
 from vibe_prefect.engine.server.record import is_running
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.settings.server_minutes import DEFAULT_SERVER_MINUTES, MAX_SERVER_MINUTES
 
 Answer = TypeVar("Answer")
@@ -47,7 +47,7 @@ QUIET_LOGGERS = ("prefect", "asyncio", "httpcore", "httpx", "uvicorn", "fastapi"
 """Loggers whose messages are not shown; Prefect's API log handler still takes a run's log to the server."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Server:
     """The Prefect server of a run."""
 

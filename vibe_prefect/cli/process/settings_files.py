@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,6 @@ from pydantic import BaseModel
 
 from vibe_prefect.cli.home import prefect_home
 from vibe_prefect.errors import UsageError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.registry import SHORT_VARIABLE, TOOLS_VARIABLE
 
@@ -72,7 +72,7 @@ def _content(path: Path) -> str:
         return ""
 
 
-@frozen
+@dataclass(frozen=True)
 class _File:
     """A settings file that could be read."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Parameter
 
 from vibe_prefect.errors import PlanError, UsageError, shorten
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     from vibe_prefect.core.models import WorkflowPlan
@@ -26,7 +26,7 @@ SetFileOption = Annotated[
 InputsOption = Annotated[Path | None, Parameter(name="--inputs", help=_INPUTS)]
 
 
-@frozen
+@dataclass(frozen=True)
 class InputArguments:
     """Values of inputs, as the user states them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
@@ -13,7 +14,6 @@ from prefect.schedules import Schedule
 
 from vibe_prefect.engine.prefect_seam import cron_times
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 
 SHOWN = 3
 """Number of next times to work out."""
@@ -26,7 +26,7 @@ _SIZES = ((0, "minute", "hour", 60), (1, "hour", "day", 24))
 """Index of a field, its unit, the period in which it starts again, and the number of units in the period."""
 
 
-@frozen
+@dataclass(frozen=True)
 class CronReading:
     """A cron expression as Prefect's server understands it."""
 

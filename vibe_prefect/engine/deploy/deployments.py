@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,7 +24,6 @@ from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
 from vibe_prefect.engine.inputs.option_group import INPUTS, ungrouped
 from vibe_prefect.engine.prefect_seam import extend_form
-from vibe_prefect.frozen import frozen
 
 Overlap = Literal["wait", "skip", "allow"]
 """Handling of a run whose deployment is running already."""
@@ -43,7 +42,7 @@ ASKED = timedelta(seconds=10)
 """Longest time since a process that serves a deployment has asked for its runs."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanDeployment:
     """A deployment of the flow `run_plan` for one plan. `None` in a field keeps the earlier deployment's value."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,6 @@ from prefect.client.schemas.objects import FlowRun
 from pydantic_core import to_json
 
 from vibe_prefect.errors import PlanError, Problem, UsageError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings, variable
 
@@ -40,7 +40,7 @@ def as_it_is(error: PlanError) -> PlanError:
     return error
 
 
-@frozen
+@dataclass(frozen=True)
 class OperatorRoots:
     """The folders that bound the parameters of a deployed run."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 from prefect.client.orchestration import PrefectClient
@@ -20,7 +21,6 @@ from vibe_prefect.engine.inputs.plan_block import WorkflowPlanBlock, stored_plan
 from vibe_prefect.engine.inputs.plan_store import kept_plan, recorded_data
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.errors import PlanError, Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.reading.plan_file import LoadedPlan, load_plan, plan_of_data, read_plan
 
@@ -55,7 +55,7 @@ PlanInput = Annotated[StoredOrFile | WorkflowPlan | AsJson, _CheckedLater()]
 """Type of the parameter. The form shows the first alternative, one field, until the other is chosen."""
 
 
-@frozen
+@dataclass(frozen=True)
 class GivenPlan:
     """The plan that a parameter stands for."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import httpx
@@ -20,7 +21,6 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.prefect_seam import fetch_json, read_block, write_block
 from vibe_prefect.engine.records.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import KeptPlanError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight
 from vibe_prefect.settings.package import variable
 
@@ -36,7 +36,7 @@ PLANS_FOLDER = "plans"
 _REFERENCE = re.compile(r"kept:([A-Za-z0-9][A-Za-z0-9._-]{0,99})@sha256:([0-9a-f]{64})")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class KeptPlan:
     """A reference to a plan beside the records. As text it is neither the name of a stored plan nor data."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -25,7 +26,6 @@ from prefect.states import Cancelling
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.placements.child_run import child_tag
 from vibe_prefect.errors import WorkerLostError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.settings.package import variable
 from vibe_prefect.settings.placements import PlacementSettings
 
@@ -44,7 +44,7 @@ MAX_LISTED = 200
 _FINAL = sorted(kind.value for kind in TERMINAL_STATES)
 
 
-@frozen
+@dataclass(frozen=True)
 class ChildOrder:
     """Order of one child run."""
 
@@ -120,7 +120,7 @@ class ChildRun:
         return int(answer.json())
 
 
-@frozen
+@dataclass(frozen=True)
 class DeploymentPlacement:
     """A placement of the kind `deployment`."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.errors import NotSentError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledNode
 from vibe_prefect.tools.base import Tool
 from vibe_prefect.tools.registry import ToolRegistry
@@ -17,7 +16,7 @@ from vibe_prefect.tools.secrecy.redaction import redact_logs
 from vibe_prefect.tools.tool_files import add_tool_files
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class PortableTools:
     """A source of tools: those that the settings of the machine configure, and some of the run's own."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import RecordFolder, open_store, record_path
 from vibe_prefect.errors import NotSentError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.run.handlers import output_of
 from vibe_prefect.run.run_state import output_hash
@@ -18,7 +18,7 @@ LARGE = 1_000_000
 """Characters of an output from which it is read from its record: less is sent sooner than a file is read."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RecordedOutput:
     """Reference to the output in a record."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import RunEvents
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.server.ui_pages import run_page
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
 from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.attempts import RunAttempt
@@ -28,7 +27,7 @@ from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class FeedbackSettings:
     """Feedback settings: the kinds of feedback that are published."""
 

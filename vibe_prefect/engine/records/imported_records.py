@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.core.feedback import MODEL_KEYS
 from vibe_prefect.engine.records.storage import RECORD_SCHEMA, NodeRecord
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 
-@frozen
+@dataclass(frozen=True)
 class ImportedRecord:
     """An imported record of a node, which is reused unless the plan asks for something else under the node's id."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -19,7 +19,6 @@ from vibe_prefect.engine.records.record_files import RecordFiles
 from vibe_prefect.engine.records.record_lock import Hold, lock_or_warn
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, RecordFolder, RecordStore, record_path
 from vibe_prefect.errors import RecordStorageError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.plan.graph import ID_FORM
 from vibe_prefect.provenance import NodeProvenance
@@ -55,7 +54,7 @@ def is_namespace(name: str) -> bool:
         return False
 
 
-@frozen
+@dataclass(frozen=True)
 class FoundRecord:
     """The record of a node, as `Records.of_nodes` finds it."""
 
@@ -69,7 +68,7 @@ class FoundRecord:
     """Reason why its files forbid its reuse; `None` when each of them is in place."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Records:
     """One namespace of a store of records.
 

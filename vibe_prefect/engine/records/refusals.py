@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,13 +17,12 @@ from vibe_prefect.core.acceptance import ACCEPTED, Acceptance, acceptance_in
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResultSerializer
 from vibe_prefect.errors import UsageError
-from vibe_prefect.frozen import frozen
 
 ENDING = ".refused.json"
 """End of the name of a refusal's file, after the node's id. The name of a record ends with a key."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A gate's refusal, with all that it takes to accept it."""
 

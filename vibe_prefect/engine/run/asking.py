@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vibe_prefect.core.approval import Answer, AnswerAwaitedError, Question
 from vibe_prefect.engine.records.questions import read_question, write_question
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import RunLabel
 from vibe_prefect.tools.waits import paused_clock
 
@@ -16,7 +15,7 @@ Prompt = Callable[[Question], Awaitable[Mapping[str, Answer]]]
 """Asks the person at the terminal about the open items; returns the answers, none where the person puts them off."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Asking:
     """Asks the questions of one node in one run."""
 

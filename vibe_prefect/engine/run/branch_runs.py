@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient
@@ -25,7 +26,6 @@ from vibe_prefect.engine.run.taken import TakenFailure, TakenRecord, failure_in
 from vibe_prefect.engine.run.tasks import NodeJob
 from vibe_prefect.engine.runs.recorded_lists import unfold_recorded
 from vibe_prefect.errors import PlanRunError, UsageError, WorkerLostError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.branches import Branch, branch_root, branch_waits, branches
 from vibe_prefect.plan.compiler import CompiledNode, CompiledPlan
 from vibe_prefect.plan.graph import Vertex
@@ -45,7 +45,7 @@ LEAST_USD, LEAST_TOKENS = 1e-9, 1
 """Limits of a child run for which nothing is left: a limit is above 0."""
 
 
-@frozen
+@dataclass(frozen=True)
 class ChildSetup:
     """Setup of the child runs of a run."""
 
@@ -68,7 +68,7 @@ class ChildSetup:
     """Whether the storage is a folder."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Parent:
     """A run that has child runs."""
 

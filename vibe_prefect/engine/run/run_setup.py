@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import REPLAN_BELOW
@@ -12,7 +12,6 @@ from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.branch_runs import ChildSetup
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.selection import ALL_NODES, ChosenNodes
 from vibe_prefect.run.handlers import NodeHandler
@@ -21,7 +20,7 @@ from vibe_prefect.tools.registry import ToolRegistry
 from vibe_prefect.tools.workspace import Workspace
 
 
-@frozen
+@dataclass(frozen=True)
 class RunSetup:
     """Setup of a run besides its plan."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -23,7 +24,6 @@ from pydantic import ConfigDict, Field, create_model
 from vibe_prefect.core.approval import Answer, Question, ShownItem
 from vibe_prefect.engine.records.questions import read_question, write_question
 from vibe_prefect.engine.records.records import Records
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.known import scrubbed
 
 UNNAMED = "somebody in Prefect's UI"
@@ -50,7 +50,7 @@ MAX_LINE = 2_000
 Decision = Literal["later", "approve", "reject"]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Field:
     """The fields of the form about one item."""
 

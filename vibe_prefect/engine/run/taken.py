@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from vibe_prefect.core.fallback import fallback_of
 from vibe_prefect.core.feedback import Failure
 from vibe_prefect.engine.records.storage import NodeRecord
 from vibe_prefect.engine.run.unexecuted import Unexecuted
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.report import NodeReport
 from vibe_prefect.reporting.times.spans import Span, moment
 from vibe_prefect.results import ExecutionStatus
@@ -17,7 +18,7 @@ Shown = tuple[Unexecuted, str | None, Span | None]
 """A state in which Prefect shows a node, its message, and the time of the work."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class TakenRecord:
     """Record of a node that completed in a child run."""
 
@@ -41,7 +42,7 @@ class TakenRecord:
         return (Unexecuted.FAILED, message, span), (Unexecuted.FELL_BACK, message, None)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class TakenFailure:
     """Failure of a node that did not complete in a child run."""
 

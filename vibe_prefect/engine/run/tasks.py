@@ -31,7 +31,6 @@ from vibe_prefect.engine.node_states import CANCELLED, WAITS
 from vibe_prefect.engine.prefect_seam.task_engine import OpenTask
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, record_path
 from vibe_prefect.errors import ShownError, ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.compiler import CompiledNode, ExecutionPolicy
 from vibe_prefect.provenance import NodeProvenance
 from vibe_prefect.run.handlers import NodeHandler
@@ -83,7 +82,7 @@ class NodeJob(NodeRun):
         return self.node.id
 
 
-@frozen
+@dataclass(frozen=True)
 class ToolJob:
     """One tool call that a handler makes."""
 

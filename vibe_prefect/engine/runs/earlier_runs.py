@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from vibe_prefect.engine.records.storage import NodeRecord, open_store
 from vibe_prefect.engine.runs.load_report import load_run
 from vibe_prefect.engine.runs.resume_target import with_root
 from vibe_prefect.errors import UnknownRunError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.checks.conditions import read_outputs
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance
@@ -72,7 +71,7 @@ async def earlier_runs(plan_id: str, limit: int = MAX_EARLIER) -> list[PastRun]:
     return runs
 
 
-@frozen
+@dataclass(frozen=True)
 class KeptNodes:
     """The recorded nodes of a plan."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from vibe_prefect.engine.runs.load_report import load_run, report_of_run
 from vibe_prefect.engine.runs.node_snapshots import observe_nodes
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import OutsideRootError, UsageError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.outputs.cards import final_nodes, is_text, output_cards
 from vibe_prefect.reporting.outputs.tables import is_code
@@ -37,7 +37,7 @@ MAX_LISTED = 20
 """Nodes that an error names."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeOutput:
     """The output of a node, whole."""
 
@@ -54,7 +54,7 @@ class NodeOutput:
     """The files that it refers to."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunOutputs:
     """Outputs of a run."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -16,7 +17,6 @@ from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivat
 from vibe_prefect.engine.listing import paged
 from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
 from vibe_prefect.engine.prefect_seam import CACHED, raised_text
-from vibe_prefect.frozen import frozen
 from vibe_prefect.results import ExecutionStatus
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})
@@ -35,7 +35,7 @@ _STATUSES = {
 }
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeSnapshot:
     """Snapshot of one node as the server has it on record."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -13,10 +14,9 @@ from vibe_prefect.engine.inputs.plan_store import PLANS_FOLDER, kept_plan
 from vibe_prefect.engine.listing import OUR_FLOW, paged
 from vibe_prefect.engine.records.storage import RecordFolder
 from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
-from vibe_prefect.frozen import frozen
 
 
-@frozen
+@dataclass(frozen=True)
 class UnusedPlan:
     """A plan beside the records that may be deleted."""
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,6 @@ from vibe_prefect.engine.runs.run_list import (
     refused_outputs_of,
 )
 from vibe_prefect.errors import RunInUseError, UsageError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.settings.package import variable
 
 IN_USE = "a process holds it"
@@ -34,7 +34,7 @@ MAX_NAMES = 3
 """Number of runs of a namespace that a title names before it only counts."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Remains:
     """Records to prune: those of one namespace, with the output folders of its runs."""
 
@@ -62,7 +62,7 @@ class Remains:
         return (self.records.bytes if self.records else 0) + sum(folder.bytes for folder in self.outputs)
 
 
-@frozen
+@dataclass(frozen=True)
 class Kept:
     """An old namespace that is kept with a reason: all of it, or its output folder alone."""
 

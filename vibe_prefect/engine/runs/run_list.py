@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID
@@ -29,7 +29,6 @@ from vibe_prefect.engine.records.record_lock import LOCK_FILE
 from vibe_prefect.engine.records.storage import RecordFolder, RecordStore
 from vibe_prefect.engine.runs.resume_chains import read_runs, with_roots
 from vibe_prefect.errors import KeptPlanError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import ID_FORM
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 _KEY_LENGTH = 64
 
 
-@frozen
+@dataclass(frozen=True)
 class RunRow:
     """A run, as a list shows it. `None` stands for unknown."""
 
@@ -64,7 +63,7 @@ class RunRow:
         return max(0.0, (now - (self.run.started or self.run.created)).total_seconds())
 
 
-@frozen
+@dataclass(frozen=True)
 class OutputFolder:
     """A run's own folder below the output folder."""
 
@@ -72,7 +71,7 @@ class OutputFolder:
     bytes: int
 
 
-@frozen
+@dataclass(frozen=True)
 class NamespaceContent:
     """Size and age of the content of a namespace's folder."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vibe_prefect.frozen import frozen
+from dataclasses import dataclass
 
 
-@frozen
+@dataclass(frozen=True)
 class Launch:
     """Arguments of the program, given as JSON: what its process inherits."""
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vibe_prefect.core.file_locks import locked
-from vibe_prefect.frozen import frozen
 
 RECORD = "vibe-prefect-server.json"
 """Name of the record in Prefect's home. Its server holds the exclusive lock of the file."""
@@ -27,7 +26,7 @@ MAX_BYTES = 10_000
 """Bytes that are read of a record."""
 
 
-@frozen
+@dataclass(frozen=True)
 class ServerRecord:
     """A Prefect server of this machine, as it was started."""
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import cast
 from urllib.parse import urlsplit
@@ -17,7 +18,6 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from vibe_prefect.errors import VibePrefectError
-from vibe_prefect.frozen import frozen
 
 OLDEST_SERVER = (3, 8)
 """The oldest version of a server that this package works with: major and minor number."""
@@ -62,7 +62,7 @@ WORTH_WAITING = (FailureKind.UNREACHABLE, FailureKind.BROKEN)
 """Failures that may be over in a while, as when a server is restarted."""
 
 
-@frozen
+@dataclass(frozen=True)
 class ServerFailure:
     """A failure between this process and its Prefect server."""
 

@@ -6,11 +6,11 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.local_model.state import state_folder
 
 LOCAL = "local"
@@ -33,7 +33,7 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _SUM = re.compile(r"[0-9a-f]{64}")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class LocalModel:
     """A model of this machine, and how it runs."""
 

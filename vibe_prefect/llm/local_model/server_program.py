@@ -10,11 +10,10 @@ import os
 import secrets
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vibe_prefect.core.file_locks import open_lock, try_lock
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.local_model.llama_server import load_server
 from vibe_prefect.llm.local_model.model_file import LocalModel
 
@@ -22,7 +21,7 @@ POLL_SECONDS = 0.5
 """Seconds between two looks for users."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Launch:
     """Arguments of the program, as JSON."""
 

@@ -17,12 +17,12 @@ import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from vibe_prefect.core.file_locks import open_lock, try_lock
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.local_model.model_file import LocalModel
 from vibe_prefect.llm.local_model.server_program import Launch
 from vibe_prefect.llm.local_model.state import state_folder
@@ -53,7 +53,7 @@ class LocalAddress(NamedTuple):
     """Key that a question must carry."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Files:
     """Files about one model that runs in one way."""
 

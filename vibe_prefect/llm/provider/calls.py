@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vibe_prefect.core.budget import Spending, estimate_tokens, paid_call
 from vibe_prefect.core.models import Vibe, WorkflowNode
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.prompts import NOTE_TOKENS, system_prompt
 from vibe_prefect.llm.provider.model_client import Answer, ModelClient, Question
 from vibe_prefect.llm.provider.model_config import ModelConfig
@@ -27,7 +27,7 @@ REPORT_SECONDS = 0.5
 """Seconds between two reports on how far an answer has come."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Models:
     """Model client with its limits."""
 
@@ -108,7 +108,7 @@ def _call_of(question: Question) -> ModelCall:
     return ModelCall(question.model, question.prompt, question.system, parameters)
 
 
-@frozen
+@dataclass(frozen=True)
 class ModelLimits:
     """Limits and prices of one call of a tool on a model, for forecasts."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from anyio.to_thread import run_sync
 
 from vibe_prefect.core.budget import Budget, Spending, estimate_tokens, paid_call
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.connect import Access, access_to, embedding_client
 from vibe_prefect.llm.provider.model_config import ModelConfig
 from vibe_prefect.llm.provider.pricing import cost_usd
@@ -24,7 +24,7 @@ BATCH = 100
 Vector = Sequence[float]
 
 
-@frozen
+@dataclass(frozen=True)
 class Embedded:
     """Embeddings of texts."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from vibe_prefect.core.budget import estimate_tokens
-from vibe_prefect.frozen import frozen
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """Question to a model. It gets no tools."""
 
@@ -38,7 +38,7 @@ class Question:
         return estimate_tokens(self.system) + estimate_tokens(self.prompt) + estimate_tokens(schema)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Answer of a model."""
 

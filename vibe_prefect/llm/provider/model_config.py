@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from itertools import chain
 from typing import Literal
 
 from vibe_prefect.errors import did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.local_model.model_file import LOCAL, LocalModel
 from vibe_prefect.tools.functions import ToolInputError
 from vibe_prefect.tools.secrecy.key_sources import KeySource, checked_key, named_source, no_key, obtained
@@ -59,7 +59,7 @@ _URLS = {"openai": "OPENAI_BASE_URL", "anthropic": "ANTHROPIC_BASE_URL", "ollama
 Structure = Literal["auto", "native", "tool", "prompted"]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Prices:
     """Prices of a model, in US dollars for a million tokens."""
 
@@ -70,7 +70,7 @@ class Prices:
     """Output."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The models that plans may use."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.text.encodings import well_formed
 from vibe_prefect.tools.secrecy.known import scrubbed
@@ -76,7 +76,7 @@ _WORDS: dict[str, Finish] = {
 _LEADING_BLANK_LINES = re.compile(r"\s*\n")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call, as the provider counts them."""
 
@@ -90,7 +90,7 @@ class Usage:
     """Tokens read from the provider's cache."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Received:
     """A provider's whole response to one question."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.schemas.output_fields import missing_part
 from vibe_prefect.templates.names import Reads, References, Step, place_of, references
 from vibe_prefect.templates.texts import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
@@ -16,7 +15,7 @@ from vibe_prefect.templates.texts import LITERAL_BRACES, TEMPLATE_NAMES, Invalid
 _DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class StatedOutput:
     """Facts that are known of a node's output before it has run."""
 
@@ -27,7 +26,7 @@ class StatedOutput:
     """Maker of the output, for messages."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class TemplateCheck:
     """Check of one node's templates: they read outputs of its dependencies, declared inputs and known facts only."""
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Problem, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_text import MAX_FILE_BYTES, PartPlace, PlanFile, read_source, read_text
 from vibe_prefect.plan.reading.source_text import Fault
 from vibe_prefect.plan.reading.sub_plan import Given, PartError, SubPlan
@@ -54,7 +53,7 @@ class ParsedPlan(Protocol):
         ...
 
 
-@frozen
+@dataclass(frozen=True)
 class _Reference:
     """A value that names a file."""
 

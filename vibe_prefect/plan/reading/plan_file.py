@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,6 @@ from vibe_prefect.core.models import (
 )
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, PlanError, Position, Problem, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanLimits
 from vibe_prefect.plan.graph_checks import check_graph, too_deep
 from vibe_prefect.plan.reading.parts import with_parts, without_parts
@@ -37,7 +37,7 @@ from vibe_prefect.plan.reading.source_text import TOO_DEEP, Fault, TextError, Tr
 from vibe_prefect.text.pydantic_errors import advised_finding
 
 
-@frozen
+@dataclass(frozen=True)
 class LoadedPlan:
     """A plan and the file that it came from."""
 
@@ -48,7 +48,7 @@ class LoadedPlan:
     """Places of its values."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanPart:
     """Readable part of a plan whose values do not all have a plan's shape."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from pydantic_core import from_json
 
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import PlanError, Position, Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.source_text import (
     TOO_DEEP,
     Fault,
@@ -34,7 +33,7 @@ MAX_FILE_BYTES = 50_000_000
 """The largest plan file that is read."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PlanFile:
     """A plan's text and data."""
 
@@ -89,7 +88,7 @@ class PlanFile:
         return read_tree(compose_json(self.text) if self.form == "json" else compose_yaml(self.text)).places
 
 
-@frozen
+@dataclass(frozen=True)
 class PartPlace:
     """Place of a value in another file."""
 

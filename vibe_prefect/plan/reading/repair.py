@@ -6,7 +6,7 @@ A placeholder must not make problems of its own: what it leaves open is kept as 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType, WorkflowPlan, field_names
 from vibe_prefect.core.plan_tree import DataPath, dotted
 from vibe_prefect.errors import Problem
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import Doubts
 from vibe_prefect.plan.reading.source_text import Fault
 
@@ -24,7 +23,7 @@ _SETTLED = frozenset({"id", "description", "policy", "estimated_duration", "when
 """Fields of a node that say nothing about what it does or depends on."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Repaired:
     """A plan with placeholders."""
 

@@ -10,6 +10,7 @@ import io
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from json import decoder
 from typing import Any, cast
@@ -22,7 +23,6 @@ from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from vibe_prefect.characters import HALF
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, UsageError, printable
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanLimits
 from vibe_prefect.plan.reading.values import MAX_DEPTH, MAX_VALUES, SEVERAL_PLANS, half_finding, value_finding
 
@@ -70,7 +70,7 @@ class TextError(UsageError, ValueError):
         return self.message
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Fault:
     """A value that cannot be taken as it stands; something harmless stands in its place, or it is left out."""
 
@@ -96,7 +96,7 @@ class Fault:
     """Remedy, as it stands in the message."""
 
 
-@frozen
+@dataclass(frozen=True)
 class Tree:
     """A text as data."""
 
@@ -169,7 +169,7 @@ def _check_version(text: str) -> None:
             return
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Mark:
     line: int
     column: int

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from vibe_prefect.core.plan_tree import DataPath, data_nodes, dotted
 from vibe_prefect.errors import Finding, Problem, UsageError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.reading.plan_text import PlanFile
 from vibe_prefect.schemas.schema import SchemaError, mismatches
 from vibe_prefect.templates.names import place_of, references
@@ -40,7 +39,7 @@ class PartError(UsageError, ValueError):
         return self.finding.message
 
 
-@frozen
+@dataclass(frozen=True)
 class Given:
     """Values that a plan gives to the inputs of a part."""
 

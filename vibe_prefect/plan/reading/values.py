@@ -7,6 +7,7 @@ server's lists of runs for everybody, or hangs a run whose server is on PostgreS
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from typing import cast
@@ -16,7 +17,6 @@ from pydantic import BaseModel
 from vibe_prefect.characters import HALF
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
-from vibe_prefect.frozen import frozen
 
 MAX_DEPTH = 200
 """Keys and indices that may lead to a value of a plan: readers of JSON take 200 to 255, the parameters of a run add
@@ -34,7 +34,7 @@ SMALLEST, LARGEST = -(2**63), 2**64 - 1
 SEVERAL_PLANS = "make several plans of it"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ValueProblem:
     """A value of a plan that cannot be kept as it stands."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -16,7 +17,6 @@ from pydantic import TypeAdapter
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.errors import UsageError, did_you_mean
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import Attempt, Edit, JudgedCriterion, Judgement, ModelCall, RunLabel, ToolCall
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import ratio
@@ -54,7 +54,7 @@ class Decision(StrEnum):
     """It is at work, or the run has not come to it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class GateJudgement:
     """Judgement of a gate on what a node made."""
 
@@ -71,7 +71,7 @@ class GateJudgement:
     """Reservation about it, such as that nothing was judged."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeExplanation:
     """Explanation of one node of a run."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from vibe_prefect.core.models import WorkflowNodeType
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.explanations.explain import Decision, NodeExplanation, explain_all
 from vibe_prefect.reporting.report import RunReport
 
@@ -16,7 +16,7 @@ MAX_EXPLAINED = 1_000_000
 """Characters of prompts, inputs, evidence and errors in all explanations of a page together."""
 
 
-@frozen
+@dataclass(frozen=True)
 class PageExplanations:
     """Explanations for a page."""
 

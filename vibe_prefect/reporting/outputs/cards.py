@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vibe_prefect.core.outputs import MAX_OUTPUT, OutputFile, cut
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import EdgeKind
 from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.results import ExecutionStatus
@@ -20,7 +19,7 @@ _TEXT_TYPES = frozenset({"application/json", "application/yaml", "application/x-
 _PLAYED = ("image/", "audio/", "video/")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class OutputCard:
     """One output of a run, and the nodes that have it."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
 from vibe_prefect.core.outputs import OutputFile
-from vibe_prefect.frozen import frozen
 from vibe_prefect.reporting.media import Embedder, Medium
 from vibe_prefect.reporting.outputs.cards import OutputCard, output_cards
 from vibe_prefect.reporting.outputs.rendered import rendered_html
@@ -22,7 +22,7 @@ MAX_CARDS = 500
 """Outputs on a page: nobody reads more of them, and a browser takes seconds to open it."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class HtmlCard:
     """A card of the page. Its text is one of prose, table and code, or there is none."""
 
@@ -42,7 +42,7 @@ class HtmlCard:
     """Its text as it stands."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class HtmlCards:
     """The cards of a page, and the number of those that it leaves out."""
 

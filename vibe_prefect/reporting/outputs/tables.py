@@ -6,11 +6,11 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
 
 from vibe_prefect.core.outputs import OutputFile
-from vibe_prefect.frozen import frozen
 
 MAX_ROWS = 50
 """Rows of a table that are shown."""
@@ -26,7 +26,7 @@ _DECODER = json.JSONDecoder()
 _DELIMITERS = {"text/csv": ",", "text/tab-separated-values": "\t"}
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class OutputTable:
     """The beginning of a table."""
 

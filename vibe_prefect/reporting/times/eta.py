@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from vibe_prefect.core.models import WorkflowNodeType
-from vibe_prefect.frozen import frozen
 from vibe_prefect.plan.graph import PlanGraph
 from vibe_prefect.plan.node_forecast import critical_path
 from vibe_prefect.results import FINISHED, ExecutionStatus
@@ -15,7 +15,7 @@ MAX_ENGINE_SECONDS = 0.2
 """Longest time of the engine for a node: what a run took beyond that went by otherwise, as until a person's answer."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class NodeTime:
     """Expected and spent time of a node."""
 

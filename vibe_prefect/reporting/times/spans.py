@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import Attempt
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """Begin and end of an attempt, in seconds since 1970."""
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import Tool
 from vibe_prefect.tools.comfyui.endpoint import ComfyServer
 from vibe_prefect.tools.comfyui.workflow_tool import comfyui_tool
@@ -13,7 +12,7 @@ from vibe_prefect.tools.fetch.guard import FetchConfig
 from vibe_prefect.tools.media.openai_media import OpenAIEndpoint, image_tool, speech_tool
 
 
-@frozen
+@dataclass(frozen=True)
 class MediaConfig:
     """Endpoints that the media tools may call. By default: none."""
 

@@ -6,6 +6,7 @@ import hashlib
 import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -13,7 +14,6 @@ from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.texts import template_values
 from vibe_prefect.text.encodings import decode_text
 from vibe_prefect.text.regular_files import read_regular
@@ -333,7 +333,7 @@ def _decoded(content: bytes, tool: str, name: str, encoding: str | None = None) 
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Heading:
     line: int
     level: int

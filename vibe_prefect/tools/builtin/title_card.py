@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import islice
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import Field
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.files import workspace_of
@@ -136,7 +136,7 @@ def _refuse_size(width: int, height: int, path: str) -> None:
         raise ToolInputError(f"image_card: path {path!r} does not end with .png")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Palette:
     background: RGB
     foreground: RGB
@@ -273,7 +273,7 @@ def _without_marks(character: str) -> str:
     return "".join(character_part for character_part in parts if not unicodedata.combining(character_part))
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Block:
     """Lines of one size."""
 
@@ -285,7 +285,7 @@ class _Block:
         return round(len(self.lines) * self.size * LINE_HEIGHT)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Box:
     """Room for a block, and limits of its text's size. All in pixels."""
 
@@ -383,7 +383,7 @@ def _break(font: ImageFont.FreeTypeFont, word: str, width: float) -> Iterator[st
     yield word[start:]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Card:
     """A card: a bar, the title and the subtitle as one group, and a footer at the bottom."""
 

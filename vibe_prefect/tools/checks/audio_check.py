@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.util import find_spec
 from math import log10
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Annotated, Any, cast
 
 from pydantic import Field
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.checks.verdicts import Check, Report, bounds, check, verdict
 from vibe_prefect.tools.files import workspace_of
@@ -47,7 +47,7 @@ class AudioReport(Report):
     """1 is mono, 2 stereo."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Heard:
     """Facts in a file's headers."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.checks.colours import RGB, contrast, difference, hexadecimal
 from vibe_prefect.tools.checks.verdicts import Check, Report, bounds, check, verdict
@@ -147,7 +147,7 @@ def check_image(  # noqa: PLR0913 - the tool's inputs
 check_image.spec.examples.append({"path": "card.png", "min_width": 1200, "aspect": "40:21"})
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """Size, format and colours of an image."""
 

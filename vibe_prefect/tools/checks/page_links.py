@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
-from vibe_prefect.frozen import frozen
-
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
@@ -22,7 +20,7 @@ _ATTRIBUTE = re.compile(
 _NOT_IN_SLUGS = re.compile(r"[^\w\- ]")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Link:
     """A link as it is written."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from time import monotonic
 from typing import Annotated, Any, cast
@@ -13,7 +14,6 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolCategory, ToolResult
 from vibe_prefect.tools.checks.verdicts import Check, check, number, verdict
 from vibe_prefect.tools.functions import ToolInputError, tool
@@ -161,7 +161,7 @@ def reading_ease(text: str) -> float | None:
     return 206.835 - 1.015 * len(words) / sentences - 84.6 * syllables / len(words)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Limits:
     """The least and the most that a figure may be."""
 
@@ -188,7 +188,7 @@ class _Limits:
             yield check(f"max_{self.name}", within, f"{figure_text}, {expected}")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Rules:
     """Words and patterns that must or must not occur."""
 

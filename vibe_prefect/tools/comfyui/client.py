@@ -21,7 +21,6 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.comfyui.endpoint import NAME, ComfyServer, Workflow
 from vibe_prefect.tools.comfyui.made_files import Outputs, SavedFile, read_outputs
@@ -62,7 +61,7 @@ _BLOCKED = "ExecutionBlocked"
 """Exception of a node that is blocked by a node before it, while the others run."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Made:
     """Files and texts that a workflow made."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.key_sources import no_key
 
 NAME = "comfyui_run"
@@ -15,7 +15,7 @@ Workflow = dict[str, Any]
 """Nodes by id, each with `class_type` and `inputs`."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ComfyServer:
     """A ComfyUI server, as the operator names it."""
 

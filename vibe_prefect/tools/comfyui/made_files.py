@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.comfyui.endpoint import Workflow
 
 TEXT = "text"
@@ -25,7 +25,7 @@ _MODEL = re.compile(
 """A 3D file below one of the server's folders: nodes name it as plain text."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class SavedFile:
     """A file that a workflow saved, on the server."""
 
@@ -49,7 +49,7 @@ class SavedFile:
         return suffix if _SUFFIX.fullmatch(suffix) else ".bin"
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outputs:
     """Outputs of a workflow's nodes, in the workflow's order."""
 

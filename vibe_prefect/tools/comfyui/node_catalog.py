@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, cast
 from urllib.parse import quote
@@ -15,7 +16,6 @@ import httpx
 from anyio.to_thread import run_sync
 
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.comfyui.endpoint import ComfyServer, Workflow
 from vibe_prefect.tools.comfyui.workflow import filled, linked
@@ -47,7 +47,7 @@ _ELSEWHERE = ("image_upload", "video_upload", "audio_upload", "file_upload", "re
 _NUMBER = re.compile(r"\d+$")
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class PlannedWorkflow:
     """Workflow that a node of the plan will run, as the plan states it."""
 

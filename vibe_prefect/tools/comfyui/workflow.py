@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.texts import is_template
 from vibe_prefect.tools.base import InputProblem
 from vibe_prefect.tools.comfyui.endpoint import Workflow
@@ -19,7 +19,7 @@ _BODY_KEYS = ("prompt", "output")
 """Keys under which requests, and images that ComfyUI saved, hold a workflow for the API."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Setting:
     """An input that a plan sets in a workflow."""
 

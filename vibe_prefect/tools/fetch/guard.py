@@ -10,11 +10,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vibe_prefect.errors import ToolError, UsageError, shorten
-from vibe_prefect.frozen import frozen
 
 if TYPE_CHECKING:
     import ssl
@@ -95,7 +95,7 @@ async def system_resolver(host: str, port: int) -> Sequence[str]:
     return tuple(dict.fromkeys(str(address[0]) for *_, address in results))
 
 
-@frozen
+@dataclass(frozen=True)
 class FetchConfig:
     """Limits for what tools may fetch, set by the operator. By default: nothing."""
 
@@ -160,7 +160,7 @@ def _own_authorities(path: str) -> ssl.SSLContext:
         raise UsageError(f"fetch: ca_file {path!r} cannot be used: {error}; name a PEM file") from error
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class HostRule:
     """One entry of the allow-list."""
 
@@ -180,7 +180,7 @@ class HostRule:
         return host_matches and target.port in ports
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """A URL that was taken apart, once: what is checked is what is asked for."""
 
@@ -288,7 +288,7 @@ def _endpoint(entry: str) -> Endpoint:
     return target.literal, target.port
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Admission:
     """A URL that may be fetched, with the addresses that were checked."""
 

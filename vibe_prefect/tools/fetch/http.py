@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -12,7 +13,6 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.text.encodings import EncodingError, base_type, decode_text, is_text_type
 from vibe_prefect.tools.base import OutputPath, ToolCategory, ToolContext
 from vibe_prefect.tools.fetch.guard import SETTING, Admission, FetchConfig, admit, read_target
@@ -65,7 +65,7 @@ class FetchedFile(FileRef):
     """Final address; after redirects without its query."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """An answer."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -20,7 +21,6 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, Tool
 
 from vibe_prefect.errors import ToolError, printable
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.mcp.endpoint import MAX_MESSAGE, McpServer
 from vibe_prefect.tools.mcp.pipes import ServerProcess
 from vibe_prefect.tools.secrecy.known import scrubbed, without_logins
@@ -41,7 +41,7 @@ T = TypeVar("T")
 Report = Callable[[float | None, str], None]
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class ServedTool:
     """A tool as a server describes it."""
 

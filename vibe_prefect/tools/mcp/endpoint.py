@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.key_sources import KeySource, named_source, obtained
 from vibe_prefect.tools.secrecy.known import remember, secrets_in_address
 
@@ -29,7 +28,7 @@ def _no_reader(place: str) -> str | None:
     raise ToolError(f"nothing reads keys here, so {place} cannot be read", retryable=False)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class McpServer:
     """A server, as the operator names it: a command that starts it, or an address. Two with the same fields are one."""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from vibe_prefect.core.budget import Spending, paid_call
 from vibe_prefect.errors import ToolError, did_you_mean, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.provenance import ModelCall
 from vibe_prefect.tools.base import ToolContext
 from vibe_prefect.tools.fetch.http import RETRYABLE
@@ -38,7 +37,7 @@ Prices = float | Mapping[str, float]
 """US dollars: one price for all models, or one for each."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class OpenAIEndpoint:
     """A server that speaks OpenAI's protocol, as the operator names it."""
 
@@ -69,7 +68,7 @@ class OpenAIEndpoint:
         return self.prices.get(model) if isinstance(self.prices, Mapping) else self.prices
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Answer of a server to one call."""
 
@@ -86,7 +85,7 @@ class Answer:
         return json_in(self.content)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class MediaCall:
     """One call of a tool to an endpoint."""
 

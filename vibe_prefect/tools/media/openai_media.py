@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -16,7 +17,6 @@ from pydantic import Field
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.errors import ToolError, shorten
-from vibe_prefect.frozen import frozen
 from vibe_prefect.templates.texts import walk_templates
 from vibe_prefect.tools.base import PAID_POLICY, OutputPath, ToolCategory, ToolContext, ToolResult
 from vibe_prefect.tools.fetch.guard import FetchConfig
@@ -249,7 +249,7 @@ async def _speak(client: openai.AsyncOpenAI, request: dict[str, Any]) -> Any:
     return await cast("Any", client.audio.speech.with_raw_response).create(**request)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Target:
     """Destination of a file, with its provenance."""
 

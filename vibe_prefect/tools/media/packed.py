@@ -6,10 +6,9 @@ import base64
 import binascii
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes
-
-from vibe_prefect.frozen import frozen
 
 _LISTS = ("data", "images", "artifacts", "output", "result")
 _ENTRIES = ("b64_json", "base64", "b64", "url", "image_url", "image", "audio_url", "audio", "audio_base64", "data")
@@ -20,7 +19,7 @@ MAX_DEPTH = 4
 """Levels of an answer that are searched."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """An error that a server answers as if all were well."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.credentials import has_credentials
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class PictureFileError(ValueError):
     """Error for bytes that are no whole picture, or a picture that is too large."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class PictureFile:
     """A picture that was read whole."""
 

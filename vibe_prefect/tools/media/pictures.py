@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
-
-from vibe_prefect.frozen import frozen
 
 MAX_PIXELS = 80_000_000
 """The largest picture that is taken or looked into, in pixels, all frames together: a little less than where Pillow
@@ -43,7 +42,7 @@ class PictureError(ValueError):
     """A file that is not an image, or one too large to be looked into; the text says why."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Picture:
     """An image, read."""
 

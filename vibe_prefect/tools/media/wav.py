@@ -15,7 +15,6 @@ from pathlib import Path
 from struct import unpack
 from typing import BinaryIO, Literal
 
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.functions import ToolInputError
 
 BLOCK = 65_536
@@ -39,7 +38,7 @@ class WavError(ToolInputError):
     """A file that is not a WAV, or one whose level cannot be measured; the text says why."""
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class Wav:
     """Facts in the headers of a WAV file, checked against the file's real size."""
 

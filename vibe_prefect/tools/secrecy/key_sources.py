@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from vibe_prefect.errors import ToolError
-from vibe_prefect.frozen import frozen
 from vibe_prefect.tools.secrecy.known import remember, secrets_in_address
 
 SECRET = "secret"  # noqa: S105 - the word before a block's name
@@ -59,7 +59,7 @@ def checked_key(key: str, what: str) -> str:
     return stripped
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class KeySource:
     """Place of a key."""
 

@@ -10,12 +10,12 @@ import base64
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
 from urllib.parse import unquote
 
 from vibe_prefect.characters import WORD_BREAKS
-from vibe_prefect.frozen import frozen
 
 HIDDEN = "***"
 
@@ -216,7 +216,7 @@ def _part(secret: str) -> int:
     return min(max(_MIN_PART, len(secret) // 2), _MAX_PART)
 
 
-@frozen(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Patterns:
     """Patterns that find one secret; each begins with few different characters, so that a search is quick."""
 
