@@ -17,7 +17,7 @@ from uuid import UUID
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.utilities.asyncutils import run_coro_as_sync
 
@@ -38,12 +38,6 @@ POOL = "browser"
 SCREEN_HEIGHT = 900
 FOLDED = {f"extra_{name}": {"type": "string", "default": name} for name in "abcd"}
 """Inputs of a deployed plan for which a screen has no room."""
-REQUIRED = {
-    "product": {"type": "string", "description": "What it is about."},
-    "words": {"type": "integer", "description": "How long each text is."},
-    "tone": {"type": "string", "enum": ["warm", "plain"], "description": "How it sounds."},
-}
-"""Inputs that must be given, as many as a screen has room for."""
 SUBMITS = 5
 """How often a form is sent to a server that is too busy."""
 DECLARED = {
@@ -76,12 +70,10 @@ def folder(prefect_server: str, gate: Gate, tmp_path_factory: pytest.TempPathFac
     (folder / "letter.json").write_text(json.dumps({**written("letter"), "inputs": DECLARED | FOLDED}))
     deployed = call(folder, prefect_server, "deploy", "letter.json", "--pool", POOL, "--overlap", "allow")
     assert deployed.returncode == 0, deployed.stderr
-    brief = PlanDeployment("brief", "A brief", {**written("brief"), "inputs": REQUIRED}, declared=REQUIRED)
-    run_coro_as_sync(brief.build_for(POOL, folder).aapply())  # the browser has a loop of its own
     any_plan = PlanDeployment("any", "Any plan", None).build_for(POOL, folder)
     any_plan.parameters = {}
     extend_form(any_plan, lambda _: run_plan.parameters)
-    run_coro_as_sync(any_plan.aapply())
+    run_coro_as_sync(any_plan.aapply())  # the browser has a loop of its own
     with process(folder, prefect_server, "worker", "start", "--pool", POOL, ready="started!", **gate.settings):
         yield folder
 
@@ -169,26 +161,14 @@ def tasks(run: UUID, count: int) -> list[tuple[str, str]]:
     return until_now(look, f"{count} task runs")
 
 
-def assert_fits(page: Page, *fields: Locator) -> None:
-    """Check that fields stand one below the other, and that the button below them is on the screen."""
-    boxes = [place.bounding_box() for place in (*fields, page.get_by_role("button", name="Submit"))]
-    bottoms = [box["y"] + box["height"] for box in boxes if box is not None]
-    assert len(bottoms) == len(boxes)
-    assert bottoms == sorted(bottoms)
-    assert bottoms[-1] < SCREEN_HEIGHT
-
-
-def test_form_of_three_inputs_that_must_be_given_fits_the_screen(page: Page, folder: Path, ui: str) -> None:
-    open_form(page, ui, "brief")
-    assert_fits(page, page.get_by_label("Product"), page.get_by_label("Words"), page.get_by_label("Select Tone"))
-    expect(page.get_by_text("(Optional)")).to_have_count(0)
-
-
 def test_form_of_a_deployed_plan_fits_the_screen_and_a_wrong_plan_in_it_is_answered_in_words(
     page: Page, folder: Path, ui: str
 ) -> None:
     open_form(page, ui, "letter")
-    assert_fits(page, page.get_by_label("Product"), page.get_by_role("tab", name="As deployed"))
+    places = [page.get_by_label("Product"), page.get_by_role("tab", name="As deployed")]
+    tops = [place.bounding_box() for place in (*places, page.get_by_role("button", name="Submit"))]
+    product, options, button = (top["y"] + top["height"] for top in tops if top is not None)
+    assert product < options < button < SCREEN_HEIGHT
     expect(page.get_by_label("Another plan")).not_to_be_visible()
     expect(page.get_by_text("More inputs: Extra a, Extra b, Extra c, Extra d.")).to_be_visible()
     page.get_by_label("Product").fill("Tea")

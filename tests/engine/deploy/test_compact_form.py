@@ -96,7 +96,7 @@ SHOWN: list[tuple[dict[str, dict[str, Any]], dict[str, Any], list[str]]] = [
     (CAMPAIGN, {"product": "Tea"}, ["product", "audience"]),
     ({name: CAMPAIGN[name] for name in ("audience", "words", "channels")}, {}, ["audience", "words"]),
     ({name: CAMPAIGN[name] for name in ("channels", "words")}, {}, ["channels"]),
-    ({name: {"type": "string"} for name in "abcd"}, {}, ["a", "b", "c", "d"]),
+    ({name: {"type": "string"} for name in "abc"}, {}, ["a", "b", "c"]),
     ({**{name: {"type": "string"} for name in "abc"}, "d": CAMPAIGN["words"]}, {}, ["a", "b", "c"]),
 ]
 
@@ -111,16 +111,6 @@ def test_inputs_that_need_not_be_given_and_do_not_fit_the_screen_are_folded(
     (_, chosen) = properties["options"]["anyOf"]
     assert list(chosen["properties"].get("inputs", {}).get("properties", [])) == folded
     assert all(name.capitalize() in properties["options"]["description"] for name in folded)
-
-
-@pytest.mark.parametrize("names", ["ab", "abc", "abcd"])
-def test_options_have_no_field_where_the_inputs_that_must_be_given_fit_without_it_alone(names: str) -> None:
-    declared: dict[str, dict[str, Any]] = {name: {"type": "string"} for name in names}
-    schema = compact_form(parameter_schema(run_plan), declared, {}).model_dump()
-    assert ("options" in schema["properties"]) == (names != "abc")
-    assert ("-p budget_usd=2" in schema["properties"]["inputs"].get("description", "")) == (names == "abc")
-    given = {"inputs": dict.fromkeys(names, "x"), "budget_usd": 2, "options": {"select": "a"}}
-    assert validate(given, schema) == []
 
 
 FOLDED: list[tuple[dict[str, Any], list[str]]] = [

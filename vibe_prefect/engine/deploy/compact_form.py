@@ -4,12 +4,9 @@ The UI draws a union as tabs and shows the first until another is chosen; a tab 
 empty. So a union of such a mapping with the options is a folded group. A default of an option in it would be sent as
 soon as the group is opened, before what the deployment and the worker's settings say, so options have none.
 
-On a screen of 900 pixels, Prefect's own parts leave 364 for the parameters. The group of inputs takes 62, each field of
-a line 98, and the folded field 106: a label's row has a button of 36 pixels, with a description or without one, and a
-union's tabs cannot be left out. So there is room for two fields and the folded one, or for three fields alone.
-
-Further inputs that need not be given are in the folded group. The server checks each input in either place, which the
-UI does not draw twice: it looks neither at `patternProperties` nor at what stands beside a union.
+Prefect's own parts and the folded field leave room for two fields on a screen of 900 pixels. Further inputs that need
+not be given are in the folded group. The server checks each input in either place, which the UI does not draw twice: it
+looks neither at `patternProperties` nor at what stands beside a union.
 """
 
 from __future__ import annotations
@@ -25,23 +22,15 @@ from vibe_prefect.engine.inputs.plan_store import PLAN
 from vibe_prefect.plan.inputs.given import required_inputs
 
 SHOWN_LINES = 2
-"""Fields of one line that fit the screen beside the folded group."""
-
-LINES_ALONE = 3
-"""Fields of one line that fit the screen without the folded group."""
-
-WITHOUT_OPTIONS = "Budget, nodes to run and other options: by command line or API, such as -p budget_usd=2."
-"""Description of the inputs where the form has no field for options."""
+"""Fields of one line that fit the screen outside the folded group."""
 
 
 def compact_form(
     form: ParameterSchema, declared: Mapping[str, Mapping[str, Any]], stated: Mapping[str, Any]
 ) -> ParameterSchema:
-    """Return the schema of a deployed plan's parameters: its inputs, and the folded options where they fit.
+    """Return the schema of a deployed plan's parameters: its inputs, and the folded options.
 
-    A parameter of the flow itself, such as `budget_usd`, may be given as ever, and so may `options`: the schema lets
-    other names through. Where it makes the difference between a form that fits the screen and one that does not, the
-    options have no field. An input always has one.
+    A parameter of the flow itself, such as `budget_usd`, may be given as ever: the schema lets other names through.
 
     Args:
         form: The schema of the flow; it is not changed.
@@ -57,13 +46,9 @@ def compact_form(
     }
     folded = {name: field for name, field in fields.items() if name not in shown}
     inputs = {INPUTS: _inputs({name: fields[name] for name in shown}, folded, required)} if declared else {}
-    if not folded and sum(_lines(declared[name]) for name in shown) == LINES_ALONE:
-        properties = {INPUTS: {**inputs[INPUTS], "description": WITHOUT_OPTIONS}}
-    else:
-        properties = {**inputs, OPTIONS: _folded(options, folded)}
     return form.model_copy(
         update={
-            "properties": properties,
+            "properties": {**inputs, OPTIONS: _folded(options, folded)},
             "required": [INPUTS] if required else [],
             "definitions": {},
         }
