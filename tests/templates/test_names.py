@@ -12,11 +12,13 @@ ROOTS = ("outputs", "inputs", "run", "vibe", "description", "item")
 STEPS = (".a", "['b-1']", '["c d"]', "[0]", ".items", ".if", ".__class__", " .a", "-1", "[01]", "[-1]", "()", ".1", "")
 MARKS = ("{{", "}}", "{", "}", "{%", "%}", "{#", "-", " ", "\n", "é", "'", "\\", "{{ run.date }}", "{{ outputs }}")
 
-expressions = st.builds(
-    lambda root, steps: f"{{{{ {root}{''.join(steps)} }}}}",
-    st.sampled_from(ROOTS),
-    st.lists(st.sampled_from(STEPS), max_size=4),
-)
+
+
+def expression(root: str, steps: list[str]) -> str:
+    return f"{{{{ {root}{''.join(steps)} }}}}"
+
+
+expressions = st.builds(expression, st.sampled_from(ROOTS), st.lists(st.sampled_from(STEPS), max_size=4))
 templates = st.lists(expressions | st.sampled_from(MARKS), max_size=6).map("".join)
 
 

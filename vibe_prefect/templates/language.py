@@ -264,20 +264,29 @@ def template_errors(text: str) -> Generator[None]:
 _WITHOUT_TEMPLATES = frozenset({int, float, bool, type(None)})
 """Types that most values have which are not text. Asking whether they are mappings costs more than all else."""
 
+PlacedTemplate = tuple[tuple[str | int, ...], str]
+"""A template within a value, with its path of keys and indices."""
 
-def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield each template within nested dicts and lists, with its path of keys and indices."""
+
+def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> list[PlacedTemplate]:
+    """Return each template within nested dicts and lists, with its path of keys and indices."""
+    found: list[PlacedTemplate] = []
+    _collect_templates(value, path, found)
+    return found
+
+
+def _collect_templates(value: Any, path: tuple[str | int, ...], found: list[PlacedTemplate]) -> None:
     if isinstance(value, str):
-        if is_template(value):
-            yield path, value
+        if "{{" in value or "{%" in value:
+            found.append((path, value))
     elif type(value) in _WITHOUT_TEMPLATES:
         return
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict | Mapping):  # nearly all are dicts, which is quick to tell
         for key, item in cast("Mapping[Any, Any]", value).items():
-            yield from walk_templates(item, (*path, key))
+            _collect_templates(item, (*path, key), found)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(cast("list[Any]", value)):
-            yield from walk_templates(item, (*path, index))
+            _collect_templates(item, (*path, index), found)
 
 
 @lru_cache(maxsize=1024)
