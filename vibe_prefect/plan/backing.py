@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, Self, cast
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
-from vibe_prefect.templates.language import walk_templates
+from vibe_prefect.templates.language import PlacedTemplate, walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -39,8 +38,7 @@ class Backing(StrEnum):
     SIMULATION = "simulation"
 
 
-@dataclass(frozen=True, slots=True)
-class InputTemplate:
+class InputTemplate(NamedTuple):
     """A template within the inputs of a node's tool."""
 
     path: DataPath
@@ -49,16 +47,42 @@ class InputTemplate:
     text: str
     """The template."""
 
-    raw: bool
+    raw: bool = False
     """Whether it reaches the tool as written, which fills it in itself."""
 
     own: frozenset[str] = frozenset()
     """Names that the node itself gives such a tool values for, as `values` of `template_fill` does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class BoundTool:
+    """A tool that runs nodes, with what was read from it once for all of them."""
+
+    tool: Tool | None
+    """The tool; `None` for nodes that none runs, or where it is not registered."""
+
+    traits: ToolTraits
+    """Its traits."""
+
+    input_names: InputNames
+    """Names of its inputs by their kinds."""
+
+    lacks: tuple[str, ...]
+    """Lacks that keep it from running."""
+
+    @classmethod
+    def of(cls, tool: Tool | None) -> Self:
+        """Read a tool."""
+        traits = ToolTraits.of(tool)
+        return cls(tool, traits, InputNames.of(tool), traits.lacks)
+
+
+@dataclass(slots=True, eq=False)
 class NodeBinding:
-    """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it."""
+    """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it.
+
+    It is there while its plan is compiled only, and not frozen: making ten thousand frozen ones takes noticeably longer.
+    """
 
     node: WorkflowNode
     """The node as written."""
@@ -69,17 +93,29 @@ class NodeBinding:
     named: str | None
     """Name of the tool that the node names, or that its type has by default, whether or not that runs it."""
 
-    tool: Tool | None
-    """The tool that runs it; `None` where no tool does, or it is not registered."""
+    bound: BoundTool
+    """The tool that runs it."""
 
-    traits: ToolTraits
-    """The traits of that tool."""
+    policy: ExecutionPolicy
+    """Options of its execution."""
 
-    input_names: InputNames
-    """Names of that tool's inputs by their kinds."""
+    _inputs: dict[str, Any] | None = field(default=None, init=False)
+    _templates: tuple[InputTemplate, ...] | None = field(default=None, init=False)
 
-    layers: tuple[NodePolicy, ...]
-    """Policies that make up its own, a later one before an earlier one."""
+    @property
+    def tool(self) -> Tool | None:
+        """The tool that runs it; `None` where no tool does, or it is not registered."""
+        return self.bound.tool
+
+    @property
+    def traits(self) -> ToolTraits:
+        """The traits of that tool."""
+        return self.bound.traits
+
+    @property
+    def input_names(self) -> InputNames:
+        """Names of that tool's inputs by their kinds."""
+        return self.bound.input_names
 
     @property
     def tool_name(self) -> str | None:
@@ -92,31 +128,37 @@ class NodeBinding:
         choice = self.node.best_of
         return choice.scorer if choice is not None and self.backing is Backing.TOOL else None
 
-    @cached_property
-    def policy(self) -> ExecutionPolicy:
-        """Options of its execution."""
-        return resolve_policy(*self.layers)
-
-    @cached_property
+    @property
     def inputs(self) -> dict[str, Any]:
         """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
-        return tool_inputs(self.node, self.tool_name, self.tool, self.traits) if self.tool_name is not None else {}
+        if self._inputs is None:
+            name = self.tool_name
+            self._inputs = tool_inputs(self.node, name, self.tool, self.traits) if name is not None else {}
+        return self._inputs
 
-    @cached_property
+    @property
     def described(self) -> frozenset[str]:
         """Names of the inputs that the node's description fills; none where no tool runs it."""
         if self.tool_name is None:
             return frozenset()
         return frozenset(self.inputs.keys() - (self.node.parameters.get("tool_inputs") or {}))
 
-    @cached_property
+    @property
     def templates(self) -> tuple[InputTemplate, ...]:
         """The templates within its inputs."""
+        if self._templates is None:
+            found = walk_templates(self.inputs)
+            self._templates = self._placed(found) if found else ()
+        return self._templates
+
+    def _placed(self, found: Sequence[PlacedTemplate]) -> tuple[InputTemplate, ...]:
         raw = self.input_names.raw
         own = frozenset(name for value in self.inputs.values() for name in _keys(value)) if raw else frozenset[str]()
         return tuple(
-            InputTemplate(path, text, path[0] in raw, own if path[0] in raw else frozenset())
-            for path, text in walk_templates(self.inputs)
+            [
+                InputTemplate(path, text, raw=True, own=own) if path[0] in raw else InputTemplate(path, text)
+                for path, text in found
+            ]
         )
 
 
@@ -146,34 +188,44 @@ class Bindings:
     _known: dict[int, NodeBinding] = field(default_factory=dict[int, NodeBinding], init=False, repr=False)
     """By the node's identity: two nodes of a plan that is checked may have the same id."""
 
-    _read: dict[str | None, tuple[Tool | None, ToolTraits, InputNames]] = field(
-        default_factory=dict[str | None, tuple[Tool | None, ToolTraits, InputNames]], init=False, repr=False
+    _read: dict[str | None, BoundTool] = field(default_factory=dict[str | None, BoundTool], init=False, repr=False)
+    """Each tool that runs nodes, by its name; `None` for nodes without a tool."""
+
+    _policies: dict[tuple[str | None, WorkflowNodeType], ExecutionPolicy] = field(
+        default_factory=dict[tuple[str | None, WorkflowNodeType], ExecutionPolicy], init=False, repr=False
     )
-    """Each tool that runs nodes, with what was read from it, by its name; `None` for nodes without a tool."""
+    """Policies of the nodes that state none of their own, by the names of their tools and their types."""
 
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
-        if id(node) not in self._known:
-            self._known[id(node)] = self._bind(node)
-        return self._known[id(node)]
+        known = self._known.get(id(node))
+        if known is None:
+            known = self._known[id(node)] = self._bind(node)
+        return known
 
     def _bind(self, node: WorkflowNode) -> NodeBinding:
         tool_name = tool_of(node, self.tools)
         backing = self._backing(node, tool_name)
-        tool, traits, input_names = self._tool(tool_name if backing is Backing.TOOL else None)
-        layers = (traits.default_policy, self.type_policies.get(node.type), self.plan_policy, node.policy)
-        return NodeBinding(
-            node, backing, tool_name, tool, traits, input_names, tuple(layer for layer in layers if layer is not None)
-        )
+        runs = tool_name if backing is Backing.TOOL else None
+        return NodeBinding(node, backing, tool_name, self._tool(runs), self._policy(node, runs))
+
+    def _policy(self, node: WorkflowNode, tool_name: str | None) -> ExecutionPolicy:
+        kind = tool_name, node.type
+        if kind not in self._policies:
+            self._policies[kind] = self._resolved(*kind)
+        return self._resolved(*kind, node.policy) if node.policy.model_fields_set else self._policies[kind]
+
+    def _resolved(self, tool_name: str | None, kind: WorkflowNodeType, *own: NodePolicy) -> ExecutionPolicy:
+        layers = (self.traits(tool_name).default_policy, self.type_policies.get(kind), self.plan_policy, *own)
+        return resolve_policy(*(layer for layer in layers if layer is not None))
 
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
-        return self._tool(name)[1]
+        return self._tool(name).traits
 
-    def _tool(self, name: str | None) -> tuple[Tool | None, ToolTraits, InputNames]:
+    def _tool(self, name: str | None) -> BoundTool:
         if name not in self._read:
-            tool = self.tools.get(name) if name is not None else None
-            self._read[name] = tool, ToolTraits.of(tool), InputNames.of(tool)
+            self._read[name] = BoundTool.of(self.tools.get(name) if name is not None else None)
         return self._read[name]
 
     def _backing(self, node: WorkflowNode, tool_name: str | None) -> Backing | None:
