@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -279,7 +280,11 @@ class _Compiler:
         named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
         tool_names = sorted(name for name in named if name is not None)
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        parts = {id: self._key_parts(binding, versions, graph.item_names(id)) for id, binding in bindings.items()}
+        has_lists = any([graph_node.gathers for graph_node in graph.nodes.values()])
+        parts = {
+            id: self._key_parts(binding, versions, graph.item_names(id) if has_lists else ())
+            for id, binding in bindings.items()
+        }
         values = RunValues(inputs=known_values(self._plan, {}))
         keys = _keys(graph, parts, values)
         policies = _policies(graph, bindings)
@@ -287,6 +292,10 @@ class _Compiler:
             id: _compiled(bindings[id], keys[id], policies[id], graph_node) for id, graph_node in graph.nodes.items()
         }
         return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
+
+    @cached_property
+    def _vibe(self) -> str:
+        return canonical_json(self._plan.source_vibe.model_dump()).decode()
 
     def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
         own_variation = binding.node.policy.variation
@@ -308,7 +317,7 @@ class _Compiler:
             work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
         scorer_traits = self._bindings.traits(binding.scorer)
         if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
-            work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
+            work = f"{work} for {self._vibe}"
         if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
@@ -338,8 +347,9 @@ def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str
     policies: dict[str, ExecutionPolicy] = {}
     for id, graph_node in graph.nodes.items():
         own = graph_node.node.policy
-        places = {name: value for name in PLACE_FIELDS if (value := getattr(own, name)) is not None}
-        stated[id] = stated[graph_node.parent] | places
+        stated[id] = stated[graph_node.parent]
+        if own.model_fields_set:
+            stated[id] = stated[id] | {name: place for name in PLACE_FIELDS if (place := getattr(own, name)) is not None}
         policy = bindings[id].policy
         policies[id] = replace(policy, **stated[id]) if stated[id] else policy
     return policies
@@ -360,9 +370,10 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    node = binding.node
-    texts = [*(template.text for template in binding.templates), *filter(None, (node.for_each, node.key))]
-    return any("vibe" in text and "vibe" in references(text).names for text in texts)
+    texts = [template.text for template in binding.templates]
+    if binding.node.for_each is not None:
+        texts += filter(None, (binding.node.for_each, binding.node.key))
+    return any(["vibe" in references(text).names for text in texts if "vibe" in text])
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:

@@ -92,8 +92,10 @@ class KeyParts:
             values: Values of the run; those of the inputs and facts that the node names count.
             content: Hash of what it reads from outside; `None` where it does not count, or is not known yet.
         """
-        parts = zip(("inputs", "run"), self.named.of(values), strict=True)
-        work = self.work + "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
+        work = self.work
+        if self.named is not NOTHING_NAMED:
+            parts = zip(("inputs", "run"), self.named.of(values), strict=True)
+            work += "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
         return work if content is None else f"{work} of content {content}"
 
 

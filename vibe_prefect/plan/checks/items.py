@@ -18,6 +18,18 @@ _ONLY_WITH_ITEMS = {"item_name": "as", "key": "key", "max_items": "max_items", "
 _EXAMPLE = "write one expression that yields a list, such as {{ outputs.outline.shots }}"
 
 
+def has_item_fields(node: WorkflowNode) -> bool:
+    """Return whether a node has any of the fields that `item_findings` checks."""
+    return not (
+        node.for_each is None
+        and node.item_name is None
+        and node.key is None
+        and node.max_items is None
+        and node.min_completed is None
+        and node.concurrency is None
+    )
+
+
 def item_findings(node: WorkflowNode, check: TemplateCheck) -> Iterator[tuple[DataPath, Finding]]:
     """Yield what is wrong with the fields of a node about items, each with its path within the node.
 
