@@ -8,7 +8,7 @@ Reading a template evaluates nothing. `render` is not bounded: `template_filling
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from math import inf
@@ -270,23 +270,29 @@ PlacedTemplate = tuple[tuple[str | int, ...], str]
 
 def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> list[PlacedTemplate]:
     """Return each template within nested dicts and lists, with its path of keys and indices."""
+    if isinstance(value, str):
+        return [(path, value)] if is_template(value) else []
     found: list[PlacedTemplate] = []
-    _collect_templates(value, path, found)
+    _collect_templates(_members(value), path, found)
     return found
 
 
-def _collect_templates(value: Any, path: tuple[str | int, ...], found: list[PlacedTemplate]) -> None:
-    if isinstance(value, str):
-        if "{{" in value or "{%" in value:
-            found.append((path, value))
-    elif type(value) in _WITHOUT_TEMPLATES:
-        return
-    elif isinstance(value, dict | Mapping):  # nearly all are dicts, which is quick to tell
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            _collect_templates(item, (*path, key), found)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("list[Any]", value)):
-            _collect_templates(item, (*path, index), found)
+def _collect_templates(
+    members: Iterable[tuple[Any, Any]], path: tuple[str | int, ...], found: list[PlacedTemplate]
+) -> None:
+    for key, member in members:
+        if isinstance(member, str):
+            if "{{" in member or "{%" in member:
+                found.append(((*path, key), member))
+        elif type(member) not in _WITHOUT_TEMPLATES:
+            _collect_templates(_members(member), (*path, key), found)
+
+
+def _members(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return what a value holds, by keys or indices."""
+    if type(value) is dict or isinstance(value, Mapping):
+        return cast("Mapping[Any, Any]", value).items()
+    return enumerate(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else ()
 
 
 @lru_cache(maxsize=1024)

@@ -96,6 +96,10 @@ _PLAIN = re.compile(rf"\{{\{{[ \t\r\n]*({'|'.join(sorted(TEMPLATE_NAMES))})((?:{
 _STEPS = re.compile(rf"\.([A-Za-z0-9_]+)|\[([0-9]+)\]|\[['\"]({_KEY})['\"]\]")
 
 
+_READ = ("outputs", "inputs", "run")
+"""Mappings of which `References` has the parts that are read."""
+
+
 def plain_references(text: str) -> References | None:
     """Return what a template names that holds no expressions but names of values and of their parts.
 
@@ -107,25 +111,30 @@ def plain_references(text: str) -> References | None:
     Returns:
         The same as Jinja's own reading of it would show; `None` for a template that has anything else in it.
     """
-    found: list[tuple[str, str]] = _PLAIN.findall(text)
     # "{{{" and what is no plain expression: Jinja says what they mean. No text has more tokens than characters.
-    if len(found) != text.count("{{") or len(text) > MAX_TOKENS or any(mark in text for mark in ("{{{", "{%", "{#")):
+    if "{%" in text or "{#" in text or "{{{" in text or len(text) > MAX_TOKENS:
         return None
-    paths: dict[str, dict[_Path, None]] = {name: {} for name, _ in found}
+    found: list[tuple[str, str]] = _PLAIN.findall(text)
+    if len(found) != text.count("{{"):
+        return None
+    paths: dict[str, dict[_Path, None]] = {}
     for name, steps in found:
-        parts = (int(index) if index else field or key for field, index, key in _STEPS.findall(steps))
-        paths[name][tuple(parts)] = None
-    outputs, inputs, run = (_plain_reads(paths.get(root, ())) for root in ("outputs", "inputs", "run"))
+        parts = [int(index) if index else field or key for field, index, key in _STEPS.findall(steps)]
+        paths.setdefault(name, {})[tuple(parts)] = None
+    outputs, inputs, run = [_plain_reads(paths[root]) if root in paths else _NO_READS for root in _READ]
     names = frozenset(paths.keys() - {"outputs"})
     return References(outputs.names, outputs.fields, {}, names, outputs.any, inputs, run)
 
 
 def _plain_reads(paths: Collection[_Path]) -> Reads:
-    if not paths:
-        return _NO_READS
-    named = [path for path in paths if path and isinstance(path[0], str)]
-    fields = tuple(FieldAccess(str(path[0]), path[1:]) for path in named if len(path) > 1)
-    return Reads(tuple(dict.fromkeys(str(path[0]) for path in named)), fields, () in paths)
+    names: dict[str, None] = {}
+    fields: list[FieldAccess] = []
+    for path in paths:
+        if path and isinstance(path[0], str):
+            names[path[0]] = None
+            if len(path) > 1:
+                fields.append(FieldAccess(path[0], path[1:]))
+    return Reads(tuple(names), tuple(fields), () in paths)
 
 
 def place_of(text: str, *names: str) -> tuple[int, int] | None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from vibe_prefect.core.models import BestOf, NodePolicy, OnError, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.plan.backing import Backing, Bindings, InputTemplate, NodeBinding
 from vibe_prefect.plan.checks.best_of import best_of_findings
 from vibe_prefect.plan.checks.conditions import condition_findings
 from vibe_prefect.plan.checks.fallbacks import fallback_findings
@@ -76,14 +76,14 @@ class WorkChecks:
             self._check_values()
             self._check_plan_json()
         self._check_inputs_declared()
-        for node in nodes:
-            binding = self._bindings.of(node.node)
+        bindings = [self._bindings.of(node.node) for node in nodes]
+        for node, binding in zip(nodes, bindings, strict=True):
             self._check_options(node, binding)
             if (self._is_plain or self._check_json(node)) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
                 unbacked.append(node)
-        self._check_count_of_fresh(nodes)
+        self._check_count_of_fresh(bindings)
         if unbacked:
             finding = _unbacked_finding([node.node.id for node in unbacked])
             position = self._position(unbacked[0].path)
@@ -157,9 +157,8 @@ class WorkChecks:
         if finding := unfit_to_be_fresh(binding):
             self._problem(node, ("policy", "fresh"), finding.message, finding.hint)
 
-    def _check_count_of_fresh(self, nodes: Sequence[CheckedNode]) -> None:
+    def _check_count_of_fresh(self, bindings: Sequence[NodeBinding]) -> None:
         """Refuse a plan whose runs would note too many hashes."""
-        bindings = [self._bindings.of(node.node) for node in nodes]
         fresh = [binding for binding in bindings if binding.policy.fresh is not None]
         count = sum(unfit_to_be_fresh(binding) is None for binding in fresh)
         if count > MAX_FRESH:
@@ -205,22 +204,30 @@ class WorkChecks:
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        if binding.templates:
-            check = self._template_check(node)
-            for template in binding.templates:
-                for finding in check.findings(template.text, raw=template.raw, own=template.own):
-                    place = _field(template.path, binding)
-                    self._problem(node, place, finding.message, finding.hint, finding.at)
-        templated = [template.path for template in binding.templates if not template.raw]
+        templates = binding.templates
+        if templates:
+            self._check_templates(node, binding, templates)
         dependencies = self._dependencies(node) if binding.traits.check_plan is not None else {}
         for problem in input_problems(tool, binding.inputs, dependencies, binding.traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
-            elif not any(problem.path[: len(path)] == path for path in templated):
+            elif not any(problem.path[: len(path)] == path for path in _filled(templates)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        if not binding.input_names.outputs:
-            return
+        if binding.input_names.outputs:
+            self._check_outputs(node, binding, templates)
+
+    def _check_templates(
+        self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]
+    ) -> None:
+        check = self._template_check(node)
+        for template in templates:
+            for finding in check.findings(template.text, raw=template.raw, own=template.own):
+                place = _field(template.path, binding)
+                self._problem(node, place, finding.message, finding.hint, finding.at)
+
+    def _check_outputs(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
+        templated = _filled(templates)
         defaults = binding.input_names.default_outputs(node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(node, binding, literal, defaults)
@@ -315,6 +322,11 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
     stated = getattr(binding.tool.spec, "output_schema", None)  # a foreign spec may state none
     schema = schema_for(cast("Any", stated_inputs)) if schema_for and isinstance(stated_inputs, Mapping) else stated
     return StatedOutput(schema, f"the tool {binding.named!r}")
+
+
+def _filled(templates: Sequence[InputTemplate]) -> list[DataPath]:
+    """Return the paths of the templates that are filled in before the tool is called."""
+    return [template.path for template in templates if not template.raw]
 
 
 def _field(path: DataPath, binding: NodeBinding) -> DataPath:

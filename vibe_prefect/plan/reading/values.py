@@ -79,6 +79,7 @@ def is_plain(root: object) -> bool:
     """
     level = [root]
     count = 0
+    models: set[int] = set()
     for _ in range(MAX_DEPTH + 1):
         texts: list[object] = []
         held: list[object] = []
@@ -93,7 +94,10 @@ def is_plain(root: object) -> bool:
                 held += cast("Iterable[object]", value)
             elif _is_plain_scalar(value):
                 continue
+            elif id(value) in models:  # most nodes share the policy that states nothing
+                continue
             elif isinstance(value, BaseModel):
+                models.add(id(value))
                 held += value.__dict__.values()
             else:
                 return False
