@@ -93,8 +93,14 @@ class NodeBinding:
     named: str | None
     """Name of the tool that the node names, or that its type has by default, whether or not that runs it."""
 
+    tool_name: str | None
+    """Name of the tool that runs the node; `None` where no tool does."""
+
     bound: BoundTool
-    """The tool that runs it."""
+    """That tool."""
+
+    scorer: str | None
+    """Name of the tool that scores the node's variations; `None` where it makes none."""
 
     policy: ExecutionPolicy
     """Options of its execution."""
@@ -116,17 +122,6 @@ class NodeBinding:
     def input_names(self) -> InputNames:
         """Names of that tool's inputs by their kinds."""
         return self.bound.input_names
-
-    @property
-    def tool_name(self) -> str | None:
-        """Name of the tool that runs the node; `None` where no tool does."""
-        return self.named if self.backing is Backing.TOOL else None
-
-    @property
-    def scorer(self) -> str | None:
-        """Name of the tool that scores the node's variations; `None` where it makes none."""
-        choice = self.node.best_of
-        return choice.scorer if choice is not None and self.backing is Backing.TOOL else None
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -166,6 +161,21 @@ def _keys(value: object) -> Iterable[str]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else ()
 
 
+class _Runner(NamedTuple):
+    """What is the same for all nodes of a type that name the same tool; the fields are those of `NodeBinding`."""
+
+    backing: Backing | None
+    named: str | None
+    tool_name: str | None
+    bound: BoundTool
+
+    layers: tuple[NodePolicy, ...]
+    """Policies that come before that of a node."""
+
+    policy: ExecutionPolicy
+    """Policy of a node that states none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bindings:
     """Tools and handlers that can run the nodes of a plan, and what runs each of them."""
@@ -191,10 +201,10 @@ class Bindings:
     _read: dict[str | None, BoundTool] = field(default_factory=dict[str | None, BoundTool], init=False, repr=False)
     """Each tool that runs nodes, by its name; `None` for nodes without a tool."""
 
-    _policies: dict[tuple[str | None, WorkflowNodeType], ExecutionPolicy] = field(
-        default_factory=dict[tuple[str | None, WorkflowNodeType], ExecutionPolicy], init=False, repr=False
+    _runners: dict[tuple[str | None, WorkflowNodeType], _Runner] = field(
+        default_factory=dict[tuple[str | None, WorkflowNodeType], "_Runner"], init=False, repr=False
     )
-    """Policies of the nodes that state none of their own, by the names of their tools and their types."""
+    """By the names of the tools that nodes name, and the nodes' types."""
 
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
@@ -204,20 +214,26 @@ class Bindings:
         return known
 
     def _bind(self, node: WorkflowNode) -> NodeBinding:
-        tool_name = tool_of(node, self.tools)
-        backing = self._backing(node, tool_name)
-        runs = tool_name if backing is Backing.TOOL else None
-        return NodeBinding(node, backing, tool_name, self._tool(runs), self._policy(node, runs))
+        stated = node.parameters.get("tool")
+        kind = None if stated is None else str(stated), node.type
+        runner = self._runners.get(kind)
+        if runner is None:
+            runner = self._runners[kind] = self._runner(node)
+        backing, named, tool_name, bound, layers, policy = runner
+        choice, own = node.best_of, node.policy
+        scorer = choice.scorer if choice is not None and tool_name is not None else None
+        if own.model_fields_set:
+            policy = resolve_policy(*layers, own)
+        return NodeBinding(node, backing, named, tool_name, bound, scorer, policy)
 
-    def _policy(self, node: WorkflowNode, tool_name: str | None) -> ExecutionPolicy:
-        kind = tool_name, node.type
-        if kind not in self._policies:
-            self._policies[kind] = self._resolved(*kind)
-        return self._resolved(*kind, node.policy) if node.policy.model_fields_set else self._policies[kind]
-
-    def _resolved(self, tool_name: str | None, kind: WorkflowNodeType, *own: NodePolicy) -> ExecutionPolicy:
-        layers = (self.traits(tool_name).default_policy, self.type_policies.get(kind), self.plan_policy, *own)
-        return resolve_policy(*(layer for layer in layers if layer is not None))
+    def _runner(self, node: WorkflowNode) -> _Runner:
+        named = tool_of(node, self.tools)
+        backing = self._backing(node, named)
+        tool_name = named if backing is Backing.TOOL else None
+        bound = self._tool(tool_name)
+        layers = (bound.traits.default_policy, self.type_policies.get(node.type), self.plan_policy)
+        stated_layers = tuple(layer for layer in layers if layer is not None)
+        return _Runner(backing, named, tool_name, bound, stated_layers, resolve_policy(*stated_layers))
 
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""

@@ -16,6 +16,7 @@ from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
+from vibe_prefect.plan.collection_pause import collection_paused
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource
 from vibe_prefect.plan.graph_checks import check_graph
 from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values
@@ -38,6 +39,10 @@ __all__ = [
     "resolve_policy",
     "whole_error",
 ]
+
+
+_NOTHING: Mapping[str, Any] = {}
+"""Stands for the items of all nodes that run for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +225,13 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
 
         tools = default_registry()
     tools = adapted(tools)
-    graph, problems = check_graph(plan, source, limits)
     bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
-    problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
-    if graph is None or problems:
-        raise PlanError(_sorted(problems), source.name if source else plan.id)
-    return _Compiler(plan, bindings).compile(graph)
+    with collection_paused():
+        graph, problems = check_graph(plan, source, limits)
+        problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
+        if graph is None or problems:
+            raise PlanError(_sorted(problems), source.name if source else plan.id)
+        return _Compiler(plan, bindings).compile(graph)
 
 
 def whole_error(
@@ -315,8 +321,8 @@ class _Compiler:
         if binding.scorer is not None and choice is not None:
             chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
             work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
-        scorer_traits = self._bindings.traits(binding.scorer)
-        if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
+        is_scored_by_vibe = binding.scorer is not None and self._bindings.traits(binding.scorer).uses_vibe
+        if binding.traits.uses_vibe or is_scored_by_vibe or _names_vibe(binding):
             work = f"{work} for {self._vibe}"
         if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
@@ -365,6 +371,8 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
         policy,
         graph_node.dependencies,
         binding.inputs,
+        scope=_NOTHING,
+        names=_NOTHING,
         scorer=binding.scorer,
     )
 
@@ -373,10 +381,11 @@ def _names_vibe(binding: NodeBinding) -> bool:
     texts = [template.text for template in binding.templates]
     if binding.node.for_each is not None:
         texts += filter(None, (binding.node.for_each, binding.node.key))
-    return any(["vibe" in references(text).names for text in texts if "vibe" in text])
+    return bool(texts) and any(["vibe" in references(text).names for text in texts if "vibe" in text])
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:
     """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
-    task = binding.inputs.get("task") if "task" in binding.described else None
-    return is_template(task) or b"{#" in canonical_json(binding.inputs)
+    inputs = binding.inputs
+    is_task_template = is_template(inputs.get("task")) and "task" in binding.described
+    return is_task_template or b"{#" in canonical_json(inputs)

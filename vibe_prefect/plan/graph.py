@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, tree_nodes
@@ -100,14 +100,13 @@ class PlanSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GraphNode:
+class GraphNode(NamedTuple):
     """A node with its place in the tree."""
 
     node: WorkflowNode
     """The node itself."""
 
-    index: int
+    order: int
     """Its place in plan order: parents before children, siblings as written."""
 
     parent: str | None
@@ -252,7 +251,7 @@ class _Waits:
         self._nodes = nodes
         self._refused = refused
         self._starts: dict[str, Vertex] = {id: (id, False) for id in nodes}
-        self._ends = {id: (id, True) if node.has_end else self._starts[id] for id, node in nodes.items()}
+        self._ends = self._starts | {id: (id, True) for id, node in nodes.items() if node.children and node.has_end}
 
     def all(self) -> dict[Vertex, tuple[Vertex, ...]]:
         waits: dict[Vertex, tuple[Vertex, ...]] = {}
@@ -274,13 +273,11 @@ class _Waits:
         if parent is not None:
             before = self._before(parent) if parent.gathers else [self._starts[parent.node.id]]
         if node.dependencies:
-            ends, refused = self._ends, self._refused
             ancestors = set(self._ancestors(node)) if parent is not None else ()
-            before += [
-                ends[dependency]
-                for dependency in node.dependencies
-                if dependency in ends and dependency not in ancestors and (id, dependency) not in refused
-            ]
+            for dependency in node.dependencies:
+                end = self._ends.get(dependency)
+                if end is not None and dependency not in ancestors and (id, dependency) not in self._refused:
+                    before.append(end)
         return before
 
     def _ancestors(self, node: GraphNode) -> Iterator[str]:

@@ -81,7 +81,7 @@ class _Checker:
         if not self._flatten():
             return None
         for node in self._nodes.values():
-            if node.dependencies and not self._are_siblings(node):
+            if node.dependencies and not self._are_beside(node):
                 self._check_dependencies(node)
         waits = plan_waits(self._nodes, self._refused)
         levels = vertex_levels(waits)
@@ -124,22 +124,27 @@ class _Checker:
             earlier_position = self._position((*earlier_node.path, "id")) or dotted(earlier_node.path)
             self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
             return
-        dependencies = tuple(dict.fromkeys(tree_node.dependencies))
+        dependencies = tuple(dict.fromkeys(tree_node.dependencies)) if tree_node.dependencies else ()
         children = tuple(dict.fromkeys([child.id for child in node.children])) if node.children else ()
         optional = frozenset(node.optional_dependencies)
-        index = len(self._nodes)
+        order = len(self._nodes)
         self._nodes[node.id] = GraphNode(
-            node, index, tree_node.parent, tree_node.depth, path, dependencies, children, optional
+            node, order, tree_node.parent, tree_node.depth, path, dependencies, children, optional
         )
 
-    def _are_siblings(self, node: GraphNode) -> bool:
-        """Return whether a node depends on siblings alone, which no check but that for cycles can refuse."""
-        parent, written = node.parent, node.node
-        for dependency in written.dependencies:
-            other = self._nodes.get(dependency)
-            if other is None or other.parent != parent or other is node:
+    def _are_beside(self, node: GraphNode) -> bool:
+        """Return whether a node depends on siblings of its own or of its ancestors alone.
+
+        This is the quick answer for nearly all nodes: no check but that for cycles can refuse such a dependency.
+        """
+        if node.node.optional_dependencies:
+            return False
+        above = [*self._ancestors(node.node.id)] if node.parent is not None else []
+        for id in node.dependencies:
+            other = self._nodes.get(id)
+            if other is None or other is node or id in above or not (other.parent is None or other.parent in above):
                 return False
-        return not written.optional_dependencies
+        return True
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for field, index, dependency in declared_dependencies(node.node):
@@ -211,7 +216,7 @@ class _Checker:
 
     def _report_cycle(self, cycle: list[Vertex]) -> None:
         path = list(dict.fromkeys(id for id, _ in reversed(cycle)))
-        start = min(range(len(path)), key=lambda index: self._nodes[path[index]].index)
+        start = min(range(len(path)), key=lambda index: self._nodes[path[index]].order)
         path = path[start:] + path[:start]
         before, after = self._cut(cycle)
         node = self._nodes[after[0]]

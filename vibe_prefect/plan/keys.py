@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -69,8 +68,7 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
     return hashlib.sha256(canonical_json(parts, nulls=int(variation is None))).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyParts:
+class KeyParts(NamedTuple):
     """Parts of a node's key that its plan and its tools decide; the values that it names come from the run."""
 
     work: str

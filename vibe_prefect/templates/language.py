@@ -290,9 +290,9 @@ def _collect_templates(
 
 def _members(value: Any) -> Iterable[tuple[Any, Any]]:
     """Return what a value holds, by keys or indices."""
-    if type(value) is dict or isinstance(value, Mapping):
-        return cast("Mapping[Any, Any]", value).items()
-    return enumerate(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else ()
+    if isinstance(value, (list, tuple)):
+        return enumerate(cast("list[Any]", value))
+    return cast("Mapping[Any, Any]", value).items() if isinstance(value, (dict, Mapping)) else ()
 
 
 @lru_cache(maxsize=1024)

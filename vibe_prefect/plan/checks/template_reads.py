@@ -56,7 +56,10 @@ class TemplateCheck:
             yield Finding(str(error), at=(error.line - 1, 0) if error.line else None)
             return
         for name in template_names.outputs:
-            yield from _placed(self._output(name, template_names), text, "outputs", name)
+            if template_names.fields or self.dependencies is None or name not in self.dependencies:
+                yield from _placed(self._output(name, template_names), text, "outputs", name)
+        if not template_names.names:
+            return
         if "inputs" not in own:
             yield from self._inputs(template_names.inputs, text)
         if "run" not in own:

@@ -67,10 +67,12 @@ class WorkChecks:
         self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
         self._is_plain = is_plain(plan)
+        self._has_lists = False
 
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
         self._places = {node.node.id: node for node in nodes}
+        self._has_lists = any([node.node.for_each is not None for node in nodes])
         unbacked: list[CheckedNode] = []
         if not self._is_plain:
             self._check_values()
@@ -207,14 +209,15 @@ class WorkChecks:
         templates = binding.templates
         if templates:
             self._check_templates(node, binding, templates)
-        dependencies = self._dependencies(node) if binding.traits.check_plan is not None else {}
-        for problem in input_problems(tool, binding.inputs, dependencies, binding.traits):
+        traits = binding.traits
+        dependencies = self._dependencies(node) if traits.check_plan is not None else {}
+        for problem in input_problems(tool, binding.inputs, dependencies, traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
             elif not any(problem.path[: len(path)] == path for path in _filled(templates)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        if binding.input_names.outputs:
+        if binding.input_names.paths or binding.input_names.folders:
             self._check_outputs(node, binding, templates)
 
     def _check_templates(
@@ -235,9 +238,8 @@ class WorkChecks:
     def _template_check(self, node: CheckedNode) -> TemplateCheck:
         doubtful = node.node.id in self._doubts.nodes
         declared = None if self._doubts.inputs else self._plan.inputs
-        return TemplateCheck(
-            None if doubtful else node.dependencies, self._stated_output, declared, tuple(self._items(node))
-        )
+        items = tuple(self._items(node)) if self._has_lists else ()
+        return TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared, items)
 
     def _items(self, node: CheckedNode) -> Iterator[str]:
         """Yield the names of the items that a node runs for, the innermost first."""

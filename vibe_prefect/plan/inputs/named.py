@@ -22,11 +22,10 @@ def named_values(binding: NodeBinding, declared: Collection[str], items: Collect
         declared: Names of the inputs that the plan declares.
         items: Names of the items that it runs for.
     """
-    inputs = (
-        {name for reads in _input_reads(binding.node) for name in _names(reads, declared)} if declared else set[str]()
-    )
+    node = binding.node
+    inputs = {name for named in _references_in(node, "inputs") for name in _names(named.inputs, declared)} if declared else ()
     facts = {name for reads in _fact_reads(binding) for name in _names(reads, FACT_NAMES)}
-    named_items = {name for name in items if any(name in names for names in _other_names(binding.node))}
+    named_items = {name for named in _references_in(node) for name in items if name in named.names} if items else ()
     if not inputs and not facts and not named_items:
         return NOTHING_NAMED
     return NamedValues(tuple(sorted(inputs)), tuple(sorted(facts)), tuple(sorted(named_items)))
@@ -34,14 +33,6 @@ def named_values(binding: NodeBinding, declared: Collection[str], items: Collect
 
 def _names(reads: Reads, known: Collection[str]) -> Collection[str]:
     return known if reads.any else [name for name in reads.names if name in known]
-
-
-def _input_reads(node: WorkflowNode) -> Iterator[Reads]:
-    yield from (named.inputs for named in _references_in(node, "inputs"))
-
-
-def _other_names(node: WorkflowNode) -> Iterator[Collection[str]]:
-    yield from (named.names for named in _references_in(node))
 
 
 def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
@@ -55,13 +46,11 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
                 continue
 
 
-def _fact_reads(binding: NodeBinding) -> Iterator[Reads]:
-    for template in binding.templates:
-        if "run" in template.text and "run" not in template.own:
-            yield references(template.text).run
-    for text in (binding.node.for_each, binding.node.key):
-        if text is not None and "run" in text:
-            yield references(text).run
-    if binding.scorer is not None and binding.node.best_of is not None:
-        for _, text in walk_templates(binding.node.best_of.model_dump()):
-            yield references(text).run
+def _fact_reads(binding: NodeBinding) -> list[Reads]:
+    node = binding.node
+    texts = [template.text for template in binding.templates if "run" not in template.own]
+    if node.for_each is not None:
+        texts += filter(None, (node.for_each, node.key))
+    if binding.scorer is not None and node.best_of is not None:
+        texts += [text for _, text in walk_templates(node.best_of.model_dump())]
+    return [references(text).run for text in texts if "run" in text]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -77,24 +77,22 @@ def is_plain(root: object) -> bool:
     Args:
         root: A plan, or its data.
     """
-    level = [root]
+    level: list[Any] = [root]
     count = 0
     models: set[int] = set()
     for _ in range(MAX_DEPTH + 1):
-        texts: list[object] = []
-        held: list[object] = []
+        texts: list[Any] = []
+        held: list[Any] = []
         for value in level:
-            kind = type(value)
+            kind: type = type(value)
             if kind is str:
                 texts.append(value)
             elif kind is dict:
-                texts += cast("dict[object, object]", value)
-                held += cast("dict[object, object]", value).values()
+                texts += value
+                held += value.values()
             elif kind is list or kind is tuple:
-                held += cast("Iterable[object]", value)
-            elif _is_plain_scalar(value):
-                continue
-            elif id(value) in models:  # most nodes share the policy that states nothing
+                held += value
+            elif _is_plain_scalar(value) or id(value) in models:  # most nodes share one policy, which states nothing
                 continue
             elif isinstance(value, BaseModel):
                 models.add(id(value))
@@ -110,10 +108,10 @@ def is_plain(root: object) -> bool:
     return False
 
 
-def _are_plain_texts(texts: list[object]) -> bool:
+def _are_plain_texts(texts: list[str]) -> bool:
     if not set(map(type, texts)) <= {str}:
         return False
-    text = "".join(cast("list[str]", texts))  # one search is quicker than thousands
+    text = "".join(texts)  # one search is quicker than thousands
     return "\0" not in text and (text.isascii() or not HALF.search(text))
 
 
