@@ -13,7 +13,6 @@ STEPS = (".a", "['b-1']", '["c d"]', "[0]", ".items", ".if", ".__class__", " .a"
 MARKS = ("{{", "}}", "{", "}", "{%", "%}", "{#", "-", " ", "\n", "é", "'", "\\", "{{ run.date }}", "{{ outputs }}")
 
 
-
 def expression(root: str, steps: list[str]) -> str:
     return f"{{{{ {root}{''.join(steps)} }}}}"
 

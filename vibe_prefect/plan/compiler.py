@@ -188,12 +188,10 @@ class CompiledPlan:
     def _with_values(self, values: RunValues) -> CompiledPlan:
         if values == self.values:
             return self
-        keys = _keys(self.graph, self.key_parts, values) if self.key_parts else {}
-        nodes = {
-            id: replace(node, key=keys[id]) if keys.get(id, node.key) != node.key else node
-            for id, node in self.nodes.items()
-        }
-        return replace(self, nodes=nodes, values=values)
+        known = {id: node.key for id, node in self.nodes.items()}
+        keys = _keys(self.graph, self.key_parts, values, known) if self.key_parts else known
+        changed = {id: replace(self.nodes[id], key=key) for id, key in keys.items() if key != known[id]}
+        return replace(self, nodes={**self.nodes, **changed}, values=values)
 
 
 def compile_plan(  # noqa: PLR0913 - options by keyword
@@ -286,7 +284,7 @@ class _Compiler:
         named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
         tool_names = sorted(name for name in named if name is not None)
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        has_lists = any([graph_node.gathers for graph_node in graph.nodes.values()])
+        has_lists = any(graph_node.gathers for graph_node in graph.nodes.values())
         parts = {
             id: self._key_parts(binding, versions, graph.item_names(id) if has_lists else ())
             for id, binding in bindings.items()
@@ -330,12 +328,29 @@ class _Compiler:
         return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
 
 
-def _keys(graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues) -> dict[str, str]:
-    """Return the keys of all nodes, by id."""
+def _keys(
+    graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the keys of all nodes, by id.
+
+    Args:
+        graph: The plan's structure.
+        parts: Parts of the keys that do not depend on a run, by id.
+        values: Values of the run.
+        known: The keys with other values of a run: those of nodes that name none, and depend on none that does, stay.
+    """
     keys: dict[str, str] = {}
+    changed: set[str] = set()
     for id in (id for group in graph.groups for id in group):
         graph_node = graph.nodes[id]
-        dependency_keys = [keys[source] for source in (*graph_node.dependencies, *parts_in_key(graph, id))]
+        if known is not None:
+            if parts[id].is_fixed and not graph_node.gathers and changed.isdisjoint(graph_node.dependencies):
+                keys[id] = known[id]
+                continue
+            changed.add(id)
+        dependency_keys = [keys[source] for source in graph_node.dependencies]
+        if graph_node.gathers:
+            dependency_keys += [keys[part] for part in parts_in_key(graph, id)]
         content = values.contents.get(id) if parts[id].is_fresh else None
         work = parts[id].work_with(values, content)
         keys[id] = node_key(graph_node.node, work, parts[id].variation, dependency_keys)
@@ -349,15 +364,18 @@ def parts_in_key(graph: PlanGraph, id: str) -> tuple[str, ...]:
 
 def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str, ExecutionPolicy]:
     """Return the execution policy of each node, by id; where it runs is inherited from its parent, too."""
-    stated: dict[str | None, dict[str, Any]] = {None: {}}
+    stated: dict[str | None, dict[str, Any]] = {}
     policies: dict[str, ExecutionPolicy] = {}
     for id, graph_node in graph.nodes.items():
-        own = graph_node.node.policy
-        stated[id] = stated[graph_node.parent]
+        policy, own = bindings[id].policy, graph_node.node.policy
+        places = stated.get(graph_node.parent)
         if own.model_fields_set:
-            stated[id] = stated[id] | {name: place for name in PLACE_FIELDS if (place := getattr(own, name)) is not None}
-        policy = bindings[id].policy
-        policies[id] = replace(policy, **stated[id]) if stated[id] else policy
+            places = (places or {}) | {
+                name: place for name in PLACE_FIELDS if (place := getattr(own, name)) is not None
+            }
+        if places:
+            stated[id], policy = places, replace(policy, **places)
+        policies[id] = policy
     return policies
 
 
@@ -378,14 +396,13 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    texts = [template.text for template in binding.templates]
+    texts = [template.text for template in binding.templates if "vibe" in template.text]
     if binding.node.for_each is not None:
-        texts += filter(None, (binding.node.for_each, binding.node.key))
-    return bool(texts) and any(["vibe" in references(text).names for text in texts if "vibe" in text])
+        texts += [text for text in (binding.node.for_each, binding.node.key) if text is not None and "vibe" in text]
+    return bool(texts) and any("vibe" in references(text).names for text in texts)
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:
     """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
-    inputs = binding.inputs
-    is_task_template = is_template(inputs.get("task")) and "task" in binding.described
-    return is_task_template or b"{#" in canonical_json(inputs)
+    is_task_template = is_template(binding.inputs.get("task")) and "task" in binding.described
+    return is_task_template or b"{#" in canonical_json(binding.inputs)

@@ -83,6 +83,11 @@ class KeyParts(NamedTuple):
     is_fresh: bool = False
     """Whether the content of what it reads from outside is part of the key."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no value of a run is part of the key, but for those in the keys of its dependencies."""
+        return not (self.named.inputs or self.named.facts or self.is_fresh)
+
     def work_with(self, values: RunValues, content: str | None = None) -> str:
         """Return what stands in the key for the doing of the work.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from jinja2 import nodes
 
@@ -19,8 +19,7 @@ _Path = tuple[Step, ...]
 """A way from the root, such as `outputs`: a key, such as a node's id, and then the steps within its value."""
 
 
-@dataclass(frozen=True, slots=True)
-class FieldAccess:
+class FieldAccess(NamedTuple):
     """A part of a node's output that a template needs to be there."""
 
     output: str
@@ -30,8 +29,7 @@ class FieldAccess:
     """The way from the output to the part; never empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reads:
+class Reads(NamedTuple):
     """Parts of one of the mappings that a template can name, such as `inputs`."""
 
     names: tuple[str, ...] = ()
@@ -47,8 +45,7 @@ class Reads:
 _NO_READS = Reads()
 
 
-@dataclass(frozen=True, slots=True)
-class References:
+class References(NamedTuple):
     """Names in a template."""
 
     outputs: tuple[str, ...]

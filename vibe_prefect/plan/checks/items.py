@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
@@ -81,7 +80,7 @@ def _list_findings(text: str, check: TemplateCheck) -> Iterator[tuple[DataPath, 
 
 
 def _key_findings(text: str, name: str, check: TemplateCheck) -> Iterator[tuple[DataPath, Finding]]:
-    findings = [*replace(check, items=(*check.items, name)).findings(text, raw=False)]
+    findings = [*check._replace(items=(*check.items, name)).findings(text, raw=False)]
     yield from ((("key",), finding) for finding in findings)
     try:
         names = references(text).names

@@ -72,7 +72,7 @@ class WorkChecks:
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
         self._places = {node.node.id: node for node in nodes}
-        self._has_lists = any([node.node.for_each is not None for node in nodes])
+        self._has_lists = any(node.node.for_each is not None for node in nodes)
         unbacked: list[CheckedNode] = []
         if not self._is_plain:
             self._check_values()
@@ -220,9 +220,7 @@ class WorkChecks:
         if binding.input_names.paths or binding.input_names.folders:
             self._check_outputs(node, binding, templates)
 
-    def _check_templates(
-        self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]
-    ) -> None:
+    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
         check = self._template_check(node)
         for template in templates:
             for finding in check.findings(template.text, raw=template.raw, own=template.own):

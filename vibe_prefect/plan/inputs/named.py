@@ -23,10 +23,14 @@ def named_values(binding: NodeBinding, declared: Collection[str], items: Collect
         items: Names of the items that it runs for.
     """
     node = binding.node
-    inputs = {name for named in _references_in(node, "inputs") for name in _names(named.inputs, declared)} if declared else ()
-    facts = {name for reads in _fact_reads(binding) for name in _names(reads, FACT_NAMES)}
+    input_reads = [named.inputs for named in _references_in(node, "inputs")] if declared else []
+    fact_reads = _fact_reads(binding)
     named_items = {name for named in _references_in(node) for name in items if name in named.names} if items else ()
-    if not inputs and not facts and not named_items:
+    if not (input_reads or fact_reads or named_items):
+        return NOTHING_NAMED
+    inputs = {name for reads in input_reads for name in _names(reads, declared)}
+    facts = {name for reads in fact_reads for name in _names(reads, FACT_NAMES)}
+    if not (inputs or facts or named_items):
         return NOTHING_NAMED
     return NamedValues(tuple(sorted(inputs)), tuple(sorted(facts)), tuple(sorted(named_items)))
 
@@ -48,9 +52,9 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
 
 def _fact_reads(binding: NodeBinding) -> list[Reads]:
     node = binding.node
-    texts = [template.text for template in binding.templates if "run" not in template.own]
+    texts = [template.text for template in binding.templates if "run" in template.text and "run" not in template.own]
     if node.for_each is not None:
-        texts += filter(None, (node.for_each, node.key))
+        texts += [text for text in (node.for_each, node.key) if text is not None and "run" in text]
     if binding.scorer is not None and node.best_of is not None:
         texts += [text for _, text in walk_templates(node.best_of.model_dump())]
-    return [references(text).run for text in texts if "run" in text]
+    return [references(text).run for text in texts]
