@@ -6,8 +6,7 @@ Depth costs no stack. Children are read only after their parent was taken, so a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from vibe_prefect.core.models import WorkflowNode
 
@@ -15,8 +14,7 @@ DataPath = tuple[str | int, ...]
 """Path in a plan's data: keys and list indices from the top."""
 
 
-@dataclass(frozen=True, slots=True)
-class TreeNode:
+class TreeNode(NamedTuple):
     """A node with its position in the tree; the plan's structure may be invalid."""
 
     node: WorkflowNode
@@ -49,9 +47,10 @@ def tree_nodes(roots: Sequence[WorkflowNode]) -> Iterator[TreeNode]:
     while stack:
         item = stack.pop()
         yield item
-        parent, depth, path = item.node.id, item.depth + 1, (*item.path, "children")
-        for index, child in reversed(list(enumerate(item.node.children))):
-            stack.append(TreeNode(child, parent, depth, (*path, index)))
+        if children := item.node.children:
+            parent, depth, path = item.node.id, item.depth + 1, (*item.path, "children")
+            below = [TreeNode(child, parent, depth, (*path, index)) for index, child in enumerate(children)]
+            stack += reversed(below)
 
 
 def data_nodes(data: Mapping[str, Any]) -> Iterator[tuple[DataPath, Any]]:

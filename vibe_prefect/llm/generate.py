@@ -36,7 +36,7 @@ def _object_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     Raises:
         PydanticCustomError: It is of another type.
     """
-    if schema is not None and schema.get("type") != "object" and not any(True for _ in walk_templates(schema)):
+    if schema is not None and schema.get("type") != "object" and not walk_templates(schema):
         raise PydanticCustomError("object_schema", "Expected a JSON Schema of type object")
     return schema
 
@@ -125,7 +125,7 @@ def _stated_output(inputs: Mapping[str, Any]) -> dict[str, Any]:
     schema = inputs.get("output_schema")
     fields: dict[str, Any] = {"text": {"type": "string"}}
     if schema is not None:
-        is_literal = isinstance(schema, dict) and not any(True for _ in walk_templates(schema))
+        is_literal = isinstance(schema, dict) and not walk_templates(schema)
         # An `$id` makes it a root of its own, from which its references start.
         fields["data"] = (
             {"$id": "urn:vibe-prefect:output_schema", **cast("dict[str, Any]", schema)} if is_literal else {}

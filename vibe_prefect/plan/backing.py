@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, Self, cast
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
-from vibe_prefect.templates.texts import walk_templates
+from vibe_prefect.templates.texts import PlacedTemplate, walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
 from vibe_prefect.tools.registry import ToolRegistry
 
@@ -39,8 +38,7 @@ class Backing(StrEnum):
     SIMULATION = "simulation"
 
 
-@dataclass(frozen=True, slots=True)
-class InputTemplate:
+class InputTemplate(NamedTuple):
     """A template within the inputs of a node's tool."""
 
     path: DataPath
@@ -49,16 +47,42 @@ class InputTemplate:
     text: str
     """The template."""
 
-    raw: bool
+    raw: bool = False
     """Whether it reaches the tool as written, which fills it in itself."""
 
     own: frozenset[str] = frozenset()
     """Names that the node itself gives such a tool values for, as `values` of `template_fill` does."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class BoundTool:
+    """A tool that runs nodes, with what was read from it once for all of them."""
+
+    tool: Tool | None
+    """The tool; `None` for nodes that none runs, or where it is not registered."""
+
+    traits: ToolTraits
+    """Its traits."""
+
+    input_names: InputNames
+    """Names of its inputs by their kinds."""
+
+    lacks: tuple[str, ...]
+    """Lacks that keep it from running."""
+
+    @classmethod
+    def of(cls, tool: Tool | None) -> Self:
+        """Read a tool."""
+        traits = ToolTraits.of(tool)
+        return cls(tool, traits, InputNames.of(tool), traits.lacks)
+
+
+@dataclass(slots=True, eq=False)
 class NodeBinding:
-    """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it."""
+    """Runner of a node and its options, resolved once: checks, keys and the compiled node are made from it.
+
+    It is there while its plan is compiled only, and not frozen: a frozen one takes five times as long to make.
+    """
 
     node: WorkflowNode
     """The node as written."""
@@ -69,59 +93,87 @@ class NodeBinding:
     named: str | None
     """Name of the tool that the node names, or that its type has by default, whether or not that runs it."""
 
-    tool: Tool | None
-    """The tool that runs it; `None` where no tool does, or it is not registered."""
+    tool_name: str | None
+    """Name of the tool that runs the node; `None` where no tool does."""
 
-    traits: ToolTraits
-    """The traits of that tool."""
+    bound: BoundTool
+    """That tool."""
 
-    input_names: InputNames
-    """Names of that tool's inputs by their kinds."""
+    scorer: str | None
+    """Name of the tool that scores the node's variations; `None` where it makes none."""
 
-    layers: tuple[NodePolicy, ...]
-    """Policies that make up its own, a later one before an earlier one."""
+    policy: ExecutionPolicy
+    """Options of its execution."""
 
-    @property
-    def tool_name(self) -> str | None:
-        """Name of the tool that runs the node; `None` where no tool does."""
-        return self.named if self.backing is Backing.TOOL else None
+    _inputs: dict[str, Any] | None = field(default=None, init=False)
+    _templates: tuple[InputTemplate, ...] | None = field(default=None, init=False)
 
     @property
-    def scorer(self) -> str | None:
-        """Name of the tool that scores the node's variations; `None` where it makes none."""
-        choice = self.node.best_of
-        return choice.scorer if choice is not None and self.backing is Backing.TOOL else None
+    def tool(self) -> Tool | None:
+        """The tool that runs it; `None` where no tool does, or it is not registered."""
+        return self.bound.tool
 
-    @cached_property
-    def policy(self) -> ExecutionPolicy:
-        """Options of its execution."""
-        return resolve_policy(*self.layers)
+    @property
+    def traits(self) -> ToolTraits:
+        """The traits of that tool."""
+        return self.bound.traits
 
-    @cached_property
+    @property
+    def input_names(self) -> InputNames:
+        """Names of that tool's inputs by their kinds."""
+        return self.bound.input_names
+
+    @property
     def inputs(self) -> dict[str, Any]:
         """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
-        return tool_inputs(self.node, self.tool_name, self.tool, self.traits) if self.tool_name is not None else {}
+        if self._inputs is None:
+            name = self.tool_name
+            self._inputs = tool_inputs(self.node, name, self.tool, self.traits) if name is not None else {}
+        return self._inputs
 
-    @cached_property
+    @property
     def described(self) -> frozenset[str]:
         """Names of the inputs that the node's description fills; none where no tool runs it."""
         if self.tool_name is None:
             return frozenset()
         return frozenset(self.inputs.keys() - (self.node.parameters.get("tool_inputs") or {}))
 
-    @cached_property
+    @property
     def templates(self) -> tuple[InputTemplate, ...]:
         """The templates within its inputs."""
+        if self._templates is None:
+            found = walk_templates(self.inputs)
+            self._templates = self._placed(found) if found else ()
+        return self._templates
+
+    def _placed(self, found: Sequence[PlacedTemplate]) -> tuple[InputTemplate, ...]:
         raw = self.input_names.raw
         own = frozenset(name for value in self.inputs.values() for name in _keys(value)) if raw else frozenset[str]()
         return tuple(
-            InputTemplate(path, text, path[0] in raw, own if path[0] in raw else frozenset())
-            for path, text in walk_templates(self.inputs)
+            [
+                InputTemplate(path, text, raw=True, own=own) if path[0] in raw else InputTemplate(path, text)
+                for path, text in found
+            ]
         )
 
 
 def _keys(value: object) -> Iterable[str]:
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else ()
+
+
+class _Runner(NamedTuple):
+    """What is the same for all nodes of a type that name the same tool; the fields are those of `NodeBinding`."""
+
+    backing: Backing | None
+    named: str | None
+    tool_name: str | None
+    bound: BoundTool
+
+    layers: tuple[NodePolicy, ...]
+    """Policies that come before that of a node."""
+
+    policy: ExecutionPolicy
+    """Policy of a node that states none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,34 +198,50 @@ class Bindings:
     _known: dict[int, NodeBinding] = field(default_factory=dict[int, NodeBinding], init=False, repr=False)
     """By the node's identity: two nodes of a plan that is checked may have the same id."""
 
-    _read: dict[str | None, tuple[Tool | None, ToolTraits, InputNames]] = field(
-        default_factory=dict[str | None, tuple[Tool | None, ToolTraits, InputNames]], init=False, repr=False
+    _read: dict[str | None, BoundTool] = field(default_factory=dict[str | None, BoundTool], init=False, repr=False)
+    """Each tool that runs nodes, by its name; `None` for nodes without a tool."""
+
+    _runners: dict[tuple[str | None, WorkflowNodeType], _Runner] = field(
+        default_factory=dict[tuple[str | None, WorkflowNodeType], "_Runner"], init=False, repr=False
     )
-    """Each tool that runs nodes, with what was read from it, by its name; `None` for nodes without a tool."""
+    """By the names of the tools that nodes name, and the nodes' types."""
 
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
-        if id(node) not in self._known:
-            self._known[id(node)] = self._bind(node)
-        return self._known[id(node)]
+        known = self._known.get(id(node))
+        if known is None:
+            known = self._known[id(node)] = self._bind(node)
+        return known
 
     def _bind(self, node: WorkflowNode) -> NodeBinding:
-        tool_name = tool_of(node, self.tools)
-        backing = self._backing(node, tool_name)
-        tool, traits, input_names = self._tool(tool_name if backing is Backing.TOOL else None)
-        layers = (traits.default_policy, self.type_policies.get(node.type), self.plan_policy, node.policy)
-        return NodeBinding(
-            node, backing, tool_name, tool, traits, input_names, tuple(layer for layer in layers if layer is not None)
-        )
+        stated = node.parameters.get("tool")
+        kind = None if stated is None else str(stated), node.type
+        runner = self._runners.get(kind)
+        if runner is None:
+            runner = self._runners[kind] = self._runner(node)
+        backing, named, tool_name, bound, layers, policy = runner
+        choice, own = node.best_of, node.policy
+        scorer = choice.scorer if choice is not None and tool_name is not None else None
+        if own.model_fields_set:
+            policy = resolve_policy(*layers, own)
+        return NodeBinding(node, backing, named, tool_name, bound, scorer, policy)
+
+    def _runner(self, node: WorkflowNode) -> _Runner:
+        named = tool_of(node, self.tools)
+        backing = self._backing(node, named)
+        tool_name = named if backing is Backing.TOOL else None
+        bound = self._tool(tool_name)
+        layers = (bound.traits.default_policy, self.type_policies.get(node.type), self.plan_policy)
+        stated_layers = tuple(layer for layer in layers if layer is not None)
+        return _Runner(backing, named, tool_name, bound, stated_layers, resolve_policy(*stated_layers))
 
     def traits(self, name: str | None) -> ToolTraits:
         """Return the traits of the tool of that name; those of a tool that states none where there is no such tool."""
-        return self._tool(name)[1]
+        return self._tool(name).traits
 
-    def _tool(self, name: str | None) -> tuple[Tool | None, ToolTraits, InputNames]:
+    def _tool(self, name: str | None) -> BoundTool:
         if name not in self._read:
-            tool = self.tools.get(name) if name is not None else None
-            self._read[name] = tool, ToolTraits.of(tool), InputNames.of(tool)
+            self._read[name] = BoundTool.of(self.tools.get(name) if name is not None else None)
         return self._read[name]
 
     def _backing(self, node: WorkflowNode, tool_name: str | None) -> Backing | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from vibe_prefect.core.run_values import RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
+from vibe_prefect.plan.collection_pause import collection_paused
 from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource
 from vibe_prefect.plan.graph_checks import check_graph
 from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values
@@ -37,6 +39,10 @@ __all__ = [
     "resolve_policy",
     "whole_error",
 ]
+
+
+_NOTHING: Mapping[str, Any] = {}
+"""Stands for the items of all nodes that run for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +188,10 @@ class CompiledPlan:
     def _with_values(self, values: RunValues) -> CompiledPlan:
         if values == self.values:
             return self
-        keys = _keys(self.graph, self.key_parts, values) if self.key_parts else {}
-        nodes = {
-            id: replace(node, key=keys[id]) if keys.get(id, node.key) != node.key else node
-            for id, node in self.nodes.items()
-        }
-        return replace(self, nodes=nodes, values=values)
+        known = {id: node.key for id, node in self.nodes.items()}
+        keys = _keys(self.graph, self.key_parts, values, known) if self.key_parts else known
+        changed = {id: replace(self.nodes[id], key=key) for id, key in keys.items() if key != known[id]}
+        return replace(self, nodes={**self.nodes, **changed}, values=values)
 
 
 def compile_plan(  # noqa: PLR0913 - options by keyword
@@ -219,12 +223,13 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
 
         tools = default_registry()
     tools = adapted(tools)
-    graph, problems = check_graph(plan, source, limits)
     bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
-    problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
-    if graph is None or problems:
-        raise PlanError(_sorted(problems), source.name if source else plan.id)
-    return _Compiler(plan, bindings).compile(graph)
+    with collection_paused():
+        graph, problems = check_graph(plan, source, limits)
+        problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
+        if graph is None or problems:
+            raise PlanError(_sorted(problems), source.name if source else plan.id)
+        return _Compiler(plan, bindings).compile(graph)
 
 
 def whole_error(
@@ -279,7 +284,11 @@ class _Compiler:
         named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
         tool_names = sorted(name for name in named if name is not None)
         versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        parts = {id: self._key_parts(binding, versions, graph.item_names(id)) for id, binding in bindings.items()}
+        has_lists = any(graph_node.gathers for graph_node in graph.nodes.values())
+        parts = {
+            id: self._key_parts(binding, versions, graph.item_names(id) if has_lists else ())
+            for id, binding in bindings.items()
+        }
         values = RunValues(inputs=known_values(self._plan, {}))
         keys = _keys(graph, parts, values)
         policies = _policies(graph, bindings)
@@ -287,6 +296,10 @@ class _Compiler:
             id: _compiled(bindings[id], keys[id], policies[id], graph_node) for id, graph_node in graph.nodes.items()
         }
         return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
+
+    @cached_property
+    def _vibe(self) -> str:
+        return canonical_json(self._plan.source_vibe.model_dump()).decode()
 
     def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
         own_variation = binding.node.policy.variation
@@ -306,21 +319,38 @@ class _Compiler:
         if binding.scorer is not None and choice is not None:
             chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
             work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
-        scorer_traits = self._bindings.traits(binding.scorer)
-        if binding.traits.uses_vibe or scorer_traits.uses_vibe or _names_vibe(binding):
-            work = f"{work} for {canonical_json(self._plan.source_vibe.model_dump()).decode()}"
+        is_scored_by_vibe = binding.scorer is not None and self._bindings.traits(binding.scorer).uses_vibe
+        if binding.traits.uses_vibe or is_scored_by_vibe or _names_vibe(binding):
+            work = f"{work} for {self._vibe}"
         if _reads_otherwise(binding):
             work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
 
 
-def _keys(graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues) -> dict[str, str]:
-    """Return the keys of all nodes, by id."""
+def _keys(
+    graph: PlanGraph, parts: Mapping[str, KeyParts], values: RunValues, known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the keys of all nodes, by id.
+
+    Args:
+        graph: The plan's structure.
+        parts: Parts of the keys that do not depend on a run, by id.
+        values: Values of the run.
+        known: The keys with other values of a run: those of nodes that name none, and depend on none that does, stay.
+    """
     keys: dict[str, str] = {}
+    changed: set[str] = set()
     for id in (id for group in graph.groups for id in group):
         graph_node = graph.nodes[id]
-        dependency_keys = [keys[source] for source in (*graph_node.dependencies, *parts_in_key(graph, id))]
+        if known is not None:
+            if parts[id].is_fixed and not graph_node.gathers and changed.isdisjoint(graph_node.dependencies):
+                keys[id] = known[id]
+                continue
+            changed.add(id)
+        dependency_keys = [keys[source] for source in graph_node.dependencies]
+        if graph_node.gathers:
+            dependency_keys += [keys[part] for part in parts_in_key(graph, id)]
         content = values.contents.get(id) if parts[id].is_fresh else None
         work = parts[id].work_with(values, content)
         keys[id] = node_key(graph_node.node, work, parts[id].variation, dependency_keys)
@@ -334,14 +364,18 @@ def parts_in_key(graph: PlanGraph, id: str) -> tuple[str, ...]:
 
 def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str, ExecutionPolicy]:
     """Return the execution policy of each node, by id; where it runs is inherited from its parent, too."""
-    stated: dict[str | None, dict[str, Any]] = {None: {}}
+    stated: dict[str | None, dict[str, Any]] = {}
     policies: dict[str, ExecutionPolicy] = {}
     for id, graph_node in graph.nodes.items():
-        own = graph_node.node.policy
-        places = {name: value for name in PLACE_FIELDS if (value := getattr(own, name)) is not None}
-        stated[id] = stated[graph_node.parent] | places
-        policy = bindings[id].policy
-        policies[id] = replace(policy, **stated[id]) if stated[id] else policy
+        policy, own = bindings[id].policy, graph_node.node.policy
+        places = stated.get(graph_node.parent)
+        if own.model_fields_set:
+            places = (places or {}) | {
+                name: place for name in PLACE_FIELDS if (place := getattr(own, name)) is not None
+            }
+        if places:
+            stated[id], policy = places, replace(policy, **places)
+        policies[id] = policy
     return policies
 
 
@@ -355,17 +389,20 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
         policy,
         graph_node.dependencies,
         binding.inputs,
+        scope=_NOTHING,
+        names=_NOTHING,
         scorer=binding.scorer,
     )
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    node = binding.node
-    texts = [*(template.text for template in binding.templates), *filter(None, (node.for_each, node.key))]
-    return any("vibe" in text and "vibe" in references(text).names for text in texts)
+    texts = [template.text for template in binding.templates if "vibe" in template.text]
+    if binding.node.for_each is not None:
+        texts += [text for text in (binding.node.for_each, binding.node.key) if text is not None and "vibe" in text]
+    return bool(texts) and any("vibe" in references(text).names for text in texts)
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:
     """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
-    task = binding.inputs.get("task") if "task" in binding.described else None
-    return is_template(task) or b"{#" in canonical_json(binding.inputs)
+    is_task_template = is_template(binding.inputs.get("task")) and "task" in binding.described
+    return is_task_template or b"{#" in canonical_json(binding.inputs)

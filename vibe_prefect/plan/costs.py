@@ -129,7 +129,7 @@ def _most_of_model(compiled: CompiledPlan, node: CompiledNode, limits: ModelLimi
     inputs = node.inputs
     input_tokens = limits.context_tokens
     above = [tools.traits(compiled.nodes[id].tool).model_limits for id in node.dependencies]
-    if all(above) and not any(True for _ in walk_templates(inputs)):
+    if all(above) and not walk_templates(inputs):
         output_limits = [cast("ModelLimits", upstream_limits).max_tokens for upstream_limits in above]
         input_tokens = min(
             input_tokens, limits.fixed_tokens(compiled.plan.source_vibe, node.node, inputs, output_limits)

@@ -13,8 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from graphlib import TopologicalSorter
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, tree_nodes
@@ -101,14 +100,13 @@ class PlanSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class GraphNode:
+class GraphNode(NamedTuple):
     """A node with its place in the tree."""
 
     node: WorkflowNode
     """The node itself."""
 
-    index: int
+    order: int
     """Its place in plan order: parents before children, siblings as written."""
 
     parent: str | None
@@ -170,7 +168,7 @@ class PlanGraph:
     @cached_property
     def order(self) -> tuple[Vertex, ...]:
         """Begins and ends of the nodes, each after those that it waits for."""
-        return tuple(TopologicalSorter(self.waits).static_order())
+        return tuple(vertex_levels(self.waits))
 
     def sources(self, node_id: str) -> tuple[str, ...]:
         """Return the ids of the nodes from which an edge leads to a node."""
@@ -257,34 +255,40 @@ class _Waits:
     def __init__(self, nodes: Mapping[str, GraphNode], refused: Collection[tuple[str, str]]) -> None:
         self._nodes = nodes
         self._refused = refused
+        self._starts: dict[str, Vertex] = {id: (id, False) for id in nodes}
+        self._ends = self._starts | {id: (id, True) for id, node in nodes.items() if node.children and node.has_end}
 
     def all(self) -> dict[Vertex, tuple[Vertex, ...]]:
         waits: dict[Vertex, tuple[Vertex, ...]] = {}
         for id, node in self._nodes.items():
-            ends = [self._end(child) for child in node.children if child in self._nodes]
-            starts = self._starts(node)
-            waits[(id, False)] = tuple(dict.fromkeys([*starts, *ends])) if node.gathers else tuple(starts)
+            start, before = self._starts[id], self._before(node)
+            if not node.children:
+                waits[start] = tuple(before)
+                continue
+            ends = [self._ends[child] for child in node.children if child in self._ends]
+            waits[start] = tuple(dict.fromkeys([*before, *ends])) if node.gathers else tuple(before)
             if node.has_end:
-                waits[(id, True)] = ((id, False), *ends)
+                waits[self._ends[id]] = (start, *ends)
         return waits
 
-    def _starts(self, node: GraphNode) -> Iterator[Vertex]:
+    def _before(self, node: GraphNode) -> list[Vertex]:
+        """Return what the start of a node waits for."""
+        id, before = node.node.id, list[Vertex]()
         parent = self._nodes.get(node.parent) if node.parent is not None else None
         if parent is not None:
-            yield from self._starts(parent) if parent.gathers else [(parent.node.id, False)]
-        ancestors = set(self._ancestors(node)) if node.dependencies else set[str]()
-        for dependency in node.dependencies:
-            named = dependency in self._nodes and (node.node.id, dependency) not in self._refused
-            if named and dependency not in ancestors:
-                yield self._end(dependency)
+            before = self._before(parent) if parent.gathers else [self._starts[parent.node.id]]
+        if node.dependencies:
+            ancestors = set(self._ancestors(node)) if parent is not None else ()
+            for dependency in node.dependencies:
+                end = self._ends.get(dependency)
+                if end is not None and dependency not in ancestors and (id, dependency) not in self._refused:
+                    before.append(end)
+        return before
 
     def _ancestors(self, node: GraphNode) -> Iterator[str]:
         while node.parent is not None and node.parent in self._nodes:
             yield node.parent
             node = self._nodes[node.parent]
-
-    def _end(self, id: str) -> Vertex:
-        return (id, self._nodes[id].has_end)
 
 
 def plan_waits(
@@ -319,24 +323,50 @@ def grown_graph(nodes: Mapping[str, GraphNode]) -> PlanGraph:
         nodes: The nodes in plan order, by id.
     """
     waits = plan_waits(nodes)
-    return PlanGraph(nodes, waits, plan_groups(nodes, waits, TopologicalSorter(waits).static_order()))
+    return PlanGraph(nodes, waits, plan_groups(nodes, vertex_levels(waits)))
 
 
-def plan_groups(
-    nodes: Mapping[str, GraphNode], waits: Mapping[Vertex, tuple[Vertex, ...]], order: Iterable[Vertex]
-) -> tuple[tuple[str, ...], ...]:
+def vertex_levels(waits: Mapping[Vertex, tuple[Vertex, ...]]) -> dict[Vertex, int]:
+    """Return the topological level of each start and end.
+
+    Args:
+        waits: What each start and end waits for.
+
+    Returns:
+        The levels from 0, an end on that of the last that it waits for. Those in a cycle or behind one have none.
+    """
+    levels: dict[Vertex, int] = {}
+    followers: dict[Vertex, list[Vertex]] = {}
+    open_waits: dict[Vertex, int] = {}
+    ready: list[Vertex] = []
+    for vertex, before in waits.items():
+        if before:
+            open_waits[vertex] = len(before)
+            for awaited in before:
+                followers.setdefault(awaited, []).append(vertex)
+        else:
+            ready.append(vertex)
+    earliest = dict.fromkeys(waits, 0)
+    for vertex in ready:  # grows while it is read
+        level = levels[vertex] = earliest[vertex]
+        for follower in followers.get(vertex, ()):
+            least = level if follower[1] else level + 1
+            if earliest[follower] < least:
+                earliest[follower] = least
+            open_waits[follower] -= 1
+            if not open_waits[follower]:
+                ready.append(follower)
+    return levels
+
+
+def plan_groups(nodes: Mapping[str, GraphNode], levels: Mapping[Vertex, int]) -> tuple[tuple[str, ...], ...]:
     """Return the ids of nodes by topological level, each group in plan order.
 
     Args:
         nodes: The nodes in plan order, by id.
-        waits: What each start and end waits for.
-        order: The starts and ends, each after what it waits for.
+        levels: The level of each start and end.
     """
-    level: dict[Vertex, int] = {}
-    for vertex in order:
-        previous_level = max((level[wait] for wait in waits[vertex]), default=-1)
-        level[vertex] = previous_level if vertex[1] else previous_level + 1
-    groups: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
+    groups: list[list[str]] = [[] for _ in range(max(levels.values(), default=-1) + 1)]
     for id in nodes:
-        groups[level[(id, False)]].append(id)
-    return tuple(tuple(group) for group in groups)
+        groups[levels[id, False]].append(id)
+    return tuple(map(tuple, groups))

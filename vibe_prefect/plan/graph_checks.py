@@ -21,6 +21,7 @@ from vibe_prefect.plan.graph import (
     Vertex,
     plan_groups,
     plan_waits,
+    vertex_levels,
 )
 
 MAX_CYCLES = 10
@@ -80,13 +81,15 @@ class _Checker:
         if not self._flatten():
             return None
         for node in self._nodes.values():
-            if node.dependencies:
+            if node.dependencies and not self._are_beside(node):
                 self._check_dependencies(node)
         waits = plan_waits(self._nodes, self._refused)
-        order = self._order(waits)
+        levels = vertex_levels(waits)
+        if len(levels) < len(waits):
+            self._report_cycles(waits)
         if self.problems or self._refused:
             return None
-        return PlanGraph(self._nodes, waits, plan_groups(self._nodes, waits, order))
+        return PlanGraph(self._nodes, waits, plan_groups(self._nodes, levels))
 
     def _problem(self, finding: Finding, node: str | None, path: DataPath, field: str | None) -> None:
         self.problems.append(Problem(finding.message, node, field, self._position(path), finding.hint))
@@ -115,18 +118,33 @@ class _Checker:
 
     def _add(self, tree_node: TreeNode) -> None:
         node, path = tree_node.node, tree_node.path
-        self._check_id(node.id, node.id, (*path, "id"), "id")
+        if not ID_FORM.fullmatch(node.id):
+            self._check_id(node.id, node.id, (*path, "id"), "id")
         if (earlier_node := self._nodes.get(node.id)) is not None:
             earlier_position = self._position((*earlier_node.path, "id")) or dotted(earlier_node.path)
             self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
             return
-        dependencies = tuple(dict.fromkeys(tree_node.dependencies))
-        children = tuple(dict.fromkeys(child.id for child in node.children)) if node.children else ()
+        dependencies = tuple(dict.fromkeys(tree_node.dependencies)) if tree_node.dependencies else ()
+        children = tuple(dict.fromkeys([child.id for child in node.children])) if node.children else ()
         optional = frozenset(node.optional_dependencies)
-        index = len(self._nodes)
+        order = len(self._nodes)
         self._nodes[node.id] = GraphNode(
-            node, index, tree_node.parent, tree_node.depth, path, dependencies, children, optional
+            node, order, tree_node.parent, tree_node.depth, path, dependencies, children, optional
         )
+
+    def _are_beside(self, node: GraphNode) -> bool:
+        """Return whether a node depends on siblings of its own or of its ancestors alone.
+
+        This is the quick answer for nearly all nodes: no check but that for cycles can refuse such a dependency.
+        """
+        if node.node.optional_dependencies:
+            return False
+        above = [*self._ancestors(node.node.id)] if node.parent is not None else []
+        for id in node.dependencies:
+            other = self._nodes.get(id)
+            if other is None or other is node or id in above or not (other.parent is None or other.parent in above):
+                return False
+        return True
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for field, index, dependency in declared_dependencies(node.node):
@@ -176,18 +194,18 @@ class _Checker:
             yield parent
             id = parent
 
-    def _order(self, waits: dict[Vertex, tuple[Vertex, ...]]) -> list[Vertex]:
-        """Return the vertices in an order that respects the waits; every cycle found becomes a problem."""
+    def _report_cycles(self, waits: dict[Vertex, tuple[Vertex, ...]]) -> None:
         open_waits = dict(waits)
         for _ in range(MAX_CYCLES):
             try:
-                return list(TopologicalSorter(open_waits).static_order())
+                TopologicalSorter(open_waits).prepare()
             except CycleError as error:
                 cycle: list[Vertex] = error.args[1]
                 self._report_cycle(cycle)
                 before, after = self._cut(cycle)
                 open_waits[after] = tuple(vertex for vertex in open_waits[after] if vertex != before)
-        return []
+            else:
+                return
 
     def _cut(self, cycle: list[Vertex]) -> tuple[Vertex, Vertex]:
         """Return the step of a cycle that a declared dependency makes."""
@@ -198,7 +216,7 @@ class _Checker:
 
     def _report_cycle(self, cycle: list[Vertex]) -> None:
         path = list(dict.fromkeys(id for id, _ in reversed(cycle)))
-        start = min(range(len(path)), key=lambda index: self._nodes[path[index]].index)
+        start = min(range(len(path)), key=lambda index: self._nodes[path[index]].order)
         path = path[start:] + path[:start]
         before, after = self._cut(cycle)
         node = self._nodes[after[0]]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -69,8 +68,7 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
     return hashlib.sha256(canonical_json(parts, nulls=int(variation is None))).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyParts:
+class KeyParts(NamedTuple):
     """Parts of a node's key that its plan and its tools decide; the values that it names come from the run."""
 
     work: str
@@ -85,6 +83,11 @@ class KeyParts:
     is_fresh: bool = False
     """Whether the content of what it reads from outside is part of the key."""
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether no value of a run is part of the key, but for those in the keys of its dependencies."""
+        return not (self.named.inputs or self.named.facts or self.is_fresh)
+
     def work_with(self, values: RunValues, content: str | None = None) -> str:
         """Return what stands in the key for the doing of the work.
 
@@ -92,8 +95,10 @@ class KeyParts:
             values: Values of the run; those of the inputs and facts that the node names count.
             content: Hash of what it reads from outside; `None` where it does not count, or is not known yet.
         """
-        parts = zip(("inputs", "run"), self.named.of(values), strict=True)
-        work = self.work + "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
+        work = self.work
+        if self.named is not NOTHING_NAMED:
+            parts = zip(("inputs", "run"), self.named.of(values), strict=True)
+            work += "".join(f" with {name} {canonical_json(part).decode()}" for name, part in parts if part)
         return work if content is None else f"{work} of content {content}"
 
 

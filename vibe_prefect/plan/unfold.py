@@ -88,7 +88,7 @@ class UnfoldedPlan:
         }
         """Its nodes by id, those of an instance after all that were known before."""
         places = {id: node for id, node in graph.nodes.items() if id not in self._inside}
-        places |= {id: replace(node, children=()) for id, node in places.items() if node.gathers}
+        places |= {id: node._replace(children=()) for id, node in places.items() if node.gathers}
         self.graph = PlanGraph(places, {}, ()) if self._inside else graph
         """Its structure. The order of its nodes and what they wait for are those of the plan as written."""
         self._places = places
@@ -158,7 +158,7 @@ class UnfoldedPlan:
             self.nodes |= instance.nodes
             self._places |= instance.graph
         roots = tuple(root for instance in instances for root in instance.roots)
-        self._places[composite.id] = replace(self._places[composite.id], children=roots)
+        self._places[composite.id] = self._places[composite.id]._replace(children=roots)
         self.instances[composite.id] = instances
         return instances
 
@@ -175,7 +175,7 @@ class UnfoldedPlan:
             id = names[part]
             nodes[id] = self._copy(composite, part, item, mark, names, nodes)
             graph[id] = self._place(composite, part, nodes[id], names)
-        in_plan_order = sorted(parts, key=lambda part: self._written.graph.nodes[part].index)
+        in_plan_order = sorted(parts, key=lambda part: self._written.graph.nodes[part].order)
         ordered = {names[part]: nodes[names[part]] for part in in_plan_order}
         roots = tuple(id for id in ordered if graph[id].parent == composite.id)
         return Instance(item, ordered, {id: graph[id] for id in ordered}, plan_waits(graph), roots)
@@ -244,8 +244,7 @@ class UnfoldedPlan:
         above = self._written.graph.nodes[self.template(composite)]
         depth = self._places[composite.id].depth + written.depth - above.depth
         children = () if written.gathers else tuple(names[child] for child in written.children)
-        return replace(
-            written,
+        return written._replace(
             node=node.node,
             parent=parent,
             depth=depth,
@@ -342,7 +341,7 @@ def _in_plan_order(places: Mapping[str, GraphNode]) -> dict[str, GraphNode]:
     stack = [id for id, place in reversed(list(places.items())) if place.parent is None]
     while stack:
         id = stack.pop()
-        ordered[id] = replace(places[id], index=len(ordered))
+        ordered[id] = places[id]._replace(order=len(ordered))
         stack.extend(reversed(places[id].children))
     return ordered
 

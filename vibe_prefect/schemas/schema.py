@@ -133,7 +133,7 @@ def sound_schema(schema: dict[str, Any] | None) -> dict[str, Any] | None:
     Raises:
         PydanticCustomError: The schema has a problem; of type `SCHEMA_PROBLEM`.
     """
-    if schema is None or any(True for _ in walk_templates(schema)):
+    if schema is None or walk_templates(schema):
         return schema
     for problem in schema_problems(schema):
         context = {"path": list(problem.path), "message": problem.message}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from vibe_prefect.errors import UsageError
@@ -54,17 +54,32 @@ def template_values(context: Mapping[str, Any]) -> dict[str, Any]:
 _WITHOUT_TEMPLATES = frozenset({int, float, bool, type(None)})
 """Types that most values have which are not text. Asking whether they are mappings costs more than all else."""
 
+PlacedTemplate = tuple[tuple[str | int, ...], str]
+"""A template within a value, with its path of keys and indices."""
 
-def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield each template within nested dicts and lists, with its path of keys and indices."""
+
+def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> list[PlacedTemplate]:
+    """Return each template within nested dicts and lists, with its path of keys and indices."""
     if isinstance(value, str):
-        if is_template(value):
-            yield path, value
-    elif type(value) in _WITHOUT_TEMPLATES:
-        return
-    elif isinstance(value, Mapping):
-        for key, item in cast("Mapping[Any, Any]", value).items():
-            yield from walk_templates(item, (*path, key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("list[Any]", value)):
-            yield from walk_templates(item, (*path, index))
+        return [(path, value)] if is_template(value) else []
+    found: list[PlacedTemplate] = []
+    _collect_templates(_members(value), path, found)
+    return found
+
+
+def _collect_templates(
+    members: Iterable[tuple[Any, Any]], path: tuple[str | int, ...], found: list[PlacedTemplate]
+) -> None:
+    for key, member in members:
+        if isinstance(member, str):
+            if "{{" in member or "{%" in member:
+                found.append(((*path, key), member))
+        elif type(member) not in _WITHOUT_TEMPLATES:
+            _collect_templates(_members(member), (*path, key), found)
+
+
+def _members(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return what a value holds, by keys or indices."""
+    if isinstance(value, (list, tuple)):
+        return enumerate(cast("list[Any]", value))
+    return cast("Mapping[Any, Any]", value).items() if isinstance(value, (dict, Mapping)) else ()

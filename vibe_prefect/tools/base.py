@@ -393,7 +393,7 @@ def input_problems(
     model, check = traits.input_model, traits.check_plan
     known = UNKNOWN_DEPENDENCIES if dependencies is None else dependencies
     problems = _model_problems(model, inputs) if model is not None else _schema_problems(tool.spec.input_schema, inputs)
-    return [*problems, *(check(inputs, known) if check is not None else ())]
+    return problems if check is None else [*problems, *check(inputs, known)]
 
 
 @dataclass(frozen=True, slots=True)

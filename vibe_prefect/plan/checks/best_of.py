@@ -66,7 +66,7 @@ def _scorer_findings(choice: BestOf, tools: ToolRegistry, check: TemplateCheck) 
 
 def _input_findings(choice: BestOf, scorer: Tool, check: TemplateCheck) -> _Findings:
     inputs = scorer_inputs(choice)
-    templates = list(walk_templates(inputs))
+    templates = walk_templates(inputs)
     for path, text in templates:
         yield from ((_place(choice, path), finding) for finding in _template_findings(text, check))
     for problem in input_problems(scorer, inputs):

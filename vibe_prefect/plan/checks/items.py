@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 
 from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
@@ -17,6 +16,18 @@ from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
 
 _ONLY_WITH_ITEMS = {"item_name": "as", "key": "key", "max_items": "max_items", "min_completed": "min_completed"}
 _EXAMPLE = "write one expression that yields a list, such as {{ outputs.outline.shots }}"
+
+
+def has_item_fields(node: WorkflowNode) -> bool:
+    """Return whether a node has any of the fields that `item_findings` checks."""
+    return not (
+        node.for_each is None
+        and node.item_name is None
+        and node.key is None
+        and node.max_items is None
+        and node.min_completed is None
+        and node.concurrency is None
+    )
 
 
 def item_findings(node: WorkflowNode, check: TemplateCheck) -> Iterator[tuple[DataPath, Finding]]:
@@ -70,7 +81,7 @@ def _list_findings(text: str, check: TemplateCheck) -> Iterator[tuple[DataPath, 
 
 
 def _key_findings(text: str, name: str, check: TemplateCheck) -> Iterator[tuple[DataPath, Finding]]:
-    findings = [*replace(check, items=(*check.items, name)).findings(text, raw=False)]
+    findings = [*check._replace(items=(*check.items, name)).findings(text, raw=False)]
     yield from ((("key",), finding) for finding in findings)
     try:
         names = references(text).names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
@@ -26,8 +26,7 @@ class StatedOutput:
     """Maker of the output, for messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateCheck:
+class TemplateCheck(NamedTuple):
     """Check of one node's templates: they read outputs of its dependencies, declared inputs and known facts only."""
 
     dependencies: Collection[str] | None
@@ -56,7 +55,10 @@ class TemplateCheck:
             yield Finding(str(error), at=(error.line - 1, 0) if error.line else None)
             return
         for name in template_names.outputs:
-            yield from _placed(self._output(name, template_names), text, "outputs", name)
+            if template_names.fields or self.dependencies is None or name not in self.dependencies:
+                yield from _placed(self._output(name, template_names), text, "outputs", name)
+        if not template_names.names:
+            return
         if "inputs" not in own:
             yield from self._inputs(template_names.inputs, text)
         if "run" not in own:

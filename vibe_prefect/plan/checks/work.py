@@ -7,14 +7,14 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
-from vibe_prefect.core.models import NodePolicy, WorkflowPlan
+from vibe_prefect.core.models import BestOf, NodePolicy, OnError, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
+from vibe_prefect.plan.backing import Backing, Bindings, InputTemplate, NodeBinding
 from vibe_prefect.plan.checks.best_of import best_of_findings
 from vibe_prefect.plan.checks.conditions import condition_findings
 from vibe_prefect.plan.checks.fallbacks import fallback_findings
-from vibe_prefect.plan.checks.items import item_findings
+from vibe_prefect.plan.checks.items import has_item_fields, item_findings
 from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck
 from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
@@ -67,29 +67,25 @@ class WorkChecks:
         self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
         self._is_plain = is_plain(plan)
+        self._has_lists = False
 
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
         """Return what is wrong with the nodes' own work."""
         self._places = {node.node.id: node for node in nodes}
+        self._has_lists = any(node.node.for_each is not None for node in nodes)
         unbacked: list[CheckedNode] = []
         if not self._is_plain:
             self._check_values()
             self._check_plan_json()
         self._check_inputs_declared()
-        for node in nodes:
-            binding = self._bindings.of(node.node)
-            check = self._template_check(node)
-            for path, finding in item_findings(node.node, check):
-                self._problem(node, path, finding.message, finding.hint)
-            self._check_condition(node, check)
-            self._check_fallback(node)
-            self._check_best_of(node, binding, check)
-            self._check_fresh(node, binding)
+        bindings = [self._bindings.of(node.node) for node in nodes]
+        for node, binding in zip(nodes, bindings, strict=True):
+            self._check_options(node, binding)
             if (self._is_plain or self._check_json(node)) and binding.backing is Backing.TOOL:
-                self._check_tool(node, binding, check)
+                self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
                 unbacked.append(node)
-        self._check_count_of_fresh(nodes)
+        self._check_count_of_fresh(bindings)
         if unbacked:
             finding = _unbacked_finding([node.node.id for node in unbacked])
             position = self._position(unbacked[0].path)
@@ -139,25 +135,40 @@ class WorkChecks:
                 return False
         return True
 
+    def _check_options(self, node: CheckedNode, binding: NodeBinding) -> None:
+        """Check what few nodes have: a list, a condition, a fallback, variations, a demand for fresh content."""
+        written = node.node
+        if has_item_fields(written):
+            for path, finding in item_findings(written, self._template_check(node)):
+                self._problem(node, path, finding.message, finding.hint)
+        if written.when is not None:
+            self._check_condition(node, written.when)
+        if written.on_error is not None:
+            self._check_fallback(node, written.on_error)
+        if written.best_of is not None:
+            self._check_best_of(node, binding, written.best_of)
+        if written.policy.fresh is not None:
+            self._check_fresh(node, binding)
+
     def _check_fresh(self, node: CheckedNode, binding: NodeBinding) -> None:
         """Refuse a node of its own that asks for what its tool cannot say; a plan asks those nodes that can."""
-        if node.node.policy.fresh is None or node.node.id in self._doubts.nodes or binding.backing is None:
+        if node.node.id in self._doubts.nodes or binding.backing is None:
             return
         if binding.backing is Backing.TOOL and binding.tool is None:  # unknown, which is told
             return
         if finding := unfit_to_be_fresh(binding):
             self._problem(node, ("policy", "fresh"), finding.message, finding.hint)
 
-    def _check_count_of_fresh(self, nodes: Sequence[CheckedNode]) -> None:
+    def _check_count_of_fresh(self, bindings: Sequence[NodeBinding]) -> None:
         """Refuse a plan whose runs would note too many hashes."""
-        bindings = (self._bindings.of(node.node) for node in nodes)
-        count = sum(binding.policy.fresh is not None and unfit_to_be_fresh(binding) is None for binding in bindings)
+        fresh = [binding for binding in bindings if binding.policy.fresh is not None]
+        count = sum(unfit_to_be_fresh(binding) is None for binding in fresh)
         if count > MAX_FRESH:
             text = f"{count:,} nodes are to have fresh content; a plan may have {MAX_FRESH:,}"
             finding = Finding.advised(text, "read several files in one node, or leave policy.fresh out")
             self._problems.append(Problem(finding.message, hint=finding.hint))
 
-    def _check_tool(self, node: CheckedNode, binding: NodeBinding, check: TemplateCheck) -> None:
+    def _check_tool(self, node: CheckedNode, binding: NodeBinding) -> None:
         tool_name: Any = node.node.parameters.get("tool")
         if tool_name is not None and not isinstance(tool_name, str):
             self._problem(node, ("parameters", "tool"), f"expected a tool's name, found {shorten(tool_name)}")
@@ -166,52 +177,58 @@ class WorkChecks:
             finding = self._bindings.tools.unknown_tool(str(binding.named))
             self._problem(node, ("parameters", "tool"), finding.message, finding.hint)
             return
-        for lack in binding.traits.lacks:
+        for lack in binding.bound.lacks:
             self._problem(node, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
-        self._check_inputs(node, binding, binding.tool, check)
+        self._check_inputs(node, binding, binding.tool)
 
-    def _check_condition(self, node: CheckedNode, check: TemplateCheck) -> None:
-        condition = node.node.when
-        if condition is None or (node.node.id, "when") in self._unkept:
+    def _check_condition(self, node: CheckedNode, condition: str) -> None:
+        if (node.node.id, "when") in self._unkept:
             return
-        for finding in condition_findings(condition, check):
+        for finding in condition_findings(condition, self._template_check(node)):
             self._problem(node, ("when",), finding.message, finding.hint)
 
-    def _check_fallback(self, node: CheckedNode) -> None:
-        fallback = node.node.on_error
-        if fallback is None or (node.node.id, "on_error") in self._unkept:
+    def _check_fallback(self, node: CheckedNode, fallback: OnError) -> None:
+        if (node.node.id, "on_error") in self._unkept:
             return
         dependencies = None if node.node.id in self._doubts.nodes else node.dependencies
         for path, finding in fallback_findings(node.node.id, fallback, dependencies):
             self._problem(node, ("on_error", *path), finding.message, finding.hint)
 
-    def _check_best_of(self, node: CheckedNode, binding: NodeBinding, check: TemplateCheck) -> None:
-        choice = node.node.best_of
-        if choice is None or (node.node.id, "best_of") in self._unkept or node.node.id in self._doubts.nodes:
+    def _check_best_of(self, node: CheckedNode, binding: NodeBinding, choice: BestOf) -> None:
+        if (node.node.id, "best_of") in self._unkept or node.node.id in self._doubts.nodes:
             return
-        for path, finding in best_of_findings(choice, binding, self._bindings.tools, check):
+        for path, finding in best_of_findings(choice, binding, self._bindings.tools, self._template_check(node)):
             self._problem(node, ("best_of", *path), finding.message, finding.hint)
 
-    def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool, check: TemplateCheck) -> None:
+    def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")
         if stated_inputs is not None and not isinstance(stated_inputs, Mapping):
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        for template in binding.templates:
-            for finding in check.findings(template.text, raw=template.raw, own=template.own):
-                place = _field(template.path, binding)
-                self._problem(node, place, finding.message, finding.hint, finding.at)
-        templated = [template.path for template in binding.templates if not template.raw]
-        dependencies = self._dependencies(node) if binding.traits.check_plan is not None else {}
-        for problem in input_problems(tool, binding.inputs, dependencies, binding.traits):
+        templates = binding.templates
+        if templates:
+            self._check_templates(node, binding, templates)
+        traits = binding.traits
+        dependencies = self._dependencies(node) if traits.check_plan is not None else {}
+        for problem in input_problems(tool, binding.inputs, dependencies, traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
-            elif not any(problem.path[: len(path)] == path for path in templated):
+            elif not any(problem.path[: len(path)] == path for path in _filled(templates)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        if not binding.input_names.outputs:
-            return
+        if binding.input_names.paths or binding.input_names.folders:
+            self._check_outputs(node, binding, templates)
+
+    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
+        check = self._template_check(node)
+        for template in templates:
+            for finding in check.findings(template.text, raw=template.raw, own=template.own):
+                place = _field(template.path, binding)
+                self._problem(node, place, finding.message, finding.hint, finding.at)
+
+    def _check_outputs(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
+        templated = _filled(templates)
         defaults = binding.input_names.default_outputs(node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(node, binding, literal, defaults)
@@ -219,9 +236,8 @@ class WorkChecks:
     def _template_check(self, node: CheckedNode) -> TemplateCheck:
         doubtful = node.node.id in self._doubts.nodes
         declared = None if self._doubts.inputs else self._plan.inputs
-        return TemplateCheck(
-            None if doubtful else node.dependencies, self._stated_output, declared, tuple(self._items(node))
-        )
+        items = tuple(self._items(node)) if self._has_lists else ()
+        return TemplateCheck(None if doubtful else node.dependencies, self._stated_output, declared, items)
 
     def _items(self, node: CheckedNode) -> Iterator[str]:
         """Yield the names of the items that a node runs for, the innermost first."""
@@ -306,6 +322,11 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
     stated = getattr(binding.tool.spec, "output_schema", None)  # a foreign spec may state none
     schema = schema_for(cast("Any", stated_inputs)) if schema_for and isinstance(stated_inputs, Mapping) else stated
     return StatedOutput(schema, f"the tool {binding.named!r}")
+
+
+def _filled(templates: Sequence[InputTemplate]) -> list[DataPath]:
+    """Return the paths of the templates that are filled in before the tool is called."""
+    return [template.path for template in templates if not template.raw]
 
 
 def _field(path: DataPath, binding: NodeBinding) -> DataPath:

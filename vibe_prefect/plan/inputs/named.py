@@ -22,26 +22,21 @@ def named_values(binding: NodeBinding, declared: Collection[str], items: Collect
         declared: Names of the inputs that the plan declares.
         items: Names of the items that it runs for.
     """
-    inputs = (
-        {name for reads in _input_reads(binding.node) for name in _names(reads, declared)} if declared else set[str]()
-    )
-    facts = {name for reads in _fact_reads(binding) for name in _names(reads, FACT_NAMES)}
-    named_items = {name for name in items if any(name in names for names in _other_names(binding.node))}
-    if not inputs and not facts and not named_items:
+    node = binding.node
+    input_reads = [named.inputs for named in _references_in(node, "inputs")] if declared else []
+    fact_reads = _fact_reads(binding)
+    named_items = {name for named in _references_in(node) for name in items if name in named.names} if items else ()
+    if not (input_reads or fact_reads or named_items):
+        return NOTHING_NAMED
+    inputs = {name for reads in input_reads for name in _names(reads, declared)}
+    facts = {name for reads in fact_reads for name in _names(reads, FACT_NAMES)}
+    if not (inputs or facts or named_items):
         return NOTHING_NAMED
     return NamedValues(tuple(sorted(inputs)), tuple(sorted(facts)), tuple(sorted(named_items)))
 
 
 def _names(reads: Reads, known: Collection[str]) -> Collection[str]:
     return known if reads.any else [name for name in reads.names if name in known]
-
-
-def _input_reads(node: WorkflowNode) -> Iterator[Reads]:
-    yield from (named.inputs for named in _references_in(node, "inputs"))
-
-
-def _other_names(node: WorkflowNode) -> Iterator[Collection[str]]:
-    yield from (named.names for named in _references_in(node))
 
 
 def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
@@ -55,13 +50,11 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
                 continue
 
 
-def _fact_reads(binding: NodeBinding) -> Iterator[Reads]:
-    for template in binding.templates:
-        if "run" in template.text and "run" not in template.own:
-            yield references(template.text).run
-    for text in (binding.node.for_each, binding.node.key):
-        if text is not None and "run" in text:
-            yield references(text).run
-    if binding.scorer is not None and binding.node.best_of is not None:
-        for _, text in walk_templates(binding.node.best_of.model_dump()):
-            yield references(text).run
+def _fact_reads(binding: NodeBinding) -> list[Reads]:
+    node = binding.node
+    texts = [template.text for template in binding.templates if "run" in template.text and "run" not in template.own]
+    if node.for_each is not None:
+        texts += [text for text in (node.for_each, node.key) if text is not None and "run" in text]
+    if binding.scorer is not None and node.best_of is not None:
+        texts += [text for _, text in walk_templates(node.best_of.model_dump())]
+    return [references(text).run for text in texts]

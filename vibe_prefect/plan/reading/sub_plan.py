@@ -63,7 +63,7 @@ class Given:
             if name not in inputs:
                 hint = did_you_mean(name, inputs) or known
                 yield (name,), Finding.advised("the part has no input of this name", hint)
-            elif templates := list(walk_templates(value, (name,))):
+            elif templates := walk_templates(value, (name,)):
                 yield from ((path, finding) for path, text in templates for finding in self._template_findings(text))
             else:
                 yield from (((name, *path), finding) for path, finding in _misfits(inputs[name], value))

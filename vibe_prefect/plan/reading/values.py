@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
-from typing import cast
+from typing import Any, cast
 
 from pydantic import BaseModel
 
 from vibe_prefect.characters import HALF
+from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
 
@@ -30,6 +31,8 @@ MAX_SHOWN = 12
 
 SMALLEST, LARGEST = -(2**63), 2**64 - 1
 """The integers that orjson, and so the server, writes."""
+
+_PLAIN_KINDS = frozenset({bool, type(None), WorkflowNodeType})
 
 SEVERAL_PLANS = "make several plans of it"
 
@@ -68,7 +71,7 @@ def half_finding(text: str) -> Finding:
     return Finding.advised(f"{escape} is half a character", "write the character itself, or both halves")
 
 
-def is_plain(root: object) -> bool:
+def is_plain(root: object) -> bool:  # noqa: C901 - one loop over every value of a plan, which no call may slow down
     """Return whether all values are plain data that JSON, the server and its databases hold as they stand.
 
     This is the quick answer for nearly all plans: it keeps no paths. Where it is `False`, `value_problems` says what
@@ -77,26 +80,29 @@ def is_plain(root: object) -> bool:
     Args:
         root: A plan, or its data.
     """
-    level = [root]
+    level: list[Any] = [root]
     count = 0
+    models: set[int] = set()
     for _ in range(MAX_DEPTH + 1):
-        texts: list[object] = []
-        held: list[object] = []
+        texts: list[Any] = []
+        held: list[Any] = []
         for value in level:
-            kind = type(value)
+            kind: object = type(value)
             if kind is str:
                 texts.append(value)
             elif kind is dict:
-                texts += cast("dict[object, object]", value)
-                held += cast("dict[object, object]", value).values()
+                texts += value
+                held += value.values()
             elif kind is list or kind is tuple:
-                held += cast("Iterable[object]", value)
-            elif isinstance(value, BaseModel):
-                held += value.__dict__.values()
-            elif not _is_plain_scalar(value):
-                return False
+                held += value
+            elif kind not in _PLAIN_KINDS and id(value) not in models:
+                if isinstance(value, BaseModel):
+                    models.add(id(value))  # most nodes share one policy, which states nothing
+                    held += value.__dict__.values()
+                elif not _is_plain_scalar(value):
+                    return False
         count += len(level)
-        if count > MAX_VALUES or not all(map(_is_plain_text, texts)):
+        if count > MAX_VALUES or not _are_plain_texts(texts):
             return False
         if not held:
             return True
@@ -104,8 +110,11 @@ def is_plain(root: object) -> bool:
     return False
 
 
-def _is_plain_text(text: object) -> bool:
-    return type(text) is str and "\0" not in text and (text.isascii() or not HALF.search(text))
+def _are_plain_texts(texts: list[str]) -> bool:
+    if not set(map(type, texts)) <= {str}:
+        return False
+    text = "".join(texts)  # one search is quicker than thousands
+    return "\0" not in text and (text.isascii() or not HALF.search(text))
 
 
 def _is_plain_scalar(value: object) -> bool:
@@ -113,7 +122,7 @@ def _is_plain_scalar(value: object) -> bool:
         return SMALLEST <= value <= LARGEST
     if type(value) is float:
         return isfinite(value)
-    return value is None or isinstance(value, bool | StrEnum)
+    return isinstance(value, StrEnum)
 
 
 def value_problems(root: object) -> Iterator[ValueProblem]:

@@ -184,7 +184,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
 
     def most_cost(inputs: Mapping[str, Any]) -> Spending:
         text = inputs.get("text")
-        is_literal = isinstance(text, str) and not any(True for _ in walk_templates(text))
+        is_literal = isinstance(text, str) and not walk_templates(text)
         return Spending(0, _price(endpoint, inputs, (len(str(text)) if is_literal else MAX_TEXT) / PRICED_CHARACTERS))
 
     speech_generate.state(most_cost=most_cost)
