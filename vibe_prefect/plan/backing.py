@@ -204,8 +204,8 @@ class Bindings:
     _runners: dict[tuple[str | None, int], _Runner] = field(
         default_factory=dict[tuple[str | None, int], "_Runner"], init=False, repr=False
     )
-    """By the names of the tools that nodes name, and the identity of the nodes' types: a text that a program assigned as
-    type equals one of ours and is none."""
+    """By the names of the tools that nodes name, and the identity of the nodes' types: a text that a program assigned
+    as a type equals one of ours and is none."""
 
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
