@@ -201,10 +201,11 @@ class Bindings:
     _read: dict[str | None, BoundTool] = field(default_factory=dict[str | None, BoundTool], init=False, repr=False)
     """Each tool that runs nodes, by its name; `None` for nodes without a tool."""
 
-    _runners: dict[tuple[str | None, WorkflowNodeType], _Runner] = field(
-        default_factory=dict[tuple[str | None, WorkflowNodeType], "_Runner"], init=False, repr=False
+    _runners: dict[tuple[str | None, int], _Runner] = field(
+        default_factory=dict[tuple[str | None, int], "_Runner"], init=False, repr=False
     )
-    """By the names of the tools that nodes name, and the nodes' types."""
+    """By the names of the tools that nodes name, and the identity of the nodes' types: a text that a program assigned
+    as a type equals one of ours and is none."""
 
     def of(self, node: WorkflowNode) -> NodeBinding:
         """Return what runs a node and how."""
@@ -215,7 +216,7 @@ class Bindings:
 
     def _bind(self, node: WorkflowNode) -> NodeBinding:
         stated = node.parameters.get("tool")
-        kind = None if stated is None else str(stated), node.type
+        kind = None if stated is None else str(stated), id(node.type)
         runner = self._runners.get(kind)
         if runner is None:
             runner = self._runners[kind] = self._runner(node)

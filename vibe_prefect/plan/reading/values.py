@@ -87,7 +87,7 @@ def is_plain(root: object) -> bool:  # noqa: C901 - one loop over every value of
         texts: list[Any] = []
         held: list[Any] = []
         for value in level:
-            kind: object = type(value)
+            kind = type(value)  # pyright: ignore[reportUnknownVariableType] - a cast would be a call for each value
             if kind is str:
                 texts.append(value)
             elif kind is dict:
