@@ -27,7 +27,7 @@ from tests.deployed.gate import WIDTH, Gate, running_gate
 from tests.deployed.plans import incomplete, written
 from vibe_prefect import run_plan
 from vibe_prefect.engine.deploy.deployments import PlanDeployment
-from vibe_prefect.engine.prefect_seam import extend_form
+from vibe_prefect.engine.prefect_seam.flows import extend_form
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

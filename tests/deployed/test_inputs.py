@@ -17,7 +17,7 @@ from tests.deployed.api import call, ended, ignored_hang_ups, process, trigger, 
 from tests.deployed.plans import plan, tool
 from vibe_prefect.engine.deploy.deployments import deployment_of
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.engine.prefect_seam import schedule_of
+from vibe_prefect.engine.prefect_seam.meanings import schedule_of
 from vibe_prefect.engine.runs.inherited import run_facts
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

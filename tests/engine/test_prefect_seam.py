@@ -30,27 +30,20 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import parameter_schema
 
 import vibe_prefect
-from vibe_prefect.engine.prefect_seam import (
-    CACHED,
-    TRIED,
-    LateSchemaFlow,
-    OpenResultStore,
-    ResolvingFolder,
+from vibe_prefect.engine.prefect_seam.clients import (
     as_default,
-    cron_times,
     cut_off,
     delete_once,
     fetch_json,
     fetch_json_now,
-    is_console_handler,
-    raised_text,
-    read_block,
     skip_csrf,
-    untried_version,
-    write_block,
 )
 from vibe_prefect.engine.prefect_seam.event_stream import RunEventsWorker
+from vibe_prefect.engine.prefect_seam.flows import LateSchemaFlow
+from vibe_prefect.engine.prefect_seam.meanings import CACHED, cron_times, is_console_handler, raised_text
+from vibe_prefect.engine.prefect_seam.storage import OpenResultStore, ResolvingFolder, read_block, write_block
 from vibe_prefect.engine.prefect_seam.task_engine import OpenTask, announce
+from vibe_prefect.engine.prefect_seam.versions import TRIED, untried_version
 from vibe_prefect.engine.records.storage import OpaqueResult, OpaqueResultSerializer
 
 PACKAGE = Path(vibe_prefect.__file__).parent

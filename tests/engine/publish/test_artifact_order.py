@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import ObjectNotFound
 
-from vibe_prefect.engine.prefect_seam import delete_once
+from vibe_prefect.engine.prefect_seam.clients import delete_once
 from vibe_prefect.engine.publish import artifact_order
 from vibe_prefect.engine.publish.artifact_order import create_ordered
 

@@ -292,7 +292,8 @@ def quieten(show: Callable[[str], object]) -> None:
     Args:
         show: Shows a warning that the user should see.
     """
-    from vibe_prefect.engine.prefect_seam import is_console_handler, untried_version
+    from vibe_prefect.engine.prefect_seam.meanings import is_console_handler
+    from vibe_prefect.engine.prefect_seam.versions import untried_version
 
     for unknown in unknown_settings():
         show(unknown)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.schedules import Schedule
 
-from vibe_prefect.engine.prefect_seam import cron_times
+from vibe_prefect.engine.prefect_seam.meanings import cron_times
 from vibe_prefect.errors import UsageError, did_you_mean, shorten
 
 SHOWN = 3

@@ -23,7 +23,7 @@ from vibe_prefect.engine.deploy.compact_form import compact_form
 from vibe_prefect.engine.flow import run_plan
 from vibe_prefect.engine.inputs.operator_roots import roots_environment
 from vibe_prefect.engine.inputs.option_group import INPUTS, ungrouped
-from vibe_prefect.engine.prefect_seam import extend_form
+from vibe_prefect.engine.prefect_seam.flows import extend_form
 
 Overlap = Literal["wait", "skip", "allow"]
 """Handling of a run whose deployment is running already."""

@@ -18,7 +18,8 @@ from prefect.client.orchestration import PrefectClient
 from pydantic_core import from_json
 
 from vibe_prefect.core.models import WorkflowPlan
-from vibe_prefect.engine.prefect_seam import fetch_json, read_block, write_block
+from vibe_prefect.engine.prefect_seam.clients import fetch_json
+from vibe_prefect.engine.prefect_seam.storage import read_block, write_block
 from vibe_prefect.engine.records.storage import RecordFolder, RecordStore
 from vibe_prefect.errors import KeptPlanError, UsageError
 from vibe_prefect.plan.reading.size import SMALL_BYTES, inline_limit, slim_data, weight

@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 NEAR = timedelta(minutes=5)
 """Time within which Prefect orders an event after the one that it follows."""
 
+MOST_RUNS = 100
+"""Runs of which a process remembers what they are related to."""
+
 Related = list[dict[str, str]]
 """Resources that an event is related to, as Prefect sends them."""
 
@@ -101,6 +104,8 @@ class RunEventsWorker(EventsWorker):
             context.run(FlowRunContext.__var__.set, event.flow_run)
             with temporary_context(context):
                 found = await related_resources_from_run_context(self._orchestration_client)
+            if len(self._related) >= MOST_RUNS:  # of a process that serves runs for months
+                self._related.clear()
             self._related[flow_run.id] = [dict(resource.root) for resource in found]
         return self._related[flow_run.id]
 

@@ -15,7 +15,7 @@ from uuid import UUID
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 
-from vibe_prefect.engine.prefect_seam import delete_once
+from vibe_prefect.engine.prefect_seam.clients import delete_once
 
 FIRST_BYTE = 0xA0
 """Lowest first byte of the id of an artifact that comes first: the share of such ids makes the tries for one artifact

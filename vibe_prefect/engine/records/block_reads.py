@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 from uuid import uuid4
 
-from vibe_prefect.engine.prefect_seam import read_block, write_block
+from vibe_prefect.engine.prefect_seam.storage import read_block, write_block
 from vibe_prefect.engine.server.server_failures import chain
 from vibe_prefect.errors import RecordStorageError, shorten
 

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from vibe_prefect.core.budget import Spending
-from vibe_prefect.engine.prefect_seam import write_block
+from vibe_prefect.engine.prefect_seam.storage import write_block
 from vibe_prefect.engine.records.records import Records
 
 _KEYS = TypeAdapter(dict[str, str])

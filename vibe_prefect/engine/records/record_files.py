@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Protocol, TypedDict, cast
 from anyio.to_thread import run_sync
 
 from vibe_prefect.core.outputs import output_files
-from vibe_prefect.engine.prefect_seam import write_block
+from vibe_prefect.engine.prefect_seam.storage import write_block
 from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.errors import OutsideRootError, ToolError
 from vibe_prefect.text.regular_files import open_regular

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.budget import Spending
 from vibe_prefect.core.feedback import usage_in
-from vibe_prefect.engine.prefect_seam import write_block
+from vibe_prefect.engine.prefect_seam.storage import write_block
 from vibe_prefect.engine.records.record_files import RecordFiles
 from vibe_prefect.engine.records.record_lock import Hold, lock_or_warn
 from vibe_prefect.engine.records.storage import NodeRecord, OpaqueResult, RecordFolder, RecordStore, record_path

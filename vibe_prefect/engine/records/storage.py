@@ -22,7 +22,7 @@ from pydantic_core import from_json, to_json
 
 from vibe_prefect.core.feedback import ResourceUsage, usage_in
 from vibe_prefect.core.outputs import bytes_of
-from vibe_prefect.engine.prefect_seam import OpenResultStore, ResolvingFolder, read_block, write_block
+from vibe_prefect.engine.prefect_seam.storage import OpenResultStore, ResolvingFolder, read_block, write_block
 from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten

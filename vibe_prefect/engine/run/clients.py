@@ -21,7 +21,7 @@ from prefect.context import AsyncClientContext, SyncClientContext
 from prefect.settings import get_current_settings
 
 from vibe_prefect.engine.inputs.plan_store import PLAN_TAG, plan_id_of
-from vibe_prefect.engine.prefect_seam import as_default, skip_csrf
+from vibe_prefect.engine.prefect_seam.clients import as_default, skip_csrf
 from vibe_prefect.engine.run.plan_flow import PlanFlow
 
 if TYPE_CHECKING:

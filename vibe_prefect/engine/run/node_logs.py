@@ -7,7 +7,7 @@ import logging
 from prefect.logging.handlers import APILogHandler
 from typing_extensions import override
 
-from vibe_prefect.engine.prefect_seam import is_console_handler
+from vibe_prefect.engine.prefect_seam.meanings import is_console_handler
 from vibe_prefect.run.handlers import node_at_work
 
 

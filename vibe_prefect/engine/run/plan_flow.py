@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.inputs.plan_store import PLAN, plan_id_of, plan_parameter
-from vibe_prefect.engine.prefect_seam import LateSchemaFlow
+from vibe_prefect.engine.prefect_seam.flows import LateSchemaFlow
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.plan.reading.size import SMALL_BYTES, slim_data, weight
 from vibe_prefect.text.pydantic_errors import finding

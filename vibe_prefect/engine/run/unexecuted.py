@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State, StateDetails, StateType, TaskR
 from prefect.context import FlowRunContext
 
 from vibe_prefect.engine.node_states import CANCELLED, FALLBACK, SKIPPED
-from vibe_prefect.engine.prefect_seam import CACHED
+from vibe_prefect.engine.prefect_seam.meanings import CACHED
 from vibe_prefect.engine.prefect_seam.task_engine import announce
 from vibe_prefect.engine.records.storage import OpaqueResult
 from vibe_prefect.engine.run.tasks import node_task, tags_of

@@ -13,7 +13,7 @@ from vibe_prefect.core.models import WorkflowPlan
 from vibe_prefect.core.run_values import DEFAULT_ZONE, RunFacts, known_zone
 from vibe_prefect.engine.inputs.option_group import ungrouped
 from vibe_prefect.engine.past_run import ZONE_LABEL, PastRun
-from vibe_prefect.engine.prefect_seam import schedule_of
+from vibe_prefect.engine.prefect_seam.meanings import schedule_of
 from vibe_prefect.engine.runs.resume_target import find_run
 from vibe_prefect.plan.inputs.given import fitting_inputs
 from vibe_prefect.run.run_options import RunOptions

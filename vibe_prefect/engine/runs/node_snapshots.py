@@ -16,7 +16,7 @@ from prefect.results import ResultRecordMetadata  # pyright: ignore[reportPrivat
 
 from vibe_prefect.engine.listing import paged
 from vibe_prefect.engine.node_states import CANCELLED, SKIPPED
-from vibe_prefect.engine.prefect_seam import CACHED, raised_text
+from vibe_prefect.engine.prefect_seam.meanings import CACHED, raised_text
 from vibe_prefect.results import ExecutionStatus
 
 RETRYING = frozenset({"AwaitingRetry", "Retrying", "AwaitingConcurrencySlot"})

@@ -135,7 +135,7 @@ def server_version() -> str | None:
     """Ask the server of Prefect's settings for its version; `None` where it does not say."""
     from prefect.client.orchestration import get_client
 
-    from vibe_prefect.engine.prefect_seam import fetch_json_now
+    from vibe_prefect.engine.prefect_seam.clients import fetch_json_now
 
     try:
         client = get_client(httpx_settings={"timeout": 5.0}, sync_client=True)
