@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,22 +30,29 @@ SIDE_BY_SIDE = 4
 
 WORK_SECONDS = 0.1
 
+BOUND = 1_200.0
+"""Seconds that all runs may take: they take two to six minutes."""
+
 TRIES = 10
 """Number of times that a run is resumed; each attempt that is killed uses up a retry."""
 
 
+Cluster = tuple[str | None, Callable[[], bool]]
+"""Address of a cluster, and what says whether all its workers are there."""
+
+
 @contextmanager
-def dask_cluster() -> Generator[str | None]:
+def dask_cluster() -> Generator[Cluster]:
     make: Any = import_module("distributed").LocalCluster
     with make(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=100) as cluster:
-        yield cluster.scheduler_address
+        yield cluster.scheduler_address, lambda: len(cluster.scheduler.workers) == 2
 
 
 @contextmanager
-def ray_cluster() -> Generator[str | None]:
+def ray_cluster() -> Generator[Cluster]:
     ray: Any = import_module("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield None  # a run uses the cluster that its process is connected to
+    yield None, lambda: True  # a run uses the cluster that its process is connected to
     ray.shutdown()
 
 
@@ -86,15 +93,20 @@ def workers(kind: str) -> list[psutil.Process]:
     return [process for process in found if "Agent" not in process.name()]
 
 
-async def kill_workers(kind: str, root: Path, draw: random.Random, kills: list[int]) -> None:
-    """Kill a worker at a random moment after each few calls that have begun."""
+async def kill_workers(
+    kind: str, are_there: Callable[[], bool], root: Path, draw: random.Random, kills: list[int]
+) -> None:
+    """Kill a worker at a random moment after each few calls that have begun, while all are there.
+
+    Dask gives up a worker whose process dies while it starts, and a cluster without workers ends no run.
+    """
     while True:
         enough = len(list(root.glob("calls-*/*"))) + draw.randint(2, 6)
         while True:
             await asyncio.sleep(draw.uniform(0, WORK_SECONDS))
             if len(list(root.glob("calls-*/*"))) >= enough:
                 break
-        if victims := workers(kind):
+        if are_there() and (victims := workers(kind)):
             victim = draw.choice(victims)
             with suppress(psutil.Error):
                 victim.kill()
@@ -143,10 +155,11 @@ async def test_killed_workers_lose_nothing_and_repeat_nothing_that_has_finished(
         assert texts == {id: id for id in result.node_results}
         assert sum(calls(noted).values()) <= attempts, "the cluster has made an attempt by itself"
 
-    with CLUSTERS[kind]() as address:
+    with CLUSTERS[kind]() as (address, are_there):
         settings = {kind: {"kind": kind, "address": address, "shares_files": True}}
         monkeypatch.setenv("PREFECT_INTEGRATIONS_VIBE_PREFECT_PLACEMENTS", json.dumps(settings))
-        killing = asyncio.ensure_future(kill_workers(kind, folder, random.Random(15), kills))
-        await asyncio.gather(*(run(index) for index in range(RUNS)))
+        killing = asyncio.ensure_future(kill_workers(kind, are_there, folder, random.Random(15), kills))
+        async with asyncio.timeout(BOUND):
+            await asyncio.gather(*(run(index) for index in range(RUNS)))
         killing.cancel()
     assert len(kills) >= RUNS // 2
