@@ -46,6 +46,14 @@ UNUSED_BY: Mapping[str, tuple[str, ...]] = {
 """Modules that a command does without, besides the slow libraries; any other command, those of `UNUSED`."""
 
 PLAN = str(ROOT / "flows" / "plans" / "release_digest.yaml")
+PLAIN = """
+id: plain
+source_vibe: {description: Two texts}
+root_nodes:
+  - {id: a, type: transform, description: One, parameters: {tool: combine, tool_inputs: {parts: [x]}}}
+  - {id: b, type: transform, description: Two, dependencies: [a],
+     parameters: {tool: combine, tool_inputs: {parts: ["{{ outputs.a.text }}"]}}}
+"""
 PROGRAM = """
 import sys
 from vibe_prefect.cli import main
@@ -86,6 +94,14 @@ def test_quick_commands_import_nothing_slow(tmp_path: Path, arguments: tuple[str
     done = python(PROGRAM.replace("SLOW", repr(SLOW)).replace("UNUSED", repr(unused)), *arguments, folder=tmp_path)
     assert done.stderr.split() == ["0"]
     assert done.stdout
+
+
+def test_a_plan_whose_templates_only_name_values_is_checked_without_jinja(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(PLAIN)
+    done = python(
+        PROGRAM.replace("SLOW", "()").replace("UNUSED", "('jinja2',)"), "validate", "plan.yaml", folder=tmp_path
+    )
+    assert (done.stderr.split(), "valid" in done.stdout) == (["0"], True)
 
 
 def test_a_run_names_its_plan_before_it_reads_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vibe_prefect.schemas.output_fields import missing_part
-from vibe_prefect.templates.names import Step
+from vibe_prefect.templates.reads import Step
 
 TEXT = {"type": "string"}
 FILE = {"type": "object", "properties": {"path": TEXT, "bytes": {"type": "integer"}}, "additionalProperties": False}

@@ -26,9 +26,9 @@ from vibe_prefect.plan.compiler import compile_plan
 from vibe_prefect.templates import filling as template_filling
 from vibe_prefect.templates.bounded_helper import MAX_RESULT, MEMORY
 from vibe_prefect.templates.filling import SECONDS, fill_in, fill_in_all, render_bounded
-from vibe_prefect.templates.language import MAX_TOKENS, render
+from vibe_prefect.templates.language import render
 from vibe_prefect.templates.names import references
-from vibe_prefect.templates.texts import InvalidTemplateError
+from vibe_prefect.templates.texts import MAX_TOKENS, InvalidTemplateError
 from vibe_prefect.templates.weight import is_light
 from vibe_prefect.testing import run_offline
 

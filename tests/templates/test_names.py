@@ -4,9 +4,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vibe_prefect.templates import names
-from vibe_prefect.templates.language import MAX_TOKENS, parse
-from vibe_prefect.templates.names import FieldAccess, Reads, References, plain_references
+from vibe_prefect.templates.names import plain_references
+from vibe_prefect.templates.reads import FieldAccess, Reads, References
+from vibe_prefect.templates.texts import MAX_TOKENS
+from vibe_prefect.templates.trees import tree_references
 
 ROOTS = ("outputs", "inputs", "run", "vibe", "description", "item")
 STEPS = (".a", "['b-1']", '["c d"]', "[0]", ".items", ".if", ".__class__", " .a", "-1", "[01]", "[-1]", "()", ".1", "")
@@ -27,7 +28,7 @@ templates = st.lists(expressions | st.sampled_from(MARKS), max_size=6).map("".jo
 def test_plain_template_is_read_as_jinja_reads_it(text: str) -> None:
     plain = plain_references(text)
 
-    assert plain is None or plain == names._references(parse(text))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    assert plain is None or plain == tree_references(text)
 
 
 def test_plain_template_is_read_without_jinja() -> None:

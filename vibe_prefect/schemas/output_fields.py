@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.errors import did_you_mean
-from vibe_prefect.templates.names import Step
+from vibe_prefect.templates.reads import Step
 
 MAX_ALTERNATIVES = 64
 """Combinations of `anyOf` that are distinguished; beyond that a schema counts as less strict than it is."""

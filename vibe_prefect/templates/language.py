@@ -23,13 +23,10 @@ from jinja2.meta import TrackingCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vibe_prefect.templates.markdown import html_of
-from vibe_prefect.templates.texts import LITERAL_BRACES, InvalidTemplateError
+from vibe_prefect.templates.texts import LITERAL_BRACES, MAX_TOKENS, InvalidTemplateError
 
 MAX_REPEATED = 1_000_000
 """The longest text or list that `*` may make in a template."""
-
-MAX_TOKENS = 20_000
-"""The longest template, in the tokens that Jinja reads it as; a text between two expressions is one."""
 
 NO_COMMENTS = "\udfff"
 """Stands for Jinja's comment marks, so that `{#` is text. No plan and no file can hold it: it is half a character."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vibe_prefect.templates.language import lex
-from vibe_prefect.templates.names import assigned_names
 from vibe_prefect.templates.texts import InvalidTemplateError, is_template
+from vibe_prefect.templates.trees import assigned_names
 
 MAX_LENGTH = 10_000_000
 """The longest template that rewriting makes, in characters."""

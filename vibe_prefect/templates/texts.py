@@ -10,6 +10,9 @@ from vibe_prefect.errors import UsageError
 LITERAL_BRACES = "; braces that are text are written {{ '{{' }}, or between {% raw %} and {% endraw %}"
 """Ends the messages on templates that may not have been meant as such."""
 
+MAX_TOKENS = 20_000
+"""The longest template, in the tokens that Jinja reads it as; a text between two expressions is one."""
+
 _CONTEXT_KEYS = {
     "outputs": "previous_outputs",
     "inputs": "inputs",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from jinja2 import nodes
-
 from vibe_prefect.errors import Finding, printable, shorten
 from vibe_prefect.plan.checks.template_reads import TemplateCheck
-from vibe_prefect.templates.language import parse
 from vibe_prefect.templates.names import references
 from vibe_prefect.templates.texts import LITERAL_BRACES, InvalidTemplateError, is_template
 
@@ -32,14 +29,16 @@ def condition_findings(text: str, check: TemplateCheck) -> Iterator[Finding]:
         hint = f"write {{{{ {text.strip()} }}}}" if text.strip() else "leave 'when' out for a node that always runs"
         yield Finding.advised(f"{EXPECTED}, found {shorten(text)} without braces", hint)
         return
+    from vibe_prefect.templates.trees import surplus  # with Jinja: few plans have conditions
+
     try:
-        surplus = _surplus(parse(text.strip()))
+        besides = surplus(text.strip())
         template_names = references(text)
     except InvalidTemplateError as error:
         yield Finding(str(error).removesuffix(LITERAL_BRACES))
         return
-    if surplus is not None:
-        yield Finding(f"{EXPECTED}, found {surplus}")
+    if besides is not None:
+        yield Finding(f"{EXPECTED}, found {besides}")
         return
     yield from check.findings(text, raw=True)
     if not template_names.subtracted:
@@ -60,17 +59,6 @@ def read_outputs(condition: str, dependencies: Collection[str]) -> Collection[st
 def shown_condition(condition: str) -> str:
     """Return a condition in one line, cut where it is long."""
     return printable(" ".join(condition.split()), MAX_SHOWN)
-
-
-def _surplus(tree: nodes.Template) -> str | None:
-    """Return what stands in a template besides one expression; `None` for nothing."""
-    if not all(isinstance(node, nodes.Output) for node in tree.body):
-        return "a statement ({% ... %})"
-    parts = [part for node in tree.body if isinstance(node, nodes.Output) for part in node.nodes]
-    texts = [part for part in parts if isinstance(part, nodes.TemplateData)]
-    if len(parts) - len(texts) > 1:
-        return f"{len(parts) - len(texts)} expressions"
-    return f"the text {shorten(texts[0].data)} beside it" if texts else None
 
 
 def _unreadable(name: str) -> Finding:

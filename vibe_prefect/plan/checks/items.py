@@ -10,7 +10,6 @@ from vibe_prefect.errors import Finding, shorten
 from vibe_prefect.plan.checks.template_reads import TemplateCheck
 from vibe_prefect.plan.graph import DEFAULT_ITEM
 from vibe_prefect.plan.inputs.declared import better_name
-from vibe_prefect.templates.language import is_expression
 from vibe_prefect.templates.names import references
 from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
 
@@ -74,6 +73,8 @@ def _name_findings(name: str, outer: Collection[str], *, stated: bool) -> Iterat
 
 
 def _list_findings(text: str, check: TemplateCheck) -> Iterator[tuple[DataPath, Finding]]:
+    from vibe_prefect.templates.language import is_expression  # with Jinja: few plans have lists
+
     findings = [*check.findings(text, raw=False)]
     if not findings and not is_expression(text):
         findings = [Finding.advised(f"expected a list, found the text {shorten(text)}", _EXAMPLE)]

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from vibe_prefect.core.run_values import FACT_NAMES
 from vibe_prefect.errors import Finding, did_you_mean
 from vibe_prefect.schemas.output_fields import missing_part
-from vibe_prefect.templates.names import Reads, References, Step, place_of, references
+from vibe_prefect.templates.names import place_of, references
+from vibe_prefect.templates.reads import Reads, References, Step
 from vibe_prefect.templates.texts import LITERAL_BRACES, TEMPLATE_NAMES, InvalidTemplateError
 
 _DECLARE = "declare them beside 'root_nodes', as in inputs: {{{}: {{type: string}}}}"

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.run_values import FACT_NAMES, NOTHING_NAMED, NamedValues
 from vibe_prefect.plan.backing import NodeBinding
-from vibe_prefect.templates.names import Reads, References, references
+from vibe_prefect.templates.names import references
+from vibe_prefect.templates.reads import Reads, References
 from vibe_prefect.templates.texts import InvalidTemplateError, walk_templates
 
 

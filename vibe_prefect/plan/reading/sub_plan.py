@@ -12,7 +12,6 @@ from vibe_prefect.errors import Finding, Problem, UsageError, did_you_mean
 from vibe_prefect.plan.reading.plan_text import PlanFile
 from vibe_prefect.schemas.schema import SchemaError, mismatches
 from vibe_prefect.templates.names import place_of, references
-from vibe_prefect.templates.rewriting import Rewriting, texts_of
 from vibe_prefect.templates.texts import InvalidTemplateError, is_template, walk_templates
 from vibe_prefect.tools.secrecy.known import scrubbed
 
@@ -101,6 +100,8 @@ class SubPlan:
             source: The part, which is a valid plan.
             given: Values of its inputs; the others have their defaults.
         """
+        from vibe_prefect.templates.rewriting import Rewriting  # with Jinja: few plans have parts
+
         data = cast("dict[str, Any]", source.data)
         self.problems: list[Problem] = []
         self._source = source
@@ -202,6 +203,8 @@ def _ids(data: Mapping[str, Any]) -> Iterator[str]:
 
 def _defaults(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the defaults of a part's inputs; braces in them are text."""
+    from vibe_prefect.templates.rewriting import texts_of
+
     return {name: texts_of(schema["default"], _quoted) for name, schema in inputs.items() if "default" in schema}
 
 
