@@ -136,7 +136,7 @@ def send_event(  # noqa: PLR0913 - what an event consists of
     flow_run = FlowRunContext.get()
     assert flow_run is not None
     id, occurred = id or uuid4(), occurred or datetime.now(UTC)
-    is_near = follows is not None and abs(occurred - follows.occurred) < NEAR
+    is_ordered = follows is not None and abs(occurred - follows.occurred) < NEAR
     content = {
         "occurred": occurred,
         "event": event,
@@ -144,7 +144,7 @@ def send_event(  # noqa: PLR0913 - what an event consists of
         "related": related,
         "payload": payload,
         "id": id,
-        "follows": follows.id if is_near and follows is not None else None,
+        "follows": follows.id if follows is not None and is_ordered else None,
     }
     sent = RunEvent(id, occurred, flow_run, content)
     try:
