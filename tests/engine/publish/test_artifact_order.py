@@ -31,7 +31,7 @@ async def test_a_refused_delete_is_asked_again_at_once(monkeypatch: pytest.Monke
     monkeypatch.setattr(artifact_order, "delete_once", delete)
     async with get_client() as client:
         while not refused:  # until an id was drawn that does not fit
-            await create_ordered(client, ArtifactCreate(key="again", type="markdown", data="x"), first=True)
+            await create_ordered(client, ArtifactCreate(key="again", type="markdown", data="x"))
         for path in refused:
             with pytest.raises(ObjectNotFound):
                 await client.delete_artifact(UUID(path.rpartition("/")[2]))
@@ -50,7 +50,7 @@ async def test_an_artifact_stays_where_it_is_while_the_server_is_slow(monkeypatc
 
         monkeypatch.setattr(client, "create_artifact", counted)
         artifact = ArtifactCreate(key="slow", type="markdown", data="x")
-        kept = [await create_ordered(client, artifact, first=True) for _ in range(8)]
+        kept = [await create_ordered(client, artifact) for _ in range(8)]
     assert created == kept
 
 
@@ -58,8 +58,9 @@ async def test_outputs_come_first_of_the_artifacts_of_a_run(monkeypatch: pytest.
     monkeypatch.setattr(artifact_order, "SLOW_SECONDS", 60.0)
     keys = [f"order-{name}" for name in "abcdefgh"]
     async with get_client() as client:
-        for key in keys:
-            await create_ordered(client, ArtifactCreate(key=key, type="markdown", data=key), first=key == keys[3])
+        first = await create_ordered(client, ArtifactCreate(key=keys[3], type="markdown", data=keys[3]))
+        for key in keys[:3] + keys[4:]:
+            await create_ordered(client, ArtifactCreate(key=key, type="markdown", data=key), first)
         listed = await client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)), sort=ArtifactSort.ID_DESC
         )

@@ -28,7 +28,7 @@ from vibe_prefect import (
     WorkflowNodeType,
     tool,
 )
-from vibe_prefect.engine.publish import artifacts
+from vibe_prefect.engine.publish import artifacts, progress_board
 from vibe_prefect.engine.publish.artifacts import artifact_key
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store
@@ -131,9 +131,53 @@ async def test_two_runs_of_a_plan_are_one_history() -> None:
     assert len({artifact.flow_run_id for artifact in found}) == 2
 
 
+async def until_placed(run: WorkflowExecutor, plan_id: str) -> dict[str, Artifact]:
+    """Wait within a run until the artifacts of its end have their places, and return them."""
+    end = time.monotonic() + BOUND
+    while time.monotonic() < end:
+        found = await of(run)
+        last, first = found.get(f"{plan_id}-summary"), found.get(f"{plan_id}-outputs")
+        if last is not None and first is not None and last.id < first.id:  # else the last one is created again
+            return found
+        await asyncio.sleep(0.02)
+    return {}
+
+
+async def test_artifacts_take_their_places_while_nodes_work_and_are_filled_at_the_end() -> None:
+    before: dict[str, Artifact] = {}
+
+    async def until_there(node: WorkflowNode) -> dict[str, Any]:
+        before.update(await until_placed(run, "placed"))
+        return {"text": "made"}
+
+    run = executor(until_there)
+    await run.execute_plan(plan(node("a"), id="placed"))
+    assert run.last_run is not None
+    command = f"`vibe-prefect report {run.last_run.name}` shows what it has made so far"
+    assert command in str(before["placed-outputs"].data)
+    assert command in str(before["placed-summary"].data)
+    assert command in str(before["placed-feedback"].description)
+    after = await of(run)
+    assert {key: one.id for key, one in before.items()}.items() <= {key: one.id for key, one in after.items()}.items()
+    assert not any(command in f"{one.data}{one.description}" for one in after.values())
+    assert "made" in str(after["placed-outputs"].data)
+
+
+async def test_place_of_outputs_is_given_back_where_the_run_made_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "output_page", lambda *_: None)
+
+    async def until_there(node: WorkflowNode) -> dict[str, Any]:
+        assert "empty-outputs" in await until_placed(run, "empty")
+        return {}
+
+    run = executor(until_there)
+    await run.execute_plan(plan(node("a"), id="empty"))
+    assert set(await of(run)) == {"empty-feedback", "empty-summary", "empty-progress"}
+
+
 async def test_progress_moves_while_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "FIRST_SECONDS", 0.02)
-    monkeypatch.setattr(artifacts, "INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(progress_board, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(progress_board, "INTERVAL_SECONDS", 0.02)
     seen: set[float] = set()
 
     async def until_seen(node: WorkflowNode) -> dict[str, Any]:
@@ -153,8 +197,8 @@ async def test_progress_moves_while_the_run_goes_on(monkeypatch: pytest.MonkeyPa
 
 
 async def test_progress_says_how_long_the_run_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "FIRST_SECONDS", 0.02)
-    monkeypatch.setattr(artifacts, "INTERVAL_SECONDS", 0.02)
+    monkeypatch.setattr(progress_board, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(progress_board, "INTERVAL_SECONDS", 0.02)
     notes: list[str] = []
 
     async def until_shown(node: WorkflowNode) -> dict[str, Any]:

@@ -9,51 +9,44 @@ import asyncio
 import hashlib
 import json
 import re
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
-from typing_extensions import override
 
-from vibe_prefect.core.approval import Question
-from vibe_prefect.core.models import WorkflowNode
-from vibe_prefect.core.progress import AddedNode, RunObserver
-from vibe_prefect.engine.publish.artifact_order import create_ordered
-from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.plan.unfold import UnfoldedPlan
+from vibe_prefect.engine.publish.artifact_order import MIDDLE, create_ordered, delete_artifacts
 from vibe_prefect.reporting.attempts_page import attempts_page
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.media import local_files
 from vibe_prefect.reporting.outputs.approval_page import approval_page
 from vibe_prefect.reporting.outputs.artifact_page import output_page
-from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import feedback_table
-from vibe_prefect.reporting.times.eta import NodeTime, seconds_left
-from vibe_prefect.results import ExecutionStatus, NodeResult
 from vibe_prefect.text.escape import markdown
-
-FIRST_SECONDS = 0.1
-"""Seconds that a run lasts before its progress is shown; a shorter run shows its end alone."""
-
-INTERVAL_SECONDS = 2.0
-"""Shortest time between two updates of the progress."""
-
-MAX_EFFORT = 0.2
-"""Largest part of the time that goes into updates: the estimate for a large plan, or a slow server, make them rarer."""
 
 BOUND_SECONDS = 15.0
 """Seconds that the server may take to accept an artifact."""
 
 MAX_KEY = 150
 """Characters of a plan's id that a key keeps."""
+
+FORMS = {
+    "outputs": "markdown",
+    "feedback": "table",
+    "summary": "markdown",
+    "attempts": "markdown",
+    "approval": "markdown",
+    "progress": "progress",
+}
+"""Types of the artifacts in Prefect, by what they show."""
+
+AT_EACH_END = ("outputs", "feedback", "summary")
+"""Artifacts that nearly every run has at its end: their places are taken while its nodes work."""
 
 
 def artifact_key(plan_id: str, kind: str) -> str:
@@ -63,7 +56,7 @@ def artifact_key(plan_id: str, kind: str) -> str:
 
     Args:
         plan_id: The plan's id.
-        kind: `outputs`, `approval`, `attempts`, `summary`, `feedback` or `progress`.
+        kind: One of `FORMS`.
     """
     name = re.sub(r"[^a-z0-9-]", "-", plan_id.lower())[:MAX_KEY]
     mark = "" if name == plan_id else f"-{hashlib.sha256(plan_id.encode()).hexdigest()[:8]}"
@@ -80,174 +73,93 @@ async def tolerate(what: str, work: Awaitable[object]) -> None:
         get_run_logger().warning("The %s could not be written: %s: %s", what, type(error).__name__, reason)
 
 
-class ProgressBoard(RunObserver):
-    """Publishes the progress of a run as a Prefect progress artifact, updated during the run."""
+class RunArtifacts:
+    """The artifacts of one run. Each is one request at the run's end, where its place was taken before."""
 
-    def __init__(
-        self, client: PrefectClient, flow_run_id: UUID, compiled: CompiledPlan, concurrency: int | None = None
-    ) -> None:
-        """Make a publisher of progress; nothing is sent before `following`.
+    def __init__(self, client: PrefectClient, flow_run: FlowRun, plan_id: str) -> None:
+        """Prepare the artifacts of a run; nothing is sent yet.
 
         Args:
             client: The server's client.
-            flow_run_id: The run that the artifact belongs to.
-            compiled: The plan of the run.
-            concurrency: Largest number of nodes at once; `None` for no limit.
+            flow_run: The run.
+            plan_id: Its plan's id.
         """
         self._client = client
-        self._flow_run_id = flow_run_id
-        self._key = artifact_key(compiled.plan.id, "progress")
-        self._id: UUID | None = None
-        self._compiled = compiled
-        self._concurrency = concurrency
-        self._times = {id: _pending(node.node) for id, node in UnfoldedPlan(compiled).nodes.items()}
-        self._started: dict[str, float] = {}
-        self._begun_at = time.monotonic()
-        self._failed: list[str] = []
-        self._done = 0
-        self._reused = 0
-        self._shown: str | None = None
-        self._follower: asyncio.Task[None] | None = None
+        self._flow_run = flow_run
+        self._plan_id = plan_id
+        self._places: dict[str, UUID] = {}
+        # With SQLite a server writes one after another, and refuses what meets another write.
+        self._turn = asyncio.Lock()
 
-    @override
-    def nodes_added(self, composite: WorkflowNode, added: Sequence[AddedNode]) -> None:
-        """Note the nodes that run for the items of a list."""
-        self._times |= {item.node.id: _pending(item.node) for item in added}
+    async def take_places(self, ended: asyncio.Event) -> None:
+        """Create the artifacts of the run's end, each in its place, as long as the run goes on.
 
-    def node_started(self, node: WorkflowNode) -> None:
-        """Note that a node is at work."""
-        self._started[node.id] = time.monotonic()
-
-    def node_finished(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note the end of a node."""
-        self._note_end(node, result, spent=result.duration)
-        if result.status is ExecutionStatus.FAILED:
-            self._failed.append(node.id)
-
-    def node_waits(self, node: WorkflowNode, question: Question) -> None:
-        """Note that a node is not at work, but waits for a person's answer."""
-        self._started.pop(node.id, None)
-
-    def node_reused(self, node: WorkflowNode, result: NodeResult) -> None:
-        """Note a reused node."""
-        self._note_end(node, result, spent=None)
-        self._reused += 1
-
-    def _note_end(self, node: WorkflowNode, result: NodeResult, spent: float | None) -> None:
-        self._done += 1
-        self._started.pop(node.id, None)
-        self._times[node.id] = replace(self._times[node.id], status=result.status, spent=spent)
-
-    @asynccontextmanager
-    async def following(self) -> AsyncGenerator[None]:
-        """Show the progress from time to time until the block ends; only `finish` waits for an update under way."""
-        ended = asyncio.Event()
-        self._begun_at = time.monotonic()
-        self._follower = asyncio.create_task(self._follow(ended))
-        try:
-            yield
-        except BaseException:
-            self._follower.cancel()
-            await asyncio.wait([self._follower])
-            raise
-        finally:
-            ended.set()
-
-    async def finish(self) -> None:
-        """Show the progress at the run's end, after the update under way has arrived."""
-        if self._follower is not None:
-            await self._follower
-        await self.show()
-
-    async def show(self) -> None:
-        """Show the present progress, unless it is shown already."""
-        await tolerate("progress artifact", self._show())
-
-    async def _show(self) -> None:
-        note = progress_note(
-            self._done,
-            len(self._times),
-            running=list(self._started),
-            failed=self._failed,
-            reused=self._reused,
-            eta=await self._seconds_left(),
+        Args:
+            ended: Set when the run's nodes have ended.
+        """
+        text = (
+            f"Shown when the run has ended; `vibe-prefect report {self._flow_run.name}` shows what it has made so far."
         )
-        if note != self._shown:
-            await self._send(note)
+        for kind in AT_EACH_END:
+            if ended.is_set():
+                return
+            is_table = FORMS[kind] == "table"
+            try:
+                async with asyncio.timeout(BOUND_SECONDS):
+                    await self.put(kind, "[]" if is_table else text, text if is_table else self._title(kind))
+            except Exception as error:  # noqa: BLE001 - each kind of failure; the end of the run tries it once more
+                get_run_logger().debug("No place for the %s artifact yet: %s", kind, error)
+                return
 
-    async def _seconds_left(self) -> float | None:
-        # A list may become any number of nodes: before it is known there is no estimate, and no graph of them after.
-        if self._done == len(self._times) or any(place.gathers for place in self._compiled.graph.nodes.values()):
-            return None
-        now = time.monotonic()
-        running = {
-            id: replace(self._times[id], status=ExecutionStatus.RUNNING, spent=now - started)
-            for id, started in self._started.items()
-        }
-        return await asyncio.to_thread(
-            seconds_left, self._compiled.graph, self._times | running, self._concurrency, now - self._begun_at
+    async def publish(self, report: RunReport, folder: Path) -> None:
+        """Put a run's outputs, questions, attempts, summary and feedback table into Prefect; a failure is logged.
+
+        Args:
+            report: Report of the run.
+            folder: Folder with its files.
+        """
+        await asyncio.gather(
+            self._publish("feedback", lambda: json.dumps(feedback_table(report))),
+            self._publish("attempts", lambda: attempts_page(report)),
+            self._publish("summary", lambda: markdown_summary(report)),
         )
+        await self._publish("approval", lambda: approval_page(report, local_files(report, folder)))
+        # Last, so that it also comes first where the newest does.
+        await self._publish("outputs", lambda: output_page(report, local_files(report, folder)))
 
-    async def _follow(self, ended: asyncio.Event) -> None:
-        wait = FIRST_SECONDS
-        while not await _is_set(ended, wait):
-            begun = time.monotonic()
-            await self.show()
-            wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)
+    async def put(self, kind: str, data: object, description: str) -> None:
+        """Create an artifact, or change the one that there is.
 
-    async def _send(self, note: str) -> None:
-        percent = 100.0 * self._done / len(self._times) if self._times else 100.0
-        if self._id is None:
+        Args:
+            kind: One of `FORMS`.
+            data: What it holds.
+            description: Text beside it.
+        """
+        async with self._turn:
+            if kind in self._places:
+                await self._client.update_artifact(
+                    self._places[kind], ArtifactUpdate(data=data, description=description)
+                )
+                return
             artifact = ArtifactCreate(
-                key=self._key, type="progress", description=note, data=percent, flow_run_id=self._flow_run_id
+                key=artifact_key(self._plan_id, kind),
+                type=FORMS[kind],
+                description=description,
+                data=data,
+                flow_run_id=self._flow_run.id,
             )
-            self._id = await create_ordered(self._client, artifact, first=False)
-        else:
-            await self._client.update_artifact(self._id, ArtifactUpdate(description=note, data=percent))
-        self._shown = note
+            after = None if kind == "outputs" else self._places.get("outputs", MIDDLE)
+            self._places[kind] = await create_ordered(self._client, artifact, after)
 
+    async def _publish(self, kind: str, make: Callable[[], Any]) -> None:
+        await tolerate(f"{kind} artifact", self._made(kind, make))
 
-def _pending(node: WorkflowNode) -> NodeTime:
-    return NodeTime(node.type, ExecutionStatus.PENDING, node.estimated_duration)
-
-
-async def publish_artifacts(
-    client: PrefectClient, flow_run_id: UUID, report: RunReport, folder: Path, turn: asyncio.Lock
-) -> None:
-    """Put a run's outputs, questions, attempts, summary and feedback table into Prefect; a failure is logged.
-
-    Args:
-        client: The server's client.
-        flow_run_id: The run that they belong to.
-        report: Report of the run.
-        folder: Folder with its files.
-        turn: Held while an artifact is sent.
-    """
-
-    async def put(kind: str, form: str, make: Callable[[], Any]) -> None:
+    async def _made(self, kind: str, make: Callable[[], Any]) -> None:
         data = await asyncio.to_thread(make)
         if data is not None:
-            key, title = artifact_key(report.plan.id, kind), f"{kind.title()} of {markdown(report.run_name, 200)}"
-            artifact = ArtifactCreate(key=key, type=form, description=title, data=data, flow_run_id=flow_run_id)
-            async with turn:
-                await create_ordered(client, artifact, first=kind == "outputs")
+            await self.put(kind, data, self._title(kind))
+        elif kind in self._places:
+            await delete_artifacts(self._client, [self._places.pop(kind)])
 
-    await asyncio.gather(
-        tolerate("feedback artifact", put("feedback", "table", lambda: json.dumps(feedback_table(report)))),
-        tolerate("attempts artifact", put("attempts", "markdown", lambda: attempts_page(report))),
-        tolerate("summary artifact", put("summary", "markdown", lambda: markdown_summary(report))),
-    )
-    asked = put("approval", "markdown", lambda: approval_page(report, local_files(report, folder)))
-    await tolerate("approval artifact", asked)
-    # Last, so that it also comes first where the newest does.
-    page = put("outputs", "markdown", lambda: output_page(report, local_files(report, folder)))
-    await tolerate("outputs artifact", page)
-
-
-async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
+    def _title(self, kind: str) -> str:
+        return f"{kind.title()} of {markdown(self._flow_run.name, 200)}"

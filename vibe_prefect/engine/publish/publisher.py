@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.node_states import WAITS
-from vibe_prefect.engine.publish.artifacts import ProgressBoard, publish_artifacts, tolerate
+from vibe_prefect.engine.publish.artifacts import RunArtifacts, tolerate
 from vibe_prefect.engine.publish.assets import tell_assets
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import RunEvents
+from vibe_prefect.engine.publish.progress_board import ProgressBoard
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
@@ -61,7 +61,9 @@ class RunFeedback:
         self._outlets = outlets
         self._plan_file = plan_file
         self._reported: tuple[ExecutionResult, RunReport] | None = None
-        self._board = ProgressBoard(client, flow_run.id, compiled, concurrency) if outlets.artifacts else None
+        self._artifacts = RunArtifacts(client, flow_run, compiled.plan.id)
+        self._board = ProgressBoard(self._artifacts, compiled, concurrency) if outlets.artifacts else None
+        self._under_way: list[asyncio.Task[None]] = []
 
     @property
     def observers(self) -> tuple[RunObserver, ...]:
@@ -73,12 +75,22 @@ class RunFeedback:
 
     @asynccontextmanager
     async def following(self) -> AsyncGenerator[None]:
-        """Show the run's progress until the block ends."""
+        """Show the run's progress, and take the places of its artifacts, until the block ends."""
         if self._board is None:
             yield
             return
-        async with self._board.following():
+        ended = asyncio.Event()
+        steps = (self._artifacts.take_places(ended), self._board.follow(ended))
+        self._under_way = [asyncio.create_task(step) for step in steps]
+        try:
             yield
+        except BaseException:
+            for task in self._under_way:
+                task.cancel()
+            await asyncio.wait(self._under_way)
+            raise
+        finally:
+            ended.set()
 
     def report(self, result: ExecutionResult) -> RunReport:
         """Return the report of the run, made once from the result of its end."""
@@ -93,15 +105,16 @@ class RunFeedback:
     async def publish(self, result: ExecutionResult, records: Records) -> None:
         """Write the run's report, and publish its feedback to Prefect; a failure is logged and stops nothing."""
         report = self.report(result)
-        # With SQLite a server writes one after another, and refuses what meets another write.
-        turn = asyncio.Lock()
         publishers = [tolerate("run's report", records.write_report(report))]
         if self._board is not None:
-            publishers.append(_in_turn(turn, self._board.finish()))
-            publishers.append(publish_artifacts(self._client, self._flow_run.id, report, self._output_root, turn))
+            publishers.append(self._publish_artifacts(self._board, report))
         if self._outlets.events:
             publishers.append(tolerate("run's assets", self._tell_assets(report)))
         await asyncio.gather(*publishers)
+
+    async def _publish_artifacts(self, board: ProgressBoard, report: RunReport) -> None:
+        await asyncio.gather(*self._under_way)  # what is on its way arrives first
+        await asyncio.gather(board.show(), self._artifacts.publish(report, self._output_root))
 
     async def _tell_assets(self, report: RunReport) -> None:
         tell_assets(report, self._output_root)
@@ -121,8 +134,3 @@ class RunFeedback:
             plan_changed=not ended and was_edited(self._plan_file, self._written),
             simulated=all(node.backing is Backing.SIMULATION for node in self.compiled.nodes.values()),
         )
-
-
-async def _in_turn(turn: asyncio.Lock, work: Coroutine[Any, Any, None]) -> None:
-    async with turn:
-        await work
