@@ -7,6 +7,7 @@ each async task is submitted to the flow's task runner with the futures that it 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import Any, cast
@@ -39,7 +40,7 @@ async def do_node(node_id: str, seconds: float) -> dict[str, Any]:
 
 
 @flow(name="by-hand", persist_result=False)
-async def direct(needs: Needs, seconds: float) -> None:
+async def direct(needs: Needs, seconds: Mapping[str, float]) -> None:
     sorter = TopologicalSorter(needs)
     sorter.prepare()
     states: dict[str, Any] = {}
@@ -47,7 +48,7 @@ async def direct(needs: Needs, seconds: float) -> None:
 
         async def step(node_id: str) -> None:
             waits = [states[need] for need in needs[node_id]]
-            call: Any = do_node(node_id, seconds, wait_for=waits, return_state=True)
+            call: Any = do_node(node_id, seconds[node_id], wait_for=waits, return_state=True)
             states[node_id] = await call
             sorter.done(node_id)
             release()
@@ -60,9 +61,9 @@ async def direct(needs: Needs, seconds: float) -> None:
 
 
 @flow(name="submitted", persist_result=False)
-async def submitted(needs: Needs, seconds: float) -> None:
+async def submitted(needs: Needs, seconds: Mapping[str, float]) -> None:
     futures: dict[str, Any] = {}
     submit: Any = cast("Any", do_node).submit  # its stub takes no `wait_for` beside a task's own arguments
     for node_id, before in needs.items():
-        futures[node_id] = submit(node_id, seconds, wait_for=[futures[need] for need in before])
+        futures[node_id] = submit(node_id, seconds[node_id], wait_for=[futures[need] for need in before])
     wait(list(futures.values()))

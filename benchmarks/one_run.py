@@ -1,7 +1,7 @@
 """One measurement in this process, on the server that the environment names; prints its figures as a line of JSON.
 
     python -m benchmarks.one_run direct|submitted|ours|feedback|no-feedback|resume SHAPE NODES [SECONDS]
-    python -m benchmarks.one_run ours straggler|realistic
+    python -m benchmarks.one_run ours|direct straggler|realistic
     python -m benchmarks.one_run compile NODES
 
 The clock starts after a run of two nodes, which loads what a process loads once.
@@ -16,9 +16,10 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from benchmarks.shapes import SHAPES, Needs
 
@@ -73,24 +74,35 @@ def timed_from(clock: float, cpu: float, subject: object) -> dict[str, float]:
     return {"seconds": seconds, "cpu": computed, "peak_mb": peak}
 
 
-def needs_of(shape: str, count: str, seconds: str = "0") -> tuple[Needs, float]:
-    return SHAPES[shape](int(count)), float(seconds)
+Work = tuple[Needs, Mapping[str, float]]
+"""The dependencies of each node, and the seconds that it takes."""
+
+
+def needs_of(shape: str, count: str = "2", seconds: str = "0") -> Work:
+    if shape not in SHAPES:
+        from benchmarks import plans
+
+        return plans.needs_of(plans.BY_NAME[shape]())
+    needs = SHAPES[shape](int(count))
+    return needs, dict.fromkeys(needs, float(seconds))
 
 
 def plan_of(shape: str, count: str = "2", seconds: str = "0") -> Any:
     from benchmarks import plans
 
-    return plans.BY_NAME[shape]() if shape in plans.BY_NAME else plans.of_needs(*needs_of(shape, count, seconds))
+    return (
+        plans.BY_NAME[shape]() if shape in plans.BY_NAME else plans.of_needs(SHAPES[shape](int(count)), float(seconds))
+    )
 
 
-async def direct(subject: tuple[Needs, float], _: Path, begin: Callable[[], None]) -> None:
+async def direct(subject: Work, _: Path, begin: Callable[[], None]) -> None:
     from benchmarks import by_hand
 
     begin()
     await by_hand.direct(*subject)
 
 
-async def submitted(subject: tuple[Needs, float], _: Path, begin: Callable[[], None]) -> None:
+async def submitted(subject: Work, _: Path, begin: Callable[[], None]) -> None:
     from benchmarks import by_hand
 
     begin()
@@ -156,19 +168,34 @@ SETTLE_BOUND = 1_800.0
 """Seconds that the server may take to record what it was sent."""
 
 
-async def settled() -> None:
-    """Wait until the server has recorded every task run that it was sent: its backlog would be measured too."""
-    from prefect.client.orchestration import get_client
+FINAL = {"state": {"type": {"any_": ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]}}}
 
+
+async def settled() -> None:
+    """Wait until the server has recorded the end of every task run that it was sent, and each event.
+
+    Its backlog would be measured too. An event of this function's own is behind all others.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.events import emit_event
+
+    last = f"benchmark.settled.{uuid4()}"
+    emit_event("benchmark.settled", {"prefect.resource.id": last})
     end = time.monotonic() + SETTLE_BOUND
     counts: list[int] = []
     async with get_client() as client:
+
+        async def count(path: Any, asked: dict[str, Any]) -> Any:
+            return (await client.request("POST", path, json=asked)).json()
+
         while time.monotonic() < end:
-            counts.append(int((await client.request("POST", "/task_runs/count", json={})).json()))
+            counts.append(int(await count("/task_runs/count", {"task_runs": FINAL})))
             if len(counts) > 3 and len(set(counts[-4:])) == 1:
-                return
+                found = await count("/events/filter", {"filter": {"resource": {"id": [last]}}})
+                if found["events"]:
+                    return
             await asyncio.sleep(0.5)
-    raise TimeoutError(f"the server still records task runs after {SETTLE_BOUND:g} s")
+    raise TimeoutError(f"the server still records what it was sent after {SETTLE_BOUND:g} s")
 
 
 if __name__ == "__main__":

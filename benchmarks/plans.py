@@ -87,14 +87,19 @@ def large(count: int) -> WorkflowPlan:
 BY_NAME: Mapping[str, Callable[[], WorkflowPlan]] = {"straggler": straggler, "realistic": realistic}
 
 
+def needs_of(plan: WorkflowPlan) -> tuple[Needs, dict[str, float]]:
+    """Return what each node of a plan waits for, those first that come first, and the seconds that it takes."""
+    graph = build_graph(plan)
+    needs: Needs = {id: [] for group in graph.groups for id in group}
+    for edge in graph.edges:
+        needs[edge.target].append(edge.source)
+    return needs, {id: float(graph.nodes[id].node.parameters["seconds"]) for id in needs}
+
+
 def critical_path(plan: WorkflowPlan) -> float:
     """Return the longest sum of work, in seconds, along the edges of a plan."""
-    graph = build_graph(plan)
+    needs, seconds = needs_of(plan)
     ends: dict[str, float] = {}
-    incoming: dict[str, list[str]] = {id: [] for id in graph.nodes}
-    for edge in graph.edges:
-        incoming[edge.target].append(edge.source)
-    for id in (id for group in graph.groups for id in group):
-        before = max((ends[source] for source in incoming[id]), default=0.0)
-        ends[id] = before + float(graph.nodes[id].node.parameters["seconds"])
+    for id, before in needs.items():
+        ends[id] = max((ends[source] for source in before), default=0.0) + seconds[id]
     return max(ends.values(), default=0.0)

@@ -109,10 +109,12 @@ def rows(sizes: tuple[int, ...]) -> Iterator[Row]:
         critical = plans.critical_path(plan)
         name = f"makespan / critical path, {plan.id} ({critical:.1f} s)"
         yield Row(name, run("ours", plan.id), scale=1 / critical, target=target)
+        yield Row(f"the same of the direct flow, {plan.id}", run("direct", plan.id), scale=1 / critical)
     for size, target in ((1, None), (100, 3.0), (1_000, 1.5)):
         if size <= max(sizes):
             case = run("resume", "wide", size)
             yield Row(f"resume of {size:,} finished", case, scale=1_000 / size, unit="ms/node", target=target)
+            yield Row(f"resume of {size:,} finished, CPU", case, "cpu", scale=1_000 / size, unit="ms/node")
     for seconds, target in ((0.2, 1.10), (0, None)):
         told, untold = (run(way, "wide", 100, seconds) for way in ("feedback", "no-feedback"))
         yield Row(f"feedback / without, 100 nodes of {seconds:g} s", told, over=untold, target=target)

@@ -38,7 +38,7 @@ from vibe_prefect.engine.prefect_seam.clients import (
     fetch_json_now,
     skip_csrf,
 )
-from vibe_prefect.engine.prefect_seam.event_stream import RunEventsWorker
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEventsWorker
 from vibe_prefect.engine.prefect_seam.flows import LateSchemaFlow
 from vibe_prefect.engine.prefect_seam.meanings import CACHED, cron_times, is_console_handler, raised_text
 from vibe_prefect.engine.prefect_seam.storage import OpenResultStore, ResolvingFolder, read_block, write_block
@@ -243,7 +243,7 @@ async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server:
         assert context.flow_run is not None
         details = StateDetails(task_run_id=uuid4(), flow_run_id=context.flow_run.id)
         state: State[None] = State(type=StateType.COMPLETED, name=CACHED, state_details=details)
-        id = str(details.task_run_id)
+        id, held = str(details.task_run_id), HeldEvents()
         announce(
             TaskRun(
                 id=details.task_run_id or uuid4(),
@@ -255,7 +255,9 @@ async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server:
             ),
             state,
             ticket,
+            held,
         )
+        held.send()
         return str(context.flow_run.id), id, await after(wait_for=[ticket])
 
     _, by_hand, waiting = await announcing()

@@ -41,6 +41,7 @@ from vibe_prefect.engine.past_run import HISTORY_LABEL, PastRun, run_folder
 from vibe_prefect.engine.placements.child_run import is_child
 from vibe_prefect.engine.placements.cluster_checks import check_clusters
 from vibe_prefect.engine.placements.placement_checks import check_placements
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
@@ -154,6 +155,9 @@ class LocalRun:
 
     history: RunHistory = field(default_factory=RunHistory)
     """The attempts before this run in an adaptive run."""
+
+    held: HeldEvents = field(default_factory=HeldEvents)
+    """Events of nodes that were not executed, which are sent when there is time."""
 
     handle: RunHandle | None = None
     """The run; `None` until the flow run has begun."""
@@ -359,6 +363,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         prompt=run.prompt,
         replan_below=run.settings.replan_below,
         note_plan=note_plan,
+        held=run.held,
         placements=settings.placements,
         run_on=options.run_on,
         limits=settings.limits,
@@ -376,7 +381,11 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
         if flow_run.deployment_id is not None:
             await take_answers(client, flow_run, records)
         async with feedback.following(), child_run(compiled, setup, flow_run, parent):
-            result, handle.task_runs = await run_compiled(compiled, setup)
+            try:
+                result, handle.task_runs = await run_compiled(compiled, setup)
+            finally:
+                if _current.get() is None:  # else whoever called the flow sends them, after its end
+                    run.held.send()
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)
             handle.next = await _adapted(attempt, result, feedback)

@@ -73,6 +73,8 @@ class RunEnd:
             _warn(handle, error)
             handle.reported = False
             return handle.result
+        finally:
+            self._run.held.send()
         return cast("quote[ExecutionResult]", outcome).unquote()
 
     async def _bounded(self, call: Coroutine[Any, Any, State[Any]]) -> State[Any]:

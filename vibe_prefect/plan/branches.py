@@ -90,6 +90,8 @@ def branch_problems(compiled: CompiledPlan, found: Collection[Branch]) -> Iterat
         compiled: The plan as written.
         found: Its branches.
     """
+    if not found:
+        return
     for branch in found:
         for id in branch.members:
             yield from _member_problems(compiled, branch, id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from graphlib import TopologicalSorter
@@ -17,23 +18,31 @@ SLICE_SECONDS = 0.1
 
 
 class _Slices:
-    """Divides the time of an event loop in slices: in each of its rounds, nodes begin for that long."""
+    """Divides the time of an event loop in slices, between which nodes begin one in each round of the loop."""
 
     def __init__(self) -> None:
         self._began = -math.inf
-        self._ends = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def turn(self) -> None:
-        """Wait for a slice in which there is time left."""
+        """Wait until a node may begin: at once within a slice, else in a later round, in the order of asking."""
         loop = asyncio.get_running_loop()
-        while loop.time() - self._began > SLICE_SECONDS:
-            if not self._ends:
-                self._ends = True
-                loop.call_soon(self._begin, loop)  # before the nodes that wait
-            await asyncio.sleep(0)
+        if not self._waiting:
+            if loop.time() - self._began <= SLICE_SECONDS:
+                return
+            loop.call_soon(self._call_next, loop)
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        await turn
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._began, self._ends = loop.time(), False
+    def _call_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        turn = self._waiting.popleft()
+        if not turn.done():  # as that of a node that was cancelled meanwhile is
+            turn.set_result(None)
+        if self._waiting:
+            loop.call_soon(self._call_next, loop)
+        else:
+            self._began = loop.time()
 
 
 _slices: WeakKeyDictionary[asyncio.AbstractEventLoop, _Slices] = WeakKeyDictionary()

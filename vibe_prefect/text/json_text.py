@@ -159,10 +159,10 @@ def texts_in(value: object) -> Iterator[str]:
         item = pending.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, Mapping):
-            pending += [*cast("Mapping[object, object]", item), *cast("Mapping[object, object]", item).values()]
         elif isinstance(item, list | tuple):
             pending += cast("list[object]", item)
+        elif isinstance(item, dict | Mapping):  # most are dictionaries, which are known sooner
+            pending += [*cast("Mapping[object, object]", item), *cast("Mapping[object, object]", item).values()]
 
 
 class SharedTexts:

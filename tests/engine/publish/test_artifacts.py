@@ -164,7 +164,9 @@ async def test_artifacts_take_their_places_while_nodes_work_and_are_filled_at_th
 
 
 async def test_place_of_outputs_is_given_back_where_the_run_made_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "output_page", lambda *_: None)
+    def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(artifacts, "output_page", nothing)
 
     async def until_there(node: WorkflowNode) -> dict[str, Any]:
         assert "empty-outputs" in await until_placed(run, "empty")

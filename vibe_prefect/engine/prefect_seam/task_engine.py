@@ -19,7 +19,7 @@ from prefect.task_engine import AsyncTaskRunEngine
 from prefect.utilities.engine import link_state_to_task_run_result
 from prefect.utilities.text import truncated_to
 
-from vibe_prefect.engine.prefect_seam.event_stream import RunEvent, send_event
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEvent, event_of, send
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,15 +53,16 @@ class OpenTask(Task[..., Any]):
         return await _run_task(task=self, task_run=task_run, parameters=parameters, return_type="state")
 
 
-def announce(task_run: TaskRun, state: State[Any], result: object) -> None:
+def announce(task_run: TaskRun, state: State[Any], result: object, held: HeldEvents) -> None:
     """Report a task run that no task engine executed, in its only state.
 
     Args:
         task_run: The task run, made by hand.
         state: Its state.
         result: Stands for its result: a task that gets it, or waits for it, has an edge from this task run.
+        held: Gets the event of it, and sends it when there is time.
     """
-    send_state(task_run, None, state)
+    held.hold(_state_event(task_run, None, state))
     link_state_to_task_run_result(state, result)
 
 
@@ -97,6 +98,12 @@ def send_state(
         validated_state: The state.
         follows: The event of the state before, where there was one.
     """
+    return send(_state_event(task_run, initial_state, validated_state, follows))
+
+
+def _state_event(
+    task_run: TaskRun, initial_state: State[Any] | None, validated_state: State[Any], follows: RunEvent | None = None
+) -> RunEvent:
     before, state = initial_state, validated_state
     inputs = sum(len(sources) for sources in task_run.task_inputs.values())
     left_out = _OF_THE_SERVER if inputs <= _MOST_INPUTS else {*_OF_THE_SERVER, "task_inputs"}
@@ -117,7 +124,7 @@ def send_state(
         "prefect.orchestration": "client",
     }
     tags = [f"prefect.tag.{tag}" for tag in sorted(task_run.tags)]
-    return send_event(
+    return event_of(
         f"prefect.task-run.{state.name}",
         resource,
         [{"prefect.resource.id": tag, "prefect.resource.role": "tag"} for tag in tags],

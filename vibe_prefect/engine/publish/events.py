@@ -21,7 +21,7 @@ from vibe_prefect.core.outputs import bounded, cut
 from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE
 from vibe_prefect.engine.past_run import PastRun
-from vibe_prefect.engine.prefect_seam.event_stream import send_event
+from vibe_prefect.engine.prefect_seam.event_stream import event_of, send
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.errors import PlanRunError
@@ -209,9 +209,9 @@ def _send(name: str, run: FlowRun | PastRun, plan_id: str, resource: dict[str, s
     }
     context = FlowRunContext.get()
     is_inside = context is not None and context.flow_run is not None and context.flow_run.id == run.id
-    (send_event if is_inside else emit_event)(
-        f"{PREFIX}.{name}",
-        resource={**resource, f"{PREFIX}.plan-id": plan_id},
-        related=[related],
-        payload={"plan_id": plan_id, "run_name": run.name, **facts},
-    )
+    name, resource = f"{PREFIX}.{name}", {**resource, f"{PREFIX}.plan-id": plan_id}
+    payload = {"plan_id": plan_id, "run_name": run.name, **facts}
+    if is_inside:
+        send(event_of(name, resource, [related], payload))
+    else:
+        emit_event(name, resource=resource, related=[related], payload=payload)

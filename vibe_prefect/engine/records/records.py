@@ -119,7 +119,7 @@ class Records:
 
     async def _read_sharing(self, node: CompiledNode, texts: SharedTexts) -> NodeRecord | None:
         """Return the record of a node; what nodes have passed on is in memory once."""
-        return texts.of(await self.read(node.record_id, node.key))
+        return await self.store.read_record(record_path(self.namespace, node.record_id, node.key), texts)
 
     async def _file_problem(self, node: CompiledNode, record: NodeRecord) -> str | None:
         return await self.store.file_problem(record_path(self.namespace, node.record_id, node.key), record)

@@ -27,7 +27,8 @@ from vibe_prefect.engine.records.block_reads import read_if_there
 from vibe_prefect.engine.records.record_files import RecordFile, RecordFiles, file_store, is_record_file, refuse_links
 from vibe_prefect.errors import RecordStorageError, shorten
 from vibe_prefect.settings.package import VibePrefectSettings, load_settings
-from vibe_prefect.text.json_text import is_long, json_pieces, quoted_pieces
+from vibe_prefect.text.encodings import PIECE
+from vibe_prefect.text.json_text import SharedTexts, is_long, json_pieces, quoted_pieces
 from vibe_prefect.text.regular_files import read_regular
 from vibe_prefect.tools.workspace import Workspace, replace_file
 
@@ -260,15 +261,21 @@ class RecordStore(OpenResultStore):
         store._files = RecordFiles(files, workspace, most=settings.kept_file_bytes, restores=restores)  # noqa: SLF001 - a copy of its own
         return store
 
-    async def read_record(self, key: str) -> NodeRecord | None:
+    async def read_record(self, key: str, texts: SharedTexts | None = None) -> NodeRecord | None:
         """Return a usable record, else `None`; a damaged record counts as missing, with a warning.
+
+        Args:
+            key: Its key.
+            texts: Long texts of other records, which are kept once; `None` where it is read by itself.
 
         Raises:
             RecordStorageError: The storage does not answer: whatever it has must not be paid for again.
         """
         try:
             content = await self.content(key)
-            return None if content is None else record_in(content)
+            record = None if content is None else record_in(content)
+            is_short = content is None or len(content) <= PIECE
+            return record if texts is None or is_short else texts.of(record)
         except RecordStorageError:
             raise
         except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ from vibe_prefect.core.budget import Budget
 from vibe_prefect.core.feedback import REPLAN_BELOW
 from vibe_prefect.core.models import WorkflowNodeType
 from vibe_prefect.core.progress import RunObserver
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.branch_runs import ChildSetup
@@ -74,6 +75,9 @@ class RunSetup:
 
     children: ChildSetup | None = None
     """Setup of child runs; `None` where no placement is a deployment."""
+
+    held: HeldEvents = field(default_factory=HeldEvents)
+    """Events of nodes that the run does not execute; what it holds at the end is yet to be sent."""
 
     shows_all: bool = True
     """Whether Prefect shows nodes that are not selected, too; a child run leaves them to its parent."""

@@ -142,7 +142,7 @@ class _PlanRun:
             await self._pace.begin()
         try:
             with watched_loop(self._compiled.nodes):
-                async with self._placements:
+                async with self._placements, self._setup.held.trickling():
                     await run_in_order(self._branches.waits, self._run)
         except (asyncio.CancelledError, TerminationSignal):
             self._cancel_rest()
@@ -287,7 +287,7 @@ class _PlanRun:
             await self._reusable.read_nodes([node for node in nodes if not self._refreshes(node.id)])
 
     async def _keep_pace(self) -> None:
-        await self._pace.hold(lambda: self.task_runs)
+        await self._pace.hold(lambda: self.task_runs - len(self._setup.held))
 
     def _stop_if_cancelled(self) -> None:
         """Stop a node's task where the run was cancelled, after Prefect has the node's state.
@@ -312,7 +312,7 @@ class _PlanRun:
             return
         ended = (*self._upstream(job), *(() if job.ended is None else (job.ended,)))
         upstream = [task_run_id for task_run_id, _ in ended]
-        self._note(job, *show_unexecuted(job.node, why, upstream, message, span))
+        self._note(job, *show_unexecuted(self._setup.held, job.node, why, upstream, message, span))
 
     def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:
         self._show(job, Unexecuted.SKIPPED, obstacle.reason)

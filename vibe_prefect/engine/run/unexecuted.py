@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State, StateDetails, StateType, TaskR
 from prefect.context import FlowRunContext
 
 from vibe_prefect.engine.node_states import CANCELLED, FALLBACK, SKIPPED
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents
 from vibe_prefect.engine.prefect_seam.meanings import CACHED
 from vibe_prefect.engine.prefect_seam.task_engine import announce
 from vibe_prefect.engine.records.storage import OpaqueResult
@@ -46,7 +47,8 @@ class Unexecuted(Enum):
     """It failed in a child run."""
 
 
-def show_unexecuted(
+def show_unexecuted(  # noqa: PLR0913 - what there is to show
+    held: HeldEvents,
     node: CompiledNode,
     why: Unexecuted,
     upstream: Iterable[UUID],
@@ -56,6 +58,7 @@ def show_unexecuted(
     """Show a node in Prefect that is not executed, in its only state.
 
     Args:
+        held: Sends what the server is told of it, when there is time.
         node: The node.
         why: The state.
         upstream: Ids of the task runs that it would have waited for.
@@ -90,7 +93,7 @@ def show_unexecuted(
         state=state,
     )
     reference = OpaqueResult(None)
-    announce(task_run, state, reference)
+    announce(task_run, state, reference, held)
     return task_run.id, reference
 
 
