@@ -30,6 +30,7 @@ from prefect.utilities.annotations import quote
 from prefect.utilities.callables import parameter_schema
 
 import vibe_prefect
+from vibe_prefect.engine.prefect_seam import event_stream
 from vibe_prefect.engine.prefect_seam.clients import (
     as_default,
     cut_off,
@@ -42,7 +43,7 @@ from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEventsW
 from vibe_prefect.engine.prefect_seam.flows import LateSchemaFlow
 from vibe_prefect.engine.prefect_seam.meanings import CACHED, cron_times, is_console_handler, raised_text
 from vibe_prefect.engine.prefect_seam.storage import OpenResultStore, ResolvingFolder, read_block, write_block
-from vibe_prefect.engine.prefect_seam.task_engine import OpenTask, announce
+from vibe_prefect.engine.prefect_seam.task_engine import OpenTask, state_event
 from vibe_prefect.engine.prefect_seam.versions import TRIED, untried_version
 from vibe_prefect.engine.records.storage import OpaqueResult, OpaqueResultSerializer
 
@@ -192,9 +193,10 @@ async def test_events_of_a_task_run_are_those_of_prefects_engine(prefect_server:
         assert context is not None
         with context.model_copy(update={"result_store": Store(serializer=OpaqueResultSerializer())}), tags("whole"):
             prefects: Any = [made(work), made(fail)]
-            before = await prefects[0]("before")
+            before: Any = await prefects[0]("before", return_state=True)
             usual = [await task("a", wait_for=[before], return_state=True) for task in prefects]
-            lean = [await made(function).run({"job": quote("a")}, [before]) for function in (work, fail)]
+            upstream = [before.state_details.task_run_id]
+            lean = [await made(function).run({"job": quote("a")}, upstream) for function in (work, fail)]
         for worker in (EventsWorker.instance(), RunEventsWorker.instance()):
             await asyncio.to_thread(worker.wait_until_empty)
         sent = [event for client in AssertingEventsClient.all for event in client.events]
@@ -228,39 +230,31 @@ def told(sent: list[Any], states: list[State[Any]]) -> list[dict[str, Any]]:
     )
 
 
-async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server: str) -> None:
-    ticket = OpaqueResult(None)
-
+async def test_task_run_that_no_engine_executed_is_on_record_and_draws_an_edge(prefect_server: str) -> None:
     async def name_itself() -> str:
         return str(prefect.runtime.task_run.id)
 
-    after: Any = task(name_itself)
+    after = OpenTask(name_itself)
 
     @flow
-    async def announcing() -> tuple[str, str, str]:
+    async def announcing() -> tuple[str, str]:
         context = FlowRunContext.get()
         assert context is not None
         assert context.flow_run is not None
-        details = StateDetails(task_run_id=uuid4(), flow_run_id=context.flow_run.id)
-        state: State[None] = State(type=StateType.COMPLETED, name=CACHED, state_details=details)
-        id, held = str(details.task_run_id), HeldEvents()
-        announce(
-            TaskRun(
-                id=details.task_run_id or uuid4(),
-                name="by hand",
-                flow_run_id=context.flow_run.id,
-                task_key="by-hand",
-                dynamic_key=id,
-                state=state,
-            ),
-            state,
-            ticket,
-            held,
+        id, flow_run_id, held = uuid4(), context.flow_run.id, HeldEvents()
+        state: State[None] = State(
+            type=StateType.COMPLETED,
+            name=CACHED,
+            state_details=StateDetails(task_run_id=id, flow_run_id=flow_run_id),
         )
+        task_run = TaskRun(
+            id=id, name="by hand", flow_run_id=flow_run_id, task_key="by-hand", dynamic_key=str(id), state=state
+        )
+        held.hold(lambda: state_event(task_run, None, state, flow_run=context))
         held.send()
-        return str(context.flow_run.id), id, await after(wait_for=[ticket])
+        return str(id), await (await after.run({}, [id])).aresult()
 
-    _, by_hand, waiting = await announcing()
+    by_hand, waiting = await announcing()
     async with get_client() as client:
         found = await recorded(client, by_hand)
         follower = await recorded(client, waiting)
@@ -269,6 +263,32 @@ async def test_announced_task_run_is_on_record_and_draws_an_edge(prefect_server:
     assert [str(needed.id) for needed in follower.task_inputs["wait_for"] if isinstance(needed, TaskRunResult)] == [
         by_hand
     ]
+
+
+async def test_held_events_are_sent_a_few_at_a_time_and_the_oldest_where_they_become_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[int] = []
+
+    def hand_over(event: Any) -> None:
+        sent.append(event())
+
+    def maker(number: int) -> Any:
+        return lambda: number
+
+    monkeypatch.setattr(event_stream, "_hand_over", hand_over)
+    monkeypatch.setattr(event_stream, "HELD_SECONDS", 0.0)
+    held = HeldEvents()
+    for number in range(event_stream.MOST_HELD + 2):
+        held.hold(maker(number))
+    assert sent == [0, 1]
+    async with held.trickling(), asyncio.timeout(60):
+        while len(sent) < 2 + event_stream.HELD_AT_ONCE:  # noqa: ASYNC110 - it has no event to wait for
+            await asyncio.sleep(0)
+    assert len(sent) % event_stream.HELD_AT_ONCE == 2
+    held.send()
+    assert sent == list(range(event_stream.MOST_HELD + 2))
+    assert len(held) == 0
 
 
 async def recorded(client: PrefectClient, id: str) -> TaskRun:

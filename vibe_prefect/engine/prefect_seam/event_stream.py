@@ -10,7 +10,7 @@ import asyncio
 import logging
 import queue
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -71,6 +71,10 @@ class RunEvent:
         return self.text
 
 
+EventMaker = Callable[[], RunEvent]
+"""Makes an event that is not needed before it is sent."""
+
+
 class RunEventsWorker(EventsWorker):
     """Sends the events of runs in this process, each run's in their order."""
 
@@ -101,7 +105,8 @@ class RunEventsWorker(EventsWorker):
             finally:
                 self._queue.task_done()
 
-    async def _send(self, event: RunEvent) -> None:
+    async def _send(self, item: RunEvent | EventMaker) -> None:
+        event = item if isinstance(item, RunEvent) else item()
         own: Related = event.content["related"]
         known = {resource["prefect.resource.id"] for resource in (*own, event.content["resource"])}
         shared = [resource for resource in await self._relations(event) if resource["prefect.resource.id"] not in known]
@@ -132,14 +137,14 @@ class HeldEvents:
 
     def __init__(self) -> None:
         """Hold nothing yet."""
-        self._events: deque[RunEvent] = deque()
+        self._events: deque[EventMaker] = deque()
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def hold(self, event: RunEvent) -> None:
-        """Hold an event."""
-        self._events.append(event)
+    def hold(self, make: EventMaker) -> None:
+        """Hold an event, which is made when it is sent, in another thread."""
+        self._events.append(make)
         if len(self._events) > MOST_HELD:
             self._send(1)
 
@@ -163,18 +168,22 @@ class HeldEvents:
 
     def _send(self, count: int) -> None:
         for _ in range(min(count, len(self._events))):
-            send(self._events.popleft())
+            _hand_over(self._events.popleft())
 
 
 def send(event: RunEvent) -> RunEvent:
     """Send an event; a failure to send it is logged, and fails nothing."""
+    _hand_over(event)
+    return event
+
+
+def _hand_over(event: RunEvent | EventMaker) -> None:
     try:
         worker = RunEventsWorker.instance()
         if worker.client_type is not NullEventsClient:
             worker.send(cast("Event", event))
     except Exception:
-        logger.exception("The event %s could not be sent", event.content["event"])
-    return event
+        logger.exception("An event of a run could not be sent")
 
 
 def event_of(  # noqa: PLR0913 - what an event consists of
@@ -186,8 +195,9 @@ def event_of(  # noqa: PLR0913 - what an event consists of
     id: UUID | None = None,
     occurred: datetime | None = None,
     follows: RunEvent | None = None,
+    flow_run: FlowRunContext | None = None,
 ) -> RunEvent:
-    """Return an event of the current flow run, of the form that Prefect's `emit_event` sends.
+    """Return an event of a flow run, of the form that Prefect's `emit_event` sends.
 
     Args:
         event: The event's name.
@@ -197,8 +207,9 @@ def event_of(  # noqa: PLR0913 - what an event consists of
         id: The event's id; a new one by default.
         occurred: When it happened; now by default.
         follows: The event before it, which the server is to take in first.
+        flow_run: The flow run; the current one by default.
     """
-    flow_run = FlowRunContext.get()
+    flow_run = flow_run or FlowRunContext.get()
     assert flow_run is not None
     id, occurred = id or uuid4(), occurred or datetime.now(UTC)
     is_ordered = follows is not None and abs(occurred - follows.occurred) < NEAR

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 from prefect import Task, task_engine
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State, TaskRun, TaskRunResult
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.results import ResultRecord, should_persist_result  # pyright: ignore[reportPrivateImportUsage]
 from prefect.task_engine import AsyncTaskRunEngine
-from prefect.utilities.engine import link_state_to_task_run_result
 from prefect.utilities.text import truncated_to
 
-from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEvent, event_of, send
+from vibe_prefect.engine.prefect_seam.event_stream import RunEvent, event_of, send
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,75 +36,44 @@ class OpenTask(Task[..., Any]):
             parameters: Arguments of the call.
         """
 
-    async def run(self, parameters: dict[str, Any], upstream: Iterable[Any] = ()) -> State[Any]:
+    async def run(self, parameters: dict[str, Any], upstream: Iterable[UUID] = ()) -> State[Any]:
         """Run the task within the current flow run to its end, and return its final state; its errors are in that.
 
         Args:
             parameters: The arguments, by name.
-            upstream: Results of other task runs, and states that hold one: edges lead from these to this one.
+            upstream: Ids of the task runs from which edges lead to this one. They have ended: nothing is waited for.
         """
         task_run = await self.create_local_run(
             parameters=parameters,
             flow_run_context=FlowRunContext.get(),
             parent_task_run_context=TaskRunContext.get(),
-            wait_for=list(upstream),
         )
+        task_run.task_inputs["wait_for"] = edges_from(upstream)
         self.created(task_run, parameters)
         return await _run_task(task=self, task_run=task_run, parameters=parameters, return_type="state")
 
 
-def announce(task_run: TaskRun, state: State[Any], result: object, held: HeldEvents) -> None:
-    """Report a task run that no task engine executed, in its only state.
-
-    Args:
-        task_run: The task run, made by hand.
-        state: Its state.
-        result: Stands for its result: a task that gets it, or waits for it, has an edge from this task run.
-        held: Gets the event of it, and sends it when there is time.
-    """
-    held.hold(_state_event(task_run, None, state))
-    link_state_to_task_run_result(state, result)
+def edges_from(upstream: Iterable[UUID]) -> list[Any]:
+    """Return what a task run holds of the task runs from which edges lead to it."""
+    return [TaskRunResult(id=id) for id in upstream]
 
 
-_LONGEST_MESSAGE = 100_000
-"""Characters of a state's message in an event, as Prefect cuts it."""
-
-_MOST_INPUTS = 10_000
-"""Edges to a task run that an event may tell of: the server refuses one of 1.5 MB, and the task run with it."""
-
-_OF_THE_SERVER = {
-    "id",
-    "created",
-    "updated",
-    "flow_run_id",
-    "state_id",
-    "state_type",
-    "state_name",
-    "state",
-    "estimated_start_time_delta",
-    "estimated_run_time",
-}
-"""Fields of a task run that the server works out."""
-
-
-def send_state(
-    task_run: TaskRun, initial_state: State[Any] | None, validated_state: State[Any], follows: RunEvent | None = None
+def state_event(
+    task_run: TaskRun,
+    before: State[Any] | None,
+    state: State[Any],
+    follows: RunEvent | None = None,
+    flow_run: FlowRunContext | None = None,
 ) -> RunEvent:
-    """Send the event from which the server makes a task run's record, of the same form as Prefect's own.
+    """Return the event from which the server makes a task run's record, of the same form as Prefect's own.
 
     Args:
         task_run: The task run.
-        initial_state: The state before; `None` for its first one.
-        validated_state: The state.
+        before: The state before; `None` for its first one.
+        state: The state.
         follows: The event of the state before, where there was one.
+        flow_run: The flow run; the current one by default.
     """
-    return send(_state_event(task_run, initial_state, validated_state, follows))
-
-
-def _state_event(
-    task_run: TaskRun, initial_state: State[Any] | None, validated_state: State[Any], follows: RunEvent | None = None
-) -> RunEvent:
-    before, state = initial_state, validated_state
     inputs = sum(len(sources) for sources in task_run.task_inputs.values())
     left_out = _OF_THE_SERVER if inputs <= _MOST_INPUTS else {*_OF_THE_SERVER, "task_inputs"}
     payload = {
@@ -132,7 +101,36 @@ def _state_event(
         id=state.id,
         occurred=state.timestamp,
         follows=follows,
+        flow_run=flow_run,
     )
+
+
+def send_state(
+    task_run: TaskRun, initial_state: State[Any] | None, validated_state: State[Any], follows: RunEvent | None = None
+) -> RunEvent:
+    """Send the event of a new state; takes the place of Prefect's function, and has its arguments."""
+    return send(state_event(task_run, initial_state, validated_state, follows))
+
+
+_LONGEST_MESSAGE = 100_000
+"""Characters of a state's message in an event, as Prefect cuts it."""
+
+_MOST_INPUTS = 10_000
+"""Edges to a task run that an event may tell of: the server refuses one of 1.5 MB, and the task run with it."""
+
+_OF_THE_SERVER = {
+    "id",
+    "created",
+    "updated",
+    "flow_run_id",
+    "state_id",
+    "state_type",
+    "state_name",
+    "state",
+    "estimated_start_time_delta",
+    "estimated_run_time",
+}
+"""Fields of a task run that the server works out."""
 
 
 def _state_data(state: State[Any]) -> dict[str, Any]:
@@ -156,10 +154,17 @@ def _with(function: Any, **names: Any) -> Any:
     )
 
 
+def _ignore(state: State[Any], result: object) -> None:
+    """Do nothing."""
+
+
 class _Engine(AsyncTaskRunEngine[P, R]):
     """Prefect's own, which sends its events on the stream of the run."""
 
     set_state = _with(vars(AsyncTaskRunEngine)["set_state"], emit_task_run_state_change_event=send_state)
+
+    # Edges lead from task runs by their ids, so no result needs to be known as that of a task run.
+    handle_success = _with(vars(AsyncTaskRunEngine)["handle_success"], link_state_to_task_run_result=_ignore)
 
     _is_set_up = False
 

@@ -39,11 +39,9 @@ from vibe_prefect.engine.run.taken import TakenRecord
 from vibe_prefect.engine.run.tasks import (
     NodeJob,
     ToolJob,
-    UpstreamReference,
     run_node,
     run_tool,
     timeout_failure,
-    upstream_reference,
 )
 from vibe_prefect.engine.run.unexecuted import Unexecuted, show_unexecuted
 from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan
@@ -235,9 +233,9 @@ class _PlanRun:
             except ConcurrencySlotAcquisitionError as error:
                 job.attempt = partial(self._refuse, error)
             await self._keep_pace()
-            state = await run_node(job, [reference for _, reference in self._upstream(job)])
+            state = await run_node(job, self._upstream(job))
         assert state.state_details.task_run_id is not None
-        self._note(job, state.state_details.task_run_id, upstream_reference(state))
+        self._note(job, state.state_details.task_run_id)
         self._stop_if_cancelled()
         if state.is_completed():
             opaque = await state.aresult()
@@ -269,10 +267,9 @@ class _PlanRun:
             record = self._recorded(job, record_of(NodeOutcome(job.meter, stand_in), (), job.provenance))
             job.attempt, job.refresh = partial(_fall_back, record, failure), True
             assert job.ended is not None
-            upstream = [reference for _, reference in (*self._upstream(job), job.ended)]
-            state = await run_node(job, upstream)
+            state = await run_node(job, [*self._upstream(job), job.ended])
             assert state.state_details.task_run_id is not None
-            self._note(job, state.state_details.task_run_id, upstream_reference(state))
+            self._note(job, state.state_details.task_run_id)
             self._stop_if_cancelled()
             if state.is_completed():
                 self._complete(job, record, reused=False)
@@ -297,22 +294,21 @@ class _PlanRun:
         if self._task is not None and self._task.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
 
-    def _upstream(self, job: NodeJob) -> list[tuple[UUID, UpstreamReference]]:
+    def _upstream(self, job: NodeJob) -> list[UUID]:
         graph = self._state.plan.graph
         sources = self._edges[job.node.id] if graph is self._compiled.graph else graph.sources(job.node.id)
         return [ended for id in sources if (ended := self._state.runs[id].ended) is not None]
 
-    def _note(self, job: NodeJob, task_run_id: UUID, reference: UpstreamReference) -> None:
+    def _note(self, job: NodeJob, task_run_id: UUID) -> None:
         self.task_runs += 1
-        job.ended = task_run_id, reference
+        job.ended = task_run_id
 
     def _show(self, job: NodeJob, why: Unexecuted, message: str | None = None, span: Span | None = None) -> None:
         """Show a node in Prefect that is not executed in this process."""
         if not self._setup.shows_all and not self._selected(job.node.id):
             return
-        ended = (*self._upstream(job), *(() if job.ended is None else (job.ended,)))
-        upstream = [task_run_id for task_run_id, _ in ended]
-        self._note(job, *show_unexecuted(self._setup.held, job.node, why, upstream, message, span))
+        upstream = self._upstream(job) if job.ended is None else [*self._upstream(job), job.ended]
+        self._note(job, show_unexecuted(self._setup.held, job.node, why, upstream, message, span))
 
     def _skip(self, job: NodeJob, obstacle: Obstacle) -> None:
         self._show(job, Unexecuted.SKIPPED, obstacle.reason)

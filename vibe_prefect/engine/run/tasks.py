@@ -1,7 +1,8 @@
 """Prefect tasks: one for each node type and policy, and one for tool calls.
 
 Prefect links runs by the identity of the objects it sees in parameters and results, which draws edges that no plan has.
-So a task takes one node run, inside `quote`, returns an opaque result, and waits for upstream references.
+So a task takes one node run, inside `quote`, and returns an opaque result; its edges are told to Prefect by the ids of
+task runs.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from uuid import UUID
 from anyio import current_effective_deadline, current_time
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
-from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
+from prefect.client.schemas.objects import State, StateType, TaskRun
 from prefect.context import TaskRunContext
-from prefect.states import Completed
 from prefect.tasks import TaskRunNameCallbackWithParameters
 from prefect.utilities.annotations import quote
 
@@ -39,9 +39,6 @@ from vibe_prefect.run.run_state import NodeRun
 from vibe_prefect.text.sendable import MAX_STATE, sendable, shown
 from vibe_prefect.tools.base import ToolResult
 from vibe_prefect.tools.waits import MAX_WAITING, attempt_clock
-
-UpstreamReference = OpaqueResult | State[bool]
-"""An upstream reference, which a task waits for: it draws the edge in Prefect's graph."""
 
 TOOL_TASK = "tool"
 
@@ -70,8 +67,8 @@ class NodeJob(NodeRun):
     task_run_id: UUID | None = None
     """Id of its task run, from the moment on from which Prefect reports it to the server whatever happens."""
 
-    ended: tuple[UUID, UpstreamReference] | None = None
-    """Id of its task run, and the upstream reference to it; `None` until the task run has ended."""
+    ended: UUID | None = None
+    """Id of its task run, once that has ended; `None` before."""
 
     kept_failure: NodeProvenance | None = None
     """Provenance that was written for a failed attempt; `None` before that."""
@@ -138,8 +135,13 @@ def node_task(node_type: WorkflowNodeType, policy: ExecutionPolicy, refresh: boo
     )
 
 
-async def run_node(job: NodeJob, upstream: Iterable[UpstreamReference]) -> State[OpaqueResult]:
-    """Run a node's task to its end and return its final state; a failing node raises nothing."""
+async def run_node(job: NodeJob, upstream: Iterable[UUID]) -> State[OpaqueResult]:
+    """Run a node's task to its end and return its final state; a failing node raises nothing.
+
+    Args:
+        job: The node.
+        upstream: Ids of the task runs from which edges lead to its own.
+    """
     task = node_task(job.node.node.type, job.node.policy, job.refresh)
     return await task.run({"job": quote(job)}, upstream)
 
@@ -160,18 +162,6 @@ def tool_task() -> OpenTask:
     return OpenTask(
         _run_tool, name=TOOL_TASK, task_run_name=_job_name, cache_policy=NO_CACHE, persist_result=False, tags=()
     )
-
-
-def upstream_reference(state: State[Any]) -> UpstreamReference:
-    """Return the upstream reference to a task run: it draws the edge to a task that waits for it, whatever its state.
-
-    A completed run's opaque result is known to Prefect already and costs nothing to look up. For any other run it is a
-    completed state that carries the run's id alone, since a failed one would stop the task that waits for it.
-    """
-    result: Any = getattr(state.data, "result", None)
-    if state.is_completed() and isinstance(result, OpaqueResult):
-        return result
-    return Completed(data=True, state_details=StateDetails(task_run_id=state.state_details.task_run_id))
 
 
 def _name_of(parameters: dict[str, Any]) -> str:

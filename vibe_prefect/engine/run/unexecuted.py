@@ -6,20 +6,19 @@ seconds to show those that it did not get to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
+from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun
 from prefect.context import FlowRunContext
 
 from vibe_prefect.engine.node_states import CANCELLED, FALLBACK, SKIPPED
-from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEvent
 from vibe_prefect.engine.prefect_seam.meanings import CACHED
-from vibe_prefect.engine.prefect_seam.task_engine import announce
-from vibe_prefect.engine.records.storage import OpaqueResult
+from vibe_prefect.engine.prefect_seam.task_engine import edges_from, state_event
 from vibe_prefect.engine.run.tasks import node_task, tags_of
 from vibe_prefect.plan.compiler import CompiledNode
 from vibe_prefect.reporting.times.spans import Span
@@ -51,10 +50,10 @@ def show_unexecuted(  # noqa: PLR0913 - what there is to show
     held: HeldEvents,
     node: CompiledNode,
     why: Unexecuted,
-    upstream: Iterable[UUID],
+    upstream: Sequence[UUID],
     message: str | None = None,
     span: Span | None = None,
-) -> tuple[UUID, OpaqueResult]:
+) -> UUID:
     """Show a node in Prefect that is not executed, in its only state.
 
     Args:
@@ -66,35 +65,49 @@ def show_unexecuted(  # noqa: PLR0913 - what there is to show
         span: Time of its work elsewhere; `None` for no time.
 
     Returns:
-        The id of its task run, and the upstream reference to it.
+        The id of its task run.
     """
     context = FlowRunContext.get()
     assert context is not None
-    assert context.flow_run is not None
+    id, now = uuid4(), datetime.now(UTC)
+    held.hold(lambda: _event(context, id, now, node, why, upstream, message, span))
+    return id
+
+
+def _event(  # noqa: PLR0913 - what there is to show
+    context: FlowRunContext,
+    id: UUID,
+    now: datetime,
+    node: CompiledNode,
+    why: Unexecuted,
+    upstream: Sequence[UUID],
+    message: str | None,
+    span: Span | None,
+) -> RunEvent:
+    flow_run = context.flow_run
+    assert flow_run is not None
     task = node_task(node.node.type, node.policy, refresh=False)
-    details = StateDetails(task_run_id=uuid4(), flow_run_id=context.flow_run.id)
     kind, name = why.value
-    state: State[None] = State(type=kind, name=name, message=message, state_details=details)
-    assert details.task_run_id is not None
-    begin, end = (cast("Any", moment) for moment in _moments(span) or (state.timestamp, state.timestamp))
+    details = StateDetails(task_run_id=id, flow_run_id=flow_run.id)
+    timestamp = cast("Any", now)
+    state: State[None] = State(type=kind, name=name, timestamp=timestamp, message=message, state_details=details)
+    begin, end = (cast("Any", moment) for moment in _moments(span) or (now, now))
     task_run = TaskRun(
-        id=details.task_run_id,
+        id=id,
         name=node.id,
-        flow_run_id=context.flow_run.id,
-        flow_run_run_count=context.flow_run.run_count,
+        flow_run_id=flow_run.id,
+        flow_run_run_count=flow_run.run_count,
         task_key=task.task_key,
         task_version=task.version,
-        dynamic_key=str(details.task_run_id),
+        dynamic_key=str(id),
         tags=tags_of(node, task.tags),
-        task_inputs={"job": [], "wait_for": [TaskRunResult(id=id) for id in upstream]},
+        task_inputs={"job": [], "wait_for": edges_from(upstream)},
         expected_start_time=begin,
         start_time=begin,
         end_time=end,
         state=state,
     )
-    reference = OpaqueResult(None)
-    announce(task_run, state, reference, held)
-    return task_run.id, reference
+    return state_event(task_run, None, state, flow_run=context)
 
 
 def _moments(span: Span | None) -> tuple[datetime, datetime] | None:
