@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
@@ -42,11 +42,10 @@ __all__ = [
 
 
 _NOTHING: Mapping[str, Any] = {}
-"""Stands for the items of all nodes that run for none."""
+"""Stands for the inputs, and for the items, of all nodes that have none."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledNode:
+class CompiledNode(NamedTuple):
     """A node, ready to run."""
 
     node: WorkflowNode
@@ -67,16 +66,16 @@ class CompiledNode:
     dependencies: tuple[str, ...]
     """Ids whose outputs it is given."""
 
-    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: Mapping[str, Any] = _NOTHING
     """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
 
     template: str = ""
     """Of a node that runs for an item, the id as written; empty for a node that stands in the plan itself."""
 
-    scope: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    scope: Mapping[str, Any] = _NOTHING
     """The items that it runs for, by the names that templates have for them."""
 
-    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    names: Mapping[str, str] = _NOTHING
     """Ids of the nodes that run for the same item, by their ids as written."""
 
     kept_as: str = ""
@@ -190,7 +189,7 @@ class CompiledPlan:
             return self
         known = {id: node.key for id, node in self.nodes.items()}
         keys = _keys(self.graph, self.key_parts, values, known) if self.key_parts else known
-        changed = {id: replace(self.nodes[id], key=key) for id, key in keys.items() if key != known[id]}
+        changed = {id: self.nodes[id]._replace(key=key) for id, key in keys.items() if key != known[id]}
         return replace(self, nodes={**self.nodes, **changed}, values=values)
 
 
@@ -389,8 +388,6 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
         policy,
         graph_node.dependencies,
         binding.inputs,
-        scope=_NOTHING,
-        names=_NOTHING,
         scorer=binding.scorer,
     )
 
