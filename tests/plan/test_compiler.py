@@ -102,8 +102,8 @@ def test_a_compiled_plan_names_the_versions_of_its_tools() -> None:
 
 def test_a_compiled_plan_is_frozen() -> None:
     found = compiled(story())
-    brief = found.nodes["brief"]
-    values = (found, "plan"), (brief, "key"), (brief.policy, "retries"), (found.graph, "nodes"), (found.edges[0], "kind")
+    brief, edge = found.nodes["brief"], found.edges[0]
+    values = (found, "plan"), (brief, "key"), (brief.policy, "retries"), (found.graph, "nodes"), (edge, "kind")
     for value, name in values:
         assert hasattr(value, name)
         with pytest.raises(AttributeError):
