@@ -393,7 +393,7 @@ def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_nod
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    texts = [template.text for template in binding.templates if "vibe" in template.text]
+    texts = [text for _, text in binding.templates if "vibe" in text]
     if binding.node.for_each is not None:
         texts += [text for text in (binding.node.for_each, binding.node.key) if text is not None and "vibe" in text]
     return bool(texts) and any("vibe" in references(text).names for text in texts)

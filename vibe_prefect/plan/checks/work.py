@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from vibe_prefect.core.models import BestOf, NodePolicy, OnError, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.plan.backing import Backing, Bindings, InputTemplate, NodeBinding
+from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.plan.checks.best_of import best_of_findings
 from vibe_prefect.plan.checks.conditions import condition_findings
 from vibe_prefect.plan.checks.fallbacks import fallback_findings
@@ -202,33 +202,32 @@ class WorkChecks:
 
     def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")
-        if stated_inputs is not None and not isinstance(stated_inputs, Mapping):
+        if stated_inputs is not None and not isinstance(stated_inputs, (dict, Mapping)):
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        templates = binding.templates
-        if templates:
-            self._check_templates(node, binding, templates)
+        if binding.templates:
+            self._check_templates(node, binding)
         traits = binding.traits
         dependencies = self._dependencies(node) if traits.check_plan is not None else {}
         for problem in input_problems(tool, binding.inputs, dependencies, traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
-            elif not any(problem.path[: len(path)] == path for path in _filled(templates)):
+            elif not any(problem.path[: len(path)] == path for path in _filled(binding)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
         if binding.input_names.paths or binding.input_names.folders:
-            self._check_outputs(node, binding, templates)
+            self._check_outputs(node, binding)
 
-    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
-        check = self._template_check(node)
-        for template in templates:
-            for finding in check.findings(template.text, raw=template.raw, own=template.own):
-                place = _field(template.path, binding)
-                self._problem(node, place, finding.message, finding.hint, finding.at)
+    def _check_templates(self, node: CheckedNode, binding: NodeBinding) -> None:
+        check, raw, own = self._template_check(node), binding.input_names.raw, binding.own_names
+        for path, text in binding.templates:
+            is_raw = path[0] in raw
+            for finding in check.findings(text, raw=is_raw, own=own if is_raw else ()):
+                self._problem(node, _field(path, binding), finding.message, finding.hint, finding.at)
 
-    def _check_outputs(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
-        templated = _filled(templates)
+    def _check_outputs(self, node: CheckedNode, binding: NodeBinding) -> None:
+        templated = _filled(binding)
         defaults = binding.input_names.default_outputs(node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(node, binding, literal, defaults)
@@ -324,9 +323,9 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
     return StatedOutput(schema, f"the tool {binding.named!r}")
 
 
-def _filled(templates: Sequence[InputTemplate]) -> list[DataPath]:
+def _filled(binding: NodeBinding) -> list[DataPath]:
     """Return the paths of the templates that are filled in before the tool is called."""
-    return [template.path for template in templates if not template.raw]
+    return [path for path, _ in binding.templates if path[0] not in binding.input_names.raw]
 
 
 def _field(path: DataPath, binding: NodeBinding) -> DataPath:
@@ -341,18 +340,18 @@ def unfit_to_be_fresh(binding: NodeBinding) -> Finding | None:
     if binding.traits.content_hash is None:
         name = f"the tool {binding.named!r}" if binding.tool_name is not None else "this node, which no tool runs,"
         return Finding.advised(f"{name} cannot say the content that it reads", "leave 'fresh' out")
-    for template in binding.templates:
+    for path, text in binding.templates:
         try:
-            names = references(template.text)
+            names = references(text)
         except InvalidTemplateError:  # told where it stands
             continue
         if names.names - TEMPLATE_NAMES:
-            text = f"what it reads is only known once its list is, since {dotted(template.path)} names the item"
-            return Finding.advised(text, "leave 'fresh' out")
+            message = f"what it reads is only known once its list is, since {dotted(path)} names the item"
+            return Finding.advised(message, "leave 'fresh' out")
         if names.outputs or names.any_output:
             named = f"outputs.{names.outputs[0]}" if names.outputs else "outputs"
-            text = f"what it reads is only known during the run, since {dotted(template.path)} names {named}"
-            return Finding.advised(text, "name inputs alone, or leave 'fresh' out")
+            message = f"what it reads is only known during the run, since {dotted(path)} names {named}"
+            return Finding.advised(message, "name inputs alone, or leave 'fresh' out")
     return None
 
 

@@ -53,7 +53,8 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
 
 def _fact_reads(binding: NodeBinding) -> list[Reads]:
     node = binding.node
-    texts = [template.text for template in binding.templates if "run" in template.text and "run" not in template.own]
+    raw = binding.input_names.raw if "run" in binding.own_names else ()
+    texts = [text for path, text in binding.templates if "run" in text and path[0] not in raw]
     if node.for_each is not None:
         texts += [text for text in (node.for_each, node.key) if text is not None and "run" in text]
     if binding.scorer is not None and node.best_of is not None:
