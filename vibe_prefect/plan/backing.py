@@ -84,7 +84,7 @@ class NodeBinding:
     """Name of the tool that runs the node; `None` where no tool does."""
 
     bound: BoundTool
-    """That tool."""
+    """That tool; one without a name and facts where no tool runs it."""
 
     scorer: str | None
     """Name of the tool that scores the node's variations; `None` where it makes none."""
@@ -99,26 +99,11 @@ class NodeBinding:
     _templates: list[PlacedTemplate] | None = field(default=None, init=False)
 
     @property
-    def tool(self) -> Tool | None:
-        """The tool that runs it; `None` where no tool does, or it is not registered."""
-        return self.bound.tool
-
-    @property
-    def traits(self) -> ToolTraits:
-        """The traits of that tool."""
-        return self.bound.traits
-
-    @property
-    def input_names(self) -> InputNames:
-        """Names of that tool's inputs by their kinds."""
-        return self.bound.input_names
-
-    @property
     def inputs(self) -> dict[str, Any]:
         """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
         if self._inputs is None:
-            name = self.tool_name
-            self._inputs = tool_inputs(self.node, name, self.tool, self.traits) if name is not None else {}
+            name, bound = self.tool_name, self.bound
+            self._inputs = tool_inputs(self.node, name, bound.tool, bound.traits) if name is not None else {}
         return self._inputs
 
     @property
@@ -141,9 +126,17 @@ class NodeBinding:
 
         They count in templates of the inputs `input_names.raw`, which reach the tool as written: it fills them in.
         """
-        if not self.input_names.raw:
+        if not self.bound.input_names.raw:
             return frozenset()
         return frozenset(name for value in self.inputs.values() for name in _keys(value))
+
+    def mentions(self, word: str) -> bool:
+        """Tell whether a word is in a template of its inputs, or in those that say for which items it runs."""
+        for _, text in self.templates:
+            if word in text:
+                return True
+        node = self.node
+        return node.for_each is not None and (word in node.for_each or word in (node.key or ""))
 
 
 def _keys(value: object) -> Iterable[str]:

@@ -9,7 +9,6 @@ soon as it could start, and it gathers what they made. Nothing here recurses, so
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -280,10 +279,12 @@ class _Waits:
         before, ancestors = self._below[node.parent]
         if not node.dependencies:
             return before
-        awaited = [id for id in node.dependencies if id in self._ends and id not in ancestors]
-        if self._refused:
-            awaited = [id for id in awaited if (node.node.id, id) not in self._refused]
-        return (*before, *[self._ends[id] for id in awaited])
+        awaited = [*before]
+        for id in node.dependencies:
+            end = self._ends.get(id)
+            if end is not None and id not in ancestors and (node.node.id, id) not in self._refused:
+                awaited.append(end)
+        return tuple(awaited)
 
     def _before_children(self, child: GraphNode) -> tuple[tuple[Vertex, ...], frozenset[str]]:
         """Return what a child and its siblings wait for besides their dependencies, and the ids of their ancestors."""
@@ -343,23 +344,25 @@ def vertex_levels(waits: Mapping[Vertex, tuple[Vertex, ...]]) -> dict[Vertex, in
     Returns:
         The levels from 0, an end on that of the last that it waits for. Those in a cycle or behind one have none.
     """
-    followers: defaultdict[Vertex, list[Vertex]] = defaultdict(list)
-    for vertex, before in waits.items():
+    vertices = list(waits)
+    places = {vertex: place for place, vertex in enumerate(vertices)}
+    followers: list[list[int]] = [[] for _ in vertices]
+    for place, before in enumerate(waits.values()):
         for awaited in before:
-            followers[awaited].append(vertex)
-    open_waits = {vertex: len(before) for vertex, before in waits.items()}
-    levels = dict.fromkeys(waits, 0)
-    ready = [vertex for vertex, count in open_waits.items() if not count]
-    for vertex in ready:  # grows while it is read
-        level = levels[vertex]
-        for follower in followers.get(vertex, ()):
-            least = level if follower[1] else level + 1
+            followers[places[awaited]].append(place)
+    open_waits = list(map(len, waits.values()))
+    levels = [0] * len(vertices)
+    ready = [place for place, count in enumerate(open_waits) if not count]
+    for place in ready:  # grows while it is read
+        level = levels[place]
+        for follower in followers[place]:
+            least = level if vertices[follower][1] else level + 1
             if levels[follower] < least:
                 levels[follower] = least
             open_waits[follower] -= 1
             if not open_waits[follower]:
                 ready.append(follower)
-    return {vertex: levels[vertex] for vertex in ready}
+    return {vertices[place]: levels[place] for place in ready}
 
 
 def plan_groups(nodes: Mapping[str, GraphNode], levels: Mapping[Vertex, int]) -> tuple[tuple[str, ...], ...]:
