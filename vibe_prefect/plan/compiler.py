@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -12,7 +12,7 @@ from uuid import uuid4
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.core.policies import MAX_RETRY_DELAY, PLACE_FIELDS, ExecutionPolicy, resolve_policy
-from vibe_prefect.core.run_values import RunFacts, RunValues
+from vibe_prefect.core.run_values import NOTHING_NAMED, RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
@@ -221,10 +221,9 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
         from vibe_prefect.tools.installed import default_registry
 
         tools = default_registry()
-    tools = adapted(tools)
-    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
-    with collection_paused():
-        return _checked_and_compiled(plan, bindings, source, limits)
+    options = adapted(tools), frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {})
+    with collection_paused():  # what is only needed to compile is gone when it ends
+        return _checked_and_compiled(plan, Bindings(*options), source, limits)
 
 
 def _checked_and_compiled(
@@ -286,6 +285,7 @@ class _Compiler:
         self._salt = uuid4().hex
         self._versions: dict[str, str] = {}
         self._tool_works: dict[str, str] = {}
+        self._ordinary_parts = lru_cache(maxsize=None, typed=True)(KeyParts)  # most nodes share theirs
 
     def compile(self, graph: PlanGraph, bound_nodes: Sequence[NodeBinding]) -> CompiledPlan:
         """Return the plan's compiled form; it has been checked.
@@ -330,6 +330,8 @@ class _Compiler:
         variation = self._plan.policy.variation if own_variation is None else own_variation
         is_fresh = binding.policy.fresh is not None and not unfit_to_be_fresh(binding)
         named = named_values(binding, self._plan.inputs, items)
+        if named is NOTHING_NAMED and not is_fresh:
+            return self._ordinary_parts(self._work(binding), variation)
         return KeyParts(self._work(binding), variation, named, is_fresh)
 
     def _work(self, binding: NodeBinding) -> str:

@@ -15,7 +15,7 @@ from vibe_prefect.plan.checks.best_of import best_of_findings
 from vibe_prefect.plan.checks.conditions import condition_findings
 from vibe_prefect.plan.checks.fallbacks import fallback_findings
 from vibe_prefect.plan.checks.items import has_item_fields, item_findings
-from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck
+from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck, names_only_outputs
 from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
@@ -225,8 +225,11 @@ class WorkChecks:
             self._check_outputs(node, binding)
 
     def _check_templates(self, node: CheckedNode, binding: NodeBinding) -> None:
+        others = [found for found in binding.templates if not names_only_outputs(found[1], node.dependencies)]
+        if not others:
+            return
         check, raw, own = self._template_check(node), binding.bound.input_names.raw, binding.own_names
-        for path, text in binding.templates:
+        for path, text in others:
             is_raw = path[0] in raw
             for finding in check.findings(text, raw=is_raw, own=own if is_raw else ()):
                 self._problem(node, _field(path, binding), finding.message, finding.hint, finding.at)
