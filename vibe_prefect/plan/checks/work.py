@@ -22,7 +22,7 @@ from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
 from vibe_prefect.plan.reading.values import plain_texts, value_problems
 from vibe_prefect.templates.names import references
-from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
+from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError, PlacedTemplate
 from vibe_prefect.tools.base import (
     Dependency,
     Tool,
@@ -211,9 +211,10 @@ class WorkChecks:
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        if binding.templates:
-            self._check_templates(node, binding)
-        traits = binding.bound.traits
+        templates = [found for found in binding.templates if not names_only_outputs(found[1], node.dependencies)]
+        if templates:
+            self._check_templates(node, binding, templates)
+        traits, names = binding.bound.traits, binding.bound.input_names
         dependencies = self._dependencies(node) if traits.check_plan is not None else {}
         for problem in input_problems(tool, binding.inputs, dependencies, traits):
             message = f"{problem.message} (tool {binding.named!r})"
@@ -221,15 +222,12 @@ class WorkChecks:
                 self._problem(node, ("dependencies",), message, problem.hint)
             elif not any(problem.path[: len(path)] == path for path in _filled(binding)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        if binding.bound.input_names.paths or binding.bound.input_names.folders:
+        if names.paths or names.folders:
             self._check_outputs(node, binding)
 
-    def _check_templates(self, node: CheckedNode, binding: NodeBinding) -> None:
-        others = [found for found in binding.templates if not names_only_outputs(found[1], node.dependencies)]
-        if not others:
-            return
+    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[PlacedTemplate]) -> None:
         check, raw, own = self._template_check(node), binding.bound.input_names.raw, binding.own_names
-        for path, text in others:
+        for path, text in templates:
             is_raw = path[0] in raw
             for finding in check.findings(text, raw=is_raw, own=own if is_raw else ()):
                 self._problem(node, _field(path, binding), finding.message, finding.hint, finding.at)
