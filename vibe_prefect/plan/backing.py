@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Self, cast
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
+from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
+from vibe_prefect.templates.reads import References
 from vibe_prefect.templates.texts import PlacedTemplate, walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
 from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
@@ -95,6 +97,10 @@ class NodeBinding:
     states_policy: bool
     """Whether the node has a policy of its own."""
 
+    naming: Sequence[tuple[DataPath, References]] = field(default=(), init=False)
+    """What those of its templates name that name more than whole outputs, each with its path. The checks note it: a
+    plan may have more templates than `references` remembers."""
+
     _inputs: dict[str, Any] | None = field(default=None, init=False)
     _templates: list[PlacedTemplate] | None = field(default=None, init=False)
 
@@ -129,14 +135,6 @@ class NodeBinding:
         if not self.bound.input_names.raw:
             return frozenset()
         return frozenset(name for value in self.inputs.values() for name in _keys(value))
-
-    def mentions(self, word: str) -> bool:
-        """Tell whether a word is in a template of its inputs, or in those that say for which items it runs."""
-        for _, text in self.templates:
-            if word in text:
-                return True
-        node = self.node
-        return node.for_each is not None and (word in node.for_each or word in (node.key or ""))
 
 
 def _keys(value: object) -> Iterable[str]:

@@ -338,7 +338,7 @@ class _Compiler:
         """Return what stands in the key for the doing of the node's work."""
         name, node, choice = binding.tool_name, binding.node, binding.node.best_of
         work = self._tool_works[name] if name is not None else str(binding.backing)
-        uses_vibe = binding.bound.traits.uses_vibe or (binding.mentions("vibe") and _names_vibe(binding))
+        uses_vibe = binding.bound.traits.uses_vibe or _names_vibe(binding)
         if node.for_each is not None:
             items = [node.for_each, node.item_name, node.key, node.max_items, node.min_completed]
             work = f"{work} for each {canonical_json(items).decode()}"
@@ -407,10 +407,10 @@ def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str
 
 
 def _names_vibe(binding: NodeBinding) -> bool:
-    texts = [text for _, text in binding.templates if "vibe" in text]
-    if binding.node.for_each is not None:
-        texts += [text for text in (binding.node.for_each, binding.node.key) if text is not None and "vibe" in text]
-    return any("vibe" in references(text).names for text in texts)
+    node, named = binding.node, [named.names for _, named in binding.naming]
+    if node.for_each is not None:
+        named += [references(text).names for text in (node.for_each, node.key) if text is not None]
+    return any("vibe" in names for names in named)
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:

@@ -227,10 +227,13 @@ class WorkChecks:
 
     def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[PlacedTemplate]) -> None:
         check, raw, own = self._template_check(node), binding.bound.input_names.raw, binding.own_names
+        count = len(self._problems)
         for path, text in templates:
             is_raw = path[0] in raw
             for finding in check.findings(text, raw=is_raw, own=own if is_raw else ()):
                 self._problem(node, _field(path, binding), finding.message, finding.hint, finding.at)
+        if len(self._problems) == count:
+            binding.naming = [(path, references(text)) for path, text in templates]
 
     def _check_outputs(self, node: CheckedNode, binding: NodeBinding) -> None:
         templated = _filled(binding)

@@ -25,7 +25,7 @@ def named_values(binding: NodeBinding, declared: Collection[str], items: Collect
     """
     node = binding.node
     input_reads = [named.inputs for named in _references_in(node, "inputs")] if declared else []
-    fact_reads = _fact_reads(binding) if binding.scorer is not None or binding.mentions("run") else []
+    fact_reads = _fact_reads(binding)
     named_items = {name for named in _references_in(node) for name in items if name in named.names} if items else ()
     if not (input_reads or fact_reads or named_items):
         return NOTHING_NAMED
@@ -53,11 +53,11 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
 
 def _fact_reads(binding: NodeBinding) -> list[Reads]:
     node = binding.node
-    templates = [(path, text) for path, text in binding.templates if "run" in text]
-    raw = binding.bound.input_names.raw if templates and "run" in binding.own_names else ()
-    texts = [text for path, text in templates if path[0] not in raw]
+    raw = binding.bound.input_names.raw if binding.naming and "run" in binding.own_names else ()
+    reads = [named.run for path, named in binding.naming if "run" in named.names and path[0] not in raw]
+    texts: list[str] = []
     if node.for_each is not None:
         texts += [text for text in (node.for_each, node.key) if text is not None and "run" in text]
     if binding.scorer is not None and node.best_of is not None:
         texts += [text for _, text in walk_templates(node.best_of.model_dump())]
-    return [references(text).run for text in texts]
+    return reads + [references(text).run for text in texts]
