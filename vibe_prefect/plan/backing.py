@@ -11,9 +11,10 @@ from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.core.policies import ExecutionPolicy, resolve_policy
 from vibe_prefect.plan.node_tools import tool_inputs, tool_of
+from vibe_prefect.templates.reads import References
 from vibe_prefect.templates.texts import PlacedTemplate, walk_templates
 from vibe_prefect.tools.base import InputNames, Tool, ToolTraits
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.tools.registry import LLM_TOOL, ToolRegistry
 
 
 class Simulate(StrEnum):
@@ -38,22 +39,6 @@ class Backing(StrEnum):
     SIMULATION = "simulation"
 
 
-class InputTemplate(NamedTuple):
-    """A template within the inputs of a node's tool."""
-
-    path: DataPath
-    """Path within the inputs."""
-
-    text: str
-    """The template."""
-
-    raw: bool = False
-    """Whether it reaches the tool as written, which fills it in itself."""
-
-    own: frozenset[str] = frozenset()
-    """Names that the node itself gives such a tool values for, as `values` of `template_fill` does."""
-
-
 @dataclass(frozen=True, slots=True)
 class BoundTool:
     """A tool that runs nodes, with what was read from it once for all of them."""
@@ -70,11 +55,15 @@ class BoundTool:
     lacks: tuple[str, ...]
     """Lacks that keep it from running."""
 
+    is_described: bool
+    """Whether the description of a node may fill inputs of it."""
+
     @classmethod
-    def of(cls, tool: Tool | None) -> Self:
-        """Read a tool."""
+    def of(cls, tool: Tool | None, name: str | None) -> Self:
+        """Read a tool of a name."""
         traits = ToolTraits.of(tool)
-        return cls(tool, traits, InputNames.of(tool), traits.lacks)
+        is_described = traits.default_inputs is not None or name == LLM_TOOL
+        return cls(tool, traits, InputNames.of(tool), traits.lacks, is_described)
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +86,7 @@ class NodeBinding:
     """Name of the tool that runs the node; `None` where no tool does."""
 
     bound: BoundTool
-    """That tool."""
+    """That tool; one without a name and facts where no tool runs it."""
 
     scorer: str | None
     """Name of the tool that scores the node's variations; `None` where it makes none."""
@@ -105,56 +94,47 @@ class NodeBinding:
     policy: ExecutionPolicy
     """Options of its execution."""
 
+    states_policy: bool
+    """Whether the node has a policy of its own."""
+
+    naming: Sequence[tuple[DataPath, References]] = field(default=(), init=False)
+    """What those of its templates name that name more than whole outputs, each with its path. The checks note it: a
+    plan may have more templates than `references` remembers."""
+
     _inputs: dict[str, Any] | None = field(default=None, init=False)
-    _templates: tuple[InputTemplate, ...] | None = field(default=None, init=False)
-
-    @property
-    def tool(self) -> Tool | None:
-        """The tool that runs it; `None` where no tool does, or it is not registered."""
-        return self.bound.tool
-
-    @property
-    def traits(self) -> ToolTraits:
-        """The traits of that tool."""
-        return self.bound.traits
-
-    @property
-    def input_names(self) -> InputNames:
-        """Names of that tool's inputs by their kinds."""
-        return self.bound.input_names
+    _templates: list[PlacedTemplate] | None = field(default=None, init=False)
 
     @property
     def inputs(self) -> dict[str, Any]:
         """Inputs of its tool as written, and those that the description fills; none where no tool runs it."""
         if self._inputs is None:
-            name = self.tool_name
-            self._inputs = tool_inputs(self.node, name, self.tool, self.traits) if name is not None else {}
+            name, bound = self.tool_name, self.bound
+            self._inputs = tool_inputs(self.node, name, bound.tool, bound.traits) if name is not None else {}
         return self._inputs
 
     @property
     def described(self) -> frozenset[str]:
         """Names of the inputs that the node's description fills; none where no tool runs it."""
-        if self.tool_name is None:
+        if self.tool_name is None or not self.bound.is_described:
             return frozenset()
         return frozenset(self.inputs.keys() - (self.node.parameters.get("tool_inputs") or {}))
 
     @property
-    def templates(self) -> tuple[InputTemplate, ...]:
-        """The templates within its inputs."""
+    def templates(self) -> list[PlacedTemplate]:
+        """The templates within its inputs, each with its path within these; see `own_names`."""
         if self._templates is None:
-            found = walk_templates(self.inputs)
-            self._templates = self._placed(found) if found else ()
+            self._templates = walk_templates(self.inputs)
         return self._templates
 
-    def _placed(self, found: Sequence[PlacedTemplate]) -> tuple[InputTemplate, ...]:
-        raw = self.input_names.raw
-        own = frozenset(name for value in self.inputs.values() for name in _keys(value)) if raw else frozenset[str]()
-        return tuple(
-            [
-                InputTemplate(path, text, raw=True, own=own) if path[0] in raw else InputTemplate(path, text)
-                for path, text in found
-            ]
-        )
+    @property
+    def own_names(self) -> frozenset[str]:
+        """Names that the node itself gives values for, as `values` of `template_fill` does.
+
+        They count in templates of the inputs `input_names.raw`, which reach the tool as written: it fills them in.
+        """
+        if not self.bound.input_names.raw:
+            return frozenset()
+        return frozenset(name for value in self.inputs.values() for name in _keys(value))
 
 
 def _keys(value: object) -> Iterable[str]:
@@ -223,9 +203,10 @@ class Bindings:
         backing, named, tool_name, bound, layers, policy = runner
         choice, own = node.best_of, node.policy
         scorer = choice.scorer if choice is not None and tool_name is not None else None
-        if own.model_fields_set:
+        states_policy = bool(own.model_fields_set)
+        if states_policy:
             policy = resolve_policy(*layers, own)
-        return NodeBinding(node, backing, named, tool_name, bound, scorer, policy)
+        return NodeBinding(node, backing, named, tool_name, bound, scorer, policy, states_policy)
 
     def _runner(self, node: WorkflowNode) -> _Runner:
         named = tool_of(node, self.tools)
@@ -242,7 +223,7 @@ class Bindings:
 
     def _tool(self, name: str | None) -> BoundTool:
         if name not in self._read:
-            self._read[name] = BoundTool.of(self.tools.get(name) if name is not None else None)
+            self._read[name] = BoundTool.of(self.tools.get(name) if name is not None else None, name)
         return self._read[name]
 
     def _backing(self, node: WorkflowNode, tool_name: str | None) -> Backing | None:

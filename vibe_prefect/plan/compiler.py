@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import islice
-from typing import Any
+from functools import cached_property, lru_cache
+from itertools import chain, islice
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType, WorkflowPlan
 from vibe_prefect.core.plan_tree import tree_nodes
 from vibe_prefect.core.policies import MAX_RETRY_DELAY, PLACE_FIELDS, ExecutionPolicy, resolve_policy
-from vibe_prefect.core.run_values import RunFacts, RunValues
+from vibe_prefect.core.run_values import NOTHING_NAMED, RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
 from vibe_prefect.plan.collection_pause import collection_paused
-from vibe_prefect.plan.graph import Edge, GraphNode, PlanGraph, PlanLimits, PlanSource
+from vibe_prefect.plan.graph import Edge, PlanGraph, PlanLimits, PlanSource
 from vibe_prefect.plan.graph_checks import check_graph
 from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values
 from vibe_prefect.plan.inputs.named import named_values
@@ -42,11 +42,10 @@ __all__ = [
 
 
 _NOTHING: Mapping[str, Any] = {}
-"""Stands for the items of all nodes that run for none."""
+"""Stands for the inputs, and for the items, of all nodes that have none."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledNode:
+class CompiledNode(NamedTuple):
     """A node, ready to run."""
 
     node: WorkflowNode
@@ -67,16 +66,16 @@ class CompiledNode:
     dependencies: tuple[str, ...]
     """Ids whose outputs it is given."""
 
-    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    inputs: Mapping[str, Any] = _NOTHING
     """Inputs of its tool as written, and those that its description fills; templates are not filled in."""
 
     template: str = ""
     """Of a node that runs for an item, the id as written; empty for a node that stands in the plan itself."""
 
-    scope: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    scope: Mapping[str, Any] = _NOTHING
     """The items that it runs for, by the names that templates have for them."""
 
-    names: Mapping[str, str] = field(default_factory=dict[str, str])
+    names: Mapping[str, str] = _NOTHING
     """Ids of the nodes that run for the same item, by their ids as written."""
 
     kept_as: str = ""
@@ -190,7 +189,7 @@ class CompiledPlan:
             return self
         known = {id: node.key for id, node in self.nodes.items()}
         keys = _keys(self.graph, self.key_parts, values, known) if self.key_parts else known
-        changed = {id: replace(self.nodes[id], key=key) for id, key in keys.items() if key != known[id]}
+        changed = {id: self.nodes[id]._replace(key=key) for id, key in keys.items() if key != known[id]}
         return replace(self, nodes={**self.nodes, **changed}, values=values)
 
 
@@ -222,14 +221,20 @@ def compile_plan(  # noqa: PLR0913 - options by keyword
         from vibe_prefect.tools.installed import default_registry
 
         tools = default_registry()
-    tools = adapted(tools)
-    bindings = Bindings(tools, frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {}))
-    with collection_paused():
-        graph, problems = check_graph(plan, source, limits)
-        problems += WorkChecks(plan, bindings, source).problems(_nodes_of(plan, graph, limits))
-        if graph is None or problems:
-            raise PlanError(_sorted(problems), source.name if source else plan.id)
-        return _Compiler(plan, bindings).compile(graph)
+    options = adapted(tools), frozenset(handled_types), Simulate(simulate), plan.policy, dict(type_policies or {})
+    with collection_paused():  # what is only needed to compile is gone when it ends
+        return _checked_and_compiled(plan, Bindings(*options), source, limits)
+
+
+def _checked_and_compiled(
+    plan: WorkflowPlan, bindings: Bindings, source: PlanSource | None, limits: PlanLimits | None
+) -> CompiledPlan:
+    graph, problems = check_graph(plan, source, limits)
+    checks = WorkChecks(plan, bindings, source)
+    problems += checks.problems(_nodes_of(plan, graph, limits))
+    if graph is None or problems:
+        raise PlanError(_sorted(problems), source.name if source else plan.id)
+    return _Compiler(plan, bindings, may_have_comments=checks.may_have_comments).compile(graph, checks.bindings)
 
 
 def whole_error(
@@ -273,56 +278,77 @@ def _sorted(problems: Iterable[Problem]) -> list[Problem]:
 class _Compiler:
     """One plan's way through the compiler."""
 
-    def __init__(self, plan: WorkflowPlan, bindings: Bindings) -> None:
+    def __init__(self, plan: WorkflowPlan, bindings: Bindings, *, may_have_comments: bool) -> None:
         self._plan = plan
         self._bindings = bindings
+        self._may_have_comments = may_have_comments
         self._salt = uuid4().hex
+        self._versions: dict[str, str] = {}
+        self._tool_works: dict[str, str] = {}
+        self._ordinary_parts = lru_cache(maxsize=None, typed=True)(KeyParts)  # most nodes share theirs
 
-    def compile(self, graph: PlanGraph) -> CompiledPlan:
-        """Return the plan's compiled form; it has been checked."""
-        bindings = {id: self._bindings.of(graph_node.node) for id, graph_node in graph.nodes.items()}
-        named = {name for binding in bindings.values() for name in (binding.named, binding.scorer)}
+    def compile(self, graph: PlanGraph, bound_nodes: Sequence[NodeBinding]) -> CompiledPlan:
+        """Return the plan's compiled form; it has been checked.
+
+        Args:
+            graph: Its structure.
+            bound_nodes: What runs each of its nodes, in plan order.
+        """
+        bindings = dict(zip(graph.nodes, bound_nodes, strict=True))
+        named = {binding.named for binding in bound_nodes} | {binding.scorer for binding in bound_nodes}
         tool_names = sorted(name for name in named if name is not None)
-        versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
-        has_lists = any(graph_node.gathers for graph_node in graph.nodes.values())
+        self._versions = {name: tool_version(tool) for name in tool_names if (tool := self._bindings.tools.get(name))}
+        self._tool_works = {name: f"tool {name} {version}" for name, version in self._versions.items()}
+        has_lists = any(binding.node.for_each is not None for binding in bound_nodes)
         parts = {
-            id: self._key_parts(binding, versions, graph.item_names(id) if has_lists else ())
-            for id, binding in bindings.items()
+            id: self._key_parts(binding, graph.item_names(id) if has_lists else ()) for id, binding in bindings.items()
         }
         values = RunValues(inputs=known_values(self._plan, {}))
         keys = _keys(graph, parts, values)
         policies = _policies(graph, bindings)
-        nodes = {
-            id: _compiled(bindings[id], keys[id], policies[id], graph_node) for id, graph_node in graph.nodes.items()
-        }
-        return CompiledPlan(self._plan, graph, nodes, versions, parts, values)
+        nodes: dict[str, CompiledNode] = {}
+        for id, binding in bindings.items():
+            assert binding.backing is not None
+            nodes[id] = CompiledNode(
+                binding.node,
+                keys[id],
+                binding.backing,
+                binding.tool_name,
+                policies[id],
+                graph.nodes[id].dependencies,
+                binding.inputs,
+                scorer=binding.scorer,
+            )
+        return CompiledPlan(self._plan, graph, nodes, self._versions, parts, values)
 
     @cached_property
     def _vibe(self) -> str:
         return canonical_json(self._plan.source_vibe.model_dump()).decode()
 
-    def _key_parts(self, binding: NodeBinding, versions: Mapping[str, str], items: tuple[str, ...]) -> KeyParts:
+    def _key_parts(self, binding: NodeBinding, items: tuple[str, ...]) -> KeyParts:
         own_variation = binding.node.policy.variation
         variation = self._plan.policy.variation if own_variation is None else own_variation
         is_fresh = binding.policy.fresh is not None and not unfit_to_be_fresh(binding)
         named = named_values(binding, self._plan.inputs, items)
-        return KeyParts(self._work(binding, versions), variation, named, is_fresh)
+        if named is NOTHING_NAMED and not is_fresh:
+            return self._ordinary_parts(self._work(binding), variation)
+        return KeyParts(self._work(binding), variation, named, is_fresh)
 
-    def _work(self, binding: NodeBinding, versions: Mapping[str, str]) -> str:
+    def _work(self, binding: NodeBinding) -> str:
         """Return what stands in the key for the doing of the node's work."""
-        name, node = binding.tool_name, binding.node
-        work = f"tool {name} {versions[name]}" if name is not None else str(binding.backing)
+        name, node, choice = binding.tool_name, binding.node, binding.node.best_of
+        work = self._tool_works[name] if name is not None else str(binding.backing)
+        uses_vibe = binding.bound.traits.uses_vibe or _names_vibe(binding)
         if node.for_each is not None:
             items = [node.for_each, node.item_name, node.key, node.max_items, node.min_completed]
             work = f"{work} for each {canonical_json(items).decode()}"
-        choice = node.best_of
         if binding.scorer is not None and choice is not None:
             chosen = canonical_json(choice.model_dump(exclude_defaults=True)).decode()
-            work = f"{work}, best of {chosen} by {versions[binding.scorer]}"
-        is_scored_by_vibe = binding.scorer is not None and self._bindings.traits(binding.scorer).uses_vibe
-        if binding.traits.uses_vibe or is_scored_by_vibe or _names_vibe(binding):
+            work = f"{work}, best of {chosen} by {self._versions[binding.scorer]}"
+            uses_vibe = uses_vibe or self._bindings.traits(binding.scorer).uses_vibe
+        if uses_vibe:
             work = f"{work} for {self._vibe}"
-        if _reads_otherwise(binding):
+        if (self._may_have_comments or binding.bound.is_described) and _reads_otherwise(binding):
             work = f"{work} (templates 2)"
         # A key of this compilation alone: the node is found in no record, and its dependents follow.
         return work if binding.policy.cache == "default" else f"{work} anew {self._salt}"
@@ -341,19 +367,19 @@ def _keys(
     """
     keys: dict[str, str] = {}
     changed: set[str] = set()
-    for id in (id for group in graph.groups for id in group):
-        graph_node = graph.nodes[id]
+    for id in chain.from_iterable(graph.groups):
+        graph_node, own = graph.nodes[id], parts[id]
+        gathers = graph_node.gathers
         if known is not None:
-            if parts[id].is_fixed and not graph_node.gathers and changed.isdisjoint(graph_node.dependencies):
+            if own.is_fixed and not gathers and changed.isdisjoint(graph_node.dependencies):
                 keys[id] = known[id]
                 continue
             changed.add(id)
         dependency_keys = [keys[source] for source in graph_node.dependencies]
-        if graph_node.gathers:
+        if gathers:
             dependency_keys += [keys[part] for part in parts_in_key(graph, id)]
-        content = values.contents.get(id) if parts[id].is_fresh else None
-        work = parts[id].work_with(values, content)
-        keys[id] = node_key(graph_node.node, work, parts[id].variation, dependency_keys)
+        content = values.contents.get(id) if own.is_fresh else None
+        keys[id] = node_key(graph_node.node, own.work_with(values, content), own.variation, dependency_keys)
     return keys
 
 
@@ -367,9 +393,10 @@ def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str
     stated: dict[str | None, dict[str, Any]] = {}
     policies: dict[str, ExecutionPolicy] = {}
     for id, graph_node in graph.nodes.items():
-        policy, own = bindings[id].policy, graph_node.node.policy
-        places = stated.get(graph_node.parent)
-        if own.model_fields_set:
+        binding = bindings[id]
+        policy, places = binding.policy, stated.get(graph_node.parent)
+        if binding.states_policy:
+            own = graph_node.node.policy
             places = (places or {}) | {
                 name: place for name in PLACE_FIELDS if (place := getattr(own, name)) is not None
             }
@@ -379,30 +406,17 @@ def _policies(graph: PlanGraph, bindings: Mapping[str, NodeBinding]) -> dict[str
     return policies
 
 
-def _compiled(binding: NodeBinding, key: str, policy: ExecutionPolicy, graph_node: GraphNode) -> CompiledNode:
-    assert binding.backing is not None
-    return CompiledNode(
-        graph_node.node,
-        key,
-        binding.backing,
-        binding.tool_name,
-        policy,
-        graph_node.dependencies,
-        binding.inputs,
-        scope=_NOTHING,
-        names=_NOTHING,
-        scorer=binding.scorer,
-    )
-
-
 def _names_vibe(binding: NodeBinding) -> bool:
-    texts = [template.text for template in binding.templates if "vibe" in template.text]
-    if binding.node.for_each is not None:
-        texts += [text for text in (binding.node.for_each, binding.node.key) if text is not None and "vibe" in text]
-    return bool(texts) and any("vibe" in references(text).names for text in texts)
+    node, named = binding.node, [named.names for _, named in binding.naming]
+    if node.for_each is not None:
+        named += [references(text).names for text in (node.for_each, node.key) if text is not None]
+    return any("vibe" in names for names in named)
 
 
 def _reads_otherwise(binding: NodeBinding) -> bool:
-    """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text."""
+    """Tell whether 0.1.0 read a node's inputs otherwise: `{#` began a comment, and a task to judge was text.
+
+    It is not asked where no text of the plan has a comment, and the description fills no input.
+    """
     is_task_template = is_template(binding.inputs.get("task")) and "task" in binding.described
     return is_task_template or b"{#" in canonical_json(binding.inputs)

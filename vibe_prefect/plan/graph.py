@@ -257,33 +257,42 @@ class _Waits:
         self._refused = refused
         self._starts: dict[str, Vertex] = {id: (id, False) for id in nodes}
         self._ends = self._starts | {id: (id, True) for id, node in nodes.items() if node.children and node.has_end}
+        self._below: dict[str | None, tuple[tuple[Vertex, ...], frozenset[str]]] = {}
 
     def all(self) -> dict[Vertex, tuple[Vertex, ...]]:
         waits: dict[Vertex, tuple[Vertex, ...]] = {}
         for id, node in self._nodes.items():
             start, before = self._starts[id], self._before(node)
             if not node.children:
-                waits[start] = tuple(before)
+                waits[start] = before
                 continue
             ends = [self._ends[child] for child in node.children if child in self._ends]
-            waits[start] = tuple(dict.fromkeys([*before, *ends])) if node.gathers else tuple(before)
+            waits[start] = tuple(dict.fromkeys([*before, *ends])) if node.gathers else before
             if node.has_end:
                 waits[self._ends[id]] = (start, *ends)
         return waits
 
-    def _before(self, node: GraphNode) -> list[Vertex]:
+    def _before(self, node: GraphNode) -> tuple[Vertex, ...]:
         """Return what the start of a node waits for."""
-        id, before = node.node.id, list[Vertex]()
-        parent = self._nodes.get(node.parent) if node.parent is not None else None
-        if parent is not None:
-            before = self._before(parent) if parent.gathers else [self._starts[parent.node.id]]
-        if node.dependencies:
-            ancestors = set(self._ancestors(node)) if parent is not None else ()
-            for dependency in node.dependencies:
-                end = self._ends.get(dependency)
-                if end is not None and dependency not in ancestors and (id, dependency) not in self._refused:
-                    before.append(end)
-        return before
+        if node.parent not in self._below:
+            self._below[node.parent] = self._before_children(node)
+        before, ancestors = self._below[node.parent]
+        if not node.dependencies:
+            return before
+        awaited = [*before]
+        for id in node.dependencies:
+            end = self._ends.get(id)
+            if end is not None and id not in ancestors and (node.node.id, id) not in self._refused:
+                awaited.append(end)
+        return tuple(awaited)
+
+    def _before_children(self, child: GraphNode) -> tuple[tuple[Vertex, ...], frozenset[str]]:
+        """Return what a child and its siblings wait for besides their dependencies, and the ids of their ancestors."""
+        parent = self._nodes.get(child.parent) if child.parent is not None else None
+        if parent is None:
+            return (), frozenset()
+        before = self._before(parent) if parent.gathers else (self._starts[parent.node.id],)
+        return before, frozenset(self._ancestors(child))
 
     def _ancestors(self, node: GraphNode) -> Iterator[str]:
         while node.parent is not None and node.parent in self._nodes:
@@ -335,28 +344,25 @@ def vertex_levels(waits: Mapping[Vertex, tuple[Vertex, ...]]) -> dict[Vertex, in
     Returns:
         The levels from 0, an end on that of the last that it waits for. Those in a cycle or behind one have none.
     """
-    levels: dict[Vertex, int] = {}
-    followers: dict[Vertex, list[Vertex]] = {}
-    open_waits: dict[Vertex, int] = {}
-    ready: list[Vertex] = []
-    for vertex, before in waits.items():
-        if before:
-            open_waits[vertex] = len(before)
-            for awaited in before:
-                followers.setdefault(awaited, []).append(vertex)
-        else:
-            ready.append(vertex)
-    earliest = dict.fromkeys(waits, 0)
-    for vertex in ready:  # grows while it is read
-        level = levels[vertex] = earliest[vertex]
-        for follower in followers.get(vertex, ()):
-            least = level if follower[1] else level + 1
-            if earliest[follower] < least:
-                earliest[follower] = least
+    vertices = list(waits)
+    places = {vertex: place for place, vertex in enumerate(vertices)}
+    followers: list[list[int]] = [[] for _ in vertices]
+    for place, before in enumerate(waits.values()):
+        for awaited in before:
+            followers[places[awaited]].append(place)
+    open_waits = list(map(len, waits.values()))
+    levels = [0] * len(vertices)
+    ready = [place for place, count in enumerate(open_waits) if not count]
+    for place in ready:  # grows while it is read
+        level = levels[place]
+        for follower in followers[place]:
+            least = level if vertices[follower][1] else level + 1
+            if levels[follower] < least:
+                levels[follower] = least
             open_waits[follower] -= 1
             if not open_waits[follower]:
                 ready.append(follower)
-    return levels
+    return {vertices[place]: levels[place] for place in ready}
 
 
 def plan_groups(nodes: Mapping[str, GraphNode], levels: Mapping[Vertex, int]) -> tuple[tuple[str, ...], ...]:

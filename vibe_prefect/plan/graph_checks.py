@@ -75,6 +75,7 @@ class _Checker:
         self._doubts = doubts
         self._nodes: dict[str, GraphNode] = {}
         self._refused: set[tuple[str, str]] = set()
+        self._lines: dict[str, frozenset[str]] = {}
 
     def graph(self) -> PlanGraph | None:
         self._check_id(self._plan.id, None, ("id",), "id")
@@ -117,34 +118,39 @@ class _Checker:
         return True
 
     def _add(self, tree_node: TreeNode) -> None:
-        node, path = tree_node.node, tree_node.path
-        if not ID_FORM.fullmatch(node.id):
-            self._check_id(node.id, node.id, (*path, "id"), "id")
-        if (earlier_node := self._nodes.get(node.id)) is not None:
+        node, parent, depth, path = tree_node
+        id = node.id
+        if not ID_FORM.fullmatch(id):
+            self._check_id(id, id, (*path, "id"), "id")
+        if (earlier_node := self._nodes.get(id)) is not None:
             earlier_position = self._position((*earlier_node.path, "id")) or dotted(earlier_node.path)
-            self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), node.id, (*path, "id"), "id")
+            self._problem(Finding(f"duplicate id; the first is at {earlier_position}"), id, (*path, "id"), "id")
             return
-        dependencies = tuple(dict.fromkeys(tree_node.dependencies)) if tree_node.dependencies else ()
+        dependencies, optional = tuple(dict.fromkeys(tree_node.dependencies)), frozenset(node.optional_dependencies)
         children = tuple(dict.fromkeys([child.id for child in node.children])) if node.children else ()
-        optional = frozenset(node.optional_dependencies)
-        order = len(self._nodes)
-        self._nodes[node.id] = GraphNode(
-            node, order, tree_node.parent, tree_node.depth, path, dependencies, children, optional
-        )
+        self._nodes[id] = GraphNode(node, len(self._nodes), parent, depth, path, dependencies, children, optional)
 
     def _are_beside(self, node: GraphNode) -> bool:
         """Return whether a node depends on siblings of its own or of its ancestors alone.
 
         This is the quick answer for nearly all nodes: no check but that for cycles can refuse such a dependency.
         """
-        if node.node.optional_dependencies:
+        if node.optional:
             return False
-        above = [*self._ancestors(node.node.id)] if node.parent is not None else []
+        above = self._above(node.parent)
         for id in node.dependencies:
             other = self._nodes.get(id)
             if other is None or other is node or id in above or not (other.parent is None or other.parent in above):
                 return False
         return True
+
+    def _above(self, parent: str | None) -> frozenset[str]:
+        """Return the ids of a parent and of its ancestors; they are the same for all of its children."""
+        if parent is None:
+            return frozenset()
+        if parent not in self._lines:
+            self._lines[parent] = frozenset([parent, *self._ancestors(parent)])
+        return self._lines[parent]
 
     def _check_dependencies(self, node: GraphNode) -> None:
         for field, index, dependency in declared_dependencies(node.node):

@@ -64,7 +64,7 @@ def node_key(node: WorkflowNode, work: str, variation: str | int | None, depende
     Raises:
         TypeError: The parameters hold something that JSON cannot.
     """
-    parts = (KEY_SCHEMA, node.type.value, node.description, node.parameters, work, variation, list(dependency_keys))
+    parts = (KEY_SCHEMA, str(node.type), node.description, node.parameters, work, variation, dependency_keys)
     return hashlib.sha256(canonical_json(parts, nulls=int(variation is None))).hexdigest()
 
 

@@ -201,8 +201,7 @@ class UnfoldedPlan:
             for name in ("dependencies", "optional_dependencies")
         }
         node = written.node.model_copy(update={"id": names[part], "children": [], **fields})
-        return replace(
-            written,
+        return written._replace(
             node=node,
             key=self._key(written, scope, mark, names, ChainMap(siblings, self.nodes)),
             dependencies=dependencies,

@@ -66,23 +66,21 @@ def walk_templates(value: Any, path: tuple[str | int, ...] = ()) -> list[PlacedT
     if isinstance(value, str):
         return [(path, value)] if is_template(value) else []
     found: list[PlacedTemplate] = []
-    _collect_templates(_members(value), path, found)
+    _collect_templates(value, path, found)
     return found
 
 
-def _collect_templates(
-    members: Iterable[tuple[Any, Any]], path: tuple[str | int, ...], found: list[PlacedTemplate]
-) -> None:
+def _collect_templates(value: Any, path: tuple[str | int, ...], found: list[PlacedTemplate]) -> None:
+    members: Iterable[tuple[Any, Any]]
+    if isinstance(value, (list, tuple)):
+        members = enumerate(cast("list[Any]", value))
+    elif isinstance(value, (dict, Mapping)):
+        members = cast("Mapping[Any, Any]", value).items()
+    else:
+        return
     for key, member in members:
         if isinstance(member, str):
             if "{{" in member or "{%" in member:
                 found.append(((*path, key), member))
         elif type(member) not in _WITHOUT_TEMPLATES:
-            _collect_templates(_members(member), (*path, key), found)
-
-
-def _members(value: Any) -> Iterable[tuple[Any, Any]]:
-    """Return what a value holds, by keys or indices."""
-    if isinstance(value, (list, tuple)):
-        return enumerate(cast("list[Any]", value))
-    return cast("Mapping[Any, Any]", value).items() if isinstance(value, (dict, Mapping)) else ()
+            _collect_templates(member, (*path, key), found)

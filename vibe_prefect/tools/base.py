@@ -450,7 +450,8 @@ def _has_format(schema: Any, name: str) -> bool:
 
 def _model_problems(model: type[BaseModel], inputs: dict[str, Any]) -> list[InputProblem]:
     try:
-        model.model_validate(inputs)
+        # As `model_validate` does with all its options left out; reading these takes a third of the time.
+        model.__pydantic_validator__.validate_python(inputs)
     except ValidationError as error:
         return [_model_problem(model, dict(detail)) for detail in error.errors(include_url=False)]
     return []

@@ -180,7 +180,7 @@ class _Feed:
         """Report the nodes that run for the items of lists."""
         by_parent: defaultdict[str, list[AddedNode]] = defaultdict(list)
         for added in filter(None, map(self._lists.added, ids)):
-            self._nodes[added.node.id] = replace(self._run.compiled.nodes[added.template], node=added.node)
+            self._nodes[added.node.id] = self._run.compiled.nodes[added.template]._replace(node=added.node)
             by_parent[added.parent].append(added)
         for parent, nodes in by_parent.items():
             composite = self._nodes.get(parent) or self._nodes[nodes[0].node.id]

@@ -111,6 +111,21 @@ class TemplateCheck(NamedTuple):
         return f"{missing} (the output of {stated.maker})" if missing else None
 
 
+def names_only_outputs(text: str, ids: Collection[str]) -> bool:
+    """Tell whether a template names whole outputs of given nodes alone: then `TemplateCheck` finds nothing.
+
+    Args:
+        text: The template.
+        ids: Ids of the nodes.
+    """
+    try:
+        template_names = references(text)
+    except InvalidTemplateError:
+        return False
+    only_outputs = not (template_names.names or template_names.fields)
+    return only_outputs and set(template_names.outputs).issubset(ids)
+
+
 def _placed(findings: Iterable[Finding], text: str, *names: str) -> Iterator[Finding]:
     """Yield findings with the place of names within a template."""
     return (replace(finding, at=place_of(text, *names)) for finding in findings)

@@ -10,19 +10,19 @@ from pydantic import BaseModel
 from vibe_prefect.core.models import BestOf, NodePolicy, OnError, WorkflowPlan
 from vibe_prefect.core.plan_tree import DataPath, TreeNode, dotted
 from vibe_prefect.errors import Finding, Position, Problem, shorten
-from vibe_prefect.plan.backing import Backing, Bindings, InputTemplate, NodeBinding
+from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding
 from vibe_prefect.plan.checks.best_of import best_of_findings
 from vibe_prefect.plan.checks.conditions import condition_findings
 from vibe_prefect.plan.checks.fallbacks import fallback_findings
 from vibe_prefect.plan.checks.items import has_item_fields, item_findings
-from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck
+from vibe_prefect.plan.checks.template_reads import StatedOutput, TemplateCheck, names_only_outputs
 from vibe_prefect.plan.graph import DEFAULT_ITEM, NO_DOUBTS, Doubts, GraphNode, PlanSource
 from vibe_prefect.plan.inputs.declared import declaration_findings
 from vibe_prefect.plan.keys import canonical_json
 from vibe_prefect.plan.reading.repair import owner_of
-from vibe_prefect.plan.reading.values import is_plain, value_problems
+from vibe_prefect.plan.reading.values import plain_texts, value_problems
 from vibe_prefect.templates.names import references
-from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError
+from vibe_prefect.templates.texts import TEMPLATE_NAMES, InvalidTemplateError, PlacedTemplate
 from vibe_prefect.tools.base import (
     Dependency,
     Tool,
@@ -66,7 +66,12 @@ class WorkChecks:
         self._problems: list[Problem] = []
         self._unkept: set[tuple[str | None, str]] = set()
         self._claims = RunFiles()
-        self._is_plain = is_plain(plan)
+        texts = plain_texts(plan)
+        self._is_plain = texts is not None
+        self.may_have_comments = texts is None or any("{#" in text for text in texts)
+        """Whether a text of the plan may have a comment of Jinja's in it."""
+        self.bindings: list[NodeBinding] = []
+        """What runs each of the nodes that were checked, in their order."""
         self._has_lists = False
 
     def problems(self, nodes: Sequence[CheckedNode]) -> list[Problem]:
@@ -78,14 +83,14 @@ class WorkChecks:
             self._check_values()
             self._check_plan_json()
         self._check_inputs_declared()
-        bindings = [self._bindings.of(node.node) for node in nodes]
-        for node, binding in zip(nodes, bindings, strict=True):
+        self.bindings = [self._bindings.of(node.node) for node in nodes]
+        for node, binding in zip(nodes, self.bindings, strict=True):
             self._check_options(node, binding)
             if (self._is_plain or self._check_json(node)) and binding.backing is Backing.TOOL:
                 self._check_tool(node, binding)
             elif binding.backing is None and node.node.id not in self._doubts.nodes:
                 unbacked.append(node)
-        self._check_count_of_fresh(bindings)
+        self._check_count_of_fresh()
         if unbacked:
             finding = _unbacked_finding([node.node.id for node in unbacked])
             position = self._position(unbacked[0].path)
@@ -154,14 +159,14 @@ class WorkChecks:
         """Refuse a node of its own that asks for what its tool cannot say; a plan asks those nodes that can."""
         if node.node.id in self._doubts.nodes or binding.backing is None:
             return
-        if binding.backing is Backing.TOOL and binding.tool is None:  # unknown, which is told
+        if binding.backing is Backing.TOOL and binding.bound.tool is None:  # unknown, which is told
             return
         if finding := unfit_to_be_fresh(binding):
             self._problem(node, ("policy", "fresh"), finding.message, finding.hint)
 
-    def _check_count_of_fresh(self, bindings: Sequence[NodeBinding]) -> None:
+    def _check_count_of_fresh(self) -> None:
         """Refuse a plan whose runs would note too many hashes."""
-        fresh = [binding for binding in bindings if binding.policy.fresh is not None]
+        fresh = [binding for binding in self.bindings if binding.policy.fresh is not None]
         count = sum(unfit_to_be_fresh(binding) is None for binding in fresh)
         if count > MAX_FRESH:
             text = f"{count:,} nodes are to have fresh content; a plan may have {MAX_FRESH:,}"
@@ -173,13 +178,13 @@ class WorkChecks:
         if tool_name is not None and not isinstance(tool_name, str):
             self._problem(node, ("parameters", "tool"), f"expected a tool's name, found {shorten(tool_name)}")
             return
-        if binding.tool is None:
+        if binding.bound.tool is None:
             finding = self._bindings.tools.unknown_tool(str(binding.named))
             self._problem(node, ("parameters", "tool"), finding.message, finding.hint)
             return
         for lack in binding.bound.lacks:
             self._problem(node, ("parameters", "tool"), f"the tool {binding.named!r} needs {lack}")
-        self._check_inputs(node, binding, binding.tool)
+        self._check_inputs(node, binding, binding.bound.tool)
 
     def _check_condition(self, node: CheckedNode, condition: str) -> None:
         if (node.node.id, "when") in self._unkept:
@@ -202,34 +207,37 @@ class WorkChecks:
 
     def _check_inputs(self, node: CheckedNode, binding: NodeBinding, tool: Tool) -> None:
         stated_inputs = node.node.parameters.get("tool_inputs")
-        if stated_inputs is not None and not isinstance(stated_inputs, Mapping):
+        if stated_inputs is not None and not isinstance(stated_inputs, (dict, Mapping)):
             value = shorten(cast("object", stated_inputs))
             self._problem(node, ("parameters", "tool_inputs"), f"expected a mapping of inputs, found {value}")
             return
-        templates = binding.templates
+        templates = [found for found in binding.templates if not names_only_outputs(found[1], node.dependencies)]
         if templates:
             self._check_templates(node, binding, templates)
-        traits = binding.traits
+        traits, names = binding.bound.traits, binding.bound.input_names
         dependencies = self._dependencies(node) if traits.check_plan is not None else {}
         for problem in input_problems(tool, binding.inputs, dependencies, traits):
             message = f"{problem.message} (tool {binding.named!r})"
             if problem.of_dependencies:
                 self._problem(node, ("dependencies",), message, problem.hint)
-            elif not any(problem.path[: len(path)] == path for path in _filled(templates)):
+            elif not any(problem.path[: len(path)] == path for path in _filled(binding)):
                 self._problem(node, _field(problem.path, binding), message, problem.hint)
-        if binding.input_names.paths or binding.input_names.folders:
-            self._check_outputs(node, binding, templates)
+        if names.paths or names.folders:
+            self._check_outputs(node, binding)
 
-    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
-        check = self._template_check(node)
-        for template in templates:
-            for finding in check.findings(template.text, raw=template.raw, own=template.own):
-                place = _field(template.path, binding)
-                self._problem(node, place, finding.message, finding.hint, finding.at)
+    def _check_templates(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[PlacedTemplate]) -> None:
+        check, raw, own = self._template_check(node), binding.bound.input_names.raw, binding.own_names
+        count = len(self._problems)
+        for path, text in templates:
+            is_raw = path[0] in raw
+            for finding in check.findings(text, raw=is_raw, own=own if is_raw else ()):
+                self._problem(node, _field(path, binding), finding.message, finding.hint, finding.at)
+        if len(self._problems) == count:
+            binding.naming = [(path, references(text)) for path, text in templates]
 
-    def _check_outputs(self, node: CheckedNode, binding: NodeBinding, templates: Sequence[InputTemplate]) -> None:
-        templated = _filled(templates)
-        defaults = binding.input_names.default_outputs(node.node.id)
+    def _check_outputs(self, node: CheckedNode, binding: NodeBinding) -> None:
+        templated = _filled(binding)
+        defaults = binding.bound.input_names.default_outputs(node.node.id)
         literal = {name: path for name, path in (defaults | binding.inputs).items() if (name,) not in templated}
         self._claim_outputs(node, binding, literal, defaults)
 
@@ -252,8 +260,8 @@ class WorkChecks:
         self, node: CheckedNode, binding: NodeBinding, literal: Mapping[str, Any], defaults: Mapping[str, str]
     ) -> None:
         """Refuse a path that another node writes, as far as it can be seen: what a template makes is known later."""
-        id, folders = node.node.id, binding.input_names.folders
-        for name in sorted(binding.input_names.outputs):
+        id, folders = node.node.id, binding.bound.input_names.folders
+        for name in sorted(binding.bound.input_names.outputs):
             path = literal.get(name)
             if isinstance(path, str) and leaves_folder(path):
                 finding = Finding.advised(f"{path!r} lies outside the run's output folder", "use a path below it")
@@ -277,7 +285,7 @@ class WorkChecks:
     def _dependencies(self, node: CheckedNode) -> dict[str, Dependency]:
         bindings = {id: self._bindings.of(self._places[id].node) for id in node.dependencies if id in self._places}
         return {
-            id: Dependency(bindings[id].tool, bindings[id].backing is Backing.COMPOSITE)
+            id: Dependency(bindings[id].bound.tool, bindings[id].backing is Backing.COMPOSITE)
             if id in bindings
             else Dependency(None)
             for id in node.dependencies
@@ -315,18 +323,18 @@ def _output_of(binding: NodeBinding) -> StatedOutput | None:
         )
     if binding.backing is Backing.COMPOSITE:
         return StatedOutput({"type": "string"}, "a composite, whose children do the work")
-    if binding.tool is None:
+    if binding.bound.tool is None:
         return None
     stated_inputs: object = binding.node.parameters.get("tool_inputs") or {}
-    schema_for = binding.traits.output_schema_for
-    stated = getattr(binding.tool.spec, "output_schema", None)  # a foreign spec may state none
+    schema_for = binding.bound.traits.output_schema_for
+    stated = getattr(binding.bound.tool.spec, "output_schema", None)  # a foreign spec may state none
     schema = schema_for(cast("Any", stated_inputs)) if schema_for and isinstance(stated_inputs, Mapping) else stated
     return StatedOutput(schema, f"the tool {binding.named!r}")
 
 
-def _filled(templates: Sequence[InputTemplate]) -> list[DataPath]:
+def _filled(binding: NodeBinding) -> list[DataPath]:
     """Return the paths of the templates that are filled in before the tool is called."""
-    return [template.path for template in templates if not template.raw]
+    return [path for path, _ in binding.templates if path[0] not in binding.bound.input_names.raw]
 
 
 def _field(path: DataPath, binding: NodeBinding) -> DataPath:
@@ -338,21 +346,21 @@ def unfit_to_be_fresh(binding: NodeBinding) -> Finding | None:
     """Return why nobody can say before the run what a node reads from outside; `None` where its tool can."""
     if binding.backing is Backing.SIMULATION:
         return None
-    if binding.traits.content_hash is None:
+    if binding.bound.traits.content_hash is None:
         name = f"the tool {binding.named!r}" if binding.tool_name is not None else "this node, which no tool runs,"
         return Finding.advised(f"{name} cannot say the content that it reads", "leave 'fresh' out")
-    for template in binding.templates:
+    for path, text in binding.templates:
         try:
-            names = references(template.text)
+            names = references(text)
         except InvalidTemplateError:  # told where it stands
             continue
         if names.names - TEMPLATE_NAMES:
-            text = f"what it reads is only known once its list is, since {dotted(template.path)} names the item"
-            return Finding.advised(text, "leave 'fresh' out")
+            message = f"what it reads is only known once its list is, since {dotted(path)} names the item"
+            return Finding.advised(message, "leave 'fresh' out")
         if names.outputs or names.any_output:
             named = f"outputs.{names.outputs[0]}" if names.outputs else "outputs"
-            text = f"what it reads is only known during the run, since {dotted(template.path)} names {named}"
-            return Finding.advised(text, "name inputs alone, or leave 'fresh' out")
+            message = f"what it reads is only known during the run, since {dotted(path)} names {named}"
+            return Finding.advised(message, "name inputs alone, or leave 'fresh' out")
     return None
 
 

@@ -53,9 +53,11 @@ def _references_in(node: WorkflowNode, word: str = "") -> Iterator[References]:
 
 def _fact_reads(binding: NodeBinding) -> list[Reads]:
     node = binding.node
-    texts = [template.text for template in binding.templates if "run" in template.text and "run" not in template.own]
+    raw = binding.bound.input_names.raw if binding.naming and "run" in binding.own_names else ()
+    reads = [named.run for path, named in binding.naming if "run" in named.names and path[0] not in raw]
+    texts: list[str] = []
     if node.for_each is not None:
         texts += [text for text in (node.for_each, node.key) if text is not None and "run" in text]
     if binding.scorer is not None and node.best_of is not None:
         texts += [text for _, text in walk_templates(node.best_of.model_dump())]
-    return [references(text).run for text in texts]
+    return reads + [references(text).run for text in texts]

@@ -15,7 +15,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from vibe_prefect.characters import HALF
-from vibe_prefect.core.models import WorkflowNodeType
+from vibe_prefect.core.models import WorkflowNode, WorkflowNodeType
 from vibe_prefect.core.plan_tree import DataPath
 from vibe_prefect.errors import Finding, shorten
 
@@ -71,16 +71,17 @@ def half_finding(text: str) -> Finding:
     return Finding.advised(f"{escape} is half a character", "write the character itself, or both halves")
 
 
-def is_plain(root: object) -> bool:  # noqa: C901 - one loop over every value of a plan, which no call may slow down
-    """Return whether all values are plain data that JSON, the server and its databases hold as they stand.
+def plain_texts(root: object) -> list[str] | None:  # noqa: C901 - one loop over every value of a plan, which no call may slow down
+    """Return all texts of a plan, joined level by level, where all its values can be kept as they stand.
 
-    This is the quick answer for nearly all plans: it keeps no paths. Where it is `False`, `value_problems` says what
-    is wrong, if anything is.
+    This is the quick answer for nearly all plans: it keeps no paths. Where it is `None`, `value_problems` says what is
+    wrong, if anything is.
 
     Args:
         root: A plan, or its data.
     """
     level: list[Any] = [root]
+    joined: list[str] = []
     count = 0
     models: set[int] = set()
     for _ in range(MAX_DEPTH + 1):
@@ -96,25 +97,28 @@ def is_plain(root: object) -> bool:  # noqa: C901 - one loop over every value of
             elif kind is list or kind is tuple:
                 held += value
             elif kind not in _PLAIN_KINDS and id(value) not in models:
-                if isinstance(value, BaseModel):
+                if kind is WorkflowNode or isinstance(value, BaseModel):
                     models.add(id(value))  # most nodes share one policy, which states nothing
                     held += value.__dict__.values()
                 elif not _is_plain_scalar(value):
-                    return False
+                    return None
         count += len(level)
-        if count > MAX_VALUES or not _are_plain_texts(texts):
-            return False
+        text = _plain_text(texts)
+        if count > MAX_VALUES or text is None:
+            return None
+        joined.append(text)
         if not held:
-            return True
+            return joined
         level = [value for value in held if value is not None]
-    return False
+    return None
 
 
-def _are_plain_texts(texts: list[str]) -> bool:
+def _plain_text(texts: list[str]) -> str | None:
+    """Return texts joined, where all of them are plain: one search is quicker than thousands."""
     if not set(map(type, texts)) <= {str}:
-        return False
-    text = "".join(texts)  # one search is quicker than thousands
-    return "\0" not in text and (text.isascii() or not HALF.search(text))
+        return None
+    text = "".join(texts)
+    return text if "\0" not in text and (text.isascii() or not HALF.search(text)) else None
 
 
 def _is_plain_scalar(value: object) -> bool:
