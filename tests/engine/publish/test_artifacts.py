@@ -178,7 +178,6 @@ async def test_place_of_outputs_is_given_back_where_the_run_made_nothing(monkeyp
 
 
 async def test_progress_moves_while_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_board, "FIRST_SECONDS", 0.02)
     monkeypatch.setattr(progress_board, "INTERVAL_SECONDS", 0.02)
     seen: set[float] = set()
 
@@ -199,7 +198,6 @@ async def test_progress_moves_while_the_run_goes_on(monkeypatch: pytest.MonkeyPa
 
 
 async def test_progress_says_how_long_the_run_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_board, "FIRST_SECONDS", 0.02)
     monkeypatch.setattr(progress_board, "INTERVAL_SECONDS", 0.02)
     notes: list[str] = []
 

@@ -29,6 +29,9 @@ from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.text.escape import markdown
 
+FIRST_SECONDS = 0.1
+"""Seconds that a run lasts before it has artifacts; a shorter run shows its end alone, with fewer requests."""
+
 BOUND_SECONDS = 15.0
 """Seconds that the server may take to accept an artifact."""
 
@@ -97,6 +100,7 @@ class RunArtifacts:
         Args:
             ended: Set when the run's nodes have ended.
         """
+        await is_set(ended, FIRST_SECONDS)
         text = (
             f"Shown when the run has ended; `vibe-prefect report {self._flow_run.name}` shows what it has made so far."
         )
@@ -163,3 +167,13 @@ class RunArtifacts:
 
     def _title(self, kind: str) -> str:
         return f"{kind.title()} of {markdown(self._flow_run.name, 200)}"
+
+
+async def is_set(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event so many seconds at most, and return whether it is set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

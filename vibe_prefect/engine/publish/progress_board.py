@@ -12,15 +12,12 @@ from typing_extensions import override
 from vibe_prefect.core.approval import Question
 from vibe_prefect.core.models import WorkflowNode
 from vibe_prefect.core.progress import AddedNode, RunObserver
-from vibe_prefect.engine.publish.artifacts import RunArtifacts, tolerate
+from vibe_prefect.engine.publish.artifacts import FIRST_SECONDS, RunArtifacts, is_set, tolerate
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.unfold import UnfoldedPlan
 from vibe_prefect.reporting.progress_text import progress_note
 from vibe_prefect.reporting.times.eta import NodeTime, seconds_left
 from vibe_prefect.results import ExecutionStatus, NodeResult
-
-FIRST_SECONDS = 0.1
-"""Seconds that a run lasts before its progress is shown; a shorter run shows its end alone."""
 
 INTERVAL_SECONDS = 2.0
 """Shortest time between two updates of the progress."""
@@ -88,7 +85,7 @@ class ProgressBoard(RunObserver):
         """
         self._begun_at = time.monotonic()
         wait = FIRST_SECONDS
-        while not await _is_set(ended, wait):
+        while not await is_set(ended, wait):
             begun = time.monotonic()
             await self.show()
             wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)
@@ -128,12 +125,3 @@ class ProgressBoard(RunObserver):
 
 def _pending(node: WorkflowNode) -> NodeTime:
     return NodeTime(node.type, ExecutionStatus.PENDING, node.estimated_duration)
-
-
-async def _is_set(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
