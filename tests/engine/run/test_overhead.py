@@ -13,6 +13,7 @@ from tests.executors import Worker, executor, run_id
 from tests.plans import node, plan
 from vibe_prefect import WorkflowPlan
 from vibe_prefect.engine.records.storage import NodeRecord, RecordStore
+from vibe_prefect.text.json_text import SharedTexts
 
 pytestmark = pytest.mark.server
 
@@ -38,9 +39,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, searched)
 
-    async def read_counted(self: RecordStore, key: str) -> NodeRecord | None:
+    async def read_counted(self: RecordStore, key: str, texts: SharedTexts | None = None) -> NodeRecord | None:
         counts["read_record"] += 1
-        return await read(self, key)
+        return await read(self, key, texts)
 
     monkeypatch.setattr(RecordStore, "read_record", read_counted)
     return counts

@@ -91,21 +91,19 @@ class RunArtifacts:
         self._flow_run = flow_run
         self._plan_id = plan_id
         self._places: dict[str, UUID] = {}
+        self.ended = asyncio.Event()
+        """Set when the run's nodes have ended."""
         # With SQLite a server writes one after another, and refuses what meets another write.
         self._turn = asyncio.Lock()
 
-    async def take_places(self, ended: asyncio.Event) -> None:
-        """Create the artifacts of the run's end, each in its place, as long as the run goes on.
-
-        Args:
-            ended: Set when the run's nodes have ended.
-        """
-        await is_set(ended, FIRST_SECONDS)
+    async def take_places(self) -> None:
+        """Create the artifacts of the run's end, each in its place, as long as the run goes on."""
+        await is_set(self.ended, FIRST_SECONDS)
         text = (
             f"Shown when the run has ended; `vibe-prefect report {self._flow_run.name}` shows what it has made so far."
         )
         for kind in AT_EACH_END:
-            if ended.is_set():
+            if self.ended.is_set():
                 return
             is_table = FORMS[kind] == "table"
             try:
@@ -153,7 +151,7 @@ class RunArtifacts:
                 flow_run_id=self._flow_run.id,
             )
             after = None if kind == "outputs" else self._places.get("outputs", MIDDLE)
-            self._places[kind] = await create_ordered(self._client, artifact, after)
+            self._places[kind] = await create_ordered(self._client, artifact, after, self.ended.is_set)
 
     async def _publish(self, kind: str, make: Callable[[], Any]) -> None:
         await tolerate(f"{kind} artifact", self._made(kind, make))

@@ -77,15 +77,11 @@ class ProgressBoard(RunObserver):
         self._started.pop(node.id, None)
         self._times[node.id] = replace(self._times[node.id], status=result.status, spent=spent)
 
-    async def follow(self, ended: asyncio.Event) -> None:
-        """Show the progress from time to time.
-
-        Args:
-            ended: Set when the run's nodes have ended.
-        """
+    async def follow(self) -> None:
+        """Show the progress from time to time until the run's nodes have ended."""
         self._begun_at = time.monotonic()
         wait = FIRST_SECONDS
-        while not await is_set(ended, wait):
+        while not await is_set(self._artifacts.ended, wait):
             begun = time.monotonic()
             await self.show()
             wait = max(INTERVAL_SECONDS, (time.monotonic() - begun) / MAX_EFFORT)

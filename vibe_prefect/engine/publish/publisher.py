@@ -79,8 +79,7 @@ class RunFeedback:
         if self._board is None:
             yield
             return
-        ended = asyncio.Event()
-        steps = (self._artifacts.take_places(ended), self._board.follow(ended))
+        steps = (self._artifacts.take_places(), self._board.follow())
         self._under_way = [asyncio.create_task(step) for step in steps]
         try:
             yield
@@ -90,7 +89,7 @@ class RunFeedback:
             await asyncio.wait(self._under_way)
             raise
         finally:
-            ended.set()
+            self._artifacts.ended.set()
 
     def report(self, result: ExecutionResult) -> RunReport:
         """Return the report of the run, made once from the result of its end."""
