@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 SHARE = "STORM_SHARE"
-"""Variable with a part of 1; CI tries half of each storm, which leaves it within an hour."""
+"""Variable with a part of 1; CI tries three tenths of each storm, which leaves it within an hour."""
 
 
 def storm_size(whole: int) -> int:
