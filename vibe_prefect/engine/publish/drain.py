@@ -62,7 +62,7 @@ async def wait_recorded(flow_run_id: UUID, expected: int, patience: float = STAL
     patience = min(patience, STALLED_SECONDS)
     wait, most, end = FIRST_WAIT, -1, 0.0
     while True:
-        recorded = await count_recorded(flow_run_id, min(ANSWER_SECONDS, patience))
+        recorded = await count_recorded(flow_run_id, patience)
         if recorded is None or recorded >= expected:
             return recorded
         if recorded > most:
