@@ -163,6 +163,34 @@ async def test_artifacts_take_their_places_while_nodes_work_and_are_filled_at_th
     assert "made" in str(after["placed-outputs"].data)
 
 
+async def test_place_whose_creation_got_no_answer_is_found_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    created, create = asyncio.Event(), artifacts.create_ordered
+
+    async def create_without_answer(*arguments: Any) -> Any:
+        id = await create(*arguments)
+        if not created.is_set():
+            created.set()
+            monkeypatch.setattr(artifacts, "BOUND_SECONDS", BOUND)
+            await asyncio.Event().wait()
+        return id
+
+    async def until_created(node: WorkflowNode) -> dict[str, Any]:
+        await asyncio.wait_for(created.wait(), BOUND)
+        return {"text": "made"}
+
+    monkeypatch.setattr(artifacts, "create_ordered", create_without_answer)
+    monkeypatch.setattr(artifacts, "BOUND_SECONDS", 5.0)
+    run = executor(until_created)
+    await run.execute_plan(plan(node("a"), id="unanswered"))
+    assert run.last_run is not None
+    mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.last_run.flow_run_id]))
+    async with get_client() as client:
+        found = await client.read_artifacts(artifact_filter=mine)
+    kinds = ("outputs", "feedback", "summary", "progress")
+    assert sorted(str(one.key) for one in found) == sorted(f"unanswered-{kind}" for kind in kinds)
+    assert not any("Shown when the run has ended" in f"{one.data}{one.description}" for one in found)
+
+
 async def test_place_of_outputs_is_given_back_where_the_run_made_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(*_: object) -> None: ...
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_run_logger
 
@@ -91,6 +92,7 @@ class RunArtifacts:
         self._flow_run = flow_run
         self._plan_id = plan_id
         self._places: dict[str, UUID] = {}
+        self._unanswered: set[str] = set()
         self.ended = asyncio.Event()
         """Set when the run's nodes have ended."""
         # With SQLite a server writes one after another, and refuses what meets another write.
@@ -99,17 +101,16 @@ class RunArtifacts:
     async def take_places(self) -> None:
         """Create the artifacts of the run's end, each in its place, as long as the run goes on."""
         await is_set(self.ended, FIRST_SECONDS)
-        text = (
-            f"Shown when the run has ended; `vibe-prefect report {self._flow_run.name}` shows what it has made so far."
-        )
         for kind in AT_EACH_END:
             if self.ended.is_set():
                 return
             is_table = FORMS[kind] == "table"
+            data, description = ("[]", self._waiting) if is_table else (self._waiting, self._title(kind))
             try:
                 async with asyncio.timeout(BOUND_SECONDS):
-                    await self.put(kind, "[]" if is_table else text, text if is_table else self._title(kind))
+                    await self.put(kind, data, description)
             except Exception as error:  # noqa: BLE001 - each kind of failure; the end of the run tries it once more
+                self._unanswered.add(kind)
                 get_run_logger().debug("No place for the %s artifact yet: %s", kind, error)
                 return
 
@@ -138,6 +139,8 @@ class RunArtifacts:
             description: Text beside it.
         """
         async with self._turn:
+            if kind in self._unanswered:
+                await self._find_place(kind)
             if kind in self._places:
                 await self._client.update_artifact(
                     self._places[kind], ArtifactUpdate(data=data, description=description)
@@ -153,6 +156,19 @@ class RunArtifacts:
             after = None if kind == "outputs" else self._places.get("outputs", MIDDLE)
             self._places[kind] = await create_ordered(self._client, artifact, after, self.ended.is_set)
 
+    async def _find_place(self, kind: str) -> None:
+        """Find what was created for a place although no answer came, and keep one of it."""
+        mine = ArtifactFilter(
+            flow_run_id=ArtifactFilterFlowRunId(any_=[self._flow_run.id]),
+            key=ArtifactFilterKey(any_=[artifact_key(self._plan_id, kind)]),
+        )
+        made = await self._client.read_artifacts(artifact_filter=mine)
+        places = [artifact.id for artifact in made if self._waiting in (artifact.data, artifact.description)]
+        if places:
+            self._places[kind] = places[0]
+            await delete_artifacts(self._client, places[1:])
+        self._unanswered.discard(kind)
+
     async def _publish(self, kind: str, make: Callable[[], Any]) -> None:
         await tolerate(f"{kind} artifact", self._made(kind, make))
 
@@ -162,6 +178,13 @@ class RunArtifacts:
             await self.put(kind, data, self._title(kind))
         elif kind in self._places:
             await delete_artifacts(self._client, [self._places.pop(kind)])
+
+    @property
+    def _waiting(self) -> str:
+        """What an artifact holds until the run has ended."""
+        return (
+            f"Shown when the run has ended; `vibe-prefect report {self._flow_run.name}` shows what it has made so far."
+        )
 
     def _title(self, kind: str) -> str:
         return f"{kind.title()} of {markdown(self._flow_run.name, 200)}"
