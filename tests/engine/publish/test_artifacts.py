@@ -188,7 +188,7 @@ async def test_place_whose_creation_got_no_answer_is_found_at_the_end(monkeypatc
         found = await client.read_artifacts(artifact_filter=mine)
     kinds = ("outputs", "feedback", "summary", "progress")
     assert sorted(str(one.key) for one in found) == sorted(f"unanswered-{kind}" for kind in kinds)
-    assert not any("Shown when the run has ended" in f"{one.data}{one.description}" for one in found)
+    assert not any("Shown when all nodes have ended" in f"{one.data}{one.description}" for one in found)
 
 
 async def test_place_of_outputs_is_given_back_where_the_run_made_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
