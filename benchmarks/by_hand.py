@@ -19,6 +19,7 @@ from prefect.runtime import flow_run
 from typing_extensions import override
 
 from benchmarks.shapes import Needs
+from benchmarks.work import work_for
 
 
 @dataclass
@@ -35,7 +36,7 @@ class OwnKey(CachePolicy):
     result_serializer="json",
 )
 async def do_node(node_id: str, seconds: float) -> dict[str, Any]:
-    await asyncio.sleep(seconds)
+    await work_for(seconds)
     return {"result": f"done {node_id}"}
 
 

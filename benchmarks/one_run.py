@@ -22,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 from benchmarks.shapes import SHAPES, Needs
+from benchmarks.work import forget, makespan, work_for
 
 AT_ONCE = 8
 """Nodes at once where the cost of feedback is measured: as many as an endpoint of a model commonly takes."""
@@ -53,6 +54,7 @@ async def measured(way: str, arguments: tuple[str, ...], folder: Path) -> dict[s
 
     def begin() -> None:
         nonlocal begun
+        forget()
         begun = time.perf_counter(), time.process_time()
 
     subject = make(*arguments)
@@ -71,7 +73,7 @@ def timed_from(clock: float, cpu: float, subject: object) -> dict[str, float]:
     seconds, computed = time.perf_counter() - clock, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     assert subject is not None
-    return {"seconds": seconds, "cpu": computed, "peak_mb": peak}
+    return {"seconds": seconds, "cpu": computed, "peak_mb": peak, "makespan": makespan()}
 
 
 Work = tuple[Needs, Mapping[str, float]]
@@ -152,7 +154,7 @@ def executor(folder: Path, **options: Any) -> Any:
 
 
 async def work(node: Any) -> dict[str, Any]:
-    await asyncio.sleep(node.parameters["seconds"])
+    await work_for(node.parameters["seconds"])
     return {"result": f"done {node.id}"}
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.one_run import WAYS
+from benchmarks.one_run import WAYS, settled
 
 Part = tuple[str, str, str]
 """Words for it, the end of the path of its file, and its function."""
@@ -66,6 +66,7 @@ async def profile_run(profile: cProfile.Profile, way: str, arguments: tuple[str,
     await call(make("wide", "2"), folder, lambda: None)
     await call(make(*arguments), folder, profile.enable)
     profile.disable()
+    await settled()  # the server goes with the block around this, and what it was not told yet would have nowhere to go
 
 
 def profile_validate(profile: cProfile.Profile, plan: str) -> None:

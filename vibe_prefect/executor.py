@@ -29,7 +29,6 @@ from vibe_prefect.errors import UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan
 from vibe_prefect.plan.graph import PlanSource
 from vibe_prefect.plan.selection import Choice
-from vibe_prefect.plan.worker_needs import default_models
 from vibe_prefect.replanning.edits import Replan
 from vibe_prefect.replanning.replan import replan_after
 from vibe_prefect.reporting.attempts import RunHistory
@@ -461,9 +460,9 @@ class WorkflowExecutor:
             try:
                 if resume_from is not None:
                     async with get_client() as client:
-                        earlier = await check_resumable(client, resume_from)
+                        run.earlier = await check_resumable(client, resume_from)
                     if not options.without_model:
-                        check_models(earlier, default_models(compiled, run.tools))
+                        check_models(run.earlier, run.models)
                 with run.current():
                     await end.outcome(call_flow(compiled.plan, options))
             finally:

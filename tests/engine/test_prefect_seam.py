@@ -6,11 +6,12 @@ import asyncio
 import json
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID, uuid4
 
 import prefect
@@ -20,7 +21,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import State, StateDetails, StateType, TaskRun, TaskRunResult
 from prefect.context import AsyncClientContext, FlowRunContext, TaskRunContext
-from prefect.events.clients import AssertingEventsClient
+from prefect.events import Event
+from prefect.events.clients import AssertingEventsClient, EventsClient
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.filesystems import WritableFileSystem
@@ -39,7 +41,7 @@ from vibe_prefect.engine.prefect_seam.clients import (
     fetch_json_now,
     skip_csrf,
 )
-from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEventsWorker
+from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents, RunEventsWorker, event_of, send
 from vibe_prefect.engine.prefect_seam.flows import LateSchemaFlow
 from vibe_prefect.engine.prefect_seam.meanings import CACHED, cron_times, is_console_handler, raised_text
 from vibe_prefect.engine.prefect_seam.storage import OpenResultStore, ResolvingFolder, read_block, write_block
@@ -270,8 +272,8 @@ async def test_held_events_are_sent_a_few_at_a_time_and_the_oldest_where_they_be
 ) -> None:
     sent: list[int] = []
 
-    def hand_over(event: Any) -> None:
-        sent.append(event())
+    def hand_over(events: Any) -> None:
+        sent.extend(event() for event in events)
 
     def maker(number: int) -> Any:
         return lambda: number
@@ -289,6 +291,43 @@ async def test_held_events_are_sent_a_few_at_a_time_and_the_oldest_where_they_be
     held.send()
     assert sent == list(range(event_stream.MOST_HELD + 2))
     assert len(held) == 0
+
+
+async def test_process_that_ends_gives_up_events_after_the_first_that_does_not_reach_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ending, tries = threading.Event(), list[str]()
+
+    class LostServer(EventsClient):
+        async def _emit(self, event: Event) -> None:
+            tries.append(event.model_dump_json())
+            assert await asyncio.to_thread(ending.wait, 60)
+            raise ConnectionRefusedError("nobody listens any more")
+
+    @flow
+    async def telling() -> None:
+        for number in range(5):
+            send(event_of("vibe-prefect.test", {"prefect.resource.id": f"test.{number}"}, [], {}))
+
+    EventsWorker.set_client_override(LostServer)
+    try:
+        await cast("Any", telling)()
+        worker = RunEventsWorker.instance()
+        drained = asyncio.create_task(asyncio.to_thread(worker.drain))
+        async with asyncio.timeout(60):
+            while RunEventsWorker.instance() is worker:  # noqa: ASYNC110 - until it is told to end, of which no event tells
+                await asyncio.sleep(0.01)
+            ending.set()
+            await drained
+    finally:
+        EventsWorker.set_client_override(None)
+    assert len(tries) == 1
+    assert [record.getMessage() for record in caplog.records if record.name == event_stream.__name__] == [
+        (
+            "Events of runs did not reach the Prefect server, whose pages will lack what they tell (5): "
+            "nobody listens any more"
+        )
+    ]
 
 
 async def recorded(client: PrefectClient, id: str) -> TaskRun:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -67,7 +67,8 @@ from vibe_prefect.engine.runs.resume_target import claim, close_dead, find_run, 
 from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
-from vibe_prefect.plan.worker_needs import default_models
+from vibe_prefect.plan.garbage import fewer_collections
+from vibe_prefect.plan.worker_needs import Role, default_models
 from vibe_prefect.replanning.adaptation import AttemptSetup, NextAttempt, adaptation_after
 from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
@@ -150,6 +151,10 @@ class LocalRun:
     prompt: Prompt | None = None
     """Asks the person at the terminal; `None` where nobody sits there."""
 
+    earlier: PastRun | None = None
+    """The run that it resumes, with the first of its resume chain, as the server had it before the call; `None` where
+    nobody looked."""
+
     compiled_as: Callable[[WorkflowPlan], CompiledPlan] | None = None
     """Compiles an edited plan as this one was, for a further attempt; `None` where nothing makes one."""
 
@@ -171,6 +176,11 @@ class LocalRun:
     stopped: str | None = None
     """Reason why a person stops the run: it ends as Cancelled. `None` where the call is cancelled for another reason,
     which Prefect takes for a crash."""
+
+    @cached_property
+    def models(self) -> dict[Role, set[str]]:
+        """The default models of its nodes, by what they do; see `default_models`."""
+        return default_models(self.compiled, self.tools)
 
     def compiled_again(self, plan: WorkflowPlan) -> CompiledPlan:
         """Compile an edited plan as this run's was."""
@@ -228,7 +238,8 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         if run is None:
             _check_adapts(run_options)
             run, run_options = await _bounded(plan, run_options)
-        ended = await _run(run, run_options)
+        with fewer_collections():
+            ended = await _run(run, run_options)
         if ended is None:
             return Completed(message="This worker could run the plan; nothing was executed")
     except UsageError as error:
@@ -293,7 +304,7 @@ def _flow_run() -> FlowRun:
 
 def _model_tags() -> set[str]:
     run = _current.get()
-    return model_tags(default_models(run.compiled, run.tools)) if run else set()
+    return model_tags(run.models) if run else set()
 
 
 def _storage() -> str | Path | None:
@@ -324,7 +335,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     earlier, as_child = await _begun(client, flow_run, run, options)
-    root = (await with_root(client, earlier)).first or earlier
+    root = (earlier if earlier.root_id else await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
         compiled = compiled.for_run(await run_facts(client, root))
@@ -401,14 +412,14 @@ async def _begun(client: PrefectClient, flow_run: FlowRun, run: LocalRun, option
     Returns:
         The run that it goes on with, itself where that is none, and whether it runs a part of that one as its child.
     """
-    models = default_models(run.compiled, run.tools)
+    models = run.models
     earlier_try = PastRun.of(flow_run)  # with the tags of its models
     redact_logs()
     name_nodes_in_logs()
     if not uses_embedded_server():
         await asyncio.to_thread(ui_page)  # now, since it asks the server the first time
     await _name_after_plan(client, flow_run, run.compiled.plan.id, model_tags(models))
-    earlier = await find_run(client, options.resume_from) if options.resume_from else PastRun.of(flow_run)
+    earlier = await _resumed(client, flow_run, run, options)
     as_child = await is_child(client, flow_run, earlier)
     await check_ready(client, run.compiled, run.tools)
     if not as_child:  # its parent has made these checks, and names placements of its own
@@ -417,6 +428,15 @@ async def _begun(client: PrefectClient, flow_run: FlowRun, run: LocalRun, option
         if not options.without_model:
             check_models(earlier_try if flow_run.run_count > 1 else earlier, models)
     return earlier, as_child
+
+
+async def _resumed(client: PrefectClient, flow_run: FlowRun, run: LocalRun, options: RunOptions) -> PastRun:
+    """Return the run that a flow run goes on with, itself where that is none."""
+    if not options.resume_from:
+        return PastRun.of(flow_run)
+    if run.earlier is not None and run.earlier.over:  # one that was not may be by now
+        return run.earlier
+    return await find_run(client, options.resume_from)
 
 
 @asynccontextmanager

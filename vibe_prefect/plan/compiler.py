@@ -16,7 +16,7 @@ from vibe_prefect.core.run_values import NOTHING_NAMED, RunFacts, RunValues
 from vibe_prefect.errors import InputsError, PlanError, Position, Problem
 from vibe_prefect.plan.backing import Backing, Bindings, NodeBinding, Simulate
 from vibe_prefect.plan.checks.work import CheckedNode, WorkChecks, unfit_to_be_fresh
-from vibe_prefect.plan.collection_pause import collection_paused
+from vibe_prefect.plan.garbage import collection_paused
 from vibe_prefect.plan.graph import Edge, PlanGraph, PlanLimits, PlanSource
 from vibe_prefect.plan.graph_checks import check_graph
 from vibe_prefect.plan.inputs.given import fitting_inputs, given_problems, input_values, known_values

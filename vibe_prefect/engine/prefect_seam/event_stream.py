@@ -10,8 +10,8 @@ import asyncio
 import logging
 import queue
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -90,6 +90,30 @@ class RunEventsWorker(EventsWorker):
         pass
 
     async def _handle(self, event: Any) -> None:
+        try:
+            await self._send_waiting(event)
+        except Exception as error:
+            if not self._stopped:
+                raise  # Prefect logs it, and its client sends the event again with a later one
+            # The process is to end. The client has tried for seconds, and would try for each of those that wait.
+            logger.warning(
+                "Events of runs did not reach the Prefect server, whose pages will lack what they tell (%d): %s",
+                1 + self._drop_waiting(),
+                str(error) or type(error).__name__,
+            )
+
+    def _drop_waiting(self) -> int:
+        """Drop what waits, and return how many events that were."""
+        dropped = 0
+        with suppress(queue.Empty):
+            while self._queue.get_nowait() is not None:
+                self._queue.task_done()
+                dropped += 1
+            self._queue.put_nowait(None)  # the end, which the caller looks for
+            self._queue.task_done()
+        return dropped
+
+    async def _send_waiting(self, event: Any) -> None:
         await self._send(event)
         # Prefect hands over each event from thread to thread; those that wait already are taken at once.
         while True:
@@ -167,23 +191,25 @@ class HeldEvents:
             await asyncio.sleep(HELD_SECONDS)
 
     def _send(self, count: int) -> None:
-        for _ in range(min(count, len(self._events))):
-            _hand_over(self._events.popleft())
+        _hand_over([self._events.popleft() for _ in range(min(count, len(self._events)))])
 
 
 def send(event: RunEvent) -> RunEvent:
     """Send an event; a failure to send it is logged, and fails nothing."""
-    _hand_over(event)
+    _hand_over([event])
     return event
 
 
-def _hand_over(event: RunEvent | EventMaker) -> None:
+def _hand_over(events: Sequence[RunEvent | EventMaker]) -> None:
+    if not events:
+        return
     try:
         worker = RunEventsWorker.instance()
         if worker.client_type is not NullEventsClient:
-            worker.send(cast("Event", event))
+            for event in events:
+                worker.send(cast("Event", event))
     except Exception:
-        logger.exception("An event of a run could not be sent")
+        logger.exception("Events of a run could not be sent")
 
 
 def event_of(  # noqa: PLR0913 - what an event consists of

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, NotRequired, TypedDict, cast
@@ -154,12 +155,15 @@ class RecordFolder(ResolvingFolder):
     """A folder of records: each is written whole or not at all, and its path is resolved once, not for each record."""
 
     _block_type_name = "vibe_prefect record folder"
-    _root: str | None = None
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder itself."""
-        return self.resolve("")
+        return Path(self.basepath or ".").expanduser().resolve()
+
+    @cached_property
+    def _root_text(self) -> str:
+        return str(self.root)
 
     def resolve(self, path: str) -> Path:
         """Return the file at a path.
@@ -167,11 +171,10 @@ class RecordFolder(ResolvingFolder):
         Raises:
             ValueError: It is outside the folder.
         """
-        if self._root is None:
-            self._root = str(Path(self.basepath or ".").expanduser().resolve())
-        full = os.path.normpath(os.path.join(self._root, path))  # noqa: PTH118 - a tenth of pathlib's time
-        if full != self._root and not full.startswith(self._root + os.sep):
-            raise ValueError(f"the record {path!r} lies outside {self._root}")
+        root = self._root_text
+        full = os.path.normpath(os.path.join(root, path))  # noqa: PTH118 - a tenth of pathlib's time
+        if full != root and not full.startswith(root + os.sep):
+            raise ValueError(f"the record {path!r} lies outside {root}")
         return Path(full)
 
     async def aread_path(self, path: str) -> bytes:

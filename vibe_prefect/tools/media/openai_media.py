@@ -154,7 +154,7 @@ def speech_tool(endpoint: OpenAIEndpoint | None, voice: str = "alloy") -> Functi
                 "`.flac`, `.opus`, `.ogg` (Opus too) or `.aac`."
             ),
         ] = "{{ node_id }}.mp3",
-        voice: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$", description="Who speaks.")] = voice,
+        voice: Annotated[str, Field(max_length=100, pattern=r"^[\w.-]+$", description="Who speaks.")] = voice,
         speed: Annotated[float | None, Field(ge=0.25, le=4.0, description="1 is the voice's own.")] = None,
         instructions: Annotated[str | None, Field(max_length=4_000, description="How to say it.")] = None,
         model: Annotated[Model | None, Field(description="One of the models that the operator allows.")] = None,
