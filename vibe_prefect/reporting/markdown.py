@@ -32,7 +32,7 @@ from vibe_prefect.reporting.words import (
 )
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.text.escape import fenced, markdown, markdown_link, web_address
-from vibe_prefect.text.units import counted, size
+from vibe_prefect.text.units import counted, listed, size
 
 MAX_CHARACTERS = 100_000
 """Characters of a summary."""
@@ -121,8 +121,7 @@ def _sentences(id: str, texts: Sequence[str]) -> str:
 
 def _failure(nodes: Sequence[NodeReport], report: RunReport) -> str:
     node = nodes[0]
-    names = ", ".join(f"**{markdown(node.id, 100)}**" for node in nodes[:MAX_LISTED])
-    names += f" and {len(nodes) - MAX_LISTED:,} more" if len(nodes) > MAX_LISTED else ""
+    names = listed([f"**{markdown(node.id, 100)}**" for node in nodes], MAX_LISTED)
     message = verdict(node, report)
     has_type = node.refused or node.error_type is None or message.startswith(node.error_type)
     text = message if has_type else f"{node.error_type}: {message}"

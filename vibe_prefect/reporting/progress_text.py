@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vibe_prefect.reporting.words import SYMBOLS
 from vibe_prefect.results import ExecutionStatus
 from vibe_prefect.text.escape import markdown
-from vibe_prefect.text.units import counted, rough
+from vibe_prefect.text.units import counted, listed, rough
 
 BAR = 24
 """Characters of the bar."""
@@ -53,6 +53,4 @@ def bar(part: float) -> str:
 def _named(status: ExecutionStatus, ids: Sequence[str]) -> str:
     if not ids:
         return ""
-    names = ", ".join(f"**{markdown(id, 100)}**" for id in ids[:MAX_NAMED])
-    rest = f" and {len(ids) - MAX_NAMED:,} more" if len(ids) > MAX_NAMED else ""
-    return f"{SYMBOLS[status]} {status}: {names}{rest}"
+    return f"{SYMBOLS[status]} {status}: {listed([f'**{markdown(id, 100)}**' for id in ids], MAX_NAMED)}"

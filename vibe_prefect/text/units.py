@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(count: int, word: str, plural: str | None = None) -> str:
     """Return a number with its noun, such as `1 node` or `1,200 nodes`."""
     return f"{count:,} {word if count == 1 else plural or f'{word}s'}"
+
+
+def listed(words: Sequence[str], most: int) -> str:
+    """Return words with commas between them, such as `a, b and 3 more`.
+
+    Args:
+        words: The words.
+        most: Number of them that are named; of the others their number is.
+    """
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def seconds(value: float) -> str:

@@ -23,7 +23,7 @@ from vibe_prefect.engine.inputs.plan_store import PLAN, kept_plan
 from vibe_prefect.errors import UsageError, VibePrefectError
 from vibe_prefect.plan.comparison import diff_plans
 from vibe_prefect.plan.compiler import CompiledPlan, compile_plan
-from vibe_prefect.text.units import counted
+from vibe_prefect.text.units import counted, listed
 from vibe_prefect.tools.registry import ToolRegistry
 
 MAX_NAMED = 5
@@ -91,8 +91,7 @@ async def plan_change(
     ids = dict.fromkeys([*difference.added, *difference.removed, *difference.changed, *difference.moved])
     if not ids:
         return f"plan changed: {', '.join(change.path for change in difference.plan)}"
-    names = ", ".join(list(ids)[:MAX_NAMED]) + (f" and {len(ids) - MAX_NAMED} more" if len(ids) > MAX_NAMED else "")
-    return f"plan changed: {counted(len(ids), 'node')} ({names})"
+    return f"plan changed: {counted(len(ids), 'node')} ({listed(list(ids), MAX_NAMED)})"
 
 
 def changes(earlier: DeploymentResponse, later: PlanDeployment, folder: Path) -> Iterator[str]:

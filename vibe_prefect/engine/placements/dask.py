@@ -83,6 +83,10 @@ class DaskCarrier:
         finally:
             del self._listeners[attempt]
 
+    async def count_workers(self) -> int:
+        """Return how many workers the scheduler knows."""
+        return len(await self._workers())
+
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
         with CancelScope(shield=True):
@@ -105,6 +109,10 @@ class DaskCarrier:
             raise WorkerLostError(outcome)
         return outcome
 
+    async def _workers(self) -> Mapping[str, Any]:
+        """Return what the scheduler knows of each worker, by its address."""
+        return (await self._client.scheduler.identity(n_workers=-1))["workers"]
+
     def _hear(self, event: tuple[float, tuple[str, Message]]) -> None:
         attempt, message = event[1][:2]
         if attempt in self._listeners:
@@ -114,8 +122,7 @@ class DaskCarrier:
         """Refuse work for which the run's own cluster has no worker; one with an address may get one later."""
         if self._own is None:
             return
-        info = await self._client.scheduler.identity(n_workers=-1)
-        offers = [worker["resources"] for worker in info["workers"].values()]
+        offers = [worker["resources"] for worker in (await self._workers()).values()]
         if not any(all(offer.get(name, 0) >= amount for name, amount in needed.items()) for offer in offers):
             wanted = ", ".join(f"{name} {amount:g}" for name, amount in needed.items())
             raise PlacementError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,7 @@ from prefect.logging import get_run_logger
 
 from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.engine.placements.carriers import open_carrier
+from vibe_prefect.engine.placements.idle_watch import IdleWatch
 from vibe_prefect.engine.placements.placement import Carrier
 from vibe_prefect.engine.placements.portable_tools import portable_tools
 from vibe_prefect.errors import PathTakenError, WorkerLostError
@@ -48,6 +50,8 @@ class Placements:
 
     def __post_init__(self) -> None:
         self._carriers: dict[str, asyncio.Future[Carrier]] = {}
+        self._watches: dict[str, IdleWatch] = {}
+        self._watching: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,6 +59,8 @@ class Placements:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        for task in self._watching:
+            task.cancel()
         for name, opened in self._carriers.items():
             await asyncio.wait([opened])  # one that is still being opened may have started a cluster
             if opened.cancelled() or opened.exception() is not None:
@@ -81,7 +87,7 @@ class Placements:
             most: The most that the calls of the node can cost; `None` where that is not known.
             references: References to outputs that are not sent, by the id of the dependency.
         """
-        hearing = _Hearing(services)
+        hearing = _Hearing(services, partial(self._note_begun, placement, work.node.id))
         try:
             sent_work = SentWork.of(replace(work, tools=portable_tools(self.tools, work.node)), references)
             sent = await self._send(placement, sent_work, services, most, hearing)
@@ -109,7 +115,7 @@ class Placements:
         used = share = reservation.most if reservation is not None else Spending()
         try:
             payload = packed(_with_share(sent, services.budget, share), placement)
-            with hearing:
+            with hearing, self._watch(placement, carrier).sent(sent.work.node.id, services.report_progress):
                 done = unpacked(await carrier.carry(payload, sent.work.node.policy.resources, hearing.hear))
             used = done.spent
         except WorkerLostError:  # nobody knows what it has spent
@@ -129,6 +135,15 @@ class Placements:
             opened = asyncio.ensure_future(open_carrier(placement, self.settings[placement]))
             self._carriers[placement] = opened
         return await asyncio.shield(opened)
+
+    def _watch(self, placement: str, carrier: Carrier) -> IdleWatch:
+        if placement not in self._watches:
+            self._watches[placement] = watch = IdleWatch(placement, carrier)
+            self._watching.append(asyncio.create_task(watch.watch()))
+        return self._watches[placement]
+
+    def _note_begun(self, placement: str, node_id: str) -> None:
+        self._watches[placement].begun(node_id)
 
 
 def _with_share(sent: SentWork, budget: Budget | None, share: Spending) -> SentWork:
@@ -152,8 +167,9 @@ def limits_of(placements: Mapping[str, PlacementSettings]) -> dict[str, int]:
 class _Hearing:
     """Hears the messages about one work. The time of the attempt stands still until the work has begun."""
 
-    def __init__(self, services: NodeServices) -> None:
+    def __init__(self, services: NodeServices, note_begun: Callable[[], None]) -> None:
         self._report = services.report_progress
+        self._note_begun = note_begun
         self._clock = current_clock()
         self._pauses = 0
         self._began = math.nan
@@ -179,6 +195,7 @@ class _Hearing:
         kind, fraction, text = message
         if kind == BEGUN:
             self.begun_at, self._began = now_iso(), time.perf_counter()
+            self._note_begun()
         if kind == PROGRESS and self._report is not None:
             self._report(fraction, text)
         elif kind == PAUSED:

@@ -29,6 +29,10 @@ class Carrier(Protocol):
         """
         ...
 
+    async def count_workers(self) -> int:
+        """Return how many workers there are, idle or not."""
+        ...
+
     async def close(self) -> None:
         """End what the placement has started; work that is under way is stopped."""
         ...

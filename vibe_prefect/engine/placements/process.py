@@ -65,6 +65,10 @@ class ProcessCarrier:
         finally:
             self._busy.discard(worker)
 
+    async def count_workers(self) -> int:
+        """Return how many processes there are; more are started as they are needed."""
+        return len(self._busy) + len(self._idle)
+
     def kill(self) -> None:
         """End all workers at once."""
         for worker in (*self._busy, *self._idle):

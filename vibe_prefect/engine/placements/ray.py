@@ -122,6 +122,11 @@ class RayCarrier:
                 await run_sync(lambda: _ray.cancel(reference, force=True), abandon_on_cancel=True)
             raise
 
+    async def count_workers(self) -> int:
+        """Return how many machines the cluster has: each starts the workers that it needs."""
+        machines: list[dict[str, Any]] = await run_sync(_ray.nodes)
+        return sum(machine["Alive"] for machine in machines)
+
     async def close(self) -> None:
         """Close the connection, and end the cluster where it is the run's own."""
         with CancelScope(shield=True):

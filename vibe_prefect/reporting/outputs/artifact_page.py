@@ -19,7 +19,7 @@ from vibe_prefect.reporting.report import NodeReport, RunReport
 from vibe_prefect.reporting.words import headline, spending
 from vibe_prefect.results import output_command
 from vibe_prefect.text.escape import fenced, line, markdown
-from vibe_prefect.text.units import counted, size
+from vibe_prefect.text.units import counted, listed, size
 from vibe_prefect.tools.media.previews import preview
 
 MAX_CHARACTERS = 200_000
@@ -177,9 +177,7 @@ def _origin(card: OutputCard) -> str:
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
-    listed = [markdown(name, 100) for name in names]
-    more = len(listed) - most
-    return ", ".join(listed[:most]) + (f" and {more:,} more" if more > 0 else "")
+    return listed([markdown(name, 100) for name in names], most)
 
 
 def _table(table: OutputTable) -> str:
