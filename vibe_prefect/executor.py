@@ -15,10 +15,10 @@ from vibe_prefect.core.models import NodePolicy, WorkflowNode, WorkflowNodeType,
 from vibe_prefect.core.progress import ProgressCallback, ProgressReporter, RunObserver
 from vibe_prefect.core.run_values import ReplanBy, Reuse
 from vibe_prefect.core.sync_door import run_to_end
-from vibe_prefect.engine.flow import LocalRun, RunHandle
 from vibe_prefect.engine.from_checkpoint import finished_in
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
 from vibe_prefect.engine.local_flow import call_flow
+from vibe_prefect.engine.local_run import LocalRun, RunHandle
 from vibe_prefect.engine.publish.drain import uses_embedded_server, wait_recorded, warn_of_missing
 from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.clients import shared_clients

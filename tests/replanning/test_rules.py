@@ -17,7 +17,8 @@ from vibe_prefect.replanning.edits import PROMPT, Replan
 from vibe_prefect.replanning.notes import HEAD, Miss, literal, with_note
 from vibe_prefect.replanning.replan import Compile, replan_after
 from vibe_prefect.replanning.rules import MAX_TIMEOUT
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.run.offline import OfflineRun
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.templates.language import render

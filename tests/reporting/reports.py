@@ -16,7 +16,8 @@ from vibe_prefect.provenance import (
     RunLabel,
     ToolCall,
 )
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 
 BEGIN = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 

@@ -17,7 +17,8 @@ from vibe_prefect.core.feedback import Failure, suggested_changes
 from vibe_prefect.reporting.html import render_html
 from vibe_prefect.reporting.markdown import markdown_summary
 from vibe_prefect.reporting.next_steps import SENTENCES, advice, next_steps, suggestion_sentences, verdict
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.reporting.table import feedback_table
 from vibe_prefect.reporting.words import spending
 from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline

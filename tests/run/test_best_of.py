@@ -16,7 +16,8 @@ from vibe_prefect.errors import ToolError
 from vibe_prefect.llm.provider.model_client import Question
 from vibe_prefect.plan.costs import cost_forecast
 from vibe_prefect.reporting.explanations.explain import explain
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.testing import RecordingTool, ScriptedModel, run_offline, verdict
 from vibe_prefect.tools.base import ToolContext
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
-from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun, State
@@ -25,8 +21,6 @@ from prefect.utilities.annotations import quote
 
 from vibe_prefect.core.approval import questions_in
 from vibe_prefect.core.budget import Budget, Spending
-from vibe_prefect.core.models import WorkflowNodeType, WorkflowPlan
-from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.user_code import DaemonExecutor, end_with_main_thread
 from vibe_prefect.engine.inputs import parameters
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
@@ -36,12 +30,12 @@ from vibe_prefect.engine.inputs.parameters import CHECK_VARIABLE, DEFAULTS
 from vibe_prefect.engine.inputs.plan_parameter import given_plan
 from vibe_prefect.engine.inputs.plan_store import PLAN, PLAN_TAG, plan_parameter
 from vibe_prefect.engine.listing import FLOW_NAME
+from vibe_prefect.engine.local_run import LocalRun, RunHandle, current_local_run
 from vibe_prefect.engine.node_states import WAITS
 from vibe_prefect.engine.past_run import HISTORY_LABEL, PastRun, run_folder
 from vibe_prefect.engine.placements.child_run import is_child
 from vibe_prefect.engine.placements.cluster_checks import check_clusters
 from vibe_prefect.engine.placements.placement_checks import check_placements
-from vibe_prefect.engine.prefect_seam.event_stream import HeldEvents
 from vibe_prefect.engine.publish.drain import uses_embedded_server
 from vibe_prefect.engine.publish.events import announce_end_by_hook
 from vibe_prefect.engine.publish.publisher import FeedbackSettings, RunFeedback
@@ -49,7 +43,6 @@ from vibe_prefect.engine.records.imported_records import ImportedRecord
 from vibe_prefect.engine.records.record_lock import Hold
 from vibe_prefect.engine.records.records import Records, record_namespace
 from vibe_prefect.engine.records.storage import open_store
-from vibe_prefect.engine.run.asking import Prompt
 from vibe_prefect.engine.run.children import child_run, child_setup
 from vibe_prefect.engine.run.fresh_contents import with_fresh_contents
 from vibe_prefect.engine.run.next_attempts import follow, start_next_by_hook
@@ -68,143 +61,14 @@ from vibe_prefect.engine.server.ui_pages import ui_page
 from vibe_prefect.errors import PlanError, PlanRunError, RunWaitsError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan, Simulate, compile_plan, whole_error
 from vibe_prefect.plan.garbage import fewer_collections
-from vibe_prefect.plan.worker_needs import Role, default_models
 from vibe_prefect.replanning.adaptation import AttemptSetup, NextAttempt, adaptation_after
 from vibe_prefect.reporting.attempts import RunHistory
 from vibe_prefect.reporting.next_steps import NextStep, next_steps
-from vibe_prefect.reporting.report import RunReport
 from vibe_prefect.results import ExecutionResult, ExecutionStatus
-from vibe_prefect.run.handlers import NodeHandler
 from vibe_prefect.run.run_options import RunOptions
-from vibe_prefect.settings.package import VibePrefectSettings, load_settings
-from vibe_prefect.tools.registry import ToolRegistry
+from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.secrecy.redaction import redact_logs
 from vibe_prefect.tools.workspace import Workspace
-
-
-@dataclass
-class RunHandle:
-    """A run as Prefect knows it. `task_runs` is set when it has ended."""
-
-    flow_run_id: UUID
-    """Id of the flow run."""
-
-    name: str
-    """Name of the flow run."""
-
-    output_root: Path
-    """Folder for its files."""
-
-    task_runs: int = 0
-    """Number of task runs that Prefect was given."""
-
-    recorded: int | None = None
-    """Number of them that the server had on record at the end; `None` where nobody waited, or it did not answer."""
-
-    result: ExecutionResult | None = None
-    """The result; `None` until every node has ended."""
-
-    compiled: CompiledPlan | None = None
-    """The plan with the nodes that ran for the items of lists; `None` until the run has ended."""
-
-    report: RunReport | None = None
-    """Its report; `None` until every node has ended."""
-
-    next: NextAttempt | None = None
-    """The attempt that follows in an adaptive run; `None` where none does."""
-
-    reported: bool = True
-    """Whether Prefect received the end of the run."""
-
-
-@dataclass
-class LocalRun:
-    """A call of the flow in this process: inputs that no parameter can hold, and the run as output."""
-
-    compiled: CompiledPlan
-    """The plan, compiled."""
-
-    tools: ToolRegistry
-    """The tools of the run."""
-
-    settings: VibePrefectSettings
-    """The settings of the run."""
-
-    handlers: Mapping[WorkflowNodeType, NodeHandler] = field(default_factory=dict[WorkflowNodeType, NodeHandler])
-    """The caller's own handlers."""
-
-    observers: Sequence[RunObserver] = ()
-    """Receivers of each step."""
-
-    storage: str | Path | None = None
-    """Storage of the records; see `open_store`."""
-
-    imported: Sequence[ImportedRecord] = ()
-    """Imported records, from a checkpoint: reused where the plan still asks for them."""
-
-    plan_file: str | None = None
-    """Path of the file that the plan came from; `None` for any other plan."""
-
-    artifacts: bool | None = None
-    """Whether artifacts are put into Prefect; by default as the setting says."""
-
-    prompt: Prompt | None = None
-    """Asks the person at the terminal; `None` where nobody sits there."""
-
-    earlier: PastRun | None = None
-    """The run that it resumes, with the first of its resume chain, as the server had it before the call; `None` where
-    nobody looked."""
-
-    compiled_as: Callable[[WorkflowPlan], CompiledPlan] | None = None
-    """Compiles an edited plan as this one was, for a further attempt; `None` where nothing makes one."""
-
-    history: RunHistory = field(default_factory=RunHistory)
-    """The attempts before this run in an adaptive run."""
-
-    held: HeldEvents = field(default_factory=HeldEvents)
-    """Events of nodes that were not executed, which are sent when there is time."""
-
-    handle: RunHandle | None = None
-    """The run; `None` until the flow run has begun."""
-
-    ended_at: float | None = None
-    """End of the last node, by `time.monotonic`; `None` before, and while Prefect may try the whole run again."""
-
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Event that is set at that time."""
-
-    stopped: str | None = None
-    """Reason why a person stops the run: it ends as Cancelled. `None` where the call is cancelled for another reason,
-    which Prefect takes for a crash."""
-
-    @cached_property
-    def models(self) -> dict[Role, set[str]]:
-        """The default models of its nodes, by what they do; see `default_models`."""
-        return default_models(self.compiled, self.tools)
-
-    def compiled_again(self, plan: WorkflowPlan) -> CompiledPlan:
-        """Compile an edited plan as this run's was."""
-        assert self.compiled_as is not None
-        return self.compiled_as(plan).with_inputs(self.compiled.values.given)
-
-    def end(self, result: ExecutionResult) -> None:
-        """Note that every node has ended, and that Prefect will not try the whole run again."""
-        assert self.handle is not None
-        self.handle.result = result
-        self.ended_at = time.monotonic()
-        self.ended.set()
-
-    @contextmanager
-    def current(self) -> Generator[None]:
-        """Make this the call of the `run_plan` that is called within the block."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-
-
-_current: ContextVar[LocalRun | None] = ContextVar("vibe_prefect_local_run", default=None)
 
 
 async def _run_plan(  # noqa: PLR0913 - the form's fields
@@ -234,7 +98,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
     arguments = ungrouped({name: value for name, value in locals().items() if name != PLAN})
     try:
         run_options = RunOptions().replaced(arguments)
-        run = _current.get()
+        run = current_local_run()
         if run is None:
             _check_adapts(run_options)
             run, run_options = await _bounded(plan, run_options)
@@ -255,7 +119,7 @@ async def _run_plan(  # noqa: PLR0913 - the form's fields
         await suspend(questions_in(result.feedback_data))
     if result.status is ExecutionStatus.COMPLETED:
         # In a call by `WorkflowExecutor` quoted, since Prefect would look for futures in each value of the result.
-        return result if _current.get() is None else quote(result)
+        return result if current_local_run() is None else quote(result)
     waits = result.status is ExecutionStatus.PENDING
     failure = RunWaitsError(result) if waits else PlanRunError(result)
     message = "\n".join([str(failure), *(f"{step.purpose}: {step.command}" for step in steps)])
@@ -288,7 +152,7 @@ def _failed(error: Exception, message: str) -> State[Any]:
 
 def _stopped() -> State[Any] | None:
     """Return the state of a run whose call is cancelled, and let it end; `None` where no person stopped it."""
-    run, task = _current.get(), asyncio.current_task()
+    run, task = current_local_run(), asyncio.current_task()
     if run is None or run.stopped is None or task is None:
         return None
     task.uncancel()
@@ -303,12 +167,12 @@ def _flow_run() -> FlowRun:
 
 
 def _model_tags() -> set[str]:
-    run = _current.get()
+    run = current_local_run()
     return model_tags(run.models) if run else set()
 
 
 def _storage() -> str | Path | None:
-    run = _current.get()
+    run = current_local_run()
     return run.storage if run else None
 
 
@@ -395,7 +259,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
             try:
                 result, handle.task_runs = await run_compiled(compiled, setup)
             finally:
-                if _current.get() is None:  # else whoever called the flow sends them, after its end
+                if current_local_run() is None:  # else whoever called the flow sends them, after its end
                     run.held.send()
         if result.status is not ExecutionStatus.FAILED or setup.last_attempt:
             attempt = AttemptSetup(run.compiled, run.tools, options, run.compiled_again, setup.budget, run.history)

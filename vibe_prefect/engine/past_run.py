@@ -35,7 +35,7 @@ from vibe_prefect.plan.compiler import Backing, CompiledNode, CompiledPlan, Simu
 from vibe_prefect.plan.graph import ID_FORM
 from vibe_prefect.plan.graph_checks import build_graph
 from vibe_prefect.plan.node_tools import tool_of
-from vibe_prefect.reporting.report import RunIdentity
+from vibe_prefect.reporting.report_making import RunIdentity
 from vibe_prefect.results import ExecutionStatus, resume_command
 from vibe_prefect.settings.package import load_settings
 from vibe_prefect.tools.registry import ToolRegistry

@@ -14,7 +14,7 @@ from prefect.context import AsyncClientContext
 from prefect.settings import get_current_settings
 from prefect.utilities.annotations import quote
 
-from vibe_prefect.engine.flow import LocalRun, RunHandle
+from vibe_prefect.engine.local_run import LocalRun, RunHandle
 from vibe_prefect.engine.prefect_seam.clients import cut_off
 from vibe_prefect.engine.server.server_failures import explain, without_login
 from vibe_prefect.errors import PlanRunError, UsageError, shorten

@@ -83,12 +83,16 @@ async def stop_once_begun(carrier: Carrier, payload: bytes, folder: Path) -> psu
 
 
 @pytest.mark.parametrize("kind", [PlacementKind.DASK, PlacementKind.RAY])
-async def test_cluster_carries_work_and_stops_it_and_never_repeats_it(kind: PlacementKind, folder: Path) -> None:
+async def test_cluster_carries_work_and_stops_it_and_never_repeats_it(
+    kind: PlacementKind, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs(kind)
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")  # the run starts its own cluster, whatever others there are
     messages: list[Message] = []
     async with opened(kind) as carrier:
         done = unpacked(await carrier.carry(work("shout", folder, text="hi"), NodeResources(cpu=1), messages.append))
         assert done.outcome.result["result"] == {"text": "HI"}
+        assert await carrier.count_workers() == 1
         with pytest.raises(PlacementError, match=r"policy\.resources asks for"):
             await carrier.carry(work("shout", folder, text="hi"), NodeResources(gpu=3), messages.append)
 

@@ -14,7 +14,8 @@ from vibe_prefect.engine.records.record_lock import Hold
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import open_store
 from vibe_prefect.errors import RunInUseError, UsageError
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.results import ExecutionResult
 
 RUN = RunIdentity("run-1", "plan-fast-fox", "Completed", None, "outputs", None, simulated=False)

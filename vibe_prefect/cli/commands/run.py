@@ -44,13 +44,14 @@ from vibe_prefect.llm.provider.model_config import unused_keys
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.plan.reading.edits import was_edited
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 from vibe_prefect.run.run_options import RunOptions
 from vibe_prefect.tools.registry import LLM_TOOL, SHORT_VARIABLE
 
 if TYPE_CHECKING:
-    from vibe_prefect.engine.flow import RunHandle
+    from vibe_prefect.engine.local_run import RunHandle
     from vibe_prefect.executor import WorkflowExecutor
 
 STARTING = "starting a Prefect server (some seconds; more the first time) ..."

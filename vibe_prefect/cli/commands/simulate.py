@@ -24,7 +24,8 @@ from vibe_prefect.core.progress import RunObserver
 from vibe_prefect.core.run_values import RunFacts
 from vibe_prefect.operations import CheckedPlan
 from vibe_prefect.plan.compiler import CompiledPlan
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.results import ExecutionResult
 from vibe_prefect.run.offline import OfflineRun
 

@@ -22,7 +22,7 @@ from vibe_prefect.results import ExecutionResult, ExecutionStatus, NodeResult
 
 if TYPE_CHECKING:
     from vibe_prefect.cli.display.documents import RunDocument, RunNode
-    from vibe_prefect.engine.flow import RunHandle
+    from vibe_prefect.engine.local_run import RunHandle
     from vibe_prefect.reporting.report import RunReport
 
 MAX_FILES = 20

@@ -49,7 +49,8 @@ class _Connection:
     def __init__(self, address: str | None, options: Mapping[str, Any]) -> None:
         self.address = address
         self._runs = 0
-        self._runner = _Runner(address=address, init_kwargs=options)
+        # Without an address Ray would join a cluster that runs on this machine, or that RAY_ADDRESS names.
+        self._runner = _Runner(address=address or "local", init_kwargs=options)
         # The processes of the cluster end with the thread that started them: Ray asks Linux for that.
         self._thread = ThreadPoolExecutor(1, "vibe-prefect-ray")
         self._thread.submit(self._runner.__enter__).result()

@@ -23,7 +23,8 @@ from vibe_prefect.engine.server.ui_pages import run_page
 from vibe_prefect.plan.compiler import Backing, CompiledPlan
 from vibe_prefect.plan.reading.edits import was_edited
 from vibe_prefect.reporting.attempts import RunAttempt
-from vibe_prefect.reporting.report import RunIdentity, RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import RunIdentity, report_of
 from vibe_prefect.results import ExecutionResult, ExecutionStatus, resume_command
 
 

@@ -21,7 +21,8 @@ from vibe_prefect.engine.runs.resume_target import find_run, newest_run, with_ro
 from vibe_prefect.errors import RecordStorageError, UsageError
 from vibe_prefect.plan.compiler import CompiledPlan
 from vibe_prefect.provenance import NodeProvenance
-from vibe_prefect.reporting.report import RunReport, report_of
+from vibe_prefect.reporting.report import RunReport
+from vibe_prefect.reporting.report_making import report_of
 from vibe_prefect.results import FINISHED, ExecutionResult, ExecutionStatus, NodeResult, resume_command
 
 logger = logging.getLogger(__name__)
