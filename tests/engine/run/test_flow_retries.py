@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from tests.executors import executor
 from tests.plans import node, plan
 from vibe_prefect import ExecutionStatus, ProgressEvent, UsageError, WorkflowNode, run_plan
 from vibe_prefect.engine import local_flow
+from vibe_prefect.engine.prefect_seam import event_stream
+from vibe_prefect.engine.runs.node_snapshots import observe_nodes
 from vibe_prefect.plan.selection import Choice
 
 pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server", "folder")]
@@ -71,3 +77,27 @@ async def test_flow_retry_keeps_the_selection() -> None:
     result = await executor(handler).execute_plan(NODES, choice=Choice(select="+flaky"))
     assert result.ids(COMPLETED) == ("a", "flaky")
     assert handler.executed == ["a", "flaky", "flaky"]
+
+
+async def test_what_an_earlier_try_skipped_belongs_to_that_try_however_late_the_server_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(event_stream, "HELD_AT_ONCE", 0)  # until the end of the run
+    runner = executor(Flaky(1), wait_recorded=True)
+    result = await runner.execute_plan(NODES)
+    assert result.node_results["after"].status is COMPLETED
+    assert runner.last_run is not None
+    flow_run_id = runner.last_run.flow_run_id
+    async with get_client() as client, asyncio.timeout(120):
+        while len(tries := await tries_of(client, flow_run_id, "after")) < 2:  # noqa: ASYNC110 - the server has no event of it
+            await asyncio.sleep(0.1)
+        snapshots = await observe_nodes(client, flow_run_id)
+    assert tries == {("Skipped", 1), ("Completed", 2)}
+    assert snapshots["after"].status is COMPLETED
+
+
+async def tries_of(client: PrefectClient, flow_run_id: UUID, name: str) -> set[tuple[str | None, int]]:
+    """The states in which the task runs of a name are on record, each with the try of the flow."""
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id]))
+    found = await client.read_task_runs(flow_run_filter=of_run)
+    return {(run.state_name, run.flow_run_run_count) for run in found if run.name == name}
