@@ -1,4 +1,4 @@
-"""Where the time of a run, or of `vibe-prefect validate`, goes: CPU milliseconds of this process by its parts.
+"""Where the time of a run, or of `vibe-prefect validate`, goes: CPU milliseconds of its main thread by its parts.
 
     python -m benchmarks.profile ours|resume wide|chain|layered|diamond NODES
     python -m benchmarks.profile validate PLAN
@@ -35,8 +35,8 @@ RUN: Sequence[Part] = (
     ("    the record is written", "engine/records/storage.py", "save_record"),
     ("  feedback, progress, events", "run/run_state.py", "complete"),
     ("  a reused node is shown", "engine/run/unexecuted.py", "show_unexecuted"),
-    ("records are read", "engine/records/records.py", "read"),
-    ("the report is made", "reporting/report.py", "report_of"),
+    ("records are read", "engine/records/storage.py", "read_record"),
+    ("the report is made", "reporting/report_making.py", "report_of"),
     ("Prefect ends the flow run", "prefect/flow_engine.py", "handle_success"),
 )
 
@@ -49,7 +49,8 @@ VALIDATE: Sequence[Part] = (
 
 
 def main(way: str, *arguments: str) -> None:
-    profile = cProfile.Profile(time.process_time)
+    # Not that of the process: the CPU time of other threads would count for what this one was about.
+    profile = cProfile.Profile(time.thread_time)
     if way == "validate":
         profile_validate(profile, arguments[0])
         report(profile, VALIDATE, 1)
