@@ -50,7 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def lost_connections() -> Generator[None]:
-    """Let connections that a cluster's library left open to lost workers be found here, and not in a later test."""
+    """Let connections that a library left open to a lost worker or server be found here, and not in a later test."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
