@@ -115,7 +115,7 @@ def rows(sizes: tuple[int, ...]) -> Iterator[Row]:
         for words, figure, most in figures:
             name = f"{words} / critical path, {plan.id} ({critical:.1f} s)"
             yield Row(name, run("ours", plan.id), figure, scale=1 / critical, target=most)
-            yield Row("the same of the direct flow", run("direct", plan.id), figure, scale=1 / critical)
+            yield Row(f"{words} of the direct flow, {plan.id}", run("direct", plan.id), figure, scale=1 / critical)
     for size, target in ((1, None), (100, 3.0), (1_000, 1.5)):
         if size <= max(sizes):
             case = run("resume", "wide", size)

@@ -294,7 +294,7 @@ async def test_held_events_are_sent_a_few_at_a_time_and_the_oldest_where_they_be
 
 
 async def test_process_that_ends_gives_up_events_after_the_first_that_does_not_reach_the_server(
-    caplog: pytest.LogCaptureFixture,
+    prefect_server: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ending, tries = threading.Event(), list[str]()
 

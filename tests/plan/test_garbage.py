@@ -24,12 +24,13 @@ def test_fewer_looks_for_garbage_last_as_long_as_the_block() -> None:
     assert gc.get_threshold() == (700, 10, 10)
 
 
-def test_runs_that_overlap_leave_the_usual_number_of_looks_whichever_ends_first() -> None:
-    first, second = fewer_collections(), fewer_collections()
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
+@pytest.mark.parametrize("ending", [(0, 1), (1, 0)])
+def test_runs_that_overlap_leave_the_usual_number_of_looks_whichever_ends_first(ending: tuple[int, int]) -> None:
+    runs = fewer_collections(), fewer_collections()
+    for run in runs:
+        run.__enter__()
+    for number in ending:
+        runs[number].__exit__(None, None, None)
     assert gc.get_threshold() == (700, 10, 10)
 
 

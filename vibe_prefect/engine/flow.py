@@ -199,7 +199,7 @@ async def _run(run: LocalRun, options: RunOptions) -> tuple[ExecutionResult, Seq
     assert context.flow_run is not None
     client, flow_run = cast("PrefectClient", context.client), context.flow_run
     earlier, as_child = await _begun(client, flow_run, run, options)
-    root = (earlier if earlier.root_id else await with_root(client, earlier)).first or earlier
+    root = (await with_root(client, earlier)).first or earlier
     compiled = run.compiled
     if compiled.names_facts:
         compiled = compiled.for_run(await run_facts(client, root))

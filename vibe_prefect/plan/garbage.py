@@ -35,11 +35,10 @@ def fewer_collections() -> Generator[None]:
     of a resume. Whoever asked for as few looks, or for none, keeps that.
     """
     usual = gc.get_threshold()
-    if not 0 < usual[0] < MANY:
-        yield
-        return
-    gc.set_threshold(MANY, *usual[1:])
+    if is_usual := 0 < usual[0] < MANY:
+        gc.set_threshold(MANY, *usual[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*usual)
+        if is_usual:
+            gc.set_threshold(*usual)

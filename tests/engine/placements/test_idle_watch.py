@@ -24,6 +24,8 @@ from vibe_prefect.engine.placements import idle_watch
 from vibe_prefect.engine.placements.idle_watch import IdleWatch
 from vibe_prefect.run.sending import Tell
 
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("prefect_server")]
+
 BOUND = 120.0
 
 Say = Callable[[float | None, str], None]
@@ -112,34 +114,45 @@ async def test_work_that_nothing_takes_is_told_once_in_the_log_and_on_its_nodes(
     assert told.endswith("wait until a worker takes them, or the run is cancelled: 'draw', 'film', 'quiet'")
 
 
-class Clock:
-    """Counts how often a watch has looked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.looks = 0
-        timeout = asyncio.timeout
-
-        def counted(delay: float | None) -> asyncio.Timeout:
-            self.looks += 1
-            return timeout(delay)
-
-        monkeypatch.setattr(idle_watch.asyncio, "timeout", counted)
-
-
 async def test_placement_with_work_under_way_lets_the_rest_wait_without_a_word(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch, clock = IdleWatch("cores", Crew(1)), Clock(monkeypatch)
+    busy, later = IdleWatch("cores", Crew(1)), IdleWatch("gpu", Crew(0))
 
     @flow
-    async def busy() -> None:
-        async with watched(watch):
-            with watch.sent("first", None), watch.sent("second", None):
-                watch.begun("first")
-                looks = clock.looks
-                await until(lambda: clock.looks >= looks + 3)
+    async def waiting() -> None:
+        async with watched(busy), watched(later):
+            with busy.sent("first", None), busy.sent("second", None):
+                busy.begun("first")
+                with later.sent("third", None):
+                    await until(lambda: bool(warnings_in(caplog)))
 
-    await busy()
+    await waiting()
+    assert ["'gpu'" in text for text in warnings_in(caplog)] == [True]
+
+
+async def test_work_that_begins_while_the_workers_are_counted_is_not_said_to_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    counting = asyncio.Event()
+
+    class SlowCrew(Crew):
+        @override
+        async def count_workers(self) -> int:
+            counting.set()
+            watch.begun("draw")
+            return 1
+
+    watch = IdleWatch("gpu", SlowCrew(1))
+
+    @flow
+    async def waiting() -> None:
+        async with watched(watch):
+            with watch.sent("draw", None):
+                async with asyncio.timeout(BOUND):
+                    await counting.wait()
+
+    await waiting()
     assert warnings_in(caplog) == []
 
 
@@ -152,12 +165,11 @@ def without_workers() -> Any:
         yield cluster
 
 
-@pytest.mark.server
 @pytest.mark.slow
 @pytest.mark.storm
 @pytest.mark.usefixtures("lost_connections")
 async def test_run_on_a_cluster_without_workers_says_so_and_goes_on_with_the_first_that_joins(
-    prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     needs("dask")
     messages: list[str] = []

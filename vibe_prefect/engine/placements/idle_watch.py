@@ -79,9 +79,12 @@ class IdleWatch:
                 async with asyncio.timeout(patience):
                     await self._sign.wait()
             patience = IDLE_SECONDS
-            if not self._sign.is_set() and self._waiting and not self._under_way:
+            if not self._sign.is_set() and self._is_idle():
                 await self._tell()
                 patience = AGAIN_SECONDS
+
+    def _is_idle(self) -> bool:
+        return bool(self._waiting) and not self._under_way
 
     async def _tell(self) -> None:
         try:
@@ -90,6 +93,8 @@ class IdleWatch:
             has = "has no worker" if workers == 0 else "has 1 worker" if workers == 1 else f"has {workers} workers"
         except Exception as error:  # noqa: BLE001 - each library has its own
             has = f"does not answer ({str(error) or type(error).__name__})"
+        if not self._is_idle():  # as it was until the answer came
+            return
         get_run_logger().warning(
             "Nothing has begun the work for the placement %r for %g s, and it %s. These nodes wait until a worker "
             "takes them, or the run is cancelled: %s",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -87,7 +86,7 @@ class Placements:
             most: The most that the calls of the node can cost; `None` where that is not known.
             references: References to outputs that are not sent, by the id of the dependency.
         """
-        hearing = _Hearing(services, partial(self._note_begun, placement, work.node.id))
+        hearing = _Hearing(services)
         try:
             sent_work = SentWork.of(replace(work, tools=portable_tools(self.tools, work.node)), references)
             sent = await self._send(placement, sent_work, services, most, hearing)
@@ -113,10 +112,17 @@ class Placements:
             carrier = await self._opened(placement)
             reservation = None if services.budget is None else await services.budget.reserve_share(most)
         used = share = reservation.most if reservation is not None else Spending()
+        node, watch = sent.work.node, self._watch(placement, carrier)
+
+        def hear(message: Message) -> None:
+            if message[0] == BEGUN:
+                watch.begun(node.id)
+            hearing.hear(message)
+
         try:
             payload = packed(_with_share(sent, services.budget, share), placement)
-            with hearing, self._watch(placement, carrier).sent(sent.work.node.id, services.report_progress):
-                done = unpacked(await carrier.carry(payload, sent.work.node.policy.resources, hearing.hear))
+            with hearing, watch.sent(node.id, services.report_progress):
+                done = unpacked(await carrier.carry(payload, node.policy.resources, hear))
             used = done.spent
         except WorkerLostError:  # nobody knows what it has spent
             raise
@@ -142,9 +148,6 @@ class Placements:
             self._watching.append(asyncio.create_task(watch.watch()))
         return self._watches[placement]
 
-    def _note_begun(self, placement: str, node_id: str) -> None:
-        self._watches[placement].begun(node_id)
-
 
 def _with_share(sent: SentWork, budget: Budget | None, share: Spending) -> SentWork:
     """Return work with its share of the budget."""
@@ -167,9 +170,8 @@ def limits_of(placements: Mapping[str, PlacementSettings]) -> dict[str, int]:
 class _Hearing:
     """Hears the messages about one work. The time of the attempt stands still until the work has begun."""
 
-    def __init__(self, services: NodeServices, note_begun: Callable[[], None]) -> None:
+    def __init__(self, services: NodeServices) -> None:
         self._report = services.report_progress
-        self._note_begun = note_begun
         self._clock = current_clock()
         self._pauses = 0
         self._began = math.nan
@@ -195,7 +197,6 @@ class _Hearing:
         kind, fraction, text = message
         if kind == BEGUN:
             self.begun_at, self._began = now_iso(), time.perf_counter()
-            self._note_begun()
         if kind == PROGRESS and self._report is not None:
             self._report(fraction, text)
         elif kind == PAUSED:

@@ -90,8 +90,25 @@ class RunEventsWorker(EventsWorker):
         pass
 
     async def _handle(self, event: Any) -> None:
+        await self._send(event)
+        # Prefect hands over each event from thread to thread; those that wait already are taken at once.
+        while True:
+            try:
+                following = cast("Any", self._queue.get_nowait())
+            except queue.Empty:
+                return
+            try:
+                if following is None:  # the end, which the caller looks for
+                    self._queue.put_nowait(None)
+                    return
+                await self._send(following)
+            finally:
+                self._queue.task_done()
+
+    async def _send(self, item: RunEvent | EventMaker) -> None:
+        event = item if isinstance(item, RunEvent) else item()
         try:
-            await self._send_waiting(event)
+            await self._emit(event)
         except Exception as error:
             if not self._stopped:
                 raise  # Prefect logs it, and its client sends the event again with a later one
@@ -113,24 +130,7 @@ class RunEventsWorker(EventsWorker):
             self._queue.task_done()
         return dropped
 
-    async def _send_waiting(self, event: Any) -> None:
-        await self._send(event)
-        # Prefect hands over each event from thread to thread; those that wait already are taken at once.
-        while True:
-            try:
-                following = cast("Any", self._queue.get_nowait())
-            except queue.Empty:
-                return
-            try:
-                if following is None:  # the end, which the caller looks for
-                    self._queue.put_nowait(None)
-                    return
-                await self._send(following)
-            finally:
-                self._queue.task_done()
-
-    async def _send(self, item: RunEvent | EventMaker) -> None:
-        event = item if isinstance(item, RunEvent) else item()
+    async def _emit(self, event: RunEvent) -> None:
         own: Related = event.content["related"]
         known = {resource["prefect.resource.id"] for resource in (*own, event.content["resource"])}
         shared = [resource for resource in await self._relations(event) if resource["prefect.resource.id"] not in known]

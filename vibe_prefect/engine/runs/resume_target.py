@@ -144,11 +144,13 @@ async def earlier_try() -> str | None:
 
 
 async def with_root(client: PrefectClient, run: PastRun) -> PastRun:
-    """Return a run with the first run of its resume chain.
+    """Return a run with the first run of its resume chain; as it is where that is known.
 
     Raises:
         UnknownRunError: A run of the chain is not on the server.
     """
+    if run.root is not None:
+        return run
     root = run
     for _ in range(MAX_CHAIN):
         if not root.parameters.resume_from:
