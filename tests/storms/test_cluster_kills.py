@@ -22,7 +22,7 @@ from tests.plans import node, plan
 from tests.storm_size import storm_size
 from vibe_prefect import ExecutionResult, ExecutionStatus, ProgressEvent, WorkflowExecutor, WorkflowPlan
 
-pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm]
+pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.storm, pytest.mark.usefixtures("lost_connections")]
 
 RUNS = storm_size(20)
 SIDE_BY_SIDE = 4
