@@ -41,6 +41,7 @@ from vibe_prefect.core.budget import Budget, Spending
 from vibe_prefect.engine import flow
 from vibe_prefect.engine.deploy.deployments import PlanDeployment, ensure_pool
 from vibe_prefect.engine.inputs.configured_tools import configured_registry
+from vibe_prefect.engine.placements import deployment
 from vibe_prefect.engine.runs.load_report import load_report
 from vibe_prefect.engine.runs.resume_target import newest_run
 from vibe_prefect.plan.branches import branch_problems, branch_waits, branches, outside
@@ -112,12 +113,14 @@ class Station:
     deployment: UUID
     crashes: int = 0
     """Number of runs whose process is to die at once."""
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while it takes runs."""
     _runs: dict[UUID, asyncio.Task[Any]] = field(default_factory=dict[UUID, "asyncio.Task[Any]"])
 
     async def work(self) -> None:
         due = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED]))
         of_ours = FlowRunFilter(deployment_id=FlowRunFilterDeploymentId(any_=[self.deployment]), state=due)
-        while True:
+        while await self.awake.wait():
             for found in await self.client.read_flow_runs(flow_run_filter=of_ours):
                 if found.id not in self._runs:
                     self._runs[found.id] = asyncio.create_task(self._run(found))
@@ -148,6 +151,7 @@ async def farm(prefect_server: str, folder: Path, monkeypatch: pytest.MonkeyPatc
         deployed = PlanDeployment(folder.name, "a place for others", plan(id="any").model_dump(mode="json"))
         built = deployed.build_for(POOL, folder)
         async with running(Station(client, await built.aapply())) as station:
+            station.awake.set()
             yield station
 
 
@@ -277,6 +281,25 @@ async def test_a_lost_child_run_is_a_failed_attempt_of_the_composite(
     assert again.last_run is not None
     names = [child.name for child in await farm.children()]
     assert names[-2:] == [f"{again.last_run.name}-scene", f"{again.last_run.name}-scene-2"]
+
+
+@pytest.mark.server
+async def test_a_child_run_that_no_worker_takes_is_told_once_and_begins_when_one_does(
+    farm: Station, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment, "IDLE_SECONDS", 0.1)
+    farm.awake.clear()
+    running = asyncio.create_task(executor().execute_plan(plan(at_the_farm("scene", of("a", "say")))))
+    told = "No worker has taken scene at 'farm' for"
+    async with asyncio.timeout(120):
+        while told not in caplog.text and not running.done():  # noqa: ASYNC110 - a log has no event
+            await asyncio.sleep(0.05)
+        assert not running.done()
+        farm.awake.set()
+        result = await running
+    assert result.status is COMPLETED
+    assert caplog.text.count(told) == 1
+    assert f"no worker of the pool '{POOL}' is online" in caplog.text.split(told)[1]
 
 
 @pytest.mark.server

@@ -7,8 +7,9 @@ by way of the records, which both must reach.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, WorkPoolStatus
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType, WorkPoolStatus
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext
 from prefect.deployments.flow_runs import arun_deployment
@@ -25,6 +26,7 @@ from prefect.states import Cancelling
 
 from vibe_prefect.engine.listing import FLOW_NAME
 from vibe_prefect.engine.placements.child_run import child_tag
+from vibe_prefect.engine.placements.placement import IDLE_SECONDS
 from vibe_prefect.errors import WorkerLostError, did_you_mean
 from vibe_prefect.settings.package import variable
 from vibe_prefect.settings.placements import PlacementSettings
@@ -42,6 +44,7 @@ MAX_LISTED = 200
 """Deployments whose names are compared with one that is not known."""
 
 _FINAL = sorted(kind.value for kind in TERMINAL_STATES)
+_NOT_TAKEN = (StateType.SCHEDULED.value,)
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,24 @@ class ChildRun:
         self.name = flow_run.name
         """Name of the flow run."""
 
-    async def end(self, note_nodes: Callable[[int], object]) -> State[Any]:
+    async def end(self, note_nodes: Callable[[int], object], note_idle: Callable[[], Awaitable[object]]) -> State[Any]:
         """Wait for the end, and return the final state.
 
         Args:
             note_nodes: Called when more nodes than before have ended, with their number.
+            note_idle: Called once where no worker has taken the run for `IDLE_SECONDS`.
 
         Raises:
             WorkerLostError: The server has not answered for a long time.
         """
         pause, nodes, answered = FIRST_PAUSE, 0, time.monotonic()
+        idle = answered + IDLE_SECONDS
         while True:
             try:
+                if answered > idle:
+                    idle = math.inf
+                    if await self._count("flow_runs", _NOT_TAKEN):
+                        await note_idle()
                 if await self._count("flow_runs"):
                     state = (await self._client.read_flow_run(self.id)).state
                     assert state is not None
@@ -108,14 +117,14 @@ class ChildRun:
         if not await self._count("flow_runs"):
             await self._client.set_flow_run_state(self.id, Cancelling(message="The run that started it was cancelled"))
 
-    async def _count(self, kind: Literal["flow_runs", "task_runs"]) -> int:
-        """Count the run itself, or its task runs, where they have ended: the run's own data may be large."""
+    async def _count(self, kind: Literal["flow_runs", "task_runs"], types: Sequence[str] = _FINAL) -> int:
+        """Count the run itself, or its task runs, in states of some types: the run's own data may be large."""
         flow_runs: dict[str, Any] = {"id": {"any_": [str(self.id)]}}
-        final = {"state": {"type": {"any_": _FINAL}}}
+        states = {"state": {"type": {"any_": types}}}
         if kind == "flow_runs":
-            answer = await self._client.request("POST", "/flow_runs/count", json={"flow_runs": flow_runs | final})
+            answer = await self._client.request("POST", "/flow_runs/count", json={"flow_runs": flow_runs | states})
         else:
-            both = {"flow_runs": flow_runs, "task_runs": final}
+            both = {"flow_runs": flow_runs, "task_runs": states}
             answer = await self._client.request("POST", "/task_runs/count", json=both)
         return int(answer.json())
 

@@ -8,11 +8,8 @@ from contextlib import contextmanager, suppress
 
 from prefect.logging import get_run_logger
 
-from vibe_prefect.engine.placements.placement import Carrier
+from vibe_prefect.engine.placements.placement import IDLE_SECONDS, Carrier
 from vibe_prefect.text.units import listed
-
-IDLE_SECONDS = 30.0
-"""Seconds in which a placement begins no work, and has none under way, until that is told."""
 
 AGAIN_SECONDS = 600.0
 """Seconds until it is told again."""

@@ -7,6 +7,9 @@ from typing import Protocol
 from vibe_prefect.core.models import NodeResources
 from vibe_prefect.run.sending import Tell
 
+IDLE_SECONDS = 30.0
+"""Seconds in which a placement begins nothing of what was sent to it, and has nothing under way, until that is told."""
+
 
 class Carrier(Protocol):
     """A placement that is open: it carries work, in the event loop of the run."""

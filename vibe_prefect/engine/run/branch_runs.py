@@ -18,6 +18,7 @@ from vibe_prefect.core.feedback import Failure
 from vibe_prefect.core.outputs import cut
 from vibe_prefect.engine.inputs.plan_store import plan_parameter
 from vibe_prefect.engine.placements.deployment import ChildOrder, ChildRun, DeploymentPlacement
+from vibe_prefect.engine.placements.placement import IDLE_SECONDS
 from vibe_prefect.engine.records.child_files import read_spending, write_keys
 from vibe_prefect.engine.records.records import Records
 from vibe_prefect.engine.records.storage import NodeRecord
@@ -247,7 +248,7 @@ class BranchRun:
             child = self.child = await self._placement.start(self._setup.client, await self._order(number, limits))
             self.executed_by.add(str(child.id))
             get_run_logger().info("%s runs at %r as the run %r", self._branch.root, self._branch.placement, child.name)
-            state = await child.end(self._note_nodes)
+            state = await child.end(self._note_nodes, self._tell_idle)
             self.child = None
             self.report = await self._setup.records.report(str(child.id))
         if state.type is StateType.CRASHED:
@@ -256,6 +257,17 @@ class BranchRun:
             how = "was cancelled" if state.is_cancelled() else "did not run"
             message = f"the run {child.name!r} at {self._branch.placement!r} {how}: {_reason(state)}"
             raise UsageError(message)
+
+    async def _tell_idle(self) -> None:
+        """Say that no worker takes the child run, with the reason where there is one to be seen."""
+        reason = await self._placement.warning(self._setup.client)
+        get_run_logger().warning(
+            "No worker has taken %s at %r for %g s%s; it waits until one does, or the run is cancelled",
+            self._branch.root,
+            self._branch.placement,
+            IDLE_SECONDS,
+            f": {reason}" if reason else "",
+        )
 
     @asynccontextmanager
     async def _reserved(self) -> AsyncGenerator[dict[str, Any]]:
